@@ -1,0 +1,189 @@
+//! The classes of failure and their exit codes, and what every room's error must answer.
+//!
+//! Each room has an error enum of its own with one variant a situation. The message says what was being done, to which
+//! path, URL or command, and what happened; the hint says what to do about it; the class says how the process ends.
+
+use std::fmt;
+
+/// How a failed run ends. The numbers are those of `sysexits.h` where it has one, so that systemd knows their names;
+/// 79 and 80 are ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// The command line is wrong.
+    Usage,
+    /// Data is not what it should be: a digest, an archive.
+    Data,
+    /// A file that was named as input is missing.
+    NoInput,
+    /// Not on offer: no runner for this platform, no such version.
+    Unavailable,
+    /// A bug of ours.
+    Software,
+    /// The machine refused: no such command, no memory, no process.
+    Os,
+    /// A file or folder cannot be created.
+    CantCreate,
+    /// Reading or writing failed.
+    Io,
+    /// Try again later: network, rate limit, lock, deadline.
+    TempFail,
+    /// GitHub answered something that is not in its documentation.
+    Protocol,
+    /// Permission: the credential, or root is needed.
+    NoPerm,
+    /// Configuration, or a conflict with the state that is there.
+    Config,
+    /// `config.sh` or the service failed.
+    Runner,
+    /// The runner's version is deprecated.
+    Deprecated,
+    /// A signal, after unwinding; the exit code is 128 plus its number.
+    Signal(u8),
+}
+
+impl Class {
+    /// Every class but [`Class::Signal`], in the order of the exit codes.
+    pub const ALL: [Self; 14] = [
+        Self::Usage,
+        Self::Data,
+        Self::NoInput,
+        Self::Unavailable,
+        Self::Software,
+        Self::Os,
+        Self::CantCreate,
+        Self::Io,
+        Self::TempFail,
+        Self::Protocol,
+        Self::NoPerm,
+        Self::Config,
+        Self::Runner,
+        Self::Deprecated,
+    ];
+
+    /// The process's exit code.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Usage => 64,
+            Self::Data => 65,
+            Self::NoInput => 66,
+            Self::Unavailable => 69,
+            Self::Software => 70,
+            Self::Os => 71,
+            Self::CantCreate => 73,
+            Self::Io => 74,
+            Self::TempFail => 75,
+            Self::Protocol => 76,
+            Self::NoPerm => 77,
+            Self::Config => 78,
+            Self::Runner => 79,
+            Self::Deprecated => 80,
+            Self::Signal(number) => 128_u8.saturating_add(number),
+        }
+    }
+
+    /// The stable name that `--json` prints.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::Data => "data",
+            Self::NoInput => "no-input",
+            Self::Unavailable => "unavailable",
+            Self::Software => "software",
+            Self::Os => "os",
+            Self::CantCreate => "cannot-create",
+            Self::Io => "io",
+            Self::TempFail => "try-again",
+            Self::Protocol => "protocol",
+            Self::NoPerm => "no-permission",
+            Self::Config => "config",
+            Self::Runner => "runner",
+            Self::Deprecated => "deprecated",
+            Self::Signal(_) => "signal",
+        }
+    }
+
+    /// One line for `--help`, the man page and the README.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Usage => "the command line is wrong",
+            Self::Data => "a digest or an archive is not what it should be",
+            Self::NoInput => "a named input file is missing",
+            Self::Unavailable => "not on offer: platform, version",
+            Self::Software => "a bug in runup",
+            Self::Os => "the machine refused",
+            Self::CantCreate => "a file or folder cannot be created",
+            Self::Io => "reading or writing failed",
+            Self::TempFail => "try again: network, rate limit, lock, deadline",
+            Self::Protocol => "GitHub answered something odd",
+            Self::NoPerm => "permission: the credential, or root is needed",
+            Self::Config => "configuration, or a conflict with what is there",
+            Self::Runner => "config.sh or the service failed",
+            Self::Deprecated => "the runner's version is deprecated",
+            Self::Signal(_) => "a signal, after unwinding (128 + its number)",
+        }
+    }
+
+    /// The class of an I/O error that happened while reading or writing; `otherwise` is for kinds that say nothing.
+    #[must_use]
+    pub fn of_io(error: &std::io::Error, otherwise: Self) -> Self {
+        use std::io::ErrorKind as Kind;
+        match error.kind() {
+            Kind::PermissionDenied => Self::NoPerm,
+            Kind::ReadOnlyFilesystem => Self::CantCreate,
+            Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => Self::Io,
+            Kind::OutOfMemory => Self::Os,
+            _ => otherwise,
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What every room's error answers besides its message.
+pub trait Failure: std::error::Error + Send + Sync + 'static {
+    /// How the process ends.
+    fn class(&self) -> Class;
+
+    /// What the reader can do about it, as a full sentence; `None` where the message says it already.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+}
+
+/// An error and its sources on one line, as people read it: `failed to X: because Y: because Z`.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Wrappers that are transparent repeat their source's words; once is enough.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_distinct_and_leave_signals_alone() {
+        let codes: std::collections::BTreeSet<u8> =
+            Class::ALL.iter().map(|class| class.exit_code()).collect();
+        assert_eq!(codes.len(), Class::ALL.len());
+        assert!(codes.iter().all(|code| (64..128).contains(code)));
+        assert_eq!(Class::Signal(15).exit_code(), 143);
+    }
+}

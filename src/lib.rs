@@ -1,0 +1,37 @@
+//! `runup` takes a machine from bare to "a GitHub Actions self-hosted runner, online", and back.
+//!
+//! # The house
+//!
+//! | room | knows |
+//! |---|---|
+//! | [`cli`] | the commands; the only room that prints or exits |
+//! | [`install`] | the order of things: plan, step, journal, engine |
+//! | [`runner`] | what GitHub's runner *is*: asset choice, names on disk, `config.sh`, versions |
+//! | [`github`] | the REST API and nothing else: scope, client, endpoints |
+//! | [`transfer`] | bytes in, verified tree out; knows no GitHub |
+//! | [`net`] | the HTTP client, retry verdicts and back-off, redaction |
+//! | [`host`] | the machine: platform, root prefix, commands, users, lock, signals |
+//! | `sandbox` | a GitHub to rehearse against (cargo feature `sandbox`) |
+//!
+//! Three small modules belong to everyone: [`error`] (classes of failure and their exit codes), [`secret`] (the
+//! one way a credential enters or leaves) and [`deadline`] (no wait is endless).
+//!
+//! # The import rule
+//!
+//! `cli -> install -> { runner -> { github -> net, host }, transfer -> net, host }`. A room may reach everything
+//! below it. Only `cli` and `install` see [`settings`]; the rooms below take plain values. Only `cli` and tests know
+//! `sandbox`. `tests/it/house.rs` reads the `use crate::` lines and fails on any other arrow.
+
+pub mod cli;
+pub mod deadline;
+pub mod error;
+pub mod github;
+pub mod host;
+pub mod install;
+pub mod net;
+pub mod runner;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
+pub mod secret;
+pub mod settings;
+pub mod transfer;

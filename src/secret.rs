@@ -1,0 +1,64 @@
+//! The one way a credential enters or leaves.
+//!
+//! A [`Secret`] has no `Display`, prints itself as `[secret]`, and is wiped from memory when dropped.
+//! [`Secret::expose`] is the only way out: search for it to see every place where a credential is used.
+
+use secrecy::{ExposeSecret, SecretString};
+use std::fmt;
+
+/// What stands wherever a secret would have stood.
+pub const MARK: &str = "[secret]";
+
+/// A token. It can be used, not printed.
+#[derive(Clone)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// Takes the token, without the white space around it that files and commands leave; `None` if nothing is left or
+    /// if it has a character that no header can carry.
+    #[must_use]
+    pub fn new(token: &str) -> Option<Self> {
+        let token = token.trim();
+        let usable = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        usable.then(|| Self(SecretString::from(token)))
+    }
+
+    /// The token itself. Whatever receives it must not print, log or store it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// `text` with every occurrence of this secret replaced by [`MARK`].
+    #[must_use]
+    pub fn scrub(&self, text: &str) -> String {
+        text.replace(self.expose(), MARK)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MARK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_does_not_print_itself() {
+        let secret = Secret::new(" ghp_canary\n").unwrap();
+        assert_eq!(secret.expose(), "ghp_canary");
+        assert_eq!(format!("{secret:?} {:#?}", Some(&secret)), "[secret] Some(\n    [secret],\n)");
+        assert_eq!(secret.scrub("token ghp_canary!"), "token [secret]!");
+    }
+
+    #[test]
+    fn what_no_header_can_carry_is_no_secret() {
+        assert!(Secret::new("").is_none());
+        assert!(Secret::new(" \n").is_none());
+        assert!(Secret::new("two words").is_none());
+        assert!(Secret::new("line\nbreak").is_none());
+    }
+}
