@@ -1,0 +1,385 @@
+//! The calls of one scope.
+
+use super::document::{Application, RawToken, Runner, RunnerPage, RunnerToken, Status};
+use super::error::{Error, Reply};
+use super::scope::Scope;
+use super::target::Target;
+use crate::deadline::Deadline;
+use crate::net::{Answer, Call, Http, redact};
+use crate::secret::Secret;
+use jiff::{SignedDuration, Timestamp};
+use reqwest::Method;
+use serde::de::DeserializeOwned;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tracing::debug;
+use url::Url;
+
+/// What GitHub recommends to accept.
+const ACCEPT: &str = "application/vnd.github+json";
+/// The version of the API that is asked for. Servers before 3.9 ignore it.
+const API_VERSION: &str = "2022-11-28";
+/// The most that a page can hold.
+const PER_PAGE: &str = "100";
+/// More pages than any group of runners fills: 10,000 runners is GitHub's limit for one.
+const MAX_PAGES: u32 = 10_000;
+/// How much of an answer that is not JSON is shown, in characters.
+const START: usize = 80;
+
+/// Which runners of a list are wanted; the default is all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only the runner with this name, whatever its case.
+    pub name: Option<String>,
+    /// Only runners with this status.
+    pub status: Option<Status>,
+    /// Only runners with this label, whatever its case.
+    pub label: Option<String>,
+}
+
+impl Filter {
+    /// Whether it lets `runner` through.
+    #[must_use]
+    pub fn admits(&self, runner: &Runner) -> bool {
+        self.name.as_deref().is_none_or(|name| runner.is_named(name))
+            && self.status.as_ref().is_none_or(|status| runner.status == *status)
+            && self.label.as_deref().is_none_or(|label| runner.has_label(label))
+    }
+}
+
+/// How a deletion went. Both are success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// The runner was there and is not any more.
+    Deleted,
+    /// There was no such runner.
+    AlreadyGone,
+}
+
+/// What a call does to the server: it decides which permission it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+
+/// The REST calls for the runners of one scope.
+pub struct Client {
+    http: Http,
+    target: Target,
+    token: Option<Secret>,
+    patience: Duration,
+    calls: AtomicU32,
+    skew: Mutex<Option<SignedDuration>>,
+}
+
+impl Client {
+    /// A client for `target`. `patience` is what one call may take, retries included.
+    #[must_use]
+    pub fn new(http: Http, target: Target, token: Option<Secret>, patience: Duration) -> Self {
+        Self { http, target, token, patience, calls: AtomicU32::new(0), skew: Mutex::new(None) }
+    }
+
+    /// The scope that is asked.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Whether there is a credential.
+    #[must_use]
+    pub fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// How many calls were made; a call that was retried counts once.
+    #[must_use]
+    pub fn calls(&self) -> u32 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Our clock minus the server's, by the last answer's `Date` (whole seconds); `None` before there was one.
+    #[must_use]
+    pub fn clock_skew(&self) -> Option<SignedDuration> {
+        *self.skew.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The runner applications on offer. An element that cannot be read is left out: it may be for a system that this
+    /// program does not know.
+    pub async fn downloads(&self) -> Result<Vec<Application>, Error> {
+        let answer = self.get("/actions/runners/downloads", &[]).await?;
+        let list: Vec<serde_json::Value> = read(&Method::GET, &answer, "list of runner applications")?;
+        Ok(list.into_iter().filter_map(application).collect())
+    }
+
+    /// A token with which `config.sh` can register a runner.
+    pub async fn registration_token(&self) -> Result<RunnerToken, Error> {
+        self.runner_token("/actions/runners/registration-token", "registration token").await
+    }
+
+    /// A token with which `config.sh remove` can remove a runner.
+    pub async fn remove_token(&self) -> Result<RunnerToken, Error> {
+        self.runner_token("/actions/runners/remove-token", "remove token").await
+    }
+
+    /// The runners of the scope that `filter` admits, from all pages.
+    pub async fn runners(&self, filter: &Filter) -> Result<Vec<Runner>, Error> {
+        let mut seen = HashSet::new();
+        let mut runners = Vec::new();
+        for page in 1..=MAX_PAGES {
+            let number = page.to_string();
+            let mut query = vec![("per_page", PER_PAGE), ("page", number.as_str())];
+            // Servers before 3.11 ignore the name, so the filter is applied here in any case.
+            query.extend(filter.name.as_deref().map(|name| ("name", name)));
+            let answer = self.get("/actions/runners", &query).await?;
+            let known = seen.len();
+            let list: RunnerPage = read(&Method::GET, &answer, "list of runners")?;
+            // A runner that is added or removed meanwhile shifts the pages: one may be listed twice.
+            runners.extend(list.runners.into_iter().filter(|one| seen.insert(one.id) && filter.admits(one)));
+            if !has_next(&answer) {
+                return Ok(runners);
+            }
+            if seen.len() == known || page == MAX_PAGES {
+                return Err(Error::EndlessPages { url: redact(&answer.url), page });
+            }
+        }
+        Ok(runners)
+    }
+
+    /// The runner with this id; `None` if the scope can be seen and has none.
+    pub async fn runner(&self, id: u64) -> Result<Option<Runner>, Error> {
+        match self.get(&format!("/actions/runners/{id}"), &[]).await {
+            Ok(answer) => read(&Method::GET, &answer, "runner").map(Some),
+            Err(Error::NotFound { .. }) => self.prove_visible().await.map(|()| None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The runner with this name, whatever its case.
+    pub async fn runner_named(&self, name: &str) -> Result<Option<Runner>, Error> {
+        let filter = Filter { name: Some(name.to_owned()), ..Filter::default() };
+        Ok(self.runners(&filter).await?.into_iter().next())
+    }
+
+    /// Removes a runner from the server, whatever its machine thinks of it. A busy one is [`Error::Busy`].
+    pub async fn delete(&self, id: u64) -> Result<Deletion, Error> {
+        match self.call(Method::DELETE, &format!("/actions/runners/{id}"), &[], Access::Write).await {
+            Ok(_) => Ok(Deletion::Deleted),
+            Err(Error::NotFound { .. }) => self.prove_visible().await.map(|()| Deletion::AlreadyGone),
+            Err(Error::Unprocessable(reply)) => {
+                let message = reply.message.to_lowercase();
+                let busy = message.contains("busy")
+                    || message.contains("running a job")
+                    || self.runner(id).await?.is_some_and(|runner| runner.busy);
+                Err(if busy { Error::Busy { id, reply } } else { Error::Unprocessable(reply) })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A 404 for a runner may be about the runner or about its scope; listing the scope's runners tells.
+    async fn prove_visible(&self) -> Result<(), Error> {
+        self.get("/actions/runners", &[("per_page", "1")]).await.map(drop)
+    }
+
+    async fn runner_token(&self, tail: &str, what: &'static str) -> Result<RunnerToken, Error> {
+        let answer = self.call(Method::POST, tail, &[], Access::Write).await?;
+        let raw: RawToken = read(&Method::POST, &answer, what)?;
+        RunnerToken::try_from(raw).map_err(|source| bad_document(&Method::POST, &answer, what, source))
+    }
+
+    async fn get(&self, tail: &str, query: &[(&str, &str)]) -> Result<Answer, Error> {
+        self.call(Method::GET, tail, query, Access::Read).await
+    }
+
+    /// One call; only a success is `Ok`.
+    async fn call(
+        &self,
+        method: Method,
+        tail: &str,
+        query: &[(&str, &str)],
+        access: Access,
+    ) -> Result<Answer, Error> {
+        let mut url = self.target.call(tail);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let Some(token) = &self.token else {
+            return Err(Error::MissingCredential {
+                method: method.to_string(),
+                url: redact(&url),
+                needed: needed(&self.target.scope, access),
+            });
+        };
+        let call = Call {
+            method: method.clone(),
+            url: url.clone(),
+            bearer: Some(token.clone()),
+            headers: vec![("accept", ACCEPT.to_owned()), ("x-github-api-version", API_VERSION.to_owned())],
+            body: None,
+            deadline: Deadline::after(self.patience),
+        };
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let answer = self.http.call(call).await?;
+        self.compare_clocks(&answer);
+        debug!(%method, url = redact(&url), status = answer.status, "asked GitHub");
+        if (200..300).contains(&answer.status) {
+            return Ok(answer);
+        }
+        Err(self.failure(&method, &url, &answer, token, access))
+    }
+
+    fn compare_clocks(&self, answer: &Answer) {
+        let Some(theirs) = header(answer, "date").and_then(|date| jiff::fmt::rfc2822::parse(date).ok())
+        else {
+            return;
+        };
+        // The header has whole seconds.
+        let ours = Timestamp::now().as_second();
+        let skew = SignedDuration::from_secs(ours - theirs.timestamp().as_second());
+        *self.skew.lock().unwrap_or_else(PoisonError::into_inner) = Some(skew);
+    }
+
+    /// The situation behind a status that is no success.
+    fn failure(&self, method: &Method, url: &Url, answer: &Answer, token: &Secret, access: Access) -> Error {
+        let status = answer.status;
+        let message = message(&answer.body);
+        // Every refusal of GitHub's is JSON; only these may come from something in front of it and mean the same.
+        if message.is_none() && !answer.body.is_empty() && !matches!(status, 401 | 403 | 429) {
+            return Error::NotJson {
+                method: method.to_string(),
+                url: redact(url),
+                status,
+                start: token.scrub(&start(&answer.body)),
+            };
+        }
+        let owned = |name| header(answer, name).map(str::to_owned);
+        let reply = Box::new(Reply {
+            method: method.to_string(),
+            url: redact(url),
+            status,
+            message: token.scrub(&message.unwrap_or_else(|| start(&answer.body))),
+            request_id: owned("x-github-request-id"),
+            accepted: owned("x-accepted-github-permissions").filter(|accepted| !accepted.is_empty()),
+        });
+        let needed = || needed(&self.target.scope, access);
+        match status {
+            401 => Error::Unauthorized(reply),
+            429 => Error::RateLimited { reply, until: until(answer) },
+            403 if is_rate_limit(answer, &reply) => Error::RateLimited { reply, until: until(answer) },
+            403 => Error::Forbidden { reply, needed: needed() },
+            404 => Error::NotFound { reply, scope: self.target.scope.to_string(), needed: needed() },
+            422 => Error::Unprocessable(reply),
+            _ => Error::Odd(reply),
+        }
+    }
+}
+
+fn application(value: serde_json::Value) -> Option<Application> {
+    match serde_json::from_value::<Application>(value) {
+        Ok(one) if matches!(one.download_url.scheme(), "http" | "https") => Some(one),
+        Ok(one) => {
+            debug!(filename = one.filename, "left out a runner application whose address is not one of HTTP");
+            None
+        }
+        Err(error) => {
+            debug!(%error, "left out a runner application that cannot be read");
+            None
+        }
+    }
+}
+
+/// The permission that a call needs, by GitHub's documentation.
+fn needed(scope: &Scope, access: Access) -> String {
+    let access = if access == Access::Read { "read" } else { "write" };
+    match scope {
+        Scope::Enterprise(_) => {
+            "a classic token with the scope manage_runners:enterprise (admin:enterprise up to \
+                                 Enterprise Server 3.2; fine-grained tokens and GitHub Apps cannot do this)"
+                .to_owned()
+        }
+        Scope::Organization(_) => format!(
+            "a classic token with the scope admin:org, or a fine-grained token or GitHub App with the organization \
+             permission \"Self-hosted runners\": {access}"
+        ),
+        Scope::Repository { .. } => format!(
+            "a classic token with the scope repo, or a fine-grained token or GitHub App with the repository \
+             permission \"Administration\": {access}"
+        ),
+    }
+}
+
+fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
+    answer.headers.get(name)?.to_str().ok()
+}
+
+fn has_next(answer: &Answer) -> bool {
+    answer.headers.get_all("link").iter().filter_map(|value| value.to_str().ok()).any(|links| {
+        links.split(',').any(|link| {
+            link.split(';').skip(1).any(|parameter| {
+                let (key, value) = parameter.split_once('=').unwrap_or_default();
+                key.trim().eq_ignore_ascii_case("rel")
+                    && value.trim().trim_matches('"').split(' ').any(|word| word.eq_ignore_ascii_case("next"))
+            })
+        })
+    })
+}
+
+fn is_rate_limit(answer: &Answer, reply: &Reply) -> bool {
+    header(answer, "retry-after").is_some()
+        || header(answer, "x-ratelimit-remaining") == Some("0")
+        || reply.message.to_lowercase().contains("rate limit")
+}
+
+/// When a rate limit is over: `Retry-After` in seconds, else `X-RateLimit-Reset` in seconds of the epoch.
+fn until(answer: &Answer) -> Option<Timestamp> {
+    let number = |name| header(answer, name)?.trim().parse::<i64>().ok();
+    match number("retry-after") {
+        Some(seconds) => Timestamp::from_second(Timestamp::now().as_second().checked_add(seconds)?).ok(),
+        None => Timestamp::from_second(number("x-ratelimit-reset")?).ok(),
+    }
+}
+
+/// GitHub's `message`, with what its `errors` add; `None` if the body is not a JSON object.
+fn message(body: &[u8]) -> Option<String> {
+    let body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body).ok()?;
+    let mut text = body.get("message").and_then(|message| message.as_str()).unwrap_or_default().to_owned();
+    for error in body.get("errors").and_then(|errors| errors.as_array()).into_iter().flatten() {
+        let detail = error.as_str().or_else(|| error.get("message")?.as_str());
+        if let Some(detail) = detail.filter(|detail| !text.contains(detail)) {
+            text = format!("{text}; {detail}");
+        }
+    }
+    Some(text.chars().filter(|c| !c.is_control()).take(400).collect())
+}
+
+/// How a body begins, printable characters only. Of what looks like JSON nothing is shown: it may hold a token.
+fn start(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(START * 8)]);
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let text = words.collect::<Vec<_>>().join(" ");
+    if text.starts_with(['{', '[', '"']) {
+        return "broken JSON".to_owned();
+    }
+    text.chars().take(START).collect()
+}
+
+fn read<T: DeserializeOwned>(method: &Method, answer: &Answer, what: &'static str) -> Result<T, Error> {
+    serde_json::from_slice(&answer.body).map_err(|source| {
+        if serde_json::from_slice::<serde::de::IgnoredAny>(&answer.body).is_err() {
+            let (url, start) = (redact(&answer.url), start(&answer.body));
+            return Error::NotJson { method: method.to_string(), url, status: answer.status, start };
+        }
+        bad_document(method, answer, what, source)
+    })
+}
+
+fn bad_document(method: &Method, answer: &Answer, what: &'static str, source: serde_json::Error) -> Error {
+    Error::BadDocument { what, method: method.to_string(), url: redact(&answer.url), source }
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

@@ -1,0 +1,264 @@
+use super::*;
+use crate::error::{Class, Failure, chain};
+use crate::net::Options;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+const TOKEN: &str = "ghp_canary";
+
+/// A client of a server that gives these answers in turn, one a connection, and then the requests that it got.
+async fn rehearse(answers: Vec<String>) -> (Client, JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/octo-org", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let mut requests = Vec::new();
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.unwrap());
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            requests.push(String::from_utf8(request).unwrap());
+        }
+        requests
+    });
+    let http = Http::new(Options { user_agent: "runup-test/1".to_owned(), ..Options::default() }).unwrap();
+    let target = Target::parse(&url, None, false).unwrap();
+    let patience = Duration::from_secs(5);
+    (Client::new(http, target, Secret::new(TOKEN), patience), server)
+}
+
+fn answer(status: u16, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}")
+}
+
+fn json(status: u16, body: &str) -> String {
+    answer(status, "content-type: application/json\r\n", body)
+}
+
+fn page(ids: std::ops::Range<u64>, next: bool) -> String {
+    let runners: Vec<_> = ids
+        .map(|id| {
+            serde_json::json!({
+                "id": id, "name": format!("r{id}"), "os": "linux", "busy": id == 3,
+                "status": if id % 2 == 0 { "online" } else { "offline" },
+                "labels": [{ "name": "GPU" }],
+            })
+        })
+        .collect();
+    let link = if next {
+        "link: <http://elsewhere/?page=1>; rel=\"last\", <http://e/?a=1,2>; rel=\"next\"\r\n"
+    } else {
+        ""
+    };
+    answer(200, link, &serde_json::json!({ "total_count": 5, "runners": runners }).to_string())
+}
+
+/// The error of asking for the downloads when the server says this.
+async fn downloads_error(answer: String) -> Error {
+    let (client, server) = rehearse(vec![answer]).await;
+    let error = client.downloads().await.unwrap_err();
+    server.await.unwrap();
+    let shown = format!("{} {:?} {error:?}", chain(&error), error.hint());
+    assert!(!shown.contains(TOKEN), "{shown}");
+    error
+}
+
+#[tokio::test]
+async fn a_call_carries_the_headers_that_github_asks_for() {
+    let body = include_str!("../../tests/fixtures/registration-token.json");
+    let (client, server) = rehearse(vec![json(201, body)]).await;
+    let token = client.registration_token().await.unwrap();
+    assert_eq!(token.token.expose(), "LLBF3JGZDX3P5PMEXLND6TS6FCWO6");
+    let request = server.await.unwrap().remove(0).to_lowercase();
+    assert!(
+        request.starts_with("post /api/v3/orgs/octo-org/actions/runners/registration-token http"),
+        "{request}"
+    );
+    for line in [
+        "accept: application/vnd.github+json",
+        "authorization: bearer ghp_canary",
+        "x-github-api-version: 2022-11-28",
+        "user-agent: runup-test/1",
+    ] {
+        assert!(request.contains(&format!("\r\n{line}\r\n")), "{line} in {request}");
+    }
+    assert_eq!(client.calls(), 1);
+}
+
+#[tokio::test]
+async fn every_page_is_read_once_and_filtered() {
+    // Runner 2 moved to the second page while the first was read.
+    let pages = vec![page(0..3, true), page(2..5, false)];
+    let (client, server) = rehearse(pages.clone()).await;
+    let ids: Vec<u64> = client.runners(&Filter::default()).await.unwrap().iter().map(|one| one.id).collect();
+    assert_eq!(ids, [0, 1, 2, 3, 4]);
+    let requests = server.await.unwrap();
+    assert!(requests[0].starts_with("GET /api/v3/orgs/octo-org/actions/runners?per_page=100&page=1 "));
+    assert!(requests[1].starts_with("GET /api/v3/orgs/octo-org/actions/runners?per_page=100&page=2 "));
+
+    let (client, _server) = rehearse(pages.clone()).await;
+    let filter = Filter { status: Some(Status::Online), label: Some("gpu".to_owned()), ..Filter::default() };
+    let ids: Vec<u64> = client.runners(&filter).await.unwrap().iter().map(|one| one.id).collect();
+    assert_eq!(ids, [0, 2, 4]);
+
+    let (client, server) = rehearse(pages).await;
+    assert_eq!(client.runner_named("R4").await.unwrap().unwrap().id, 4);
+    assert!(server.await.unwrap()[1].contains("&name=R4 "));
+}
+
+#[tokio::test]
+async fn a_list_that_announces_pages_for_ever_is_given_up() {
+    let (client, _server) = rehearse(vec![page(0..3, true), page(0..3, true)]).await;
+    let error = client.runners(&Filter::default()).await.unwrap_err();
+    assert!(matches!(error, Error::EndlessPages { page: 2, .. }), "{error}");
+    assert_eq!(error.class(), Class::Protocol);
+}
+
+#[tokio::test]
+async fn one_bad_element_does_not_spoil_the_downloads() {
+    let good = r#"{"os":"plan9","architecture":"mips","download_url":"https://h/x","filename":"a.tar.gz"}"#;
+    let bad =
+        r#"{"os":"linux"},null,{"os":"a","architecture":"b","download_url":"file:///x","filename":"c"}"#;
+    let (client, _server) = rehearse(vec![json(200, &format!("[{bad},{good}]"))]).await;
+    let list = client.downloads().await.unwrap();
+    assert_eq!(list.iter().map(|one| one.os.as_str()).collect::<Vec<_>>(), ["plan9"]);
+}
+
+#[tokio::test]
+async fn no_credential_is_said_before_anything_is_sent() {
+    let (client, _server) = rehearse(vec![]).await;
+    let client = Client { token: None, ..client };
+    let error = client.remove_token().await.unwrap_err();
+    assert!(matches!(error, Error::MissingCredential { .. }));
+    assert_eq!((error.class(), client.calls(), client.has_token()), (Class::NoPerm, 0, false));
+    assert!(error.to_string().starts_with("POST http://127.0.0.1:"), "{error}");
+    assert!(error.hint().unwrap().contains("RUNUP_TOKEN"));
+}
+
+#[tokio::test]
+async fn a_refused_credential_is_not_a_weak_one() {
+    let error = downloads_error(json(401, r#"{"message":"Bad credentials ghp_canary"}"#)).await;
+    assert!(matches!(error, Error::Unauthorized(_)));
+    assert!(error.to_string().contains("Bad credentials [secret]"), "{error}");
+    assert_eq!(error.class(), Class::NoPerm);
+
+    let headers = "x-accepted-github-permissions: organization_self_hosted_runners=read\r\n\
+                   x-github-request-id: A:B:C\r\n";
+    let body = r#"{"message":"Resource not accessible by personal access token"}"#;
+    let error = downloads_error(answer(403, headers, body)).await;
+    assert!(matches!(error, Error::Forbidden { .. }));
+    assert!(error.to_string().contains("(request id A:B:C)"), "{error}");
+    let hint = error.hint().unwrap();
+    for part in ["admin:org", "\"Self-hosted runners\": read", "organization_self_hosted_runners=read"] {
+        assert!(hint.contains(part), "{hint}");
+    }
+}
+
+#[tokio::test]
+async fn not_found_names_its_three_meanings() {
+    let error = downloads_error(json(404, r#"{"message":"Not Found"}"#)).await;
+    assert!(matches!(error, Error::NotFound { .. }));
+    assert_eq!(error.class(), Class::NoPerm);
+    let hint = error.hint().unwrap();
+    for part in ["no such organization octo-org", "may not see it", "another scope", "admin:org"] {
+        assert!(hint.contains(part), "{hint}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_github_is_recognised() {
+    let html = "<!DOCTYPE html>\n<html>\u{1b}[31m<title>Sign in</title>".to_owned() + &"x".repeat(500);
+    for status in [200, 404] {
+        let error = downloads_error(answer(status, "content-type: text/html\r\n", &html)).await;
+        assert_eq!(error.class(), Class::Protocol);
+        let Error::NotJson { start, .. } = error else { panic!("{error}") };
+        assert!(start.starts_with("<!DOCTYPE html> <html> [31m<title>Sign in</title>xx"), "{start}");
+        assert_eq!(start.chars().count(), START);
+    }
+    let error = downloads_error(json(200, r#"{"message":"hello"}"#)).await;
+    assert!(matches!(error, Error::BadDocument { .. }), "{error}");
+    let error = downloads_error(json(418, r#"{"message":"teapot"}"#)).await;
+    assert!(matches!(error, Error::Odd(_)), "{error}");
+    assert_eq!(error.class(), Class::Protocol);
+}
+
+#[tokio::test]
+async fn half_a_token_document_shows_no_token() {
+    let (client, _server) = rehearse(vec![json(201, r#"{"token":"LLcanary","expires"#)]).await;
+    let error = client.registration_token().await.unwrap_err();
+    assert!(matches!(error, Error::NotJson { .. }));
+    assert!(!format!("{} {error:?}", chain(&error)).contains("canary"));
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_to_be_tried_again() {
+    let error = downloads_error(answer(429, "retry-after: 3600\r\n", r#"{"message":"slow down"}"#)).await;
+    assert_eq!(error.class(), Class::TempFail);
+    let headers = "x-ratelimit-remaining: 0\r\nx-ratelimit-reset: 4102444800\r\n";
+    let error = downloads_error(answer(403, headers, r#"{"message":"API rate limit exceeded"}"#)).await;
+    assert_eq!(error.class(), Class::TempFail);
+}
+
+#[tokio::test]
+async fn a_missing_runner_is_told_from_a_hidden_scope() {
+    let missing = || json(404, r#"{"message":"Not Found"}"#);
+    let (client, server) = rehearse(vec![missing(), page(0..1, false)]).await;
+    assert_eq!(client.runner(9).await.unwrap(), None);
+    assert!(server.await.unwrap()[1].contains("/actions/runners?per_page=1 "));
+    let (client, _server) = rehearse(vec![missing(), missing()]).await;
+    assert!(matches!(client.runner(9).await, Err(Error::NotFound { .. })));
+
+    let (client, _server) = rehearse(vec![missing(), page(0..1, false)]).await;
+    assert_eq!(client.delete(9).await.unwrap(), Deletion::AlreadyGone);
+    let (client, _server) = rehearse(vec![missing(), missing()]).await;
+    assert!(matches!(client.delete(9).await, Err(Error::NotFound { .. })));
+    let (client, _server) = rehearse(vec![answer(204, "", "")]).await;
+    assert_eq!(client.delete(9).await.unwrap(), Deletion::Deleted);
+
+    let (client, _server) = rehearse(vec![json(200, include_str!("../../tests/fixtures/runner.json"))]).await;
+    assert_eq!(client.runner(23).await.unwrap().unwrap().name, "MBP");
+}
+
+#[tokio::test]
+async fn a_busy_runner_is_told_from_a_bad_request() {
+    let said = r#"{"message":"Runner \"r3\" is currently running a job and cannot be deleted."}"#;
+    let (client, _server) = rehearse(vec![json(422, said)]).await;
+    let error = client.delete(3).await.unwrap_err();
+    assert!(matches!(error, Error::Busy { id: 3, .. }), "{error}");
+    assert_eq!(error.class(), Class::TempFail);
+
+    // A message in other words: the runner itself is asked.
+    let unsaid = || json(422, r#"{"message":"Validation Failed","errors":[{"message":"no"},"never"]}"#);
+    for (busy, name) in [(true, "Busy"), (false, "Unprocessable")] {
+        let runner = format!(r#"{{"id":3,"name":"r3","os":"linux","status":"online","busy":{busy}}}"#);
+        let (client, _server) = rehearse(vec![unsaid(), json(200, &runner)]).await;
+        let error = client.delete(3).await.unwrap_err();
+        assert!(format!("{error:?}").starts_with(name), "{error:?}");
+        assert!(error.to_string().contains("Validation Failed; no; never"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_clock_is_compared_with_the_servers() {
+    let (client, _server) =
+        rehearse(vec![answer(200, "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n", "[]")]).await;
+    assert_eq!(client.clock_skew(), None);
+    client.downloads().await.unwrap();
+    let skew = client.clock_skew().unwrap();
+    let expected = Timestamp::now().as_second() - 784_111_777;
+    assert!((expected - skew.as_secs()).abs() < 60, "{skew}");
+}
+
+#[test]
+fn permissions_are_named_for_each_scope() {
+    let scope = |url: &str| Target::parse(url, None, false).unwrap().scope;
+    let repository = needed(&scope("https://github.com/o/r"), Access::Write);
+    assert!(repository.contains("scope repo,") && repository.contains("\"Administration\": write"));
+    let enterprise = needed(&scope("https://github.com/enterprises/e"), Access::Write);
+    assert!(enterprise.contains("manage_runners:enterprise") && enterprise.contains("cannot"));
+}

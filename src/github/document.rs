@@ -1,0 +1,274 @@
+//! The documents that GitHub answers. Unknown fields are ignored, optional ones are optional, empty strings are absent.
+
+use crate::secret::{MARK, Secret};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::str::FromStr;
+use url::Url;
+
+/// A runner archive on offer.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub struct Application {
+    /// GitHub's word for the system: `linux`, `osx`, `win`, or something newer.
+    #[serde(deserialize_with = "present")]
+    pub os: String,
+    /// GitHub's word for the processor: `x64`, `arm64`, `arm`, or something newer.
+    #[serde(deserialize_with = "present")]
+    pub architecture: String,
+    /// Where the archive is. An Enterprise Server's has neither file name nor extension.
+    #[serde(deserialize_with = "address", serialize_with = "text")]
+    pub download_url: Url,
+    /// The archive's name; its form follows from it.
+    #[serde(deserialize_with = "present")]
+    pub filename: String,
+    /// A short-lived bearer token for the host of `download_url`, and for no other. JSON says only that it is there.
+    #[serde(default, deserialize_with = "secret", serialize_with = "marked")]
+    pub temp_download_token: Option<Secret>,
+    /// The archive's sha256 in hexadecimal, as the server wrote it.
+    #[serde(default, deserialize_with = "non_empty")]
+    pub sha256_checksum: Option<String>,
+}
+
+/// A registration or remove token. It lives for one hour.
+#[derive(Debug, Clone)]
+pub struct RunnerToken {
+    /// The token.
+    pub token: Secret,
+    /// When it dies.
+    pub expires_at: jiff::Timestamp,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawToken {
+    #[serde(deserialize_with = "secret")]
+    token: Option<Secret>,
+    expires_at: String,
+}
+
+impl TryFrom<RawToken> for RunnerToken {
+    type Error = serde_json::Error;
+
+    fn try_from(raw: RawToken) -> Result<Self, serde_json::Error> {
+        use serde::de::Error as _;
+        let token = raw.token.ok_or_else(|| serde_json::Error::custom("`token` is empty"))?;
+        let expires_at = raw.expires_at.parse().map_err(|_| {
+            serde_json::Error::custom(format_args!("`expires_at` is no RFC 3339 time: {:?}", raw.expires_at))
+        })?;
+        Ok(Self { token, expires_at })
+    }
+}
+
+/// Whether a runner is connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// It is connected and waits for jobs, or runs one.
+    Online,
+    /// It is not connected.
+    Offline,
+    /// A word that is newer than this program.
+    Other(String),
+}
+
+impl Status {
+    /// GitHub's word.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Online => "online",
+            Self::Offline => "offline",
+            Self::Other(word) => word,
+        }
+    }
+}
+
+impl From<String> for Status {
+    fn from(word: String) -> Self {
+        match word.to_ascii_lowercase().as_str() {
+            "online" => Self::Online,
+            "offline" => Self::Offline,
+            _ => Self::Other(word),
+        }
+    }
+}
+
+impl FromStr for Status {
+    type Err = std::convert::Infallible;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        Ok(word.trim().to_owned().into())
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Status {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// A label of a runner.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Label {
+    /// Its id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// Its name. Labels know no case.
+    pub name: String,
+    /// `read-only` for those that GitHub gives, `custom` for the others.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+}
+
+/// A runner as the server knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Runner {
+    /// Its id, unique on this GitHub.
+    pub id: u64,
+    /// Its name, unique in its scope whatever the case.
+    pub name: String,
+    /// The system it said it runs on, in words of its own (`Linux`, `macos`, `unknown`).
+    #[serde(default, deserialize_with = "or_empty")]
+    pub os: String,
+    /// Whether it is connected.
+    pub status: Status,
+    /// Whether it has a job.
+    #[serde(default)]
+    pub busy: bool,
+    /// Its labels.
+    #[serde(default, deserialize_with = "or_empty")]
+    pub labels: Vec<Label>,
+    /// Its version; newer servers only.
+    #[serde(default, deserialize_with = "non_empty", skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Whether it takes one job only; newer servers only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ephemeral: Option<bool>,
+}
+
+impl Runner {
+    /// Whether it has this name. Runner names know no case.
+    #[must_use]
+    pub fn is_named(&self, name: &str) -> bool {
+        same(&self.name, name)
+    }
+
+    /// Whether it has this label. Labels know no case.
+    #[must_use]
+    pub fn has_label(&self, name: &str) -> bool {
+        self.labels.iter().any(|label| same(&label.name, name))
+    }
+}
+
+fn same(one: &str, other: &str) -> bool {
+    one.to_lowercase() == other.to_lowercase()
+}
+
+#[derive(Deserialize)]
+pub(super) struct RunnerPage {
+    pub(super) runners: Vec<Runner>,
+}
+
+fn or_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}
+
+fn text<S: Serializer>(url: &Url, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(url.as_str())
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.trim().is_empty() {
+        return Err(serde::de::Error::custom("an empty string where there must be one"));
+    }
+    Ok(text)
+}
+
+fn non_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
+}
+
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?.filter(|text| !text.trim().is_empty());
+    text.map(|text| {
+        Secret::new(&text).ok_or_else(|| serde::de::Error::custom("a token that no header can carry"))
+    })
+    .transpose()
+}
+
+#[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
+fn marked<S: Serializer>(token: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+    token.as_ref().map(|_| MARK).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOWNLOADS: &str = include_str!("../../tests/fixtures/downloads.json");
+    const RUNNERS: &str = include_str!("../../tests/fixtures/runners.json");
+    const RUNNER: &str = include_str!("../../tests/fixtures/runner.json");
+
+    #[test]
+    fn the_documented_examples_are_read() {
+        let page: RunnerPage = serde_json::from_str(RUNNERS).unwrap();
+        assert_eq!(page.runners.len(), 2);
+        assert_eq!(page.runners[0].status, Status::Online);
+        assert!(page.runners[0].busy);
+        assert_eq!(page.runners[1].labels[3].kind.as_deref(), Some("custom"));
+        assert!(page.runners[1].has_label("NO-GPU") && page.runners[1].is_named("Mac_Runner"));
+
+        let runner: Runner = serde_json::from_str(RUNNER).unwrap();
+        assert_eq!((runner.id, runner.name.as_str(), runner.os.as_str()), (23, "MBP", "macos"));
+
+        let list: Vec<Application> = serde_json::from_str(DOWNLOADS).unwrap();
+        assert_eq!(list.len(), 5);
+        assert!(list.iter().all(|one| one.temp_download_token.is_some() && one.sha256_checksum.is_some()));
+
+        let raw: RawToken =
+            serde_json::from_str(include_str!("../../tests/fixtures/registration-token.json")).unwrap();
+        let token = RunnerToken::try_from(raw).unwrap();
+        assert_eq!(token.token.expose(), "LLBF3JGZDX3P5PMEXLND6TS6FCWO6");
+        assert_eq!(token.expires_at.to_string(), "2020-01-22T20:13:35.123Z");
+    }
+
+    #[test]
+    fn what_is_optional_may_be_absent_null_or_empty() {
+        let text = r#"{"os":"linux","architecture":"x64","download_url":"https://h/x","filename":"f.zip","#
+            .to_owned()
+            + r#""temp_download_token":"","sha256_checksum":" ","new":[1]}"#;
+        let one: Application = serde_json::from_str(&text).unwrap();
+        assert!(one.temp_download_token.is_none() && one.sha256_checksum.is_none());
+        let text = r#"{"id":1,"name":"a","status":"Idle","os":null,"labels":null}"#;
+        let runner: Runner = serde_json::from_str(text).unwrap();
+        assert_eq!(runner.status, Status::Other("Idle".to_owned()));
+        assert_eq!(serde_json::to_value(&runner).unwrap()["status"], "Idle");
+    }
+
+    #[test]
+    fn a_download_token_does_not_reach_json_or_debug() {
+        let list: Vec<Application> = serde_json::from_str(DOWNLOADS).unwrap();
+        let token = list[0].temp_download_token.as_ref().unwrap().expose().to_owned();
+        assert!(!serde_json::to_string(&list).unwrap().contains(&token));
+        assert!(!format!("{list:?}").contains(&token));
+        assert_eq!(serde_json::to_value(&list).unwrap()[0]["temp_download_token"], MARK);
+    }
+}

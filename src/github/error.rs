@@ -1,0 +1,214 @@
+//! What can go wrong between a call and its answer.
+
+use super::target::TargetError;
+use crate::error::{Class, Failure};
+use crate::net;
+use std::fmt;
+
+/// What a server said when it did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The method of the call.
+    pub method: String,
+    /// The address of the call, redacted.
+    pub url: String,
+    /// The status.
+    pub status: u16,
+    /// GitHub's `message`, with what its `errors` add; empty if it said nothing.
+    pub message: String,
+    /// `X-GitHub-Request-Id`, for the server's administrator or GitHub's support.
+    pub request_id: Option<String>,
+    /// `X-Accepted-GitHub-Permissions`: what a fine-grained token or App would need for this call.
+    pub accepted: Option<String>,
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} answered {}", self.method, self.url, self.status)?;
+        if !self.message.is_empty() {
+            write!(f, " {:?}", self.message)?;
+        }
+        if let Some(id) = &self.request_id {
+            write!(f, " (request id {id})")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a URL or a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `--url` or `--api-url`.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// There is no credential at all; nothing was sent.
+    #[error("{method} {url} needs a credential and there is none")]
+    MissingCredential {
+        /// The method of the call.
+        method: String,
+        /// The address of the call, redacted.
+        url: String,
+        /// The permission that the credential needs.
+        needed: String,
+    },
+    /// 401.
+    #[error("the credential was refused: {0}")]
+    Unauthorized(Box<Reply>),
+    /// 403, but no rate limit.
+    #[error("the credential is too weak: {reply}")]
+    Forbidden {
+        /// The answer.
+        reply: Box<Reply>,
+        /// The permission that the call needs.
+        needed: String,
+    },
+    /// 404, which has three meanings.
+    #[error("the {scope} was not found, or is hidden: {reply}")]
+    NotFound {
+        /// The answer.
+        reply: Box<Reply>,
+        /// The scope that was asked.
+        scope: String,
+        /// The permission that the call needs.
+        needed: String,
+    },
+    /// 403 or 429 with the signs of a rate limit.
+    #[error("the rate limit is used up: {reply}")]
+    RateLimited {
+        /// The answer.
+        reply: Box<Reply>,
+        /// When it is over, as far as the answer says.
+        until: Option<jiff::Timestamp>,
+    },
+    /// 422.
+    #[error("the request was refused: {0}")]
+    Unprocessable(Box<Reply>),
+    /// 422 for a runner that has a job.
+    #[error("runner {id} is running a job: {reply}")]
+    Busy {
+        /// The runner's id.
+        id: u64,
+        /// The answer.
+        reply: Box<Reply>,
+    },
+    /// Any other status.
+    #[error("an unexpected status: {0}")]
+    Odd(Box<Reply>),
+    /// Something that is not JSON: a sign-in page, a proxy's error page.
+    #[error("{method} {url} answered {status} with something that is not JSON: {start:?}")]
+    NotJson {
+        /// The method of the call.
+        method: String,
+        /// The address of the call, redacted.
+        url: String,
+        /// The status.
+        status: u16,
+        /// How it begins, printable characters only.
+        start: String,
+    },
+    /// JSON, but not the document that this call answers.
+    #[error("cannot read the {what} that {method} {url} answered")]
+    BadDocument {
+        /// What was expected.
+        what: &'static str,
+        /// The method of the call.
+        method: String,
+        /// The address of the call, redacted.
+        url: String,
+        /// Where it differs.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A list that does not end.
+    #[error("GET {url} announces further pages after page {page}, which brought nothing new")]
+    EndlessPages {
+        /// The address of the list, redacted.
+        url: String,
+        /// The page after which we gave up.
+        page: u32,
+    },
+    /// No answer.
+    #[error(transparent)]
+    Transport(#[from] net::Error),
+}
+
+impl Error {
+    /// The answer behind this error, where there was one.
+    #[must_use]
+    pub fn reply(&self) -> Option<&Reply> {
+        match self {
+            Self::Unauthorized(reply)
+            | Self::Unprocessable(reply)
+            | Self::Odd(reply)
+            | Self::Forbidden { reply, .. }
+            | Self::NotFound { reply, .. }
+            | Self::RateLimited { reply, .. }
+            | Self::Busy { reply, .. } => Some(reply),
+            _ => None,
+        }
+    }
+}
+
+/// "It needs …", and what the server itself says about that.
+fn permission(needed: &str, reply: &Reply) -> String {
+    let accepted = reply.accepted.as_deref();
+    let accepted = accepted.map(|a| format!(" The server accepts a token with: {a}.")).unwrap_or_default();
+    format!("The call needs {needed}, of somebody who is an administrator there.{accepted}")
+}
+
+impl Failure for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Target(error) => error.class(),
+            Self::MissingCredential { .. }
+            | Self::Unauthorized(_)
+            | Self::Forbidden { .. }
+            | Self::NotFound { .. } => Class::NoPerm,
+            Self::RateLimited { .. } | Self::Busy { .. } => Class::TempFail,
+            Self::Odd(reply) if reply.status >= 500 => Class::TempFail,
+            Self::Unprocessable(_) | Self::Odd(_) | Self::BadDocument { .. } | Self::EndlessPages { .. } => {
+                Class::Protocol
+            }
+            Self::NotJson { status, .. } => {
+                if *status >= 500 {
+                    Class::TempFail
+                } else {
+                    Class::Protocol
+                }
+            }
+            Self::Transport(error) => error.class(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Target(error) => error.hint(),
+            Self::MissingCredential { needed, .. } => Some(format!(
+                "Give a token by --token-file, RUNUP_TOKEN or --token-command. The call needs {needed}."
+            )),
+            Self::Unauthorized(_) => Some(
+                "The token is wrong, expired or revoked, or belongs to another GitHub than this one. Make a new one."
+                    .to_owned(),
+            ),
+            Self::Forbidden { reply, needed } => Some(permission(needed, reply)),
+            Self::NotFound { reply, scope, needed } => Some(format!(
+                "404 means one of three things: there is no such {scope} (is the URL spelled right?), the credential \
+                 may not see it, or it is a credential for another scope. {}",
+                permission(needed, reply)
+            )),
+            Self::RateLimited { until, .. } => Some(match until {
+                Some(until) => format!("Try again after {until}."),
+                None => "Try again in a few minutes.".to_owned(),
+            }),
+            Self::Busy { .. } => Some("Wait until its job is done, or cancel the job.".to_owned()),
+            Self::NotJson { status, .. } if *status < 500 => Some(
+                "Something else than GitHub's REST API answers there: check the host of --url, --api-url, and any \
+                 proxy or sign-in page between here and there."
+                    .to_owned(),
+            ),
+            Self::Odd(reply) if reply.status >= 500 => Some("The server has a problem. Try again later.".to_owned()),
+            Self::Transport(error) => error.hint(),
+            _ => None,
+        }
+    }
+}

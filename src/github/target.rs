@@ -1,0 +1,378 @@
+//! What `--url` names: the scope, the address that `config.sh` is given, and the API that answers for it.
+
+use super::error::Error;
+use super::scope::{NameError, RepositoryName, Scope, Slug};
+use crate::error::{Class, Failure};
+use percent_encoding::percent_decode_str;
+use std::fmt;
+use url::{Host, Url};
+
+/// A scope on a GitHub.
+///
+/// GitHub's runner has traps here that are avoided by normalising: it asks `api.www.github.com` for a URL with `www.`,
+/// and finds nothing for one with `.git`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The normalised address of the scope's page: what `config.sh --url` gets.
+    pub url: Url,
+    /// Who the runners belong to.
+    pub scope: Scope,
+    /// The base of the REST API, without a trailing slash where it has a path.
+    pub api: Url,
+}
+
+/// Why a URL names no scope. What is quoted of it holds neither credentials nor a query.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// It cannot be read as a URL at all.
+    #[error("cannot read {given:?} as a URL")]
+    Malformed {
+        /// The URL, redacted.
+        given: String,
+        /// What the parser said.
+        #[source]
+        source: url::ParseError,
+    },
+    /// It has white space, control characters or a path that climbs.
+    #[error("cannot read {given:?} as a URL: it has {what}")]
+    Unclean {
+        /// The URL, redacted.
+        given: String,
+        /// What it has.
+        what: &'static str,
+    },
+    /// `github.com/octo-org`.
+    #[error("the URL {given:?} has no scheme")]
+    NoScheme {
+        /// The URL, redacted.
+        given: String,
+        /// What was probably meant.
+        suggestion: String,
+    },
+    /// `ssh://…`, `git@…`, `ftp://…`.
+    #[error("the URL {given:?} is not one of https://")]
+    NotHttp {
+        /// The URL, redacted.
+        given: String,
+        /// What was probably meant.
+        suggestion: Option<String>,
+    },
+    /// Plain HTTP to another machine.
+    #[error("refused to send credentials to {given} without encryption")]
+    Plain {
+        /// The URL, redacted.
+        given: String,
+    },
+    /// `https://user:password@…`.
+    #[error("the URL for {host} holds credentials")]
+    Credentials {
+        /// The host.
+        host: String,
+    },
+    /// `https://api.github.com/orgs/octo-org`.
+    #[error("{given} is an address of the REST API, not of an enterprise, organization or repository")]
+    ApiAddress {
+        /// The URL, redacted.
+        given: String,
+        /// What was probably meant.
+        suggestion: String,
+    },
+    /// Zero segments, or too many, or a word that GitHub keeps for itself.
+    #[error("{given} is not the address of an enterprise, organization or repository")]
+    NoScope {
+        /// The URL, redacted.
+        given: String,
+        /// What was probably meant.
+        suggestion: Option<String>,
+    },
+    /// A name that GitHub does not allow.
+    #[error("the {kind} name {name:?} in {given}")]
+    BadName {
+        /// `enterprise`, `organization`, `owner` or `repository`.
+        kind: &'static str,
+        /// The name.
+        name: String,
+        /// The URL, redacted.
+        given: String,
+        /// What is wrong with it.
+        #[source]
+        source: NameError,
+    },
+}
+
+impl Failure for TargetError {
+    fn class(&self) -> Class {
+        Class::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        const FORMS: &str = "Give https://HOST/ORG, https://HOST/OWNER/REPO or https://HOST/enterprises/SLUG";
+        let suggested = |suggestion: &str| Some(format!("Did you mean {suggestion} ?"));
+        match self {
+            Self::NoScheme { suggestion, .. }
+            | Self::ApiAddress { suggestion, .. }
+            | Self::NotHttp { suggestion: Some(suggestion), .. }
+            | Self::NoScope { suggestion: Some(suggestion), .. } => suggested(suggestion),
+            Self::Plain { .. } => Some(
+                "Use https://. If this network is trusted, --allow-http accepts that everyone on it can read the \
+                 token."
+                    .to_owned(),
+            ),
+            Self::Credentials { .. } => Some(
+                "Take them out of the URL, and give the token by RUNUP_TOKEN or --token-file.".to_owned(),
+            ),
+            _ => Some(format!("{FORMS}.")),
+        }
+    }
+}
+
+impl Target {
+    /// Reads `--url`, and `--api-url` where it is given.
+    ///
+    /// `allow_http` accepts plain HTTP to a host that is not this machine.
+    pub fn parse(url: &str, api_url: Option<&str>, allow_http: bool) -> Result<Self, Error> {
+        let mut page = web_address(url, allow_http)?;
+        let host = page.host_str().unwrap_or_default().trim_end_matches('.').to_owned();
+        let host = match host.strip_prefix("www.") {
+            Some(bare) if is_hosted(bare) => bare.to_owned(),
+            _ => host,
+        };
+        let given = redacted(url);
+        if page.set_host(Some(&host)).is_err() {
+            return Err(TargetError::NoScope { given, suggestion: None }.into());
+        }
+        let segments = segments(&page);
+        let words: Vec<&str> = segments.iter().map(String::as_str).collect();
+        refuse_api_address(&host, &words, &page, &given)?;
+        let scope = scope(&words, &page, &given)?;
+
+        if is_hosted(&host) {
+            // GitHub itself speaks HTTPS only, whatever was written.
+            let _ = page.set_scheme("https");
+        }
+        page.set_path(&scope.page());
+        let api = match api_url {
+            Some(api_url) => without_slash(web_address(api_url, allow_http)?),
+            None => api_of(&page, &host),
+        };
+        Ok(Self { url: page, scope, api })
+    }
+
+    /// The address of a call: `tail` follows the scope's prefix and begins with `/`.
+    #[must_use]
+    pub fn call(&self, tail: &str) -> Url {
+        let mut url = self.api.clone();
+        let base = self.api.path().trim_end_matches('/');
+        url.set_path(&format!("{base}{}{tail}", self.scope.prefix()));
+        url
+    }
+
+    /// Whether `other`, as a configured runner remembers it, is the same scope of the same GitHub. Names of hosts,
+    /// owners and repositories know no case.
+    #[must_use]
+    pub fn is_same_as(&self, other: &str) -> bool {
+        Self::parse(other, None, true).is_ok_and(|other| {
+            let place = |target: &Self| {
+                (target.url.host_str().map(str::to_owned), target.url.port_or_known_default())
+            };
+            place(self) == place(&other)
+                && self.scope.kind() == other.scope.kind()
+                && self.scope.name().eq_ignore_ascii_case(&other.scope.name())
+        })
+    }
+
+    /// What to say when the URL has a port: GitHub's runner drops it when it registers. `None` without one, and for
+    /// this machine, where only a rehearsal listens.
+    #[must_use]
+    pub fn port_warning(&self) -> Option<String> {
+        let port = self.url.port()?;
+        if is_loopback(&self.url) {
+            return None;
+        }
+        let host = self.url.host_str().unwrap_or_default();
+        Some(format!(
+            "GitHub's runner drops the port of {host}:{port} when it registers and will ask {host} on the default \
+             port"
+        ))
+    }
+
+    /// Whether this is github.com or a `*.ghe.com`, not an Enterprise Server.
+    #[must_use]
+    pub fn is_hosted(&self) -> bool {
+        self.url.host_str().is_some_and(is_hosted)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.url.as_str().trim_end_matches('/'))
+    }
+}
+
+/// The hosts that GitHub runs, whose API is on a host of its own.
+fn is_hosted(host: &str) -> bool {
+    host == "github.com" || host.strip_suffix(".ghe.com").is_some_and(|sub| !sub.is_empty())
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+fn api_of(page: &Url, host: &str) -> Url {
+    let mut api = page.clone();
+    if is_hosted(host) {
+        let changed = api.set_host(Some(&format!("api.{host}")));
+        debug_assert!(changed.is_ok(), "a valid host stays valid with a label before it");
+        api.set_path("");
+    } else {
+        api.set_path("/api/v3");
+    }
+    api
+}
+
+fn without_slash(mut url: Url) -> Url {
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    url
+}
+
+/// Parses an address of the web and refuses what must not be sent a credential. Query and fragment are dropped.
+fn web_address(text: &str, allow_http: bool) -> Result<Url, TargetError> {
+    let text = text.trim();
+    let given = redacted(text);
+    // The parser would drop these silently.
+    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(TargetError::Unclean { given, what: "white space or control characters" });
+    }
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(without_scheme(text, given));
+    };
+    if !matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https") {
+        let meant = git_address(rest).filter(|_| scheme.eq_ignore_ascii_case("ssh"));
+        return Err(TargetError::NotHttp { given, suggestion: meant });
+    }
+    let mut url =
+        Url::parse(text).map_err(|source| TargetError::Malformed { given: given.clone(), source })?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(TargetError::Credentials { host: url.host_str().unwrap_or_default().to_owned() });
+    }
+    if text.contains('@') {
+        // Perhaps a password with a `#` or `?` in it, which the parser takes for the end of the host.
+        return Err(TargetError::Unclean { given, what: "an `@`" });
+    }
+    let path = rest.split(['?', '#']).next().unwrap_or_default();
+    let climbs = |segment: &str| matches!(&*percent_decode_str(segment).decode_utf8_lossy(), "." | "..");
+    if path.split(['/', '\\']).any(climbs) {
+        return Err(TargetError::Unclean { given, what: "`.` or `..` as a name" });
+    }
+    if url.scheme() == "http" && !allow_http && !is_loopback(&url) {
+        return Err(TargetError::Plain { given });
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    Ok(url)
+}
+
+/// The web address for what follows `git@`; `None` for any other user, and where more than a user may be hidden.
+fn git_address(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("git@")?;
+    (!rest.contains(['@', '?', '#'])).then(|| format!("https://{}", rest.replacen(':', "/", 1)))
+}
+
+fn without_scheme(text: &str, given: String) -> TargetError {
+    if text.contains('@') {
+        return TargetError::NotHttp { given, suggestion: git_address(text) };
+    }
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    let text = text.trim_start_matches('/');
+    let first = text.split('/').next().unwrap_or_default();
+    let is_host = first.contains(['.', ':']) || first.eq_ignore_ascii_case("localhost");
+    let host = if is_host { "" } else { "github.com/" };
+    TargetError::NoScheme { given, suggestion: format!("https://{host}{text}") }
+}
+
+/// The path's names, decoded, without empty ones and without `.git` at the end.
+fn segments(page: &Url) -> Vec<String> {
+    let mut segments: Vec<String> = page
+        .path()
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned())
+        .collect();
+    if let Some(last) = segments.last_mut()
+        && let Some(bare) = last.strip_suffix(".git")
+    {
+        *last = bare.to_owned();
+    }
+    segments
+}
+
+fn origin(page: &Url) -> String {
+    page.origin().ascii_serialization()
+}
+
+fn refuse_api_address(host: &str, words: &[&str], page: &Url, given: &str) -> Result<(), TargetError> {
+    let (site, words) = match (host.strip_prefix("api."), words) {
+        (Some(bare), words) if is_hosted(bare) => (format!("https://{bare}"), words),
+        (_, ["api", "v3", words @ ..]) => (origin(page), words),
+        _ => return Ok(()),
+    };
+    let path = match words {
+        ["orgs", org, ..] => (*org).to_owned(),
+        ["repos", owner, name, ..] => format!("{owner}/{name}"),
+        ["enterprises", slug, ..] => format!("enterprises/{slug}"),
+        _ => "ORG".to_owned(),
+    };
+    Err(TargetError::ApiAddress { given: given.to_owned(), suggestion: format!("{site}/{path}") })
+}
+
+fn scope(words: &[&str], page: &Url, given: &str) -> Result<Scope, TargetError> {
+    let no_scope = |path: Option<String>| TargetError::NoScope {
+        given: given.to_owned(),
+        suggestion: path.map(|path| format!("{}/{path}", origin(page))),
+    };
+    let slug = |kind: &'static str, name: &str| {
+        name.parse::<Slug>().map_err(|source| bad_name(kind, name, given, source))
+    };
+    match words {
+        // GitHub keeps these words for pages of its own; people copy them out of the address bar.
+        ["orgs" | "organizations", org, ..] => Err(no_scope(Some((*org).to_owned()))),
+        [] | ["enterprises" | "orgs" | "organizations" | "settings"] => Err(no_scope(None)),
+        ["enterprises", name] => Ok(Scope::Enterprise(slug("enterprise", name)?)),
+        [org] => Ok(Scope::Organization(slug("organization", org)?)),
+        [owner, name] => {
+            let owner = slug("owner", owner)?;
+            let parsed: Result<RepositoryName, _> = name.parse();
+            let name = parsed.map_err(|source| bad_name("repository", name, given, source))?;
+            Ok(Scope::Repository { owner, name })
+        }
+        ["enterprises", name, ..] => Err(no_scope(Some(format!("enterprises/{name}")))),
+        [owner, name, ..] => Err(no_scope(Some(format!("{owner}/{name}")))),
+    }
+}
+
+fn bad_name(kind: &'static str, name: &str, given: &str, source: NameError) -> TargetError {
+    TargetError::BadName { kind, name: name.to_owned(), given: given.to_owned(), source }
+}
+
+/// `text` as it may be shown: no user name, no password, no query. It need not be a URL.
+fn redacted(text: &str) -> String {
+    let text = text.trim();
+    if text.contains('@') {
+        // Where a password ends can only be guessed in what may be no URL, so nothing of it is shown.
+        let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
+        let scheme = if scheme.contains('@') { "" } else { scheme };
+        let mark = crate::secret::MARK;
+        return if scheme.is_empty() { mark.to_owned() } else { format!("{scheme}://{mark}") };
+    }
+    text.split(['?', '#']).next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+#[path = "target_tests.rs"]
+mod tests;
