@@ -1,1 +1,14 @@
-//! (room)
+//! version can do, and how runners and labels may be called.
+//!
+//! This room knows GitHub's runner and reads its files, which a job may have written: nothing here is believed without
+//! a check, and nothing of it is executed by looking. It refuses to know in which order things are done.
+
+pub mod asset;
+mod error;
+pub mod name;
+pub mod version;
+
+pub use asset::Choice;
+pub use error::Error;
+pub use name::{Label, Labels, NameContext, NameTemplate, RunnerName};
+pub use version::{Feature, REGISTRATION_FLOOR, RunnerVersion};

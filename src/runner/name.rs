@@ -1,0 +1,338 @@
+//! How runners and labels may be called.
+//!
+//! GitHub's runner drops a value that begins with `-` silently and registers under the host's name, and an over-long
+//! label makes it drop all labels; so both are refused here.
+
+use super::error::Error;
+use crate::host::Platform;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::str::FromStr;
+
+/// The longest name that GitHub accepts, in characters.
+pub const NAME_LIMIT: usize = 64;
+/// The longest label that GitHub's runner accepts, in characters.
+pub const LABEL_LIMIT: usize = 256;
+
+/// What is hashed together with the machine's id, so that the hash is of no use elsewhere.
+const MACHINE_ID_DOMAIN: &[u8] = b"runup runner name\0";
+
+/// What is wrong with `text` as a value of `config.sh`, in words that follow it.
+fn fault(text: &str, limit: usize) -> Option<String> {
+    let length = text.chars().count();
+    if text.is_empty() {
+        Some("is empty".to_owned())
+    } else if length > limit {
+        Some(format!("has {length} characters, {limit} are allowed"))
+    } else if text.starts_with('-') {
+        Some("begins with `-`, which GitHub's runner would take for an option".to_owned())
+    } else if text.trim() != text {
+        Some("has white space around it".to_owned())
+    } else if text.chars().any(char::is_control) {
+        Some("has control characters".to_owned())
+    } else {
+        None
+    }
+}
+
+/// The name of a runner: 1 to 64 characters. The server has the last word on which ones.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RunnerName(String);
+
+impl RunnerName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RunnerName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match fault(text, NAME_LIMIT) {
+            None => Ok(Self(text.to_owned())),
+            Some(why) => Err(Error::BadName { given: text.to_owned(), why }),
+        }
+    }
+}
+
+impl TryFrom<String> for RunnerName {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<RunnerName> for String {
+    fn from(name: RunnerName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for RunnerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A label: 1 to 256 characters, no comma.
+#[derive(Debug, Clone, Serialize)]
+pub struct Label(String);
+
+impl Label {
+    /// The label as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq for Label {
+    /// Labels know no case.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.to_lowercase() == other.0.to_lowercase()
+    }
+}
+
+impl Eq for Label {}
+
+impl FromStr for Label {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        // The runner does not trim what it splits at commas: " gpu" would be another label than "gpu".
+        let text = text.trim();
+        let comma = text.contains(',').then(|| "has a comma, which separates labels".to_owned());
+        match fault(text, LABEL_LIMIT).or(comma) {
+            None => Ok(Self(text.to_owned())),
+            Some(why) => Err(Error::BadLabel { given: text.to_owned(), why }),
+        }
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Labels without repetitions, in the order given: `gpu,large`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Labels(Vec<Label>);
+
+impl Labels {
+    /// The labels.
+    pub fn iter(&self) -> impl Iterator<Item = &Label> {
+        self.0.iter()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it is among them, whatever its case.
+    #[must_use]
+    pub fn contains(&self, label: &Label) -> bool {
+        self.0.contains(label)
+    }
+}
+
+impl FromStr for Labels {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let mut labels = Self::default();
+        for piece in text.split(',').filter(|piece| !piece.trim().is_empty()) {
+            let label: Label = piece.parse()?;
+            if !labels.contains(&label) {
+                labels.0.push(label);
+            }
+        }
+        Ok(labels)
+    }
+}
+
+impl fmt::Display for Labels {
+    /// As `config.sh --labels` takes them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let labels: Vec<&str> = self.iter().map(Label::as_str).collect();
+        f.write_str(&labels.join(","))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Placeholder {
+    Hostname,
+    MachineId,
+    Random,
+    Os,
+    Arch,
+}
+
+impl Placeholder {
+    const ALL: [Self; 5] = [Self::Hostname, Self::MachineId, Self::Random, Self::Os, Self::Arch];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Hostname => "hostname",
+            Self::MachineId => "machine-id",
+            Self::Random => "random",
+            Self::Os => "os",
+            Self::Arch => "arch",
+        }
+    }
+}
+
+/// The placeholders with their braces.
+pub(super) fn placeholders() -> Vec<String> {
+    Placeholder::ALL.iter().map(|one| format!("{{{}}}", one.word())).collect()
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Placeholder(Placeholder),
+}
+
+/// What fills in a template.
+#[derive(Debug, Clone)]
+pub struct NameContext {
+    /// The machine's name; only what stands before the first dot is used.
+    pub hostname: String,
+    /// `/etc/machine-id`. Only a hash of it appears in a name: the id itself is meant to stay on the machine.
+    pub machine_id: Option<String>,
+    /// Six characters that differ from run to run: [`random_word`].
+    pub random: String,
+    /// The platform.
+    pub platform: Platform,
+}
+
+/// Six characters of `a-z0-9`, from the system's randomness: clones of a machine get different ones.
+#[must_use]
+pub fn random_word() -> String {
+    let mut random = fastrand::Rng::with_seed(RandomState::new().hash_one("runner name"));
+    std::iter::repeat_with(|| {
+        char::from(random.choice(*b"abcdefghijklmnopqrstuvwxyz0123456789").unwrap_or(b'0'))
+    })
+    .take(6)
+    .collect()
+}
+
+/// A pattern for names: `{hostname}-{random}`. `{{` and `}}` stand for braces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameTemplate {
+    text: String,
+    parts: Vec<Part>,
+}
+
+impl NameTemplate {
+    /// Whether it gives another name each time.
+    #[must_use]
+    pub fn uses_random(&self) -> bool {
+        self.parts.contains(&Part::Placeholder(Placeholder::Random))
+    }
+
+    /// The name for this machine.
+    pub fn render(&self, context: &NameContext) -> Result<RunnerName, Error> {
+        let mut name = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => name.push_str(text),
+                Part::Placeholder(placeholder) => {
+                    let value = value(*placeholder, context).ok_or_else(|| Error::NothingToFillIn {
+                        template: self.text.clone(),
+                        placeholder: placeholder.word(),
+                    })?;
+                    name.push_str(&value);
+                }
+            }
+        }
+        name.parse()
+            .map_err(|source| Error::BadRender { template: self.text.clone(), source: Box::new(source) })
+    }
+}
+
+fn value(placeholder: Placeholder, context: &NameContext) -> Option<String> {
+    let value = match placeholder {
+        Placeholder::Hostname => sanitised(&context.hostname),
+        Placeholder::MachineId => {
+            let id = context.machine_id.as_deref()?.trim();
+            let hash = Sha256::new().chain_update(MACHINE_ID_DOMAIN).chain_update(id).finalize();
+            hex::encode(&hash[..4])
+        }
+        Placeholder::Random => context.random.clone(),
+        Placeholder::Os => context.platform.os.to_string(),
+        Placeholder::Arch => context.platform.arch.to_string(),
+    };
+    (!value.is_empty()).then_some(value)
+}
+
+/// The short name of a host, with `-` for what is unusual in one.
+fn sanitised(hostname: &str) -> String {
+    let short = hostname.trim().split('.').next().unwrap_or_default();
+    let usual = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
+    short.chars().map(usual).collect::<String>().trim_matches('-').to_owned()
+}
+
+impl FromStr for NameTemplate {
+    type Err = Error;
+
+    fn from_str(template: &str) -> Result<Self, Error> {
+        let loose = |brace| Error::LooseBrace { template: template.to_owned(), brace };
+        let mut parts = Vec::new();
+        let mut text = String::new();
+        let mut rest = template;
+        while let Some(at) = rest.find(['{', '}']) {
+            let (before, from) = rest.split_at(at);
+            text.push_str(before);
+            if let Some(after) = from.strip_prefix("{{") {
+                text.push('{');
+                rest = after;
+            } else if let Some(after) = from.strip_prefix("}}") {
+                text.push('}');
+                rest = after;
+            } else if let Some(after) = from.strip_prefix('{') {
+                let (word, after) = after.split_once('}').ok_or_else(|| loose('{'))?;
+                let known = Placeholder::ALL.into_iter().find(|one| one.word() == word);
+                let placeholder = known.ok_or_else(|| Error::UnknownPlaceholder {
+                    template: template.to_owned(),
+                    placeholder: word.to_owned(),
+                })?;
+                if !text.is_empty() {
+                    parts.push(Part::Text(std::mem::take(&mut text)));
+                }
+                parts.push(Part::Placeholder(placeholder));
+                rest = after;
+            } else {
+                return Err(loose('}'));
+            }
+        }
+        text.push_str(rest);
+        // Text alone can be judged now, so that a bad name is an error of the command line.
+        if parts.is_empty() {
+            text.parse::<RunnerName>()?;
+        }
+        if !text.is_empty() {
+            parts.push(Part::Text(text));
+        }
+        Ok(Self { text: template.to_owned(), parts })
+    }
+}
+
+impl fmt::Display for NameTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+#[path = "name_tests.rs"]
+mod tests;

@@ -1,0 +1,87 @@
+use super::*;
+use crate::error::{Class, Failure, chain};
+use crate::host::{Arch, Os};
+
+fn context() -> NameContext {
+    NameContext {
+        hostname: "Build_1.corp.example".to_owned(),
+        machine_id: Some("0123456789abcdef0123456789abcdef\n".to_owned()),
+        random: "ab12cd".to_owned(),
+        platform: Platform { os: Os::Linux, arch: Arch::Arm64 },
+    }
+}
+
+fn render(template: &str) -> Result<String, Error> {
+    template.parse::<NameTemplate>()?.render(&context()).map(String::from)
+}
+
+#[test]
+fn names_that_the_runner_would_drop_are_refused() {
+    for name in ["a", "My runner", "ü-1", "r.1", &"x".repeat(64)] {
+        assert_eq!(name.parse::<RunnerName>().unwrap().as_str(), name);
+    }
+    for name in ["", " ", "-a", "--replace", " a", "a ", "a\nb", "a\0", &"ü".repeat(65)] {
+        assert_eq!(name.parse::<RunnerName>().unwrap_err().class(), Class::Usage, "{name:?}");
+    }
+}
+
+#[test]
+fn labels_are_split_trimmed_and_named_once() {
+    let labels: Labels = " gpu , Large,,GPU, x y ".parse().unwrap();
+    assert_eq!(labels.to_string(), "gpu,Large,x y");
+    assert!(labels.contains(&"LARGE".parse().unwrap()));
+    assert!("".parse::<Labels>().unwrap().is_empty());
+    assert!("a,-b".parse::<Labels>().is_err());
+    assert!(format!("a,{}", "x".repeat(257)).parse::<Labels>().is_err());
+    assert!("a,b".parse::<Label>().is_err());
+    assert!("".parse::<Label>().is_err());
+}
+
+#[test]
+fn a_template_is_filled_in() {
+    assert_eq!(render("{hostname}-{random}").unwrap(), "Build_1-ab12cd");
+    assert_eq!(render("ci-{os}-{arch}").unwrap(), "ci-linux-arm64");
+    assert_eq!(render("{{{hostname}}}").unwrap(), "{Build_1}");
+    assert_eq!(render("{{hostname}}").unwrap(), "{hostname}");
+    assert_eq!(render("plain").unwrap(), "plain");
+    assert!("a-{random}".parse::<NameTemplate>().unwrap().uses_random());
+    assert!(!"a-{{random}}".parse::<NameTemplate>().unwrap().uses_random());
+}
+
+#[test]
+fn the_machine_id_itself_is_not_shown() {
+    let name = render("{machine-id}").unwrap();
+    assert_eq!(name.len(), 8);
+    assert!(!"0123456789abcdef0123456789abcdef".contains(&name));
+    let other = NameContext { machine_id: Some("f".repeat(32)), ..context() };
+    let template: NameTemplate = "{machine-id}".parse().unwrap();
+    assert_ne!(template.render(&other).unwrap().as_str(), name);
+    let none = NameContext { machine_id: None, ..context() };
+    assert_eq!(template.render(&none).unwrap_err().class(), Class::Config);
+}
+
+#[test]
+fn bad_templates_say_what_is_wrong() {
+    let error = render("a-{host}").unwrap_err();
+    assert!(error.to_string().contains("{host}"), "{error}");
+    assert_eq!(error.hint().unwrap(), "Known are {hostname}, {machine-id}, {random}, {os}, {arch}.");
+    for template in ["{hostname", "hostname}", "a{", "}a"] {
+        assert!(matches!(render(template), Err(Error::LooseBrace { .. })), "{template}");
+    }
+    assert!(matches!(render("-a"), Err(Error::BadName { .. })));
+    let error = render(&format!("{{hostname}}{}", "x".repeat(60))).unwrap_err();
+    assert!(chain(&error).contains("has 67 characters, 64 are allowed"), "{}", chain(&error));
+}
+
+#[test]
+fn unusual_host_names_become_usual() {
+    for (given, short) in [("a.b.c", "a"), ("-x y-", "x-y"), ("ü", ""), ("", ""), ("r1", "r1")] {
+        assert_eq!(sanitised(given), short, "{given}");
+    }
+}
+
+#[test]
+fn random_words_differ() {
+    let words: std::collections::HashSet<String> = std::iter::repeat_with(random_word).take(20).collect();
+    assert!(words.len() > 15 && words.iter().all(|word| word.len() == 6), "{words:?}");
+}
