@@ -1,3 +1,4 @@
+//! What GitHub's runner *is*: which archive to take, what a placed tree holds, what a configured one remembers, what a
 //! version can do, and how runners and labels may be called.
 //!
 //! This room knows GitHub's runner and reads its files, which a job may have written: nothing here is believed without
@@ -6,9 +7,13 @@
 pub mod asset;
 mod error;
 pub mod name;
+pub mod state;
+pub mod tree;
 pub mod version;
 
 pub use asset::Choice;
 pub use error::Error;
 pub use name::{Label, Labels, NameContext, NameTemplate, RunnerName};
+pub use state::{LocalState, RunnerFile};
+pub use tree::TreeReport;
 pub use version::{Feature, REGISTRATION_FLOOR, RunnerVersion};

@@ -1,0 +1,248 @@
+//! What a runner's folder says about its registration.
+//!
+//! Its files are GitHub's runner's, and a job may have written anything in their place: no link is followed, nothing
+//! large is read, and what is read is a claim that the server has to confirm.
+
+use super::error::Error;
+use crate::error::chain;
+use crate::host::{self, file::read_untrusted_in};
+use serde::Serialize;
+use std::path::Path;
+
+/// The files that make a runner this runner: with them in an image, every clone would be the same one.
+pub const IDENTITY_FILES: [&str; 6] = [
+    ".runner",
+    ".runner_migrated",
+    ".credentials",
+    ".credentials_migrated",
+    ".credentials_rsaparams",
+    ".service",
+];
+
+/// What `config.sh` and `run.sh` make besides, and what `config.sh remove` leaves behind.
+pub const GENERATED_FILES: [&str; 8] = [
+    ".env",
+    ".path",
+    ".setup_info",
+    "svc.sh",
+    "runsvc.sh",
+    "run-helper.sh",
+    "run-helper.cmd",
+    "update.finished",
+];
+
+/// The folder of the runner's logs.
+pub const LOG_FOLDER: &str = "_diag";
+/// The folder of its jobs, unless `--work` names another.
+pub const WORK_FOLDER: &str = "_work";
+
+/// Real ones have less than one kilobyte.
+const LIMIT: u64 = 64 * 1024;
+
+/// What `.runner` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunnerFile {
+    /// The runner's id on the server.
+    pub agent_id: u64,
+    /// Its name.
+    pub agent_name: String,
+    /// The URL that it was configured for; absent in a just-in-time configuration.
+    pub github_url: Option<String>,
+    /// The service that it talks to.
+    pub server_url: Option<String>,
+    /// The folder of its jobs.
+    pub work_folder: Option<String>,
+    /// Its runner group.
+    pub pool_name: Option<String>,
+    /// Whether it takes one job only.
+    pub ephemeral: bool,
+    /// Whether it does not update itself.
+    pub disable_update: bool,
+}
+
+/// What a runner's folder says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocalState {
+    /// No trace of a registration. The server may know one all the same, if `config.sh` was killed.
+    Unconfigured,
+    /// `.runner` (or `.runner_migrated`) is there and can be read.
+    Configured(RunnerFile),
+    /// Credentials without `.runner`: `config.sh` was interrupted, or half removed.
+    Partial {
+        /// The files that are there.
+        files: Vec<&'static str>,
+    },
+    /// A file that counts as "configured" but says nothing.
+    Corrupt {
+        /// The file.
+        file: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// Reads the state of the runner in `dir`; a folder that does not exist is unconfigured.
+pub fn read(dir: &Path) -> Result<LocalState, Error> {
+    // GitHub's runner takes either for "configured", and `.runner` is the one that it reads.
+    for file in [".runner", ".runner_migrated"] {
+        match read_untrusted_in(dir, file, LIMIT) {
+            Ok(None) => {}
+            Ok(Some(bytes)) => {
+                return Ok(match parse(&bytes) {
+                    Ok(runner) => LocalState::Configured(runner),
+                    Err(why) => LocalState::Corrupt { file, why },
+                });
+            }
+            Err(
+                error @ (host::Error::SymbolicLink { .. }
+                | host::Error::NotAFile { .. }
+                | host::Error::TooLarge { .. }),
+            ) => return Ok(LocalState::Corrupt { file, why: chain(&error) }),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let credentials = IDENTITY_FILES.into_iter().filter(|file| file.starts_with(".credentials"));
+    let files: Vec<&'static str> = present(dir, credentials)?;
+    Ok(if files.is_empty() { LocalState::Unconfigured } else { LocalState::Partial { files } })
+}
+
+/// Whether the runner counts as installed as a service, in which case `config.sh remove` refuses to work.
+pub fn has_service(dir: &Path) -> Result<bool, Error> {
+    Ok(!present(dir, [".service"])?.is_empty())
+}
+
+/// The identity files that are there, of whatever kind.
+pub fn identity(dir: &Path) -> Result<Vec<&'static str>, Error> {
+    present(dir, IDENTITY_FILES)
+}
+
+/// Which of the `names` exist in `dir`; a link counts, wherever it leads.
+fn present(dir: &Path, names: impl IntoIterator<Item = &'static str>) -> Result<Vec<&'static str>, Error> {
+    let mut there = Vec::new();
+    for name in names {
+        match fs_err::symlink_metadata(dir.join(name)) {
+            Ok(_) => there.push(name),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(there)
+}
+
+/// Reads what the runner wrote: JSON after a byte order mark, with keys whose case has varied.
+fn parse(bytes: &[u8]) -> Result<RunnerFile, String> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    if bytes.trim_ascii().is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    let object: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(bytes).map_err(|error| format!("it is not the expected JSON: {error}"))?;
+    let get =
+        |key: &str| object.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value);
+    let text = |key| get(key)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let flag = |key| get(key).and_then(serde_json::Value::as_bool).unwrap_or(false);
+    Ok(RunnerFile {
+        agent_id: get("agentId")
+            .and_then(serde_json::Value::as_u64)
+            .filter(|id| *id > 0)
+            .ok_or("it has no `agentId`")?,
+        agent_name: text("agentName").ok_or("it has no `agentName`")?,
+        github_url: text("gitHubUrl"),
+        server_url: text("serverUrl"),
+        work_folder: text("workFolder"),
+        pool_name: text("poolName"),
+        ephemeral: flag("ephemeral"),
+        disable_update: flag("disableUpdate"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUNNER: &str = "\u{feff}{\r\n  \"agentId\": 23,\r\n  \"AgentName\": \"MBP\",\r\n  \"poolId\": 1,\r\n  \
+        \"poolName\": \"Default\",\r\n  \"serverUrl\": \"https://pipelines.actions.githubusercontent.com/x\",\r\n  \
+        \"GITHUBURL\": \"https://github.com/octo-org\",\r\n  \"workFolder\": \"_work\",\r\n  \"ephemeral\": true\r\n}";
+
+    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        dir
+    }
+
+    fn corrupt(dir: &Path) -> (&'static str, String) {
+        match read(dir).unwrap() {
+            LocalState::Corrupt { file, why } => (file, why),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_configured_runner_is_read_past_its_byte_order_mark() {
+        let dir = folder(&[(".runner", RUNNER.as_bytes()), (".credentials", b"{}"), (".service", b"x")]);
+        let LocalState::Configured(runner) = read(dir.path()).unwrap() else { panic!() };
+        assert_eq!((runner.agent_id, runner.agent_name.as_str()), (23, "MBP"));
+        assert_eq!(runner.github_url.as_deref(), Some("https://github.com/octo-org"));
+        assert_eq!(runner.pool_name.as_deref(), Some("Default"));
+        assert!(runner.ephemeral && !runner.disable_update);
+        assert!(has_service(dir.path()).unwrap());
+        assert_eq!(identity(dir.path()).unwrap(), [".runner", ".credentials", ".service"]);
+    }
+
+    #[test]
+    fn a_migrated_runner_is_configured_too() {
+        let dir = folder(&[(".runner_migrated", RUNNER.as_bytes())]);
+        assert!(matches!(read(dir.path()).unwrap(), LocalState::Configured(_)));
+    }
+
+    #[test]
+    fn credentials_without_a_runner_are_partial() {
+        let dir = folder(&[(".credentials_rsaparams", b"{}"), (".credentials", b"{}"), (".env", b"")]);
+        let files = vec![".credentials", ".credentials_rsaparams"];
+        assert_eq!(read(dir.path()).unwrap(), LocalState::Partial { files });
+    }
+
+    #[test]
+    fn nothing_or_no_folder_is_unconfigured() {
+        let dir = folder(&[(".env", b"A=b"), (".service", b"x")]);
+        assert_eq!(read(dir.path()).unwrap(), LocalState::Unconfigured);
+        assert_eq!(read(&dir.path().join("missing")).unwrap(), LocalState::Unconfigured);
+        assert!(!has_service(&dir.path().join("missing")).unwrap());
+    }
+
+    #[test]
+    fn what_says_nothing_is_corrupt_and_why() {
+        let cases: [(&[u8], &str); 7] = [
+            (b"", "it is empty"),
+            (b"\xef\xbb\xbf\r\n", "it is empty"),
+            (b"{\"agentId\": 1", "it is not the expected JSON: EOF"),
+            (b"[]", "it is not the expected JSON"),
+            (b"{\"agentName\":\"a\"}", "it has no `agentId`"),
+            (b"{\"agentName\":\"a\",\"agentId\":-1}", "it has no `agentId`"),
+            (b"{\"agentId\":1,\"agentName\":\"\"}", "it has no `agentName`"),
+        ];
+        for (bytes, expected) in cases {
+            let (file, why) = corrupt(folder(&[(".runner", bytes)]).path());
+            assert!(file == ".runner" && why.starts_with(expected), "{why}");
+        }
+    }
+
+    #[test]
+    fn what_a_job_could_put_there_is_not_believed() {
+        let dir = folder(&[(".runner", &vec![b' '; 65 * 1024])]);
+        assert!(corrupt(dir.path()).1.contains("larger than"));
+        let dir = folder(&[]);
+        std::fs::create_dir(dir.path().join(".runner")).unwrap();
+        assert!(corrupt(dir.path()).1.contains("not a regular file"));
+        #[cfg(unix)]
+        {
+            let dir = folder(&[("elsewhere", RUNNER.as_bytes())]);
+            std::os::unix::fs::symlink("elsewhere", dir.path().join(".runner")).unwrap();
+            assert!(corrupt(dir.path()).1.contains("symbolic link"));
+            std::os::unix::fs::symlink("nowhere", dir.path().join(".service")).unwrap();
+            assert!(has_service(dir.path()).unwrap());
+        }
+    }
+}
