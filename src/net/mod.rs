@@ -1,1 +1,333 @@
-//! (room)
+//! The HTTP client: one attempt or many, redirects, proxies, TLS, time limits, and what may be shown of a URL.
+//!
+//! It knows that credentials belong to one host, which failures pass by themselves, and how long to wait. It does not
+//! know GitHub's API, files or archives, and it reads no environment: what it should obey comes in as [`Options`].
+
+mod body;
+mod error;
+mod proxy;
+mod redact;
+mod redirect;
+mod tls;
+mod verdict;
+
+pub use body::{Body, Range};
+pub use error::{Error, Trouble};
+pub use proxy::ProxyRules;
+pub use redact::redact;
+pub use reqwest::Method;
+pub use reqwest::header::HeaderMap;
+pub use url::Url;
+pub use verdict::{Backoff, Outcome, Verdict, verdict};
+
+use crate::deadline::Deadline;
+use crate::secret::Secret;
+use jiff::Timestamp;
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use reqwest::{Client, Proxy, Response};
+use rustls::pki_types::CertificateDer;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// The largest body that [`Http::call`] accepts: API answers are a few hundred kilobytes at most.
+pub const BODY_LIMIT: usize = 16 << 20;
+
+/// How the client behaves.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The `User-Agent`, which GitHub requires.
+    pub user_agent: String,
+    /// The time for name resolution, connection and TLS handshake; 10 s.
+    pub connect_timeout: Duration,
+    /// The longest time without any byte from the server; 30 s. There is no total limit.
+    pub stall_timeout: Duration,
+    /// A PEM file with roots to trust besides the machine's.
+    pub ca_file: Option<PathBuf>,
+    /// Which proxy to use for what.
+    pub proxy: ProxyRules,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            user_agent: concat!("runup/", env!("CARGO_PKG_VERSION")).to_owned(),
+            connect_timeout: Duration::from_secs(10),
+            stall_timeout: Duration::from_secs(30),
+            ca_file: None,
+            proxy: ProxyRules::default(),
+        }
+    }
+}
+
+/// The client. Clones share its connections.
+#[derive(Debug, Clone)]
+pub struct Http {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    options: Options,
+    extra_roots: Vec<CertificateDer<'static>>,
+    plain: Client,
+    /// Made when the first https URL is met, because reading the machine's roots takes milliseconds.
+    tls: OnceLock<Client>,
+}
+
+/// A request to the API: small, and repeated until its answer is final or its time is over.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The method.
+    pub method: Method,
+    /// The URL.
+    pub url: Url,
+    /// Sent as `Authorization: Bearer`, to this URL's host only.
+    pub bearer: Option<Secret>,
+    /// Further headers. They follow redirects to any host, so they must not hold credentials.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Option<Vec<u8>>,
+    /// When to give up, over all attempts.
+    pub deadline: Deadline,
+}
+
+impl Call {
+    /// A call without credentials, headers or body.
+    #[must_use]
+    pub fn new(method: Method, url: Url, deadline: Deadline) -> Self {
+        Self { method, url, bearer: None, headers: Vec::new(), body: None, deadline }
+    }
+}
+
+/// A final answer, whatever its status.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Vec<u8>,
+    /// The URL that answered, which a redirect may have changed.
+    pub url: Url,
+}
+
+impl Answer {
+    /// A header's value, if it is there and is text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+impl Http {
+    /// A client. Reads `ca_file`, if there is one; the machine's roots are read when they are needed.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        let extra_roots = options.ca_file.as_deref().map(tls::read_ca_file).transpose()?.unwrap_or_default();
+        let plain = client(&options, &tls::Roots::None)?;
+        Ok(Self { inner: Arc::new(Inner { options, extra_roots, plain, tls: OnceLock::new() }) })
+    }
+
+    /// Calls the API, again and again until the answer is final ([`verdict`]), and returns that answer whatever its
+    /// status. Fails if no answer can be had, or not before the deadline, or if its body exceeds [`BODY_LIMIT`].
+    pub async fn call(&self, call: Call) -> Result<Answer, Error> {
+        let mut backoff = Backoff::default();
+        let mut attempts = 0;
+        let mut last = None;
+        loop {
+            attempts += 1;
+            let attempt = tokio::time::timeout_at(call.deadline.instant(), self.attempt(&call)).await;
+            let Ok(outcome) = attempt else { return Err(gave_up(&call, attempts, last)) };
+            let (verdict, failure) = match outcome {
+                Ok(answer) => {
+                    let outcome = Outcome::Answered {
+                        status: answer.status,
+                        headers: &answer.headers,
+                        body: &answer.body,
+                        now: Timestamp::now(),
+                    };
+                    match verdict(&call.method, &outcome) {
+                        Verdict::Done | Verdict::Fatal => return Ok(answer),
+                        verdict => (verdict, status_error(&call.method, &answer.url, answer.status)),
+                    }
+                }
+                Err(error) => match verdict(&call.method, &Outcome::Failed(&error)) {
+                    Verdict::Done | Verdict::Fatal => return Err(error),
+                    verdict => (verdict, error),
+                },
+            };
+            let (wait, asked) = match verdict {
+                Verdict::RetryAfter(wait) => (wait, true),
+                _ => (backoff.wait(), false),
+            };
+            if wait >= call.deadline.left() {
+                return Err(match failure.status() {
+                    Some(status) if asked => rate_limited(&call, status, wait),
+                    _ => gave_up(&call, attempts, Some(failure)),
+                });
+            }
+            let cause = crate::error::chain(&failure);
+            if asked {
+                tracing::warn!(cause, wait = ?wait, "waiting as the server asked, then trying again");
+            } else {
+                tracing::info!(cause, wait = ?wait, attempts, "trying again");
+            }
+            last = Some(failure);
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Asks for `url` once and returns its body to be read, whatever the status. Redirects are followed; `bearer` goes
+    /// to the URL's own scheme, host and port only.
+    pub async fn open(
+        &self,
+        url: &Url,
+        bearer: Option<&Secret>,
+        range: Option<Range>,
+    ) -> Result<Body, Error> {
+        let mut headers = HeaderMap::new();
+        // A body that a server compressed on the way could not be compared with the digest of the file.
+        headers.insert(reqwest::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if let Some(range) = range {
+            range.write(&mut headers, url)?;
+        }
+        let response = self.follow(Method::GET, url, bearer, &headers, None).await?;
+        Ok(Body::new(response))
+    }
+
+    async fn attempt(&self, call: &Call) -> Result<Answer, Error> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &call.headers {
+            let unsendable = || Error::Header { name: (*name).to_owned(), url: redact(&call.url) };
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unsendable())?;
+            headers.insert(name, HeaderValue::from_str(value).map_err(|_| unsendable())?);
+        }
+        let body = call.body.as_deref();
+        let response =
+            self.follow(call.method.clone(), &call.url, call.bearer.as_ref(), &headers, body).await?;
+        let mut body = Body::new(response);
+        let mut bytes = Vec::new();
+        while let Some(chunk) = body.chunk().await? {
+            if bytes.len() + chunk.len() > BODY_LIMIT {
+                return Err(Error::BodyTooLarge {
+                    method: call.method.to_string(),
+                    url: redact(body.url()),
+                    limit: BODY_LIMIT,
+                });
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        let (status, headers, url) = body.into_parts();
+        Ok(Answer { status, headers, body: bytes, url })
+    }
+
+    /// Sends a request and follows its redirects.
+    async fn follow(
+        &self,
+        method: Method,
+        url: &Url,
+        bearer: Option<&Secret>,
+        headers: &HeaderMap,
+        body: Option<&[u8]>,
+    ) -> Result<Response, Error> {
+        let mut hop = redirect::Hop::first(method, url.clone());
+        loop {
+            let mut request = self
+                .client_for(&hop.url)?
+                .request(hop.method.clone(), hop.url.clone())
+                .headers(headers.clone());
+            if let Some(secret) = bearer.filter(|_| hop.may_authorize) {
+                let mut value = HeaderValue::try_from(format!("Bearer {}", secret.expose()))
+                    .expect("a secret has only characters that a header can carry");
+                value.set_sensitive(true);
+                request = request.header(AUTHORIZATION, value);
+            }
+            if let Some(body) = body.filter(|_| hop.sends_body) {
+                request = request.body(body.to_vec());
+            }
+            let sent = request.send().await;
+            let response = sent.map_err(|source| transport_error(&hop.method, &hop.url, source))?;
+            match hop.next(response.status().as_u16(), response.headers())? {
+                Some(next) => {
+                    tracing::debug!(from = redact(&hop.url), to = redact(&next.url), "following a redirect");
+                    hop = next;
+                }
+                None => return Ok(response),
+            }
+        }
+    }
+
+    fn client_for(&self, url: &Url) -> Result<&Client, Error> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(Error::Scheme { url: redact(url) });
+        }
+        let Inner { options, extra_roots, plain, tls } = &*self.inner;
+        let secure = |url: &Url| url.scheme() == "https";
+        if !secure(url) && !options.proxy.proxy_for(url).is_some_and(secure) {
+            return Ok(plain);
+        }
+        if let Some(client) = tls.get() {
+            return Ok(client);
+        }
+        let client = client(options, &tls::Roots::Platform(extra_roots))?;
+        Ok(tls.get_or_init(|| client))
+    }
+}
+
+fn client(options: &Options, roots: &tls::Roots<'_>) -> Result<Client, Error> {
+    let rules = options.proxy.clone();
+    Client::builder()
+        .user_agent(&options.user_agent)
+        .connect_timeout(options.connect_timeout)
+        .read_timeout(options.stall_timeout)
+        .tcp_keepalive(Duration::from_secs(15))
+        // Redirects are followed here, where it is known who may see the credential.
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .http1_only()
+        .no_proxy()
+        .proxy(Proxy::custom(move |url| rules.proxy_for(url).cloned()))
+        .tls_backend_preconfigured(tls::config(roots))
+        .build()
+        .map_err(Error::Client)
+}
+
+fn transport_error(method: &Method, url: &Url, source: reqwest::Error) -> Error {
+    let trouble = Trouble::of(&source);
+    // The client's own message would repeat the URL, and not redacted.
+    let source = source.without_url();
+    Error::Transport { method: method.to_string(), url: redact(url), trouble, source }
+}
+
+fn status_error(method: &Method, url: &Url, status: u16) -> Error {
+    Error::Status { method: method.to_string(), url: redact(url), status }
+}
+
+fn gave_up(call: &Call, attempts: u32, last: Option<Error>) -> Error {
+    Error::Deadline {
+        method: call.method.to_string(),
+        url: redact(&call.url),
+        total: call.deadline.total(),
+        attempts,
+        source: last.map(Box::new),
+    }
+}
+
+fn rate_limited(call: &Call, status: u16, wait: Duration) -> Error {
+    let until = Timestamp::now()
+        .checked_add(wait)
+        .and_then(|until| until.round(jiff::Unit::Second))
+        .unwrap_or(Timestamp::MAX);
+    Error::RateLimited {
+        method: call.method.to_string(),
+        url: redact(&call.url),
+        status,
+        until: until.to_string(),
+        wait,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! A body to be read piece by piece, and which part of it to ask for.
+
+use super::{Error, HeaderMap, Method, Url, redact, transport_error};
+use bytes::Bytes;
+use reqwest::Response;
+use reqwest::header::{HeaderValue, IF_RANGE, RANGE};
+
+/// The rest of a body, from a byte on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Range {
+    /// The first byte that is wanted, counted from zero.
+    pub from: u64,
+    /// The strong `ETag` or the `Last-Modified` of what is had already: a server whose file is another one by now
+    /// answers 200 with all of it instead of 206 with a part.
+    pub if_range: Option<String>,
+}
+
+impl Range {
+    pub(super) fn write(&self, headers: &mut HeaderMap, url: &Url) -> Result<(), Error> {
+        let range =
+            HeaderValue::try_from(format!("bytes={}-", self.from)).expect("digits are a header value");
+        headers.insert(RANGE, range);
+        if let Some(validator) = &self.if_range {
+            let value = HeaderValue::from_str(validator)
+                .map_err(|_| Error::Header { name: IF_RANGE.to_string(), url: redact(url) })?;
+            headers.insert(IF_RANGE, value);
+        }
+        Ok(())
+    }
+}
+
+/// An answer whose body is still to be read.
+#[derive(Debug)]
+pub struct Body {
+    response: Response,
+}
+
+impl Body {
+    pub(super) fn new(response: Response) -> Self {
+        Self { response }
+    }
+
+    /// The status code.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// The headers.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// A header's value, if it is there and is text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers().get(name)?.to_str().ok()
+    }
+
+    /// The URL that answered, which a redirect may have changed.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        self.response.url()
+    }
+
+    /// The `Content-Length`, in bytes.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        self.response.content_length()
+    }
+
+    /// The next piece; `None` at the end. Fails if the body is cut or stalls.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        let chunk = self.response.chunk().await;
+        chunk.map_err(|source| transport_error(&Method::GET, self.response.url(), source))
+    }
+
+    pub(super) fn into_parts(mut self) -> (u16, HeaderMap, Url) {
+        let headers = std::mem::take(self.response.headers_mut());
+        (self.status(), headers, self.response.url().clone())
+    }
+}

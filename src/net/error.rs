@@ -1,0 +1,318 @@
+//! What can go wrong between us and a server.
+
+use crate::error::{Class, Failure};
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A request that got no usable answer. URLs in it are redacted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file with additional root certificates cannot be read.
+    #[error("reading the root certificates in {}", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file with additional root certificates has none.
+    #[error("{} contains no PEM certificate", path.display())]
+    CaFileEmpty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The HTTP client cannot be made from these options.
+    #[error("setting up the HTTP client")]
+    Client(#[source] reqwest::Error),
+    /// Not `http` or `https`.
+    #[error("{url} is neither http nor https")]
+    Scheme {
+        /// The URL.
+        url: String,
+    },
+    /// A header that cannot be sent.
+    #[error("the value of header {name} for {url} cannot be sent")]
+    Header {
+        /// The header's name.
+        name: String,
+        /// The URL.
+        url: String,
+    },
+    /// The connection, or the transfer over it, failed.
+    #[error("{method} {url}: {trouble}")]
+    Transport {
+        /// The method.
+        method: String,
+        /// The URL.
+        url: String,
+        /// What happened.
+        trouble: Trouble,
+        /// The client's account of it.
+        source: reqwest::Error,
+    },
+    /// An answer that invites a retry, until there was no time left.
+    #[error("{method} {url} answered {status}")]
+    Status {
+        /// The method.
+        method: String,
+        /// The URL.
+        url: String,
+        /// The status code.
+        status: u16,
+    },
+    /// The time for the call is over.
+    #[error("{method} {url}: gave up after {attempts} attempts in {} s", total.as_secs_f32().ceil())]
+    Deadline {
+        /// The method.
+        method: String,
+        /// The URL.
+        url: String,
+        /// How long the call was allowed to take.
+        total: Duration,
+        /// How many requests were begun.
+        attempts: u32,
+        /// How the last complete attempt failed.
+        source: Option<Box<Error>>,
+    },
+    /// The server asked for a wait that is longer than the call may take.
+    #[error("{method} {url} answered {status}: rate limited until {until}")]
+    RateLimited {
+        /// The method.
+        method: String,
+        /// The URL.
+        url: String,
+        /// The status code, 403 or 429 as a rule.
+        status: u16,
+        /// The time at which the server wants to be asked again, RFC 3339 in UTC.
+        until: String,
+        /// How long that was from the answer.
+        wait: Duration,
+    },
+    /// The body of an answer is larger than any answer of the API.
+    #[error("{method} {url}: the answer is larger than {limit} bytes")]
+    BodyTooLarge {
+        /// The method.
+        method: String,
+        /// The URL.
+        url: String,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// More redirects than anyone needs.
+    #[error("{url}: more than {limit} redirects")]
+    RedirectLoop {
+        /// Where it began.
+        url: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// A redirect from https to http.
+    #[error("{from} redirects to {to}, which is not https")]
+    RedirectInsecure {
+        /// The URL that redirects.
+        from: String,
+        /// Where it redirects to.
+        to: String,
+    },
+    /// A redirect to nowhere.
+    #[error("{url} redirects ({status}) without a usable Location")]
+    RedirectBroken {
+        /// The URL that redirects.
+        url: String,
+        /// The status code.
+        status: u16,
+    },
+}
+
+/// What happened to a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Trouble {
+    /// The host's name has no address, or nobody to ask for it.
+    Dns,
+    /// Nobody listens.
+    Refused,
+    /// No connection within the time for connecting.
+    ConnectTimeout,
+    /// The connection could not be made for another reason.
+    Connect,
+    /// Connected, but no byte for the stall timeout.
+    Stalled,
+    /// The connection ended or was reset before the answer was complete.
+    Cut,
+    /// The server's certificate is not one to trust.
+    Certificate,
+    /// The TLS handshake failed.
+    Tls,
+    /// What came is not HTTP.
+    NotHttp,
+    /// The request itself cannot be sent.
+    Request,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dns => "the host's name cannot be resolved",
+            Self::Refused => "connection refused",
+            Self::ConnectTimeout => "no connection in time",
+            Self::Connect => "no connection",
+            Self::Stalled => "the server stopped sending",
+            Self::Cut => "the connection was cut before the answer was complete",
+            Self::Certificate => "the server's certificate is not trusted",
+            Self::Tls => "the TLS handshake failed",
+            Self::NotHttp => "the answer is not HTTP",
+            Self::Request => "the request cannot be sent",
+        })
+    }
+}
+
+impl Trouble {
+    /// Whether another attempt can end differently.
+    #[must_use]
+    pub fn passes(self) -> bool {
+        match self {
+            Self::Dns | Self::Refused | Self::ConnectTimeout | Self::Connect | Self::Stalled | Self::Cut => {
+                true
+            }
+            Self::Certificate | Self::Tls | Self::NotHttp | Self::Request => false,
+        }
+    }
+
+    /// What `error` is, judged by its whole chain of causes.
+    pub(super) fn of(error: &reqwest::Error) -> Self {
+        let causes = Causes::of(error);
+        if causes.certificate {
+            Self::Certificate
+        } else if causes.tls {
+            Self::Tls
+        } else if error.is_dns() {
+            Self::Dns
+        } else if error.is_connect() {
+            match causes.io {
+                _ if error.is_timeout() => Self::ConnectTimeout,
+                Some(std::io::ErrorKind::ConnectionRefused) => Self::Refused,
+                Some(std::io::ErrorKind::TimedOut) => Self::ConnectTimeout,
+                _ => Self::Connect,
+            }
+        } else if error.is_builder() {
+            Self::Request
+        } else if error.is_timeout() {
+            Self::Stalled
+        } else if causes.not_http {
+            Self::NotHttp
+        } else {
+            Self::Cut
+        }
+    }
+}
+
+/// What a chain of causes contains. An `io::Error` that wraps another error reports that one's source as its own, so
+/// each is opened to see what it holds.
+#[derive(Default)]
+struct Causes {
+    certificate: bool,
+    tls: bool,
+    not_http: bool,
+    io: Option<std::io::ErrorKind>,
+}
+
+impl Causes {
+    fn of(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut causes = Self::default();
+        let mut next = Some(error);
+        while let Some(cause) = next {
+            causes.note(cause);
+            next = cause.source();
+        }
+        causes
+    }
+
+    fn note(&mut self, cause: &(dyn std::error::Error + 'static)) {
+        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+            self.tls = true;
+            self.certificate |=
+                matches!(tls, rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented);
+        } else if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            self.io = Some(io.kind());
+            if let Some(inner) = io.get_ref() {
+                self.note(inner);
+            }
+        } else if cause.to_string().starts_with("invalid HTTP") {
+            // hyper's parse errors have no public type of their own here.
+            self.not_http = true;
+        }
+    }
+}
+
+impl Error {
+    /// The trouble with the connection, if that is what failed in the end.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Transport { trouble, .. } => Some(*trouble),
+            Self::Deadline { source: Some(last), .. } => last.trouble(),
+            _ => None,
+        }
+    }
+
+    /// The last status code that was seen, if that is what failed in the end.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Status { status, .. } | Self::RateLimited { status, .. } => Some(*status),
+            Self::Deadline { source: Some(last), .. } => last.status(),
+            _ => None,
+        }
+    }
+}
+
+impl Failure for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::CaFile { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Class::NoInput,
+            Self::CaFile { source, .. } => Class::of_io(source, Class::Io),
+            Self::CaFileEmpty { .. } => Class::Data,
+            Self::Client(_) | Self::Scheme { .. } | Self::Header { .. } => Class::Config,
+            Self::Transport { trouble, .. } => match trouble {
+                Trouble::Certificate | Trouble::Tls => Class::Config,
+                Trouble::NotHttp => Class::Protocol,
+                Trouble::Request => Class::Software,
+                _ => Class::TempFail,
+            },
+            Self::Status { .. } | Self::Deadline { .. } | Self::RateLimited { .. } => Class::TempFail,
+            Self::BodyTooLarge { .. }
+            | Self::RedirectLoop { .. }
+            | Self::RedirectInsecure { .. }
+            | Self::RedirectBroken { .. } => Class::Protocol,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::CaFile { .. } | Self::CaFileEmpty { .. } => {
+                "Name a readable file with PEM certificates, or leave the option out."
+            }
+            Self::Transport { trouble: Trouble::Certificate, .. } => {
+                "Install the certificate authority that signed it on this machine, or name its PEM file; check the \
+                 machine's clock too."
+            }
+            Self::Transport { trouble: Trouble::Tls, .. } => {
+                "Check that the port speaks https and that no proxy stands in between."
+            }
+            Self::Transport { trouble: Trouble::Dns, .. } => {
+                "Check the host's name, and this machine's resolver and proxy settings."
+            }
+            Self::Transport { trouble, .. } if trouble.passes() => {
+                "Check that this machine reaches the host, through its proxy if it has one, and try again."
+            }
+            Self::Deadline { source: Some(last), .. } => return last.hint(),
+            Self::Status { .. } | Self::Deadline { .. } => "Try again later.",
+            Self::RateLimited { until, .. } => return Some(format!("Try again after {until}.")),
+            Self::RedirectInsecure { .. } => "Ask the server's administrator to redirect to https only.",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

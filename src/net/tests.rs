@@ -1,0 +1,166 @@
+//! The client against real connections on loopback. Each server answers a fixed list of connections and hands back
+//! what it was asked.
+
+use super::*;
+use crate::error::{Class, Failure};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// Answers each connection with the next of `answers`, closing it afterwards; returns the requests.
+async fn serve(answers: Vec<String>) -> (Url, JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("http://{}/x", listener.local_addr().unwrap())).unwrap();
+    let server = tokio::spawn(async move {
+        let mut requests = Vec::new();
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            requests.push(request(&mut stream).await);
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+        requests
+    });
+    (url, server)
+}
+
+async fn request(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        bytes.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(bytes).unwrap().to_ascii_lowercase()
+}
+
+fn answer(status: &str, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len())
+}
+
+fn http() -> Http {
+    Http::new(Options { stall_timeout: Duration::from_millis(200), ..Options::default() }).unwrap()
+}
+
+fn call(url: &Url, seconds: u64) -> Call {
+    Call::new(Method::GET, url.clone(), Deadline::after(Duration::from_secs(seconds)))
+}
+
+#[tokio::test]
+async fn a_call_is_repeated_until_its_answer_is_final() {
+    let cut = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\ncut".to_owned();
+    let (url, server) =
+        serve(vec![answer("502 Bad Gateway", "", ""), cut, String::new(), answer("404 Not Found", "", "no")])
+            .await;
+    let got = http().call(call(&url, 60)).await.unwrap();
+    assert_eq!((got.status, got.body.as_slice()), (404, b"no".as_slice()));
+    assert_eq!(server.await.unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn a_refused_credential_is_asked_once() {
+    let (url, server) = serve(vec![answer("401 Unauthorized", "", "Bad credentials")]).await;
+    let bearer = Secret::new("canary");
+    assert_eq!(http().call(Call { bearer, ..call(&url, 60) }).await.unwrap().status, 401);
+    assert!(server.await.unwrap()[0].contains("authorization: bearer canary\r\n"));
+}
+
+#[tokio::test]
+async fn a_wait_beyond_the_deadline_is_refused_at_once_and_says_until_when() {
+    let (url, _server) = serve(vec![answer("429 Too Many Requests", "retry-after: 3600\r\n", "")]).await;
+    let error = http().call(call(&url, 60)).await.unwrap_err();
+    assert_eq!(error.class(), Class::TempFail);
+    let Error::RateLimited { until, status, .. } = &error else { panic!("{error:?}") };
+    assert!(until.parse::<Timestamp>().unwrap() > Timestamp::now());
+    assert_eq!(*status, 429);
+    assert!(error.hint().unwrap().contains(until));
+}
+
+#[tokio::test]
+async fn nobody_listening_is_tried_until_the_deadline() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("http://{}/?sig=canary", listener.local_addr().unwrap())).unwrap();
+    drop(listener);
+    let short = Deadline::after(Duration::from_millis(300));
+    let error = http().call(Call { deadline: short, ..call(&url, 0) }).await.unwrap_err();
+    assert_eq!(error.trouble(), Some(Trouble::Refused));
+    assert_eq!(error.class(), Class::TempFail);
+    assert!(!format!("{error:?} {}", crate::error::chain(&error)).contains("canary"));
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_a_stall_and_the_deadline_ends_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+    let error = http().open(&url, None, None).await.unwrap_err();
+    assert_eq!(error.trouble(), Some(Trouble::Stalled));
+    let short = Deadline::after(Duration::from_millis(50));
+    let error = http().call(Call { deadline: short, ..call(&url, 0) }).await.unwrap_err();
+    assert!(matches!(error, Error::Deadline { attempts: 1, source: None, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn another_host_does_not_get_the_credential() {
+    let (far, far_server) = serve(vec![answer("200 OK", "", "here")]).await;
+    let (near, near_server) = serve(vec![answer("302 Found", &format!("location: {far}\r\n"), "")]).await;
+    let secret = Secret::new("canary").unwrap();
+    let mut body = http().open(&near, Some(&secret), None).await.unwrap();
+    assert_eq!(body.url(), &far);
+    assert_eq!(body.chunk().await.unwrap().unwrap(), "here");
+    assert!(near_server.await.unwrap()[0].contains("canary"));
+    let asked = &far_server.await.unwrap()[0];
+    assert!(!asked.contains("canary") && !asked.contains("authorization"), "{asked}");
+}
+
+#[tokio::test]
+async fn a_range_is_asked_for_with_its_validator() {
+    let (url, server) = serve(vec![answer("206 Partial Content", "", "rest")]).await;
+    let range = Range { from: 7, if_range: Some("\"tag\"".to_owned()) };
+    assert_eq!(http().open(&url, None, Some(range)).await.unwrap().status(), 206);
+    let asked = &server.await.unwrap()[0];
+    assert!(asked.contains("range: bytes=7-\r\n") && asked.contains("if-range: \"tag\"\r\n"), "{asked}");
+}
+
+#[tokio::test]
+async fn plain_http_on_an_https_port_is_fatal_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let https = Url::parse(&format!("https://{}/", listener.local_addr().unwrap())).unwrap();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        // Not closed before the client has read it, or the reset would overtake it.
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let error = http().call(call(&https, 60)).await.unwrap_err();
+    assert_eq!(error.trouble(), Some(Trouble::Tls), "{error:?}");
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_goes_through_the_proxy_with_its_credentials() {
+    let (proxy, server) = serve(vec![answer("200 OK", "", "by proxy")]).await;
+    let port = proxy.port().unwrap();
+    let vars = [("http_proxy".to_owned(), format!("http://user:p%40ss@127.0.0.1:{port}"))];
+    let http = Http::new(Options { proxy: ProxyRules::from_vars(vars), ..Options::default() }).unwrap();
+    let url = Url::parse("http://far.invalid/file").unwrap();
+    assert_eq!(http.call(call(&url, 60)).await.unwrap().body, b"by proxy");
+    let asked = &server.await.unwrap()[0];
+    assert!(asked.starts_with("get http://far.invalid/file http/1.1\r\n"), "{asked}");
+    // user:p@ss
+    assert!(asked.contains("proxy-authorization: basic dxnlcjpwqhnz"), "{asked}");
+}
+
+#[tokio::test]
+async fn the_size_of_an_answer_is_limited() {
+    let body = "x".repeat(BODY_LIMIT + 1);
+    let (url, _server) = serve(vec![answer("200 OK", "", &body)]).await;
+    assert!(matches!(http().call(call(&url, 60)).await.unwrap_err(), Error::BodyTooLarge { .. }));
+}
+
+#[test]
+fn a_ca_file_must_exist_and_hold_a_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    let with =
+        |path: &std::path::Path| Http::new(Options { ca_file: Some(path.into()), ..Options::default() });
+    assert_eq!(with(&path).unwrap_err().class(), Class::NoInput);
+    fs_err::write(&path, "no certificate").unwrap();
+    assert_eq!(with(&path).unwrap_err().class(), Class::Data);
+}

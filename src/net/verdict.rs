@@ -1,0 +1,199 @@
+//! What to do after an attempt: one pure function for every status, header and failure, and the back-off.
+
+use super::{Error, HeaderMap, Method};
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// What an attempt ended with.
+pub enum Outcome<'a> {
+    /// An answer came.
+    Answered {
+        /// The status code.
+        status: u16,
+        /// The answer's headers.
+        headers: &'a HeaderMap,
+        /// The answer's body.
+        body: &'a [u8],
+        /// Now, against which the times in headers count.
+        now: Timestamp,
+    },
+    /// None came.
+    Failed(&'a Error),
+}
+
+/// What to do after an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The answer is final, whatever its status says.
+    Done,
+    /// Try again after a back-off of our choice.
+    Retry,
+    /// Try again after the wait that the server asked for.
+    RetryAfter(Duration),
+    /// The failure is final.
+    Fatal,
+}
+
+/// GitHub: "wait for at least one minute" where a rate limit names no time.
+const RATE_LIMIT_WAIT: Duration = Duration::from_secs(60);
+
+/// Judges an attempt. Every POST that this program sends mints a token or asks for one, so a second one harms nobody;
+/// a PATCH whose fate is unknown is not repeated.
+#[must_use]
+pub fn verdict(method: &Method, outcome: &Outcome<'_>) -> Verdict {
+    let repeatable = *method != Method::PATCH;
+    match outcome {
+        Outcome::Failed(Error::Transport { trouble, .. }) => {
+            use super::Trouble;
+            let unsent = matches!(trouble, Trouble::Dns | Trouble::Refused | Trouble::ConnectTimeout);
+            if trouble.passes() && (repeatable || unsent) { Verdict::Retry } else { Verdict::Fatal }
+        }
+        Outcome::Failed(_) => Verdict::Fatal,
+        Outcome::Answered { status, headers, body, now } => match status {
+            403 | 429 => rate_limit(*status, headers, body, *now),
+            // Overloaded servers say when to come back with 503.
+            503 => asked_wait(headers, *now).map_or(Verdict::Retry, Verdict::RetryAfter),
+            500 | 502 | 504 | 408 if repeatable => Verdict::Retry,
+            _ => Verdict::Done,
+        },
+    }
+}
+
+fn rate_limit(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Verdict {
+    if let Some(wait) = asked_wait(headers, now) {
+        return Verdict::RetryAfter(wait);
+    }
+    if header(headers, "x-ratelimit-remaining") == Some("0") {
+        let reset = header(headers, "x-ratelimit-reset")
+            .and_then(|text| text.parse::<i64>().ok())
+            .and_then(|second| Timestamp::from_second(second).ok());
+        // A reset that has passed or cannot be read still means that this answer was a refusal.
+        return Verdict::RetryAfter(reset.map_or(RATE_LIMIT_WAIT, |reset| until(reset, now)));
+    }
+    let said = String::from_utf8_lossy(&body[..body.len().min(4096)]).to_ascii_lowercase();
+    if status == 429 || said.contains("rate limit") {
+        Verdict::RetryAfter(RATE_LIMIT_WAIT)
+    } else {
+        Verdict::Done
+    }
+}
+
+/// `retry-after`, in seconds or as an HTTP date.
+fn asked_wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = header(headers, "retry-after")?.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(until(date, now))
+}
+
+/// From `now` to `then`, and a second more, because such times are cut to whole seconds.
+fn until(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(then.duration_since(now)).unwrap_or_default() + Duration::from_secs(1)
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Full jitter, doubling to a cap: machines that fail together do not come back together.
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    ceiling: Duration,
+}
+
+impl Backoff {
+    const START: Duration = Duration::from_millis(250);
+    const CAP: Duration = Duration::from_secs(10);
+
+    /// The next wait: anything up to a ceiling that doubles each time.
+    pub fn wait(&mut self) -> Duration {
+        let ceiling = self.ceiling;
+        self.ceiling = (ceiling * 2).min(Self::CAP);
+        ceiling.mul_f64(fastrand::f64())
+    }
+
+    /// Starts over, after an attempt that got somewhere.
+    pub fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { ceiling: Self::START }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::header::{HeaderName, HeaderValue};
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn judge(method: &Method, status: u16, headers: &[(&'static str, String)], body: &str) -> Verdict {
+        let headers: HeaderMap = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
+            .collect();
+        let now = Timestamp::from_second(NOW).unwrap();
+        verdict(method, &Outcome::Answered { status, headers: &headers, body: body.as_bytes(), now })
+    }
+
+    #[test]
+    fn every_status_code_has_its_verdict() {
+        for status in 100..=599 {
+            let expected = match status {
+                408 | 500 | 502 | 503 | 504 => Verdict::Retry,
+                429 => Verdict::RetryAfter(Duration::from_secs(60)),
+                _ => Verdict::Done,
+            };
+            for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE] {
+                assert_eq!(judge(&method, status, &[], ""), expected, "{method} {status}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_patch_of_unknown_fate_is_not_repeated() {
+        assert_eq!(judge(&Method::PATCH, 502, &[], ""), Verdict::Done);
+        assert_eq!(judge(&Method::PATCH, 503, &[], ""), Verdict::Retry);
+    }
+
+    #[test]
+    fn a_refusal_is_final_unless_it_is_a_rate_limit() {
+        let get = Method::GET;
+        let after = |seconds| Verdict::RetryAfter(Duration::from_secs(seconds));
+        let limit = |name: &'static str, value: &str| (name, value.to_owned());
+        assert_eq!(judge(&get, 403, &[], "Resource not accessible by integration"), Verdict::Done);
+        assert_eq!(judge(&get, 403, &[limit("x-ratelimit-remaining", "12")], "no"), Verdict::Done);
+        assert_eq!(judge(&get, 403, &[], "You have exceeded a secondary rate limit."), after(60));
+        assert_eq!(judge(&get, 403, &[limit("retry-after", "7")], ""), after(7));
+        assert_eq!(judge(&get, 429, &[limit("retry-after", "0")], ""), after(0));
+        let reset = [limit("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", (NOW + 90).to_string())];
+        assert_eq!(judge(&get, 403, &reset, ""), after(91));
+        let past = [limit("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", (NOW - 90).to_string())];
+        assert_eq!(judge(&get, 429, &past, ""), after(1));
+    }
+
+    #[test]
+    fn retry_after_may_be_a_date() {
+        // The second 1,800,000,000 is 08:00:00 on 15 January 2027.
+        let date = [("retry-after", "Fri, 15 Jan 2027 08:01:00 GMT".to_owned())];
+        assert_eq!(judge(&Method::GET, 429, &date, ""), Verdict::RetryAfter(Duration::from_secs(61)));
+        assert_eq!(judge(&Method::GET, 503, &date, ""), Verdict::RetryAfter(Duration::from_secs(61)));
+    }
+
+    #[test]
+    fn the_back_off_grows_to_its_cap() {
+        let mut backoff = Backoff::default();
+        let mut ceiling = Backoff::START;
+        for _ in 0..20 {
+            assert!(backoff.wait() <= ceiling);
+            ceiling = (ceiling * 2).min(Backoff::CAP);
+        }
+        assert_eq!(backoff.ceiling, Backoff::CAP);
+    }
+}
