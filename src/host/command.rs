@@ -1,0 +1,419 @@
+//! A child process that cannot hang us, sees nothing it need not, and does not outlive us.
+//!
+//! It gets a cleared environment, a null stdin and a process group of its own. Its output is read as it comes, with the
+//! command's secrets scrubbed. On a deadline, a stop or a dropped future the whole group ends.
+
+use super::account::{self, Account};
+use super::output::{Lines, Scrubber, Tail};
+use super::{Error, group::Group};
+use crate::deadline::Deadline;
+use crate::secret::{MARK, Secret};
+use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// How long a command may take that sets no deadline.
+const DEFAULT_TIME: Duration = Duration::from_secs(600);
+
+/// Between the polite signal and the final one.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// How long output is still read once the child has ended: something that it left behind may hold the pipes open.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// One word of a command line, or the value of a variable.
+#[derive(Debug, Clone)]
+pub enum Word {
+    /// Anybody may see it.
+    Plain(OsString),
+    /// Shown as a mark, and scrubbed from whatever the command prints.
+    Secret(Secret),
+}
+
+impl Word {
+    fn expose(&self) -> &OsStr {
+        match self {
+            Self::Plain(word) => word,
+            Self::Secret(secret) => OsStr::new(secret.expose()),
+        }
+    }
+}
+
+/// Where a line of output came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// A command line with its surroundings, built up and then [run](Command::run).
+#[derive(Clone)]
+pub struct Command {
+    program: PathBuf,
+    args: Vec<Word>,
+    env: Vec<(String, Word)>,
+    cwd: Option<PathBuf>,
+    account: Option<Account>,
+    deadline: Deadline,
+    grace: Duration,
+}
+
+/// How a command ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// The signal that ended it, which somebody else sent; never on Windows.
+    pub signal: Option<i32>,
+    /// The end of what it printed, both streams as they came, at most 4 KiB, scrubbed of its secrets.
+    pub tail: String,
+}
+
+impl Outcome {
+    /// Whether the exit code is 0.
+    #[must_use]
+    pub fn success(&self) -> bool {
+        self.code == Some(0)
+    }
+
+    /// `exit code 3`, `signal 9`.
+    #[must_use]
+    pub fn how(&self) -> String {
+        match (self.code, self.signal) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, Some(signal)) => format!("signal {signal}"),
+            (None, None) => "an unknown status".into(),
+        }
+    }
+
+    /// Itself after success; [`Error::Failed`] otherwise, with `command` as [`Command::render`] gave it.
+    pub fn into_success(self, command: &str) -> Result<Self, Error> {
+        if self.success() {
+            return Ok(self);
+        }
+        Err(Error::Failed { command: command.into(), how: self.how(), tail: self.tail })
+    }
+}
+
+impl Command {
+    /// Runs `program`, best named by an absolute path. A name without a slash is looked up in the PATH that
+    /// [`Command::env`] gives; a relative one starts at [`Command::cwd`].
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            cwd: None,
+            account: None,
+            deadline: Deadline::after(DEFAULT_TIME),
+            grace: GRACE,
+        }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, word: impl Into<OsString>) -> Self {
+        self.args.push(Word::Plain(word.into()));
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<W: Into<OsString>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
+        self.args.extend(words.into_iter().map(|word| Word::Plain(word.into())));
+        self
+    }
+
+    /// Adds an argument that is a secret. Every user of the machine can read a process's arguments: prefer
+    /// [`Command::secret_env`].
+    #[must_use]
+    pub fn secret_arg(mut self, secret: Secret) -> Self {
+        self.args.push(Word::Secret(secret));
+        self
+    }
+
+    /// Sets a variable of the environment, which has none but these.
+    #[must_use]
+    pub fn env(mut self, key: impl Into<String>, value: impl Into<OsString>) -> Self {
+        self.env.push((key.into(), Word::Plain(value.into())));
+        self
+    }
+
+    /// Sets a variable to a secret.
+    #[must_use]
+    pub fn secret_env(mut self, key: impl Into<String>, secret: Secret) -> Self {
+        self.env.push((key.into(), Word::Secret(secret)));
+        self
+    }
+
+    /// Sets the working folder; ours if not set.
+    #[must_use]
+    pub fn cwd(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.cwd = Some(folder.into());
+        self
+    }
+
+    /// Runs it as this user: with its uid and gid and no supplementary groups. Nothing changes if that is who we are;
+    /// if we are somebody else and not root, running it is refused.
+    #[must_use]
+    pub fn account(mut self, account: &Account) -> Self {
+        self.account = Some(account.clone());
+        self
+    }
+
+    /// When it is ended if it has not by itself; ten minutes from its making if not set.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Deadline) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// How long it has between SIGTERM and SIGKILL; three seconds if not set.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// The command line for people: quoted for a shell, secret variables before it, secrets marked. Plain variables,
+    /// the folder and the user are left out.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let secrets = self.scrubber();
+        let mut words = Vec::new();
+        for (key, value) in &self.env {
+            if matches!(value, Word::Secret(_)) {
+                words.push(format!("{key}={MARK}"));
+            }
+        }
+        words.push(quote(&secrets.scrub(&self.program.to_string_lossy())).into_owned());
+        for word in &self.args {
+            words.push(match word {
+                Word::Plain(word) => quote(&secrets.scrub(&word.to_string_lossy())).into_owned(),
+                Word::Secret(_) => MARK.into(),
+            });
+        }
+        words.join(" ")
+    }
+
+    /// Runs it to its end, giving each line of output to `on_line`: lossy UTF-8 without control characters, cut after
+    /// 8 KiB, scrubbed. Any exit code is an [`Outcome`]; not starting, [`Error::Deadline`] and [`Error::Stopped`] are
+    /// errors.
+    pub async fn run(
+        self,
+        stop: &CancellationToken,
+        on_line: &mut (dyn FnMut(Stream, &str) + Send),
+    ) -> Result<Outcome, Error> {
+        let command = self.render();
+        let stopped = || Error::Stopped { doing: format!("running `{command}`") };
+        if stop.is_cancelled() {
+            return Err(stopped());
+        }
+        tracing::debug!(command, cwd = ?self.cwd, account = ?self.account.as_ref().map(|a| &a.name), "running");
+        let mut child = self.spawn(&command)?;
+        let mut group = Group::of(&child);
+
+        let scrubber = self.scrubber();
+        let mut tail = Tail::default();
+        let mut out = Pipe::new(child.stdout.take(), Stream::Out, &scrubber);
+        let mut err = Pipe::new(child.stderr.take(), Stream::Err, &scrubber);
+        let mut status: Option<ExitStatus> = None;
+        let mut cut_short: Option<Cut> = None;
+        // Both are only looked at once they are set.
+        let mut kill_at = Instant::now();
+        let mut killed = false;
+        let mut drained_at = Instant::now();
+        let failed = |source| Error::Wait { command: command.clone(), source };
+
+        while status.is_none() || out.open() || err.open() {
+            let mut print = |stream, line: &str| {
+                tail.push(line);
+                on_line(stream, line);
+            };
+            let cut = tokio::select! {
+                ended = child.wait(), if status.is_none() => {
+                    status = Some(ended.map_err(failed)?);
+                    drained_at = Instant::now() + DRAIN;
+                    if cut_short.is_some() {
+                        // Its own children had the same signal; what is left of the grace is not theirs.
+                        group.kill();
+                    }
+                    None
+                }
+                count = out.read(), if out.open() => { out.take(count.map_err(failed)?, &mut print); None }
+                count = err.read(), if err.open() => { err.take(count.map_err(failed)?, &mut print); None }
+                () = sleep_until(drained_at), if status.is_some() => break,
+                () = stop.cancelled(), if cut_short.is_none() && status.is_none() => Some(Cut::Stop),
+                () = sleep_until(self.deadline.instant()), if cut_short.is_none() && status.is_none() => {
+                    Some(Cut::Deadline)
+                }
+                () = sleep_until(kill_at), if cut_short.is_some() && !killed && status.is_none() => {
+                    killed = true;
+                    group.kill();
+                    None
+                }
+            };
+            if let Some(reason) = cut {
+                tracing::debug!(command, ?reason, "ending the command");
+                cut_short = Some(reason);
+                kill_at = Instant::now() + self.grace;
+                group.terminate();
+            }
+        }
+        let mut print = |stream, line: &str| {
+            tail.push(line);
+            on_line(stream, line);
+        };
+        out.finish(&mut print);
+        err.finish(&mut print);
+        // What the child left behind in its group does not outlive it.
+        group.kill();
+        group.forget();
+
+        let tail = tail.into_text();
+        match (cut_short, status) {
+            (Some(Cut::Stop), _) => Err(stopped()),
+            (Some(Cut::Deadline), _) => Err(Error::Deadline { total: self.deadline.total(), command, tail }),
+            (None, status) => Ok(Outcome {
+                code: status.and_then(|status| status.code()),
+                signal: status.and_then(signal_of),
+                tail,
+            }),
+        }
+    }
+
+    fn spawn(&self, command: &str) -> Result<tokio::process::Child, Error> {
+        let program = || self.program.display().to_string();
+        let mut child = tokio::process::Command::new(&self.program);
+        child.args(self.args.iter().map(Word::expose));
+        child.env_clear();
+        child.envs(self.env.iter().map(|(key, value)| (key, value.expose())));
+        child.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        child.kill_on_drop(true);
+        #[cfg(unix)]
+        child.process_group(0);
+        if let Some(folder) = &self.cwd {
+            child.current_dir(folder);
+        }
+        if let Some(account) = &self.account
+            && account.uid != account::current().uid
+        {
+            if !account::is_root() {
+                return Err(Error::CannotBecome { program: program(), account: account.name.clone() });
+            }
+            // With a uid given and root to begin with, the standard library also clears the supplementary groups.
+            #[cfg(unix)]
+            child.uid(account.uid).gid(account.gid);
+        }
+        child.spawn().map_err(|source| match (source.kind(), &self.cwd) {
+            (io::ErrorKind::NotFound, Some(folder)) if !folder.is_dir() => {
+                Error::FolderMissing { program: program(), folder: folder.clone() }
+            }
+            (io::ErrorKind::NotFound, _) if self.program_file().is_some_and(|file| file.is_file()) => {
+                Error::InterpreterMissing { program: program() }
+            }
+            (io::ErrorKind::NotFound, _) => Error::ProgramMissing { program: program() },
+            (io::ErrorKind::PermissionDenied, _) => Error::NotExecutable { program: program(), source },
+            _ => Error::Spawn { command: command.into(), source },
+        })
+    }
+
+    /// The program's file, unless it is a name to be looked up.
+    fn program_file(&self) -> Option<PathBuf> {
+        let searched = self.program.components().count() == 1 && !self.program.has_root();
+        let here = Path::new(".");
+        (!searched).then(|| self.cwd.as_deref().unwrap_or(here).join(&self.program))
+    }
+
+    fn scrubber(&self) -> Scrubber {
+        let values = self.env.iter().map(|(_, value)| value).chain(&self.args);
+        Scrubber::new(values.filter_map(|word| match word {
+            Word::Secret(secret) => Some(secret.clone()),
+            Word::Plain(_) => None,
+        }))
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Command({})", self.render())
+    }
+}
+
+/// Why a command was not left to end by itself.
+#[derive(Debug, Clone, Copy)]
+enum Cut {
+    Deadline,
+    Stop,
+}
+
+/// One of the child's outputs, until it is closed.
+struct Pipe<'a, R> {
+    source: Option<R>,
+    stream: Stream,
+    lines: Lines<'a>,
+    buffer: Box<[u8]>,
+}
+
+impl<'a, R: AsyncRead + Unpin> Pipe<'a, R> {
+    fn new(source: Option<R>, stream: Stream, scrubber: &'a Scrubber) -> Self {
+        Self { source, stream, lines: Lines::new(scrubber), buffer: vec![0; 8192].into() }
+    }
+
+    fn open(&self) -> bool {
+        self.source.is_some()
+    }
+
+    /// Reads once into the buffer; 0 is the end. Cancelled, it has read nothing.
+    async fn read(&mut self) -> io::Result<usize> {
+        match &mut self.source {
+            Some(source) => source.read(&mut self.buffer).await,
+            None => Ok(0),
+        }
+    }
+
+    /// Passes on what was read.
+    fn take(&mut self, count: usize, print: &mut impl FnMut(Stream, &str)) {
+        if count == 0 {
+            self.source = None;
+        }
+        let stream = self.stream;
+        self.lines.feed(&self.buffer[..count], &mut |line| print(stream, line));
+    }
+
+    fn finish(&mut self, print: &mut impl FnMut(Stream, &str)) {
+        let stream = self.stream;
+        self.lines.finish(&mut |line| print(stream, line));
+    }
+}
+
+#[cfg(unix)]
+fn signal_of(status: ExitStatus) -> Option<i32> {
+    std::os::unix::process::ExitStatusExt::signal(&status)
+}
+
+#[cfg(not(unix))]
+fn signal_of(_: ExitStatus) -> Option<i32> {
+    None
+}
+
+/// The word as a shell would have to be given it.
+fn quote(word: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=,@%+[]".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', r"'\''")).into()
+}
+
+#[cfg(all(test, unix))]
+mod tests;

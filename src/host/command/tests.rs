@@ -1,0 +1,208 @@
+use super::*;
+use std::time::Instant as Clock;
+
+/// A shell with nothing in its environment but a PATH.
+fn sh(script: &str) -> Command {
+    Command::new("/bin/sh").arg("-c").arg(script).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+}
+
+fn secret(text: &str) -> Secret {
+    Secret::new(text).unwrap()
+}
+
+/// Runs it, with a deadline that only a broken test meets; what it printed, line by line.
+async fn run(command: Command) -> (Result<Outcome, Error>, Vec<(Stream, String)>) {
+    let mut seen = Vec::new();
+    let result = command
+        .run(&CancellationToken::new(), &mut |stream, line| seen.push((stream, line.to_owned())))
+        .await;
+    (result, seen)
+}
+
+/// Whether the process is there and not a zombie.
+fn alive(pid: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()))
+        .is_ok_and(|stat| !stat.rsplit(") ").next().unwrap().starts_with(['Z', 'X']))
+}
+
+/// Waits until the process has gone.
+async fn gone(pid: &str) {
+    let limit = Deadline::after(Duration::from_secs(30));
+    while alive(pid) {
+        assert!(!limit.passed(), "process {pid} is still there");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[test]
+fn a_command_line_is_shown_quoted_with_its_secrets_marked() {
+    let command = Command::new("/opt/my runner/config.sh")
+        .arg("--name")
+        .arg("it's")
+        .arg("")
+        .secret_arg(secret("s3cret-one"))
+        .arg("--note=s3cret-two")
+        .env("PATH", "/bin")
+        .secret_env("TOKEN", secret("s3cret-two"));
+    let shown = r"TOKEN=[secret] '/opt/my runner/config.sh' --name 'it'\''s' '' [secret] --note=[secret]";
+    assert_eq!(command.render(), shown);
+    assert_eq!(format!("{command:?}"), format!("Command({shown})"));
+}
+
+#[tokio::test]
+async fn the_environment_is_what_was_given_and_nothing_else() {
+    let command = Command::new("/usr/bin/env").env("ONE", "1").secret_env("TWO", secret("canary22"));
+    let (outcome, mut seen) = run(command).await;
+    assert!(outcome.unwrap().success());
+    seen.sort_by(|a, b| a.1.cmp(&b.1));
+    let lines: Vec<&str> = seen.iter().map(|(_, line)| line.as_str()).collect();
+    assert_eq!(lines, ["ONE=1", "TWO=[secret]"]);
+}
+
+#[tokio::test]
+async fn a_secret_reaches_the_child_and_comes_back_scrubbed() {
+    let command = sh(r#"[ "$T" = canary22 ] && echo "got $T" && echo "err $1" >&2"#)
+        .arg("sh")
+        .secret_arg(secret("canary33"))
+        .secret_env("T", secret("canary22"));
+    let (outcome, seen) = run(command).await;
+    let outcome = outcome.unwrap();
+    assert!(outcome.success());
+    assert!(seen.contains(&(Stream::Out, "got [secret]".into())), "{seen:?}");
+    assert!(seen.contains(&(Stream::Err, "err [secret]".into())), "{seen:?}");
+    assert!(!outcome.tail.contains("canary"));
+}
+
+#[tokio::test]
+async fn exit_codes_signals_and_the_tail_are_told() {
+    let (outcome, _) = run(sh("echo out; echo err >&2; exit 3")).await;
+    let outcome = outcome.unwrap();
+    assert_eq!((outcome.code, outcome.signal), (Some(3), None));
+    let error = outcome.into_success("sh").unwrap_err().to_string();
+    assert!(error.starts_with("`sh` ended with exit code 3; it printed:\n"), "{error}");
+    let (outcome, _) = run(sh("kill -9 $$")).await;
+    assert_eq!(outcome.unwrap().how(), "signal 9");
+}
+
+#[tokio::test]
+async fn the_input_is_empty_and_the_folder_is_the_one_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path().canonicalize().unwrap();
+    let (outcome, seen) = run(sh("cat; pwd -P").cwd(&here)).await;
+    assert!(outcome.unwrap().success());
+    assert_eq!(seen, [(Stream::Out, here.display().to_string())]);
+}
+
+#[tokio::test]
+async fn much_output_on_both_streams_does_not_block() {
+    let script = "i=0; while [ $i -lt 20000 ]; do echo 0123456789; echo 0123456789 >&2; i=$((i+1)); done";
+    let (outcome, seen) = run(sh(script)).await;
+    assert!(outcome.unwrap().success());
+    assert_eq!(seen.len(), 40_000);
+}
+
+#[tokio::test]
+async fn a_deadline_ends_the_child_and_its_children() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid_file = folder.path().join("pid");
+    // The child ignores SIGTERM, its own child does by inheritance: only the final signal ends them.
+    let command = sh("trap '' TERM; sleep 600 & echo $! > \"$1\"; echo started; wait")
+        .arg("sh")
+        .arg(&pid_file)
+        .deadline(Deadline::after(Duration::from_millis(300)))
+        .grace(Duration::from_millis(100));
+    let begun = Clock::now();
+    let (result, _) = run(command).await;
+    assert!(begun.elapsed() < Duration::from_secs(30));
+    let Err(Error::Deadline { total, tail, command }) = result else { panic!("{result:?}") };
+    assert_eq!((total, tail.as_str()), (Duration::from_millis(300), "started"));
+    assert!(command.starts_with("/bin/sh -c "));
+    gone(&std::fs::read_to_string(pid_file).unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_child_told_to_end_may_tidy_up() {
+    let stop = CancellationToken::new();
+    let mut seen = Vec::new();
+    let teller = stop.clone();
+    let result = sh("trap 'echo tidied; exit 0' TERM; echo ready; while :; do sleep 0.01; done")
+        .run(&stop, &mut |_, line| {
+            seen.push(line.to_owned());
+            teller.cancel();
+        })
+        .await;
+    assert!(matches!(result, Err(Error::Stopped { .. })), "{result:?}");
+    assert_eq!(seen, ["ready", "tidied"]);
+}
+
+#[tokio::test]
+async fn told_to_stop_before_it_starts_nothing_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let result = sh("touch started").cwd(folder.path()).run(&stop, &mut |_, _| ()).await;
+    assert!(matches!(result, Err(Error::Stopped { .. })));
+    assert!(!folder.path().join("started").exists());
+}
+
+#[tokio::test]
+async fn a_grandchild_that_holds_the_pipes_does_not_hang_us_and_does_not_outlive_us() {
+    let begun = Clock::now();
+    let (outcome, seen) = run(sh("sleep 600 & echo $!")).await;
+    assert!(outcome.unwrap().success());
+    assert!(begun.elapsed() < Duration::from_secs(30));
+    gone(&seen[0].1).await;
+}
+
+#[tokio::test]
+async fn dropping_the_future_ends_the_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid_file = folder.path().join("pid");
+    let stop = CancellationToken::new();
+    let ready = CancellationToken::new();
+    let mut on_line = |_: Stream, _: &str| ready.cancel();
+    let running = sh("sleep 600 & echo $! > \"$1\"; echo ready; wait").arg("sh").arg(&pid_file);
+    tokio::select! {
+        _ = running.run(&stop, &mut on_line) => panic!("ended by itself"),
+        () = ready.cancelled() => {}
+    }
+    gone(&std::fs::read_to_string(pid_file).unwrap()).await;
+}
+
+#[tokio::test]
+async fn each_way_of_not_starting_has_its_own_error() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("script");
+    std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+    let mode = |mode| std::fs::set_permissions(&script, std::fs::Permissions::from_mode(mode)).unwrap();
+
+    mode(0o644);
+    let (result, _) = run(Command::new(&script)).await;
+    assert!(matches!(result, Err(Error::NotExecutable { .. })), "{result:?}");
+    mode(0o755);
+    let (result, _) = run(Command::new("./script").cwd(folder.path())).await;
+    assert!(matches!(result, Err(Error::InterpreterMissing { .. })), "{result:?}");
+    let (result, _) = run(Command::new("/no/such/program")).await;
+    assert!(matches!(result, Err(Error::ProgramMissing { .. })), "{result:?}");
+    let (result, _) = run(Command::new("no-such-program-at-all").env("PATH", "/bin")).await;
+    assert!(matches!(result, Err(Error::ProgramMissing { .. })), "{result:?}");
+    let (result, _) = run(sh("true").cwd("/no/such/folder")).await;
+    assert!(matches!(result, Err(Error::FolderMissing { .. })), "{result:?}");
+}
+
+#[tokio::test]
+async fn another_user_is_become_only_by_root() {
+    let us = account::current();
+    let (outcome, _) = run(sh("true").account(&us)).await;
+    assert!(outcome.unwrap().success());
+    let other = Account { name: "other".into(), uid: us.uid + 4321, gid: us.gid + 4321, home: "/".into() };
+    let (result, seen) = run(sh("id -u; id -g; id -G").cwd("/").account(&other)).await;
+    if account::is_root() {
+        assert!(result.unwrap().success());
+        let ids: Vec<String> = seen.into_iter().map(|(_, line)| line).collect();
+        assert_eq!(ids, [other.uid.to_string(), other.gid.to_string(), other.gid.to_string()]);
+    } else {
+        assert!(matches!(result, Err(Error::CannotBecome { .. })), "{result:?}");
+    }
+}

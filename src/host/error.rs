@@ -1,0 +1,376 @@
+//! What can go wrong on the machine.
+
+use crate::error::{Class, Failure};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Who holds a lock, as far as its file says.
+fn holder_text(holder: Option<&super::lock::Holder>) -> String {
+    holder.map_or_else(
+        || "another process".into(),
+        |by| format!("`{}` (process {}, since {})", by.command, by.pid, by.since),
+    )
+}
+
+fn tail_text(tail: &str) -> String {
+    if tail.is_empty() { String::from("; it printed nothing") } else { format!("; it printed:\n{tail}") }
+}
+
+/// A failure of the machine. Commands in it are rendered with their secrets marked, and output is scrubbed of them.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file operation failed; the operation and its path are in the source's words.
+    #[error(transparent)]
+    File(#[from] io::Error),
+
+    /// A file operation that names its path here failed.
+    #[error("failed to {doing} {}", path.display())]
+    Path {
+        /// A verb phrase that fits before the path.
+        doing: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// A file that must not be a symbolic link is one.
+    #[error("refused to follow the symbolic link {}", path.display())]
+    SymbolicLink {
+        /// The link.
+        path: PathBuf,
+    },
+
+    /// What should be a regular file is something else.
+    #[error("refused to read {}: it is {found}, not a regular file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is, with its article.
+        found: &'static str,
+    },
+
+    /// A file is larger than anything that belongs there.
+    #[error("refused to read {}: it is larger than {limit} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The most bytes accepted.
+        limit: u64,
+    },
+
+    /// A file name that would lead elsewhere.
+    #[error("refused the file name {name:?} in {}: it is not one plain name", folder.display())]
+    NotAName {
+        /// The folder it was to be looked up in.
+        folder: PathBuf,
+        /// The name.
+        name: String,
+    },
+
+    /// A folder that only we may change can be changed by others.
+    #[error("refused to use the folder {}: {why}", path.display())]
+    NotPrivate {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// A command's program does not exist.
+    #[error("failed to run {program}: there is no such program")]
+    ProgramMissing {
+        /// The program as it was named.
+        program: String,
+    },
+
+    /// A script exists, but not the interpreter (or the dynamic loader) that it names.
+    #[error("failed to run {program}: its interpreter or dynamic loader is missing")]
+    InterpreterMissing {
+        /// The program as it was named.
+        program: String,
+    },
+
+    /// The folder that a command should run in does not exist.
+    #[error("failed to run {program} in {}: there is no such folder", folder.display())]
+    FolderMissing {
+        /// The program as it was named.
+        program: String,
+        /// The working folder.
+        folder: PathBuf,
+    },
+
+    /// A program may not be executed.
+    #[error("failed to run {program}: it may not be executed")]
+    NotExecutable {
+        /// The program as it was named.
+        program: String,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// A command could not be started for another reason.
+    #[error("failed to start `{command}`")]
+    Spawn {
+        /// The command line.
+        command: String,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// A command's output or end could not be read.
+    #[error("failed to wait for `{command}`")]
+    Wait {
+        /// The command line.
+        command: String,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// A command should run as another user, and we are not root.
+    #[error("failed to run {program} as the user {account}: only root can")]
+    CannotBecome {
+        /// The program as it was named.
+        program: String,
+        /// The user.
+        account: String,
+    },
+
+    /// A command did not end in time and was killed.
+    #[error("`{command}` did not end within {} s and was killed{}", total.as_secs_f32(), tail_text(tail))]
+    Deadline {
+        /// The command line.
+        command: String,
+        /// How long it had.
+        total: Duration,
+        /// The end of its output.
+        tail: String,
+    },
+
+    /// We were told to stop.
+    #[error("stopped while {doing}")]
+    Stopped {
+        /// What was going on.
+        doing: String,
+    },
+
+    /// A command ended, but not with success.
+    #[error("`{command}` ended with {how}{}", tail_text(tail))]
+    Failed {
+        /// The command line.
+        command: String,
+        /// Its exit code or signal, in words.
+        how: String,
+        /// The end of its output.
+        tail: String,
+    },
+
+    /// Not a user name that every tool accepts.
+    #[error("{name:?} is not a usable user name")]
+    BadUserName {
+        /// The name.
+        name: String,
+    },
+
+    /// The user to be made exists.
+    #[error("failed to create the user {name}: it exists already")]
+    UserExists {
+        /// The user.
+        name: String,
+    },
+
+    /// The home folder of the user to be made exists.
+    #[error("failed to create the user {name}: {} exists already and belongs to somebody else", home.display())]
+    HomeTaken {
+        /// The user.
+        name: String,
+        /// The folder.
+        home: PathBuf,
+    },
+
+    /// The system's user database could not be asked.
+    #[error("failed to look up the user {name}")]
+    Lookup {
+        /// The user.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// `useradd` or `userdel` is not installed.
+    #[error("failed to manage the user {name}: {tool} is not installed")]
+    AccountToolMissing {
+        /// The user.
+        name: String,
+        /// The program looked for.
+        tool: &'static str,
+    },
+
+    /// `useradd` or `userdel` claimed success, but looking shows otherwise.
+    #[error("{tool} reported success, but the user {name} {state}")]
+    AccountUnchanged {
+        /// The user.
+        name: String,
+        /// The program.
+        tool: &'static str,
+        /// `is missing` or `still exists`.
+        state: &'static str,
+    },
+
+    /// Users can only be made and deleted by root.
+    #[error("failed to manage the user {name}: only root can")]
+    NeedsRoot {
+        /// The user.
+        name: String,
+    },
+
+    /// User accounts are not managed on this operating system.
+    #[error("failed to manage the user {name}: accounts are not managed on this operating system")]
+    AccountsUnsupported {
+        /// The user.
+        name: String,
+    },
+
+    /// The runner does not exist for this machine.
+    #[error("there is no runner for this machine: kernel {kernel}, programs {userland}")]
+    Unsupported {
+        /// The kernel's machine name.
+        kernel: String,
+        /// What the programs are built for.
+        userland: String,
+    },
+
+    /// Somebody else holds the lock.
+    #[error("failed to lock {} within {} s: {} holds it", path.display(), total.as_secs_f32(), holder_text(holder.as_ref()))]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// Who says to hold it.
+        holder: Option<super::lock::Holder>,
+        /// How long we waited.
+        total: Duration,
+    },
+
+    /// Processes that should have ended are still there.
+    #[error("failed to end {what} within {} s: still running: {pids:?}", total.as_secs_f32())]
+    StillRunning {
+        /// Which processes.
+        what: String,
+        /// Their ids.
+        pids: Vec<u32>,
+        /// How long they had.
+        total: Duration,
+    },
+
+    /// Signals cannot be received.
+    #[error("failed to listen for signals")]
+    Signals {
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Failure for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::File(source) | Self::Path { source, .. } => Class::of_io(source, Class::Io),
+            Self::Spawn { source, .. } => Class::of_io(source, Class::Os),
+            Self::SymbolicLink { .. }
+            | Self::NotAFile { .. }
+            | Self::TooLarge { .. }
+            | Self::NotPrivate { .. }
+            | Self::FolderMissing { .. }
+            | Self::UserExists { .. }
+            | Self::HomeTaken { .. } => Class::Config,
+            Self::NotAName { .. } => Class::Software,
+            Self::ProgramMissing { .. }
+            | Self::InterpreterMissing { .. }
+            | Self::Wait { .. }
+            | Self::Failed { .. }
+            | Self::Lookup { .. }
+            | Self::AccountToolMissing { .. }
+            | Self::AccountUnchanged { .. }
+            | Self::AccountsUnsupported { .. }
+            | Self::Signals { .. } => Class::Os,
+            Self::NotExecutable { .. } | Self::CannotBecome { .. } | Self::NeedsRoot { .. } => Class::NoPerm,
+            Self::Deadline { .. } | Self::Locked { .. } | Self::StillRunning { .. } => Class::TempFail,
+            // Which signal it was is known to `Signals::received`; this is the usual one.
+            Self::Stopped { .. } => Class::Signal(15),
+            Self::BadUserName { .. } => Class::Usage,
+            Self::Unsupported { .. } => Class::Unavailable,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::File(source) | Self::Path { source, .. } => return io_hint(source).map(String::from),
+            Self::SymbolicLink { .. } | Self::NotAFile { .. } | Self::TooLarge { .. } => {
+                "Jobs can write there, so it is not trusted. Look at it, and delete it if it is not yours."
+            }
+            Self::NotPrivate { path, .. } => {
+                return Some(format!(
+                    "Make it yours and closed to others (`chown` to the user that runs this, `chmod go-w {}`), \
+                     or move it away.",
+                    path.display()
+                ));
+            }
+            Self::ProgramMissing { program } => {
+                return Some(format!("Install {program}, or check that its folder is in PATH."));
+            }
+            Self::InterpreterMissing { program } => {
+                return Some(format!("Install the interpreter that the first line of {program} names."));
+            }
+            Self::FolderMissing { .. } => "Create the folder, or name another one.",
+            Self::NotExecutable { .. } => {
+                "Check its execute permission, that of every folder above it, and that its file system is not \
+                 mounted with `noexec`."
+            }
+            Self::CannotBecome { .. } | Self::NeedsRoot { .. } => "Run it as root, for example with sudo.",
+            Self::Deadline { .. } | Self::StillRunning { .. } => {
+                "See what it is waiting for, then run it again; it goes on where it stopped."
+            }
+            Self::Stopped { .. } => "Run it again; it goes on where it stopped.",
+            Self::BadUserName { .. } => {
+                "Use at most 32 lower-case letters, digits, `_` and `-`, beginning with a letter or `_`."
+            }
+            Self::UserExists { .. } => "Use the user that is there, or choose another name with --user.",
+            Self::HomeTaken { home, .. } => {
+                return Some(format!("Move {} away, or choose another name with --user.", home.display()));
+            }
+            Self::AccountToolMissing { .. } => {
+                "Install the package that has it: `passwd` on Debian and Ubuntu, `shadow-utils` on Fedora, RHEL \
+                 and Amazon Linux, `shadow` on SUSE, Arch and Alpine. Or create the user yourself and name it with \
+                 --user."
+            }
+            Self::AccountsUnsupported { .. } => "Create the user yourself and name it with --user.",
+            Self::Unsupported { .. } => {
+                "GitHub publishes runners for Linux (x64, arm64, arm), macOS (x64, arm64) and Windows (x64, arm64). \
+                 If the detection is wrong, say what to take with --os and --arch."
+            }
+            Self::Locked { .. } => "Wait until it is done, then run it again.",
+            Self::Spawn { .. }
+            | Self::Wait { .. }
+            | Self::Failed { .. }
+            | Self::Lookup { .. }
+            | Self::AccountUnchanged { .. }
+            | Self::NotAName { .. }
+            | Self::Signals { .. } => return None,
+        };
+        Some(text.into())
+    }
+}
+
+/// What can be done about an I/O error, where its kind says enough.
+fn io_hint(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            Some("Run it as root or as the owner, or choose a place that you may write to.")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => Some("Choose a place on a file system that can be written to."),
+        io::ErrorKind::StorageFull => Some("Free some space there, then run it again."),
+        io::ErrorKind::QuotaExceeded => Some("Free some of the quota there, then run it again."),
+        _ => None,
+    }
+}

@@ -1,0 +1,350 @@
+//! Rules for files, some of them in folders that a hostile user can write.
+//!
+//! What we write appears whole or not at all. What a job could have written is opened without following links and
+//! without blocking on a FIFO, and is read only if it is a regular file of a sensible size.
+
+use super::Error;
+use std::io::{Read, Write};
+use std::path::Path;
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// Replaces the file `path` by one with these bytes and this mode, durably: after a crash there is the old file or the
+/// new one. A symbolic link at `path` is replaced, not followed. The mode means nothing on Windows.
+///
+/// Only for folders that no hostile user can write: such a user could swap the folder itself.
+pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let failed = |source| Error::Path { doing: "write", path: path.to_path_buf(), source };
+    let mut file = tempfile::Builder::new()
+        .prefix(&format!(".{name}."))
+        .suffix(".new")
+        .tempfile_in(folder)
+        .map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    set_mode(file.as_file(), mode).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    sync_dir(folder)
+}
+
+/// Removes a file, or the symbolic link that stands there; whether there was one.
+pub fn remove_if_present(path: &Path) -> Result<bool> {
+    match fs_err::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The content of a file that anybody may have put there; `None` if there is none.
+///
+/// A symbolic link in the last component, anything but a regular file, and more than `limit` bytes are refused, each
+/// with its own error. The folders above are followed as usual: see [`read_untrusted_in`].
+pub fn read_untrusted(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    read_regular(unix_or_windows::open(path), path, limit)
+}
+
+/// The same for the file `name` in `folder`, where the folder itself must not be a symbolic link either.
+pub fn read_untrusted_in(folder: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+    let mut parts = Path::new(name).components();
+    let plain = matches!(parts.next(), Some(std::path::Component::Normal(_))) && parts.next().is_none();
+    if !plain {
+        return Err(Error::NotAName { folder: folder.to_path_buf(), name: name.into() });
+    }
+    read_regular(unix_or_windows::open_in(folder, name), &folder.join(name), limit)
+}
+
+/// Makes the folder `path` (0700) and the missing ones above it (0755). One that exists must be a real folder that
+/// belongs to us and that nobody else can write.
+pub fn create_private_dir(path: &Path) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        unix_or_windows::create_dir_all(parent, 0o755)?;
+    }
+    match unix_or_windows::create_dir(path, 0o700) {
+        Err(Error::Path { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {
+            unix_or_windows::check_private(path)
+        }
+        other => other,
+    }
+}
+
+/// Makes the names in a folder durable: what was created, renamed or removed in it. Nothing on Windows, which has no
+/// such call.
+pub fn sync_dir(path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    fs_err::File::open(path)?.sync_all()?;
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
+}
+
+fn set_mode(file: &std::fs::File, mode: u32) -> std::io::Result<()> {
+    // The open call's mode is cut by the umask; this is not.
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+    #[cfg(not(unix))]
+    let _ = (file, mode);
+    Ok(())
+}
+
+fn read_regular(opened: Result<Option<std::fs::File>>, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    let Some(file) = opened? else { return Ok(None) };
+    let failed = |source| Error::Path { doing: "read", path: path.to_path_buf(), source };
+    // Of the open file, not of the path: the path may name something else by now.
+    let kind = file.metadata().map_err(failed)?.file_type();
+    if !kind.is_file() {
+        return Err(Error::NotAFile { path: path.to_path_buf(), found: kind_name(kind) });
+    }
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::TooLarge { path: path.to_path_buf(), limit });
+    }
+    Ok(Some(bytes))
+}
+
+fn kind_name(kind: std::fs::FileType) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt as _;
+        if kind.is_fifo() {
+            return "a FIFO";
+        } else if kind.is_socket() {
+            return "a socket";
+        } else if kind.is_char_device() || kind.is_block_device() {
+            return "a device";
+        }
+    }
+    if kind.is_dir() { "a folder" } else { "something special" }
+}
+
+#[cfg(unix)]
+mod unix_or_windows {
+    use super::{Error, Result, kind_name};
+    use rustix::fs::{Mode, OFlags};
+    use rustix::io::Errno;
+    use std::fs::File;
+    use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+    use std::path::Path;
+
+    /// Neither follows a link nor waits for a FIFO's writer nor takes a terminal.
+    const CAREFUL: OFlags = OFlags::RDONLY
+        .union(OFlags::NOFOLLOW)
+        .union(OFlags::NONBLOCK)
+        .union(OFlags::NOCTTY)
+        .union(OFlags::CLOEXEC);
+
+    pub fn open(path: &Path) -> Result<Option<File>> {
+        judge(rustix::fs::open(path, CAREFUL, Mode::empty()), path)
+    }
+
+    pub fn open_in(folder: &Path, name: &str) -> Result<Option<File>> {
+        let dir = rustix::fs::open(folder, CAREFUL.union(OFlags::DIRECTORY), Mode::empty());
+        // With O_DIRECTORY a link is "not a directory", so the link has to be asked for.
+        if matches!(dir, Err(Errno::NOTDIR))
+            && std::fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_symlink())
+        {
+            return Err(Error::SymbolicLink { path: folder.to_path_buf() });
+        }
+        let Some(dir) = judge(dir, folder)? else { return Ok(None) };
+        judge(rustix::fs::openat(&dir, name, CAREFUL, Mode::empty()), &folder.join(name))
+    }
+
+    fn judge(opened: std::result::Result<rustix::fd::OwnedFd, Errno>, path: &Path) -> Result<Option<File>> {
+        match opened {
+            Ok(fd) => Ok(Some(fd.into())),
+            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::LOOP) => Err(Error::SymbolicLink { path: path.to_path_buf() }),
+            // What opening a socket gives, or a device without a driver.
+            Err(Errno::NXIO) => {
+                let found = std::fs::symlink_metadata(path)
+                    .map_or("something special", |meta| kind_name(meta.file_type()));
+                Err(Error::NotAFile { path: path.to_path_buf(), found })
+            }
+            Err(error) => Err(Error::Path { doing: "open", path: path.to_path_buf(), source: error.into() }),
+        }
+    }
+
+    pub fn create_dir_all(path: &Path, mode: u32) -> Result<()> {
+        if path.as_os_str().is_empty() {
+            return Ok(());
+        }
+        std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|source| Error::Path {
+            doing: "create the folder",
+            path: path.to_path_buf(),
+            source,
+        })
+    }
+
+    pub fn create_dir(path: &Path, mode: u32) -> Result<()> {
+        std::fs::DirBuilder::new().mode(mode).create(path).map_err(|source| Error::Path {
+            doing: "create the folder",
+            path: path.to_path_buf(),
+            source,
+        })
+    }
+
+    pub fn check_private(path: &Path) -> Result<()> {
+        let meta = fs_err::symlink_metadata(path)?;
+        let us = rustix::process::geteuid().as_raw();
+        let why = if meta.is_symlink() {
+            "it is a symbolic link".into()
+        } else if !meta.is_dir() {
+            "it is not a folder".into()
+        } else if meta.uid() != us {
+            format!("it belongs to the user {}, not to {us}", meta.uid())
+        } else if meta.mode() & 0o022 != 0 {
+            format!("others can write it (mode {:04o})", meta.mode() & 0o7777)
+        } else {
+            return Ok(());
+        };
+        Err(Error::NotPrivate { path: path.to_path_buf(), why })
+    }
+}
+
+#[cfg(not(unix))]
+mod unix_or_windows {
+    use super::{Error, Result};
+    use std::fs::File;
+    use std::path::Path;
+
+    pub fn open(path: &Path) -> Result<Option<File>> {
+        match fs_err::symlink_metadata(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+            Ok(meta) if meta.is_symlink() => Err(Error::SymbolicLink { path: path.to_path_buf() }),
+            Ok(meta) if !meta.is_file() => {
+                Err(Error::NotAFile { path: path.to_path_buf(), found: super::kind_name(meta.file_type()) })
+            }
+            Ok(_) => Ok(Some(fs_err::File::open(path)?.into_file())),
+        }
+    }
+
+    pub fn open_in(folder: &Path, name: &str) -> Result<Option<File>> {
+        if fs_err::symlink_metadata(folder).is_ok_and(|meta| meta.is_symlink()) {
+            return Err(Error::SymbolicLink { path: folder.to_path_buf() });
+        }
+        open(&folder.join(name))
+    }
+
+    pub fn create_dir_all(path: &Path, _mode: u32) -> Result<()> {
+        Ok(fs_err::create_dir_all(path)?)
+    }
+
+    pub fn create_dir(path: &Path, _mode: u32) -> Result<()> {
+        std::fs::create_dir(path).map_err(|source| Error::Path {
+            doing: "create the folder",
+            path: path.to_path_buf(),
+            source,
+        })
+    }
+
+    pub fn check_private(path: &Path) -> Result<()> {
+        if fs_err::symlink_metadata(path)?.is_dir() {
+            return Ok(());
+        }
+        Err(Error::NotPrivate { path: path.to_path_buf(), why: "it is not a folder".into() })
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    #[test]
+    fn an_atomic_write_sets_content_and_mode_and_leaves_no_litter() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        write_atomic(&path, b"one", 0o600).unwrap();
+        write_atomic(&path, b"two", 0o644).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o644);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_atomic_write_replaces_a_link_and_leaves_its_target() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        std::fs::write(&target, "precious").unwrap();
+        symlink(&target, &link).unwrap();
+        write_atomic(&link, b"new", 0o644).unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"precious");
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_file());
+    }
+
+    #[test]
+    fn an_atomic_write_that_fails_names_its_path() {
+        let error = write_atomic(Path::new("/nowhere/at/all"), b"", 0o644).unwrap_err();
+        assert_eq!(error.to_string(), "failed to write /nowhere/at/all");
+    }
+
+    #[test]
+    fn each_refusal_to_read_is_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("file"), "12345").unwrap();
+        symlink("file", at("link")).unwrap();
+        std::fs::create_dir(at("dir")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            at("fifo"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RWXU,
+            0,
+        )
+        .unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+
+        let read = |name: &str, limit| {
+            let by_path = read_untrusted(&at(name), limit);
+            let in_folder = read_untrusted_in(folder.path(), name, limit);
+            assert_eq!(format!("{by_path:?}"), format!("{in_folder:?}"));
+            by_path
+        };
+        assert_eq!(read("file", 5).unwrap().unwrap(), b"12345");
+        assert!(read("missing", 5).unwrap().is_none());
+        assert!(matches!(read("file", 4), Err(Error::TooLarge { limit: 4, .. })));
+        assert!(matches!(read("link", 5), Err(Error::SymbolicLink { .. })));
+        assert!(matches!(read("dir", 5), Err(Error::NotAFile { found: "a folder", .. })));
+        assert!(matches!(read("fifo", 5), Err(Error::NotAFile { found: "a FIFO", .. })));
+        assert!(matches!(read("socket", 5), Err(Error::NotAFile { found: "a socket", .. })));
+    }
+
+    #[test]
+    fn a_file_in_a_folder_is_not_read_through_a_link_or_by_a_path() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("real")).unwrap();
+        std::fs::write(folder.path().join("real/file"), "x").unwrap();
+        symlink("real", folder.path().join("swapped")).unwrap();
+        let swapped = folder.path().join("swapped");
+        assert!(matches!(read_untrusted_in(&swapped, "file", 9), Err(Error::SymbolicLink { .. })));
+        for name in ["../file", "real/file", "/etc/passwd", "..", ""] {
+            assert!(
+                matches!(read_untrusted_in(folder.path(), name, 9), Err(Error::NotAName { .. })),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_private_folder_is_made_once_and_refused_when_others_can_write_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/private");
+        create_private_dir(&path).unwrap();
+        create_private_dir(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o700);
+
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o770)).unwrap();
+        assert!(matches!(create_private_dir(&path), Err(Error::NotPrivate { .. })));
+        let link = folder.path().join("link");
+        symlink(&path, &link).unwrap();
+        assert!(matches!(create_private_dir(&link), Err(Error::NotPrivate { .. })));
+    }
+}

@@ -1,0 +1,204 @@
+//! One run at a time: an advisory lock that the kernel releases when its holder ends, however it ends.
+//!
+//! The file is never deleted: a waiter that opened the old file would otherwise hold a lock that nobody else sees.
+
+use super::Error;
+use crate::deadline::Deadline;
+use serde::{Deserialize, Serialize};
+use std::fs::{File, TryLockError};
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How often a contended lock is tried again.
+const POLL: Duration = Duration::from_millis(100);
+
+/// More than any holder writes.
+const HOLDER_LIMIT: u64 = 4096;
+
+/// Who holds a lock, as it wrote itself into the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Its process id.
+    pub pid: u32,
+    /// What it is doing.
+    pub command: String,
+    /// Since when, RFC 3339 in UTC.
+    pub since: String,
+}
+
+/// A lock that is held; dropping it releases it.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
+
+/// Takes the lock file `path` (made if missing) in the name of `what`, waiting for its holder until the deadline.
+/// Contended to the end is [`Error::Locked`], which names the holder.
+pub async fn acquire(
+    path: &Path,
+    what: &str,
+    deadline: Deadline,
+    stop: &CancellationToken,
+) -> Result<Lock, Error> {
+    let failed = |source| Error::Path { doing: "lock", path: path.to_path_buf(), source };
+    let mut file = open(path).map_err(failed)?;
+    let mut told = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        if deadline.passed() {
+            return Err(Error::Locked {
+                path: path.to_path_buf(),
+                holder: holder(path),
+                total: deadline.total(),
+            });
+        }
+        if !told {
+            told = true;
+            tracing::info!(path = %path.display(), holder = ?holder(path), "waiting for the lock");
+        }
+        tokio::select! {
+            () = stop.cancelled() => {
+                return Err(Error::Stopped { doing: format!("waiting for the lock {}", path.display()) });
+            }
+            () = tokio::time::sleep(POLL.min(deadline.left())) => {}
+        }
+    }
+    let holder =
+        Holder { pid: std::process::id(), command: what.into(), since: jiff::Timestamp::now().to_string() };
+    // In place, since a renamed file would be another lock.
+    file.set_len(0).map_err(failed)?;
+    file.seek(SeekFrom::Start(0)).map_err(failed)?;
+    serde_json::to_writer(&mut file, &holder).map_err(|error| failed(error.into()))?;
+    file.flush().map_err(failed)?;
+    Ok(Lock { file })
+}
+
+/// Who wrote itself into the lock file last. It may have ended since: only [`acquire`] tells whether the lock is free.
+#[must_use]
+pub fn holder(path: &Path) -> Option<Holder> {
+    let bytes = super::file::read_untrusted(path, HOLDER_LIMIT).ok()??;
+    serde_json::from_slice(&bytes).ok()
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // So that the file does not name a holder that is gone. Closing the file releases the lock.
+        if let Err(error) = self.file.set_len(0) {
+            tracing::debug!(%error, "the lock file keeps its holder's name");
+        }
+    }
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o644).custom_flags(i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0));
+    }
+    options.open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_millis(1))
+    }
+
+    #[tokio::test]
+    async fn a_second_run_is_told_who_holds_the_lock_and_gets_it_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let stop = CancellationToken::new();
+        let first = acquire(&path, "runup install", soon(), &stop).await.unwrap();
+
+        let error = acquire(&path, "runup remove", soon(), &stop).await.unwrap_err();
+        let Error::Locked { holder: Some(by), .. } = &error else { panic!("{error:?}") };
+        assert_eq!((by.pid, by.command.as_str()), (std::process::id(), "runup install"));
+        assert!(error.to_string().contains("`runup install` (process"), "{error}");
+
+        drop(first);
+        assert_eq!(holder(&path), None);
+        acquire(&path, "runup remove", soon(), &stop).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_waiter_gets_the_lock_as_soon_as_it_is_released() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let stop = CancellationToken::new();
+        let first = acquire(&path, "first", soon(), &stop).await.unwrap();
+        let waiting = acquire(&path, "second", Deadline::after(Duration::from_secs(60)), &stop);
+        let releasing = async {
+            tokio::task::yield_now().await;
+            drop(first);
+        };
+        let (second, ()) = tokio::join!(waiting, releasing);
+        second.unwrap();
+        assert_eq!(holder(&path), None);
+    }
+
+    #[tokio::test]
+    async fn waiting_ends_when_told_to_stop() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let stop = CancellationToken::new();
+        let _first = acquire(&path, "first", soon(), &stop).await.unwrap();
+        let waiting = acquire(&path, "second", Deadline::after(Duration::from_secs(60)), &stop);
+        let (result, ()) = tokio::join!(waiting, async { stop.cancel() });
+        assert!(matches!(result, Err(Error::Stopped { .. })));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn another_process_holding_the_lock_is_waited_for_and_its_death_releases_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        std::fs::write(&path, r#"{"pid":7,"command":"other","since":"2026-01-01T00:00:00Z"}"#).unwrap();
+        // `flock` is util-linux; without it, there is no other process to contend with.
+        let spawned = std::process::Command::new("flock")
+            .arg(&path)
+            .args(["-c", "echo held; exec sleep 60"])
+            .stdout(std::process::Stdio::piped())
+            .spawn();
+        let Ok(mut other) = spawned else {
+            println!("skipped: no flock");
+            return;
+        };
+        let mut line = String::new();
+        let mut out = std::io::BufReader::new(other.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        assert_eq!(line, "held\n");
+
+        let stop = CancellationToken::new();
+        let error = acquire(&path, "us", soon(), &stop).await.unwrap_err();
+        assert!(matches!(&error, Error::Locked { holder: Some(by), .. } if by.pid == 7), "{error:?}");
+        drop(out);
+        let killed = rustix::process::Pid::from_child(&other);
+        end_tree(killed);
+        other.wait().unwrap();
+        acquire(&path, "us", Deadline::after(Duration::from_secs(60)), &stop).await.unwrap();
+    }
+
+    /// Kills a process and its children: `flock` runs its command as a child that inherits the lock.
+    #[cfg(target_os = "linux")]
+    fn end_tree(pid: rustix::process::Pid) {
+        let raw = pid.as_raw_nonzero();
+        let children = std::fs::read_to_string(format!("/proc/{raw}/task/{raw}/children")).unwrap();
+        for child in children.split_whitespace() {
+            let child = rustix::process::Pid::from_raw(child.parse().unwrap()).unwrap();
+            rustix::process::kill_process(child, rustix::process::Signal::KILL).unwrap();
+        }
+        // The parent may have ended by itself once its child did.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}

@@ -1,0 +1,162 @@
+//! What a child prints, made fit for people and logs: lines, without secrets or control characters, of bounded length.
+
+use crate::secret::Secret;
+
+/// The longest line that is passed on, in bytes.
+pub const LINE_LIMIT: usize = 8 * 1024;
+
+/// What is kept for error messages, in bytes.
+pub const TAIL_LIMIT: usize = 4 * 1024;
+
+/// Stands at the end of a line that was cut, and at the beginning of a tail that was.
+const CUT: &str = "[...]";
+
+/// Knows the secrets that must not be passed on.
+pub struct Scrubber {
+    secrets: Vec<Secret>,
+}
+
+impl Scrubber {
+    pub fn new(secrets: impl Iterator<Item = Secret>) -> Self {
+        let mut secrets: Vec<Secret> = secrets.collect();
+        // A secret that contains another one has to go first, or its rest would stay.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
+        Self { secrets }
+    }
+
+    pub fn scrub(&self, text: &str) -> String {
+        self.secrets.iter().fold(text.to_owned(), |text, secret| secret.scrub(&text))
+    }
+
+    fn longest(&self) -> usize {
+        self.secrets.first().map_or(0, |secret| secret.expose().len())
+    }
+}
+
+/// Cuts bytes into lines.
+pub struct Lines<'a> {
+    scrubber: &'a Scrubber,
+    line: Vec<u8>,
+    too_long: bool,
+}
+
+impl<'a> Lines<'a> {
+    pub fn new(scrubber: &'a Scrubber) -> Self {
+        Self { scrubber, line: Vec::new(), too_long: false }
+    }
+
+    pub fn feed(&mut self, bytes: &[u8], print: &mut impl FnMut(&str)) {
+        // A secret that begins before the limit is held whole, so that it is recognised.
+        let capacity = LINE_LIMIT + self.scrubber.longest();
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
+            let room = capacity.saturating_sub(self.line.len());
+            self.too_long |= text.len() > room;
+            self.line.extend_from_slice(&text[..text.len().min(room)]);
+            if ended {
+                self.emit(print);
+            }
+        }
+    }
+
+    /// The last line, which may lack its end.
+    pub fn finish(&mut self, print: &mut impl FnMut(&str)) {
+        if !self.line.is_empty() {
+            self.emit(print);
+        }
+    }
+
+    fn emit(&mut self, print: &mut impl FnMut(&str)) {
+        // Before scrubbing, or a control character would hide a secret; and no child drives our terminal.
+        let text = String::from_utf8_lossy(&self.line).replace(|c: char| c.is_control() && c != '\t', "");
+        let mut text = self.scrubber.scrub(&text);
+        if self.too_long || text.len() > LINE_LIMIT {
+            text.truncate(text.floor_char_boundary(LINE_LIMIT));
+            text.push_str(CUT);
+        }
+        print(&text);
+        self.line.clear();
+        self.too_long = false;
+    }
+}
+
+/// The last lines, up to [`TAIL_LIMIT`].
+#[derive(Default)]
+pub struct Tail {
+    text: String,
+    cut: bool,
+}
+
+impl Tail {
+    pub fn push(&mut self, line: &str) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        self.text.push_str(line);
+        if self.text.len() > TAIL_LIMIT {
+            let from = self.text.ceil_char_boundary(self.text.len() - TAIL_LIMIT + CUT.len());
+            self.text.drain(..from);
+            self.cut = true;
+        }
+    }
+
+    pub fn into_text(self) -> String {
+        if self.cut { format!("{CUT}{}", self.text) } else { self.text }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines_of(secrets: &[&str], pieces: &[&[u8]]) -> Vec<String> {
+        let scrubber = Scrubber::new(secrets.iter().filter_map(|secret| Secret::new(secret)));
+        let mut lines = Lines::new(&scrubber);
+        let mut seen = Vec::new();
+        for piece in pieces {
+            lines.feed(piece, &mut |line| seen.push(line.to_owned()));
+        }
+        lines.finish(&mut |line| seen.push(line.to_owned()));
+        seen
+    }
+
+    #[test]
+    fn lines_are_joined_across_reads_and_the_last_one_needs_no_end() {
+        assert_eq!(lines_of(&[], &[b"a\r\nb", b"c\n\nd"]), ["a", "bc", "", "d"]);
+        assert_eq!(lines_of(&[], &[b"\xff\n"]), ["\u{fffd}"]);
+    }
+
+    #[test]
+    fn a_secret_is_found_across_reads_and_behind_control_characters() {
+        assert_eq!(lines_of(&["hunter22"], &[b"x hunt", b"er22 y\n"]), ["x [secret] y"]);
+        assert_eq!(lines_of(&["hunter22"], &[b"hun\x1b\0ter22\n"]), ["[secret]"]);
+        assert_eq!(lines_of(&["hunter", "hunter22"], &[b"hunter22 hunter\n"]), ["[secret] [secret]"]);
+    }
+
+    #[test]
+    fn a_secret_is_found_wherever_a_long_line_is_cut() {
+        for offset in LINE_LIMIT - 12..LINE_LIMIT + 4 {
+            let line = format!("{}hunter22 and more\nnext\n", "x".repeat(offset));
+            let seen = lines_of(&["hunter22"], &[line.as_bytes()]);
+            assert!(!seen[0].contains("hunter22") && seen[0].len() <= LINE_LIMIT + CUT.len(), "{offset}");
+            // Nor a part of it that gives it away.
+            assert!(!seen[0].contains("hunte"), "{offset}: {}", &seen[0][LINE_LIMIT - 20..]);
+            assert_eq!(seen[1], "next");
+        }
+    }
+
+    #[test]
+    fn a_tail_keeps_the_end() {
+        let mut tail = Tail::default();
+        for number in 0..2000 {
+            tail.push(&format!("line {number} é"));
+        }
+        let text = tail.into_text();
+        assert!(text.len() <= TAIL_LIMIT + CUT.len() && text.ends_with("line 1998 é\nline 1999 é"));
+        assert!(text.starts_with(CUT));
+        let mut short = Tail::default();
+        short.push("a");
+        short.push("b");
+        assert_eq!(short.into_text(), "a\nb");
+    }
+}

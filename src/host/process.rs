@@ -1,0 +1,218 @@
+//! Processes that others started: finding them by what they carry, and ending them.
+//!
+//! Only Linux, by `/proc`; elsewhere none are found. A process that cannot be read (another user's, when we are not
+//! root) is not found either.
+
+use super::Error;
+use crate::deadline::Deadline;
+use std::time::Duration;
+
+/// How often it is looked whether processes have ended.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Between the polite signal and the final one.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Which processes are meant. Never ourselves nor our ancestors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// Those that were started with this variable set to this value.
+    WithEnv(String, String),
+    /// Those that run as this user id.
+    OfUser(u32),
+}
+
+/// The ids of the processes that were started with the variable `key` set to `value`.
+#[must_use]
+pub fn with_env(key: &str, value: &str) -> Vec<u32> {
+    Which::WithEnv(key.into(), value.into()).find()
+}
+
+impl Which {
+    /// The ids of those that are there now. A process that has ended and waits to be reaped is not.
+    #[must_use]
+    pub fn find(&self) -> Vec<u32> {
+        #[cfg(target_os = "linux")]
+        return linux::find(self);
+        #[cfg(not(target_os = "linux"))]
+        Vec::new()
+    }
+}
+
+impl std::fmt::Display for Which {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            // Not the value: this room cannot know whether it may be shown.
+            Self::WithEnv(key, _) => write!(f, "the processes with {key} in their environment"),
+            Self::OfUser(uid) => write!(f, "the processes of the user id {uid}"),
+        }
+    }
+}
+
+/// Ends the processes and those that they start meanwhile: SIGTERM, after three seconds SIGKILL. Returns how many
+/// there were once none is left; [`Error::StillRunning`] at the deadline.
+pub async fn end(which: &Which, deadline: Deadline) -> Result<usize, Error> {
+    let kill = Deadline::after(GRACE).within(deadline.left() / 2);
+    let mut asked = std::collections::BTreeSet::new();
+    let mut seen = std::collections::BTreeSet::new();
+    loop {
+        let pids = which.find();
+        if pids.is_empty() {
+            return Ok(seen.len());
+        }
+        if deadline.passed() {
+            return Err(Error::StillRunning { what: which.to_string(), pids, total: deadline.total() });
+        }
+        for pid in pids {
+            seen.insert(pid);
+            let forced = kill.passed();
+            if forced || asked.insert(pid) {
+                #[cfg(target_os = "linux")]
+                linux::signal(which, pid, forced);
+            }
+        }
+        tokio::time::sleep(POLL.min(deadline.left())).await;
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use super::Which;
+    use rustix::process::{Pid, PidfdFlags, Signal};
+    use std::collections::BTreeSet;
+
+    pub fn find(which: &Which) -> Vec<u32> {
+        let Ok(entries) = fs_err::read_dir("/proc") else { return Vec::new() };
+        let ours = ourselves();
+        let mut found: Vec<u32> = entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter(|pid| !ours.contains(pid) && matches(which, *pid))
+            .collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Signals the process, unless its id means another one by now.
+    pub fn signal(which: &Which, pid: u32, forced: bool) {
+        let signal = if forced { Signal::KILL } else { Signal::TERM };
+        let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
+        let result = match rustix::process::pidfd_open(id, PidfdFlags::empty()) {
+            // The descriptor means one process for good, so looking again now settles which.
+            Ok(process) if matches(which, pid) => rustix::process::pidfd_send_signal(&process, signal),
+            // Before Linux 5.3, or behind a strict seccomp filter.
+            Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) if matches(which, pid) => {
+                rustix::process::kill_process(id, signal)
+            }
+            _ => return,
+        };
+        tracing::debug!(pid, ?signal, ?result, "signalled a process");
+    }
+
+    fn matches(which: &Which, pid: u32) -> bool {
+        let Some(status) = Status::of(pid) else { return false };
+        if status.ended {
+            return false;
+        }
+        match which {
+            Which::OfUser(uid) => status.uids.contains(uid),
+            Which::WithEnv(key, value) => {
+                let wanted = format!("{key}={value}");
+                fs_err::read(format!("/proc/{pid}/environ"))
+                    .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|set| set == wanted.as_bytes()))
+            }
+        }
+    }
+
+    /// Us and everything above us.
+    fn ourselves() -> BTreeSet<u32> {
+        let mut ours = BTreeSet::new();
+        let mut pid = std::process::id();
+        while pid != 0 && ours.insert(pid) {
+            pid = Status::of(pid).map_or(0, |status| status.parent);
+        }
+        ours
+    }
+
+    struct Status {
+        parent: u32,
+        /// Real, effective, saved and file system id.
+        uids: Vec<u32>,
+        /// A zombie, or about to vanish.
+        ended: bool,
+    }
+
+    impl Status {
+        fn of(pid: u32) -> Option<Self> {
+            let text = fs_err::read(format!("/proc/{pid}/status")).ok()?;
+            let text = String::from_utf8_lossy(&text);
+            let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            Some(Self {
+                parent: field("PPid")?.trim().parse().ok()?,
+                uids: field("Uid")?.split_whitespace().filter_map(|id| id.parse().ok()).collect(),
+                ended: matches!(field("State")?.trim().chars().next(), Some('Z' | 'X')),
+            })
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_marked_process_and_its_children_are_found_and_ended() {
+        let mark = format!("mark-{}-ended", std::process::id());
+        let mut child = std::process::Command::new("/bin/sh")
+            .args(["-c", "sleep 600 & echo up; wait"])
+            .env("RUNUP_TEST_MARK", &mark)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Reading a line proves that the environment is the shell's own and the sleeper was forked.
+        let mut line = String::new();
+        let out = child.stdout.take().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
+        assert!(with_env("RUNUP_TEST_MARK", &mark).contains(&child.id()));
+        assert_eq!(with_env("RUNUP_TEST_MARK", "mark"), [], "a part of the value is not the value");
+
+        let reaper = std::thread::spawn(move || child.wait().unwrap());
+        let which = Which::WithEnv("RUNUP_TEST_MARK".into(), mark);
+        let ended = end(&which, Deadline::after(Duration::from_secs(30))).await.unwrap();
+        assert!(ended >= 2, "{ended}");
+        assert!(!reaper.join().unwrap().success());
+        assert_eq!(which.find(), []);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ignores_the_polite_signal_is_killed() {
+        let mark = format!("mark-{}-deaf", std::process::id());
+        let mut child = std::process::Command::new("/bin/sh")
+            .args(["-c", "trap '' TERM; echo up; while :; do sleep 1; done"])
+            .env("RUNUP_TEST_MARK", &mark)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let out = child.stdout.take().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
+        let reaper = std::thread::spawn(move || child.wait().unwrap());
+        // Half of the deadline is for asking.
+        let which = Which::WithEnv("RUNUP_TEST_MARK".into(), mark);
+        end(&which, Deadline::after(Duration::from_secs(1))).await.unwrap();
+        let status = reaper.join().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+    }
+
+    #[test]
+    fn we_and_our_ancestors_are_never_found() {
+        let found = Which::OfUser(rustix::process::geteuid().as_raw()).find();
+        assert!(!found.contains(&std::process::id()));
+        assert!(!found.contains(&std::os::unix::process::parent_id()));
+    }
+
+    #[test]
+    fn a_message_does_not_show_the_value() {
+        let which = Which::WithEnv("KEY".into(), "value".into());
+        assert!(!which.to_string().contains("value"));
+    }
+}

@@ -1,0 +1,165 @@
+//! The prefix that `--root` puts before every absolute path.
+
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+
+/// Symbolic links followed before a path counts as a loop, as many as Linux follows.
+const MAX_LINKS: usize = 40;
+
+/// The file system that is worked on: the machine's own, or one that is mounted or built in a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Root {
+    /// Absolute; `None` is the machine's own.
+    prefix: Option<PathBuf>,
+}
+
+impl Root {
+    /// The machine's own file system.
+    #[must_use]
+    pub fn host() -> Self {
+        Self { prefix: None }
+    }
+
+    /// The file system whose `/` is the folder `prefix`; `/` itself is the same as [`Root::host`].
+    #[must_use]
+    pub fn at(prefix: PathBuf) -> Self {
+        let absolute = std::path::absolute(&prefix).unwrap_or(prefix);
+        let is_host = absolute.components().all(|part| matches!(part, Component::RootDir));
+        Self { prefix: (!is_host).then_some(absolute) }
+    }
+
+    /// Whether this is the machine's own file system.
+    #[must_use]
+    pub fn is_host(&self) -> bool {
+        self.prefix.is_none()
+    }
+
+    /// The folder that is `/` in this file system.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.prefix.as_deref().unwrap_or(Path::new("/"))
+    }
+
+    /// Where `path`, absolute as seen inside, lies on this machine. `..` cannot climb above the root, as in a chroot;
+    /// symbolic links are not looked at, see [`Root::resolve`].
+    #[must_use]
+    pub fn join(&self, path: &Path) -> PathBuf {
+        match &self.prefix {
+            None if path.has_root() => path.to_path_buf(),
+            None => Path::new("/").join(path),
+            Some(prefix) => {
+                let mut joined = prefix.clone();
+                joined.extend(inner(path));
+                joined
+            }
+        }
+    }
+
+    /// The inverse of [`Root::join`]: how a path on this machine is called inside; `None` if it lies outside.
+    #[must_use]
+    pub fn strip(&self, path: &Path) -> Option<PathBuf> {
+        match &self.prefix {
+            None => Some(path.to_path_buf()),
+            Some(prefix) => path.strip_prefix(prefix).ok().map(|rest| Path::new("/").join(rest)),
+        }
+    }
+
+    /// Like [`Root::join`], with every symbolic link followed as a program inside would: an absolute one starts at the
+    /// root's `/`, and none leads out of it. `None` where something is missing, unreadable or a loop.
+    #[must_use]
+    pub fn resolve(&self, path: &Path) -> Option<PathBuf> {
+        let Some(prefix) = &self.prefix else { return fs_err::canonicalize(path).ok() };
+        // The components still to walk, the next one last.
+        let mut ahead: Vec<PathBuf> = inner(path).into_iter().rev().collect();
+        let mut inside: Vec<PathBuf> = Vec::new();
+        let mut links = 0;
+        while let Some(part) = ahead.pop() {
+            if part.as_os_str() == ".." {
+                inside.pop();
+                continue;
+            }
+            let here = prefix.join(inside.iter().collect::<PathBuf>()).join(&part);
+            if fs_err::symlink_metadata(&here).ok()?.is_symlink() {
+                links += 1;
+                if links > MAX_LINKS {
+                    return None;
+                }
+                let target = fs_err::read_link(&here).ok()?;
+                if target.has_root() {
+                    inside.clear();
+                }
+                ahead.extend(raw(&target).into_iter().rev());
+            } else {
+                inside.push(part);
+            }
+        }
+        Some(prefix.join(inside.iter().collect::<PathBuf>()))
+    }
+}
+
+impl fmt::Display for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path().display().fmt(f)
+    }
+}
+
+/// The path's names and `..`s, without what makes it absolute.
+fn raw(path: &Path) -> Vec<PathBuf> {
+    path.components()
+        .filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir))
+        .map(|part| PathBuf::from(part.as_os_str()))
+        .collect()
+}
+
+/// The path's names, with each `..` taking back the name before it and none above the root.
+fn inner(path: &Path) -> Vec<PathBuf> {
+    let mut names: Vec<PathBuf> = Vec::new();
+    for part in raw(path) {
+        if part.as_os_str() == ".." {
+            names.pop();
+        } else {
+            names.push(part);
+        }
+    }
+    names
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_joined_path_never_leaves_the_root() {
+        let root = Root::at("/image".into());
+        assert_eq!(root.join(Path::new("/etc/passwd")), Path::new("/image/etc/passwd"));
+        assert_eq!(root.join(Path::new("etc")), Path::new("/image/etc"));
+        assert_eq!(root.join(Path::new("/../../etc/../x")), Path::new("/image/x"));
+        assert_eq!(root.strip(Path::new("/image/etc")), Some("/etc".into()));
+        assert_eq!(root.strip(Path::new("/elsewhere")), None);
+    }
+
+    #[test]
+    fn the_slash_is_the_host_itself() {
+        assert!(Root::at("/".into()).is_host());
+        assert!(!Root::at("relative".into()).is_host());
+        assert_eq!(Root::host().join(Path::new("/etc")), Path::new("/etc"));
+    }
+
+    #[test]
+    fn links_are_followed_inside_the_root_and_loops_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::at(folder.path().into());
+        fs_err::create_dir_all(folder.path().join("usr/bin")).unwrap();
+        fs_err::write(folder.path().join("usr/bin/dash"), "").unwrap();
+        symlink("usr/bin", folder.path().join("bin")).unwrap();
+        symlink("/usr/bin/dash", folder.path().join("usr/bin/sh")).unwrap();
+        symlink("../../../../../usr/bin/dash", folder.path().join("usr/bin/climber")).unwrap();
+        symlink("loop", folder.path().join("loop")).unwrap();
+        let dash = root.join(Path::new("/usr/bin/dash"));
+        assert_eq!(root.resolve(Path::new("/bin/sh")), Some(dash.clone()));
+        assert_eq!(root.resolve(Path::new("/bin/climber")), Some(dash));
+        assert_eq!(root.resolve(Path::new("/loop")), None);
+        assert_eq!(root.resolve(Path::new("/missing")), None);
+    }
+}
