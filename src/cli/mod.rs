@@ -1,1 +1,142 @@
-//! (room)
+//! The porcelain: one file a command. The only room that prints or exits.
+
+mod args;
+mod bake;
+#[cfg(feature = "sandbox")]
+mod demo;
+mod downloads;
+mod generate;
+mod install;
+mod log;
+mod output;
+mod plan;
+mod remove;
+mod request;
+mod runners;
+#[cfg(feature = "sandbox")]
+mod sandbox;
+mod screen;
+mod status;
+mod token;
+
+use crate::error::Class;
+use crate::host::signals::{self, Signals};
+use crate::settings::flags::Common;
+use crate::settings::{Environment, Given, layers};
+use args::{Cli, Command};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, FromArgMatches as _};
+use output::{Failed, Output};
+use screen::Screen;
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// What every command gets.
+struct Session {
+    environment: Environment,
+    signals: Signals,
+    screen: Arc<Screen>,
+    /// Who set each option of the chosen command.
+    given: Vec<Given>,
+}
+
+impl Session {
+    /// Waits for `work` or a signal.
+    async fn or_stop<T>(&self, work: impl Future<Output = T>) -> Result<T, crate::install::Error> {
+        tokio::select! {
+            biased;
+            () = self.signals.stop().cancelled() => Err(crate::install::Error::Stopped),
+            result = work => Ok(result),
+        }
+    }
+}
+
+/// Runs the process's command line and says how the process ends.
+pub fn main() -> ExitCode {
+    output::exit_with_70_on_a_bug();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let environment = Environment::of_process();
+    let (cli, given) = match parse(&arguments, &environment) {
+        Ok(parsed) => parsed,
+        Err(ParseError::Clap(error, class)) => return output::clap_says(&error, class),
+        Err(ParseError::Settings(error)) => {
+            return output::finish(Err(Failed::from(error)), &Common::plain(), None);
+        }
+    };
+    let common = cli.common.clone();
+    let screen = Screen::new(&common);
+    log::start(&common, &screen);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(source) => return output::finish(Err(output::no_runtime(source)), &common, None),
+    };
+    let (result, signal) = runtime.block_on(async {
+        let signals = match signals::listen() {
+            Ok(signals) => signals,
+            Err(error) => return (Err(Failed::from(error)), None),
+        };
+        let session = Session { environment, signals: signals.clone(), screen: Arc::clone(&screen), given };
+        (run(cli.command, session).await, signals.received())
+    });
+    screen.clear();
+    // A blocking read that nobody waits for any more must not hold the process.
+    runtime.shutdown_background();
+    output::finish(result, &common, signal)
+}
+
+async fn run(command: Command, session: Session) -> Result<Output, Failed> {
+    match command {
+        Command::Install(flags) => install::run(flags, session).await,
+        Command::Bake(flags) => bake::run(flags, session).await,
+        Command::Remove(flags) => remove::run(flags, session).await,
+        Command::Status(flags) => status::run(flags, session).await,
+        Command::Plan(flags) => plan::run(flags, session).await,
+        Command::Runners(flags) => runners::run(flags, session).await,
+        Command::Downloads(flags) => downloads::run(flags, session).await,
+        Command::Token(flags) => token::run(flags, session).await,
+        Command::Generate(flags) => generate::run(&flags),
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox(flags) => sandbox::run(flags, session).await,
+        #[cfg(feature = "sandbox")]
+        Command::Demo => demo::run(session).await,
+    }
+}
+
+enum ParseError {
+    Clap(clap::Error, Class),
+    Settings(crate::settings::Error),
+}
+
+fn parse(arguments: &[OsString], environment: &Environment) -> Result<(Cli, Vec<Given>), ParseError> {
+    let file = layers::File::find(arguments, environment.get(&layers::variable("config")));
+    let file = file.map_err(ParseError::Settings)?;
+    let command = layers::lay_under(Cli::command(), &file).map_err(ParseError::Settings)?;
+    let matches = command.clone().try_get_matches_from(arguments).map_err(|error| {
+        let class = class_of(&error, &file, arguments);
+        ParseError::Clap(error, class)
+    })?;
+    let given = match matches.subcommand() {
+        Some((name, matches)) => {
+            let subcommand = command.find_subcommand(name).expect("clap matched a subcommand that it knows");
+            layers::given(subcommand, matches, &file)
+        }
+        None => Vec::new(),
+    };
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| ParseError::Clap(error, Class::Usage))?;
+    Ok((cli, given))
+}
+
+/// A value that clap refuses is a usage error, unless it came from the configuration file.
+fn class_of(error: &clap::Error, file: &layers::File, arguments: &[OsString]) -> Class {
+    use clap::error::{ContextKind, ContextValue};
+    if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
+        return Class::Usage;
+    }
+    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else { return Class::Usage };
+    let option = shown.trim_start_matches('-').split([' ', '=', '[']).next().unwrap_or_default();
+    let flag = format!("--{option}");
+    let on_command_line = arguments.iter().any(|argument| argument.to_string_lossy().starts_with(&flag));
+    if !on_command_line && file.has(option) { Class::Config } else { Class::Usage }
+}

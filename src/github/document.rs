@@ -24,8 +24,8 @@ pub struct Application {
     /// A short-lived bearer token for the host of `download_url`, and for no other. JSON says only that it is there.
     #[serde(default, deserialize_with = "secret", serialize_with = "marked")]
     pub temp_download_token: Option<Secret>,
-    /// The archive's sha256 in hexadecimal, as the server wrote it.
-    #[serde(default, deserialize_with = "non_empty")]
+    /// The archive's sha256 in hexadecimal, as the server wrote it: an empty one stays, to be told from none.
+    #[serde(default)]
     pub sha256_checksum: Option<String>,
 }
 
@@ -256,7 +256,8 @@ mod tests {
             .to_owned()
             + r#""temp_download_token":"","sha256_checksum":" ","new":[1]}"#;
         let one: Application = serde_json::from_str(&text).unwrap();
-        assert!(one.temp_download_token.is_none() && one.sha256_checksum.is_none());
+        assert!(one.temp_download_token.is_none());
+        assert_eq!(one.sha256_checksum.as_deref(), Some(" "));
         let text = r#"{"id":1,"name":"a","status":"Idle","os":null,"labels":null}"#;
         let runner: Runner = serde_json::from_str(text).unwrap();
         assert_eq!(runner.status, Status::Other("Idle".to_owned()));

@@ -1,1 +1,29 @@
-//! (room)
+//! The order of things: what was asked for becomes a plan, a plan becomes steps, and each step is written down before
+//! it happens, so that it can be taken back whatever interrupts it.
+//!
+//! This room decides *when*. How a runner is chosen, placed or configured is known by the rooms below.
+
+pub mod checkpoint;
+mod create_user;
+mod engine;
+mod error;
+pub mod journal;
+mod look;
+mod place_runner;
+pub mod plan;
+mod register;
+mod remove;
+mod request;
+mod seal;
+mod site;
+mod status;
+mod watch;
+
+pub use engine::{Installed, Nobody, RegisteredRunner, bake, install, plan};
+pub use error::Error;
+pub use look::Seen;
+pub use remove::{LeftOnServer, Reach, Removed, remove};
+pub use request::{Archive, Registration, Request};
+pub use site::Site;
+pub use status::{State, Status, status};
+pub use watch::Watch;

@@ -5,8 +5,11 @@
 //! a check, and nothing of it is executed by looking. It refuses to know in which order things are done.
 
 pub mod asset;
+pub mod complaint;
+pub mod config_sh;
 mod error;
 pub mod name;
+pub mod preflight;
 pub mod state;
 pub mod tree;
 pub mod version;

@@ -240,6 +240,12 @@ impl NameTemplate {
         self.parts.contains(&Part::Placeholder(Placeholder::Random))
     }
 
+    /// Whether no other machine makes the same name from it.
+    #[must_use]
+    pub fn is_unique(&self) -> bool {
+        self.uses_random() || self.parts.contains(&Part::Placeholder(Placeholder::MachineId))
+    }
+
     /// The name for this machine.
     pub fn render(&self, context: &NameContext) -> Result<RunnerName, Error> {
         let mut name = String::new();
@@ -264,15 +270,20 @@ fn value(placeholder: Placeholder, context: &NameContext) -> Option<String> {
     let value = match placeholder {
         Placeholder::Hostname => sanitised(&context.hostname),
         Placeholder::MachineId => {
-            let id = context.machine_id.as_deref()?.trim();
-            let hash = Sha256::new().chain_update(MACHINE_ID_DOMAIN).chain_update(id).finalize();
-            hex::encode(&hash[..4])
+            fingerprint(context.machine_id.as_deref()?)
         }
         Placeholder::Random => context.random.clone(),
         Placeholder::Os => context.platform.os.to_string(),
         Placeholder::Arch => context.platform.arch.to_string(),
     };
     (!value.is_empty()).then_some(value)
+}
+
+/// Eight hexadecimal digits that say which machine it is without telling its id, which is meant to stay on it.
+#[must_use]
+pub fn fingerprint(machine_id: &str) -> String {
+    let hash = Sha256::new().chain_update(MACHINE_ID_DOMAIN).chain_update(machine_id.trim()).finalize();
+    hex::encode(&hash[..4])
 }
 
 /// The short name of a host, with `-` for what is unusual in one.

@@ -5,7 +5,10 @@
 
 use super::error::Error;
 use crate::error::chain;
-use crate::host::{self, file::read_untrusted_in};
+use crate::host::{
+    self,
+    file::{read_untrusted_in, remove_if_present},
+};
 use serde::Serialize;
 use std::path::Path;
 
@@ -114,6 +117,40 @@ pub fn has_service(dir: &Path) -> Result<bool, Error> {
 /// The identity files that are there, of whatever kind.
 pub fn identity(dir: &Path) -> Result<Vec<&'static str>, Error> {
     present(dir, IDENTITY_FILES)
+}
+
+/// What makes a tree personal: identity, generated files, logs and work. None of it may be in an image.
+pub fn personal_files() -> impl Iterator<Item = &'static str> {
+    IDENTITY_FILES.into_iter().chain(GENERATED_FILES).chain([LOG_FOLDER, WORK_FOLDER])
+}
+
+/// Whether `config.sh` got as far as making its key, which it does just before it registers.
+#[must_use]
+pub fn has_key(dir: &Path) -> bool {
+    fs_err::symlink_metadata(dir.join(".credentials_rsaparams")).is_ok()
+}
+
+/// The unit that `.service` names, if it is there and names one.
+pub fn service(dir: &Path) -> Result<Option<String>, Error> {
+    let Some(bytes) = read_untrusted_in(dir, ".service", LIMIT)? else { return Ok(None) };
+    let name = String::from_utf8_lossy(&bytes).trim().to_owned();
+    // It becomes part of a path: one plain name, or it is no unit.
+    let plain = !name.is_empty() && !name.contains(['/', '\\', '\0']) && name != "..";
+    Ok(Some(if plain { name } else { "(unnamed)".to_owned() }))
+}
+
+/// Deletes what makes the runner in `dir` this runner, and leaves `.service`: a service may still be there.
+pub fn clean_identity(dir: &Path) -> Result<(), Error> {
+    for name in IDENTITY_FILES.into_iter().filter(|name| *name != ".service") {
+        remove_if_present(&dir.join(name))?;
+    }
+    Ok(())
+}
+
+/// Deletes `.service`, which makes `config.sh remove` refuse even when the service is long gone.
+pub fn clean_service(dir: &Path) -> Result<(), Error> {
+    remove_if_present(&dir.join(".service"))?;
+    Ok(())
 }
 
 /// Which of the `names` exist in `dir`; a link counts, wherever it leads.

@@ -36,6 +36,15 @@ impl TreeReport {
     }
 }
 
+impl TreeReport {
+    /// What is wrong with it, in words.
+    #[must_use]
+    pub fn lacks(&self) -> Vec<String> {
+        let missing = self.missing.iter().map(|path| format!("no {path}"));
+        missing.chain(self.not_executable.iter().map(|path| format!("{path} not executable"))).collect()
+    }
+}
+
 /// Looks at the folder `dir` for a runner of `platform`. An empty or absent folder is a report, not an error.
 pub fn inspect(dir: &Path, platform: Platform) -> Result<TreeReport, Error> {
     let folders = [

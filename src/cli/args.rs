@@ -1,0 +1,214 @@
+//! The command line. The options themselves are defined in [`crate::settings::flags`].
+
+use crate::error::Class;
+use crate::settings::flags::{Archive, Common, Place, Runner, Server};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// Takes a machine from bare to a GitHub Actions self-hosted runner, and back.
+#[derive(Debug, Parser)]
+#[command(name = "runup", version, max_term_width = 110, after_long_help = after_help())]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Converge this machine to a registered runner
+    Install(Box<InstallFlags>),
+    /// Place the runner and seal: for an image, without registration
+    Bake(Box<BakeFlags>),
+    /// Take it all back
+    Remove(Box<RemoveFlags>),
+    /// What is here, and what the server says of it
+    Status(Box<StatusFlags>),
+    /// What install would do
+    Plan(Box<InstallFlags>),
+    /// The runners on the server: list, show, delete
+    Runners(RunnersFlags),
+    /// The runner applications on offer
+    Downloads(DownloadsFlags),
+    /// A registration or remove token
+    Token(TokenFlags),
+    /// A GitHub to rehearse against
+    #[cfg(feature = "sandbox")]
+    Sandbox(SandboxFlags),
+    /// The whole life of a runner in seconds, without an account
+    #[cfg(feature = "sandbox")]
+    Demo,
+    /// The man page or a shell's completions
+    Generate(GenerateFlags),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct InstallFlags {
+    #[command(flatten)]
+    pub server: Server,
+    #[command(flatten)]
+    pub runner: Runner,
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub archive: Archive,
+    /// When a step fails, leave what the earlier ones did
+    #[arg(long)]
+    pub keep_on_failure: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct BakeFlags {
+    #[command(flatten)]
+    pub server: Server,
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub archive: Archive,
+    /// When a step fails, leave what the earlier ones did
+    #[arg(long)]
+    pub keep_on_failure: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct RemoveFlags {
+    #[command(flatten)]
+    pub server: Server,
+    #[command(flatten)]
+    pub place: Place,
+    /// Touch no server: clean this machine, and print what stays registered
+    #[arg(long)]
+    pub local: bool,
+    /// File with a remove token issued elsewhere, or - for stdin [else: RUNUP_REMOVE_TOKEN]
+    #[arg(long, value_name = "FILE")]
+    pub remove_token_file: Option<String>,
+    /// How config.sh gets its token: argv can be read by every user of the machine
+    #[arg(long, value_enum, default_value = "env", value_name = "WAY")]
+    pub token_via: crate::settings::flags::TokenVia,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct StatusFlags {
+    #[command(flatten)]
+    pub server: Server,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct DownloadsFlags {
+    #[command(flatten)]
+    pub server: Server,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct TokenFlags {
+    /// Which token
+    pub kind: TokenKind,
+    #[command(flatten)]
+    pub server: Server,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum TokenKind {
+    /// For `config.sh --token`
+    Registration,
+    /// For `config.sh remove --token`
+    Remove,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = false)]
+pub(super) struct RunnersFlags {
+    #[command(subcommand)]
+    pub command: RunnersCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum RunnersCommand {
+    /// Every runner, or those that match
+    List(RunnersListFlags),
+    /// One runner
+    Show(RunnersOneFlags),
+    /// Delete one runner from the server, by force: for a machine that no longer exists
+    Delete(RunnersOneFlags),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct RunnersListFlags {
+    /// Only the one with this name
+    #[arg(long = "name", value_name = "NAME", id = "filter_name")]
+    pub name: Option<String>,
+    /// Only those with this status: online, offline
+    #[arg(long, value_name = "STATUS")]
+    pub status: Option<String>,
+    /// Only those with this label
+    #[arg(long, value_name = "LABEL")]
+    pub label: Option<String>,
+    #[command(flatten)]
+    pub server: Server,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct RunnersOneFlags {
+    /// Its id or its name
+    pub runner: String,
+    #[command(flatten)]
+    pub server: Server,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct GenerateFlags {
+    #[command(subcommand)]
+    pub what: GenerateWhat,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum GenerateWhat {
+    /// The man pages: one for runup and one for each command, into a folder
+    Man {
+        /// The folder; made if missing
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Completions for a shell, to stdout
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Clone, Args)]
+pub(super) struct SandboxFlags {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+    pub listen: std::net::SocketAddr,
+    /// Allow listening on an address that other machines reach: everything here is pretend, the access is not
+    #[arg(long)]
+    pub allow_remote: bool,
+    /// File with the token that the API accepts [else: a random one, printed when ready]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<String>,
+    /// The newest runner version on offer
+    #[arg(long, value_name = "VERSION")]
+    pub runner_version: Option<crate::runner::RunnerVersion>,
+    /// config.sh demands libicu, as GitHub's does
+    #[arg(long)]
+    pub require_libicu: bool,
+    /// Misbehave: ROUTE[:COUNT]:KIND[=ARG]; may be repeated
+    #[arg(long = "fault", value_name = "FAULT")]
+    pub faults: Vec<crate::sandbox::Fault>,
+}
+
+/// The table of exit codes, from the one place that defines them.
+fn after_help() -> String {
+    let mut text = String::from("Exit codes:\n  0    done, or already so\n");
+    for class in Class::ALL {
+        let _ = writeln!(text, "  {:<4} {}", class.exit_code(), class.meaning());
+    }
+    text.push_str("  128+n  a signal, after unwinding\n\nEvery option has a twin in the environment (--runner-version: RUNUP_RUNNER_VERSION) and a key in\n/etc/runup/config.toml (runner-version). The flag wins over the environment over the file.");
+    text
+}

@@ -1,0 +1,188 @@
+//! `runup demo`: the whole life of a runner against the sandbox, with every claim checked.
+//!
+//! Nothing here is pretend but the server: the download, the digest, the user, `config.sh` and the REST calls are what
+//! `install` and `remove` do on any machine.
+
+use super::output::{Failed, Output};
+use super::Session;
+use crate::error::{Class, Failure};
+use crate::github::Target;
+use crate::host::{Root, account};
+use crate::install::{Archive, Reach, Registration, Request, Site, State, install, remove, status};
+use crate::net::Http;
+use crate::sandbox::{Background, Options, spawn_in_thread};
+use crate::secret::Secret;
+use crate::settings::Credentials;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Something was not as the demo says it is.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("the demo's claim does not hold: {claim}; instead: {instead}")]
+    Claim { claim: &'static str, instead: String },
+    #[error("the demo cannot make a temporary folder")]
+    Folder(#[source] std::io::Error),
+}
+
+impl Failure for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Claim { .. } => Class::Software,
+            Self::Folder(source) => Class::of_io(source, Class::CantCreate),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Claim { .. } => Some("Please report it, with the lines above.".into()),
+            Self::Folder(_) => Some("Set TMPDIR to a folder that can be written.".into()),
+        }
+    }
+}
+
+fn claim(claim: &'static str, holds: bool, instead: impl std::fmt::Debug) -> Result<(), Error> {
+    if holds { Ok(()) } else { Err(Error::Claim { claim, instead: format!("{instead:?}") }) }
+}
+
+pub(super) async fn run(session: Session) -> Result<Output, Failed> {
+    let began = Instant::now();
+    let sandbox = spawn_in_thread(Options::default())?;
+    tracing::info!("a sandbox GitHub at {}; nothing leaves this machine", sandbox.base_url());
+    let folder = temporary_folder()?;
+    let request = request_for(&sandbox, folder.path())?;
+    let result = live(&request, &sandbox, &session).await;
+    if result.is_err() {
+        // The folder goes with its guard, the user and the rest only like this.
+        clean_up(&request, &session).await;
+    }
+    result?;
+    let seconds = began.elapsed().as_secs_f64();
+    let user = match &request.user {
+        Some(user) => format!("as the user {user} (made, and deleted again)"),
+        None => format!("as {}", account::current().name),
+    };
+    let text = format!(
+        "proven in {seconds:.1} s: a verified runner was placed, registered by its own config.sh {user}, confirmed by \
+         the API, installed again without doing anything, and taken back without a trace"
+    );
+    Ok(Output::new(text, &json!({"proven": true, "seconds": seconds, "phases": session.screen.phases()})))
+}
+
+/// The life itself.
+async fn live(request: &Request, sandbox: &Background, session: &Session) -> Result<(), Failed> {
+    let site = |request| -> Result<Site<'_>, Failed> {
+        let http = Http::new(crate::net::Options::default())?;
+        Ok(Site::new(request, http, session.signals.stop().clone(), &session.screen)?)
+    };
+    let placed = || request.dir.join("config.sh").exists();
+
+    let installed = install(&site(request)?).await?;
+    let state = sandbox.state();
+    claim("install changed the machine", installed.changed, &installed)?;
+    claim("the runner's files are in place", placed(), &request.dir)?;
+    claim("the server has exactly one runner", state.runners.len() == 1, &state.runners)?;
+    let runner = installed.runner.as_ref();
+    let same = runner.is_some_and(|runner| runner.id == state.runners.first().map(|runner| runner.id));
+    claim("it is the one that install reports", same, runner)?;
+    let owner = owner_of(&request.dir);
+    let wanted = match &request.user {
+        Some(user) => account::find(&request.root, user)?.map(|account| account.uid),
+        None => owner,
+    };
+    claim("its files belong to the runner's user", owner == wanted, (owner, wanted))?;
+
+    let again = install(&site(request)?).await?;
+    claim("install again does nothing", !again.changed, &again)?;
+    let runners = sandbox.state().runners.len();
+    claim("there is still exactly one runner", runners == 1, runners)?;
+
+    let began = Instant::now();
+    let status = status(&site(request)?).await?;
+    claim("status says registered", status.state == State::Registered, &status)?;
+    let said = format!("registered, {} by the API", status.server.as_deref().unwrap_or("not asked"));
+    crate::install::Watch::end(&session.screen, "status", &said, began.elapsed());
+
+    let removed = remove(&site(request)?, Reach::Server).await?;
+    claim("remove removed", removed.changed, &removed)?;
+    let left = sandbox.state().runners;
+    claim("the server has no runner any more", left.is_empty(), &left)?;
+    claim("the runner's folder is gone", !request.dir.exists(), &request.dir)?;
+    if let Some(user) = &request.user {
+        let found = account::find(&request.root, user)?;
+        claim("the runner's user is gone", found.is_none(), &found)?;
+    }
+    let journals = journals(&request.state);
+    claim("the journal is gone", journals.is_empty(), &journals)?;
+    Ok(())
+}
+
+fn request_for(sandbox: &Background, folder: &Path) -> Result<Request, Failed> {
+    let url = sandbox.base_url().join("octo-demo").expect("a word can be joined to a URL");
+    let target = Target::parse(url.as_str(), None, false)?;
+    let name = "{hostname}-{random}".parse().expect("the template is valid");
+    let user = account::is_root().then(|| format!("runup-demo-{}", crate::runner::name::random_word()));
+    Ok(Request {
+        root: Root::host(),
+        dir: folder.join("actions-runner"),
+        state: folder.join("state"),
+        user: user.filter(|_| cfg!(unix)),
+        target: Some(target),
+        credentials: Credentials { api: Secret::new(sandbox.token().expose()), ..Credentials::default() },
+        archive: Archive::default(),
+        registration: Some(Registration {
+            name,
+            labels: None,
+            no_default_labels: false,
+            group: None,
+            work: "_work".to_owned(),
+            ephemeral: false,
+            disable_update: false,
+            replace: false,
+        }),
+        keep_on_failure: false,
+        token_on_argv: false,
+        allow_http: false,
+        environment: Vec::new(),
+        deadline: Duration::from_secs(60),
+    })
+}
+
+/// A folder that the runner's user can read its way into, as GitHub's runner demands.
+fn temporary_folder() -> Result<tempfile::TempDir, Error> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("runup-demo-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        builder.permissions(std::fs::Permissions::from_mode(0o755));
+    }
+    builder.tempdir().map_err(Error::Folder)
+}
+
+async fn clean_up(request: &Request, session: &Session) {
+    let stop = tokio_util::sync::CancellationToken::new();
+    let Ok(http) = Http::new(crate::net::Options::default()) else { return };
+    let Ok(site) = Site::new(request, http, stop, &session.screen) else { return };
+    if let Err(error) = remove(&site, Reach::Server).await {
+        tracing::warn!("cleaning up after the demo: {}", crate::error::chain(&error));
+    }
+}
+
+fn journals(state: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(state) else { return Vec::new() };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect()
+}
+
+#[cfg(unix)]
+fn owner_of(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(path).ok().map(|metadata| metadata.uid())
+}
+
+#[cfg(not(unix))]
+fn owner_of(_: &Path) -> Option<u32> {
+    None
+}

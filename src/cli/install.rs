@@ -1,0 +1,28 @@
+//! `runup install`
+
+use super::args::InstallFlags;
+use super::output::{Failed, Output};
+use super::{Session, request};
+use crate::install::{Installed, Site, install};
+
+pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Output, Failed> {
+    let request = request::install(&flags, &session)?;
+    let http = request::http(&flags.server, &session.environment)?;
+    let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
+    let installed = install(&site).await?;
+    Ok(Output::new(text(&installed), &installed))
+}
+
+/// One line: what is there now, and whether that is news.
+pub(super) fn text(installed: &Installed) -> String {
+    let version = installed.version.as_deref().unwrap_or("of unknown version");
+    let place = format!("runner {version} in {}", installed.dir.display());
+    let verb = if installed.changed { "done" } else { "nothing to do" };
+    match &installed.runner {
+        Some(runner) => {
+            let id = runner.id.map(|id| format!(" (id {id})")).unwrap_or_default();
+            format!("{verb}: {} is registered with {}{id}; {place}", runner.name, runner.url)
+        }
+        None => format!("{verb}: {place}, sealed"),
+    }
+}

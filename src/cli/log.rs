@@ -1,0 +1,100 @@
+//! The log on stderr: lines for people, or one JSON object each.
+
+use super::screen::Screen;
+use crate::settings::flags::{Common, LogFormat};
+use std::fmt;
+use std::sync::Arc;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// The target of the events that report phases.
+pub(super) const PHASE: &str = "phase";
+
+/// Starts it.
+pub(super) fn start(common: &Common, screen: &Arc<Screen>) {
+    let level = match (common.quiet, common.verbose) {
+        (true, _) => LevelFilter::WARN,
+        (_, true) => LevelFilter::DEBUG,
+        _ => LevelFilter::INFO,
+    };
+    // Only our own words: the libraries' would be noise, and nobody has checked them for secrets.
+    let filter = Targets::new().with_target("runup", level).with_target(PHASE, level);
+    let writer = Arc::clone(screen);
+    let registry = tracing_subscriber::registry().with(filter);
+    // Started twice (by a test in one process) it stays as it was.
+    let _ = match common.log_format {
+        LogFormat::Json => registry
+            .with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(move || writer.line()))
+            .try_init(),
+        LogFormat::Text => registry
+            .with(tracing_subscriber::fmt::layer().event_format(Plain).with_writer(move || writer.line()))
+            .try_init(),
+    };
+}
+
+/// `warning: message (key=value)`; phases as aligned columns.
+struct Plain;
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    phase: String,
+    detail: String,
+    milliseconds: u64,
+    others: Vec<String>,
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let text = format!("{value:?}");
+        self.record_str(field, &text);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => value.clone_into(&mut self.message),
+            "phase" => value.clone_into(&mut self.phase),
+            "detail" => value.clone_into(&mut self.detail),
+            name => self.others.push(format!("{name}={value}")),
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        match field.name() {
+            "milliseconds" => self.milliseconds = value,
+            name => self.others.push(format!("{name}={value}")),
+        }
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for Plain
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        if event.metadata().target() == PHASE {
+            let Fields { phase, detail, milliseconds, .. } = fields;
+            return writeln!(writer, "{phase:<10} {milliseconds:>6} ms  {detail}");
+        }
+        let prefix = match *event.metadata().level() {
+            Level::ERROR => "error: ",
+            Level::WARN => "warning: ",
+            Level::DEBUG | Level::TRACE => "debug: ",
+            Level::INFO => "",
+        };
+        write!(writer, "{prefix}{}", fields.message)?;
+        if !fields.others.is_empty() {
+            write!(writer, " ({})", fields.others.join(", "))?;
+        }
+        writeln!(writer)
+    }
+}

@@ -1,0 +1,68 @@
+//! `runup plan`
+
+use super::args::InstallFlags;
+use super::output::{Failed, Output};
+use super::{Session, request};
+use crate::deadline::Deadline;
+use crate::host::Account;
+use crate::install::plan::Action;
+use crate::install::{Site, plan};
+use crate::runner::config_sh;
+use crate::secret::Secret;
+use serde_json::json;
+
+pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Output, Failed> {
+    let request = request::install(&flags, &session)?;
+    let http = request::http(&flags.server, &session.environment)?;
+    let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
+    let (plan, seen) = plan(&site).await?;
+
+    let mut lines = Vec::new();
+    for planned in &plan.steps {
+        let mark = if planned.action == Action::Keep { "keep" } else { "do" };
+        lines.push(format!("{mark:<5} {:<13} {}", planned.step.to_string(), planned.detail));
+    }
+    let command = command(&site, &seen)?;
+    if let Some(command) = &command {
+        lines.push(format!("\nconfig.sh is run as this:\n  {command}"));
+    }
+    lines.push("\nsettings, and who set them:".to_owned());
+    let width = session.given.iter().map(|given| given.key.len()).max().unwrap_or(0);
+    for given in &session.given {
+        lines.push(format!("  {:<width$}  {}  ({})", given.key, given.value, given.origin));
+    }
+    let settings: Vec<_> = session
+        .given
+        .iter()
+        .map(|given| json!({"key": given.key, "value": given.value, "origin": given.origin.to_string()}))
+        .collect();
+    let document = json!({"steps": plan.steps, "config_sh": command, "settings": settings});
+    Ok(Output::new(lines.join("\n"), &document))
+}
+
+/// The command line that `install` would run, with the secret marked.
+fn command(site: &Site<'_>, seen: &crate::install::Seen) -> Result<Option<String>, Failed> {
+    let request = site.request;
+    let (Some(wanted), Some(target), Some(name)) = (&request.registration, &request.target, &seen.name) else {
+        return Ok(None);
+    };
+    let account = seen.account.clone().unwrap_or_else(|| {
+        // The user that the first step would make.
+        let name = request.user.clone().unwrap_or_default();
+        Account { home: format!("/home/{name}").into(), name, uid: u32::MAX, gid: u32::MAX }
+    });
+    let registration = config_sh::Registration {
+        url: target.url.as_str().trim_end_matches('/').to_owned(),
+        name: name.name.clone(),
+        labels: wanted.labels.clone(),
+        no_default_labels: wanted.no_default_labels,
+        group: wanted.group.clone(),
+        work: wanted.work.clone(),
+        ephemeral: wanted.ephemeral,
+        disable_update: wanted.disable_update,
+        replace: wanted.replace,
+    };
+    let token = Secret::new("TOKEN").expect("a word is a token");
+    let deadline = Deadline::after(config_sh::PATIENCE);
+    Ok(Some(config_sh::configure(&site.config_setting(account), &registration, &token, deadline).render()))
+}

@@ -1,0 +1,227 @@
+//! Flags, environment and machine come down to the plain values of a request.
+
+use super::Session;
+use super::args::{BakeFlags, InstallFlags, RemoveFlags};
+use crate::github::{Client, Target};
+use crate::host::{self, Root, account};
+use crate::install::{Archive, Registration, Request};
+use crate::net::{Http, Options, ProxyRules};
+use crate::settings::credential::{Files, find};
+use crate::settings::flags::{self, Place, Server, TokenVia};
+use crate::settings::{Credentials, Environment, Error};
+use std::path::{Path, PathBuf};
+
+/// The user that a runner gets when nobody names one.
+const DEFAULT_USER: &str = "actions-runner";
+
+/// The request of `install` and `plan`.
+pub(super) fn install(flags: &InstallFlags, session: &Session) -> Result<Request, super::Failed> {
+    let target = target(&flags.server)?.ok_or(Error::UrlMissing)?;
+    let files = Files {
+        api: flags.server.token_file.as_deref(),
+        registration: flags.runner.registration_token_file.as_deref(),
+        remove: None,
+    };
+    let runner = &flags.runner;
+    let mut request = base(&flags.server, &flags.place, Some(target), find(files, &session.environment)?, session)?;
+    request.archive = archive(&flags.archive)?;
+    request.registration = Some(Registration {
+        name: runner.name.clone(),
+        labels: runner.labels.clone(),
+        no_default_labels: runner.no_default_labels,
+        group: plain_word("--group", runner.group.as_deref())?,
+        work: plain_word("--work", Some(&runner.work))?.unwrap_or_default(),
+        ephemeral: runner.ephemeral,
+        disable_update: runner.disable_update,
+        replace: runner.replace,
+    });
+    request.keep_on_failure = flags.keep_on_failure;
+    request.token_on_argv = runner.token_via == TokenVia::Argv;
+    Ok(request)
+}
+
+/// The request of `bake`.
+pub(super) fn bake(flags: &BakeFlags, session: &Session) -> Result<Request, super::Failed> {
+    let credentials = find(api_only(&flags.server), &session.environment)?;
+    let mut request = base(&flags.server, &flags.place, target(&flags.server)?, credentials, session)?;
+    request.archive = archive(&flags.archive)?;
+    request.keep_on_failure = flags.keep_on_failure;
+    if request.target.is_none() && request.archive.archive.is_none() {
+        return Err(Error::UrlMissing.into());
+    }
+    Ok(request)
+}
+
+/// The request of `remove`.
+pub(super) fn remove(flags: &RemoveFlags, session: &Session) -> Result<Request, super::Failed> {
+    let files = Files { remove: flags.remove_token_file.as_deref(), ..api_only(&flags.server) };
+    let credentials = if flags.local { Credentials::default() } else { find(files, &session.environment)? };
+    let mut request = base(&flags.server, &flags.place, target(&flags.server)?, credentials, session)?;
+    request.token_on_argv = flags.token_via == TokenVia::Argv;
+    Ok(request)
+}
+
+/// The request of `status`.
+pub(super) fn status(server: &Server, place: &Place, session: &Session) -> Result<Request, super::Failed> {
+    let credentials = find(api_only(server), &session.environment)?;
+    base(server, place, target(server)?, credentials, session)
+}
+
+/// A client for the commands that only talk to the server.
+pub(super) fn client(server: &Server, session: &Session) -> Result<Client, super::Failed> {
+    let target = target(server)?.ok_or(Error::UrlMissing)?;
+    let credentials = find(api_only(server), &session.environment)?;
+    let http = http(server, &session.environment)?;
+    Ok(Client::new(http, target, credentials.api, server.deadline))
+}
+
+/// The HTTP client.
+pub(super) fn http(server: &Server, environment: &Environment) -> Result<Http, super::Failed> {
+    let options = Options {
+        ca_file: server.ca_file.clone(),
+        proxy: ProxyRules::from_vars(environment.iter()),
+        ..Options::default()
+    };
+    Ok(Http::new(options)?)
+}
+
+fn api_only(server: &Server) -> Files<'_> {
+    Files { api: server.token_file.as_deref(), ..Files::default() }
+}
+
+fn target(server: &Server) -> Result<Option<Target>, super::Failed> {
+    let Some(url) = &server.url else { return Ok(None) };
+    Ok(Some(Target::parse(url, server.api_url.as_deref(), server.allow_http)?))
+}
+
+fn base(
+    server: &Server,
+    place: &Place,
+    target: Option<Target>,
+    credentials: Credentials,
+    session: &Session,
+) -> Result<Request, super::Failed> {
+    let environment = &session.environment;
+    // An image belongs to root, whoever builds it.
+    let as_root = account::is_root() || place.root.is_some();
+    let root = match &place.root {
+        Some(root) => Root::at(absolute(root)?),
+        None => Root::host(),
+    };
+    let home = account::current().home;
+    let dir = match &place.dir {
+        Some(dir) if dir.is_relative() && place.root.is_some() => {
+            let message = format!("--dir {} must be absolute where --root is given", dir.display());
+            return Err(Error::Contradiction(message).into());
+        }
+        Some(dir) => absolute(dir)?,
+        None if as_root && cfg!(unix) => PathBuf::from("/opt/actions-runner"),
+        None => home.join("actions-runner"),
+    };
+    if dir.file_name().is_none() {
+        return Err(Error::Contradiction(format!("--dir {} is no folder for a runner", dir.display())).into());
+    }
+    let state = if as_root && cfg!(unix) {
+        PathBuf::from("/var/lib/runup")
+    } else if let Some(state) = environment.get("XDG_STATE_HOME").or_else(|| environment.get("LOCALAPPDATA")) {
+        Path::new(state).join("runup")
+    } else {
+        home.join(".local/state/runup")
+    };
+    let user = match &place.user {
+        Some(user) if !account::is_root() && *user == account::current().name => None,
+        Some(user) => Some(user.clone()),
+        None if account::is_root() && cfg!(unix) => Some(DEFAULT_USER.to_owned()),
+        None => None,
+    };
+    Ok(Request {
+        root,
+        dir,
+        state,
+        user,
+        target,
+        credentials,
+        archive: Archive::default(),
+        registration: None,
+        keep_on_failure: false,
+        token_on_argv: false,
+        allow_http: server.allow_http,
+        environment: runner_environment(server, environment),
+        deadline: server.deadline,
+    })
+}
+
+/// Proxies and certificates; on Windows also what every program needs to start.
+fn runner_environment(server: &Server, environment: &Environment) -> Vec<(String, String)> {
+    let mut variables = environment.for_runner();
+    if let Some(file) = &server.ca_file
+        && !variables.iter().any(|(key, _)| key == "SSL_CERT_FILE")
+    {
+        variables.push(("SSL_CERT_FILE".to_owned(), file.display().to_string()));
+    }
+    if cfg!(windows) {
+        for name in ["SystemRoot", "PATH", "PATHEXT", "TEMP", "USERPROFILE", "ProgramFiles", "ComSpec"] {
+            if let Some(value) = environment.get(name) {
+                variables.push((name.to_owned(), value.to_owned()));
+            }
+        }
+    }
+    variables
+}
+
+fn archive(flags: &flags::Archive) -> Result<Archive, super::Failed> {
+    if flags.archive.is_some() && flags.mirror.is_some() {
+        return Err(Error::Contradiction("--archive and --mirror exclude each other".into()).into());
+    }
+    if let (Some(os), true) = (flags.os, flags.arch.is_none())
+        && host::detect(&Root::host()).is_ok_and(|machine| machine.platform.os != os)
+    {
+        return Err(Error::Contradiction(format!("--os {os} needs --arch as well")).into());
+    }
+    Ok(Archive {
+        version: flags.runner_version,
+        archive: flags.archive.clone(),
+        sha256: flags.sha256.clone(),
+        mirror: flags.mirror.clone(),
+        accept_unverified: flags.accept_unverified,
+        os: flags.os,
+        arch: flags.arch,
+    })
+}
+
+/// `config.sh` drops a value that begins with a dash, without a word, and takes an empty one for none.
+fn plain_word(option: &str, value: Option<&str>) -> Result<Option<String>, Error> {
+    let Some(value) = value.map(str::trim) else { return Ok(None) };
+    if value.is_empty() || value.starts_with('-') || value.chars().any(char::is_control) {
+        let message = format!("{option} {value:?} is none: it must not be empty, begin with - or have control characters");
+        return Err(Error::Contradiction(message));
+    }
+    Ok(Some(value.to_owned()))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    let absolute = std::path::absolute(path)
+        .map_err(|error| Error::Contradiction(format!("{} is no path: {error}", path.display())))?;
+    if absolute.components().any(|part| part == std::path::Component::ParentDir) {
+        return Err(Error::Contradiction(format!("{} must not have .. in it", path.display())));
+    }
+    Ok(absolute)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_config_sh_would_drop_is_refused() {
+        assert!(plain_word("--group", Some("-x")).is_err());
+        assert!(plain_word("--group", Some(" ")).is_err());
+        assert_eq!(plain_word("--group", Some(" my group ")).unwrap().as_deref(), Some("my group"));
+    }
+
+    #[test]
+    fn paths_do_not_climb() {
+        assert!(absolute(Path::new("/opt/../etc")).is_err());
+        assert!(absolute(Path::new("runner")).unwrap().is_absolute());
+    }
+}

@@ -1,0 +1,34 @@
+//! `runup sandbox`
+
+use super::args::SandboxFlags;
+use super::output::{Failed, Output};
+use super::Session;
+use crate::sandbox::{Options, start};
+use crate::settings::credential::{Files, find};
+use std::io::Write as _;
+
+pub(super) async fn run(flags: SandboxFlags, session: Session) -> Result<Output, Failed> {
+    let files = Files { api: flags.token_file.as_deref(), ..Files::default() };
+    // Only a token that was named: the credential of a real GitHub has no business here.
+    let token = match files.api {
+        Some(_) => find(files, &session.environment)?.api,
+        None => None,
+    };
+    let defaults = Options::default();
+    let options = Options {
+        listen: flags.listen,
+        allow_remote: flags.allow_remote,
+        token: token.map(|token| token.expose().to_owned()),
+        runner_version: flags.runner_version.map_or(defaults.runner_version, |version| version.to_string()),
+        require_libicu: flags.require_libicu,
+        faults: flags.faults,
+        ..Options::default()
+    };
+    let sandbox = start(options).await?;
+    let ready = format!("{}\n", sandbox.ready());
+    // Whoever started us waits for this line; one that has gone away will not miss it.
+    let _ = std::io::stdout().write_all(ready.as_bytes()).and_then(|()| std::io::stdout().flush());
+    session.signals.stop().cancelled().await;
+    sandbox.shutdown().await;
+    Ok(Output::silent())
+}

@@ -1,0 +1,147 @@
+//! The terminal or pipe that somebody may be watching: phases, and the download's progress.
+
+use super::log::PHASE;
+use crate::host::Stream;
+use crate::install::Watch;
+use crate::settings::flags::{Common, LogFormat};
+use crate::transfer::Progress;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{IsTerminal as _, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// In a pipe, how often a download says how far it is.
+const NOW_AND_THEN: Duration = Duration::from_secs(10);
+
+/// Where progress and log share one place without tearing each other's lines.
+pub(super) struct Screen {
+    draw: bool,
+    bar: Mutex<Option<ProgressBar>>,
+    phases: Mutex<Vec<Done>>,
+}
+
+/// A phase that ended well.
+#[derive(Debug, Clone, serde::Serialize)]
+pub(super) struct Done {
+    /// Its name.
+    pub phase: &'static str,
+    /// What it did.
+    pub detail: String,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl Screen {
+    /// A bar is drawn on a terminal, for a person who did not ask for silence.
+    pub(super) fn new(common: &Common) -> Arc<Self> {
+        let draw = std::io::stderr().is_terminal() && !common.quiet && common.log_format == LogFormat::Text;
+        Arc::new(Self { draw, bar: Mutex::new(None), phases: Mutex::new(Vec::new()) })
+    }
+
+    /// Takes the bar away.
+    pub(super) fn clear(&self) {
+        if let Some(bar) = self.bar().take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Every phase that ended well so far.
+    pub(super) fn phases(&self) -> Vec<Done> {
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A writer for one line of log.
+    pub(super) fn line(&self) -> Line<'_> {
+        Line(self)
+    }
+
+    fn bar(&self) -> std::sync::MutexGuard<'_, Option<ProgressBar>> {
+        self.bar.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes above the bar.
+pub(super) struct Line<'a>(&'a Screen);
+
+impl Write for Line<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let bar = self.0.bar().clone();
+        match bar {
+            Some(bar) => bar.suspend(|| std::io::stderr().write_all(bytes))?,
+            None => std::io::stderr().write_all(bytes)?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
+
+impl Watch for Arc<Screen> {
+    fn begin(&self, phase: &'static str) {
+        tracing::debug!(phase, "begin");
+    }
+
+    fn end(&self, phase: &'static str, detail: &str, elapsed: Duration) {
+        self.clear();
+        let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(target: PHASE, phase, milliseconds, detail);
+        let done = Done { phase, detail: detail.to_owned(), seconds: elapsed.as_secs_f64() };
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner).push(done);
+    }
+
+    fn line(&self, stream: Stream, line: &str) {
+        tracing::debug!(?stream, "config.sh: {line}");
+    }
+
+    fn progress(&self) -> Arc<dyn Progress> {
+        Arc::new(Download {
+            screen: Arc::clone(self),
+            total: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            said: Mutex::new(Instant::now()),
+        })
+    }
+}
+
+struct Download {
+    screen: Arc<Screen>,
+    total: AtomicU64,
+    received: AtomicU64,
+    said: Mutex<Instant>,
+}
+
+impl Progress for Download {
+    fn total(&self, bytes: Option<u64>) {
+        self.total.store(bytes.unwrap_or(0), Ordering::Relaxed);
+        if !self.screen.draw {
+            return;
+        }
+        let bar = match bytes {
+            Some(bytes) => ProgressBar::new(bytes),
+            None => ProgressBar::no_length(),
+        };
+        bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+        let template = "place      {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        *self.screen.bar() = Some(bar);
+    }
+
+    fn received(&self, bytes: u64) {
+        self.received.store(bytes, Ordering::Relaxed);
+        if let Some(bar) = &*self.screen.bar() {
+            bar.set_position(bytes);
+            return;
+        }
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.elapsed() >= NOW_AND_THEN {
+            *said = Instant::now();
+            let (received, total) = (bytes / 1_000_000, self.total.load(Ordering::Relaxed) / 1_000_000);
+            tracing::info!("received {received} of {total} MB");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `runup status`
+
+use super::args::StatusFlags;
+use super::output::{Failed, Output};
+use super::{Session, request};
+use crate::error::Class;
+use crate::install::{Site, State, Status, status};
+
+pub(super) async fn run(flags: Box<StatusFlags>, session: Session) -> Result<Output, Failed> {
+    let request = request::status(&flags.server, &flags.place, &session)?;
+    let http = request::http(&flags.server, &session.environment)?;
+    let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
+    let status = status(&site).await?;
+    let output = Output::new(text(&status), &status);
+    Ok(match status.state {
+        State::Registered | State::Placed => output,
+        State::Absent => output.with_code(Class::Unavailable),
+        State::Unfinished => output.with_code(Class::TempFail),
+        State::Forgotten => output.with_code(Class::Config),
+    })
+}
+
+fn text(status: &Status) -> String {
+    let mut lines = vec![match status.state {
+        State::Absent => format!("absent: there is no runner in {}", status.dir.display()),
+        State::Placed => format!("placed: {} holds a runner that is not registered", status.dir.display()),
+        State::Unfinished => {
+            format!("unfinished: a run was cut off in {}; run install or remove again", status.dir.display())
+        }
+        State::Registered => format!("registered: {}", status.dir.display()),
+        State::Forgotten => {
+            format!("forgotten: the server no longer has the runner in {}; run install again", status.dir.display())
+        }
+    }];
+    let mut row = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            lines.push(format!("  {key:<8} {value}"));
+        }
+    };
+    row("version", status.version.clone());
+    row("name", status.name.clone());
+    row("id", status.id.map(|id| id.to_string()));
+    row("url", status.url.clone());
+    let busy = if status.busy == Some(true) { ", busy" } else { "" };
+    row("server", status.server.as_ref().map(|server| format!("{server}{busy}")));
+    row("server", status.not_asked.as_ref().map(|why| format!("not asked: {why}")));
+    if status.state != State::Absent && !status.journal {
+        row("journal", Some("none: runup did not set this runner up".into()));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,98 @@
+//! The instants at which a machine may die with the most at stake.
+//!
+//! A test kills a real process at each of them and asserts that the next run finds everything. In a release build
+//! [`reach`] is empty.
+
+/// A named instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checkpoint {
+    /// The journal says that the user is about to be made; it is not.
+    UserBegun,
+    /// The user is made; the journal does not say so.
+    UserMade,
+    /// The journal says that the runner is about to be placed; nothing is there.
+    PlaceBegun,
+    /// The verified tree stands beside its place.
+    PlaceStaged,
+    /// The tree is in place; the journal does not say so.
+    PlaceRenamed,
+    /// The journal says that registering begins; no token was asked for.
+    RegisterBegun,
+    /// The token is there; `config.sh` was not started.
+    RegisterTokenMinted,
+    /// `config.sh` has ended; nobody looked yet what it did.
+    RegisterConfigured,
+    /// The server confirmed the runner; the journal does not say so.
+    RegisterConfirmed,
+    /// The remove token is there; `config.sh remove` was not started.
+    RemoveTokenMinted,
+    /// The server has forgotten the runner; the local files are still there.
+    RemoveDeregistered,
+    /// The identity is gone from the tree; the journal does not say so.
+    RemoveCleaned,
+    /// The tree is gone; the journal does not say so.
+    RemoveTreeGone,
+    /// The user is gone; the journal does not say so.
+    RemoveUserGone,
+    /// Only the journal is left.
+    RemoveJournalLeft,
+}
+
+impl Checkpoint {
+    /// All of them, in the order in which `install` and then `remove` reach them.
+    pub const ALL: [Self; 15] = [
+        Self::UserBegun,
+        Self::UserMade,
+        Self::PlaceBegun,
+        Self::PlaceStaged,
+        Self::PlaceRenamed,
+        Self::RegisterBegun,
+        Self::RegisterTokenMinted,
+        Self::RegisterConfigured,
+        Self::RegisterConfirmed,
+        Self::RemoveTokenMinted,
+        Self::RemoveDeregistered,
+        Self::RemoveCleaned,
+        Self::RemoveTreeGone,
+        Self::RemoveUserGone,
+        Self::RemoveJournalLeft,
+    ];
+
+    /// The name by which a test asks for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UserBegun => "user-begun",
+            Self::UserMade => "user-made",
+            Self::PlaceBegun => "place-begun",
+            Self::PlaceStaged => "place-staged",
+            Self::PlaceRenamed => "place-renamed",
+            Self::RegisterBegun => "register-begun",
+            Self::RegisterTokenMinted => "register-token-minted",
+            Self::RegisterConfigured => "register-configured",
+            Self::RegisterConfirmed => "register-confirmed",
+            Self::RemoveTokenMinted => "remove-token-minted",
+            Self::RemoveDeregistered => "remove-deregistered",
+            Self::RemoveCleaned => "remove-cleaned",
+            Self::RemoveTreeGone => "remove-tree-gone",
+            Self::RemoveUserGone => "remove-user-gone",
+            Self::RemoveJournalLeft => "remove-journal-left",
+        }
+    }
+}
+
+/// The variable that names the checkpoint at which a debug build kills itself.
+pub const VARIABLE: &str = "RUNUP_KILL_AT";
+
+/// In a debug build that was asked for it: dies here as by a power cut, without unwinding.
+#[cfg(all(debug_assertions, unix))]
+pub fn reach(checkpoint: Checkpoint) {
+    if std::env::var(VARIABLE).is_ok_and(|name| name == checkpoint.name()) {
+        // The process does not survive this call, so its result does not matter.
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+}
+
+/// Nothing, in a release build.
+#[cfg(not(all(debug_assertions, unix)))]
+pub fn reach(_: Checkpoint) {}

@@ -1,0 +1,255 @@
+//! Converges: recovers what was cut off, looks, plans, takes the steps, and unwinds those of this run if one fails.
+
+use super::journal::{Journal, State, Step};
+use super::look::{Seen, look};
+use super::plan::{self, Action, Plan};
+use super::register::Confirmed;
+use super::site::Site;
+use super::watch::Watch;
+use super::{Error, create_user, place_runner, register, seal};
+use crate::deadline::Deadline;
+use crate::host::lock::Lock;
+use crate::host::process::{self, Which};
+use crate::host::{self, account};
+use crate::runner::{config_sh, preflight};
+use serde::Serialize;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How long unwinding may take in all.
+const UNWINDING: Duration = Duration::from_secs(120);
+
+/// How `install` or `bake` ended.
+#[derive(Debug, Clone, Serialize)]
+pub struct Installed {
+    /// Whether anything was done.
+    pub changed: bool,
+    /// The runner's folder.
+    pub dir: std::path::PathBuf,
+    /// Its version, as far as its files tell it.
+    pub version: Option<String>,
+    /// The user that it runs as.
+    pub user: Option<String>,
+    /// The runner on the server; `None` for an image.
+    pub runner: Option<RegisteredRunner>,
+    /// The steps and what was done about each.
+    pub steps: Vec<plan::Planned>,
+    /// REST calls that were made.
+    pub calls: u32,
+}
+
+/// The registered runner.
+#[derive(Debug, Clone, Serialize)]
+pub struct RegisteredRunner {
+    /// Its id on the server, once known.
+    pub id: Option<u64>,
+    /// Its name there.
+    pub name: String,
+    /// What it is registered with.
+    pub url: String,
+    /// `offline` or `online`; `None` if the server could not be asked.
+    pub status: Option<String>,
+}
+
+/// Converges this machine to what the request asks for.
+///
+/// # Errors
+/// What this run had done is undone then (unless the request says to keep it), and what could not be undone stands in
+/// the error and in the journal.
+pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
+    let (_lock, mut journal) = prepare(site, "install").await?;
+    recover(site, &mut journal).await?;
+    let before: Vec<Step> = journal.entries().iter().map(|entry| entry.act.step()).collect();
+    let seen = look(site, &journal).await?;
+    site.check_clock()?;
+    let plan = plan::make(site.request, &journal, &seen)?;
+    match take(site, &mut journal, &plan, &seen).await {
+        Ok(confirmed) => Ok(report(site, &journal, plan, confirmed)),
+        Err(cause) => Err(unwind(site, &mut journal, &before, cause).await),
+    }
+}
+
+/// The same plan cut after the placed runner, then sealed.
+///
+/// # Errors
+/// As for [`install`]; and [`Error::NotSealed`] if the image holds what no image may hold.
+pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
+    let (_lock, mut journal) = prepare(site, "bake").await?;
+    recover(site, &mut journal).await?;
+    let before: Vec<Step> = journal.entries().iter().map(|entry| entry.act.step()).collect();
+    let seen = look(site, &journal).await?;
+    // Before anything is downloaded: an identity that is there already will not go away by itself.
+    seal::check(site, &journal)?;
+    let plan = plan::make(site.request, &journal, &seen)?;
+    match take(site, &mut journal, &plan, &seen).await {
+        Ok(_) => {
+            let phase = site.phase("seal");
+            seal::check(site, &journal)?;
+            phase.end("no identity, no token and no log in the image");
+            Ok(report(site, &journal, plan, None))
+        }
+        Err(cause) => Err(unwind(site, &mut journal, &before, cause).await),
+    }
+}
+
+/// What `install` would do, without doing any of it.
+///
+/// # Errors
+/// What is there contradicts what was asked for, as `install` would say.
+pub async fn plan(site: &Site<'_>) -> Result<(Plan, Seen), Error> {
+    preflight::libc(&site.machine)?;
+    site.check_parents()?;
+    let journal = site.read_journal()?;
+    let seen = look(site, &journal).await?;
+    let plan = plan::make(site.request, &journal, &seen)?;
+    Ok((plan, seen))
+}
+
+async fn prepare(site: &Site<'_>, doing: &str) -> Result<(Lock, Journal), Error> {
+    let phase = site.phase("detect");
+    if let Some(name) = site.request.user.as_ref().filter(|_| !account::is_root()) {
+        return Err(Error::NotRoot { name: name.clone() });
+    }
+    if site.request.archive.os.is_none() {
+        preflight::libc(&site.machine)?;
+    }
+    for note in &site.machine.notes {
+        tracing::warn!("{note}");
+    }
+    site.check_parents()?;
+    phase.end(format!("{} on {}", site.platform(), site.machine.distribution.pretty));
+    site.open_journal(doing).await
+}
+
+/// Ends what outlived a run that was cut off, and settles what it had begun.
+pub(super) async fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+    // A config.sh whose runup was killed may still be about to register.
+    let leftovers = Which::WithEnv(config_sh::MARKER.to_owned(), site.dir().display().to_string());
+    let pids = leftovers.find();
+    if !pids.is_empty() && journal.entry(Step::Register).is_some() {
+        tracing::warn!("ending config.sh, left by a run that was cut off (process {pids:?})");
+        process::end(&leftovers, Deadline::after(Duration::from_secs(20))).await?;
+    }
+    if let Some(entry) = journal.entry(Step::CreateUser)
+        && entry.state == State::Begun
+    {
+        let act = entry.act.clone();
+        let super::journal::Act::CreateUser { name } = &act else { return Ok(()) };
+        // It was missing when we began, so if it is there now, we made it.
+        match account::find(&site.request.root, name)? {
+            Some(_) => journal.done(act)?,
+            None => journal.forget(Step::CreateUser)?,
+        }
+    }
+    place_runner::recover(site, journal)
+}
+
+async fn take(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: &Seen) -> Result<Option<Confirmed>, Error> {
+    let mut owner = seen.account.clone();
+    let mut confirmed = None;
+    for planned in &plan.steps {
+        let Action::Do(care) = &planned.action else { continue };
+        site.check(&format!("taking the step {}", planned.step))?;
+        match planned.step {
+            Step::CreateUser => {
+                let name = site.request.user.as_deref().expect("a plan with this step has a user");
+                owner = Some(create_user::take(site, journal, name).await?);
+            }
+            Step::PlaceRunner => {
+                place_runner::take(site, journal, care, known(owner.as_ref())).await?;
+            }
+            Step::Register => {
+                let name = seen.name.as_ref().expect("a plan with this step has a name");
+                confirmed = Some(register::take(site, journal, care, name, known(owner.as_ref())).await?);
+            }
+        }
+    }
+    Ok(confirmed)
+}
+
+fn known(owner: Option<&account::Account>) -> &account::Account {
+    owner.expect("the user exists, or the first step made it")
+}
+
+/// Undoes the steps of this run, last first. What was there before it stays.
+async fn unwind(site: &Site<'_>, journal: &mut Journal, before: &[Step], cause: Error) -> Error {
+    if site.request.keep_on_failure {
+        return cause;
+    }
+    let mut left = Vec::new();
+    // The signal or the deadline that brought us here must not stop the undoing as well; it has a time of its own.
+    let site = Site {
+        request: site.request,
+        machine: site.machine.clone(),
+        http: site.http.clone(),
+        client: site.client.clone(),
+        deadline: Deadline::after(UNWINDING),
+        stop: CancellationToken::new(),
+        watch: site.watch,
+    };
+    let new: Vec<Step> = journal
+        .entries()
+        .iter()
+        .map(|entry| entry.act.step())
+        .filter(|step| !before.contains(step))
+        .rev()
+        .collect();
+    for step in new {
+        let undone = match step {
+            Step::Register => register::unwind(&site, journal).await,
+            Step::PlaceRunner => place_runner::undo(&site, journal),
+            Step::CreateUser => {
+                let name = super::look::made_user(journal).unwrap_or_default().to_owned();
+                create_user::undo(&site, journal, &name).await
+            }
+        };
+        if let Err(error) = undone {
+            left.push(error);
+            // Deleting what an undo that failed may still need would lose it for good.
+            break;
+        }
+        tracing::info!("undid {step}");
+    }
+    if journal.entries().is_empty()
+        && let Err(error) = journal.delete()
+    {
+        left.push(error.into());
+    }
+    if left.is_empty() { cause } else { Error::Unwound { cause: Box::new(cause), left } }
+}
+
+fn report(site: &Site<'_>, journal: &Journal, plan: Plan, confirmed: Option<Confirmed>) -> Installed {
+    let version = match journal.entry(Step::PlaceRunner).map(|entry| &entry.act) {
+        Some(super::journal::Act::PlaceRunner { version, .. }) => version.clone(),
+        _ => None,
+    };
+    let runner = journal.registered().map(|(_, registered)| RegisteredRunner {
+        id: registered.agent_id,
+        name: registered.name.clone(),
+        url: registered.url.clone(),
+        status: confirmed.and_then(|confirmed| confirmed.status),
+    });
+    Installed {
+        changed: !plan.is_empty(),
+        dir: site.request.dir.clone(),
+        version,
+        user: site.request.user.clone(),
+        runner,
+        steps: plan.steps,
+        calls: site.client.as_deref().map_or(0, crate::github::Client::calls),
+    }
+}
+
+/// Names what a watcher is for, where nobody watches.
+pub struct Nobody;
+
+impl Watch for Nobody {
+    fn begin(&self, _: &'static str) {}
+    fn end(&self, _: &'static str, _: &str, _: Duration) {}
+    fn line(&self, _: host::Stream, _: &str) {}
+    fn progress(&self) -> std::sync::Arc<dyn crate::transfer::Progress> {
+        struct Silent;
+        impl crate::transfer::Progress for Silent {}
+        std::sync::Arc::new(Silent)
+    }
+}

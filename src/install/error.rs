@@ -1,0 +1,262 @@
+//! What can go wrong between the rooms below, and what to do about it.
+
+use super::journal;
+use crate::error::{Class, Failure};
+use crate::runner::complaint::Complaint;
+use crate::runner::preflight;
+use crate::{github, host, net, runner, transfer};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why `install`, `bake`, `remove`, `plan` or `status` did not end well.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what its fields are")]
+pub enum Error {
+    #[error(transparent)]
+    Github(#[from] github::Error),
+    #[error(transparent)]
+    Runner(#[from] runner::Error),
+    #[error(transparent)]
+    Preflight(#[from] preflight::Error),
+    #[error(transparent)]
+    Transfer(#[from] transfer::Error),
+    #[error(transparent)]
+    Net(#[from] net::Error),
+    #[error(transparent)]
+    Host(#[from] host::Error),
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+
+    #[error("{} exists, and runup did not make it: {what}", dir.display())]
+    NotOurs { dir: PathBuf, what: String },
+    #[error("the runner in {} is incomplete: {}", dir.display(), missing.join(", "))]
+    TreeIncomplete { dir: PathBuf, missing: Vec<String> },
+    #[error("{filename} is no runner: {} in it", lacks.join(", "))]
+    NoRunnerInside { filename: String, lacks: Vec<String> },
+    #[error("{} holds runner {found}, and --runner-version asks for {wanted}", dir.display())]
+    OtherVersion { dir: PathBuf, found: String, wanted: String },
+    #[error("{} is configured for {found}, and {wanted} was asked for", dir.display())]
+    ConfiguredOtherwise { dir: PathBuf, found: String, wanted: String },
+    #[error(
+        "the runner's id in {} is {on_disk}, and the journal says {in_journal}: somebody changed the runner's files",
+        dir.display()
+    )]
+    Tampered { dir: PathBuf, on_disk: u64, in_journal: u64 },
+    #[error("{} belongs to {owner}, who could swap what runup works on as root there", folder.display())]
+    UnsafeParent { folder: PathBuf, owner: String },
+    #[error("--user {name} was given, but only root can work as another user")]
+    NotRoot { name: String },
+    #[error("the user {name} is root under another name")]
+    UserIsRoot { name: String },
+    #[error("there is no credential {purpose}")]
+    CredentialMissing { purpose: &'static str },
+    #[error("nobody names a sha256 for {filename}: the list of runner applications has none")]
+    ChecksumAbsent { filename: String },
+    #[error("the list of runner applications has an empty sha256 for {filename}")]
+    ChecksumEmpty { filename: String },
+    #[error("the list of runner applications has a sha256 for {filename} that is none: {found:?}")]
+    ChecksumMalformed { filename: String, found: String },
+    #[error("--sha256 is {given}, and the list of runner applications says {listed} for {filename}")]
+    ChecksumsDisagree { filename: String, given: String, listed: String },
+    #[error("the form of {filename} is unknown: it ends in neither .tar.gz nor .zip")]
+    FormUnknown { filename: String },
+    #[error("--archive {archive} is neither a file nor an http(s) URL")]
+    ArchiveUnclear { archive: String },
+    #[error("the archive file {} does not exist", path.display())]
+    ArchiveMissing { path: PathBuf },
+    #[error("a runner named {name} is registered already (id {id}, {status})")]
+    NameTaken { name: String, id: u64, status: String },
+    #[error("this machine's clock is {skew} {direction} GitHub's")]
+    ClockOff { skew: String, direction: &'static str },
+    #[error("`{command}` failed with {status}{}", cause.map(|known| format!(": {}", known.cause)).unwrap_or_default())]
+    ConfigFailed { command: String, status: String, tail: String, cause: Option<Complaint> },
+    #[error("`{command}` ended well, but registered nothing: {missing}")]
+    ConfigLied { command: String, missing: &'static str, tail: String },
+    #[error("`{command}` did not end within {} s and was stopped", after.as_secs())]
+    ConfigHung { command: String, after: Duration, tail: String },
+    #[error("the server does not know the runner that config.sh says it registered: {name} (id {id})")]
+    NotOnServer { name: String, id: u64 },
+    #[error("the runner {name} (id {id}) is still running a job")]
+    Busy { name: String, id: u64 },
+    #[error("the server still has the runner {name}{}", id.map(|id| format!(" (id {id})")).unwrap_or_default())]
+    StillOnServer { name: String, id: Option<u64> },
+    #[error("a service is installed for the runner in {}: {unit}", dir.display())]
+    ServiceInstalled { dir: PathBuf, unit: String },
+    #[error("there is no runner in {}, and no journal of one", dir.display())]
+    NothingThere { dir: PathBuf },
+    #[error("the image is not sealed: {} must not be in it", found.join(", "))]
+    NotSealed { found: Vec<String> },
+    #[error("--url is {given}, and the runner in {} was registered for {journal}", dir.display())]
+    OtherUrl { dir: PathBuf, given: String, journal: String },
+    #[error("the runner in {} was set up by hand, so only --url can say which server may get the credential", dir.display())]
+    UrlNeededToAdopt { dir: PathBuf },
+    #[error("stopped by a signal")]
+    Stopped,
+    #[error("the deadline of {} s passed while {doing}", total.as_secs())]
+    DeadlinePassed { doing: String, total: Duration },
+    #[error("{cause}")]
+    Unwound { cause: Box<Error>, left: Vec<Error> },
+    #[error("{}", several(errors))]
+    Several { errors: Vec<Error> },
+}
+
+fn several(errors: &[Error]) -> String {
+    let texts: Vec<String> = errors.iter().map(|error| crate::error::chain(error)).collect();
+    texts.join("; and ")
+}
+
+impl Error {
+    /// Whether a signal asked for this.
+    #[must_use]
+    pub fn is_stop(&self) -> bool {
+        match self {
+            Self::Stopped
+            | Self::Host(host::Error::Stopped { .. })
+            | Self::Transfer(transfer::Error::Stopped)
+            | Self::Preflight(preflight::Error::Host(host::Error::Stopped { .. })) => true,
+            Self::Unwound { cause, .. } => cause.is_stop(),
+            _ => false,
+        }
+    }
+
+    /// The end of what a child printed, where that explains more than the message.
+    #[must_use]
+    pub fn output(&self) -> Option<&str> {
+        match self {
+            Self::ConfigFailed { tail, .. } | Self::ConfigLied { tail, .. } | Self::ConfigHung { tail, .. } => {
+                Some(tail).filter(|tail| !tail.trim().is_empty()).map(String::as_str)
+            }
+            Self::Unwound { cause, .. } => cause.output(),
+            Self::Several { errors } => errors.iter().find_map(Self::output),
+            _ => None,
+        }
+    }
+
+    /// What could not be undone after this failure.
+    #[must_use]
+    pub fn left(&self) -> &[Error] {
+        match self {
+            Self::Unwound { left, .. } => left,
+            _ => &[],
+        }
+    }
+}
+
+impl Failure for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Github(error) => error.class(),
+            Self::Runner(error) => error.class(),
+            Self::Preflight(error) => error.class(),
+            Self::Transfer(error) => error.class(),
+            Self::Net(error) => error.class(),
+            Self::Host(error) => error.class(),
+            Self::Journal(error) => match error {
+                journal::Error::Io { source, .. } => source.class(),
+                journal::Error::Delete { source, .. } => Class::of_io(source, Class::Io),
+                _ => Class::Config,
+            },
+            Self::ChecksumAbsent { .. }
+            | Self::ChecksumEmpty { .. }
+            | Self::ChecksumMalformed { .. }
+            | Self::ChecksumsDisagree { .. }
+            | Self::FormUnknown { .. }
+            | Self::NoRunnerInside { .. } => Class::Data,
+            Self::ArchiveUnclear { .. } => Class::Usage,
+            Self::ArchiveMissing { .. } => Class::NoInput,
+            Self::NotRoot { .. } | Self::CredentialMissing { .. } => Class::NoPerm,
+            Self::NotOurs { .. }
+            | Self::TreeIncomplete { .. }
+            | Self::OtherVersion { .. }
+            | Self::ConfiguredOtherwise { .. }
+            | Self::Tampered { .. }
+            | Self::UnsafeParent { .. }
+            | Self::UserIsRoot { .. }
+            | Self::NameTaken { .. }
+            | Self::ClockOff { .. }
+            | Self::ServiceInstalled { .. }
+            | Self::NothingThere { .. }
+            | Self::NotSealed { .. }
+            | Self::OtherUrl { .. }
+            | Self::UrlNeededToAdopt { .. } => Class::Config,
+            Self::ConfigFailed { cause, .. } => cause.map_or(Class::Runner, |known| known.class),
+            Self::ConfigLied { .. } | Self::NotOnServer { .. } | Self::StillOnServer { .. } => Class::Runner,
+            Self::ConfigHung { .. } | Self::Busy { .. } | Self::DeadlinePassed { .. } => Class::TempFail,
+            // The process's main knows the signal's number and puts it here.
+            Self::Stopped => Class::Signal(15),
+            Self::Unwound { cause, .. } => cause.class(),
+            Self::Several { errors } => errors.first().map_or(Class::Software, Failure::class),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Github(error) => return error.hint(),
+            Self::Runner(error) => return error.hint(),
+            Self::Preflight(error) => return error.hint(),
+            Self::Transfer(error) => return error.hint(),
+            Self::Net(error) => return error.hint(),
+            Self::Host(error) => return error.hint(),
+            Self::Journal(journal::Error::Malformed { .. }) => {
+                "Move the file away; `runup remove --dir DIR --url URL` then adopts the runner that is there.".into()
+            }
+            Self::Journal(journal::Error::Newer { .. }) => "Use the newer runup.".into(),
+            Self::NotOurs { .. } => {
+                "Choose another --dir, or move the folder away. A runner that is configured there can be taken back \
+                 with `runup remove --dir DIR --url URL`."
+                    .into()
+            }
+            Self::TreeIncomplete { .. } => "Run `runup remove`, then install again.".into(),
+            Self::NoRunnerInside { .. } => "Take the archive from the list of runner applications (`runup downloads`).".into(),
+            Self::OtherVersion { .. } | Self::ConfiguredOtherwise { .. } => {
+                "Run `runup remove` first, or choose another --dir for a second runner.".into()
+            }
+            Self::Tampered { .. } => {
+                "Look who did that. `runup remove` takes the runner of the journal off the server.".into()
+            }
+            Self::UnsafeParent { folder, .. } => format!(
+                "Choose a --dir below folders that only root can write, such as /opt, or give {} to root.",
+                folder.display()
+            ),
+            Self::NotRoot { .. } => "Run as root, or leave --user out: the runner is then yours.".into(),
+            Self::UserIsRoot { .. } => "Name an unprivileged user, or say --user root if you mean it.".into(),
+            Self::CredentialMissing { .. } => "Give --token-file FILE or RUNUP_TOKEN.".into(),
+            Self::ChecksumAbsent { .. } | Self::ChecksumEmpty { .. } | Self::ChecksumMalformed { .. } => {
+                "Give the sha256 that the release notes name with --sha256, or, at your own risk, --accept-unverified."
+                    .into()
+            }
+            Self::ChecksumsDisagree { .. } => {
+                "One of them is wrong. Look at the release notes of that version before you go on.".into()
+            }
+            Self::NameTaken { .. } => {
+                "Choose another --name, remove that runner with `runup runners delete`, or take its place with \
+                 --replace."
+                    .into()
+            }
+            Self::ClockOff { .. } => "Set the clock, for instance with `timedatectl set-ntp true`.".into(),
+            Self::ConfigFailed { cause: Some(known), .. } => known.fix.into(),
+            Self::ConfigFailed { .. } | Self::ConfigLied { .. } => {
+                "Its output above, and the newest file in _diag, say more.".into()
+            }
+            Self::ConfigHung { .. } => "See whether the machine reaches GitHub, and run the same command again.".into(),
+            Self::NotOnServer { .. } => "Run the same command again.".into(),
+            Self::Busy { .. } => "Wait for the job or cancel it, or give a longer --deadline.".into(),
+            Self::StillOnServer { .. } => {
+                "Run `runup remove` again with a token for the API; it deletes the runner by its id.".into()
+            }
+            Self::ServiceInstalled { .. } => {
+                "Stop and uninstall it (`svc.sh stop`, `svc.sh uninstall` in that folder), then try again.".into()
+            }
+            Self::NothingThere { .. } => "If the runner is elsewhere, name it with --dir.".into(),
+            Self::NotSealed { .. } => "Run `runup remove`, then bake again.".into(),
+            Self::OtherUrl { .. } => "Leave --url out: the journal knows it.".into(),
+            Self::UrlNeededToAdopt { .. } => "Add the --url that the runner was registered for.".into(),
+            Self::Unwound { cause, .. } => return cause.hint(),
+            Self::Several { errors } => return errors.iter().find_map(Failure::hint),
+            Self::DeadlinePassed { .. } => "Run the same command again, or give a longer --deadline.".into(),
+            Self::FormUnknown { .. } | Self::ArchiveUnclear { .. } | Self::ArchiveMissing { .. } | Self::Stopped => {
+                return None;
+            }
+        })
+    }
+}

@@ -1,0 +1,391 @@
+//! The write-ahead record of what was done to this machine, and so of what can be undone.
+//!
+//! One file a runner folder, where no job can reach it: `/var/lib/runup` as root, the user's state folder otherwise.
+//! An entry is durable as *begun* before its act and as *done*, with what its undo needs, after it. `remove` undoes
+//! what stands here and nothing else; there is no second list.
+
+use crate::host;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::path::{Path, PathBuf};
+
+/// The version that this build writes. Older ones must parse; newer ones are refused.
+const VERSION: u32 = 1;
+const LIMIT: u64 = 1024 * 1024;
+
+/// What is wrong with a journal.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is not what we write.
+    #[error("the journal {} cannot be read: {message}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        message: String,
+    },
+    /// It was written by a newer runup.
+    #[error("the journal {} has version {found}, and this runup knows versions up to {VERSION}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// Reading or writing failed.
+    #[error("failed to keep the journal {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: host::Error,
+    },
+    /// Deleting failed.
+    #[error("failed to delete the journal {}", path.display())]
+    Delete {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What was done, and what undoing it needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub enum Act {
+    /// The runner's user was made, because it was missing.
+    CreateUser {
+        /// Its name.
+        name: String,
+    },
+    /// The runner's tree was placed.
+    PlaceRunner {
+        /// The version, once known.
+        version: Option<String>,
+        /// `linux-x64` and so on.
+        platform: String,
+        /// The digest of the archive as received, once known.
+        sha256: Option<String>,
+        /// Whether somebody had named that digest beforehand.
+        verified: bool,
+    },
+    /// The runner was registered.
+    Register(Registered),
+}
+
+/// A registration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    /// The enterprise, organization or repository, as `config.sh --url` takes it.
+    pub url: String,
+    /// The base of its REST API.
+    pub api_url: String,
+    /// The runner's name on the server.
+    pub name: String,
+    /// The template that the name was made from.
+    pub template: String,
+    /// Whether nobody else could have made that name: it has a part that only this machine has.
+    pub unique: bool,
+    /// The runner's id on the server, once known.
+    pub agent_id: Option<u64>,
+}
+
+/// The kinds of steps, in the order in which `install` takes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Makes the runner's user.
+    CreateUser,
+    /// Downloads, verifies and places the tree.
+    PlaceRunner,
+    /// Registers with the server.
+    Register,
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::CreateUser => "create-user",
+            Self::PlaceRunner => "place-runner",
+            Self::Register => "register",
+        })
+    }
+}
+
+impl Act {
+    /// Which step it belongs to.
+    #[must_use]
+    pub fn step(&self) -> Step {
+        match self {
+            Self::CreateUser { .. } => Step::CreateUser,
+            Self::PlaceRunner { .. } => Step::PlaceRunner,
+            Self::Register(_) => Step::Register,
+        }
+    }
+}
+
+/// How far an act got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// It may have happened, in part or whole.
+    Begun,
+    /// It has happened.
+    Done,
+}
+
+/// One act.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// How far it got.
+    pub state: State,
+    /// What it is.
+    #[serde(flatten)]
+    pub act: Act,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Record {
+    version: u32,
+    dir: PathBuf,
+    /// The fingerprint of the machine that registered: a clone of its disk has another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    machine: Option<String>,
+    entries: Vec<Entry>,
+}
+
+/// The journal of one runner folder.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    path: PathBuf,
+    record: Record,
+    exists: bool,
+}
+
+impl Journal {
+    /// The file for the runner in `dir`, in the state folder `state`.
+    #[must_use]
+    pub fn path_for(state: &Path, dir: &Path) -> PathBuf {
+        state.join(format!("{}.json", slug(dir)))
+    }
+
+    /// The lock that goes with it.
+    #[must_use]
+    pub fn lock_for(state: &Path, dir: &Path) -> PathBuf {
+        state.join(format!("{}.lock", slug(dir)))
+    }
+
+    /// Reads the journal of `dir`; an absent one is empty.
+    ///
+    /// # Errors
+    /// It is there but cannot be read, is malformed or from a newer runup.
+    pub fn open(state: &Path, dir: &Path) -> Result<Self, Error> {
+        let path = Self::path_for(state, dir);
+        let read = host::file::read_untrusted(&path, LIMIT);
+        let Some(bytes) = read.map_err(|source| Error::Io { path: path.clone(), source })? else {
+            let record = Record { version: VERSION, dir: dir.to_owned(), machine: None, entries: Vec::new() };
+            return Ok(Self { path, record, exists: false });
+        };
+        let malformed = |message: String| Error::Malformed { path: path.clone(), message };
+        let head: Head = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
+        if head.version > VERSION {
+            return Err(Error::Newer { path, found: head.version });
+        }
+        let record: Record = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
+        Ok(Self { path, record, exists: true })
+    }
+
+    /// Whether there is a file.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.exists
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The entry of this step.
+    #[must_use]
+    pub fn entry(&self, step: Step) -> Option<&Entry> {
+        self.record.entries.iter().find(|entry| entry.act.step() == step)
+    }
+
+    /// The registration, begun or done.
+    #[must_use]
+    pub fn registered(&self) -> Option<(State, &Registered)> {
+        match self.entry(Step::Register) {
+            Some(Entry { state, act: Act::Register(registered) }) => Some((*state, registered)),
+            _ => None,
+        }
+    }
+
+    /// Every entry, in the order in which they were begun.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.record.entries
+    }
+
+    /// The fingerprint of the machine that registered.
+    #[must_use]
+    pub fn machine(&self) -> Option<&str> {
+        self.record.machine.as_deref()
+    }
+
+    /// Sets the fingerprint; written with the next entry.
+    pub fn set_machine(&mut self, machine: Option<String>) {
+        self.record.machine = machine;
+    }
+
+    /// Makes `act` durable as begun, before it happens.
+    ///
+    /// # Errors
+    /// The file cannot be written; then the act must not happen.
+    pub fn begin(&mut self, act: Act) -> Result<(), Error> {
+        self.put(Entry { state: State::Begun, act })
+    }
+
+    /// Makes `act` durable as done, with what its undo needs.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn done(&mut self, act: Act) -> Result<(), Error> {
+        self.put(Entry { state: State::Done, act })
+    }
+
+    /// Forgets a step, after its undo.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn forget(&mut self, step: Step) -> Result<(), Error> {
+        self.record.entries.retain(|entry| entry.act.step() != step);
+        self.write()
+    }
+
+    /// Deletes the file. An absent one is fine.
+    ///
+    /// # Errors
+    /// It is there and stays.
+    pub fn delete(&mut self) -> Result<(), Error> {
+        self.exists = false;
+        self.record.entries.clear();
+        match std::fs::remove_file(&self.path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::Delete { path: self.path.clone(), source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn put(&mut self, entry: Entry) -> Result<(), Error> {
+        let step = entry.act.step();
+        match self.record.entries.iter_mut().find(|old| old.act.step() == step) {
+            Some(old) => *old = entry,
+            None => self.record.entries.push(entry),
+        }
+        self.write()
+    }
+
+    fn write(&mut self) -> Result<(), Error> {
+        let mut text = serde_json::to_vec_pretty(&self.record).expect("a record of texts and numbers is JSON");
+        text.push(b'\n');
+        host::file::write_atomic(&self.path, &text, 0o600)
+            .map_err(|source| Error::Io { path: self.path.clone(), source })?;
+        self.exists = true;
+        Ok(())
+    }
+}
+
+/// Only the version, whatever else a newer runup may have written.
+#[derive(Deserialize)]
+struct Head {
+    version: u32,
+}
+
+/// A readable file name for a folder, with a digest because `/a-b` and `/a/b` are two folders.
+fn slug(dir: &Path) -> String {
+    let text = dir.to_string_lossy();
+    let readable: String = text
+        .trim_matches(['/', '\\'])
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '.' || c == '_' { c } else { '-' })
+        .collect();
+    let tail: String = readable.chars().rev().take(60).collect::<Vec<_>>().into_iter().rev().collect();
+    format!("{tail}-{}", hex::encode(&Sha256::digest(text.as_bytes())[..4]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registered() -> Registered {
+        Registered {
+            url: "https://github.com/octo-org".into(),
+            api_url: "https://api.github.com/".into(),
+            name: "box-1".into(),
+            template: "{hostname}".into(),
+            unique: false,
+            agent_id: Some(23),
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_back_entry_by_entry() {
+        let state = tempfile::tempdir().unwrap();
+        let dir = Path::new("/opt/actions-runner");
+        let mut journal = Journal::open(state.path(), dir).unwrap();
+        assert!(!journal.exists());
+        journal.begin(Act::CreateUser { name: "actions-runner".into() }).unwrap();
+        journal.done(Act::CreateUser { name: "actions-runner".into() }).unwrap();
+        journal.set_machine(Some("ab12cd34".into()));
+        journal.begin(Act::Register(Registered { agent_id: None, ..registered() })).unwrap();
+
+        let read = Journal::open(state.path(), dir).unwrap();
+        assert_eq!(read.entries().len(), 2);
+        assert_eq!(read.entry(Step::CreateUser).unwrap().state, State::Done);
+        assert_eq!(read.registered().unwrap().0, State::Begun);
+        assert_eq!(read.machine(), Some("ab12cd34"));
+
+        journal.forget(Step::Register).unwrap();
+        assert!(Journal::open(state.path(), dir).unwrap().registered().is_none());
+        journal.delete().unwrap();
+        journal.delete().unwrap();
+        assert!(!Journal::open(state.path(), dir).unwrap().exists());
+    }
+
+    /// The first version ever written. It must parse for as long as there are machines that have one.
+    #[test]
+    fn version_1_parses() {
+        let state = tempfile::tempdir().unwrap();
+        let dir = Path::new("/opt/actions-runner");
+        let text = include_str!("../../tests/fixtures/journal-v1.json");
+        std::fs::write(Journal::path_for(state.path(), dir), text).unwrap();
+        let journal = Journal::open(state.path(), dir).unwrap();
+        assert_eq!(journal.entries().len(), 3);
+        assert_eq!(journal.registered(), Some((State::Done, &registered())));
+    }
+
+    #[test]
+    fn a_newer_or_broken_journal_is_refused_not_overwritten() {
+        let state = tempfile::tempdir().unwrap();
+        let dir = Path::new("/opt/actions-runner");
+        let path = Journal::path_for(state.path(), dir);
+        std::fs::write(&path, r#"{"version": 99, "entries": "something else"}"#).unwrap();
+        assert!(matches!(Journal::open(state.path(), dir), Err(Error::Newer { found: 99, .. })));
+        std::fs::write(&path, "{").unwrap();
+        assert!(matches!(Journal::open(state.path(), dir), Err(Error::Malformed { .. })));
+        std::fs::write(&path, "").unwrap();
+        assert!(matches!(Journal::open(state.path(), dir), Err(Error::Malformed { .. })));
+    }
+
+    #[test]
+    fn two_folders_never_share_a_journal() {
+        assert_ne!(slug(Path::new("/opt/a-b")), slug(Path::new("/opt/a/b")));
+        assert!(slug(Path::new("/opt/actions-runner")).starts_with("opt-actions-runner-"));
+    }
+}

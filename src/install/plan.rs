@@ -1,0 +1,215 @@
+//! Decides, from what was seen, what `install` does. Pure: it asks nobody and changes nothing.
+
+use super::journal::{Journal, Registered, State, Step};
+use super::look::{Seen, Server, Tree};
+use super::request::Request;
+use super::Error;
+use crate::github;
+use crate::runner::LocalState;
+use serde::Serialize;
+
+/// The steps, in their order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// One for each step of the request.
+    pub steps: Vec<Planned>,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Planned {
+    /// Which.
+    pub step: Step,
+    /// What is done about it.
+    pub action: Action,
+    /// To what, in words.
+    pub detail: String,
+}
+
+/// What is done about a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "action")]
+pub enum Action {
+    /// It is as it should be.
+    Keep,
+    /// The step is taken.
+    Do(Care),
+}
+
+/// What has to be put right before the step is taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Care {
+    /// Remove the old tree, which is ours and incomplete or of another version.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub remove_tree: bool,
+    /// Delete what an earlier registration left in the folder.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub clean_identity: bool,
+    /// Delete this runner on the server: it is ours, and nobody can be it any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ghost: Option<u64>,
+    /// Only `config.sh --replace` can take the name back: an earlier run of ours may have registered it, and there is
+    /// no credential to look.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reclaim_name: bool,
+}
+
+impl Plan {
+    /// Whether there is anything to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.steps.iter().all(|planned| planned.action == Action::Keep)
+    }
+}
+
+/// Makes the plan.
+///
+/// # Errors
+/// What is there contradicts what was asked for.
+pub fn make(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, Error> {
+    let mut steps = Vec::new();
+    if let Some(user) = &request.user {
+        steps.push(create_user(user, seen));
+    }
+    steps.push(place_runner(request, journal, seen)?);
+    if request.registration.is_some() {
+        steps.push(register(request, journal, seen)?);
+    }
+    Ok(Plan { steps })
+}
+
+fn create_user(user: &str, seen: &Seen) -> Planned {
+    let (action, detail) = match &seen.account {
+        Some(account) => (Action::Keep, format!("the user {user} exists (uid {})", account.uid)),
+        None => (Action::Do(Care::default()), format!("make the system user {user}")),
+    };
+    Planned { step: Step::CreateUser, action, detail }
+}
+
+fn place_runner(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned, Error> {
+    let dir = &request.dir;
+    let shown = dir.display();
+    let registered = journal.registered().is_some() && !seen.clone;
+    let anew = |detail: String| Planned {
+        step: Step::PlaceRunner,
+        action: Action::Do(Care { remove_tree: true, ..Care::default() }),
+        detail,
+    };
+    Ok(match &seen.tree {
+        Tree::Foreign { what } => return Err(Error::NotOurs { dir: dir.clone(), what: what.clone() }),
+        Tree::Absent => Planned {
+            step: Step::PlaceRunner,
+            action: Action::Do(Care::default()),
+            detail: format!("download, verify and place the runner in {shown}"),
+        },
+        Tree::Incomplete { missing } if registered => {
+            return Err(Error::TreeIncomplete { dir: dir.clone(), missing: missing.clone() });
+        }
+        Tree::Incomplete { .. } => anew(format!("replace the incomplete runner in {shown}")),
+        Tree::Ours { version } => match (&request.archive.version, version) {
+            (Some(wanted), Some(found)) if wanted != found && registered => {
+                let (found, wanted) = (found.to_string(), wanted.to_string());
+                return Err(Error::OtherVersion { dir: dir.clone(), found, wanted });
+            }
+            (Some(wanted), Some(found)) if wanted != found => anew(format!("replace runner {found} by {wanted} in {shown}")),
+            (_, version) => {
+                let version = version.map_or(String::new(), |version| format!(" {version}"));
+                Planned {
+                    step: Step::PlaceRunner,
+                    action: Action::Keep,
+                    detail: format!("the runner{version} is in {shown}"),
+                }
+            }
+        },
+    })
+}
+
+fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned, Error> {
+    let target = request.target.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
+    let name = seen.name.as_ref().expect("a request that registers has a name");
+    let url = target.url.as_str().trim_end_matches('/');
+    let doing = |care: Care, detail: String| Planned { step: Step::Register, action: Action::Do(care), detail };
+    let fresh = format!("register {} at {url}", name.name);
+    let dirty = !matches!(seen.local, LocalState::Unconfigured);
+
+    if seen.clone {
+        let care = Care { clean_identity: dirty, ..Care::default() };
+        return Ok(doing(care, format!("{fresh}: this disk is a copy, and the identity on it is another machine's")));
+    }
+    let Some((state, registered)) = journal.registered() else {
+        return fresh_registration(request, seen, fresh, dirty);
+    };
+    let same_url = registered.url.trim_end_matches('/').eq_ignore_ascii_case(url);
+    if !same_url || !registered.name.eq_ignore_ascii_case(name.name.as_str()) {
+        return Err(Error::ConfiguredOtherwise {
+            dir: request.dir.clone(),
+            found: format!("{} at {}", registered.name, registered.url),
+            wanted: format!("{} at {url}", name.name),
+        });
+    }
+    if let (LocalState::Configured(file), Some(id)) = (&seen.local, registered.agent_id)
+        && file.agent_id != id
+    {
+        let dir = request.dir.clone();
+        return Err(Error::Tampered { dir, on_disk: file.agent_id, in_journal: id });
+    }
+    let configured = matches!(seen.local, LocalState::Configured(_));
+    Ok(match (&seen.server, configured) {
+        (Server::Has(runner), true) => Planned {
+            step: Step::Register,
+            action: Action::Keep,
+            detail: format!("{} is registered at {url} (id {}, {})", runner.name, runner.id, runner.status),
+        },
+        // Cut off between the server's entry and the local files, or the files were deleted: nobody can be that
+        // runner any more. One that is online is somebody, though.
+        (Server::Has(runner), false) if runner.status == github::Status::Online => return Err(name_taken(runner)),
+        (Server::Has(runner), false) => doing(
+            Care { clean_identity: dirty, ghost: Some(runner.id), ..Care::default() },
+            format!("{fresh}: an earlier attempt was cut off and left id {} on the server", runner.id),
+        ),
+        (Server::Nothing, true) => doing(
+            Care { clean_identity: true, ..Care::default() },
+            format!("{fresh}: the server has forgotten the runner"),
+        ),
+        (Server::NotAsked, true) if state == State::Done || !dirty => Planned {
+            step: Step::Register,
+            action: Action::Keep,
+            detail: format!("{} is registered at {url} (not checked: no credential)", name.name),
+        },
+        (Server::NotAsked, true) => Planned {
+            step: Step::Register,
+            action: Action::Keep,
+            detail: format!("{} was registered at {url} by a run that was cut off", name.name),
+        },
+        (Server::Nothing, false) => doing(Care { clean_identity: dirty, ..Care::default() }, fresh),
+        (Server::NotAsked, false) => {
+            doing(Care { clean_identity: dirty, reclaim_name: reclaimable(registered), ..Care::default() }, fresh)
+        }
+    })
+}
+
+fn reclaimable(registered: &Registered) -> bool {
+    registered.unique
+}
+
+fn fresh_registration(request: &Request, seen: &Seen, detail: String, dirty: bool) -> Result<Planned, Error> {
+    let replace = request.registration.as_ref().is_some_and(|wanted| wanted.replace);
+    match (&seen.local, &seen.server) {
+        // Placed by us, configured by somebody else since.
+        (LocalState::Configured(file), _) => Err(Error::ConfiguredOtherwise {
+            dir: request.dir.clone(),
+            found: format!("{} at {}", file.agent_name, file.github_url.as_deref().unwrap_or("an unknown server")),
+            wanted: "a runner of ours".into(),
+        }),
+        (_, Server::Has(runner)) if !replace => Err(name_taken(runner)),
+        _ => Ok(Planned {
+            step: Step::Register,
+            action: Action::Do(Care { clean_identity: dirty, ..Care::default() }),
+            detail,
+        }),
+    }
+}
+
+fn name_taken(runner: &crate::github::Runner) -> Error {
+    Error::NameTaken { name: runner.name.clone(), id: runner.id, status: runner.status.to_string() }
+}

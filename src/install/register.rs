@@ -1,0 +1,206 @@
+//! The step Register: a token, `config.sh`, and then a look at what really happened.
+//!
+//! The exit code of `config.sh` says nothing for sure: it can fail after having registered, and end well without having
+//! done so. What counts is `.runner` on disk, and then the server.
+
+use super::checkpoint::{Checkpoint, reach};
+use super::journal::{Act, Journal, Registered, Step};
+use super::look::{self, WantedName};
+use super::plan::Care;
+use super::site::Site;
+use super::Error;
+use crate::deadline::Deadline;
+use crate::github::{Client, Deletion, Status};
+use crate::host::{self, Account, Outcome};
+use crate::runner::{LocalState, RunnerFile, complaint, config_sh, preflight, state};
+use crate::secret::Secret;
+use std::time::Duration;
+
+/// How long the undoing of a failed registration may take, whatever is left of the run's own deadline.
+const UNWINDING: Duration = Duration::from_secs(60);
+
+/// A runner that is registered.
+#[derive(Debug, Clone)]
+pub struct Confirmed {
+    /// Its id on the server.
+    pub id: u64,
+    /// Its name there.
+    pub name: String,
+    /// What the server says of it; `None` where there is no credential to ask with.
+    pub status: Option<String>,
+}
+
+/// Takes the step.
+///
+/// # Errors
+/// Nothing of the runner is on the server then, unless the error says so.
+pub async fn take(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    care: &Care,
+    name: &WantedName,
+    account: &Account,
+) -> Result<Confirmed, Error> {
+    let request = site.request;
+    let wanted = request.registration.as_ref().expect("a plan with this step has a registration");
+    let target = request.target.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
+    let client = site.client.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
+    let setting = site.config_setting(account.clone());
+
+    let phase = site.phase("preflight");
+    preflight::check(&setting.dir, account, &site.machine, &site.stop).await?;
+    phase.end("config.sh finds what it needs");
+    if let Some(port) = target.port_warning() {
+        tracing::warn!("{port}");
+    }
+    if let Some(id) = care.ghost {
+        let phase = site.phase("ghost");
+        site.within("deleting what an earlier attempt left", client.delete(id)).await?;
+        phase.end(format!("deleted id {id}, which an earlier attempt had left on the server"));
+    }
+    if care.clean_identity {
+        state::clean_identity(&setting.dir)?;
+    }
+
+    let mut registered = Registered {
+        url: target.url.to_string(),
+        api_url: target.api.to_string(),
+        name: name.name.to_string(),
+        template: wanted.name.to_string(),
+        unique: name.unique,
+        agent_id: None,
+    };
+    journal.set_machine(look::fingerprint(site));
+    journal.begin(Act::Register(registered.clone()))?;
+    reach(Checkpoint::RegisterBegun);
+
+    let token = token(site, client).await?;
+    reach(Checkpoint::RegisterTokenMinted);
+
+    let phase = site.phase("config.sh");
+    let registration = config_sh::Registration {
+        url: target.url.as_str().trim_end_matches('/').to_owned(),
+        name: name.name.clone(),
+        labels: wanted.labels.clone(),
+        no_default_labels: wanted.no_default_labels,
+        group: wanted.group.clone(),
+        work: wanted.work.clone(),
+        ephemeral: wanted.ephemeral,
+        disable_update: wanted.disable_update,
+        replace: wanted.replace || care.reclaim_name,
+    };
+    let command = config_sh::configure(&setting, &registration, &token, site.deadline);
+    let shown = command.render();
+    tracing::debug!(command = shown, "running config.sh");
+    let outcome = command.run(&site.stop, &mut |stream, line| site.watch.line(stream, line)).await;
+    drop(token);
+    reach(Checkpoint::RegisterConfigured);
+
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(host::Error::Deadline { tail, total, .. }) => {
+            return Err(Error::ConfigHung { command: shown, after: total, tail });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let file = judge(state::read(&setting.dir)?, &outcome, &shown)?;
+    if !outcome.success() {
+        tracing::warn!("config.sh failed ({}), but had registered before it did", outcome.how());
+    }
+    phase.end(format!("registered {} (id {}) as {}", file.agent_name, file.agent_id, account.name));
+
+    registered.agent_id = Some(file.agent_id);
+    let confirmed = confirm(site, client, &file, &name.name.to_string()).await?;
+    reach(Checkpoint::RegisterConfirmed);
+    journal.done(Act::Register(registered))?;
+    Ok(confirmed)
+}
+
+/// A registration token: the one that was given, or a fresh one, minted as late as possible because it lives an hour.
+async fn token(site: &Site<'_>, client: &Client) -> Result<Secret, Error> {
+    if let Some(token) = &site.request.credentials.registration {
+        return Ok(token.clone());
+    }
+    if !client.has_token() {
+        return Err(Error::CredentialMissing { purpose: "to ask for a registration token, and no registration token" });
+    }
+    let phase = site.phase("token");
+    let token = site.within("asking for a registration token", client.registration_token()).await?;
+    site.check_clock()?;
+    phase.end(format!("registration token, good until {}", token.expires_at));
+    Ok(token.token)
+}
+
+/// What `config.sh` left behind decides; its exit code and output only explain.
+fn judge(state: LocalState, outcome: &Outcome, command: &str) -> Result<RunnerFile, Error> {
+    let command = command.to_owned();
+    match state {
+        LocalState::Configured(file) => Ok(file),
+        _ if outcome.success() => {
+            Err(Error::ConfigLied { command, missing: "there is no .runner", tail: outcome.tail.clone() })
+        }
+        _ => Err(Error::ConfigFailed {
+            command,
+            status: outcome.how(),
+            cause: complaint::recognise(&outcome.tail),
+            tail: outcome.tail.clone(),
+        }),
+    }
+}
+
+async fn confirm(site: &Site<'_>, client: &Client, file: &RunnerFile, name: &str) -> Result<Confirmed, Error> {
+    let mut confirmed = Confirmed { id: file.agent_id, name: name.to_owned(), status: None };
+    if !client.has_token() {
+        tracing::warn!("not confirmed on the server: that takes a token for the API");
+        return Ok(confirmed);
+    }
+    let phase = site.phase("confirm");
+    let runner = site.within("asking for the new runner", client.runner(file.agent_id)).await?;
+    match runner {
+        Some(runner) if runner.name.eq_ignore_ascii_case(name) => {
+            phase.end(format!("the server has {} (id {}, {})", runner.name, runner.id, runner.status));
+            confirmed.status = Some(runner.status.to_string());
+            Ok(confirmed)
+        }
+        _ => Err(Error::NotOnServer { name: name.to_owned(), id: file.agent_id }),
+    }
+}
+
+/// Takes a registration of this very run back, after a later failure or a signal.
+///
+/// The name was free when the run began (or the plan refused), so what has it now, and is not online, is ours.
+///
+/// # Errors
+/// The server may still have the runner.
+pub async fn unwind(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+    let Some((_, registered)) = journal.registered() else { return Ok(()) };
+    let registered = registered.clone();
+    let deadline = Deadline::after(UNWINDING);
+    let Some(client) = site.eyes() else {
+        state::clean_identity(&site.dir())?;
+        // Without a credential nobody can look, so the entry stays for the run that has one.
+        return Err(Error::StillOnServer { name: registered.name, id: registered.agent_id });
+    };
+    let work = async {
+        let runner = match registered.agent_id {
+            Some(id) => client.runner(id).await?,
+            None => client.runner_named(&registered.name).await?,
+        };
+        if let Some(runner) = runner.filter(|runner| runner.status != Status::Online) {
+            match client.delete(runner.id).await? {
+                Deletion::Deleted => tracing::info!("took {} (id {}) off the server again", runner.name, runner.id),
+                Deletion::AlreadyGone => {}
+            }
+        }
+        Ok::<_, Error>(())
+    };
+    match tokio::time::timeout_at(deadline.instant(), work).await {
+        Ok(result) => result?,
+        Err(_) => {
+            return Err(Error::StillOnServer { name: registered.name, id: registered.agent_id });
+        }
+    }
+    state::clean_identity(&site.dir())?;
+    journal.forget(Step::Register)?;
+    Ok(())
+}

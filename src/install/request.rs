@@ -1,0 +1,80 @@
+//! What was asked for, as plain values: what the command line, the environment and the file come down to.
+
+use crate::github::Target;
+use crate::host::{Arch, Os, Root};
+use crate::runner::{Labels, NameTemplate, RunnerVersion};
+use crate::settings::Credentials;
+use crate::transfer::Sha256Digest;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A whole request.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The root file system that is worked on.
+    pub root: Root,
+    /// The runner's folder, as the machine that boots from `root` will see it.
+    pub dir: PathBuf,
+    /// Where journals live, as that machine will see it.
+    pub state: PathBuf,
+    /// The runner's user, if it is to be another than the one who runs this.
+    pub user: Option<String>,
+    /// Which enterprise, organization or repository.
+    pub target: Option<Target>,
+    /// The credentials that were found.
+    pub credentials: Credentials,
+    /// Which runner application.
+    pub archive: Archive,
+    /// What to register; `None` for an image.
+    pub registration: Option<Registration>,
+    /// Leave what was done where it is when a later step fails.
+    pub keep_on_failure: bool,
+    /// The token on `config.sh`'s command line.
+    pub token_on_argv: bool,
+    /// `http://` to a host that is not this machine was allowed.
+    pub allow_http: bool,
+    /// What of our environment `config.sh` gets.
+    pub environment: Vec<(String, String)>,
+    /// How long the whole may take.
+    pub deadline: Duration,
+}
+
+/// Which runner application to place.
+#[derive(Debug, Clone, Default)]
+pub struct Archive {
+    /// This version instead of the newest.
+    pub version: Option<RunnerVersion>,
+    /// A file or URL instead of the list.
+    pub archive: Option<String>,
+    /// The digest that it must have.
+    pub sha256: Option<Sha256Digest>,
+    /// Fetch from here instead of from where the list says.
+    pub mirror: Option<String>,
+    /// Go on although nobody names a digest.
+    pub accept_unverified: bool,
+    /// Another operating system than this one's.
+    pub os: Option<Os>,
+    /// Another architecture than this one's.
+    pub arch: Option<Arch>,
+}
+
+/// What to register.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    /// The name's template.
+    pub name: NameTemplate,
+    /// Labels besides the default ones.
+    pub labels: Option<Labels>,
+    /// Leave the default labels out.
+    pub no_default_labels: bool,
+    /// The runner group.
+    pub group: Option<String>,
+    /// The work folder.
+    pub work: String,
+    /// One job, then gone.
+    pub ephemeral: bool,
+    /// No self-update.
+    pub disable_update: bool,
+    /// Take over the name.
+    pub replace: bool,
+}

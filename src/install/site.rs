@@ -1,0 +1,214 @@
+//! The place of work: one request, the machine, the server, the clock, and who watches.
+
+use super::journal::Journal;
+use super::request::Request;
+use super::watch::{Phase, Watch};
+use super::Error;
+use crate::deadline::Deadline;
+use crate::github::{Client, Target};
+use crate::host::account::{self, Account};
+use crate::host::file::create_private_dir;
+use crate::host::lock::{self, Lock};
+use crate::host::{self, Machine, Platform};
+use crate::net::Http;
+use crate::runner::config_sh;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// How far this machine's clock may be off: the runner's own limit.
+const CLOCK_LIMIT: i64 = 300;
+
+/// Everything that a step needs besides the journal.
+pub struct Site<'a> {
+    /// What was asked for.
+    pub request: &'a Request,
+    /// What the machine is.
+    pub machine: Machine,
+    /// The HTTP client.
+    pub http: Http,
+    /// The REST API, where a server is known.
+    pub client: Option<Arc<Client>>,
+    /// When all waiting ends.
+    pub deadline: Deadline,
+    /// A signal asks to stop.
+    pub stop: CancellationToken,
+    /// Who watches.
+    pub watch: &'a dyn Watch,
+}
+
+impl<'a> Site<'a> {
+    /// Looks at the machine and sets up the client; asks nobody anything yet.
+    ///
+    /// # Errors
+    /// The machine is of no known kind.
+    pub fn new(request: &'a Request, http: Http, stop: CancellationToken, watch: &'a dyn Watch) -> Result<Self, Error> {
+        let deadline = Deadline::after(request.deadline);
+        let machine = host::detect(&request.root)?;
+        let client = request.target.clone().map(|target| Arc::new(Self::client_for(request, &http, target)));
+        Ok(Self { request, machine, http, client, deadline, stop, watch })
+    }
+
+    fn client_for(request: &Request, http: &Http, target: Target) -> Client {
+        Client::new(http.clone(), target, request.credentials.api.clone(), request.deadline)
+    }
+
+    /// The client for a server that only the journal knows.
+    ///
+    /// # Errors
+    /// The URL in the journal is none.
+    pub fn client_at(&self, url: &str, api_url: &str) -> Result<Client, Error> {
+        let target = Target::parse(url, Some(api_url), self.request.allow_http)?;
+        Ok(Self::client_for(self.request, &self.http, target))
+    }
+
+    /// The client, if it has a credential and so can look.
+    #[must_use]
+    pub fn eyes(&self) -> Option<&Client> {
+        self.client.as_deref().filter(|client| client.has_token())
+    }
+
+    /// The runner's folder as this process sees it.
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        self.request.root.join(&self.request.dir)
+    }
+
+    /// The platform to install for.
+    #[must_use]
+    pub fn platform(&self) -> Platform {
+        Platform {
+            os: self.request.archive.os.unwrap_or(self.machine.platform.os),
+            arch: self.request.archive.arch.unwrap_or(self.machine.platform.arch),
+        }
+    }
+
+    /// Whose the runner is to be: the user of the request if there is one already, else whoever runs this.
+    ///
+    /// # Errors
+    /// The user data base cannot be read; the user is root in disguise.
+    pub fn account(&self) -> Result<Option<Account>, Error> {
+        let Some(name) = &self.request.user else { return Ok(Some(account::current())) };
+        match account::find(&self.request.root, name)? {
+            Some(account) if account.uid == 0 && name != "root" => Err(Error::UserIsRoot { name: name.clone() }),
+            account => Ok(account),
+        }
+    }
+
+    /// Begins a phase.
+    #[must_use]
+    pub fn phase(&self, name: &'static str) -> Phase<'a> {
+        Phase::begin(self.watch, name)
+    }
+
+    /// Ends here if a signal or the deadline says so.
+    ///
+    /// # Errors
+    /// One of the two.
+    pub fn check(&self, doing: &str) -> Result<(), Error> {
+        if self.stop.is_cancelled() {
+            return Err(Error::Stopped);
+        }
+        if self.deadline.passed() {
+            return Err(Error::DeadlinePassed { doing: doing.to_owned(), total: self.deadline.total() });
+        }
+        Ok(())
+    }
+
+    /// Waits for `work`, a signal or the deadline, whichever is first.
+    ///
+    /// # Errors
+    /// Those of `work`, and the other two.
+    pub async fn within<T, E: Into<Error>>(
+        &self,
+        doing: &str,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Error::Stopped),
+            result = work => result.map_err(Into::into),
+            () = tokio::time::sleep_until(self.deadline.instant()) => {
+                Err(Error::DeadlinePassed { doing: doing.to_owned(), total: self.deadline.total() })
+            }
+        }
+    }
+
+    /// What `config.sh` runs with.
+    #[must_use]
+    pub fn config_setting(&self, account: Account) -> config_sh::Setting {
+        config_sh::Setting {
+            dir: self.dir(),
+            allow_root: account.uid == 0 && cfg!(unix),
+            account,
+            environment: self.request.environment.clone(),
+            token_on_argv: self.request.token_on_argv,
+        }
+    }
+
+    /// Refuses a clock that GitHub would refuse later, and less clearly.
+    ///
+    /// # Errors
+    /// It is more than five minutes off.
+    pub fn check_clock(&self) -> Result<(), Error> {
+        let Some(skew) = self.client.as_deref().and_then(Client::clock_skew) else { return Ok(()) };
+        if skew.as_secs().abs() <= CLOCK_LIMIT {
+            return Ok(());
+        }
+        let direction = if skew.is_positive() { "ahead of" } else { "behind" };
+        let minutes = skew.as_secs().abs() / 60;
+        let skew = if minutes >= 120 { format!("{} h", minutes / 60) } else { format!("{minutes} min") };
+        Err(Error::ClockOff { skew, direction })
+    }
+
+    /// Takes the lock of this runner's folder, and opens its journal.
+    ///
+    /// # Errors
+    /// Somebody holds it for too long; the journal cannot be read.
+    pub async fn open_journal(&self, doing: &str) -> Result<(Lock, Journal), Error> {
+        let state = self.request.root.join(&self.request.state);
+        create_private_dir(&state)?;
+        let path = Journal::lock_for(&state, &self.request.dir);
+        let lock = lock::acquire(&path, doing, self.deadline, &self.stop).await?;
+        Ok((lock, Journal::open(&state, &self.request.dir)?))
+    }
+
+    /// Reads the journal without taking the lock or creating anything.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read_journal(&self) -> Result<Journal, Error> {
+        Ok(Journal::open(&self.request.root.join(&self.request.state), &self.request.dir)?)
+    }
+
+    /// Refuses, as root, a place where somebody else could swap what is worked on: every folder above the runner must
+    /// belong to root and be writable by nobody else (or be sticky, as /tmp is).
+    ///
+    /// # Errors
+    /// [`Error::UnsafeParent`].
+    #[cfg(unix)]
+    pub fn check_parents(&self) -> Result<(), Error> {
+        use std::os::unix::fs::MetadataExt as _;
+        if !account::is_root() {
+            return Ok(());
+        }
+        for folder in self.dir().ancestors().skip(1) {
+            let Ok(metadata) = std::fs::metadata(folder) else { continue };
+            let open_to_others = metadata.mode() & 0o022 != 0 && metadata.mode() & 0o1000 == 0;
+            if metadata.uid() != 0 || open_to_others {
+                let owner = if metadata.uid() == 0 { "everybody".into() } else { format!("user id {}", metadata.uid()) };
+                return Err(Error::UnsafeParent { folder: folder.to_owned(), owner });
+            }
+        }
+        Ok(())
+    }
+
+    /// Windows protects its folders by access lists that are not looked at here.
+    ///
+    /// # Errors
+    /// None.
+    #[cfg(not(unix))]
+    pub fn check_parents(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}

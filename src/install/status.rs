@@ -1,0 +1,115 @@
+//! What is here, and what the server says of it.
+
+use super::journal::{Act, Step};
+use super::site::Site;
+use super::Error;
+use crate::error::chain;
+use crate::runner::{LocalState, state, tree};
+use serde::Serialize;
+
+/// The state of one runner folder.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// How it is, in one word.
+    pub state: State,
+    /// The runner's folder.
+    pub dir: std::path::PathBuf,
+    /// Its version, as far as its files tell it.
+    pub version: Option<String>,
+    /// Whether runup set it up.
+    pub journal: bool,
+    /// Its name, as registered.
+    pub name: Option<String>,
+    /// Its id on the server.
+    pub id: Option<u64>,
+    /// What it is registered with.
+    pub url: Option<String>,
+    /// `online` or `offline`, if the server was asked and has it.
+    pub server: Option<String>,
+    /// Whether it is running a job, if the server was asked and has it.
+    pub busy: Option<bool>,
+    /// Why the server could not be asked.
+    pub not_asked: Option<String>,
+}
+
+/// One word for a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// No runner.
+    Absent,
+    /// Placed, not registered.
+    Placed,
+    /// A run was cut off; the next `install` or `remove` finishes it.
+    Unfinished,
+    /// Registered here, and the server has it (or was not asked).
+    Registered,
+    /// Registered here, and the server has forgotten it.
+    Forgotten,
+}
+
+/// Looks, and changes nothing.
+///
+/// # Errors
+/// The folder or the journal cannot be read.
+pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
+    let journal = site.read_journal()?;
+    let dir = site.dir();
+    let local = state::read(&dir)?;
+    let version = if dir.is_dir() { tree::inspect(&dir, site.platform())?.version } else { None };
+    let mut status = Status {
+        state: State::Absent,
+        dir: site.request.dir.clone(),
+        version: version.map(|version| version.to_string()),
+        journal: journal.exists(),
+        name: None,
+        id: None,
+        url: None,
+        server: None,
+        busy: None,
+        not_asked: None,
+    };
+    if let Some((_, registered)) = journal.registered() {
+        status.name = Some(registered.name.clone());
+        status.id = registered.agent_id;
+        status.url = Some(registered.url.clone());
+    } else if let LocalState::Configured(file) = &local {
+        status.name = Some(file.agent_name.clone());
+        status.id = Some(file.agent_id);
+        status.url.clone_from(&file.github_url);
+    }
+    let unfinished = journal.entries().iter().any(|entry| entry.state == super::journal::State::Begun);
+    status.state = match &local {
+        _ if unfinished => State::Unfinished,
+        LocalState::Configured(_) => State::Registered,
+        _ if journal.registered().is_some() => State::Forgotten,
+        _ if status.version.is_some() => State::Placed,
+        LocalState::Unconfigured => State::Absent,
+        LocalState::Partial { .. } | LocalState::Corrupt { .. } => State::Unfinished,
+    };
+    if status.state == State::Registered {
+        ask(site, &mut status, journal.entry(Step::Register).map(|entry| &entry.act)).await;
+    }
+    Ok(status)
+}
+
+/// The server's word is welcome but not needed: a machine without network still has a state.
+async fn ask(site: &Site<'_>, status: &mut Status, act: Option<&Act>) {
+    let client = match act {
+        Some(Act::Register(registered)) => site.client_at(&registered.url, &registered.api_url).ok().map(std::sync::Arc::new),
+        // The folder belongs to jobs: a credential goes where the operator says, never where a file in it says.
+        _ => site.client.clone(),
+    };
+    let (Some(client), Some(id)) = (client.filter(|client| client.has_token()), status.id) else {
+        status.not_asked = Some("no credential, or no --url".into());
+        return;
+    };
+    match site.within("asking for the runner", client.runner(id)).await {
+        Ok(Some(runner)) => {
+            status.server = Some(runner.status.to_string());
+            status.busy = Some(runner.busy);
+        }
+        Ok(None) => status.state = State::Forgotten,
+        Err(error) => status.not_asked = Some(chain(&error)),
+    }
+}

@@ -1,0 +1,38 @@
+//! What an onlooker is told while things happen. Printing is the command line's affair.
+
+use crate::host::Stream;
+use crate::transfer::Progress;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Told of each phase as it begins and ends.
+pub trait Watch: Send + Sync {
+    /// `phase` begins.
+    fn begin(&self, phase: &'static str);
+    /// `phase` ended well, having done what `detail` says.
+    fn end(&self, phase: &'static str, detail: &str, elapsed: Duration);
+    /// A line that `config.sh` printed, free of secrets.
+    fn line(&self, stream: Stream, line: &str);
+    /// Where the download's progress goes.
+    fn progress(&self) -> Arc<dyn Progress>;
+}
+
+/// A phase that runs. Dropped without [`Phase::end`], it has failed, and the error tells the rest.
+pub struct Phase<'a> {
+    watch: &'a dyn Watch,
+    name: &'static str,
+    began: Instant,
+}
+
+impl<'a> Phase<'a> {
+    /// Begins `name`.
+    pub fn begin(watch: &'a dyn Watch, name: &'static str) -> Self {
+        watch.begin(name);
+        Self { watch, name, began: Instant::now() }
+    }
+
+    /// Ends it well.
+    pub fn end(self, detail: impl AsRef<str>) {
+        self.watch.end(self.name, detail.as_ref(), self.began.elapsed());
+    }
+}

@@ -1,0 +1,163 @@
+//! What `config.sh` says when it refuses, and what it means. Its exit code is 1 whatever happened.
+
+use crate::error::Class;
+
+/// A known refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Complaint {
+    /// What happened, in a few words.
+    pub cause: &'static str,
+    /// What to do, as a sentence.
+    pub fix: &'static str,
+    /// How the run ends.
+    pub class: Class,
+}
+
+/// Text that identifies a refusal, lower case, in the order of trust: the first one found counts.
+const KNOWN: [(&str, Complaint); 12] = [
+    (
+        "a runner exists with the same name",
+        Complaint {
+            cause: "the name is taken by another runner",
+            fix: "Choose another --name, remove the other runner, or take its place with --replace.",
+            class: Class::Config,
+        },
+    ),
+    (
+        "could not find any self-hosted runner group named",
+        Complaint {
+            cause: "there is no such runner group",
+            fix: "Create the group, or correct --group; repositories have no groups.",
+            class: Class::Config,
+        },
+    ),
+    (
+        "already configured",
+        Complaint {
+            cause: "the folder is configured already",
+            fix: "Run `runup remove` first.",
+            class: Class::Config,
+        },
+    ),
+    (
+        "uninstall service first",
+        Complaint {
+            cause: "the folder says that a service is installed",
+            fix: "Stop and uninstall the service that .service names, then try again.",
+            class: Class::Config,
+        },
+    ),
+    (
+        "clock may be out of sync",
+        Complaint {
+            cause: "the machine's clock is wrong",
+            fix: "Set the clock, for instance with `timedatectl set-ntp true`, and try again.",
+            class: Class::Config,
+        },
+    ),
+    (
+        "is deprecated and cannot",
+        Complaint {
+            cause: "GitHub no longer accepts this version of the runner",
+            fix: "Install a newer version: drop --runner-version, or bake the image again.",
+            class: Class::Deprecated,
+        },
+    ),
+    (
+        "does not support configuring a self-hosted runner with",
+        Complaint {
+            cause: "the server is too old for an option",
+            fix: "Leave out --ephemeral or --disable-update on this server.",
+            class: Class::Config,
+        },
+    ),
+    (
+        "must not run with sudo",
+        Complaint {
+            cause: "config.sh refuses to run as root",
+            fix: "Name an unprivileged --user, or --user root if jobs really should run as root.",
+            class: Class::Config,
+        },
+    ),
+    (
+        "libicu's dependencies is missing",
+        Complaint {
+            cause: "the library libicu is missing",
+            fix: "Install libicu (Debian: libicu72, Ubuntu: libicu74, Fedora, RHEL, Amazon Linux: libicu).",
+            class: Class::Os,
+        },
+    ),
+    (
+        "dependencies is missing for dotnet",
+        Complaint {
+            cause: "libraries that the runner needs are missing",
+            fix: "Install what the lines above name, or run bin/installdependencies.sh.",
+            class: Class::Os,
+        },
+    ),
+    (
+        "permission to read the directory contents is required",
+        Complaint {
+            cause: "the runner's user cannot read a folder above the runner",
+            fix: "Give it read and execute permission there, or choose another --dir.",
+            class: Class::NoPerm,
+        },
+    ),
+    (
+        "http response code: notfound",
+        Complaint {
+            cause: "GitHub answered 404 to the token",
+            fix: "The token has expired (they live one hour), was issued for another enterprise, organization or \
+                  repository, or --url is not the one it was issued for. Run the same command again for a new token.",
+            class: Class::NoPerm,
+        },
+    ),
+];
+
+/// What `output`, the end of what the script printed, means; `None` if it is nothing that we know.
+#[must_use]
+pub fn recognise(output: &str) -> Option<Complaint> {
+    let output = output.to_lowercase();
+    KNOWN.iter().find(|(text, _)| output.contains(text)).map(|(_, complaint)| *complaint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines as GitHub's runner prints them.
+    #[test]
+    fn each_known_refusal_is_recognised_with_its_class() {
+        let cases = [
+            ("A runner exists with the same name box-1.", Class::Config),
+            ("Could not find any self-hosted runner group named \"gpu\".", Class::Config),
+            (
+                "Cannot configure the runner because it is already configured. To reconfigure the runner, run \
+                 'config.cmd remove' or './config.sh remove' first.",
+                Class::Config,
+            ),
+            ("Uninstall service first", Class::Config),
+            ("The local machine's clock may be out of sync with the server time by more than five minutes.", Class::Config),
+            ("Runner version v2.300.0 is deprecated and cannot receive messages.", Class::Deprecated),
+            (
+                "The GitHub server does not support configuring a self-hosted runner with 'Ephemeral' flag.",
+                Class::Config,
+            ),
+            ("Must not run with sudo", Class::Config),
+            ("Libicu's dependencies is missing for Dotnet Core 6.0", Class::Os),
+            ("Dependencies is missing for Dotnet Core 6.0", Class::Os),
+            (
+                "Permission to read the directory contents is required for '/home/x' and each directory up the hierarchy.",
+                Class::NoPerm,
+            ),
+            (
+                "Http response code: NotFound from 'POST https://api.github.com/actions/runner-registration' (Request Id: 1)",
+                Class::NoPerm,
+            ),
+        ];
+        for (line, class) in cases {
+            assert_eq!(recognise(&format!("banner\n{line}\nmore")).map(|known| known.class), Some(class), "{line}");
+        }
+        assert_eq!(recognise("something new"), None);
+    }
+}

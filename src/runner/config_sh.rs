@@ -1,0 +1,213 @@
+//! Drives `config.sh`, GitHub's own configuration script, as its contract demands.
+//!
+//! The script refuses, guesses and forgives in ways that only show later, so the command line is built so that there is
+//! nothing to guess: the runner's folder as working directory (its library checks are relative), `remove` first,
+//! `--unattended` always, values before flags (a flag swallows a bare word behind it), stdin null, a clean environment
+//! whose PATH is the one that jobs will see (`env.sh` freezes it into `.path`), the runner's user, and a deadline.
+//! What it says is kept for the error; whether it worked is not judged here but by looking.
+
+use super::{Labels, RunnerName};
+use crate::deadline::Deadline;
+use crate::host::{Account, Command};
+use crate::secret::Secret;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// `config.sh` retries its own requests for minutes; before this it is not stuck but patient.
+pub const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Marks every process that a run of `config.sh` leaves, so that a later run can find one that outlived us.
+pub const MARKER: &str = "RUNUP_RUNNER_DIR";
+
+/// What jobs find programs with. cloud-init's own PATH is shorter and would be frozen into the service.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The environment input of the token. `config.sh` removes it from its environment after reading.
+const TOKEN_INPUT: &str = "ACTIONS_RUNNER_INPUT_TOKEN";
+
+/// Who runs the script, where, and what it may see of our environment.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// The runner's folder.
+    pub dir: PathBuf,
+    /// The runner's user.
+    pub account: Account,
+    /// Running as root was asked for.
+    pub allow_root: bool,
+    /// Proxies and certificates.
+    pub environment: Vec<(String, String)>,
+    /// The token as `--token TOKEN`, readable by every user of the machine, instead of through the environment.
+    pub token_on_argv: bool,
+}
+
+/// What is registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    /// The enterprise, organization or repository, as `config.sh --url` takes it.
+    pub url: String,
+    /// The runner's name on the server.
+    pub name: RunnerName,
+    /// Labels besides the default ones.
+    pub labels: Option<Labels>,
+    /// Leave the default labels out.
+    pub no_default_labels: bool,
+    /// The runner group.
+    pub group: Option<String>,
+    /// The work folder.
+    pub work: String,
+    /// One job, then gone.
+    pub ephemeral: bool,
+    /// No self-update.
+    pub disable_update: bool,
+    /// Take over the name.
+    pub replace: bool,
+}
+
+/// The command that registers.
+#[must_use]
+pub fn configure(setting: &Setting, registration: &Registration, token: &Secret, deadline: Deadline) -> Command {
+    let mut command = script(setting, &[], deadline);
+    command = command.arg("--url").arg(&registration.url);
+    command = with_token(command, setting, token);
+    command = command.arg("--name").arg(registration.name.as_str());
+    if let Some(labels) = &registration.labels {
+        command = command.arg("--labels").arg(labels.to_string());
+    }
+    if let Some(group) = &registration.group {
+        command = command.arg("--runnergroup").arg(group);
+    }
+    command = command.arg("--work").arg(&registration.work).arg("--unattended");
+    let flags = [
+        (registration.no_default_labels, "--no-default-labels"),
+        (registration.ephemeral, "--ephemeral"),
+        (registration.disable_update, "--disableupdate"),
+        (registration.replace, "--replace"),
+    ];
+    for (_, flag) in flags.iter().filter(|(wanted, _)| *wanted) {
+        command = command.arg(*flag);
+    }
+    command
+}
+
+/// The command that deregisters. There is no `--unattended` for it: with the token given, nothing is asked.
+#[must_use]
+pub fn remove(setting: &Setting, token: &Secret, deadline: Deadline) -> Command {
+    with_token(script(setting, &["remove"], deadline), setting, token)
+}
+
+fn with_token(command: Command, setting: &Setting, token: &Secret) -> Command {
+    if setting.token_on_argv {
+        command.arg("--token").secret_arg(token.clone())
+    } else {
+        command.secret_env(TOKEN_INPUT, token.clone())
+    }
+}
+
+fn script(setting: &Setting, first: &[&str], deadline: Deadline) -> Command {
+    let mut command = if cfg!(windows) {
+        Command::new("cmd.exe").arg("/d").arg("/c").arg("config.cmd")
+    } else {
+        Command::new(setting.dir.join("config.sh"))
+    };
+    for word in first {
+        command = command.arg(*word);
+    }
+    let account = &setting.account;
+    command = command
+        .cwd(&setting.dir)
+        .account(account)
+        .deadline(deadline.within(PATIENCE))
+        .env(MARKER, setting.dir.display().to_string());
+    if cfg!(windows) {
+        // Windows programs do not start without these.
+        for name in ["SystemRoot", "PATH", "PATHEXT", "TEMP", "USERPROFILE", "ProgramFiles", "ComSpec"] {
+            if let Some((_, value)) = setting.environment.iter().find(|(key, _)| key == name) {
+                command = command.env(name, value);
+            }
+        }
+    } else {
+        command = command
+            .env("PATH", PATH)
+            .env("HOME", account.home.display().to_string())
+            .env("USER", &account.name)
+            .env("LOGNAME", &account.name)
+            .env("LANG", "C.UTF-8");
+        for (key, value) in &setting.environment {
+            command = command.env(key, value);
+        }
+    }
+    if setting.allow_root {
+        command = command.env("RUNNER_ALLOW_RUNASROOT", "1");
+    }
+    command
+}
+
+/// The script's path in a runner's folder.
+#[must_use]
+pub fn path(dir: &Path) -> PathBuf {
+    dir.join(if cfg!(windows) { "config.cmd" } else { "config.sh" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setting(token_on_argv: bool) -> Setting {
+        Setting {
+            dir: "/opt/actions-runner".into(),
+            account: Account { name: "runner".into(), uid: 990, gid: 990, home: "/home/runner".into() },
+            allow_root: false,
+            environment: vec![("https_proxy".into(), "http://proxy:3128".into())],
+            token_on_argv,
+        }
+    }
+
+    fn registration() -> Registration {
+        Registration {
+            url: "https://github.com/octo-org".into(),
+            name: "box-1".parse().unwrap(),
+            labels: Some("gpu,fast disk".parse().unwrap()),
+            no_default_labels: true,
+            group: Some("my group".into()),
+            work: "_work".into(),
+            ephemeral: true,
+            disable_update: true,
+            replace: true,
+        }
+    }
+
+    fn token() -> Secret {
+        Secret::new("CANARY").unwrap()
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn values_come_before_flags_and_the_token_is_not_among_them() {
+        let command = configure(&setting(false), &registration(), &token(), Deadline::after(PATIENCE)).render();
+        assert!(
+            command.ends_with(
+                "/opt/actions-runner/config.sh --url https://github.com/octo-org --name box-1 --labels \
+                 'gpu,fast disk' --runnergroup 'my group' --work _work --unattended --no-default-labels \
+                 --ephemeral --disableupdate --replace"
+            ),
+            "{command}"
+        );
+        assert!(command.contains("ACTIONS_RUNNER_INPUT_TOKEN=[secret]"), "{command}");
+        assert!(!command.contains("CANARY"));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn the_literal_form_is_that_of_github_s_documentation() {
+        let command = configure(&setting(true), &registration(), &token(), Deadline::after(PATIENCE)).render();
+        assert!(command.contains("config.sh --url https://github.com/octo-org --token [secret] --name"), "{command}");
+        assert!(!command.contains("INPUT_TOKEN") && !command.contains("CANARY"), "{command}");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn remove_is_the_first_word() {
+        let command = remove(&setting(false), &token(), Deadline::after(PATIENCE)).render();
+        assert!(command.ends_with("config.sh remove"), "{command}");
+    }
+}

@@ -1,0 +1,150 @@
+//! Every option, defined once. The environment twin and the key in the file follow from the long name.
+
+use super::parse_duration;
+use crate::host::{Arch, Os};
+use crate::runner::{Labels, NameTemplate, RunnerVersion};
+use crate::transfer::Sha256Digest;
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Configuration file; its keys are the long options without dashes [default: /etc/runup/config.toml if there]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// Print the result as one JSON document
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The form of the log on stderr
+    #[arg(long, value_enum, default_value = "text", value_name = "FORM", global = true)]
+    pub log_format: LogFormat,
+    /// Say more: every request and every line of config.sh
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Say nothing on stderr but warnings and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Which GitHub, as whom.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Server")]
+pub struct Server {
+    /// <https://HOST/ORG>, <https://HOST/OWNER/REPO> or <https://HOST/enterprises/SLUG>
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Base of the REST API, where it does not follow from --url
+    #[arg(long, value_name = "URL")]
+    pub api_url: Option<String>,
+    /// Allow http:// to a host that is not this machine: tokens then travel in the clear
+    #[arg(long)]
+    pub allow_http: bool,
+    /// Certificates to trust besides the machine's own (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// File with the token for the REST API, or - for stdin [else: RUNUP_TOKEN, a systemd credential runup.token,
+    /// GITHUB_TOKEN, GH_TOKEN]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<String>,
+    /// Give up when the whole command has taken this long
+    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = parse_duration)]
+    pub deadline: Duration,
+}
+
+/// Where the runner lives.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Place")]
+pub struct Place {
+    /// The runner's folder [default: /opt/actions-runner as root, ~/actions-runner else]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// The runner's user, made if missing; only as root. `root` runs jobs as root [default: actions-runner]
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// Work inside this root file system, as image builds do: every absolute path is below it
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+}
+
+/// Which runner application.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Archive")]
+pub struct Archive {
+    /// This version instead of the newest on offer
+    #[arg(long, value_name = "VERSION")]
+    pub runner_version: Option<RunnerVersion>,
+    /// This archive instead of the one on offer; needs --sha256
+    #[arg(long, value_name = "FILE|URL")]
+    pub archive: Option<String>,
+    /// The sha256 that the archive must have; also where the server names none
+    #[arg(long, value_name = "HEX")]
+    pub sha256: Option<Sha256Digest>,
+    /// Fetch the archive from URL/FILENAME instead of from where the list says
+    #[arg(long, value_name = "URL")]
+    pub mirror: Option<String>,
+    /// Install an archive for which nobody gives a sha256. It runs as whatever it is
+    #[arg(long)]
+    pub accept_unverified: bool,
+    /// Pretend this operating system: linux, osx, win
+    #[arg(long, value_name = "OS")]
+    pub os: Option<Os>,
+    /// Pretend this architecture: x64, arm64, arm
+    #[arg(long, value_name = "ARCH")]
+    pub arch: Option<Arch>,
+}
+
+/// What the runner is.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Runner")]
+pub struct Runner {
+    /// Its name: text with {hostname}, {machine-id}, {random}, {os}, {arch}
+    #[arg(long, value_name = "TEMPLATE", default_value = "{hostname}-{machine-id}")]
+    pub name: NameTemplate,
+    /// Labels besides the default ones, separated by commas
+    #[arg(long, value_name = "LABELS")]
+    pub labels: Option<Labels>,
+    /// Without self-hosted and the labels for system and architecture; needs --labels
+    #[arg(long, requires = "labels")]
+    pub no_default_labels: bool,
+    /// Runner group (organizations and enterprises)
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
+    /// Where jobs work, below the runner's folder
+    #[arg(long, value_name = "DIR", default_value = "_work")]
+    pub work: String,
+    /// One job, then gone from the server
+    #[arg(long)]
+    pub ephemeral: bool,
+    /// The runner does not update itself: GitHub sends it no jobs 30 days after the next release
+    #[arg(long)]
+    pub disable_update: bool,
+    /// Take over a runner of the same name, even one that is alive elsewhere
+    #[arg(long)]
+    pub replace: bool,
+    /// How config.sh gets its token: argv can be read by every user of the machine
+    #[arg(long, value_enum, default_value = "env", value_name = "WAY")]
+    pub token_via: TokenVia,
+    /// File with a registration token issued elsewhere, or - for stdin [else: RUNUP_REGISTRATION_TOKEN]
+    #[arg(long, value_name = "FILE")]
+    pub registration_token_file: Option<String>,
+}
+
+/// How a token reaches `config.sh`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TokenVia {
+    /// As `ACTIONS_RUNNER_INPUT_TOKEN`.
+    Env,
+    /// As `--token TOKEN`, the form of GitHub's documentation.
+    Argv,
+}

@@ -1,0 +1,219 @@
+//! The layers below the command line: the environment and the configuration file.
+//!
+//! Both are laid under clap's own parser, so a value from the file is checked by the same code, and refused in the
+//! same words, as one from the command line.
+
+use super::{Error, Given, Origin};
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, Command};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Where the file is looked for when nobody names one.
+pub const DEFAULT_FILE: &str = "/etc/runup/config.toml";
+
+/// Options that make no sense in a file or a variable.
+const COMMAND_LINE_ONLY: [&str; 2] = ["help", "version"];
+
+/// The environment twin of a long option.
+#[must_use]
+pub fn variable(option: &str) -> String {
+    format!("RUNUP_{}", option.replace('-', "_").to_uppercase())
+}
+
+/// The configuration file's content: option to text.
+#[derive(Debug, Default)]
+pub struct File {
+    path: PathBuf,
+    values: BTreeMap<String, String>,
+}
+
+impl File {
+    /// Reads the file that `arguments` or `variable` name, or the default one if it is there.
+    ///
+    /// # Errors
+    /// It cannot be read, is not TOML, or has values that no option takes.
+    pub fn find(arguments: &[OsString], variable: Option<&str>) -> Result<Self, Error> {
+        match named(arguments).or_else(|| variable.map(PathBuf::from)) {
+            Some(path) => Self::read(&path),
+            None if Path::new(DEFAULT_FILE).exists() => Self::read(Path::new(DEFAULT_FILE)),
+            None => Ok(Self::default()),
+        }
+    }
+
+    fn read(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| Error::FileUnreadable { path: path.to_owned(), source })?;
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| Error::FileMalformed {
+            path: path.to_owned(),
+            message: error.to_string().trim_end().replace('\n', " "),
+        })?;
+        let mut values = BTreeMap::new();
+        for (key, value) in table {
+            let Some(value) = as_text(&value) else {
+                return Err(Error::FileValue { path: path.to_owned(), key });
+            };
+            values.insert(key, value);
+        }
+        Ok(Self { path: path.to_owned(), values })
+    }
+
+    /// Whether the file set this option.
+    #[must_use]
+    pub fn has(&self, option: &str) -> bool {
+        self.values.contains_key(option)
+    }
+
+    /// The file's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn named(arguments: &[OsString]) -> Option<PathBuf> {
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        let text = argument.to_string_lossy();
+        if text == "--config" {
+            return arguments.next().map(PathBuf::from);
+        }
+        if let Some(path) = text.strip_prefix("--config=") {
+            return Some(PathBuf::from(path));
+        }
+    }
+    None
+}
+
+fn as_text(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Boolean(truth) => Some(truth.to_string()),
+        toml::Value::Array(items) => {
+            let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
+            texts.map(|texts| texts.join(","))
+        }
+        _ => None,
+    }
+}
+
+/// `command` with both layers laid under every option of every subcommand.
+///
+/// # Errors
+/// The file has a key that no option of any command has.
+pub fn lay_under(command: Command, file: &File) -> Result<Command, Error> {
+    let mut known = std::collections::BTreeSet::new();
+    let command = lay(command, file, &mut known);
+    match file.values.keys().find(|key| !known.contains(*key)) {
+        Some(key) => Err(Error::FileUnknownKey { path: file.path.clone(), key: key.clone() }),
+        None => Ok(command),
+    }
+}
+
+fn lay(command: Command, file: &File, known: &mut std::collections::BTreeSet<String>) -> Command {
+    let command = command.mut_args(|argument| {
+        let Some(option) = argument.get_long().map(str::to_owned) else { return argument };
+        if COMMAND_LINE_ONLY.contains(&option.as_str()) {
+            return argument;
+        }
+        let is_switch = matches!(argument.get_action(), ArgAction::SetTrue);
+        let mut argument = argument.env(variable(&option)).hide_env(true);
+        if is_switch {
+            argument = argument.value_parser(clap::builder::BoolishValueParser::new());
+        }
+        if option != "config"
+            && let Some(value) = file.values.get(&option)
+        {
+            argument = argument.default_value(value.clone());
+        }
+        known.insert(option);
+        argument
+    });
+    command.mut_subcommands(|subcommand| lay(subcommand, file, known))
+}
+
+/// Every option of the chosen command that has a value, in the order of its definition.
+#[must_use]
+pub fn given(command: &Command, matches: &ArgMatches, file: &File) -> Vec<Given> {
+    let mut list = Vec::new();
+    for argument in command.get_arguments() {
+        let (Some(option), id) = (argument.get_long(), argument.get_id().as_str()) else { continue };
+        if COMMAND_LINE_ONLY.contains(&option) || matches.try_contains_id(id).is_err() {
+            continue;
+        }
+        let Some(raw) = matches.get_raw(id) else { continue };
+        let value: Vec<String> = raw.map(|value| value.to_string_lossy().into_owned()).collect();
+        let origin = match matches.value_source(id) {
+            Some(ValueSource::CommandLine) => Origin::Flag,
+            Some(ValueSource::EnvVariable) => Origin::Variable(variable(option)),
+            _ if file.has(option) => Origin::File(file.path.clone()),
+            _ => Origin::Default,
+        };
+        let value = if value.is_empty() { "true".to_owned() } else { value.join(",") };
+        list.push(Given { key: option.to_owned(), value, origin });
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Arg;
+
+    fn command() -> Command {
+        Command::new("x").subcommand(
+            Command::new("y")
+                .arg(Arg::new("runner_size").long("runner-size").default_value("small"))
+                .arg(Arg::new("loud").long("loud").action(ArgAction::SetTrue)),
+        )
+    }
+
+    fn file(text: &str) -> Result<File, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, text).unwrap();
+        File::read(&path)
+    }
+
+    fn origins(arguments: &[&str], file: &File) -> Vec<(String, String, Origin)> {
+        let command = lay_under(command(), file).unwrap();
+        let matches = command.clone().try_get_matches_from(arguments).unwrap();
+        let (name, matches) = matches.subcommand().unwrap();
+        given(command.find_subcommand(name).unwrap(), matches, file)
+            .into_iter()
+            .map(|given| (given.key, given.value, given.origin))
+            .collect()
+    }
+
+    #[test]
+    fn the_flag_wins_over_the_file_over_the_default_and_each_says_so() {
+        let empty = File::default();
+        let set = file("runner-size = \"big\"\nloud = true\n").unwrap();
+        let size = |arguments: &[&str], file| origins(arguments, file).remove(0);
+
+        assert_eq!(size(&["x", "y"], &empty), ("runner-size".into(), "small".into(), Origin::Default));
+        assert_eq!(size(&["x", "y"], &set).1, "big");
+        assert!(matches!(size(&["x", "y"], &set).2, Origin::File(_)));
+        let flag = size(&["x", "y", "--runner-size", "huge"], &set);
+        assert_eq!(flag, ("runner-size".into(), "huge".into(), Origin::Flag));
+        assert_eq!(origins(&["x", "y"], &set)[1].1, "true");
+    }
+
+    #[test]
+    fn a_key_that_is_no_option_is_refused_by_name() {
+        let error = lay_under(command(), &file("runer-size = 1").unwrap()).unwrap_err();
+        assert!(error.to_string().contains("runer-size"), "{error}");
+        assert!(matches!(file("a = { b = 1 }").unwrap_err(), Error::FileValue { .. }));
+        assert!(matches!(file("a = ").unwrap_err(), Error::FileMalformed { .. }));
+    }
+
+    #[test]
+    fn the_file_is_named_in_either_form() {
+        let arguments = |list: &[&str]| list.iter().map(OsString::from).collect::<Vec<_>>();
+        assert_eq!(named(&arguments(&["install", "--config", "/a"])), Some("/a".into()));
+        assert_eq!(named(&arguments(&["--config=/b", "install"])), Some("/b".into()));
+        assert_eq!(named(&arguments(&["install"])), None);
+    }
+}

@@ -1,0 +1,240 @@
+//! What was asked for: flags over environment over file over default, each value knowing where it came from.
+//!
+//! [`flags`] defines every option once; its environment twin and its key in the configuration file follow from its
+//! name (see [`layers`]), so none can be forgotten. Credentials are no options: [`credential`] finds them.
+
+pub mod credential;
+pub mod flags;
+pub mod layers;
+
+use crate::error::{Class, Failure};
+use crate::secret::Secret;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The command line.
+    Flag,
+    /// The environment variable of this name.
+    Variable(String),
+    /// The configuration file.
+    File(PathBuf),
+    /// Nobody said anything.
+    Default,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Variable(name) => write!(f, "environment {name}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// One option that has a value: its name without dashes, the value as text, and who set it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// The long flag without its dashes; also the key in the file.
+    pub key: String,
+    /// The value as it would be written on the command line.
+    pub value: String,
+    /// Who set it.
+    pub origin: Origin,
+}
+
+/// The process's environment, read once and passed down; no other room asks the operating system for it.
+#[derive(Debug, Clone, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// The environment of this process. Variables that are not UTF-8 are left out: none of ours can be one.
+    #[must_use]
+    pub fn of_process() -> Self {
+        Self(
+            std::env::vars_os()
+                .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
+        )
+    }
+
+    /// The variable's value, unless it is empty.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// All of it.
+    pub fn iter(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        self.0.iter().map(|(key, value)| (key.clone(), value.clone()))
+    }
+
+    /// The variables that the runner needs as we do, to reach GitHub: proxies and certificates. Nothing else of our
+    /// environment reaches a child.
+    #[must_use]
+    pub fn for_runner(&self) -> Vec<(String, String)> {
+        const NAMES: [&str; 8] = [
+            "http_proxy",
+            "https_proxy",
+            "no_proxy",
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "NO_PROXY",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+        ];
+        NAMES.iter().filter_map(|name| Some(((*name).to_owned(), self.get(name)?.to_owned()))).collect()
+    }
+}
+
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
+        Self(variables.into_iter().collect())
+    }
+}
+
+/// The credentials that were found.
+#[derive(Debug, Clone, Default)]
+pub struct Credentials {
+    /// For the REST API.
+    pub api: Option<Secret>,
+    /// A registration token issued elsewhere.
+    pub registration: Option<Secret>,
+    /// A remove token issued elsewhere.
+    pub remove: Option<Secret>,
+}
+
+/// What is wrong with what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A credential file could not be read.
+    #[error("failed to read the {what} from {path}")]
+    CredentialUnreadable {
+        /// Which credential.
+        what: &'static str,
+        /// The file, or `-`.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A credential is empty or has characters that no token has.
+    #[error("the {what} from {place} is empty or is no token (one word of printable characters)")]
+    CredentialMalformed {
+        /// Which credential.
+        what: &'static str,
+        /// A path or a variable's name.
+        place: String,
+    },
+    /// The configuration file could not be read.
+    #[error("failed to read the configuration file {}", path.display())]
+    FileUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The configuration file is not TOML.
+    #[error("the configuration file {} is not valid TOML: {message}", path.display())]
+    FileMalformed {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        message: String,
+    },
+    /// The configuration file has a key that is no option.
+    #[error("the configuration file {} has the unknown key {key:?}", path.display())]
+    FileUnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+    },
+    /// The configuration file has a value of a kind that no option takes.
+    #[error("the configuration file {} has a value for {key:?} that is no text, number, true or false, or list of texts", path.display())]
+    FileValue {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+    },
+    /// `--url` is needed.
+    #[error("no --url was given: which enterprise, organization or repository is the runner for?")]
+    UrlMissing,
+    /// Two options exclude each other, or one lacks its partner.
+    #[error("{0}")]
+    Contradiction(String),
+}
+
+impl Failure for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::CredentialUnreadable { source, .. } | Self::FileUnreadable { source, .. } => match source.kind() {
+                std::io::ErrorKind::NotFound => Class::NoInput,
+                _ => Class::of_io(source, Class::Io),
+            },
+            Self::CredentialMalformed { .. } => Class::NoPerm,
+            Self::FileMalformed { .. } | Self::FileUnknownKey { .. } | Self::FileValue { .. } => Class::Config,
+            Self::UrlMissing | Self::Contradiction(_) => Class::Usage,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::CredentialUnreadable { .. } => {
+                "Give a file that holds nothing but the token, readable by the user who runs runup.".to_owned()
+            }
+            Self::CredentialMalformed { .. } => "Put the token there, alone, on one line.".to_owned(),
+            Self::FileUnknownKey { .. } => {
+                "Keys are the long options without their dashes; `runup install --help` lists them.".to_owned()
+            }
+            Self::UrlMissing => {
+                "Add --url https://HOST/ORG, https://HOST/OWNER/REPO or https://HOST/enterprises/SLUG.".to_owned()
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// Reads `90`, `30s`, `5m`, `1h 30m`. A bare number is seconds.
+///
+/// # Errors
+/// A text that says what is accepted.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.trim().parse::<u64>() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    text.parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| "expected a duration like 30s, 5m or 1h30m".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_what_people_write() {
+        assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert!(parse_duration("soon").is_err());
+        assert!(parse_duration("-5s").is_err());
+    }
+
+    #[test]
+    fn the_runner_gets_proxies_and_certificates_and_nothing_else() {
+        let environment: Environment = [("https_proxy", "http://p:1"), ("RUNUP_TOKEN", "x"), ("no_proxy", "")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into_iter()
+            .collect();
+        assert_eq!(environment.for_runner(), [("https_proxy".to_owned(), "http://p:1".to_owned())]);
+    }
+}
