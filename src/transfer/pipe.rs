@@ -166,6 +166,7 @@ impl Read for Blocks {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.at == self.length && !self.ended {
             let used = std::mem::take(&mut self.block);
+            (self.at, self.length) = (0, 0);
             if !used.is_empty() {
                 // Nobody wants it back once the inflater is done.
                 let _ = self.empty.send(used);
