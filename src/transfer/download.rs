@@ -1,0 +1,291 @@
+//! A body from a server, taken up again where it broke.
+
+use super::error::Error;
+use crate::deadline::Deadline;
+use crate::net::{self, Backoff, Body, Http, Method, Outcome, Range, Url, Verdict, redact, verdict};
+use crate::secret::Secret;
+use bytes::{Buf, Bytes};
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// So much progress ends a time of trouble.
+const PROGRESS: u64 = 1 << 20;
+/// As much of a refusal as is read to see whether it is a rate limit.
+const REFUSAL_LIMIT: usize = 4096;
+
+/// A download that survives broken bodies.
+pub(super) struct Download<'a> {
+    http: &'a Http,
+    url: &'a Url,
+    bearer: Option<&'a Secret>,
+    patience: Duration,
+    /// Whether a digest will tell if the parts do not belong together.
+    verified: bool,
+    body: Option<Body>,
+    received: u64,
+    /// Bytes at the start of the current body that are had already.
+    skip: u64,
+    total: Option<u64>,
+    etag: Option<String>,
+    modified: Option<String>,
+    resumed: u32,
+    backoff: Backoff,
+    trouble: Option<Trouble>,
+}
+
+/// A time in which nothing goes well.
+struct Trouble {
+    until: Deadline,
+    at: u64,
+    cause: Option<net::Error>,
+}
+
+/// What an answer means for the download.
+enum Step {
+    Flowing,
+    Again,
+}
+
+impl<'a> Download<'a> {
+    pub fn new(
+        http: &'a Http,
+        url: &'a Url,
+        bearer: Option<&'a Secret>,
+        patience: Duration,
+        verified: bool,
+    ) -> Self {
+        Self {
+            http,
+            url,
+            bearer,
+            patience,
+            verified,
+            body: None,
+            received: 0,
+            skip: 0,
+            total: None,
+            etag: None,
+            modified: None,
+            resumed: 0,
+            backoff: Backoff::default(),
+            trouble: None,
+        }
+    }
+
+    pub fn total(&self) -> Option<u64> {
+        self.total
+    }
+
+    pub fn resumed(&self) -> u32 {
+        self.resumed
+    }
+
+    /// The next piece; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            let Some(body) = &mut self.body else {
+                self.connect().await?;
+                continue;
+            };
+            match body.chunk().await {
+                Ok(Some(piece)) => {
+                    if let Some(piece) = self.take(piece) {
+                        return Ok(Some(piece));
+                    }
+                }
+                Ok(None) => return Ok(None),
+                Err(error) => {
+                    self.body = None;
+                    self.endure(error).await?;
+                }
+            }
+        }
+    }
+
+    /// Counts a piece, without what is had already.
+    fn take(&mut self, mut piece: Bytes) -> Option<Bytes> {
+        let known = usize::try_from(self.skip).unwrap_or(usize::MAX).min(piece.len());
+        piece.advance(known);
+        self.skip -= known as u64;
+        self.received += piece.len() as u64;
+        if self.trouble.as_ref().is_some_and(|trouble| self.received - trouble.at >= PROGRESS) {
+            self.trouble = None;
+            self.backoff.reset();
+        }
+        (!piece.is_empty()).then_some(piece)
+    }
+
+    /// Asks the original URL, until a body flows from where the last one broke.
+    pub async fn connect(&mut self) -> Result<(), Error> {
+        loop {
+            let range = self.range()?;
+            match self.http.open(self.url, self.bearer, range).await {
+                Ok(body) => {
+                    if let Step::Flowing = self.judge(body).await? {
+                        return Ok(());
+                    }
+                }
+                Err(error) => self.endure(error).await?,
+            }
+        }
+    }
+
+    /// The part to ask for: none at the start.
+    fn range(&mut self) -> Result<Option<Range>, Error> {
+        if self.received == 0 {
+            return Ok(None);
+        }
+        let if_range = self.etag.clone().or_else(|| self.modified.clone());
+        // Nothing would show that the rest is of another file.
+        if if_range.is_none() && !self.verified {
+            return Err(self.not_resumed());
+        }
+        Ok(Some(Range { from: self.received, if_range }))
+    }
+
+    async fn judge(&mut self, body: Body) -> Result<Step, Error> {
+        match body.status() {
+            200 if self.received == 0 => {
+                self.total = body.length();
+                self.etag = strong_etag(&body);
+                self.modified = body.header("last-modified").map(ToOwned::to_owned);
+            }
+            206 if self.received > 0 && self.fits(&body) => self.resumed += 1,
+            // All of it again. If it certainly is the same file, what is had can be skipped.
+            200 if self.etag.is_some() && self.etag == strong_etag(&body) => {
+                self.skip = self.received;
+                self.resumed += 1;
+            }
+            416 if content_range(&body).is_some_and(|range| range == (None, Some(self.received))) => {
+                return Err(Error::Length {
+                    url: redact(self.url),
+                    promised: self.total.unwrap_or_default(),
+                    received: self.received,
+                });
+            }
+            200 | 206 | 416 if self.received > 0 => return Err(self.not_resumed()),
+            _ => return self.refusal(body).await,
+        }
+        if self.received > 0 {
+            tracing::info!(url = redact(self.url), from = self.received, "resuming the download");
+        }
+        self.body = Some(body);
+        Ok(Step::Flowing)
+    }
+
+    /// Whether a partial body is the rest of what is had.
+    fn fits(&self, body: &Body) -> bool {
+        match content_range(body) {
+            Some((Some((from, to)), total)) => {
+                from == self.received
+                    && (total.is_none() || self.total.is_none() || total == self.total)
+                    && total.is_none_or(|total| to.checked_add(1) == Some(total))
+            }
+            _ => false,
+        }
+    }
+
+    async fn refusal(&mut self, mut body: Body) -> Result<Step, Error> {
+        let mut start = Vec::new();
+        while let Ok(Some(piece)) = body.chunk().await {
+            start.extend_from_slice(&piece);
+            if start.len() >= REFUSAL_LIMIT {
+                break;
+            }
+        }
+        let status = body.status();
+        let url = redact(body.url());
+        let outcome =
+            Outcome::Answered { status, headers: body.headers(), body: &start, now: Timestamp::now() };
+        match verdict(&Method::GET, &outcome) {
+            Verdict::Done | Verdict::Fatal => Err(Error::Status { url, status }),
+            Verdict::Retry => {
+                self.endure(net::Error::Status { method: Method::GET.to_string(), url, status }).await?;
+                Ok(Step::Again)
+            }
+            Verdict::RetryAfter(wait) => {
+                if wait >= self.trouble(None).until.left() {
+                    return Err(Error::AskedToWait { url, status, wait_seconds: wait.as_secs() });
+                }
+                tracing::warn!(url, status, ?wait, "waiting as the server asked");
+                tokio::time::sleep(wait).await;
+                Ok(Step::Again)
+            }
+        }
+    }
+
+    /// Waits after a failure that may pass; fails with one that does not, or when patience is over.
+    async fn endure(&mut self, error: net::Error) -> Result<(), Error> {
+        let url = redact(self.url);
+        let received = self.received;
+        let passes = error.trouble().is_some_and(net::Trouble::passes) || error.status().is_some();
+        let wait = self.backoff.wait();
+        if !passes || wait >= self.trouble(None).until.left() {
+            return Err(Error::Download { url, received, source: error });
+        }
+        tracing::info!(cause = crate::error::chain(&error), ?wait, received, "taking the download up again");
+        self.trouble(Some(error));
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+
+    /// The time of trouble, which begins now if there is none.
+    fn trouble(&mut self, cause: Option<net::Error>) -> &mut Trouble {
+        let (patience, at) = (self.patience, self.received);
+        let trouble =
+            self.trouble.get_or_insert_with(|| Trouble { until: Deadline::after(patience), at, cause: None });
+        if cause.is_some() {
+            trouble.cause = cause;
+        }
+        trouble
+    }
+
+    fn not_resumed(&mut self) -> Error {
+        let source = self.trouble.take().and_then(|trouble| trouble.cause);
+        Error::NotResumed { url: redact(self.url), received: self.received, source }
+    }
+}
+
+/// A validator that promises the same bytes; weak ones do not.
+fn strong_etag(body: &Body) -> Option<String> {
+    body.header("etag").filter(|tag| tag.starts_with('"')).map(ToOwned::to_owned)
+}
+
+/// The `Content-Range`: first and last byte unless it is `*`, and the total unless it is.
+type ContentRange = (Option<(u64, u64)>, Option<u64>);
+
+fn content_range(body: &Body) -> Option<ContentRange> {
+    parse_content_range(body.header("content-range")?)
+}
+
+fn parse_content_range(text: &str) -> Option<ContentRange> {
+    let (part, total) = text.trim().strip_prefix("bytes ")?.trim().split_once('/')?;
+    let total = match total {
+        "*" => None,
+        total => Some(total.parse().ok()?),
+    };
+    let part = match part {
+        "*" => None,
+        part => {
+            let (from, to) = part.split_once('-')?;
+            Some((from.parse().ok()?, to.parse().ok()?))
+        }
+    };
+    Some((part, total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_ranges_are_read_as_they_are_written() {
+        assert_eq!(parse_content_range("bytes 5-9/10"), Some((Some((5, 9)), Some(10))));
+        assert_eq!(parse_content_range("bytes 5-9/*"), Some((Some((5, 9)), None)));
+        assert_eq!(parse_content_range("bytes */10"), Some((None, Some(10))));
+        for odd in ["", "5-9/10", "bytes 5-9", "bytes -9/10", "bytes a-b/c", "bytes 5-9/18446744073709551616"]
+        {
+            assert_eq!(parse_content_range(odd), None, "{odd}");
+        }
+    }
+}

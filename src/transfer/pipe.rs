@@ -1,0 +1,247 @@
+//! The queues between the three stages, and the inflating stage in the middle.
+//!
+//! Each end notices when the other is gone. A stage whose neighbour is gone has nothing to report: the neighbour has.
+
+use super::Limits;
+use super::error::Error;
+use bytes::Bytes;
+use flate2::bufread::GzDecoder;
+use std::io::{self, BufRead, Read};
+use std::sync::mpsc;
+
+/// Pieces of the archive that wait for the inflater. They are as large as the HTTP client makes them, up to about
+/// 400 KiB.
+pub(super) const PIECES: usize = 4;
+/// Buffers of inflated data, each in use by one of the two threads or waiting between them.
+const BUFFERS: usize = 8;
+const BUFFER_SIZE: usize = 256 << 10;
+/// Below this many bytes the ratio says nothing.
+const RATIO_FROM: u64 = 64 << 20;
+
+/// How a stage ends before its time.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// A neighbour is gone.
+    HungUp,
+    /// This is the reason.
+    Failed(Error),
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Ended {
+    /// A failed read is a neighbour that is gone, or what `otherwise` makes of it.
+    pub fn reading(error: io::Error, otherwise: impl FnOnce(io::Error) -> Error) -> Self {
+        let hung_up = error.get_ref().is_some_and(|inner| inner.is::<Gone>());
+        if hung_up { Self::HungUp } else { Self::Failed(otherwise(error)) }
+    }
+}
+
+/// Says inside an [`io::Error`] that the other end of a queue is gone.
+#[derive(Debug, thiserror::Error)]
+#[error("the other end is gone")]
+struct Gone;
+
+fn gone() -> io::Error {
+    io::Error::other(Gone)
+}
+
+/// What goes from the source to the next stage.
+pub(super) enum Piece {
+    /// Bytes as received.
+    Data(Bytes),
+    /// That was all. Without it, the source has failed.
+    End,
+}
+
+/// The receiving end of the source's queue.
+pub(super) struct Inlet {
+    pieces: tokio::sync::mpsc::Receiver<Piece>,
+    piece: Bytes,
+    ended: bool,
+    taken: u64,
+}
+
+impl Inlet {
+    pub fn new(pieces: tokio::sync::mpsc::Receiver<Piece>) -> Self {
+        Self { pieces, piece: Bytes::new(), ended: false, taken: 0 }
+    }
+
+    /// The next piece, `None` at the end.
+    pub fn next(&mut self) -> Result<Option<Bytes>, Ended> {
+        match self.fill_buf() {
+            Ok([]) => Ok(None),
+            Ok(_) => Ok(Some(std::mem::take(&mut self.piece))),
+            Err(_) => Err(Ended::HungUp),
+        }
+    }
+}
+
+impl BufRead for Inlet {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.piece.is_empty() && !self.ended {
+            match self.pieces.blocking_recv() {
+                Some(Piece::Data(piece)) => self.piece = piece,
+                Some(Piece::End) => self.ended = true,
+                None => return Err(gone()),
+            }
+        }
+        Ok(&self.piece)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        bytes::Buf::advance(&mut self.piece, amount);
+        self.taken += amount as u64;
+    }
+}
+
+impl Read for Inlet {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let amount = available.len().min(buffer.len());
+        buffer[..amount].copy_from_slice(&available[..amount]);
+        self.consume(amount);
+        Ok(amount)
+    }
+}
+
+enum Block {
+    Data(Vec<u8>, usize),
+    End,
+}
+
+/// The sending end of the inflated data. Buffers come back from the other end, which bounds their number.
+pub(super) struct Outlet {
+    full: mpsc::Sender<Block>,
+    empty: mpsc::Receiver<Vec<u8>>,
+}
+
+/// The receiving end of the inflated data.
+pub(super) struct Blocks {
+    full: mpsc::Receiver<Block>,
+    empty: mpsc::Sender<Vec<u8>>,
+    block: Vec<u8>,
+    at: usize,
+    length: usize,
+    ended: bool,
+}
+
+/// The queue between the inflater and the unpacker.
+pub(super) fn queue() -> (Outlet, Blocks) {
+    let (full_in, full_out) = mpsc::channel();
+    let (empty_in, empty_out) = mpsc::channel();
+    for _ in 0..BUFFERS {
+        empty_in.send(Vec::new()).expect("the receiver is right here");
+    }
+    let blocks =
+        Blocks { full: full_out, empty: empty_in, block: Vec::new(), at: 0, length: 0, ended: false };
+    (Outlet { full: full_in, empty: empty_out }, blocks)
+}
+
+impl Outlet {
+    fn buffer(&self) -> Result<Vec<u8>, Ended> {
+        let mut buffer = self.empty.recv().map_err(|_| Ended::HungUp)?;
+        // Made here, so that a small archive does not pay for eight of them.
+        buffer.resize(BUFFER_SIZE, 0);
+        Ok(buffer)
+    }
+
+    fn send(&self, block: Block) -> Result<(), Ended> {
+        self.full.send(block).map_err(|_| Ended::HungUp)
+    }
+}
+
+impl Blocks {
+    /// Whether the end was met; the unpacker should stop short of it, at its own end marker.
+    pub fn met_end(&self) -> bool {
+        self.ended
+    }
+}
+
+impl Read for Blocks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.length && !self.ended {
+            let used = std::mem::take(&mut self.block);
+            (self.at, self.length) = (0, 0);
+            if !used.is_empty() {
+                // Nobody wants it back once the inflater is done.
+                let _ = self.empty.send(used);
+            }
+            match self.full.recv().map_err(|_| gone())? {
+                Block::Data(block, length) => (self.block, self.at, self.length) = (block, 0, length),
+                Block::End => self.ended = true,
+            }
+        }
+        let amount = buffer.len().min(self.length - self.at);
+        buffer[..amount].copy_from_slice(&self.block[self.at..self.at + amount]);
+        self.at += amount;
+        Ok(amount)
+    }
+}
+
+/// Inflates a single gzip member, to its end and the end of what holds it.
+pub(super) fn inflate(mut inlet: Inlet, outlet: &Outlet, limits: &Limits) -> Result<(), Ended> {
+    let start = inlet.fill_buf().map_err(|_| Ended::HungUp)?;
+    if start.is_empty() {
+        return Err(Error::Empty.into());
+    }
+    // The first piece may be a single byte.
+    if start[0] != 0x1f || start.get(1).is_some_and(|second| *second != 0x8b) {
+        return Err(Error::NotGzip { start: show_start(start) }.into());
+    }
+    // Headers and padding of the archive come on top of the bytes of its files.
+    let ceiling = limits.bytes.saturating_add(limits.entries.saturating_mul(2048));
+    let mut decoder = GzDecoder::new(inlet);
+    let mut inflated: u64 = 0;
+    loop {
+        let mut buffer = outlet.buffer()?;
+        let mut length = 0;
+        while length < buffer.len() {
+            match decoder.read(&mut buffer[length..]) {
+                Ok(0) => break,
+                Ok(amount) => length += amount,
+                Err(error) => return Err(Ended::reading(error, damaged)),
+            }
+        }
+        inflated += length as u64;
+        let packed = decoder.get_ref().taken;
+        if inflated > ceiling {
+            return Err(Error::TooManyBytes { limit: limits.bytes }.into());
+        }
+        if inflated > RATIO_FROM && inflated > packed.saturating_mul(limits.ratio) {
+            return Err(Error::Bomb { packed, unpacked: inflated }.into());
+        }
+        let full = length == buffer.len();
+        if length > 0 {
+            outlet.send(Block::Data(buffer, length))?;
+        }
+        if !full {
+            break;
+        }
+    }
+    let mut inlet = decoder.into_inner();
+    let rest = inlet.fill_buf().map_err(|_| Ended::HungUp)?;
+    if !rest.is_empty() {
+        return Err(Error::Trailing.into());
+    }
+    outlet.send(Block::End)
+}
+
+fn damaged(error: io::Error) -> Error {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        Error::Truncated { what: "the compressed data".to_owned() }
+    } else {
+        Error::Damaged { source: error }
+    }
+}
+
+/// The first bytes of something, with what cannot be printed as dots.
+pub(super) fn show_start(bytes: &[u8]) -> String {
+    let start = &bytes[..bytes.len().min(60)];
+    let shown = String::from_utf8_lossy(start);
+    shown.chars().map(|c| if c.is_control() || c == char::REPLACEMENT_CHARACTER { '.' } else { c }).collect()
+}

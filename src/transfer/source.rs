@@ -1,0 +1,91 @@
+//! Where the bytes come from, one piece at a time.
+
+use super::download::Download;
+use super::error::Error;
+use super::{Order, Source};
+use crate::net::Http;
+use bytes::Bytes;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+const FILE_PIECE: usize = 256 << 10;
+
+/// An archive that is being read.
+pub(super) enum Feed<'a> {
+    File(LocalFile),
+    Http(Box<Download<'a>>),
+}
+
+impl<'a> Feed<'a> {
+    /// Opens a file, or connects to a server.
+    pub async fn open(http: &'a Http, order: &'a Order) -> Result<Self, Error> {
+        match &order.source {
+            Source::File(path) => Ok(Self::File(LocalFile::open(path)?)),
+            Source::Http { url, bearer } => {
+                let verified = order.expect != super::Expect::Unverified;
+                let mut download = Download::new(http, url, bearer.as_ref(), order.patience, verified);
+                download.connect().await?;
+                Ok(Self::Http(Box::new(download)))
+            }
+        }
+    }
+
+    /// The length of the whole, if it is known.
+    pub fn total(&self) -> Option<u64> {
+        match self {
+            Self::File(file) => Some(file.length),
+            Self::Http(download) => download.total(),
+        }
+    }
+
+    /// How often a broken body was taken up again.
+    pub fn resumed(&self) -> u32 {
+        match self {
+            Self::File(_) => 0,
+            Self::Http(download) => download.resumed(),
+        }
+    }
+
+    /// The next piece; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        match self {
+            Self::File(file) => file.next().await,
+            Self::Http(download) => download.next().await,
+        }
+    }
+}
+
+/// A file on this machine.
+pub(super) struct LocalFile {
+    path: PathBuf,
+    file: Option<fs_err::File>,
+    length: u64,
+}
+
+impl LocalFile {
+    fn open(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::File { path: path.to_owned(), source };
+        // Asked before it is opened, because opening a named pipe waits for a writer.
+        if !fs_err::metadata(path).map_err(failed)?.is_file() {
+            return Err(Error::NotAFile { path: path.to_owned() });
+        }
+        let file = fs_err::File::open(path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        Ok(Self { path: path.to_owned(), file: Some(file), length })
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        let Some(file) = self.file.take() else { return Ok(None) };
+        let read = tokio::task::spawn_blocking(move || read_piece(file)).await.map_err(Error::Bug)?;
+        let (file, piece) = read.map_err(|source| Error::File { path: self.path.clone(), source })?;
+        self.file = (!piece.is_empty()).then_some(file);
+        Ok(Some(piece).filter(|piece| !piece.is_empty()))
+    }
+}
+
+fn read_piece(mut file: fs_err::File) -> io::Result<(fs_err::File, Bytes)> {
+    let mut piece = vec![0; FILE_PIECE];
+    let length = file.read(&mut piece)?;
+    piece.truncate(length);
+    Ok((file, piece.into()))
+}

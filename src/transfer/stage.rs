@@ -1,0 +1,270 @@
+//! Runs the pipe, and decides which of several failures was the first.
+
+use super::error::Error;
+use super::pipe::{Ended, Inlet, PIECES, Piece, inflate, queue};
+use super::source::Feed;
+use super::tree::Tree;
+use super::untar::untar;
+use super::unzip::{spool, unzip};
+use super::{Expect, Form, Limits, Order, Progress, Sha256Digest, Source, Staged, place, space};
+use crate::deadline::Deadline;
+use crate::net::{Backoff, Http};
+use sha2::{Digest, Sha256};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio_util::sync::CancellationToken;
+
+/// Brings an archive into the folder `order.staging`, which must not exist, and returns when it is verified and
+/// complete. On any failure the folder is gone, and the error is the first cause: the source's before the decoder's,
+/// a wrong digest before what the wrong bytes led to.
+///
+/// A digest mismatch of a download earns one fresh attempt; a broken body that the server cannot resume earns as many
+/// as fit into `order.patience`. A cancelled `stop` ends it soon, with [`Error::Stopped`].
+pub async fn stage(
+    http: &Http,
+    order: &Order,
+    progress: Arc<dyn Progress>,
+    stop: &CancellationToken,
+) -> Result<Staged, Error> {
+    let downloads = matches!(order.source, Source::Http { .. });
+    let mut mismatched = false;
+    let mut backoff = Backoff::default();
+    let mut restarts_until: Option<Deadline> = None;
+    loop {
+        let error = match attempt(http, order, &progress, stop).await {
+            Ok(staged) => return Ok(staged),
+            Err(error) => error,
+        };
+        match &error {
+            Error::DigestMismatch { .. } if downloads && !mismatched => {
+                mismatched = true;
+                tracing::warn!(cause = crate::error::chain(&error), "downloading the archive once more");
+            }
+            Error::NotResumed { .. } => {
+                let until = *restarts_until.get_or_insert_with(|| Deadline::after(order.patience));
+                let wait = backoff.wait();
+                if wait >= until.left() {
+                    return Err(error);
+                }
+                tracing::warn!(cause = crate::error::chain(&error), ?wait, "starting the download over");
+                tokio::select! {
+                    () = stop.cancelled() => return Err(Error::Stopped),
+                    () = tokio::time::sleep(wait) => {}
+                }
+            }
+            _ => return Err(error),
+        }
+    }
+}
+
+/// One attempt, with a staging folder of its own.
+async fn attempt(
+    http: &Http,
+    order: &Order,
+    progress: &Arc<dyn Progress>,
+    stop: &CancellationToken,
+) -> Result<Staged, Error> {
+    if stop.is_cancelled() {
+        return Err(Error::Stopped);
+    }
+    make_staging(&order.staging)?;
+    let outcome = fill(http, order, progress, stop).await;
+    if let Err(error) = &outcome {
+        // Said now, in case that cleaning up fails or takes long.
+        tracing::debug!(cause = crate::error::chain(error), "staging failed");
+        let staging = order.staging.clone();
+        if let Ok(Err(error)) = spawn_blocking(move || place::delete(&staging)).await {
+            tracing::warn!(cause = crate::error::chain(&error), "the staging folder is left behind");
+        }
+    }
+    outcome
+}
+
+fn make_staging(path: &Path) -> Result<(), Error> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => Error::StagingExists { path: path.to_owned() },
+        _ => Error::Staging { path: path.to_owned(), source },
+    })
+}
+
+async fn fill(
+    http: &Http,
+    order: &Order,
+    progress: &Arc<dyn Progress>,
+    stop: &CancellationToken,
+) -> Result<Staged, Error> {
+    let mut feed = tokio::select! {
+        () = stop.cancelled() => return Err(Error::Stopped),
+        feed = Feed::open(http, order) => feed?,
+    };
+    let total = feed.total();
+    progress.total(total);
+    if let Some(total) = total {
+        if total > order.limits.received {
+            return Err(Error::TooLong { limit: order.limits.received });
+        }
+        space::check(&order.staging, order.form, total)?;
+    }
+    let needed = space::needed(order.form, total.unwrap_or_default());
+    let tree = Tree::new(order, Arc::clone(progress), stop.clone(), needed);
+    let mut pump = Pump {
+        feed: &mut feed,
+        hash: Sha256::new(),
+        received: 0,
+        limit: order.limits.received,
+        progress: progress.as_ref(),
+        stop,
+    };
+    let (pieces, inlet) = mpsc::channel(PIECES);
+    let inlet = Inlet::new(inlet);
+    let (tree, sha256) = match order.form {
+        Form::TarGz => {
+            let unpacking = unpack_tar(inlet, tree, order.limits);
+            let (tree, sha256) = pump.through(pieces, unpacking, order.expect).await?;
+            check(order.expect, sha256, pump.received)?;
+            (tree, sha256)
+        }
+        Form::Zip => {
+            let folder = order.staging.clone();
+            let spooling = spawn_blocking(move || spool(inlet, &folder));
+            let (file, sha256) = pump.through(pieces, spooling, order.expect).await?;
+            check(order.expect, sha256, pump.received)?;
+            let mut tree = tree;
+            let unpacked = spawn_blocking(move || unzip(file, &mut tree).map(|()| tree)).await;
+            let tree = unpacked.map_err(Error::Bug)?.map_err(|ended| match ended {
+                Ended::Failed(error) => error,
+                Ended::HungUp => Error::Stopped,
+            })?;
+            (tree, sha256)
+        }
+    };
+    let received = pump.received;
+    tree.open_up()?;
+    let staged = Staged {
+        path: order.staging.clone(),
+        sha256,
+        received,
+        unpacked: tree.bytes(),
+        entries: tree.entries(),
+        resumed: feed.resumed(),
+    };
+    tracing::debug!(received, unpacked = staged.unpacked, entries = staged.entries, "staged the archive");
+    Ok(staged)
+}
+
+/// Starts the inflating and the writing thread.
+fn unpack_tar(inlet: Inlet, mut tree: Tree, limits: Limits) -> JoinHandle<Result<Tree, Ended>> {
+    let (outlet, blocks) = queue();
+    let inflating = spawn_blocking(move || inflate(inlet, &outlet, &limits));
+    let writing = spawn_blocking(move || untar(blocks, &mut tree).map(|()| tree));
+    tokio::spawn(async move {
+        let bug = |error| Ended::Failed(Error::Bug(error));
+        let inflated = inflating.await.map_err(bug).flatten();
+        let written = writing.await.map_err(bug).flatten();
+        match (inflated, written) {
+            (Ok(()), Ok(tree)) => Ok(tree),
+            (Err(Ended::HungUp) | Ok(()), Err(ended)) => Err(ended),
+            (Err(ended), _) => Err(ended),
+        }
+    })
+}
+
+/// Feeds a stage, and hashes on the way.
+struct Pump<'a, 'b> {
+    feed: &'a mut Feed<'b>,
+    hash: Sha256,
+    received: u64,
+    limit: u64,
+    progress: &'a dyn Progress,
+    stop: &'a CancellationToken,
+}
+
+/// How far the bytes came.
+enum Fed {
+    All,
+    HungUp,
+}
+
+impl Pump<'_, '_> {
+    /// Feeds `stage` through `pieces` to the end, and returns what it made and the digest; it does not compare them,
+    /// but if the stage has failed over the bytes, it sees whether they are the wrong ones.
+    async fn through<T>(
+        &mut self,
+        pieces: mpsc::Sender<Piece>,
+        stage: JoinHandle<Result<T, Ended>>,
+        expect: Expect,
+    ) -> Result<(T, Sha256Digest), Error> {
+        let fed = self.run(Some(pieces)).await;
+        let made = stage.await.map_err(Error::Bug)?;
+        let fed = fed?;
+        let error = match made {
+            Ok(made) => return Ok((made, self.digest())),
+            Err(Ended::Failed(error)) => error,
+            // Cannot be: its other neighbour is the source, which has not failed.
+            Err(Ended::HungUp) => return Err(Error::Stopped),
+        };
+        if matches!(expect, Expect::Sha256(_)) && error.blames_bytes() {
+            if let Fed::HungUp = fed {
+                // The rest is read for its digest only. If it cannot be read, the error at hand came first.
+                match self.run(None).await {
+                    Ok(_) => {}
+                    Err(Error::Stopped) => return Err(Error::Stopped),
+                    Err(_) => return Err(error),
+                }
+            }
+            check(expect, self.digest(), self.received)?;
+        }
+        Err(error)
+    }
+
+    /// Reads the source to its end, and sends what comes if there is somewhere to send it.
+    async fn run(&mut self, pieces: Option<mpsc::Sender<Piece>>) -> Result<Fed, Error> {
+        loop {
+            let piece = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(Error::Stopped),
+                piece = self.feed.next() => piece?,
+            };
+            let Some(piece) = piece else { break };
+            self.received += piece.len() as u64;
+            if self.received > self.limit {
+                return Err(Error::TooLong { limit: self.limit });
+            }
+            self.hash.update(&piece);
+            self.progress.received(self.received);
+            if let Some(pieces) = &pieces {
+                let sent = tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => return Err(Error::Stopped),
+                    sent = pieces.send(Piece::Data(piece)) => sent,
+                };
+                if sent.is_err() {
+                    return Ok(Fed::HungUp);
+                }
+            }
+        }
+        match pieces {
+            Some(pieces) if pieces.send(Piece::End).await.is_err() => Ok(Fed::HungUp),
+            _ => Ok(Fed::All),
+        }
+    }
+
+    fn digest(&self) -> Sha256Digest {
+        Sha256Digest::new(self.hash.clone().finalize().into())
+    }
+}
+
+fn check(expect: Expect, actual: Sha256Digest, received: u64) -> Result<(), Error> {
+    match expect {
+        Expect::Sha256(expected) if expected != actual => {
+            Err(Error::DigestMismatch { expected, actual, received })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,227 @@
+//! Downloads over bad connections. The server answers each connection by the next of a list of behaviours.
+
+use super::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// One answer: head and body as they go over the wire, and whether the connection then hangs.
+struct Reply {
+    head: String,
+    body: Vec<u8>,
+    hangs: bool,
+}
+
+fn reply(status: &str, headers: &str, body: &[u8], promised: usize) -> Reply {
+    let head =
+        format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {promised}\r\n{headers}\r\n");
+    Reply { head, body: body.to_vec(), hangs: false }
+}
+
+/// All of `bytes`, of which `sent` are sent.
+fn whole(bytes: &[u8], sent: usize, headers: &str) -> Reply {
+    reply("200 OK", headers, &bytes[..sent], bytes.len())
+}
+
+/// The rest of `bytes` from `from`, of which those up to `to` are sent.
+fn rest(bytes: &[u8], from: usize, to: usize) -> Reply {
+    let range = format!("content-range: bytes {from}-{}/{}\r\netag: \"a\"\r\n", bytes.len() - 1, bytes.len());
+    reply("206 Partial Content", &range, &bytes[from..to], bytes.len() - from)
+}
+
+const TAG: &str = "etag: \"a\"\r\n";
+
+/// Serves the replies and returns what was asked.
+async fn serve(replies: Vec<Reply>) -> (Source, JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("http://{}/archive?sig=canary", listener.local_addr().unwrap())).unwrap();
+    let server = tokio::spawn(async move {
+        let mut asked = Vec::new();
+        for reply in replies {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.unwrap());
+            }
+            asked.push(String::from_utf8(request).unwrap().to_ascii_lowercase());
+            // A client that has seen enough may be gone.
+            let _ = stream.write_all(reply.head.as_bytes()).await;
+            let _ = stream.write_all(&reply.body).await;
+            if reply.hangs {
+                // Until the client loses patience.
+                let _ = stream.read_u8().await;
+            }
+        }
+        asked
+    });
+    (Source::Http { url, bearer: Secret::new("bearer-canary") }, server)
+}
+
+fn archive() -> Vec<u8> {
+    // Noise, so that it stays large enough to be cut in many places.
+    let mut state = 1_u32;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    })
+    .take(300_000)
+    .collect();
+    gzip(&Tar::new().file("noise", 0o644, &noise).finish())
+}
+
+#[tokio::test]
+async fn a_broken_body_is_resumed_where_it_broke() {
+    let bench = Bench::new();
+    let bytes = archive();
+    let stalled = Reply { hangs: true, ..rest(&bytes, 1000, 200_000) };
+    let (source, server) = serve(vec![
+        reply("503 Service Unavailable", "", b"", 0),
+        whole(&bytes, 1000, TAG),
+        stalled,
+        reply("502 Bad Gateway", "", b"", 0),
+        rest(&bytes, 200_000, bytes.len()),
+    ])
+    .await;
+    let order = bench.order(source, Form::TarGz, Expect::Sha256(sha256(&bytes)));
+    let staged = bench.stage(&order).await.unwrap();
+    assert_eq!((staged.resumed, staged.received), (2, bytes.len() as u64));
+    let asked = server.await.unwrap();
+    assert!(!asked[0].contains("range:"));
+    assert!(asked[2].contains("range: bytes=1000-\r\n") && asked[2].contains("if-range: \"a\"\r\n"));
+    assert!(asked[4].contains("range: bytes=200000-\r\n"));
+    assert!(asked.iter().all(|request| request.contains("authorization: bearer bearer-canary\r\n")));
+}
+
+#[tokio::test]
+async fn a_server_without_range_may_send_the_same_file_again() {
+    let bench = Bench::new();
+    let bytes = archive();
+    let (source, _server) = serve(vec![whole(&bytes, 5000, TAG), whole(&bytes, bytes.len(), TAG)]).await;
+    let order = bench.order(source, Form::TarGz, Expect::Sha256(sha256(&bytes)));
+    let staged = bench.stage(&order).await.unwrap();
+    assert_eq!((staged.resumed, staged.received), (1, bytes.len() as u64));
+}
+
+#[tokio::test]
+async fn a_file_that_changed_is_started_over() {
+    let bench = Bench::new();
+    let bytes = archive();
+    let other = "etag: \"b\"\r\n";
+    let wrong_part = "content-range: bytes 5001-9999/10000\r\n";
+    for second in [
+        whole(&bytes, 10, other),
+        reply("206 Partial Content", wrong_part, b"", 4999),
+        reply("416 No", "", b"", 0),
+    ] {
+        let (source, server) =
+            serve(vec![whole(&bytes, 5000, TAG), second, whole(&bytes, bytes.len(), other)]).await;
+        let order = bench.order(source, Form::TarGz, Expect::Sha256(sha256(&bytes)));
+        assert_eq!(bench.stage(&order).await.unwrap().resumed, 0);
+        assert!(!server.await.unwrap()[2].contains("range:"));
+        place::sweep(&bench.target()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn without_digest_and_validator_parts_are_not_put_together() {
+    let bench = Bench::new();
+    let bytes = archive();
+    let (source, server) = serve(vec![whole(&bytes, 5000, ""), whole(&bytes, bytes.len(), "")]).await;
+    let order = bench.order(source, Form::TarGz, Expect::Unverified);
+    assert_eq!(bench.stage(&order).await.unwrap().resumed, 0);
+    assert!(!server.await.unwrap()[1].contains("range:"));
+}
+
+#[tokio::test]
+async fn wrong_bytes_earn_one_fresh_attempt() {
+    let bench = Bench::new();
+    let bytes = archive();
+    let mut wrong = bytes.clone();
+    wrong[150_000] ^= 0xff;
+    let all = |bytes: &[u8]| whole(bytes, bytes.len(), TAG);
+    let expect = Expect::Sha256(sha256(&bytes));
+    let (source, _server) = serve(vec![all(&wrong), all(&bytes)]).await;
+    bench.stage(&bench.order(source, Form::TarGz, expect)).await.unwrap();
+    place::sweep(&bench.target()).unwrap();
+    let (source, server) = serve(vec![all(&wrong), all(&wrong)]).await;
+    let error = bench.stage(&bench.order(source, Form::TarGz, expect)).await.unwrap_err();
+    assert!(matches!(error, Error::DigestMismatch { .. }), "{error:?}");
+    assert_eq!(server.await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_refusal_is_final_and_shows_no_secret() {
+    let bench = Bench::new();
+    for (status, class) in
+        [(401, Class::NoPerm), (403, Class::NoPerm), (404, Class::Unavailable), (418, Class::Protocol)]
+    {
+        let (source, _server) = serve(vec![reply(&format!("{status} No"), "", b"no", 2)]).await;
+        let error = bench.stage(&bench.order(source, Form::TarGz, Expect::Unverified)).await.unwrap_err();
+        assert_eq!(error.class(), class);
+        assert!(error.to_string().contains(&status.to_string()));
+        assert!(!format!("{error:?} {error}").contains("canary"));
+    }
+}
+
+#[tokio::test]
+async fn an_error_page_is_shown() {
+    let bench = Bench::new();
+    let page = b"<html>Please log in</html>";
+    let (source, _server) = serve(vec![whole(page, page.len(), "")]).await;
+    let error = bench.stage(&bench.order(source, Form::TarGz, Expect::Unverified)).await.unwrap_err();
+    assert!(error.to_string().contains("Please log in"), "{error}");
+}
+
+#[tokio::test]
+async fn a_promise_of_too_many_bytes_is_named() {
+    let bench = Bench::new();
+    let bytes = archive();
+    let long = reply("200 OK", TAG, &bytes, bytes.len() + 1);
+    let range = format!("content-range: bytes */{}\r\n", bytes.len());
+    let (source, _server) = serve(vec![long, reply("416 Range Not Satisfiable", &range, b"", 0)]).await;
+    let expect = Expect::Sha256(sha256(&bytes));
+    let error = bench.stage(&bench.order(source, Form::TarGz, expect)).await.unwrap_err();
+    let Error::Length { promised, received, .. } = error else { panic!("{error:?}") };
+    assert_eq!((promised, received), (bytes.len() as u64 + 1, bytes.len() as u64));
+}
+
+#[tokio::test]
+async fn patience_ends_with_the_source_as_the_cause() {
+    let bench = Bench::new();
+    let bytes = archive();
+    let (source, server) = serve(vec![whole(&bytes, 50_000, TAG)]).await;
+    let mut order = bench.order(source, Form::TarGz, Expect::Sha256(sha256(&bytes)));
+    order.patience = Duration::from_millis(300);
+    let error = bench.stage(&order).await.unwrap_err();
+    server.await.unwrap();
+    // Not that some file is truncated, which is what the unpacker sees.
+    assert!(matches!(error, Error::Download { received: 50_000, .. }), "{error:?}");
+    assert_eq!(error.class(), Class::TempFail);
+    assert!(!format!("{error:?} {}", crate::error::chain(&error)).contains("canary"));
+}
+
+#[tokio::test]
+async fn a_server_that_wants_rest_beyond_patience_is_left_alone() {
+    let bench = Bench::new();
+    let (source, _server) = serve(vec![reply("429 No", "retry-after: 3600\r\n", b"", 0)]).await;
+    let error = bench.stage(&bench.order(source, Form::TarGz, Expect::Unverified)).await.unwrap_err();
+    assert!(matches!(error, Error::AskedToWait { wait_seconds: 3600, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_stop_during_a_stall_ends_it() {
+    let bench = Bench::new();
+    let bytes = archive();
+    let (source, _server) = serve(vec![Reply { hangs: true, ..whole(&bytes, 1000, TAG) }]).await;
+    let order = bench.order(source, Form::TarGz, Expect::Unverified);
+    struct Stopper(CancellationToken);
+    impl Progress for Stopper {
+        fn received(&self, _bytes: u64) {
+            self.0.cancel();
+        }
+    }
+    let stop = CancellationToken::new();
+    let error = stage(&bench.http, &order, Arc::new(Stopper(stop.clone())), &stop).await.unwrap_err();
+    assert!(matches!(error, Error::Stopped));
+    assert!(!order.staging.exists());
+}

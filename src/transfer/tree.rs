@@ -1,0 +1,316 @@
+//! Writes the entries of an archive below the staging folder, under one policy for all archives: what it does not
+//! like is refused with the whole archive.
+//!
+//! The staging folder is ours alone while this goes on (mode 0700), so what was made here stays as it was made.
+
+use super::error::{Error, Refusal};
+use super::path::{entry_path, link_target};
+use super::pipe::Ended;
+use super::{Limits, Order, Owner, Progress, space};
+use fs_err::{File, OpenOptions};
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// Set-user-id, set-group-id, sticky, and writing by others have no place in a runner.
+const MODE_MASK: u32 = 0o755;
+/// The mode of folders that the archive does not mention.
+const FOLDER_MODE: u32 = 0o755;
+const BUFFER_SIZE: usize = 256 << 10;
+
+/// The tree that an archive becomes.
+pub(super) struct Tree {
+    root: PathBuf,
+    root_mode: u32,
+    owner: Option<Owner>,
+    limits: Limits,
+    stop: CancellationToken,
+    progress: Arc<dyn Progress>,
+    /// The folders made here, by a keyed hash of their path so that memory stays small, and whether the archive itself
+    /// has mentioned them. Were two paths to collide, the filesystem would still refuse what cannot be.
+    folders: HashMap<u64, bool>,
+    hasher: RandomState,
+    buffer: Vec<u8>,
+    entries: u64,
+    bytes: u64,
+    needed: u64,
+}
+
+impl Tree {
+    /// A tree in the empty folder `order.staging`; it takes about `needed` bytes, if that is known.
+    pub fn new(order: &Order, progress: Arc<dyn Progress>, stop: CancellationToken, needed: u64) -> Self {
+        Self {
+            root: order.staging.clone(),
+            root_mode: FOLDER_MODE,
+            owner: order.owner,
+            limits: order.limits,
+            stop,
+            progress,
+            folders: HashMap::new(),
+            hasher: RandomState::new(),
+            buffer: vec![0; BUFFER_SIZE],
+            entries: 0,
+            bytes: 0,
+            needed,
+        }
+    }
+
+    /// Entries so far.
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// Bytes of files so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Adds a folder.
+    pub fn folder(&mut self, name: &[u8], mode: u32) -> Result<(), Ended> {
+        let path = self.begin(name)?;
+        let mode = mode & MODE_MASK | 0o700;
+        if path.as_os_str().is_empty() {
+            self.root_mode = mode;
+            return Ok(());
+        }
+        self.make_parent(name, &path)?;
+        let key = self.hasher.hash_one(&path);
+        match self.folders.get_mut(&key) {
+            Some(mentioned) if *mentioned => return Err(refused(name, Refusal::Duplicate)),
+            Some(mentioned) => *mentioned = true,
+            None => self.make_folder(name, &path, true)?,
+        }
+        // Folders are made with the default mode.
+        if mode != FOLDER_MODE {
+            set_folder_mode(&self.root.join(&path), mode).map_err(|source| self.write_error(name, source))?;
+        }
+        Ok(())
+    }
+
+    /// Adds a file of `size` bytes, which `contents` must yield exactly; `unreadable` names a failure of `contents`.
+    pub fn file(
+        &mut self,
+        name: &[u8],
+        mode: u32,
+        size: u64,
+        contents: &mut impl Read,
+        unreadable: impl FnOnce(io::Error) -> Error,
+    ) -> Result<(), Ended> {
+        let path = self.begin(name)?;
+        if path.as_os_str().is_empty() {
+            return Err(refused(name, Refusal::Root));
+        }
+        // Said before anything is written: the header is enough to know.
+        if self.bytes.saturating_add(size) > self.limits.bytes {
+            return Err(Error::TooManyBytes { limit: self.limits.bytes }.into());
+        }
+        self.make_parent(name, &path)?;
+        let mut file = match create(&self.root.join(&path)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(refused(name, Refusal::Duplicate));
+            }
+            Err(source) => return Err(self.write_error(name, source)),
+        };
+        let mut written = 0;
+        loop {
+            let amount = match contents.read(&mut self.buffer) {
+                Ok(0) => break,
+                Ok(amount) => amount,
+                Err(error) => return Err(Ended::reading(error, unreadable)),
+            };
+            written += amount as u64;
+            if written > size {
+                return Err(Error::Damaged { source: longer_than_it_says() }.into());
+            }
+            if let Err(source) = file.write_all(&self.buffer[..amount]) {
+                return Err(self.write_error(name, source));
+            }
+            self.bytes += amount as u64;
+            self.progress.unpacked(self.entries, self.bytes);
+            if self.stop.is_cancelled() {
+                return Err(Error::Stopped.into());
+            }
+        }
+        if written < size {
+            return Err(Error::Truncated { what: format!("{:?}", String::from_utf8_lossy(name)) }.into());
+        }
+        finish_file(&file, mode & MODE_MASK, self.owner).map_err(|source| self.write_error(name, source))
+    }
+
+    /// Adds a symbolic link.
+    pub fn link(&mut self, name: &[u8], target: &[u8]) -> Result<(), Ended> {
+        let path = self.begin(name)?;
+        if path.as_os_str().is_empty() {
+            return Err(refused(name, Refusal::Root));
+        }
+        let target = link_target(&path, target).map_err(|refusal| refused(name, refusal))?;
+        self.make_parent(name, &path)?;
+        match symlink(&target, &self.root.join(&path), self.owner) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(refused(name, Refusal::Duplicate))
+            }
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                Err(refused(name, Refusal::Kind { kind: "a symbolic link".to_owned() }))
+            }
+            Err(source) => Err(self.write_error(name, source)),
+        }
+    }
+
+    /// Gives the staging folder its final mode and owner. Only for a tree that is verified: from here on, others can
+    /// look into it.
+    pub fn open_up(&self) -> Result<(), Error> {
+        finish_folder(&self.root, self.root_mode, self.owner)
+            .map_err(|source| Error::Staging { path: self.root.clone(), source })
+    }
+
+    /// Counts an entry and judges its name.
+    fn begin(&mut self, name: &[u8]) -> Result<PathBuf, Ended> {
+        if self.stop.is_cancelled() {
+            return Err(Error::Stopped.into());
+        }
+        self.entries += 1;
+        if self.entries > self.limits.entries {
+            return Err(Error::TooManyEntries { limit: self.limits.entries }.into());
+        }
+        self.progress.unpacked(self.entries, self.bytes);
+        entry_path(name).map_err(|refusal| refused(name, refusal))
+    }
+
+    /// Sees to it that the parent of `path` is a folder made here: never an existing one, and never a link.
+    fn make_parent(&mut self, name: &[u8], path: &Path) -> Result<(), Ended> {
+        let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
+            return Ok(());
+        };
+        if self.folders.contains_key(&self.hasher.hash_one(parent)) {
+            return Ok(());
+        }
+        // A name has at most 2,048 components that can exist; longer ones fail in the filesystem below.
+        let mut missing: Vec<&Path> = Vec::new();
+        for ancestor in parent.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty()) {
+            if self.folders.contains_key(&self.hasher.hash_one(ancestor)) {
+                break;
+            }
+            missing.push(ancestor);
+        }
+        for folder in missing.into_iter().rev() {
+            self.entries += 1;
+            if self.entries > self.limits.entries {
+                return Err(Error::TooManyEntries { limit: self.limits.entries }.into());
+            }
+            self.make_folder(name, folder, false)?;
+        }
+        Ok(())
+    }
+
+    fn make_folder(&mut self, name: &[u8], path: &Path, mentioned: bool) -> Result<(), Ended> {
+        let full = self.root.join(path);
+        let made = fs_err::create_dir(&full).and_then(|()| finish_folder(&full, FOLDER_MODE, self.owner));
+        match made {
+            Ok(()) => {
+                self.folders.insert(self.hasher.hash_one(path), mentioned);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let refusal = if mentioned { Refusal::Duplicate } else { Refusal::NotInFolder };
+                Err(refused(name, refusal))
+            }
+            Err(source) => Err(self.write_error(name, source)),
+        }
+    }
+
+    fn write_error(&self, name: &[u8], source: io::Error) -> Ended {
+        let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let error = match space::free_bytes(&self.root).filter(|_| full) {
+            Some(free) => {
+                let free = free.saturating_add(self.bytes);
+                let needed = self.needed.max(free);
+                Error::DiskFull { path: self.root.clone(), free, needed, source: Some(source) }
+            }
+            None => Error::Write { entry: String::from_utf8_lossy(name).into_owned(), source },
+        };
+        Ended::Failed(error)
+    }
+}
+
+/// Refuses the archive for the entry `name`.
+pub(super) fn refused(name: &[u8], refusal: Refusal) -> Ended {
+    Ended::Failed(Error::refused(String::from_utf8_lossy(name), refusal))
+}
+
+fn longer_than_it_says() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "an entry is longer than its header says")
+}
+
+/// Makes a file that was not there; nothing is followed or replaced.
+fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    fs_err::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+#[cfg(unix)]
+fn finish_file(file: &File, mode: u32, owner: Option<Owner>) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    // The owner first: changing it may clear bits of the mode.
+    if let Some(Owner { uid, gid }) = owner {
+        std::os::unix::fs::fchown(file.file(), Some(uid), Some(gid))?;
+    }
+    // Set, not created with, so that the umask has no say.
+    file.set_permissions(std::fs::Permissions::from_mode(mode))
+}
+
+#[cfg(unix)]
+fn finish_folder(path: &Path, mode: u32, owner: Option<Owner>) -> io::Result<()> {
+    if let Some(Owner { uid, gid }) = owner {
+        fs_err::os::unix::fs::lchown(path, Some(uid), Some(gid))?;
+    }
+    set_folder_mode(path, mode)
+}
+
+#[cfg(unix)]
+fn set_folder_mode(path: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
+#[cfg(unix)]
+fn symlink(target: &Path, link: &Path, owner: Option<Owner>) -> io::Result<()> {
+    fs_err::os::unix::fs::symlink(target, link)?;
+    match owner {
+        Some(Owner { uid, gid }) => fs_err::os::unix::fs::lchown(link, Some(uid), Some(gid)),
+        None => Ok(()),
+    }
+}
+
+// Windows: the archive's modes mean nothing, and links take a privilege; no runner archive for it has any.
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
+fn finish_file(_file: &File, _mode: u32, _owner: Option<Owner>) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
+fn finish_folder(_path: &Path, _mode: u32, _owner: Option<Owner>) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
+fn set_folder_mode(_path: &Path, _mode: u32) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn symlink(_target: &Path, _link: &Path, _owner: Option<Owner>) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}

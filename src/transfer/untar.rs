@@ -1,0 +1,185 @@
+//! Reads a tar stream and hands its entries to the tree.
+//!
+//! Extension headers (long names of GNU tar, attributes of pax) are read here, not by the library, which would take as
+//! much memory for one as its header asks for.
+
+use super::error::{Error, Refusal};
+use super::pipe::{Blocks, Ended};
+use super::tree::{Tree, refused};
+use std::io::{self, Read};
+use tar::{Archive, EntryType};
+
+/// The largest extension header: names are limited to 4 KiB by the system, and nothing else in them is used.
+const EXTENSION_LIMIT: u64 = 1 << 20;
+
+/// What extension headers said about the entry that follows them.
+#[derive(Default)]
+struct Extension {
+    name: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    size: Option<u64>,
+    seen: bool,
+}
+
+/// Unpacks all entries, then reads on to the end of the stream, so that the inflater checks its checksum.
+pub(super) fn untar(blocks: Blocks, tree: &mut Tree) -> Result<(), Ended> {
+    let mut archive = Archive::new(blocks);
+    let mut after = String::new();
+    let mut extension = Extension::default();
+    for entry in archive.entries().map_err(|error| header_error(error, &after))?.raw(true) {
+        let mut entry = entry.map_err(|error| header_error(error, &after))?;
+        let kind = entry.header().entry_type();
+        if extend(&mut extension, kind, &mut entry, &after)? {
+            continue;
+        }
+        let extension = std::mem::take(&mut extension);
+        let name = extension.name.unwrap_or_else(|| entry.path_bytes().into_owned());
+        let mode = entry.header().mode().map_err(|error| header_error(error, &after))?;
+        let size = entry.size();
+        if extension.size.is_some_and(|said| said != size) {
+            // Readers disagree on which one counts, so the same archive would mean different things.
+            return Err(refused(&name, Refusal::Attribute { key: "size".to_owned() }));
+        }
+        match kind {
+            EntryType::Directory => tree.folder(&name, mode)?,
+            // Before POSIX, a folder was a file with a slash at the end.
+            EntryType::Regular if name.ends_with(b"/") && size == 0 => tree.folder(&name, mode)?,
+            EntryType::Regular => tree.file(&name, mode, size, &mut entry, |error| {
+                if error.kind() == io::ErrorKind::UnexpectedEof {
+                    Error::Truncated { what: format!("{:?}", String::from_utf8_lossy(&name)) }
+                } else {
+                    Error::Damaged { source: error }
+                }
+            })?,
+            EntryType::Symlink => {
+                let target = extension.link.or_else(|| entry.link_name_bytes().map(Into::into));
+                tree.link(&name, &target.unwrap_or_default())?;
+            }
+            kind => return Err(refused(&name, Refusal::Kind { kind: describe(kind) })),
+        }
+        after = String::from_utf8_lossy(&name).into_owned();
+    }
+    let mut blocks = archive.into_inner();
+    if extension.seen || blocks.met_end() {
+        return Err(Error::Truncated { what: "the list of entries".to_owned() }.into());
+    }
+    drain(&mut blocks)
+}
+
+/// Takes in an extension header; false if the entry is not one.
+fn extend(
+    extension: &mut Extension,
+    kind: EntryType,
+    entry: &mut tar::Entry<'_, impl Read>,
+    after: &str,
+) -> Result<bool, Ended> {
+    let known = kind.is_gnu_longname()
+        || kind.is_gnu_longlink()
+        || kind.is_pax_local_extensions()
+        || kind.is_pax_global_extensions();
+    if !known {
+        return Ok(false);
+    }
+    let malformed = |what| header_error(io::Error::new(io::ErrorKind::InvalidData, what), after);
+    if entry.size() > EXTENSION_LIMIT {
+        return Err(malformed("an extension header that is far too long"));
+    }
+    let mut data = Vec::new();
+    entry.read_to_end(&mut data).map_err(|error| header_error(error, after))?;
+    if data.len() as u64 != entry.size() {
+        return Err(Error::Truncated { what: "an extension header".to_owned() }.into());
+    }
+    if kind.is_pax_global_extensions() {
+        let pairs = pax_pairs(&data).ok_or_else(|| malformed("a malformed pax header"))?;
+        // Archives made from git carry a comment; what would rename or resize all entries is not for us.
+        let meddling = pairs.iter().find(|(key, _)| changes_reading(key) || is_used(key));
+        return match meddling {
+            Some((key, _)) => Err(refused(
+                b"pax_global_header",
+                Refusal::Attribute { key: String::from_utf8_lossy(key).into_owned() },
+            )),
+            None => Ok(true),
+        };
+    }
+    extension.seen = true;
+    if kind.is_pax_local_extensions() {
+        for (key, value) in pax_pairs(&data).ok_or_else(|| malformed("a malformed pax header"))? {
+            match key {
+                b"path" => extension.name = Some(value.to_vec()),
+                b"linkpath" => extension.link = Some(value.to_vec()),
+                b"size" => {
+                    let size = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+                    extension.size = Some(size.ok_or_else(|| malformed("a malformed size"))?);
+                }
+                key if changes_reading(key) => {
+                    let key = String::from_utf8_lossy(key).into_owned();
+                    return Err(refused(after.as_bytes(), Refusal::Attribute { key }));
+                }
+                _ => {}
+            }
+        }
+    } else {
+        if data.last() == Some(&0) {
+            data.pop();
+        }
+        let slot = if kind.is_gnu_longname() { &mut extension.name } else { &mut extension.link };
+        if slot.replace(data).is_some() {
+            return Err(malformed("two names for one entry"));
+        }
+    }
+    Ok(true)
+}
+
+fn is_used(key: &[u8]) -> bool {
+    matches!(key, b"path" | b"linkpath" | b"size")
+}
+
+fn changes_reading(key: &[u8]) -> bool {
+    key.starts_with(b"GNU.sparse.")
+}
+
+/// The pairs of a pax header: `LENGTH KEY=VALUE\n`, again and again, LENGTH being that of the whole.
+fn pax_pairs(mut data: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+    let mut pairs = Vec::new();
+    while !data.is_empty() {
+        let space = data.iter().position(|byte| *byte == b' ')?;
+        let length: usize = std::str::from_utf8(&data[..space]).ok()?.parse().ok()?;
+        let record = data.get(space + 1..length)?.strip_suffix(b"\n")?;
+        let equals = record.iter().position(|byte| *byte == b'=')?;
+        pairs.push((&record[..equals], &record[equals + 1..]));
+        data = &data[length..];
+    }
+    Some(pairs)
+}
+
+fn describe(kind: EntryType) -> String {
+    match kind {
+        EntryType::Link => "a hard link".to_owned(),
+        EntryType::Char => "a character device".to_owned(),
+        EntryType::Block => "a block device".to_owned(),
+        EntryType::Fifo => "a named pipe".to_owned(),
+        EntryType::GNUSparse => "a sparse file".to_owned(),
+        kind => format!("of the unknown type {:?}", char::from(kind.as_byte())),
+    }
+}
+
+fn header_error(error: io::Error, after: &str) -> Ended {
+    Ended::reading(error, |source| {
+        if source.kind() == io::ErrorKind::UnexpectedEof || source.to_string().contains("unexpected EOF") {
+            Error::Truncated { what: "the list of entries".to_owned() }
+        } else {
+            Error::Header { after: after.to_owned(), source }
+        }
+    })
+}
+
+fn drain(blocks: &mut Blocks) -> Result<(), Ended> {
+    let mut buffer = [0; 8192];
+    loop {
+        match blocks.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(_) => return Err(Ended::HungUp),
+        }
+    }
+}
