@@ -26,6 +26,9 @@ mod session;
 mod token;
 mod world;
 
+#[cfg(test)]
+mod tests;
+
 pub use background::{Background, spawn_in_thread};
 pub use fault::{Act, Fault, FaultKind, FaultTextError};
 pub use route::NAMES as ROUTES;

@@ -238,6 +238,7 @@ fn pieces(body: Bytes, faults: &[FaultKind]) -> Vec<Piece> {
             FaultKind::Stall { after } => {
                 return vec![Piece::Data(body.slice(..(*after).min(body.len()))), Piece::Forever];
             }
+            FaultKind::WrongLength { .. } => return vec![Piece::Data(body), flush()],
             FaultKind::Slow { bytes_per_second } => {
                 let step = usize::try_from(bytes_per_second.div_ceil(20)).unwrap_or(usize::MAX).max(1);
                 let mut pieces = Vec::new();

@@ -93,14 +93,6 @@ impl Tokens {
         Self { api, api_revoked: false, weak, life, issued: Vec::new() }
     }
 
-    pub fn api(&self) -> &Secret {
-        &self.api
-    }
-
-    pub fn weak(&self) -> &Secret {
-        &self.weak
-    }
-
     pub fn revoke_api(&mut self) {
         self.api_revoked = true;
     }
