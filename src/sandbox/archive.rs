@@ -1,0 +1,140 @@
+//! The archives of the seven platforms, built when they are asked for. The same platform and version always make the
+//! same bytes.
+
+use super::layout::{Entry, Kind, entries};
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::io::{self, Cursor, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+use tar::{EntryType, Header};
+use zip::write::SimpleFileOptions;
+
+/// One platform that GitHub ships a runner for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Platform {
+    /// As in the file name, `linux-x64`.
+    pub id: &'static str,
+    /// As in the REST API, `linux`.
+    pub os: &'static str,
+    /// As in the REST API, `x64`.
+    pub architecture: &'static str,
+}
+
+impl Platform {
+    pub const ALL: [Self; 7] = [
+        Self { id: "linux-x64", os: "linux", architecture: "x64" },
+        Self { id: "linux-arm64", os: "linux", architecture: "arm64" },
+        Self { id: "linux-arm", os: "linux", architecture: "arm" },
+        Self { id: "osx-x64", os: "osx", architecture: "x64" },
+        Self { id: "osx-arm64", os: "osx", architecture: "arm64" },
+        Self { id: "win-x64", os: "win", architecture: "x64" },
+        Self { id: "win-arm64", os: "win", architecture: "arm64" },
+    ];
+}
+
+/// One archive.
+#[derive(Debug)]
+pub(super) struct Archive {
+    pub filename: String,
+    pub bytes: Bytes,
+    /// In hex.
+    pub sha256: String,
+}
+
+/// Every archive that was built so far.
+pub(super) struct Archives {
+    require_libicu: bool,
+    built: Mutex<HashMap<(Platform, String), Arc<Archive>>>,
+}
+
+/// The owner that GitHub's build records: an installer must not restore it.
+const BUILD_USER: u64 = 1001;
+/// 2026-01-01, for every file.
+const BUILD_TIME: u64 = 1_767_225_600;
+
+impl Archives {
+    pub fn new(require_libicu: bool) -> Self {
+        Self { require_libicu, built: Mutex::new(HashMap::new()) }
+    }
+
+    /// The archive of this platform and version.
+    pub fn get(&self, platform: Platform, version: &str) -> Arc<Archive> {
+        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        let archive = built
+            .entry((platform, version.to_owned()))
+            .or_insert_with(|| Arc::new(build(platform, version, self.require_libicu)));
+        Arc::clone(archive)
+    }
+}
+
+fn build(platform: Platform, version: &str, require_libicu: bool) -> Archive {
+    let entries = entries(platform, version, require_libicu);
+    let zipped = platform.os == "win";
+    let bytes = if zipped { zip_of(&entries) } else { tar_gz_of(&entries) };
+    let bytes = Bytes::from(bytes.expect("writing to memory does not fail, and every name is short"));
+    let form = if zipped { "zip" } else { "tar.gz" };
+    Archive {
+        filename: format!("actions-runner-{}-{version}.{form}", platform.id),
+        sha256: hex::encode(Sha256::digest(&bytes)),
+        bytes,
+    }
+}
+
+/// As `tar -czf` of a folder makes it: every name starts with `./`, and the folder itself comes first.
+fn tar_gz_of(entries: &[Entry]) -> io::Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
+    append(&mut tar, "./", &Entry { path: String::new(), kind: Kind::Folder, executable: true })?;
+    for entry in entries {
+        let slash = if matches!(entry.kind, Kind::Folder) { "/" } else { "" };
+        append(&mut tar, &format!("./{}{slash}", entry.path), entry)?;
+    }
+    tar.into_inner()?.finish()
+}
+
+fn append<W: Write>(tar: &mut tar::Builder<W>, name: &str, entry: &Entry) -> io::Result<()> {
+    let mut header = Header::new_ustar();
+    // `set_path` would tidy the leading `./` away, which is what an unpacker must cope with.
+    let field = &mut header.as_old_mut().name;
+    let length = name.len().min(field.len());
+    field[..length].copy_from_slice(&name.as_bytes()[..length]);
+    header.set_uid(BUILD_USER);
+    header.set_gid(BUILD_USER);
+    header.set_username("runner")?;
+    header.set_groupname("runner")?;
+    header.set_mtime(BUILD_TIME);
+    header.set_mode(if entry.executable { 0o755 } else { 0o644 });
+    let content: &[u8] = match &entry.kind {
+        Kind::Folder => {
+            header.set_entry_type(EntryType::Directory);
+            &[]
+        }
+        Kind::Link(target) => {
+            header.set_entry_type(EntryType::Symlink);
+            header.set_link_name_literal(target)?;
+            header.set_mode(0o777);
+            &[]
+        }
+        Kind::File(content) => {
+            header.set_entry_type(EntryType::Regular);
+            content
+        }
+    };
+    header.set_size(content.len() as u64);
+    header.set_cksum();
+    tar.append(&header, content)
+}
+
+/// As .NET's `ZipFile.CreateFromDirectory` makes it: no modes, no links.
+fn zip_of(entries: &[Entry]) -> io::Result<Vec<u8>> {
+    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for entry in entries {
+        if let Kind::File(content) = &entry.kind {
+            zip.start_file(entry.path.as_str(), SimpleFileOptions::default())?;
+            zip.write_all(content)?;
+        }
+    }
+    Ok(zip.finish()?.into_inner())
+}

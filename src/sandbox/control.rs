@@ -1,0 +1,66 @@
+//! The sandbox's own calls under `/_sandbox`, for other processes. They need the API token.
+
+use super::fault::Fault;
+use super::reply::Reply;
+use super::request::Request;
+use super::route::Control;
+use super::scope::Scope;
+use super::server::Shared;
+use super::token::CredentialKind;
+use super::world::RunnerChange;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Deserialize)]
+struct NewJob {
+    scope: String,
+    #[serde(default = "build")]
+    name: String,
+    #[serde(default)]
+    seconds: u64,
+}
+
+fn build() -> String {
+    "build".to_owned()
+}
+
+/// Answers one control call.
+pub(super) fn answer(shared: &Shared, control: Control, request: &Request) -> Reply {
+    if request.credential.kind != CredentialKind::Api {
+        return Reply::bad_credentials();
+    }
+    let mut world = shared.world();
+    match control {
+        Control::State => Reply::json(200, &json!(world.snapshot())),
+        Control::Requests => Reply::json(200, &json!(world.requests)),
+        Control::AddFault => match request.json::<Value>().map(serde_json::from_value::<Fault>) {
+            Some(Ok(fault)) => match fault.check() {
+                Ok(()) => {
+                    world.faults.push(fault);
+                    Reply::no_content()
+                }
+                Err(error) => Reply::message(422, &error.to_string()),
+            },
+            Some(Err(error)) => Reply::message(422, &error.to_string()),
+            None => Reply::message(400, "Problems parsing JSON"),
+        },
+        Control::ClearFaults => {
+            world.faults.clear();
+            Reply::no_content()
+        }
+        Control::PatchRunner(id) => match request.json::<RunnerChange>() {
+            Some(change) if world.change(id, change) => Reply::no_content(),
+            Some(_) => Reply::not_found(),
+            None => Reply::message(400, "Problems parsing JSON"),
+        },
+        Control::AddJob => {
+            let Some(job) = request.json::<NewJob>() else {
+                return Reply::message(400, "Problems parsing JSON");
+            };
+            match job.scope.parse::<Scope>() {
+                Ok(scope) => Reply::json(201, &json!({"id": world.add_job(scope, &job.name, job.seconds)})),
+                Err(error) => Reply::message(422, &error),
+            }
+        }
+    }
+}

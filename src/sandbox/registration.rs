@@ -1,0 +1,121 @@
+//! The calls that `config.sh` makes: what it exchanges its token for, and how it adds and removes its runner.
+
+use super::fault::FaultKind;
+use super::reply::Reply;
+use super::request::Request;
+use super::rest;
+use super::route::Route;
+use super::scope::Scope;
+use super::server::Shared;
+use super::token::CredentialKind;
+use super::world::NewRunner;
+use serde::Deserialize;
+use serde_json::json;
+
+/// What the token is exchanged for, and what may be used instead of the exchange's result.
+const REGISTER: [CredentialKind; 2] = [CredentialKind::Exchanged, CredentialKind::Registration];
+const REMOVE: [CredentialKind; 3] =
+    [CredentialKind::Exchanged, CredentialKind::Remove, CredentialKind::Registration];
+
+#[derive(Deserialize)]
+struct Exchange {
+    url: String,
+    runner_event: String,
+}
+
+#[derive(Deserialize)]
+struct Registration {
+    url: String,
+    #[serde(flatten)]
+    runner: NewRunner,
+}
+
+/// Answers one call of the runner. Whatever is wrong with its token, GitHub says 404.
+pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: &[FaultKind]) -> Reply {
+    if faults.contains(&FaultKind::ExpiredToken) || route.scope().is_some_and(Scope::is_missing) {
+        return Reply::not_found();
+    }
+    match route {
+        Route::RunnerRegistration => exchange(shared, request, faults),
+        Route::Register => register(shared, request),
+        Route::RunnerList(scope) if request.credential.is(&REMOVE, scope) => {
+            rest::list_runners(&shared.world(), scope, request, faults)
+        }
+        Route::GroupsOfRunner(scope) if request.credential.is(&REGISTER, scope) => {
+            rest::groups(&shared.world())
+        }
+        Route::RunnerDelete(scope, id) if request.credential.is(&REMOVE, scope) => remove(shared, scope, *id),
+        _ => Reply::not_found(),
+    }
+}
+
+/// `POST /actions/runner-registration`: a registration or remove token for a credential of the runner service.
+fn exchange(shared: &Shared, request: &Request, faults: &[FaultKind]) -> Reply {
+    let Some(asked) = request.json::<Exchange>() else { return Reply::not_found() };
+    let Some(scope) = Scope::of_runner_url(&asked.url).filter(|scope| !scope.is_missing()) else {
+        return Reply::not_found();
+    };
+    let kind = match asked.runner_event.as_str() {
+        "register" => CredentialKind::Registration,
+        "remove" => CredentialKind::Remove,
+        _ => return Reply::not_found(),
+    };
+    if !request.credential.by_runner() || !request.credential.is(&[kind], &scope) {
+        return Reply::not_found();
+    }
+    let mut world = shared.world();
+    world.tokens.used(request.header("authorization"));
+    let (token, _) = world.tokens.issue(CredentialKind::Exchanged, scope, false);
+    let mut answer = json!({
+        "url": format!("{}_services/pipelines/", request.base),
+        "token_schema": "OAuthAccessToken",
+        "token": token.expose(),
+        "use_v2_flow": true,
+    });
+    let act =
+        faults.iter().find_map(|fault| if let FaultKind::Script { act } = fault { Some(*act) } else { None });
+    if let Some(act) = act {
+        answer["sandbox_fault"] = json!(act.word());
+    }
+    Reply::json(200, &answer)
+}
+
+/// `POST /actions/runners/register`: adds the runner, or takes over the one of this name.
+fn register(shared: &Shared, request: &Request) -> Reply {
+    let Some(asked) = request.json::<Registration>() else { return Reply::message(422, "Invalid request.") };
+    let scope = Scope::of_runner_url(&asked.url);
+    let Some(scope) = scope.filter(|scope| request.credential.is(&REGISTER, scope)) else {
+        return Reply::not_found();
+    };
+    let name = asked.runner.name.clone();
+    let mut world = shared.world();
+    let Ok(runner) = world.register(scope, asked.runner) else {
+        return Reply::message(409, &format!("A runner with the name {name} already exists."));
+    };
+    Reply::json(
+        201,
+        &json!({
+            "id": runner.record.id,
+            "name": runner.record.name,
+            "authorization": {
+                "authorization_url": format!("{}_services/token", request.base),
+                "server_url": format!("{}_services/", request.base),
+                "client_id": runner.client.expose(),
+            },
+        }),
+    )
+}
+
+fn remove(shared: &Shared, scope: &Scope, id: u64) -> Reply {
+    let mut world = shared.world();
+    match world.runner(scope, id) {
+        None => Reply::not_found(),
+        Some(runner) if runner.record.busy => {
+            Reply::message(422, &format!("Runner {:?} is still running a job", runner.record.name))
+        }
+        Some(_) => {
+            world.delete(id);
+            Reply::no_content()
+        }
+    }
+}

@@ -1,0 +1,59 @@
+# The files of a configured runner, and words to the terminal and to the log.
+
+log() { printf '[%s INFO Listener] %s\n' "$(date -u '+%Y-%m-%d %H:%M:%SZ')" "$(mask "$*")" >>"$diag"; }
+say() { printf '%s\n' "$*"; log "$*"; }
+complain() { printf '%s\n' "$(mask "$*")" >&2; log "$*"; }
+fail() { complain "$@"; exit 1; }
+
+# The text without the token.
+mask() {
+    local text=$*
+    [[ -n $secret ]] && text=${text//"$secret"/***}
+    printf '%s' "$text"
+}
+
+is_configured() { [[ -e $root/.runner || -e $root/.runner_migrated ]]; }
+
+# .env is part of the environment of every start, before the inputs are read from it.
+load_env() {
+    local line
+    [[ -f $root/.env ]] || return 0
+    while IFS= read -r line || [[ -n $line ]]; do
+        [[ $line =~ ^[A-Za-z_][A-Za-z0-9_]*= ]] && export "${line?}"
+    done <"$root/.env"
+}
+
+# A JSON string, quoted.
+quote() {
+    local text=$1
+    text=${text//\\/\\\\}
+    text=${text//\"/\\\"}
+    text=${text//$'\n'/\\n}
+    text=${text//$'\t'/\\t}
+    printf '"%s"' "$text"
+}
+
+# value KEY TEXT: the first value of this key in a JSON text; enough for what the sandbox sends.
+value() {
+    local pattern="\"$1\"[[:space:]]*:[[:space:]]*(\"(([^\"\\\\]|\\\\.)*)\"|[-0-9a-z.]+)"
+    [[ $2 =~ $pattern ]] || return 1
+    if [[ ${BASH_REMATCH[1]} == \"* ]]; then
+        local text=${BASH_REMATCH[2]}
+        text=${text//\\\"/\"}
+        printf '%s' "${text//\\\\/\\}"
+    else
+        printf '%s' "${BASH_REMATCH[1]}"
+    fi
+}
+
+# setting KEY: a value of .runner.
+setting() { value "$1" "$(cat "$root/.runner" 2>/dev/null)"; }
+
+delete_configuration() {
+    local file
+    for file in .credentials .credentials_migrated .credentials_rsaparams .runner .runner_migrated; do
+        if [[ -e $root/$file ]]; then
+            rm -f "${root:?}/$file" && say "√ Removed $file"
+        fi
+    done
+}

@@ -1,0 +1,84 @@
+# HTTP/1.1 over bash's /dev/tcp: plain, one request a connection.
+
+# request METHOD URL AUTHORIZATION [BODY]: sets http_status, http_body and http_id; fails if there is no answer.
+request() {
+    local LC_ALL=C method=$1 url=$2 authorization=$3 body=${4-}
+    local rest=${url#http://} host port line
+    http_status='' http_body='' http_id=''
+    [[ $rest != "$url" ]] || { complain "The sandbox's runner speaks http only, not '$url'"; return 1; }
+    local authority=${rest%%/*} path=/${rest#*/}
+    [[ $rest == */* ]] || path=/
+    host=${authority%:*} port=${authority##*:}
+    [[ $authority == *:* ]] || { host=$authority port=80; }
+    host=${host#[} host=${host%]}
+    { exec 3<>"/dev/tcp/$host/$port"; } 2>/dev/null || return 1
+    # printf is part of bash: the token is on nobody's command line.
+    printf '%s %s HTTP/1.1\r\nHost: %s\r\nAuthorization: %s\r\nUser-Agent: GitHubActionsRunner-%s/%s\r\nAccept: application/json\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s' \
+        "$method" "$path" "$authority" "$authorization" "$os" "$version" "${#body}" "$body" >&3 2>/dev/null
+    if IFS= read -r -t 100 line <&3; then
+        line=${line%$'\r'}
+        http_status=${line#* }
+        http_status=${http_status%% *}
+        while IFS= read -r -t 100 line <&3; do
+            line=${line%$'\r'}
+            [[ -n $line ]] || break
+            case $line in
+            [Xx]-[Gg]it[Hh]ub-[Rr]equest-[Ii]d:*) http_id=${line#*: } ;;
+            esac
+        done
+        IFS= read -r -d '' -t 100 http_body <&3
+    fi
+    exec 3<&- 3>&-
+    log "$method $path: ${http_status:-no answer}"
+    [[ $http_status =~ ^[0-9]+$ ]]
+}
+
+# ask METHOD URL AUTHORIZATION [BODY]: the same, three times; a 2xx succeeds. What is not there is not asked for again.
+ask() {
+    local attempt
+    for attempt in 1 2 3; do
+        if request "$@"; then
+            [[ $http_status == 2* ]] && return 0
+            [[ $http_status == 4* ]] && return 1
+        fi
+        log "attempt $attempt failed"
+        [[ $attempt == 3 ]] || sleep 1
+    done
+    return 1
+}
+
+# The words for an answer that was no success: what the runner says, then the server.
+refused() {
+    local method=$1 url=$2 name
+    if [[ -z $http_status ]]; then
+        complain "Connection refused (${url#http://})"
+        return
+    fi
+    case $http_status in
+    401) name=Unauthorized ;;
+    403) name=Forbidden ;;
+    404) name=NotFound ;;
+    409) name=Conflict ;;
+    422) name=UnprocessableEntity ;;
+    429) name=TooManyRequests ;;
+    500) name=InternalServerError ;;
+    502) name=BadGateway ;;
+    503) name=ServiceUnavailable ;;
+    *) name=$http_status ;;
+    esac
+    complain "Http response code: $name from '$method $url' (Request Id: $http_id)"
+    complain "$http_body"
+    complain "Response status code does not indicate success: $http_status ($name)."
+}
+
+# encode TEXT: percent-encoded.
+encode() {
+    local LC_ALL=C text=$1 i char
+    for ((i = 0; i < ${#text}; i++)); do
+        char=${text:i:1}
+        case $char in
+        [a-zA-Z0-9.~_-]) printf '%s' "$char" ;;
+        *) printf '%%%02X' "$(($(printf '%d' "'$char") & 255))" ;;
+        esac
+    done
+}

@@ -1,0 +1,95 @@
+# run: goes online, takes pretend jobs, and ends as GitHub's listener ends.
+
+stamp() { date -u '+%Y-%m-%d %H:%M:%SZ'; }
+
+listen() {
+    local job seconds conflicts=0
+    write_jit
+    [[ -e $root/.runner && -e $root/.credentials ]] ||
+        fail "Not configured. Run config.(sh/cmd) to configure the runner."
+    client=$(value clientId "$(cat "$root/.credentials")")
+    server=$(setting serverUrlV2)
+    server=${server%/}
+    mkdir -p "$root/$(setting workFolder)" 2>/dev/null ||
+        fail "Fail to create and validate runner's work directory '$root/$(setting workFolder)'."
+
+    while ! ask POST "$server/session" "Bearer $client" "{\"version\":\"$version\"}"; do
+        case $http_status in
+        404) fail "The runner registration has been deleted from the server, please re-configure. Runner registrations are automatically deleted for runners that have not connected to the service recently." ;;
+        409)
+            complain "$(stamp): A session for this runner already exists."
+            ((++conflicts < 4)) || exit 5
+            sleep 2
+            ;;
+        426)
+            complain "Runner version v$version is deprecated and cannot receive messages."
+            [[ $(lower "$ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE") =~ ^(1|true)$ ]] && exit 7
+            exit 1
+            ;;
+        *) refused POST "$server/session"; exit 1 ;;
+        esac
+    done
+    trap leave INT TERM
+    say ""
+    say "√ Connected to GitHub"
+    say ""
+    say "Current runner version: '$version'"
+    say "$(stamp): Listening for Jobs"
+    while :; do
+        if request GET "$server/message" "Bearer $client"; then
+            case $http_status in
+            200) take_job ;;
+            404)
+                complain "The runner no longer exists on the server; its local configuration is removed."
+                delete_configuration
+                exit 0
+                ;;
+            esac
+        fi
+        pause 0.3
+    done
+}
+
+take_job() {
+    local id name seconds
+    id=$(value job_id "$http_body")
+    name=$(value job_name "$http_body")
+    seconds=$(value seconds "$http_body")
+    say "$(stamp): Running job: $name"
+    : >"$root/_diag/Worker_$(date -u +%Y%m%d-%H%M%S)-utc.log"
+    pause "$seconds"
+    ask POST "$server/jobs/$id/done" "Bearer $client" || complain "$(stamp): the end of the job could not be reported"
+    say "$(stamp): Job $name completed with result: Succeeded"
+    if [[ $(setting ephemeral) == true ]]; then
+        delete_configuration
+        exit 0
+    fi
+}
+
+# A sleep that a signal interrupts.
+pause() {
+    sleep "$1" &
+    sleeping=$!
+    wait "$sleeping"
+}
+
+leave() {
+    trap '' INT TERM
+    [[ -z $sleeping ]] || kill "$sleeping" 2>/dev/null
+    say "Exiting..."
+    request DELETE "$server/session" "Bearer $client"
+    exit 0
+}
+
+# --jitconfig: base64 of a JSON map from file names to base64, written on every start that carries it.
+write_jit() {
+    local config file content
+    config=$(input jitconfig)
+    [[ -n $config ]] || return 0
+    config=$(printf '%s' "$config" | base64 -d 2>/dev/null) || fail "The jit configuration is not valid."
+    for file in .runner .credentials .credentials_rsaparams; do
+        content=$(value "$file" "$config") || fail "The jit configuration is not valid."
+        printf '%s' "$content" | base64 -d >"$root/$file"
+    done
+    chmod 600 "$root/.credentials_rsaparams"
+}

@@ -1,0 +1,19 @@
+#!/bin/bash
+# The entry point of every service: the service's PATH, then Node, whose script starts the listener.
+
+cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
+# As a copy it lies in the root, as shipped in bin.
+[[ -e ./bin/Runner.Listener ]] || cd .. || exit 1
+if [[ -f .path ]]; then
+    PATH=$(cat .path)
+    export PATH
+    echo ".path=${PATH}"
+fi
+# With job control, the child does not inherit an ignored SIGINT.
+set -m
+./externals/node20/bin/node ./bin/RunnerService.js &
+pid=$!
+trap 'kill -INT $pid 2>/dev/null' TERM INT
+wait $pid
+trap - TERM INT
+wait $pid 2>/dev/null

@@ -1,0 +1,3 @@
+#!/bin/bash
+# Sleeps $1 seconds.
+sleep "$1"

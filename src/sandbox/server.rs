@@ -1,0 +1,260 @@
+//! The server: reads a request, finds its route, lets faults and calls act, and writes the answer.
+
+use super::archive::Archives;
+use super::body::{Piece, ScriptedBody};
+use super::fault::FaultKind;
+use super::reply::Reply;
+use super::request::{self, Request};
+use super::route::Route;
+use super::world::{RequestRecord, World};
+use super::{clock, control, download, registration, rest, session};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use bytes::Bytes;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+/// No request of GitHub's API or of the runner is longer.
+const BODY_LIMIT: usize = 1 << 20;
+
+/// What every request can reach.
+pub(super) struct Shared {
+    pub base: Url,
+    pub archives: Archives,
+    pub stop: CancellationToken,
+    /// On offer for every platform; the first is the newest, the others are for linux-x64 only.
+    pub versions: Vec<String>,
+    world: Mutex<World>,
+}
+
+impl Shared {
+    pub fn new(base: Url, world: World, archives: Archives, versions: Vec<String>) -> Self {
+        Self { base, archives, stop: CancellationToken::new(), versions, world: Mutex::new(world) }
+    }
+
+    /// The state. Nobody keeps it across an await.
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn newest_version(&self) -> &str {
+        self.versions.first().map_or("", String::as_str)
+    }
+
+    pub fn older_versions(&self) -> &[String] {
+        self.versions.get(1..).unwrap_or_default()
+    }
+}
+
+/// Answers one request.
+pub(super) async fn answer(
+    State(shared): State<Arc<Shared>>,
+    asked: axum::extract::Request,
+) -> Response<Body> {
+    let (parts, body) = asked.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, BODY_LIMIT).await else {
+        return write(&shared, Reply::message(413, "Payload Too Large"), &[], "");
+    };
+    let request = read(&shared, &parts, body);
+    let segments = request::segments(&request.path);
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let route = Route::of(&request.method, &segments, request.credential.by_runner());
+    if let Route::Control(control) = route {
+        return write(&shared, control::answer(&shared, control, &request), &[], "");
+    }
+    let (number, faults) = {
+        let mut world = shared.world();
+        world.requests.push(record(&request, &parts.uri, &route));
+        (world.requests.len() - 1, world.strike(route.name()))
+    };
+    tracing::debug!(route = route.name(), method = %request.method, path = %request.path, faults = faults.len(), "request");
+    for fault in &faults {
+        if let FaultKind::Delay { ms } = fault {
+            wait(&shared, *ms).await;
+        }
+    }
+    let reply = instead(&shared, &route, &request, &faults)
+        .unwrap_or_else(|| act(&shared, &route, &request, &faults));
+    for fault in &faults {
+        if let FaultKind::DelayAfter { ms } = fault {
+            wait(&shared, *ms).await;
+        }
+    }
+    if let Some(record) = shared.world().requests.get_mut(number) {
+        record.status = Some(reply.status);
+    }
+    write(&shared, reply, &faults, &request.method)
+}
+
+fn read(shared: &Shared, parts: &axum::http::request::Parts, body: Bytes) -> Request {
+    let header = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    let host = header(header::HOST).unwrap_or_default();
+    // Links lead back to the name by which the client came: it may be another machine.
+    let base = Url::parse(&format!("http://{host}/")).unwrap_or_else(|_| shared.base.clone());
+    let credential = shared.world().identify(header(header::AUTHORIZATION));
+    Request {
+        method: parts.method.to_string(),
+        path: parts.uri.path().to_owned(),
+        query: request::pairs(parts.uri.query().unwrap_or_default()),
+        headers: parts.headers.clone(),
+        body,
+        credential,
+        base,
+    }
+}
+
+fn record(request: &Request, uri: &axum::http::Uri, route: &Route) -> RequestRecord {
+    RequestRecord {
+        method: request.method.clone(),
+        path: uri.path_and_query().map_or_else(String::new, ToString::to_string),
+        host: request.header("host").unwrap_or_default().to_owned(),
+        route: route.name().to_owned(),
+        scheme: request.credential.scheme.clone(),
+        credential: request.credential.kind,
+        range: request.header("range").map(str::to_owned),
+        user_agent: request.header("user-agent").map(str::to_owned),
+        status: None,
+    }
+}
+
+/// Waits, unless the sandbox stops.
+async fn wait(shared: &Shared, ms: u64) {
+    tokio::select! {
+        () = tokio::time::sleep(Duration::from_millis(ms)) => {}
+        () = shared.stop.cancelled() => {}
+    }
+}
+
+/// What a fault answers in place of the call, which then does not happen.
+fn instead(shared: &Shared, route: &Route, request: &Request, faults: &[FaultKind]) -> Option<Reply> {
+    faults.iter().find_map(|fault| match fault {
+        FaultKind::Status { code, body, .. } => Some(match body {
+            Some(body) => Reply { status: *code, headers: Vec::new(), body: Bytes::from(body.clone()) },
+            None => Reply::message(*code, "This is a fault of the sandbox"),
+        }),
+        FaultKind::Html { status } => Some(Reply::html(*status)),
+        FaultKind::NotJson => Some(Reply {
+            status: 200,
+            headers: vec![("content-type", "application/json; charset=utf-8".to_owned())],
+            body: Bytes::from_static(b"{\"total_count\": 1, \"runners\": [{\"id\":"),
+        }),
+        FaultKind::Redirect { url } => {
+            let url = url.clone().unwrap_or_else(|| elsewhere(shared, route, request));
+            Some(Reply::message(302, "Found").with("location", url))
+        }
+        FaultKind::RateLimit { seconds } => {
+            let seconds = i64::try_from(*seconds).unwrap_or(i64::MAX);
+            Some(
+                Reply::message(403, "API rate limit exceeded for user ID 1.")
+                    .with("x-ratelimit-remaining", "0")
+                    .with("x-ratelimit-reset", clock::now(seconds).as_second().to_string()),
+            )
+        }
+        FaultKind::RetryAfter { seconds } => Some(
+            Reply::message(429, "You have exceeded a secondary rate limit.")
+                .with("retry-after", seconds.to_string()),
+        ),
+        _ => None,
+    })
+}
+
+/// The same machine under another host name: an archive is there without a credential, as at a storage host.
+fn elsewhere(shared: &Shared, route: &Route, request: &Request) -> String {
+    let host = if request.base.host_str() == Some("localhost") { "127.0.0.1" } else { "localhost" };
+    let port = shared.base.port().unwrap_or(80);
+    match route {
+        Route::Archive(platform, version) => {
+            format!("http://{host}:{port}/_sandbox/mirror/{platform}/{version}")
+        }
+        _ => format!("http://{host}:{port}{}", request.path),
+    }
+}
+
+fn act(shared: &Shared, route: &Route, request: &Request, faults: &[FaultKind]) -> Reply {
+    match route {
+        Route::Archive(..) | Route::Mirror(..) => download::answer(shared, route, request, faults),
+        Route::RunnerRegistration
+        | Route::Register
+        | Route::RunnerList(_)
+        | Route::GroupsOfRunner(_)
+        | Route::RunnerDelete(..) => registration::answer(shared, route, request, faults),
+        Route::Session | Route::SessionEnd | Route::Message | Route::JobDone(_) => {
+            session::answer(shared, route, request)
+        }
+        _ => rest::refusal(route, request).unwrap_or_else(|| rest::answer(shared, route, request, faults)),
+    }
+}
+
+/// Writes the answer, with what faults do to headers and body.
+fn write(shared: &Shared, reply: Reply, faults: &[FaultKind], method: &str) -> Response<Body> {
+    let mut length = reply.body.len();
+    let mut skew = 0;
+    let mut more: Vec<(String, String)> = vec![
+        ("x-github-request-id".to_owned(), request_id()),
+        ("x-ratelimit-limit".to_owned(), "5000".to_owned()),
+        ("x-ratelimit-remaining".to_owned(), "4999".to_owned()),
+        ("x-ratelimit-reset".to_owned(), clock::now(3600).as_second().to_string()),
+        ("x-ratelimit-resource".to_owned(), "core".to_owned()),
+    ];
+    more.extend(reply.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    for fault in faults {
+        match fault {
+            FaultKind::Clock { seconds } => skew = *seconds,
+            FaultKind::WrongLength { by } => {
+                length = length.saturating_add_signed(isize::try_from(*by).unwrap_or_default());
+            }
+            FaultKind::Status { headers, .. } => more.extend(headers.clone()),
+            _ => {}
+        }
+    }
+    more.push(("date".to_owned(), clock::http_date(clock::now(skew))));
+    // A 204 has no body, and says no length.
+    if reply.status != 204 && method != "HEAD" {
+        more.push(("content-length".to_owned(), length.to_string()));
+    }
+    let body = ScriptedBody::new(pieces(reply.body, faults), shared.stop.clone());
+    let mut response = Response::new(Body::new(body));
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in more {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+/// The order in which the body is sent.
+fn pieces(body: Bytes, faults: &[FaultKind]) -> Vec<Piece> {
+    // A moment for what came before to leave: an error discards what is still buffered.
+    let flush = || Piece::Pause(Duration::from_millis(1));
+    for fault in faults {
+        match fault {
+            FaultKind::Cut { after } => {
+                return vec![Piece::Data(body.slice(..(*after).min(body.len()))), flush(), Piece::Fail];
+            }
+            FaultKind::Stall { after } => {
+                return vec![Piece::Data(body.slice(..(*after).min(body.len()))), Piece::Forever];
+            }
+            FaultKind::WrongLength { .. } => return vec![Piece::Data(body), flush()],
+            FaultKind::Slow { bytes_per_second } => {
+                let step = usize::try_from(bytes_per_second.div_ceil(20)).unwrap_or(usize::MAX).max(1);
+                let mut pieces = Vec::new();
+                let mut left = body;
+                while !left.is_empty() {
+                    pieces.push(Piece::Data(left.split_to(step.min(left.len()))));
+                    pieces.push(Piece::Pause(Duration::from_millis(50)));
+                }
+                return pieces;
+            }
+            _ => {}
+        }
+    }
+    vec![Piece::Data(body)]
+}
+
+fn request_id() -> String {
+    format!("{:04X}:{:06X}:{:08X}", fastrand::u16(..), fastrand::u32(..1 << 24), fastrand::u32(..))
+}

@@ -1,0 +1,66 @@
+//! The calls of a listener: its session, its messages, its jobs.
+//!
+//! This is not GitHub's protocol, which is long-polling, encrypted and large; only what can be seen from outside is the
+//! same: when the runner is online and busy, and when it is gone.
+
+use super::reply::Reply;
+use super::request::Request;
+use super::route::Route;
+use super::server::Shared;
+use super::token::CredentialKind;
+use serde_json::json;
+use std::time::Instant;
+
+/// Answers one call of a listener.
+pub(super) fn answer(shared: &Shared, route: &Route, request: &Request) -> Reply {
+    let mut world = shared.world();
+    world.age();
+    // A deleted or replaced runner's credential is not known any more.
+    if request.credential.kind != CredentialKind::Runner {
+        return Reply::not_found();
+    }
+    let Some(id) = request.credential.runner else { return Reply::not_found() };
+    let Some(runner) = world.runner_by_id(id) else { return Reply::not_found() };
+    match route {
+        Route::Session => {
+            if runner.seen.is_some() {
+                return Reply::message(409, "A session for this runner already exists.");
+            }
+            runner.record.online = true;
+            runner.seen = Some(Instant::now());
+            Reply::json(200, &json!({"session_id": id}))
+        }
+        Route::SessionEnd => {
+            runner.record.online = false;
+            runner.record.busy = false;
+            runner.seen = None;
+            Reply::no_content()
+        }
+        Route::Message => {
+            runner.seen = Some(Instant::now());
+            runner.record.online = true;
+            let scope = runner.record.scope.clone();
+            let waiting = |job: &&mut super::JobRecord| job.scope == scope && job.runner.is_none();
+            let Some(job) = world.jobs.iter_mut().find(waiting) else { return Reply::no_content() };
+            job.runner = Some(id);
+            let answer = json!({"job_id": job.id, "job_name": job.name, "seconds": job.seconds});
+            if let Some(runner) = world.runner_by_id(id) {
+                runner.record.busy = true;
+            }
+            Reply::json(200, &answer)
+        }
+        Route::JobDone(job) => {
+            runner.record.busy = false;
+            runner.seen = Some(Instant::now());
+            let ephemeral = runner.record.ephemeral;
+            let mine = world.jobs.iter_mut().find(|record| record.id == *job && record.runner == Some(id));
+            let Some(record) = mine else { return Reply::not_found() };
+            record.done = true;
+            if ephemeral {
+                world.delete(id);
+            }
+            Reply::no_content()
+        }
+        _ => Reply::not_found(),
+    }
+}

@@ -1,0 +1,164 @@
+//! The listener stand-in: online, jobs, ends.
+
+#![cfg(unix)]
+
+use super::super::{Background, Scope};
+use super::config::{Runner, text};
+use super::{call_with, sandbox};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Waits for a condition, or fails saying which.
+pub(super) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(20), "{what}: not within 20 s");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn configured(sandbox: &Background, more: &[&str]) -> Runner {
+    let runner = Runner::unpack(sandbox);
+    let output = runner.configure(sandbox, more);
+    assert!(output.status.success(), "{}", text(&output));
+    runner
+}
+
+/// A listener in a process group of its own, which is killed with this value: a failed test leaves no process.
+struct Listener(Option<Child>);
+
+impl Listener {
+    fn start(runner: &Runner, program: &str, arguments: &[&str]) -> Self {
+        let mut command = runner.command(program);
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        Self(Some(command.spawn().unwrap()))
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.0.as_ref().unwrap().id();
+        Command::new("kill").args([signal, &id.to_string()]).status().unwrap();
+    }
+
+    fn end(mut self) -> Output {
+        until("the listener ends", || self.0.as_mut().unwrap().try_wait().unwrap().is_some());
+        self.0.take().unwrap().wait_with_output().unwrap()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let group = format!("-{}", child.id());
+            drop(Command::new("kill").args(["-KILL", "--", &group]).status());
+            drop(child.wait());
+        }
+    }
+}
+
+fn acme() -> Scope {
+    "orgs/acme".parse().unwrap()
+}
+
+fn online(sandbox: &Background) -> bool {
+    sandbox.state().runners.first().is_some_and(|runner| runner.online)
+}
+
+#[test]
+fn it_goes_online_takes_a_job_and_goes_offline_on_a_signal() {
+    let sandbox = sandbox();
+    let runner = configured(&sandbox, &[]);
+    let listener = Listener::start(&runner, "bin/Runner.Listener", &["run"]);
+    until("online", || online(&sandbox));
+    let job = r#"{"scope":"orgs/acme","name":"test","seconds":1}"#;
+    assert_eq!(call_with(&sandbox, "POST", "/_sandbox/jobs", job).status, 201);
+    until("busy", || sandbox.state().runners[0].busy);
+    until("done", || sandbox.state().jobs[0].done);
+    assert!(!sandbox.state().runners[0].busy && online(&sandbox));
+    listener.signal("-INT");
+    let output = listener.end();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("Running job: test") && text(&output).contains("Listening for Jobs"));
+    assert!(!online(&sandbox) && runner.has(".runner"));
+}
+
+#[test]
+fn an_ephemeral_runner_is_gone_after_one_job() {
+    let sandbox = sandbox();
+    let runner = configured(&sandbox, &["--ephemeral"]);
+    sandbox.add_job(&acme(), "only", 0);
+    sandbox.add_job(&acme(), "never", 0);
+    let output = Listener::start(&runner, "run.sh", &[]).end();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let state = sandbox.state();
+    assert!(state.runners.is_empty() && state.jobs[0].done && !state.jobs[1].done);
+    assert!(!runner.has(".runner") && !runner.has(".credentials") && runner.has("svc.sh"));
+}
+
+#[test]
+fn a_runner_that_is_deleted_behind_its_back_cleans_up() {
+    let sandbox = sandbox();
+    let runner = configured(&sandbox, &[]);
+    let listener = Listener::start(&runner, "bin/Runner.Listener", &["run"]);
+    until("online", || online(&sandbox));
+    let id = sandbox.state().runners[0].id;
+    sandbox.change_runner(id, super::super::RunnerChange { deleted: true, ..Default::default() });
+    let output = listener.end();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(!runner.has(".runner"));
+}
+
+#[test]
+fn a_runner_that_was_deleted_before_it_starts_keeps_its_files() {
+    let sandbox = sandbox();
+    let runner = configured(&sandbox, &[]);
+    let id = sandbox.state().runners[0].id;
+    sandbox.change_runner(id, super::super::RunnerChange { deleted: true, ..Default::default() });
+    let output = Listener::start(&runner, "bin/Runner.Listener", &["run"]).end();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("The runner registration has been deleted from the server"));
+    assert!(runner.has(".runner"));
+    let hidden = Listener::start(&runner, "run.sh", &[]).end();
+    assert_eq!(hidden.status.code(), Some(0), "run.sh hides every exit code");
+}
+
+#[test]
+fn an_unconfigured_runner_does_not_run() {
+    let sandbox = sandbox();
+    let output = Listener::start(&Runner::unpack(&sandbox), "bin/Runner.Listener", &["run"]).end();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("Not configured."));
+}
+
+#[test]
+fn a_service_runs_through_node_and_stops_on_term() {
+    let sandbox = sandbox();
+    let runner = configured(&sandbox, &[]);
+    let listener = Listener::start(&runner, "bin/runsvc.sh", &[]);
+    until("online", || online(&sandbox));
+    listener.signal("-TERM");
+    let output = listener.end();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(!online(&sandbox));
+}
+
+#[test]
+fn a_just_in_time_runner_needs_no_config_sh() {
+    let sandbox = sandbox();
+    let runner = Runner::unpack(&sandbox);
+    let path = "/api/v3/orgs/acme/actions/runners/generate-jitconfig";
+    let made =
+        call_with(&sandbox, "POST", path, r#"{"name":"jit","runner_group_id":1,"labels":["x"]}"#).json();
+    sandbox.add_job(&acme(), "only", 0);
+    let config = made["encoded_jit_config"].as_str().unwrap();
+    let output = Listener::start(&runner, "bin/Runner.Listener", &["run", "--jitconfig", config]).end();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(sandbox.state().runners.is_empty() && !runner.has(".runner"));
+}
+
+#[test]
+fn the_version_is_told_without_a_configuration() {
+    let sandbox = sandbox();
+    let output = Listener::start(&Runner::unpack(&sandbox), "bin/Runner.Listener", &["--version"]).end();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "2.336.0\n");
+}

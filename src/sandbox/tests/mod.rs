@@ -1,0 +1,92 @@
+//! The sandbox over real HTTP, and the runner that it serves as real processes.
+
+mod config;
+mod faults;
+mod listener;
+mod rest;
+
+use super::{Background, Options, spawn_in_thread};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// One answer, as it came off the wire.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(':'));
+        lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    }
+
+    fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+fn sandbox() -> Background {
+    spawn_in_thread(Options::default()).unwrap()
+}
+
+fn send(sandbox: &Background, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
+    try_send(sandbox, method, path, headers, body).expect("an answer has a head")
+}
+
+/// Sends one request with these header lines, and reads until the connection closes or has been silent for a second.
+fn try_send(sandbox: &Background, method: &str, path: &str, headers: &[&str], body: &str) -> Option<Answer> {
+    let base = sandbox.base_url();
+    let authority = format!("{}:{}", base.host_str().unwrap(), base.port().unwrap());
+    let mut stream = TcpStream::connect(&authority).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: test\r\nConnection: close\r\n\
+         Content-Length: {length}\r\n{headers}\r\n{body}"
+    )
+    .unwrap();
+    let mut bytes = Vec::new();
+    // A cut or a stall is an error here; what came before it counts.
+    drop(stream.read_to_end(&mut bytes));
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Some(Answer { status, head, body: bytes[end + 4..].to_vec() })
+}
+
+/// The same with the API token.
+fn call(sandbox: &Background, method: &str, path: &str) -> Answer {
+    call_with(sandbox, method, path, "")
+}
+
+fn call_with(sandbox: &Background, method: &str, path: &str, body: &str) -> Answer {
+    let authorization = format!("Authorization: Bearer {}", sandbox.token().expose());
+    send(sandbox, method, path, &[&authorization], body)
+}
+
+/// The entry of this platform in the downloads list: path, token, checksum, file name.
+struct Download {
+    path: String,
+    authorization: String,
+    sha256: String,
+    filename: String,
+}
+
+fn download(sandbox: &Background, os: &str, architecture: &str) -> Download {
+    let list = call(sandbox, "GET", "/api/v3/orgs/acme/actions/runners/downloads").json();
+    let is_it = |entry: &&serde_json::Value| entry["os"] == os && entry["architecture"] == architecture;
+    let entry = list.as_array().unwrap().iter().find(is_it).unwrap();
+    let text = |key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+    Download {
+        path: url::Url::parse(&text("download_url")).unwrap().path().to_owned(),
+        authorization: format!("Authorization: Bearer {}", text("temp_download_token")),
+        sha256: text("sha256_checksum"),
+        filename: text("filename"),
+    }
+}

@@ -1,0 +1,377 @@
+//! What the sandbox remembers: runners, jobs, tokens, requests, faults.
+
+use super::fault::{Fault, FaultKind};
+use super::scope::Scope;
+use super::token::{Credential, CredentialKind, TokenRecord, Tokens, random};
+use crate::secret::Secret;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// A runner that has a session but has not asked for a message for so long is offline: its process was killed.
+const SESSION_LIFE: Duration = Duration::from_secs(20);
+
+/// One registered runner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunnerRecord {
+    /// Its id; ids are never used twice.
+    pub id: u64,
+    /// Where it is registered.
+    pub scope: Scope,
+    /// Its name, unique in its scope.
+    pub name: String,
+    /// `linux`, `macos`, `windows`.
+    pub os: String,
+    /// Whether its listener has a session.
+    pub online: bool,
+    /// Whether it runs a job.
+    pub busy: bool,
+    /// Whether it goes away after one job.
+    pub ephemeral: bool,
+    /// Whether it asked not to be updated.
+    pub disable_update: bool,
+    /// The version that registered.
+    pub version: String,
+    /// The id of its group.
+    pub group_id: u64,
+    /// The names of its labels.
+    pub labels: Vec<String>,
+}
+
+/// One request, without its secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RequestRecord {
+    /// The method.
+    pub method: String,
+    /// The path with its query.
+    pub path: String,
+    /// The `Host` header.
+    pub host: String,
+    /// The route's name.
+    pub route: String,
+    /// The scheme of the `Authorization` header in lower case; empty without one.
+    pub scheme: String,
+    /// Whose credential it carried.
+    pub credential: CredentialKind,
+    /// The `Range` header.
+    pub range: Option<String>,
+    /// The `User-Agent` header.
+    pub user_agent: Option<String>,
+    /// The status that was answered; `None` while it is under way or if the client gave up.
+    pub status: Option<u16>,
+}
+
+/// One pretend job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct JobRecord {
+    /// Its id.
+    pub id: u64,
+    /// Where it was queued.
+    pub scope: Scope,
+    /// Its name.
+    pub name: String,
+    /// How long it takes.
+    pub seconds: u64,
+    /// Who took it.
+    pub runner: Option<u64>,
+    /// Whether it is over.
+    pub done: bool,
+}
+
+/// Everything that can be seen from outside, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Snapshot {
+    /// The registered runners, by id.
+    pub runners: Vec<RunnerRecord>,
+    /// Every token that was issued.
+    pub tokens: Vec<TokenRecord>,
+    /// Every job that was queued.
+    pub jobs: Vec<JobRecord>,
+    /// How many requests for an archive carried the API token: there must be none.
+    pub leaks: usize,
+}
+
+impl Snapshot {
+    /// The runner of this name in this scope (`orgs/acme`).
+    #[must_use]
+    pub fn runner(&self, scope: &str, name: &str) -> Option<&RunnerRecord> {
+        let scope: Scope = scope.parse().ok()?;
+        self.runners.iter().find(|runner| runner.scope == scope && runner.name.eq_ignore_ascii_case(name))
+    }
+}
+
+/// A change of a runner behind everybody's back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+pub struct RunnerChange {
+    /// Online or offline.
+    pub online: Option<bool>,
+    /// Busy or idle.
+    pub busy: Option<bool>,
+    /// Gone.
+    #[serde(default)]
+    pub deleted: bool,
+}
+
+/// A runner as the sandbox keeps it.
+pub(super) struct Runner {
+    pub record: RunnerRecord,
+    /// The credential that it got when it registered.
+    pub client: Secret,
+    /// When its listener last asked; `None` without a session, or if somebody forced the state.
+    pub seen: Option<Instant>,
+}
+
+/// What somebody registers.
+#[derive(Debug, Clone, serde::Deserialize)]
+pub(super) struct NewRunner {
+    pub name: String,
+    #[serde(default = "linux")]
+    pub os: String,
+    #[serde(default)]
+    pub version: String,
+    #[serde(default)]
+    pub ephemeral: bool,
+    #[serde(default, alias = "updates_disabled")]
+    pub disable_update: bool,
+    #[serde(default = "first_group", alias = "runner_group_id")]
+    pub group_id: u64,
+    #[serde(default, deserialize_with = "label_names")]
+    pub labels: Vec<String>,
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// The REST API takes labels as names, the runner sends objects.
+fn label_names<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Label {
+        Name(String),
+        Object { name: String },
+    }
+    let labels = <Vec<Label> as serde::Deserialize>::deserialize(deserializer)?;
+    let name = |label| match label {
+        Label::Name(name) | Label::Object { name } => name,
+    };
+    Ok(labels.into_iter().map(name).collect())
+}
+
+fn linux() -> String {
+    "linux".to_owned()
+}
+
+fn first_group() -> u64 {
+    1
+}
+
+/// The whole state, behind one lock.
+pub(super) struct World {
+    pub tokens: Tokens,
+    pub runners: Vec<Runner>,
+    pub jobs: Vec<JobRecord>,
+    pub requests: Vec<RequestRecord>,
+    pub faults: Vec<Fault>,
+    /// The groups of every scope, the default one first; a group's id is its place, from 1.
+    pub groups: Vec<String>,
+    next_id: u64,
+}
+
+/// The name is taken and was not to be replaced, or its runner is busy.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NameTaken;
+
+impl World {
+    pub fn new(tokens: Tokens, faults: Vec<Fault>) -> Self {
+        let groups = vec!["Default".to_owned(), "gpu".to_owned()];
+        Self {
+            tokens,
+            runners: Vec::new(),
+            jobs: Vec::new(),
+            requests: Vec::new(),
+            faults,
+            groups,
+            next_id: 1,
+        }
+    }
+
+    /// Whose credential an `Authorization` header is, runners' own included.
+    pub fn identify(&self, header: Option<&str>) -> Credential {
+        let mut found = self.tokens.identify(header);
+        if found.kind == CredentialKind::Unknown {
+            let value =
+                header.and_then(|header| header.split_once(' ')).map_or("", |(_, value)| value.trim());
+            if let Some(runner) = self.runners.iter().find(|runner| runner.client.expose() == value) {
+                found.kind = CredentialKind::Runner;
+                found.scope = Some(runner.record.scope.clone());
+                found.runner = Some(runner.record.id);
+            }
+        }
+        found
+    }
+
+    /// The faults that strike this request of the route `name`.
+    pub fn strike(&mut self, name: &str) -> Vec<FaultKind> {
+        let struck =
+            self.faults.iter_mut().filter_map(|fault| fault.strikes(name).then(|| fault.kind.clone()));
+        struck.collect()
+    }
+
+    /// Adds a runner, or lets it take over the id and the name of another.
+    pub fn register(&mut self, scope: Scope, new: NewRunner) -> Result<&Runner, NameTaken> {
+        let taken = self.runners.iter().position(|runner| {
+            runner.record.scope == scope && runner.record.name.eq_ignore_ascii_case(&new.name)
+        });
+        let id = match taken {
+            Some(at) if new.replace && !self.runners[at].record.busy => self.runners.remove(at).record.id,
+            Some(_) => return Err(NameTaken),
+            None => {
+                self.next_id += 1;
+                self.next_id - 1
+            }
+        };
+        let record = RunnerRecord {
+            id,
+            scope,
+            name: new.name,
+            os: new.os,
+            online: false,
+            busy: false,
+            ephemeral: new.ephemeral,
+            disable_update: new.disable_update,
+            version: new.version,
+            group_id: new.group_id,
+            labels: new.labels,
+        };
+        let at = self.runners.partition_point(|runner| runner.record.id < id);
+        self.runners.insert(at, Runner { record, client: random(32), seen: None });
+        Ok(&self.runners[at])
+    }
+
+    pub fn runner(&self, scope: &Scope, id: u64) -> Option<&Runner> {
+        self.runners.iter().find(|runner| runner.record.id == id && runner.record.scope == *scope)
+    }
+
+    pub fn runner_by_id(&mut self, id: u64) -> Option<&mut Runner> {
+        self.runners.iter_mut().find(|runner| runner.record.id == id)
+    }
+
+    pub fn delete(&mut self, id: u64) -> bool {
+        let before = self.runners.len();
+        self.runners.retain(|runner| runner.record.id != id);
+        self.runners.len() != before
+    }
+
+    pub fn change(&mut self, id: u64, change: RunnerChange) -> bool {
+        if change.deleted {
+            return self.delete(id);
+        }
+        let Some(runner) = self.runner_by_id(id) else { return false };
+        if let Some(online) = change.online {
+            runner.record.online = online;
+            runner.seen = None;
+        }
+        if let Some(busy) = change.busy {
+            runner.record.busy = busy;
+        }
+        true
+    }
+
+    pub fn add_job(&mut self, scope: Scope, name: &str, seconds: u64) -> u64 {
+        let id = self.jobs.len() as u64 + 1;
+        self.jobs.push(JobRecord { id, scope, name: name.to_owned(), seconds, runner: None, done: false });
+        id
+    }
+
+    /// Ends the sessions of listeners that have not been heard of.
+    pub fn age(&mut self) {
+        for runner in &mut self.runners {
+            if runner.seen.is_some_and(|seen| seen.elapsed() > SESSION_LIFE) && !runner.record.busy {
+                runner.record.online = false;
+                runner.seen = None;
+            }
+        }
+    }
+
+    pub fn snapshot(&mut self) -> Snapshot {
+        self.age();
+        let leak = |request: &&RequestRecord| {
+            matches!(request.route.as_str(), "archive" | "mirror")
+                && matches!(request.credential, CredentialKind::Api | CredentialKind::Weak)
+        };
+        Snapshot {
+            runners: self.runners.iter().map(|runner| runner.record.clone()).collect(),
+            tokens: self.tokens.records(),
+            jobs: self.jobs.clone(),
+            leaks: self.requests.iter().filter(leak).count(),
+        }
+    }
+}
+
+impl RunnerRecord {
+    /// The runner object of the REST API.
+    pub(super) fn to_api(&self) -> Value {
+        json!({
+            "id": self.id,
+            "runner_group_id": self.group_id,
+            "name": self.name,
+            "os": self.os,
+            "status": if self.online { "online" } else { "offline" },
+            "busy": self.busy,
+            "ephemeral": self.ephemeral,
+            "version": self.version,
+            "labels": self.labels_to_api(),
+        })
+    }
+
+    /// Its labels: those that every runner has are read-only.
+    pub(super) fn labels_to_api(&self) -> Vec<Value> {
+        let label = |name: &String| {
+            let id: u64 = name.bytes().fold(7, |sum, byte| (sum * 31 + u64::from(byte)) % 99_991);
+            json!({"id": id, "name": name, "type": if is_read_only(name) { "read-only" } else { "custom" }})
+        };
+        self.labels.iter().map(label).collect()
+    }
+}
+
+/// Whether a label is one of those that a runner gives itself.
+pub(super) fn is_read_only(label: &str) -> bool {
+    const OWN: [&str; 8] = ["self-hosted", "linux", "macos", "windows", "x64", "arm64", "arm", "x86"];
+    OWN.iter().any(|own| own.eq_ignore_ascii_case(label))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn world() -> World {
+        World::new(Tokens::new(random(9), random(9), Duration::from_secs(60)), Vec::new())
+    }
+
+    fn new(name: &str, replace: bool) -> NewRunner {
+        serde_json::from_value(json!({"name": name, "replace": replace})).unwrap()
+    }
+
+    #[test]
+    fn a_name_is_unique_in_its_scope_unless_replaced_and_ids_are_not_reused() {
+        let mut world = world();
+        let org: Scope = "orgs/o".parse().unwrap();
+        assert_eq!(world.register(org.clone(), new("a", false)).unwrap_or_else(|_| panic!()).record.id, 1);
+        assert!(world.register(org.clone(), new("A", false)).is_err());
+        assert!(world.register("orgs/p".parse().unwrap(), new("a", false)).is_ok());
+        let old = world.runners[0].client.clone();
+        let id = world.register(org.clone(), new("a", true)).unwrap_or_else(|_| panic!()).record.id;
+        assert_eq!(id, 1, "a replaced runner's id is taken over");
+        assert_ne!(world.runners[0].client.expose(), old.expose(), "and its credential is rotated");
+        assert!(world.delete(2));
+        assert_eq!(world.register(org, new("b", false)).unwrap_or_else(|_| panic!()).record.id, 3);
+    }
+
+    #[test]
+    fn a_busy_runner_is_not_replaced() {
+        let mut world = world();
+        let org: Scope = "orgs/o".parse().unwrap();
+        assert!(world.register(org.clone(), new("a", false)).is_ok());
+        assert!(world.change(1, RunnerChange { busy: Some(true), ..RunnerChange::default() }));
+        assert!(world.register(org, new("a", true)).is_err());
+    }
+}
