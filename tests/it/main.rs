@@ -1,1 +1,3 @@
-//! One integration binary.
+//! One integration binary: one link, and every test sees the same helpers.
+
+mod house;

@@ -1,0 +1,196 @@
+//! The house keeps its own rules: who may import whom, how long a file may be, and what no file may mention.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each room, and what it may import. Everyone may import [`COMMON`]; tests may import `sandbox` besides.
+const ROOMS: [(&str, &[&str]); 14] = [
+    ("main", &["cli"]),
+    ("lib", &[]),
+    ("cli", &["install", "runner", "github", "transfer", "net", "host", "settings", "sandbox"]),
+    ("install", &["runner", "github", "transfer", "net", "host", "settings"]),
+    ("settings", &["runner", "github", "transfer", "net", "host"]),
+    ("runner", &["github", "net", "host"]),
+    ("transfer", &["net", "host"]),
+    ("github", &["net"]),
+    ("net", &[]),
+    ("host", &[]),
+    ("sandbox", &[]),
+    ("error", &[]),
+    ("secret", &[]),
+    ("deadline", &[]),
+];
+const COMMON: [&str; 3] = ["error", "secret", "deadline"];
+const MOST_LINES: usize = 450;
+
+#[test]
+fn rooms_import_only_what_is_below_them() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let room = room_of(&path);
+        for (line, target) in forbidden(&room, is_test_file(&path), &text) {
+            wrong.push(format!("{}:{line}: {room} imports {target}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "forbidden imports:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_import_rule_sees_every_way_to_write_a_forbidden_arrow() {
+    let caught = |room: &str, text: &str| -> Vec<(usize, String)> { forbidden(room, false, text) };
+    for text in [
+        "use crate::install::Plan;",
+        "pub use crate::install;",
+        "let plan = crate::install::plan();",
+        "use crate::{\n    error::Class,\n    install::{Plan, net},\n};",
+        "use runup::install::Plan;",
+        "\n#[cfg(test)]\nmod tests {\n    use crate::install::Plan;\n}",
+    ] {
+        let targets: Vec<String> = caught("net", text).into_iter().map(|(_, target)| target).collect();
+        assert_eq!(targets, ["install"], "in {text:?}");
+    }
+    assert_eq!(caught("runner", "\nuse crate::sandbox::Server;"), [(2, "sandbox".to_owned())]);
+    assert_eq!(caught("runner", "\n#[cfg(test)]\nmod tests {\n    use crate::sandbox::Server;\n}"), []);
+    assert_eq!(caught("net", "use crate::{error::{Class, Failure}, net::Url, secret::Secret};"), []);
+    assert_eq!(caught("net", "//! See [`install`](crate::install).\n"), []);
+}
+
+#[test]
+fn every_room_has_a_place_in_the_rule() {
+    for (path, _) in sources() {
+        let room = room_of(&path);
+        let known = COMMON.contains(&room.as_str()) || ROOMS.iter().any(|(name, _)| *name == room);
+        assert!(known, "{} belongs to no room of the import rule", path.display());
+    }
+}
+
+#[test]
+fn source_files_stay_short() {
+    for (path, text) in sources().into_iter().filter(|(path, _)| !is_test_file(path)) {
+        let lines = text[..tests_start(&text)].lines().count();
+        assert!(lines <= MOST_LINES, "{} has {lines} lines: it is probably two rooms", path.display());
+    }
+}
+
+#[test]
+fn no_file_mentions_the_machine_it_was_written_on() {
+    // In halves, so that this file passes.
+    let private = [("/work", "/wt-"), ("/work", "/main"), ("/work", "/shared"), ("registry", " mirror")]
+        .map(|(left, right)| format!("{left}{right}"));
+    let mut files = Vec::new();
+    walk(root(), &mut files);
+    assert!(files.len() > 10, "only {} files found", files.len());
+    for path in files {
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        for word in &private {
+            assert!(!text.contains(word), "{} mentions {word:?}", path.display());
+        }
+    }
+}
+
+/// The forbidden arrows in the text of a file of `room`, each with its line.
+fn forbidden(room: &str, is_test: bool, text: &str) -> Vec<(usize, String)> {
+    let allowed = ROOMS.iter().find(|(name, _)| *name == room).map_or(&[][..], |(_, allowed)| allowed);
+    let tests_from = tests_start(text);
+    imports(text)
+        .into_iter()
+        .filter(|(at, target)| {
+            let in_tests = is_test || *at >= tests_from;
+            let known = ROOMS.iter().any(|(name, _)| name == target);
+            let fine = target == room
+                || allowed.contains(&target.as_str())
+                || COMMON.contains(&target.as_str())
+                || (in_tests && target == "sandbox");
+            known && !fine
+        })
+        .map(|(at, target)| (text[..at].matches('\n').count() + 1, target))
+        .collect()
+}
+
+/// Where the tests at the end of a file begin; its length if it has none.
+fn tests_start(text: &str) -> usize {
+    text.find("\n#[cfg(test)]\nmod tests {").unwrap_or(text.len())
+}
+
+/// The names that follow `crate::` or `runup::`, those inside one pair of braces included, with their offsets.
+fn imports(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for root in ["crate::", "runup::"] {
+        for (at, _) in text.match_indices(root) {
+            let line_start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+            if text[line_start..at].trim_start().starts_with("//") {
+                continue;
+            }
+            let start = at + root.len();
+            let rest = &text[start..];
+            if !rest.starts_with('{') {
+                found.push((at, name_at(rest)));
+                continue;
+            }
+            let mut depth = 0;
+            let mut previous = ' ';
+            for (offset, letter) in rest.char_indices() {
+                if depth == 1 && (letter.is_alphabetic()) && matches!(previous, '{' | ',') {
+                    found.push((start + offset, name_at(&rest[offset..])));
+                }
+                match letter {
+                    '{' => depth += 1,
+                    '}' => depth -= 1,
+                    _ => {}
+                }
+                if depth == 0 {
+                    break;
+                }
+                if !letter.is_whitespace() {
+                    previous = letter;
+                }
+            }
+        }
+    }
+    found
+}
+
+fn name_at(text: &str) -> String {
+    text.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
+}
+
+/// `src/net/retry.rs` and `src/net.rs` belong to `net`.
+fn room_of(path: &Path) -> String {
+    let inside = path.strip_prefix(root().join("src")).expect("sources are under src");
+    let first = inside.components().next().expect("a source has a name");
+    first.as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned()
+}
+
+fn is_test_file(path: &Path) -> bool {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    stem == "tests" || stem.ends_with("_tests")
+}
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    walk(&root().join("src"), &mut files);
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    assert!(files.len() > 10, "only {} sources found", files.len());
+    files
+        .into_iter()
+        .map(|path| (path.clone(), fs::read_to_string(&path).expect("sources are text")))
+        .collect()
+}
+
+/// Every file of the repository under `folder`; what cargo builds and git keeps is not ours.
+fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("the repository can be listed") {
+        let entry = entry.expect("the repository can be listed");
+        let name = entry.file_name();
+        let kind = entry.file_type().expect("the repository can be listed");
+        if kind.is_dir() && !["target", ".git"].iter().any(|theirs| name == *theirs) {
+            walk(&entry.path(), files);
+        } else if kind.is_file() && name != ".git" {
+            files.push(entry.path());
+        }
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
