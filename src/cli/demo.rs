@@ -3,8 +3,8 @@
 //! Nothing here is pretend but the server: the download, the digest, the user, `config.sh` and the REST calls are what
 //! `install` and `remove` do on any machine.
 
-use super::output::{Failed, Output};
 use super::Session;
+use super::output::{Failed, Output};
 use crate::error::{Class, Failure};
 use crate::github::Target;
 use crate::host::{Root, account};

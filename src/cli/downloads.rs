@@ -15,7 +15,11 @@ pub(super) async fn run(flags: DownloadsFlags, session: Session) -> Result<Outpu
                 application.os.clone(),
                 application.architecture.clone(),
                 application.filename.clone(),
-                application.sha256_checksum.clone().filter(|digest| !digest.is_empty()).unwrap_or_else(|| "-".into()),
+                application
+                    .sha256_checksum
+                    .clone()
+                    .filter(|digest| !digest.is_empty())
+                    .unwrap_or_else(|| "-".into()),
             ]
         })
         .collect();

@@ -30,10 +30,19 @@ pub(super) fn start(common: &Common, screen: &Arc<Screen>) {
     // Started twice (by a test in one process) it stays as it was.
     let _ = match common.log_format {
         LogFormat::Json => registry
-            .with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(move || writer.line()))
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .json()
+                    .flatten_event(true)
+                    .with_writer(move || Screen::line(&writer)),
+            )
             .try_init(),
         LogFormat::Text => registry
-            .with(tracing_subscriber::fmt::layer().event_format(Plain).with_writer(move || writer.line()))
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .event_format(Plain)
+                    .with_writer(move || Screen::line(&writer)),
+            )
             .try_init(),
     };
 }
@@ -78,7 +87,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let mut fields = Fields::default();
         event.record(&mut fields);
         if event.metadata().target() == PHASE {

@@ -44,7 +44,9 @@ impl<E: Failure> From<E> for Failed {
     fn from(error: E) -> Self {
         let any: &dyn std::any::Any = &error;
         let (output, left) = match any.downcast_ref::<crate::install::Error>() {
-            Some(error) => (error.output().map(str::to_owned), error.left().iter().map(|left| chain(left)).collect()),
+            Some(error) => {
+                (error.output().map(str::to_owned), error.left().iter().map(|left| chain(left)).collect())
+            }
             None => (None, Vec::new()),
         };
         Self { error: Box::new(error), output, left }
@@ -161,8 +163,11 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         }
     }
     let line = |cells: Vec<&str>| {
-        let padded: Vec<String> =
-            cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}", width = *width)).collect();
+        let padded: Vec<String> = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}", width = *width))
+            .collect();
         padded.join("  ").trim_end().to_owned()
     };
     let mut lines = vec![line(head.to_vec())];

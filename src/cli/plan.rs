@@ -43,7 +43,8 @@ pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Ou
 /// The command line that `install` would run, with the secret marked.
 fn command(site: &Site<'_>, seen: &crate::install::Seen) -> Result<Option<String>, Failed> {
     let request = site.request;
-    let (Some(wanted), Some(target), Some(name)) = (&request.registration, &request.target, &seen.name) else {
+    let (Some(wanted), Some(target), Some(name)) = (&request.registration, &request.target, &seen.name)
+    else {
         return Ok(None);
     };
     let account = seen.account.clone().unwrap_or_else(|| {

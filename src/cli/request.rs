@@ -23,7 +23,8 @@ pub(super) fn install(flags: &InstallFlags, session: &Session) -> Result<Request
         remove: None,
     };
     let runner = &flags.runner;
-    let mut request = base(&flags.server, &flags.place, Some(target), find(files, &session.environment)?, session)?;
+    let mut request =
+        base(&flags.server, &flags.place, Some(target), find(files, &session.environment)?, session)?;
     request.archive = archive(&flags.archive)?;
     request.registration = Some(Registration {
         name: runner.name.clone(),
@@ -123,7 +124,8 @@ fn base(
     }
     let state = if as_root && cfg!(unix) {
         PathBuf::from("/var/lib/runup")
-    } else if let Some(state) = environment.get("XDG_STATE_HOME").or_else(|| environment.get("LOCALAPPDATA")) {
+    } else if let Some(state) = environment.get("XDG_STATE_HOME").or_else(|| environment.get("LOCALAPPDATA"))
+    {
         Path::new(state).join("runup")
     } else {
         home.join(".local/state/runup")
@@ -193,7 +195,9 @@ fn archive(flags: &flags::Archive) -> Result<Archive, super::Failed> {
 fn plain_word(option: &str, value: Option<&str>) -> Result<Option<String>, Error> {
     let Some(value) = value.map(str::trim) else { return Ok(None) };
     if value.is_empty() || value.starts_with('-') || value.chars().any(char::is_control) {
-        let message = format!("{option} {value:?} is none: it must not be empty, begin with - or have control characters");
+        let message = format!(
+            "{option} {value:?} is none: it must not be empty, begin with - or have control characters"
+        );
         return Err(Error::Contradiction(message));
     }
     Ok(Some(value.to_owned()))

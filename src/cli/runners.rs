@@ -25,7 +25,9 @@ impl Failure for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NoSuchRunner { url, .. } => Some(format!("`runup runners list --url {url}` shows those that are there.")),
+            Self::NoSuchRunner { url, .. } => {
+                Some(format!("`runup runners list --url {url}` shows those that are there."))
+            }
             Self::NoSuchStatus { .. } => None,
         }
     }
@@ -57,7 +59,10 @@ pub(super) async fn run(flags: RunnersFlags, session: Session) -> Result<Output,
                 Deletion::AlreadyGone => "gone already",
             };
             let text = format!("{verb}: {} (id {})", runner.name, runner.id);
-            Ok(Output::new(text, &json!({"deleted": runner, "already_gone": deletion == Deletion::AlreadyGone})))
+            Ok(Output::new(
+                text,
+                &json!({"deleted": runner, "already_gone": deletion == Deletion::AlreadyGone}),
+            ))
         }
     }
 }

@@ -1,8 +1,8 @@
 //! `runup sandbox`
 
+use super::Session;
 use super::args::SandboxFlags;
 use super::output::{Failed, Output};
-use super::Session;
 use crate::sandbox::{Options, start};
 use crate::settings::credential::{Files, find};
 use std::io::Write as _;

@@ -52,8 +52,8 @@ impl Screen {
     }
 
     /// A writer for one line of log.
-    pub(super) fn line(&self) -> Line<'_> {
-        Line(self)
+    pub(super) fn line(self: &Arc<Self>) -> Line {
+        Line(Arc::clone(self))
     }
 
     fn bar(&self) -> std::sync::MutexGuard<'_, Option<ProgressBar>> {
@@ -62,9 +62,9 @@ impl Screen {
 }
 
 /// Writes above the bar.
-pub(super) struct Line<'a>(&'a Screen);
+pub(super) struct Line(Arc<Screen>);
 
-impl Write for Line<'_> {
+impl Write for Line {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let bar = self.0.bar().clone();
         match bar {

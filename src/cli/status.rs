@@ -29,7 +29,10 @@ fn text(status: &Status) -> String {
         }
         State::Registered => format!("registered: {}", status.dir.display()),
         State::Forgotten => {
-            format!("forgotten: the server no longer has the runner in {}; run install again", status.dir.display())
+            format!(
+                "forgotten: the server no longer has the runner in {}; run install again",
+                status.dir.display()
+            )
         }
     }];
     let mut row = |key: &str, value: Option<String>| {

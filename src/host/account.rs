@@ -102,6 +102,24 @@ pub fn find(root: &Root, name: &str) -> Result<Option<Account>, Error> {
     Ok(None)
 }
 
+/// The user with that id, if there is one; looked up like [`find`].
+pub fn find_by_id(root: &Root, uid: u32) -> Result<Option<Account>, Error> {
+    let lookup = |source| Error::Lookup { name: format!("with the id {uid}"), source };
+    if !root.is_host() {
+        let Some(passwd) = root.resolve(Path::new("/etc/passwd")) else { return Ok(None) };
+        let passwd = fs_err::read_to_string(passwd).map_err(lookup)?;
+        return Ok(passwd.lines().filter_map(parse_passwd).find(|account| account.uid == uid));
+    }
+    #[cfg(unix)]
+    return match nix::unistd::User::from_uid(uid.into()) {
+        Ok(user) => Ok(user.map(from_nix)),
+        Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ESRCH) => Ok(None),
+        Err(error) => Err(lookup(error.into())),
+    };
+    #[cfg(not(unix))]
+    Ok(None)
+}
+
 /// Makes a system user with a group of the same name, the home folder `/home/NAME` and no login shell. Root only; a
 /// user or a home folder that exists is refused.
 pub async fn create(root: &Root, name: &str, stop: &CancellationToken) -> Result<Account, Error> {
@@ -403,19 +421,19 @@ mod tests {
         assert_eq!(account.home, Path::new("/home").join(&name));
         assert!(matches!(create(&host, &name, &stop).await, Err(Error::UserExists { .. })));
 
-        let mut seen = String::new();
+        let mut seen = Vec::new();
         let outcome = Command::new("/bin/sh")
             .arg("-c")
             .arg("id -u; id -G; touch ~/mine")
             .env("HOME", &account.home)
             .env("PATH", "/usr/bin:/bin")
             .account(&account)
-            .run(&stop, &mut |_, line| seen.push_str(&format!("{line};")))
+            .run(&stop, &mut |_, line| seen.push(line.to_owned()))
             .await
             .unwrap();
         assert_eq!(outcome.code, Some(0), "{}", outcome.tail);
         // Its own group and none of root's supplementary ones.
-        assert_eq!(seen, format!("{};{};", account.uid, account.gid));
+        assert_eq!(seen, [account.uid.to_string(), account.gid.to_string()]);
         assert_eq!(std::fs::metadata(account.home.join("mine")).unwrap().uid(), account.uid);
 
         let mut lingering = std::process::Command::new("/bin/sleep");

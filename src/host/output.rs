@@ -71,7 +71,7 @@ impl<'a> Lines<'a> {
         let text = String::from_utf8_lossy(&self.line).replace(|c: char| c.is_control() && c != '\t', "");
         let mut text = self.scrubber.scrub(&text);
         if self.too_long || text.len() > LINE_LIMIT {
-            text.truncate(text.floor_char_boundary(LINE_LIMIT));
+            text.truncate((0..=LINE_LIMIT).rfind(|at| text.is_char_boundary(*at)).unwrap_or(0));
             text.push_str(CUT);
         }
         print(&text);
@@ -94,7 +94,8 @@ impl Tail {
         }
         self.text.push_str(line);
         if self.text.len() > TAIL_LIMIT {
-            let from = self.text.ceil_char_boundary(self.text.len() - TAIL_LIMIT + CUT.len());
+            let excess = self.text.len() - TAIL_LIMIT;
+            let from = (excess..).find(|at| self.text.is_char_boundary(*at)).unwrap_or(excess);
             self.text.drain(..from);
             self.cut = true;
         }

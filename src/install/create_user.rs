@@ -1,9 +1,9 @@
 //! The step CreateUser: the runner's own system user, made only if it is missing and deleted only if we made it.
 
+use super::Error;
 use super::checkpoint::{Checkpoint, reach};
 use super::journal::{Act, Journal, Step};
 use super::site::Site;
-use super::Error;
 use crate::host::account::{self, Account};
 
 /// Takes the step.

@@ -1,6 +1,6 @@
 //! Converges: recovers what was cut off, looks, plans, takes the steps, and unwinds those of this run if one fails.
 
-use super::journal::{Journal, State, Step};
+use super::journal::{Act, Journal, Registered, State, Step};
 use super::look::{Seen, look};
 use super::plan::{self, Action, Plan};
 use super::register::Confirmed;
@@ -11,7 +11,7 @@ use crate::deadline::Deadline;
 use crate::host::lock::Lock;
 use crate::host::process::{self, Which};
 use crate::host::{self, account};
-use crate::runner::{config_sh, preflight};
+use crate::runner::{LocalState, config_sh, preflight};
 use serde::Serialize;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -59,13 +59,13 @@ pub struct RegisteredRunner {
 pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     let (_lock, mut journal) = prepare(site, "install").await?;
     recover(site, &mut journal).await?;
-    let before: Vec<Step> = journal.entries().iter().map(|entry| entry.act.step()).collect();
     let seen = look(site, &journal).await?;
     site.check_clock()?;
     let plan = plan::make(site.request, &journal, &seen)?;
+    settle(&mut journal, &plan, &seen)?;
     match take(site, &mut journal, &plan, &seen).await {
         Ok(confirmed) => Ok(report(site, &journal, plan, confirmed)),
-        Err(cause) => Err(unwind(site, &mut journal, &before, cause).await),
+        Err(cause) => Err(unwind(site, &mut journal, &plan, cause).await),
     }
 }
 
@@ -76,7 +76,6 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
 pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
     let (_lock, mut journal) = prepare(site, "bake").await?;
     recover(site, &mut journal).await?;
-    let before: Vec<Step> = journal.entries().iter().map(|entry| entry.act.step()).collect();
     let seen = look(site, &journal).await?;
     // Before anything is downloaded: an identity that is there already will not go away by itself.
     seal::check(site, &journal)?;
@@ -88,7 +87,7 @@ pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
             phase.end("no identity, no token and no log in the image");
             Ok(report(site, &journal, plan, None))
         }
-        Err(cause) => Err(unwind(site, &mut journal, &before, cause).await),
+        Err(cause) => Err(unwind(site, &mut journal, &plan, cause).await),
     }
 }
 
@@ -134,7 +133,7 @@ pub(super) async fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<()
         && entry.state == State::Begun
     {
         let act = entry.act.clone();
-        let super::journal::Act::CreateUser { name } = &act else { return Ok(()) };
+        let Act::CreateUser { name } = &act else { return Ok(()) };
         // It was missing when we began, so if it is there now, we made it.
         match account::find(&site.request.root, name)? {
             Some(_) => journal.done(act)?,
@@ -144,7 +143,12 @@ pub(super) async fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<()
     place_runner::recover(site, journal)
 }
 
-async fn take(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: &Seen) -> Result<Option<Confirmed>, Error> {
+async fn take(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    plan: &Plan,
+    seen: &Seen,
+) -> Result<Option<Confirmed>, Error> {
     let mut owner = seen.account.clone();
     let mut confirmed = None;
     for planned in &plan.steps {
@@ -167,12 +171,26 @@ async fn take(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: &Seen) 
     Ok(confirmed)
 }
 
+/// A registration that is kept, but whose run was cut off before it could say so, is done.
+fn settle(journal: &mut Journal, plan: &Plan, seen: &Seen) -> Result<(), Error> {
+    let kept =
+        plan.steps.iter().any(|planned| planned.step == Step::Register && planned.action == Action::Keep);
+    if let Some((State::Begun, registered)) = journal.registered()
+        && kept
+        && let LocalState::Configured(file) = &seen.local
+    {
+        let registered = Registered { agent_id: Some(file.agent_id), ..registered.clone() };
+        journal.done(Act::Register(registered))?;
+    }
+    Ok(())
+}
+
 fn known(owner: Option<&account::Account>) -> &account::Account {
     owner.expect("the user exists, or the first step made it")
 }
 
 /// Undoes the steps of this run, last first. What was there before it stays.
-async fn unwind(site: &Site<'_>, journal: &mut Journal, before: &[Step], cause: Error) -> Error {
+async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Error) -> Error {
     if site.request.keep_on_failure {
         return cause;
     }
@@ -187,14 +205,12 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, before: &[Step], cause: 
         stop: CancellationToken::new(),
         watch: site.watch,
     };
-    let new: Vec<Step> = journal
-        .entries()
-        .iter()
-        .map(|entry| entry.act.step())
-        .filter(|step| !before.contains(step))
-        .rev()
-        .collect();
-    for step in new {
+    let taken =
+        plan.steps.iter().rev().filter(|planned| planned.action != Action::Keep).map(|planned| planned.step);
+    for step in taken {
+        if journal.entry(step).is_none() {
+            continue;
+        }
         let undone = match step {
             Step::Register => register::unwind(&site, journal).await,
             Step::PlaceRunner => place_runner::undo(&site, journal),
@@ -220,7 +236,7 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, before: &[Step], cause: 
 
 fn report(site: &Site<'_>, journal: &Journal, plan: Plan, confirmed: Option<Confirmed>) -> Installed {
     let version = match journal.entry(Step::PlaceRunner).map(|entry| &entry.act) {
-        Some(super::journal::Act::PlaceRunner { version, .. }) => version.clone(),
+        Some(Act::PlaceRunner { version, .. }) => version.clone(),
         _ => None,
     };
     let runner = journal.registered().map(|(_, registered)| RegisteredRunner {

@@ -26,6 +26,8 @@ pub enum Error {
     Host(#[from] host::Error),
     #[error(transparent)]
     Journal(#[from] journal::Error),
+    #[error(transparent)]
+    Settings(#[from] crate::settings::Error),
 
     #[error("{} exists, and runup did not make it: {what}", dir.display())]
     NotOurs { dir: PathBuf, what: String },
@@ -123,7 +125,9 @@ impl Error {
     #[must_use]
     pub fn output(&self) -> Option<&str> {
         match self {
-            Self::ConfigFailed { tail, .. } | Self::ConfigLied { tail, .. } | Self::ConfigHung { tail, .. } => {
+            Self::ConfigFailed { tail, .. }
+            | Self::ConfigLied { tail, .. }
+            | Self::ConfigHung { tail, .. } => {
                 Some(tail).filter(|tail| !tail.trim().is_empty()).map(String::as_str)
             }
             Self::Unwound { cause, .. } => cause.output(),
@@ -151,6 +155,7 @@ impl Failure for Error {
             Self::Transfer(error) => error.class(),
             Self::Net(error) => error.class(),
             Self::Host(error) => error.class(),
+            Self::Settings(error) => error.class(),
             Self::Journal(error) => match error {
                 journal::Error::Io { source, .. } => source.class(),
                 journal::Error::Delete { source, .. } => Class::of_io(source, Class::Io),
@@ -197,6 +202,9 @@ impl Failure for Error {
             Self::Transfer(error) => return error.hint(),
             Self::Net(error) => return error.hint(),
             Self::Host(error) => return error.hint(),
+            Self::Settings(error) => return error.hint(),
+            Self::Journal(journal::Error::Io { source, .. }) => return source.hint(),
+            Self::Journal(journal::Error::Delete { .. }) => return None,
             Self::Journal(journal::Error::Malformed { .. }) => {
                 "Move the file away; `runup remove --dir DIR --url URL` then adopts the runner that is there.".into()
             }

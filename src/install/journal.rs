@@ -292,7 +292,8 @@ impl Journal {
     }
 
     fn write(&mut self) -> Result<(), Error> {
-        let mut text = serde_json::to_vec_pretty(&self.record).expect("a record of texts and numbers is JSON");
+        let mut text =
+            serde_json::to_vec_pretty(&self.record).expect("a record of texts and numbers is JSON");
         text.push(b'\n');
         host::file::write_atomic(&self.path, &text, 0o600)
             .map_err(|source| Error::Io { path: self.path.clone(), source })?;

@@ -1,8 +1,8 @@
 //! What is there, before anything is decided. Looking changes nothing.
 
+use super::Error;
 use super::journal::{Act, Journal, Step};
 use super::site::Site;
-use super::Error;
 use crate::github;
 use crate::host::{self, Account};
 use crate::runner::{LocalState, NameContext, RunnerName, RunnerVersion, TreeReport, name, state, tree};
@@ -17,6 +17,8 @@ pub struct Seen {
     pub tree: Tree,
     /// What the folder says of a registration.
     pub local: LocalState,
+    /// Whether the folder has the key that `config.sh` makes just before it registers.
+    pub key: bool,
     /// Whether the identity in the folder is another machine's: the disk is a copy.
     pub clone: bool,
     /// The name that this run would register, and whether nobody else could have it.
@@ -83,7 +85,7 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     };
     let name = wanted_name(site, journal, clone)?;
     let server = if clone { Server::NotAsked } else { ask(site, journal, &local, name.as_ref()).await? };
-    Ok(Seen { account, tree, local, clone, name, server })
+    Ok(Seen { account, tree, local, key: state::has_key(&dir), clone, name, server })
 }
 
 /// The machine's fingerprint: eight hex digits that say which machine, not its id.
@@ -95,7 +97,9 @@ pub fn fingerprint(site: &Site<'_>) -> Option<String> {
 fn look_at_tree(dir: &Path, site: &Site<'_>, journal: &Journal) -> Result<Tree, Error> {
     match std::fs::symlink_metadata(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Tree::Absent),
-        Err(source) => return Err(host::Error::Path { doing: "look at", path: dir.to_owned(), source }.into()),
+        Err(source) => {
+            return Err(host::Error::Path { doing: "look at", path: dir.to_owned(), source }.into());
+        }
         Ok(metadata) if metadata.is_symlink() => {
             return Ok(Tree::Foreign { what: "it is a symbolic link".into() });
         }

@@ -1,10 +1,10 @@
 //! The step PlaceRunner: list, choose, then one stream from the server to a verified tree.
 
+use super::Error;
 use super::checkpoint::{Checkpoint, reach};
 use super::journal::{Act, Journal, Step};
 use super::plan::Care;
 use super::site::Site;
-use super::Error;
 use crate::github::Application;
 use crate::host;
 use crate::host::account::Account;
@@ -27,7 +27,12 @@ struct Choice {
 ///
 /// # Errors
 /// Nothing stands in the runner's folder then, and nothing beside it.
-pub async fn take(site: &Site<'_>, journal: &mut Journal, care: &Care, account: &Account) -> Result<(), Error> {
+pub async fn take(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    care: &Care,
+    account: &Account,
+) -> Result<(), Error> {
     let choice = choose(site).await?;
     let form = Form::from_filename(&choice.filename)
         .ok_or_else(|| Error::FormUnknown { filename: choice.filename.clone() })?;
@@ -69,7 +74,9 @@ pub async fn take(site: &Site<'_>, journal: &mut Journal, care: &Care, account: 
     match std::fs::remove_dir(&dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             discard(&staging);
-            return Err(host::Error::Path { doing: "replace the empty folder", path: dir, source: error }.into());
+            return Err(
+                host::Error::Path { doing: "replace the empty folder", path: dir, source: error }.into()
+            );
         }
         _ => {}
     }
@@ -81,7 +88,10 @@ pub async fn take(site: &Site<'_>, journal: &mut Journal, care: &Care, account: 
         *sha256 = Some(staged.sha256.to_string());
     }
     journal.done(act)?;
-    let version = report.version.as_ref().map_or_else(|| choice.filename.clone(), |version| format!("runner {version}"));
+    let version = report
+        .version
+        .as_ref()
+        .map_or_else(|| choice.filename.clone(), |version| format!("runner {version}"));
     let resumed = match staged.resumed {
         0 => String::new(),
         1 => ", resumed once".into(),
@@ -123,7 +133,10 @@ pub fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     let mut act = entry.act.clone();
     let begun = entry.state == super::journal::State::Begun;
     // The rename is the last thing that happens, so a complete tree is a verified one.
-    if begun && let Ok(report) = tree::inspect(&dir, site.platform()) && report.is_runner() {
+    if begun
+        && let Ok(report) = tree::inspect(&dir, site.platform())
+        && report.is_runner()
+    {
         if let Act::PlaceRunner { version, .. } = &mut act {
             *version = report.version.map(|version| version.to_string());
         }
@@ -147,7 +160,7 @@ async fn choose(site: &Site<'_>) -> Result<Choice, Error> {
     phase.end(format!("{} runner applications on offer at {}", applications.len(), client.target().url));
 
     let phase = site.phase("pick");
-    let picked = asset::choose(&applications, site.platform(), asked.version)?;
+    let picked = asset::choose(&applications, site.platform(), asked.version.as_ref())?;
     let application = picked.application.clone();
     let expect = expected(site, &application)?;
     let source = match &asked.mirror {
@@ -155,7 +168,10 @@ async fn choose(site: &Site<'_>) -> Result<Choice, Error> {
             let url = format!("{}/{}", mirror.trim_end_matches('/'), application.filename);
             Source::Http { url: parse_url(&url)?, bearer: None }
         }
-        None => Source::Http { url: application.download_url.clone(), bearer: application.temp_download_token.clone() },
+        None => Source::Http {
+            url: application.download_url.clone(),
+            bearer: application.temp_download_token.clone(),
+        },
     };
     phase.end(format!("{} for {}", application.filename, site.platform()));
     Ok(Choice { filename: application.filename, source, expect })
@@ -196,9 +212,10 @@ fn expected(site: &Site<'_>, application: &Application) -> Result<Expect, Error>
         None => Err(Error::ChecksumAbsent { filename: filename.clone() }),
         Some(text) => text.parse::<Sha256Digest>().map_err(|error| match error {
             DigestError::Empty => Error::ChecksumEmpty { filename: filename.clone() },
-            DigestError::Malformed { .. } => {
-                Error::ChecksumMalformed { filename: filename.clone(), found: text.chars().take(80).collect() }
-            }
+            DigestError::Malformed { .. } => Error::ChecksumMalformed {
+                filename: filename.clone(),
+                found: text.chars().take(80).collect(),
+            },
         }),
     };
     match (&asked.sha256, listed) {
@@ -213,7 +230,9 @@ fn expected(site: &Site<'_>, application: &Application) -> Result<Expect, Error>
 }
 
 fn unverified(filename: &str) -> Expect {
-    tracing::warn!("{filename} is NOT VERIFIED, as --accept-unverified asks: whoever can change it on its way can run anything here");
+    tracing::warn!(
+        "{filename} is NOT VERIFIED, as --accept-unverified asks: whoever can change it on its way can run anything here"
+    );
     Expect::Unverified
 }
 

@@ -1,9 +1,9 @@
 //! Decides, from what was seen, what `install` does. Pure: it asks nobody and changes nothing.
 
+use super::Error;
 use super::journal::{Journal, Registered, State, Step};
 use super::look::{Seen, Server, Tree};
 use super::request::Request;
-use super::Error;
 use crate::github;
 use crate::runner::LocalState;
 use serde::Serialize;
@@ -111,7 +111,9 @@ fn place_runner(request: &Request, journal: &Journal, seen: &Seen) -> Result<Pla
                 let (found, wanted) = (found.to_string(), wanted.to_string());
                 return Err(Error::OtherVersion { dir: dir.clone(), found, wanted });
             }
-            (Some(wanted), Some(found)) if wanted != found => anew(format!("replace runner {found} by {wanted} in {shown}")),
+            (Some(wanted), Some(found)) if wanted != found => {
+                anew(format!("replace runner {found} by {wanted} in {shown}"))
+            }
             (_, version) => {
                 let version = version.map_or(String::new(), |version| format!(" {version}"));
                 Planned {
@@ -128,13 +130,17 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
     let target = request.target.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
     let name = seen.name.as_ref().expect("a request that registers has a name");
     let url = target.url.as_str().trim_end_matches('/');
-    let doing = |care: Care, detail: String| Planned { step: Step::Register, action: Action::Do(care), detail };
+    let doing =
+        |care: Care, detail: String| Planned { step: Step::Register, action: Action::Do(care), detail };
     let fresh = format!("register {} at {url}", name.name);
     let dirty = !matches!(seen.local, LocalState::Unconfigured);
 
     if seen.clone {
         let care = Care { clean_identity: dirty, ..Care::default() };
-        return Ok(doing(care, format!("{fresh}: this disk is a copy, and the identity on it is another machine's")));
+        return Ok(doing(
+            care,
+            format!("{fresh}: this disk is a copy, and the identity on it is another machine's"),
+        ));
     }
     let Some((state, registered)) = journal.registered() else {
         return fresh_registration(request, seen, fresh, dirty);
@@ -162,7 +168,11 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
         },
         // Cut off between the server's entry and the local files, or the files were deleted: nobody can be that
         // runner any more. One that is online is somebody, though.
-        (Server::Has(runner), false) if runner.status == github::Status::Online => return Err(name_taken(runner)),
+        (Server::Has(runner), false)
+            if runner.status == github::Status::Online || !is_ours(registered, seen) =>
+        {
+            return Err(name_taken(runner));
+        }
         (Server::Has(runner), false) => doing(
             Care { clean_identity: dirty, ghost: Some(runner.id), ..Care::default() },
             format!("{fresh}: an earlier attempt was cut off and left id {} on the server", runner.id),
@@ -182,14 +192,17 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
             detail: format!("{} was registered at {url} by a run that was cut off", name.name),
         },
         (Server::Nothing, false) => doing(Care { clean_identity: dirty, ..Care::default() }, fresh),
-        (Server::NotAsked, false) => {
-            doing(Care { clean_identity: dirty, reclaim_name: reclaimable(registered), ..Care::default() }, fresh)
-        }
+        (Server::NotAsked, false) => doing(
+            Care { clean_identity: dirty, reclaim_name: is_ours(registered, seen), ..Care::default() },
+            fresh,
+        ),
     })
 }
 
-fn reclaimable(registered: &Registered) -> bool {
-    registered.unique
+/// Whether a runner of the journal's name can only be the journal's: the server told its id, nobody else could have made
+/// the name, or `config.sh` had made its key, the last thing before it registers.
+fn is_ours(registered: &Registered, seen: &Seen) -> bool {
+    registered.agent_id.is_some() || registered.unique || seen.key
 }
 
 fn fresh_registration(request: &Request, seen: &Seen, detail: String, dirty: bool) -> Result<Planned, Error> {
@@ -198,7 +211,11 @@ fn fresh_registration(request: &Request, seen: &Seen, detail: String, dirty: boo
         // Placed by us, configured by somebody else since.
         (LocalState::Configured(file), _) => Err(Error::ConfiguredOtherwise {
             dir: request.dir.clone(),
-            found: format!("{} at {}", file.agent_name, file.github_url.as_deref().unwrap_or("an unknown server")),
+            found: format!(
+                "{} at {}",
+                file.agent_name,
+                file.github_url.as_deref().unwrap_or("an unknown server")
+            ),
             wanted: "a runner of ours".into(),
         }),
         (_, Server::Has(runner)) if !replace => Err(name_taken(runner)),
@@ -210,6 +227,6 @@ fn fresh_registration(request: &Request, seen: &Seen, detail: String, dirty: boo
     }
 }
 
-fn name_taken(runner: &crate::github::Runner) -> Error {
+fn name_taken(runner: &github::Runner) -> Error {
     Error::NameTaken { name: runner.name.clone(), id: runner.id, status: runner.status.to_string() }
 }

@@ -3,12 +3,12 @@
 //! The exit code of `config.sh` says nothing for sure: it can fail after having registered, and end well without having
 //! done so. What counts is `.runner` on disk, and then the server.
 
+use super::Error;
 use super::checkpoint::{Checkpoint, reach};
 use super::journal::{Act, Journal, Registered, Step};
 use super::look::{self, WantedName};
 use super::plan::Care;
 use super::site::Site;
-use super::Error;
 use crate::deadline::Deadline;
 use crate::github::{Client, Deletion, Status};
 use crate::host::{self, Account, Outcome};
@@ -103,7 +103,19 @@ pub async fn take(
         }
         Err(error) => return Err(error.into()),
     };
-    let file = judge(state::read(&setting.dir)?, &outcome, &shown)?;
+    let file = match judge(state::read(&setting.dir)?, &outcome, &shown) {
+        Ok(file) => file,
+        Err(error) => {
+            if let Error::ConfigFailed { cause: Some(known), .. } = &error
+                && known.before_registering
+            {
+                // Whoever has that name on the server now, it is not we.
+                state::clean_identity(&setting.dir)?;
+                journal.forget(Step::Register)?;
+            }
+            return Err(error);
+        }
+    };
     if !outcome.success() {
         tracing::warn!("config.sh failed ({}), but had registered before it did", outcome.how());
     }
@@ -122,7 +134,9 @@ async fn token(site: &Site<'_>, client: &Client) -> Result<Secret, Error> {
         return Ok(token.clone());
     }
     if !client.has_token() {
-        return Err(Error::CredentialMissing { purpose: "to ask for a registration token, and no registration token" });
+        return Err(Error::CredentialMissing {
+            purpose: "to ask for a registration token, and no registration token",
+        });
     }
     let phase = site.phase("token");
     let token = site.within("asking for a registration token", client.registration_token()).await?;
@@ -148,7 +162,12 @@ fn judge(state: LocalState, outcome: &Outcome, command: &str) -> Result<RunnerFi
     }
 }
 
-async fn confirm(site: &Site<'_>, client: &Client, file: &RunnerFile, name: &str) -> Result<Confirmed, Error> {
+async fn confirm(
+    site: &Site<'_>,
+    client: &Client,
+    file: &RunnerFile,
+    name: &str,
+) -> Result<Confirmed, Error> {
     let mut confirmed = Confirmed { id: file.agent_id, name: name.to_owned(), status: None };
     if !client.has_token() {
         tracing::warn!("not confirmed on the server: that takes a token for the API");
@@ -188,7 +207,9 @@ pub async fn unwind(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error>
         };
         if let Some(runner) = runner.filter(|runner| runner.status != Status::Online) {
             match client.delete(runner.id).await? {
-                Deletion::Deleted => tracing::info!("took {} (id {}) off the server again", runner.name, runner.id),
+                Deletion::Deleted => {
+                    tracing::info!("took {} (id {}) off the server again", runner.name, runner.id)
+                }
                 Deletion::AlreadyGone => {}
             }
         }

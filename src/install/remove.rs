@@ -59,7 +59,8 @@ pub struct LeftOnServer {
 /// What could not be taken back; the journal keeps it for the next run.
 pub async fn remove(site: &Site<'_>, to: Reach) -> Result<Removed, Error> {
     if !site.dir().exists() && !site.read_journal()?.exists() {
-        let removed = Removed { changed: false, dir: site.request.dir.clone(), undone: vec![], left_on_server: None };
+        let removed =
+            Removed { changed: false, dir: site.request.dir.clone(), undone: vec![], left_on_server: None };
         return Ok(removed);
     }
     site.check_parents()?;
@@ -226,7 +227,9 @@ async fn deregister(site: &Site<'_>, journal: &mut Journal, registered: &Registe
         let phase = site.phase("check");
         return match script {
             Ok(()) => {
-                phase.end("config.sh says that the server forgot the runner; nobody checked, that takes a token");
+                phase.end(
+                    "config.sh says that the server forgot the runner; nobody checked, that takes a token",
+                );
                 reach(Checkpoint::RemoveDeregistered);
                 clean(site, journal)
             }
@@ -273,9 +276,17 @@ async fn find(
     Ok(found.filter(|runner| ours && (configured || runner.status != Status::Online)))
 }
 
-async fn wait_until_idle(site: &Site<'_>, client: &Client, runner: &crate::github::Runner) -> Result<(), Error> {
+async fn wait_until_idle(
+    site: &Site<'_>,
+    client: &Client,
+    runner: &crate::github::Runner,
+) -> Result<(), Error> {
     let phase = site.phase("drain");
-    tracing::info!("{} is running a job; waiting for its end, {} s at most", runner.name, site.deadline.left().as_secs());
+    tracing::info!(
+        "{} is running a job; waiting for its end, {} s at most",
+        runner.name,
+        site.deadline.left().as_secs()
+    );
     loop {
         let busy = || Error::Busy { name: runner.name.clone(), id: runner.id };
         let pause = BUSY_POLL.min(site.deadline.left());
@@ -307,7 +318,9 @@ async fn config_remove(site: &Site<'_>, client: Option<&Client>) -> Result<(), E
             token.token
         }
         (None, None) => {
-            return Err(Error::CredentialMissing { purpose: "to ask for a remove token, and no remove token" });
+            return Err(Error::CredentialMissing {
+                purpose: "to ask for a remove token, and no remove token",
+            });
         }
     };
     reach(Checkpoint::RemoveTokenMinted);

@@ -1,8 +1,8 @@
 //! Proof that an image holds nothing that makes a runner one particular runner, and no secret.
 
+use super::Error;
 use super::journal::Journal;
 use super::site::Site;
-use super::Error;
 use crate::runner::state;
 
 /// Looks for everything that must not be in an image: a configured runner's files, its logs and work, a registration in

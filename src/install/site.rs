@@ -1,9 +1,9 @@
 //! The place of work: one request, the machine, the server, the clock, and who watches.
 
+use super::Error;
 use super::journal::Journal;
 use super::request::Request;
 use super::watch::{Phase, Watch};
-use super::Error;
 use crate::deadline::Deadline;
 use crate::github::{Client, Target};
 use crate::host::account::{self, Account};
@@ -42,7 +42,12 @@ impl<'a> Site<'a> {
     ///
     /// # Errors
     /// The machine is of no known kind.
-    pub fn new(request: &'a Request, http: Http, stop: CancellationToken, watch: &'a dyn Watch) -> Result<Self, Error> {
+    pub fn new(
+        request: &'a Request,
+        http: Http,
+        stop: CancellationToken,
+        watch: &'a dyn Watch,
+    ) -> Result<Self, Error> {
         let deadline = Deadline::after(request.deadline);
         let machine = host::detect(&request.root)?;
         let client = request.target.clone().map(|target| Arc::new(Self::client_for(request, &http, target)));
@@ -90,7 +95,9 @@ impl<'a> Site<'a> {
     pub fn account(&self) -> Result<Option<Account>, Error> {
         let Some(name) = &self.request.user else { return Ok(Some(account::current())) };
         match account::find(&self.request.root, name)? {
-            Some(account) if account.uid == 0 && name != "root" => Err(Error::UserIsRoot { name: name.clone() }),
+            Some(account) if account.uid == 0 && name != "root" => {
+                Err(Error::UserIsRoot { name: name.clone() })
+            }
             account => Ok(account),
         }
     }
@@ -196,7 +203,11 @@ impl<'a> Site<'a> {
             let Ok(metadata) = std::fs::metadata(folder) else { continue };
             let open_to_others = metadata.mode() & 0o022 != 0 && metadata.mode() & 0o1000 == 0;
             if metadata.uid() != 0 || open_to_others {
-                let owner = if metadata.uid() == 0 { "everybody".into() } else { format!("user id {}", metadata.uid()) };
+                let owner = if metadata.uid() == 0 {
+                    "everybody".into()
+                } else {
+                    format!("user id {}", metadata.uid())
+                };
                 return Err(Error::UnsafeParent { folder: folder.to_owned(), owner });
             }
         }

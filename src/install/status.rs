@@ -1,8 +1,8 @@
 //! What is here, and what the server says of it.
 
+use super::Error;
 use super::journal::{Act, Step};
 use super::site::Site;
-use super::Error;
 use crate::error::chain;
 use crate::runner::{LocalState, state, tree};
 use serde::Serialize;
@@ -96,7 +96,9 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
 /// The server's word is welcome but not needed: a machine without network still has a state.
 async fn ask(site: &Site<'_>, status: &mut Status, act: Option<&Act>) {
     let client = match act {
-        Some(Act::Register(registered)) => site.client_at(&registered.url, &registered.api_url).ok().map(std::sync::Arc::new),
+        Some(Act::Register(registered)) => {
+            site.client_at(&registered.url, &registered.api_url).ok().map(std::sync::Arc::new)
+        }
         // The folder belongs to jobs: a credential goes where the operator says, never where a file in it says.
         _ => site.client.clone(),
     };

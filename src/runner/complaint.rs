@@ -11,6 +11,8 @@ pub struct Complaint {
     pub fix: &'static str,
     /// How the run ends.
     pub class: Class,
+    /// Whether `config.sh` says it before it has registered anything.
+    pub before_registering: bool,
 }
 
 /// Text that identifies a refusal, lower case, in the order of trust: the first one found counts.
@@ -21,6 +23,7 @@ const KNOWN: [(&str, Complaint); 12] = [
             cause: "the name is taken by another runner",
             fix: "Choose another --name, remove the other runner, or take its place with --replace.",
             class: Class::Config,
+            before_registering: true,
         },
     ),
     (
@@ -29,6 +32,7 @@ const KNOWN: [(&str, Complaint); 12] = [
             cause: "there is no such runner group",
             fix: "Create the group, or correct --group; repositories have no groups.",
             class: Class::Config,
+            before_registering: true,
         },
     ),
     (
@@ -37,6 +41,7 @@ const KNOWN: [(&str, Complaint); 12] = [
             cause: "the folder is configured already",
             fix: "Run `runup remove` first.",
             class: Class::Config,
+            before_registering: false,
         },
     ),
     (
@@ -45,6 +50,7 @@ const KNOWN: [(&str, Complaint); 12] = [
             cause: "the folder says that a service is installed",
             fix: "Stop and uninstall the service that .service names, then try again.",
             class: Class::Config,
+            before_registering: true,
         },
     ),
     (
@@ -53,6 +59,7 @@ const KNOWN: [(&str, Complaint); 12] = [
             cause: "the machine's clock is wrong",
             fix: "Set the clock, for instance with `timedatectl set-ntp true`, and try again.",
             class: Class::Config,
+            before_registering: true,
         },
     ),
     (
@@ -61,6 +68,7 @@ const KNOWN: [(&str, Complaint); 12] = [
             cause: "GitHub no longer accepts this version of the runner",
             fix: "Install a newer version: drop --runner-version, or bake the image again.",
             class: Class::Deprecated,
+            before_registering: true,
         },
     ),
     (
@@ -69,6 +77,7 @@ const KNOWN: [(&str, Complaint); 12] = [
             cause: "the server is too old for an option",
             fix: "Leave out --ephemeral or --disable-update on this server.",
             class: Class::Config,
+            before_registering: false,
         },
     ),
     (
@@ -77,6 +86,7 @@ const KNOWN: [(&str, Complaint); 12] = [
             cause: "config.sh refuses to run as root",
             fix: "Name an unprivileged --user, or --user root if jobs really should run as root.",
             class: Class::Config,
+            before_registering: true,
         },
     ),
     (
@@ -85,6 +95,7 @@ const KNOWN: [(&str, Complaint); 12] = [
             cause: "the library libicu is missing",
             fix: "Install libicu (Debian: libicu72, Ubuntu: libicu74, Fedora, RHEL, Amazon Linux: libicu).",
             class: Class::Os,
+            before_registering: true,
         },
     ),
     (
@@ -93,6 +104,7 @@ const KNOWN: [(&str, Complaint); 12] = [
             cause: "libraries that the runner needs are missing",
             fix: "Install what the lines above name, or run bin/installdependencies.sh.",
             class: Class::Os,
+            before_registering: true,
         },
     ),
     (
@@ -101,6 +113,7 @@ const KNOWN: [(&str, Complaint); 12] = [
             cause: "the runner's user cannot read a folder above the runner",
             fix: "Give it read and execute permission there, or choose another --dir.",
             class: Class::NoPerm,
+            before_registering: true,
         },
     ),
     (
@@ -110,6 +123,7 @@ const KNOWN: [(&str, Complaint); 12] = [
             fix: "The token has expired (they live one hour), was issued for another enterprise, organization or \
                   repository, or --url is not the one it was issued for. Run the same command again for a new token.",
             class: Class::NoPerm,
+            before_registering: true,
         },
     ),
 ];
@@ -137,7 +151,10 @@ mod tests {
                 Class::Config,
             ),
             ("Uninstall service first", Class::Config),
-            ("The local machine's clock may be out of sync with the server time by more than five minutes.", Class::Config),
+            (
+                "The local machine's clock may be out of sync with the server time by more than five minutes.",
+                Class::Config,
+            ),
             ("Runner version v2.300.0 is deprecated and cannot receive messages.", Class::Deprecated),
             (
                 "The GitHub server does not support configuring a self-hosted runner with 'Ephemeral' flag.",
@@ -156,7 +173,11 @@ mod tests {
             ),
         ];
         for (line, class) in cases {
-            assert_eq!(recognise(&format!("banner\n{line}\nmore")).map(|known| known.class), Some(class), "{line}");
+            assert_eq!(
+                recognise(&format!("banner\n{line}\nmore")).map(|known| known.class),
+                Some(class),
+                "{line}"
+            );
         }
         assert_eq!(recognise("something new"), None);
     }

@@ -65,7 +65,12 @@ pub struct Registration {
 
 /// The command that registers.
 #[must_use]
-pub fn configure(setting: &Setting, registration: &Registration, token: &Secret, deadline: Deadline) -> Command {
+pub fn configure(
+    setting: &Setting,
+    registration: &Registration,
+    token: &Secret,
+    deadline: Deadline,
+) -> Command {
     let mut command = script(setting, &[], deadline);
     command = command.arg("--url").arg(&registration.url);
     command = with_token(command, setting, token);
@@ -183,7 +188,8 @@ mod tests {
     #[test]
     #[cfg(unix)]
     fn values_come_before_flags_and_the_token_is_not_among_them() {
-        let command = configure(&setting(false), &registration(), &token(), Deadline::after(PATIENCE)).render();
+        let command =
+            configure(&setting(false), &registration(), &token(), Deadline::after(PATIENCE)).render();
         assert!(
             command.ends_with(
                 "/opt/actions-runner/config.sh --url https://github.com/octo-org --name box-1 --labels \
@@ -199,8 +205,12 @@ mod tests {
     #[test]
     #[cfg(unix)]
     fn the_literal_form_is_that_of_github_s_documentation() {
-        let command = configure(&setting(true), &registration(), &token(), Deadline::after(PATIENCE)).render();
-        assert!(command.contains("config.sh --url https://github.com/octo-org --token [secret] --name"), "{command}");
+        let command =
+            configure(&setting(true), &registration(), &token(), Deadline::after(PATIENCE)).render();
+        assert!(
+            command.contains("config.sh --url https://github.com/octo-org --token [secret] --name"),
+            "{command}"
+        );
         assert!(!command.contains("INPUT_TOKEN") && !command.contains("CANARY"), "{command}");
     }
 

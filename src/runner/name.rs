@@ -269,9 +269,7 @@ impl NameTemplate {
 fn value(placeholder: Placeholder, context: &NameContext) -> Option<String> {
     let value = match placeholder {
         Placeholder::Hostname => sanitised(&context.hostname),
-        Placeholder::MachineId => {
-            fingerprint(context.machine_id.as_deref()?)
-        }
+        Placeholder::MachineId => fingerprint(context.machine_id.as_deref()?),
         Placeholder::Random => context.random.clone(),
         Placeholder::Os => context.platform.os.to_string(),
         Placeholder::Arch => context.platform.arch.to_string(),

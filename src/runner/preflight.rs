@@ -67,7 +67,9 @@ impl Failure for Error {
     fn class(&self) -> Class {
         match self {
             Self::Musl { .. } => Class::Unavailable,
-            Self::ProgramMissing { .. } | Self::IcuMissing { .. } | Self::LibrariesMissing { .. } => Class::Os,
+            Self::ProgramMissing { .. } | Self::IcuMissing { .. } | Self::LibrariesMissing { .. } => {
+                Class::Os
+            }
             Self::AncestorUnreadable { .. } => Class::NoPerm,
             Self::Host(error) => error.class(),
         }
@@ -75,13 +77,16 @@ impl Failure for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Musl { .. } => Some("Use a distribution with glibc: Debian, Ubuntu, Fedora, Amazon Linux, SUSE.".into()),
+            Self::Musl { .. } => {
+                Some("Use a distribution with glibc: Debian, Ubuntu, Fedora, Amazon Linux, SUSE.".into())
+            }
             Self::ProgramMissing { install, .. }
             | Self::IcuMissing { install }
             | Self::LibrariesMissing { install, .. } => Some(format!("Run: {install}")),
-            Self::AncestorUnreadable { user, folder } => {
-                Some(format!("Run: chmod o+rx {} (or put the runner where {user} can read).", folder.display()))
-            }
+            Self::AncestorUnreadable { user, folder } => Some(format!(
+                "Run: chmod o+rx {} (or put the runner where {user} can read).",
+                folder.display()
+            )),
             Self::Host(error) => error.hint(),
         }
     }
@@ -104,7 +109,12 @@ pub fn libc(machine: &Machine) -> Result<(), Error> {
 ///
 /// # Errors
 /// The first thing that `config.sh` would refuse.
-pub async fn check(dir: &Path, account: &Account, machine: &Machine, stop: &CancellationToken) -> Result<(), Error> {
+pub async fn check(
+    dir: &Path,
+    account: &Account,
+    machine: &Machine,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
     if let Some(folder) = host::account::first_unreadable_ancestor(dir, account) {
         return Err(Error::AncestorUnreadable { user: account.name.clone(), folder });
     }
@@ -132,11 +142,17 @@ pub async fn check(dir: &Path, account: &Account, machine: &Machine, stop: &Canc
 }
 
 fn program(name: &'static str, distribution: &Distribution) -> Result<PathBuf, Error> {
-    host::find_program(name, PATH)
-        .ok_or_else(|| Error::ProgramMissing { program: name, install: install_command(distribution, Need::Loader) })
+    host::find_program(name, PATH).ok_or_else(|| Error::ProgramMissing {
+        program: name,
+        install: install_command(distribution, Need::Loader),
+    })
 }
 
-async fn missing_libraries(dir: &Path, account: &Account, stop: &CancellationToken) -> Result<Vec<String>, Error> {
+async fn missing_libraries(
+    dir: &Path,
+    account: &Account,
+    stop: &CancellationToken,
+) -> Result<Vec<String>, Error> {
     let mut missing = Vec::new();
     for library in PROBED {
         if !dir.join(library).exists() {

@@ -25,24 +25,25 @@ pub struct Files<'a> {
 /// # Errors
 /// A place that was named but holds no usable token.
 pub fn find(files: Files<'_>, environment: &Environment) -> Result<Credentials, Error> {
-    let one = |what, file: Option<&str>, variables: &[&str], systemd: &str| -> Result<Option<Secret>, Error> {
-        if let Some(path) = file {
-            return read(what, path).map(Some);
-        }
-        for name in variables {
-            if let Some(value) = environment.get(name) {
-                let malformed = || Error::CredentialMalformed { what, place: (*name).to_owned() };
-                return Secret::new(value).ok_or_else(malformed).map(Some);
+    let one =
+        |what, file: Option<&str>, variables: &[&str], systemd: &str| -> Result<Option<Secret>, Error> {
+            if let Some(path) = file {
+                return read(what, path).map(Some);
             }
-        }
-        if let Some(folder) = environment.get("CREDENTIALS_DIRECTORY") {
-            let path = Path::new(folder).join(systemd);
-            if path.exists() {
-                return read(what, &path.to_string_lossy()).map(Some);
+            for name in variables {
+                if let Some(value) = environment.get(name) {
+                    let malformed = || Error::CredentialMalformed { what, place: (*name).to_owned() };
+                    return Secret::new(value).ok_or_else(malformed).map(Some);
+                }
             }
-        }
-        Ok(None)
-    };
+            if let Some(folder) = environment.get("CREDENTIALS_DIRECTORY") {
+                let path = Path::new(folder).join(systemd);
+                if path.exists() {
+                    return read(what, &path.to_string_lossy()).map(Some);
+                }
+            }
+            Ok(None)
+        };
     let mut api = one("token", files.api, &["RUNUP_TOKEN"], "runup.token")?;
     if api.is_none() {
         api = one("token", None, &["GITHUB_TOKEN", "GH_TOKEN"], "runup.token")?;

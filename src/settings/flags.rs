@@ -28,6 +28,14 @@ pub struct Common {
     pub quiet: bool,
 }
 
+impl Common {
+    /// What holds before the command line could be read.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self { config: None, json: false, log_format: LogFormat::Text, verbose: false, quiet: false }
+    }
+}
+
 /// The form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {

@@ -175,12 +175,16 @@ pub enum Error {
 impl Failure for Error {
     fn class(&self) -> Class {
         match self {
-            Self::CredentialUnreadable { source, .. } | Self::FileUnreadable { source, .. } => match source.kind() {
-                std::io::ErrorKind::NotFound => Class::NoInput,
-                _ => Class::of_io(source, Class::Io),
-            },
+            Self::CredentialUnreadable { source, .. } | Self::FileUnreadable { source, .. } => {
+                match source.kind() {
+                    std::io::ErrorKind::NotFound => Class::NoInput,
+                    _ => Class::of_io(source, Class::Io),
+                }
+            }
             Self::CredentialMalformed { .. } => Class::NoPerm,
-            Self::FileMalformed { .. } | Self::FileUnknownKey { .. } | Self::FileValue { .. } => Class::Config,
+            Self::FileMalformed { .. } | Self::FileUnknownKey { .. } | Self::FileValue { .. } => {
+                Class::Config
+            }
             Self::UrlMissing | Self::Contradiction(_) => Class::Usage,
         }
     }
@@ -188,14 +192,17 @@ impl Failure for Error {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::CredentialUnreadable { .. } => {
-                "Give a file that holds nothing but the token, readable by the user who runs runup.".to_owned()
+                "Give a file that holds nothing but the token, readable by the user who runs runup."
+                    .to_owned()
             }
             Self::CredentialMalformed { .. } => "Put the token there, alone, on one line.".to_owned(),
             Self::FileUnknownKey { .. } => {
-                "Keys are the long options without their dashes; `runup install --help` lists them.".to_owned()
+                "Keys are the long options without their dashes; `runup install --help` lists them."
+                    .to_owned()
             }
             Self::UrlMissing => {
-                "Add --url https://HOST/ORG, https://HOST/OWNER/REPO or https://HOST/enterprises/SLUG.".to_owned()
+                "Add --url https://HOST/ORG, https://HOST/OWNER/REPO or https://HOST/enterprises/SLUG."
+                    .to_owned()
             }
             _ => return None,
         })
@@ -231,10 +238,11 @@ mod tests {
 
     #[test]
     fn the_runner_gets_proxies_and_certificates_and_nothing_else() {
-        let environment: Environment = [("https_proxy", "http://p:1"), ("RUNUP_TOKEN", "x"), ("no_proxy", "")]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into_iter()
-            .collect();
+        let environment: Environment =
+            [("https_proxy", "http://p:1"), ("RUNUP_TOKEN", "x"), ("no_proxy", "")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into_iter()
+                .collect();
         assert_eq!(environment.for_runner(), [("https_proxy".to_owned(), "http://p:1".to_owned())]);
     }
 }

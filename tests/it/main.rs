@@ -1,3 +1,5 @@
 //! One integration binary: one link, and every test sees the same helpers.
 
 mod house;
+mod life;
+mod rig;

@@ -1,0 +1,231 @@
+//! A machine in a folder and a GitHub on loopback: the real binary, real processes, real HTTP.
+
+use runup::sandbox::{Background, Options, Snapshot, spawn_in_thread};
+use serde_json::Value;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// No test waits longer than this for anything.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The organization that most tests use.
+pub const SCOPE: &str = "orgs/octo-org";
+
+pub struct Rig {
+    pub sandbox: Background,
+    root: tempfile::TempDir,
+    /// The path after the host: `octo-org`, `octo-org/hello`, `enterprises/octo`.
+    pub path: &'static str,
+    user: Option<&'static str>,
+}
+
+/// How a run of the binary ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// The one JSON document on stdout.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self:#?}");
+        self
+    }
+
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text) || self.stdout.contains(text), "no {text:?} in {self:#?}");
+        self
+    }
+}
+
+impl Rig {
+    pub fn new() -> Self {
+        Self::with(Options::default())
+    }
+
+    pub fn with(options: Options) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        // The runner's user must be able to read its way down, as GitHub's runner demands.
+        std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let etc = root.path().join("etc");
+        std::fs::create_dir_all(&etc).unwrap();
+        std::fs::write(etc.join("machine-id"), "0123456789abcdef0123456789abcdef\n").unwrap();
+        std::fs::write(
+            etc.join("passwd"),
+            "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+        )
+        .unwrap();
+        std::fs::write(etc.join("group"), "root:x:0:\nnogroup:x:65534:\n").unwrap();
+        let user = rustix::process::geteuid().is_root().then_some("nobody");
+        Self { sandbox: spawn_in_thread(options).unwrap(), root, path: "octo-org", user }
+    }
+
+    /// Lets `install` make the runner's user, where we are root and the machine has the tools.
+    pub fn making_a_user(mut self) -> Self {
+        let tools = ["/usr/sbin/useradd", "/usr/sbin/userdel"].iter().all(|tool| Path::new(tool).exists());
+        if self.user.is_some() && tools {
+            self.user = Some("fresh");
+        }
+        self
+    }
+
+    pub fn at(mut self, path: &'static str) -> Self {
+        self.path = path;
+        self
+    }
+
+    /// The root file system that runup works on.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    pub fn dir(&self) -> PathBuf {
+        self.root().join("opt/actions-runner")
+    }
+
+    pub fn state(&self) -> Snapshot {
+        self.sandbox.state()
+    }
+
+    pub fn url(&self) -> String {
+        format!("{}{}", self.sandbox.base_url(), self.path)
+    }
+
+    /// A command with nothing in its environment but what it needs, and a token.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_runup"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", self.root())
+            .env("RUNUP_TOKEN", self.sandbox.token().expose())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// A command that works on the machine: with the URL, the root and the user.
+    pub fn on_machine(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(arguments);
+        command.arg("--url").arg(self.url()).arg("--root").arg(self.root());
+        if let Some(user) = self.user {
+            command.arg("--user").arg(user);
+        }
+        command
+    }
+
+    /// Runs a command on the machine.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        finish(self.on_machine(arguments).spawn().unwrap())
+    }
+
+    /// Runs a command that only talks to the server.
+    pub fn ask(&self, arguments: &[&str]) -> Ran {
+        finish(self.command(arguments).arg("--url").arg(self.url()).spawn().unwrap())
+    }
+
+    /// The names of routes that were asked for since the last call.
+    pub fn routes(&self) -> Vec<String> {
+        let routes = self.sandbox.requests().iter().map(|request| request.route.clone()).collect();
+        self.sandbox.requests_clear();
+        routes
+    }
+
+    /// The one runner there is, on the server and on disk.
+    #[track_caller]
+    pub fn assert_exactly_one_runner(&self) {
+        let runners = self.state().runners;
+        assert_eq!(runners.len(), 1, "{runners:#?}");
+        let file = std::fs::read_to_string(self.dir().join(".runner")).expect("the runner is configured");
+        let on_disk: Value = serde_json::from_str(file.trim_start_matches('\u{feff}')).unwrap();
+        assert_eq!(on_disk["agentId"], runners[0].id);
+    }
+
+    /// Nothing of a runner is on the server or the machine.
+    #[track_caller]
+    pub fn assert_nothing_left(&self) {
+        assert_eq!(self.state().runners, []);
+        self.assert_machine_bare();
+    }
+
+    #[track_caller]
+    pub fn assert_machine_bare(&self) {
+        let opt = names_in(&self.root().join("opt"));
+        assert_eq!(opt, [] as [&str; 0], "nothing may stay in or beside the runner's place");
+        let state = names_in(&self.root().join("var/lib/runup"));
+        assert!(state.iter().all(|name| name.ends_with(".lock")), "{state:?}");
+        let passwd = std::fs::read_to_string(self.root().join("etc/passwd")).unwrap();
+        assert!(!passwd.contains("fresh"), "{passwd}");
+    }
+}
+
+pub fn names_in(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Waits for the process, to a deadline.
+pub fn finish(mut child: Child) -> Ran {
+    let mut stdout = child.stdout.take().unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    let read = |stream: &mut dyn std::io::Read| {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let reader = std::thread::spawn(move || read(&mut stderr));
+    let out = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut stdout, &mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    });
+    let status = wait(&mut child);
+    let code = status.code().unwrap_or_else(|| {
+        -std::os::unix::process::ExitStatusExt::signal(&status).expect("it ended by a code or a signal")
+    });
+    Ran { code, stdout: out.join().unwrap(), stderr: reader.join().unwrap() }
+}
+
+fn wait(child: &mut Child) -> std::process::ExitStatus {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if began.elapsed() > PATIENCE {
+            let _ = child.kill();
+            panic!("the process did not end within {PATIENCE:?}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until `condition` holds, to a deadline.
+#[track_caller]
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+pub fn signal(child: &Child, signal: rustix::process::Signal) {
+    let id = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(id, signal).unwrap();
+}
