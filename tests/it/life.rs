@@ -85,7 +85,7 @@ fn the_tree_belongs_to_the_runner_and_the_journal_to_us() {
     }
     let state = rig.root().join("var/lib/runup");
     assert_eq!(std::fs::metadata(&state).unwrap().permissions().mode() & 0o777, 0o700);
-    for name in names_in(&state) {
+    for name in names_in(&state).into_iter().filter(|name| name.ends_with(".json")) {
         let metadata = std::fs::metadata(state.join(&name)).unwrap();
         assert_eq!(metadata.uid(), us.as_raw());
         assert_eq!(metadata.permissions().mode() & 0o077, 0, "{name}");
