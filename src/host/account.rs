@@ -403,19 +403,19 @@ mod tests {
         assert_eq!(account.home, Path::new("/home").join(&name));
         assert!(matches!(create(&host, &name, &stop).await, Err(Error::UserExists { .. })));
 
-        let mut seen = String::new();
+        let mut seen = Vec::new();
         let outcome = Command::new("/bin/sh")
             .arg("-c")
             .arg("id -u; id -G; touch ~/mine")
             .env("HOME", &account.home)
             .env("PATH", "/usr/bin:/bin")
             .account(&account)
-            .run(&stop, &mut |_, line| seen.push_str(&format!("{line};")))
+            .run(&stop, &mut |_, line| seen.push(line.to_owned()))
             .await
             .unwrap();
         assert_eq!(outcome.code, Some(0), "{}", outcome.tail);
         // Its own group and none of root's supplementary ones.
-        assert_eq!(seen, format!("{};{};", account.uid, account.gid));
+        assert_eq!(seen, [account.uid.to_string(), account.gid.to_string()]);
         assert_eq!(std::fs::metadata(account.home.join("mine")).unwrap().uid(), account.uid);
 
         let mut lingering = std::process::Command::new("/bin/sleep");

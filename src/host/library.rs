@@ -1,5 +1,7 @@
 //! What programs and dynamic libraries this machine has.
 
+use super::Root;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The file that running `name` would run, given a PATH; a name with a slash is looked at as it is. `None` if there is
@@ -22,4 +24,125 @@ fn is_program(file: &Path) -> bool {
     #[cfg(not(unix))]
     let executable = true;
     meta.is_file() && executable
+}
+
+/// Folders that every dynamic loader searches.
+const LIBRARY_FOLDERS: [&str; 4] = ["/lib", "/usr/lib", "/lib64", "/usr/lib64"];
+
+/// The dynamic libraries under the root whose file name begins with `prefix` (`libicuuc.so`), in the folders that
+/// `ldconfig` looks at: the loader's own and those of `/etc/ld.so.conf`. Sorted, each once; empty if there is none.
+#[must_use]
+pub fn find_libraries(root: &Root, prefix: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for folder in library_folders(root) {
+        let Some(entries) = root.resolve(&folder).and_then(|path| fs_err::read_dir(path).ok()) else {
+            continue;
+        };
+        found.extend(
+            entries
+                .flatten()
+                .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
+                .map(|entry| entry.path()),
+        );
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// The folders that `ldconfig` looks at, as seen inside the root.
+fn library_folders(root: &Root) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = LIBRARY_FOLDERS.iter().map(PathBuf::from).collect();
+    // Debian's loader is built with its multiarch folder; a minimal image may lack the configuration for it.
+    if let Some(entries) = root.resolve(Path::new("/usr/lib")).and_then(|path| fs_err::read_dir(path).ok()) {
+        let multiarch = entries
+            .flatten()
+            .map(|entry| entry.file_name())
+            .filter(|name| name.to_string_lossy().contains("-linux-gnu"));
+        folders.extend(multiarch.map(|name| Path::new("/usr/lib").join(name)));
+    }
+    let mut confs = vec![PathBuf::from("/etc/ld.so.conf")];
+    // A file may include itself, so each is read once.
+    let mut read = BTreeSet::new();
+    while let Some(conf) = confs.pop() {
+        let Some(file) = root.resolve(&conf).filter(|file| read.insert(file.clone())) else { continue };
+        let Ok(text) = fs_err::read_to_string(file) else { continue };
+        for line in text.lines() {
+            let line = line.split('#').next().unwrap_or_default().trim();
+            if let Some(pattern) = line.strip_prefix("include").filter(|rest| rest.starts_with([' ', '\t'])) {
+                confs.extend(included(root, &conf, pattern.trim()));
+            } else if line.starts_with('/') {
+                folders.push(line.into());
+            }
+        }
+    }
+    folders
+}
+
+/// The files that an `include` line means: a path whose last component may have one `*`.
+fn included(root: &Root, conf: &Path, pattern: &str) -> Vec<PathBuf> {
+    let pattern = conf.parent().unwrap_or(Path::new("/")).join(pattern);
+    let (Some(folder), Some(name)) = (pattern.parent(), pattern.file_name()) else { return Vec::new() };
+    let name = name.to_string_lossy();
+    let Some((start, end)) = name.split_once('*') else { return vec![pattern.clone()] };
+    let Some(entries) = root.resolve(folder).and_then(|path| fs_err::read_dir(path).ok()) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .map(|entry| entry.file_name())
+        .filter(|file| {
+            let file = file.to_string_lossy();
+            file.len() >= start.len() + end.len() && file.starts_with(start) && file.ends_with(end)
+        })
+        .map(|file| folder.join(file))
+        .collect()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_an_executable_file_in_an_absolute_folder_of_the_path() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+        for place in [&first, &second] {
+            fs_err::create_dir(place).unwrap();
+            fs_err::write(place.join("tool"), "").unwrap();
+        }
+        fs_err::set_permissions(second.join("tool"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        fs_err::create_dir(first.join("dir")).unwrap();
+        let path = format!("relative::{}:{}", first.display(), second.display());
+        assert_eq!(find_program("tool", &path), Some(second.join("tool")));
+        assert_eq!(find_program("dir", &path), None);
+        assert_eq!(find_program("missing", &path), None);
+        assert_eq!(find_program("tool", ""), None);
+        let whole = second.join("tool");
+        assert_eq!(find_program(whole.to_str().unwrap(), ""), Some(whole));
+    }
+
+    #[test]
+    fn libraries_are_found_where_the_loader_would_look() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::at(folder.path().into());
+        let at = |path: &str| root.join(Path::new(path));
+        for place in
+            ["/usr/lib/x86_64-linux-gnu", "/opt/icu", "/opt/other", "/etc/ld.so.conf.d", "/usr/lib64"]
+        {
+            fs_err::create_dir_all(at(place)).unwrap();
+            fs_err::write(at(place).join("libicuuc.so.72"), "").unwrap();
+        }
+        fs_err::write(at("/etc/ld.so.conf"), "include ld.so.conf.d/*.conf\ninclude ld.so.conf\n").unwrap();
+        fs_err::write(at("/etc/ld.so.conf.d/icu.conf"), "# ours\n/opt/icu # here\n").unwrap();
+        fs_err::write(at("/etc/ld.so.conf.d/unused"), "/opt/other\n").unwrap();
+        let found = find_libraries(&root, "libicuuc.so");
+        let places: Vec<_> = ["/opt/icu", "/usr/lib/x86_64-linux-gnu", "/usr/lib64"]
+            .iter()
+            .map(|place| at(place).join("libicuuc.so.72"))
+            .collect();
+        assert_eq!(found, places);
+        assert!(find_libraries(&root, "libssl.so").is_empty());
+    }
 }

@@ -5,17 +5,26 @@
 
 pub mod account;
 pub mod command;
+mod detect;
+mod elf;
 mod error;
 pub mod file;
 mod group;
 mod library;
 pub mod lock;
 mod output;
+mod platform;
 pub mod process;
+mod resources;
 mod root;
+pub mod signals;
 
 pub use account::Account;
 pub use command::{Command, Outcome, Stream, Word};
 pub use error::Error;
-pub use library::find_program;
+pub use library::{find_libraries, find_program};
+pub use lock::Lock;
+pub use platform::{Arch, Distribution, Libc, Machine, Os, Platform, UnknownWord, detect};
+pub use resources::{free_space, hostname, machine_id, memory};
 pub use root::Root;
+pub use signals::Signals;

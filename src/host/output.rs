@@ -71,7 +71,7 @@ impl<'a> Lines<'a> {
         let text = String::from_utf8_lossy(&self.line).replace(|c: char| c.is_control() && c != '\t', "");
         let mut text = self.scrubber.scrub(&text);
         if self.too_long || text.len() > LINE_LIMIT {
-            text.truncate(text.floor_char_boundary(LINE_LIMIT));
+            text.truncate((0..=LINE_LIMIT).rfind(|at| text.is_char_boundary(*at)).unwrap_or(0));
             text.push_str(CUT);
         }
         print(&text);
@@ -93,8 +93,10 @@ impl Tail {
             self.text.push('\n');
         }
         self.text.push_str(line);
-        if self.text.len() > TAIL_LIMIT {
-            let from = self.text.ceil_char_boundary(self.text.len() - TAIL_LIMIT + CUT.len());
+        let excess = self.text.len().saturating_sub(TAIL_LIMIT - CUT.len());
+        if excess > 0 {
+            let end = self.text.len();
+            let from = (excess..end).find(|at| self.text.is_char_boundary(*at)).unwrap_or(end);
             self.text.drain(..from);
             self.cut = true;
         }
@@ -152,7 +154,7 @@ mod tests {
             tail.push(&format!("line {number} é"));
         }
         let text = tail.into_text();
-        assert!(text.len() <= TAIL_LIMIT + CUT.len() && text.ends_with("line 1998 é\nline 1999 é"));
+        assert!(text.len() <= TAIL_LIMIT && text.ends_with("line 1998 é\nline 1999 é"));
         assert!(text.starts_with(CUT));
         let mut short = Tail::default();
         short.push("a");

@@ -1,0 +1,111 @@
+//! Who this machine is and what it has left: name, id, memory, disk.
+
+use super::{Error, Root};
+use std::path::Path;
+
+/// systemd's machine id: 32 lower-case hexadecimal digits. `None` where there is none (yet): an image that has not
+/// booted has an empty file or the word `uninitialized`.
+#[must_use]
+pub fn machine_id(root: &Root) -> Option<String> {
+    let path = root.resolve(Path::new("/etc/machine-id"))?;
+    let text = fs_err::read_to_string(path).ok()?;
+    let id = text.trim();
+    let good = id.len() == 32
+        && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        && id.bytes().any(|byte| byte != b'0');
+    good.then(|| id.to_owned())
+}
+
+/// The machine's name without its domain; whatever characters it has. Empty if it has none.
+#[must_use]
+pub fn hostname() -> String {
+    #[cfg(unix)]
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    #[cfg(not(unix))]
+    let name = std::env::var("COMPUTERNAME").unwrap_or_default();
+    name.split('.').next().unwrap_or_default().to_owned()
+}
+
+/// The machine's main memory in bytes; 0 where it cannot be told.
+#[must_use]
+pub fn memory() -> u64 {
+    sysinfo::System::new().map_or(0, |mut system| {
+        system.refresh_memory();
+        system.total_memory()
+    })
+}
+
+/// Bytes that we could still write at `path`, or at the nearest folder above it that exists.
+pub fn free_space(path: &Path) -> Result<u64, Error> {
+    let path = std::path::absolute(path).map_err(|source| Error::Path {
+        doing: "find the absolute form of",
+        path: path.to_path_buf(),
+        source,
+    })?;
+    let existing = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(&path);
+    available(existing).map_err(|source| Error::Path {
+        doing: "find the free space at",
+        path: existing.to_path_buf(),
+        source,
+    })
+}
+
+#[cfg(unix)]
+fn available(path: &Path) -> std::io::Result<u64> {
+    let stat = rustix::fs::statvfs(path)?;
+    // What is kept back for root counts for root only.
+    let blocks = if rustix::process::geteuid().is_root() { stat.f_bfree } else { stat.f_bavail };
+    Ok(blocks.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(not(unix))]
+fn available(path: &Path) -> std::io::Result<u64> {
+    let disks = sysinfo::Disks::new_with_refreshed_list().map_err(std::io::Error::other)?;
+    disks
+        .list()
+        .iter()
+        .filter(|disk| path.starts_with(disk.mount_point()))
+        .max_by_key(|disk| disk.mount_point().as_os_str().len())
+        .map(sysinfo::Disk::available_space)
+        .ok_or_else(|| std::io::ErrorKind::NotFound.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_real_machine_id_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::at(folder.path().into());
+        let file = folder.path().join("etc/machine-id");
+        fs_err::create_dir(folder.path().join("etc")).unwrap();
+        assert_eq!(machine_id(&root), None);
+        for bad in [
+            "",
+            "\n",
+            "uninitialized\n",
+            "0123456789ABCDEF0123456789abcdef",
+            "0123456789abcdef",
+            "00000000000000000000000000000000",
+        ] {
+            fs_err::write(&file, bad).unwrap();
+            assert_eq!(machine_id(&root), None, "{bad}");
+        }
+        fs_err::write(&file, "0123456789abcdef0123456789abcdef\n").unwrap();
+        assert_eq!(machine_id(&root).as_deref(), Some("0123456789abcdef0123456789abcdef"));
+    }
+
+    #[test]
+    fn free_space_is_told_for_what_does_not_exist_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        free_space(&folder.path().join("a/b/c")).unwrap();
+        free_space(Path::new("relative/and/missing")).unwrap();
+    }
+
+    #[test]
+    fn this_machine_has_memory_and_a_short_name() {
+        assert!(memory() > 0);
+        assert!(!hostname().contains('.'));
+    }
+}

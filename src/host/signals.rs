@@ -1,0 +1,85 @@
+//! Signals that ask us to end, turned into one token that everything waits on.
+
+use super::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use tokio_util::sync::CancellationToken;
+
+/// What has been received. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Signals {
+    stop: CancellationToken,
+    /// 0 is none.
+    received: Arc<AtomicU8>,
+}
+
+impl Signals {
+    /// Cancelled by the first signal. Unwinding afterwards takes a token of its own: this one stays cancelled.
+    #[must_use]
+    pub fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// The number of the first signal, if there was one.
+    #[must_use]
+    pub fn received(&self) -> Option<u8> {
+        Some(self.received.load(Ordering::Acquire)).filter(|number| *number != 0)
+    }
+
+    fn note(&self, number: u8) {
+        if self.received.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            tracing::warn!(signal = number, "stopping");
+            self.stop.cancel();
+        } else {
+            tracing::warn!(signal = number, "already stopping; what was begun is being undone");
+        }
+    }
+}
+
+/// Receives SIGINT, SIGTERM and SIGHUP from now on (Ctrl-C on Windows), instead of dying of them. A signal that we
+/// were started to ignore, as `nohup` does with SIGHUP, is received all the same. Within a tokio runtime only.
+pub fn listen() -> Result<Signals, Error> {
+    let signals = Signals { stop: CancellationToken::new(), received: Arc::default() };
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        for (kind, number) in
+            [(SignalKind::hangup(), 1), (SignalKind::interrupt(), 2), (SignalKind::terminate(), 15)]
+        {
+            let mut source = signal(kind).map_err(|source| Error::Signals { source })?;
+            let signals = signals.clone();
+            tokio::spawn(async move {
+                while source.recv().await.is_some() {
+                    signals.note(number);
+                }
+            });
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        let signals = signals.clone();
+        tokio::spawn(async move {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                signals.note(2);
+            }
+        });
+    }
+    Ok(signals)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_signal_stops_and_is_remembered() {
+        let signals = listen().unwrap();
+        assert_eq!(signals.received(), None);
+        let us = rustix::process::getpid();
+        rustix::process::kill_process(us, rustix::process::Signal::HUP).unwrap();
+        signals.stop().cancelled().await;
+        assert_eq!(signals.received(), Some(1));
+        signals.note(15);
+        assert_eq!(signals.received(), Some(1), "the second one changes nothing");
+    }
+}
