@@ -93,9 +93,10 @@ impl Tail {
             self.text.push('\n');
         }
         self.text.push_str(line);
-        if self.text.len() > TAIL_LIMIT {
-            let excess = self.text.len() - TAIL_LIMIT;
-            let from = (excess..).find(|at| self.text.is_char_boundary(*at)).unwrap_or(excess);
+        let excess = self.text.len().saturating_sub(TAIL_LIMIT - CUT.len());
+        if excess > 0 {
+            let end = self.text.len();
+            let from = (excess..end).find(|at| self.text.is_char_boundary(*at)).unwrap_or(end);
             self.text.drain(..from);
             self.cut = true;
         }
@@ -153,7 +154,7 @@ mod tests {
             tail.push(&format!("line {number} é"));
         }
         let text = tail.into_text();
-        assert!(text.len() <= TAIL_LIMIT + CUT.len() && text.ends_with("line 1998 é\nline 1999 é"));
+        assert!(text.len() <= TAIL_LIMIT && text.ends_with("line 1998 é\nline 1999 é"));
         assert!(text.starts_with(CUT));
         let mut short = Tail::default();
         short.push("a");
