@@ -1,9 +1,8 @@
 //! Converges: recovers what was cut off, looks, plans, takes the steps, and unwinds those of this run if one fails.
 
 use super::journal::{Act, Journal, Registered, State, Step};
-use super::look::{Seen, look};
+use super::look::{Seen, Server, look};
 use super::plan::{self, Action, Plan};
-use super::register::Confirmed;
 use super::site::Site;
 use super::watch::Watch;
 use super::{Error, create_user, place_runner, register, seal};
@@ -64,7 +63,7 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     let plan = plan::make(site.request, &journal, &seen)?;
     settle(&mut journal, &plan, &seen)?;
     match take(site, &mut journal, &plan, &seen).await {
-        Ok(confirmed) => Ok(report(site, &journal, plan, confirmed)),
+        Ok(status) => Ok(report(site, &journal, plan, seen, status)),
         Err(cause) => Err(unwind(site, &mut journal, &plan, cause).await),
     }
 }
@@ -85,7 +84,7 @@ pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
             let phase = site.phase("seal");
             seal::check(site, &journal)?;
             phase.end("no identity, no token and no log in the image");
-            Ok(report(site, &journal, plan, None))
+            Ok(report(site, &journal, plan, seen, None))
         }
         Err(cause) => Err(unwind(site, &mut journal, &plan, cause).await),
     }
@@ -148,9 +147,9 @@ async fn take(
     journal: &mut Journal,
     plan: &Plan,
     seen: &Seen,
-) -> Result<Option<Confirmed>, Error> {
+) -> Result<Option<String>, Error> {
     let mut owner = seen.account.clone();
-    let mut confirmed = None;
+    let mut status = None;
     for planned in &plan.steps {
         let Action::Do(care) = &planned.action else { continue };
         site.check(&format!("taking the step {}", planned.step))?;
@@ -164,11 +163,11 @@ async fn take(
             }
             Step::Register => {
                 let name = seen.name.as_ref().expect("a plan with this step has a name");
-                confirmed = Some(register::take(site, journal, care, name, known(owner.as_ref())).await?);
+                status = register::take(site, journal, care, name, known(owner.as_ref())).await?;
             }
         }
     }
-    Ok(confirmed)
+    Ok(status)
 }
 
 /// A registration that is kept, but whose run was cut off before it could say so, is done.
@@ -234,7 +233,12 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
     if left.is_empty() { cause } else { Error::Unwound { cause: Box::new(cause), left } }
 }
 
-fn report(site: &Site<'_>, journal: &Journal, plan: Plan, confirmed: Option<Confirmed>) -> Installed {
+fn report(site: &Site<'_>, journal: &Journal, plan: Plan, seen: Seen, status: Option<String>) -> Installed {
+    // What was kept was seen, what was done was confirmed.
+    let status = status.or(match seen.server {
+        Server::Has(runner) if !seen.clone => Some(runner.status.to_string()),
+        _ => None,
+    });
     let version = match journal.entry(Step::PlaceRunner).map(|entry| &entry.act) {
         Some(Act::PlaceRunner { version, .. }) => version.clone(),
         _ => None,
@@ -243,7 +247,7 @@ fn report(site: &Site<'_>, journal: &Journal, plan: Plan, confirmed: Option<Conf
         id: registered.agent_id,
         name: registered.name.clone(),
         url: registered.url.clone(),
-        status: confirmed.and_then(|confirmed| confirmed.status),
+        status,
     });
     Installed {
         changed: !plan.is_empty(),

@@ -19,18 +19,7 @@ use std::time::Duration;
 /// How long the undoing of a failed registration may take, whatever is left of the run's own deadline.
 const UNWINDING: Duration = Duration::from_secs(60);
 
-/// A runner that is registered.
-#[derive(Debug, Clone)]
-pub struct Confirmed {
-    /// Its id on the server.
-    pub id: u64,
-    /// Its name there.
-    pub name: String,
-    /// What the server says of it; `None` where there is no credential to ask with.
-    pub status: Option<String>,
-}
-
-/// Takes the step.
+/// Takes the step; returns what the server says of the runner, if it could be asked.
 ///
 /// # Errors
 /// Nothing of the runner is on the server then, unless the error says so.
@@ -40,7 +29,7 @@ pub async fn take(
     care: &Care,
     name: &WantedName,
     account: &Account,
-) -> Result<Confirmed, Error> {
+) -> Result<Option<String>, Error> {
     let request = site.request;
     let wanted = request.registration.as_ref().expect("a plan with this step has a registration");
     let target = request.target.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
@@ -122,10 +111,10 @@ pub async fn take(
     phase.end(format!("registered {} (id {}) as {}", file.agent_name, file.agent_id, account.name));
 
     registered.agent_id = Some(file.agent_id);
-    let confirmed = confirm(site, client, &file, &name.name.to_string()).await?;
+    let status = confirm(site, client, &file, name.name.as_str()).await?;
     reach(Checkpoint::RegisterConfirmed);
     journal.done(Act::Register(registered))?;
-    Ok(confirmed)
+    Ok(status)
 }
 
 /// A registration token: the one that was given, or a fresh one, minted as late as possible because it lives an hour.
@@ -162,24 +151,23 @@ fn judge(state: LocalState, outcome: &Outcome, command: &str) -> Result<RunnerFi
     }
 }
 
+/// What the server says of the new runner; `None` where there is no credential to ask with.
 async fn confirm(
     site: &Site<'_>,
     client: &Client,
     file: &RunnerFile,
     name: &str,
-) -> Result<Confirmed, Error> {
-    let mut confirmed = Confirmed { id: file.agent_id, name: name.to_owned(), status: None };
+) -> Result<Option<String>, Error> {
     if !client.has_token() {
         tracing::warn!("not confirmed on the server: that takes a token for the API");
-        return Ok(confirmed);
+        return Ok(None);
     }
     let phase = site.phase("confirm");
     let runner = site.within("asking for the new runner", client.runner(file.agent_id)).await?;
     match runner {
         Some(runner) if runner.name.eq_ignore_ascii_case(name) => {
             phase.end(format!("the server has {} (id {}, {})", runner.name, runner.id, runner.status));
-            confirmed.status = Some(runner.status.to_string());
-            Ok(confirmed)
+            Ok(Some(runner.status.to_string()))
         }
         _ => Err(Error::NotOnServer { name: name.to_owned(), id: file.agent_id }),
     }

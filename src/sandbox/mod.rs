@@ -243,6 +243,13 @@ impl Sandbox {
         self.token.clone()
     }
 
+    /// Every registration, remove and download token that was issued, so that a test can look for them where they must
+    /// not be.
+    #[must_use]
+    pub fn issued(&self) -> Vec<Secret> {
+        self.shared.world().tokens.issued()
+    }
+
     /// An API token that lacks the permission for everything.
     #[must_use]
     pub fn weak_token(&self) -> Secret {

@@ -1,5 +1,7 @@
 //! One integration binary: one link, and every test sees the same helpers.
 
+mod crash;
 mod house;
 mod life;
 mod rig;
+mod secrets;

@@ -10,9 +10,6 @@ use std::time::{Duration, Instant};
 /// No test waits longer than this for anything.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The organization that most tests use.
-pub const SCOPE: &str = "orgs/octo-org";
-
 pub struct Rig {
     pub sandbox: Background,
     root: tempfile::TempDir,
@@ -77,6 +74,10 @@ impl Rig {
             self.user = Some("fresh");
         }
         self
+    }
+
+    pub fn makes_a_user(&self) -> bool {
+        self.user == Some("fresh")
     }
 
     pub fn at(mut self, path: &'static str) -> Self {
