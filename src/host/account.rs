@@ -134,9 +134,13 @@ pub async fn create(root: &Root, name: &str, stop: &CancellationToken) -> Result
         return Err(Error::HomeTaken { name: name.into(), home: outside });
     }
     fs_err::create_dir_all(root.join(Path::new("/home")))?;
-    let command = tool(root, name, "useradd")?
-        .arg("--system")
-        .arg("--user-group")
+    let command = tool(root, name, "useradd")?.arg("--system");
+    // A group without its user is what a deletion leaves that was cut off.
+    let command = match own_group(root, name) {
+        Some(_) => command.arg("--gid").arg(name),
+        None => command.arg("--user-group"),
+    };
+    let command = command
         .arg("--create-home")
         .arg("--home-dir")
         .arg(home)
@@ -150,7 +154,7 @@ pub async fn create(root: &Root, name: &str, stop: &CancellationToken) -> Result
         tool: "useradd",
         state: "is missing",
     })?;
-    tracing::info!(name, uid = account.uid, "created the user");
+    tracing::debug!(name, uid = account.uid, "created the user");
     Ok(account)
 }
 
@@ -158,7 +162,10 @@ pub async fn create(root: &Root, name: &str, stop: &CancellationToken) -> Result
 /// Root only; a user that is gone already is success.
 pub async fn delete(root: &Root, name: &str, stop: &CancellationToken) -> Result<Deleted, Error> {
     check_name(name)?;
-    let Some(account) = find(root, name)? else { return Ok(Deleted::AlreadyGone) };
+    let Some(account) = find(root, name)? else {
+        delete_group(root, name, stop).await?;
+        return Ok(Deleted::AlreadyGone);
+    };
     needs_root(name)?;
     // A uid 0 under another name is root itself, whose processes are the machine.
     if account.uid == 0 {
@@ -177,8 +184,30 @@ pub async fn delete(root: &Root, name: &str, stop: &CancellationToken) -> Result
     if find(root, name)?.is_some() {
         return Err(Error::AccountUnchanged { name: name.into(), tool: "userdel", state: "still exists" });
     }
-    tracing::info!(name, uid = account.uid, "deleted the user");
+    delete_group(root, name, stop).await?;
+    tracing::debug!(name, uid = account.uid, "deleted the user");
     Ok(Deleted::Now)
+}
+
+/// The group of that name, if it is a user's own: nobody is listed as its member, and it is nobody's primary group but
+/// that user's.
+fn own_group(root: &Root, name: &str) -> Option<Group> {
+    let group = group_file(root).into_iter().find(|group| group.name == name && group.members.is_empty())?;
+    let passwd = root.resolve(Path::new("/etc/passwd")).and_then(|path| fs_err::read_to_string(path).ok());
+    let passwd = passwd.unwrap_or_default();
+    let shared = passwd.lines().filter_map(parse_passwd).any(|user| user.gid == group.gid && user.name != name);
+    (!shared && group.gid != 0).then_some(group)
+}
+
+/// Deletes the user's own group where `userdel` left it: whether it does depends on `USERGROUPS_ENAB` of login.defs(5).
+async fn delete_group(root: &Root, name: &str, stop: &CancellationToken) -> Result<(), Error> {
+    if !is_root() || own_group(root, name).is_none() {
+        return Ok(());
+    }
+    let command = tool(root, name, "groupdel")?.arg(name);
+    let rendered = command.render();
+    command.run(stop, &mut |_, line| tracing::debug!(line, "groupdel")).await?.into_success(&rendered)?;
+    Ok(())
 }
 
 /// The group ids of an account: its primary group and the supplementary ones.

@@ -115,7 +115,7 @@ async fn prepare(site: &Site<'_>, doing: &str) -> Result<(Lock, Journal), Error>
         tracing::warn!("{note}");
     }
     site.check_parents()?;
-    phase.end(format!("{} on {}", site.platform(), site.machine.distribution.pretty));
+    phase.end(format!("{} on {}", site.platform(), site.system()));
     site.open_journal(doing).await
 }
 
