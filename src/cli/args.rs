@@ -1,5 +1,7 @@
 //! The command line. The options themselves are defined in [`crate::settings::flags`].
 
+#![expect(clippy::doc_markdown, reason = "these comments are the help texts, printed as they are")]
+
 use crate::error::Class;
 use crate::settings::flags::{Archive, Common, Place, Runner, Server};
 use clap::{Args, Parser, Subcommand, ValueEnum};

@@ -10,6 +10,7 @@ use crate::github::Target;
 use crate::host::{Root, account};
 use crate::install::{Archive, Reach, Registration, Request, Site, State, install, remove, status};
 use crate::net::Http;
+use crate::runner::config_sh;
 use crate::sandbox::{Background, Options, spawn_in_thread};
 use crate::secret::Secret;
 use crate::settings::Credentials;
@@ -131,16 +132,7 @@ fn request_for(sandbox: &Background, folder: &Path) -> Result<Request, Failed> {
         target: Some(target),
         credentials: Credentials { api: Secret::new(sandbox.token().expose()), ..Credentials::default() },
         archive: Archive::default(),
-        registration: Some(Registration {
-            name,
-            labels: None,
-            no_default_labels: false,
-            group: None,
-            work: "_work".to_owned(),
-            ephemeral: false,
-            disable_update: false,
-            replace: false,
-        }),
+        registration: Some(Registration { name, options: config_sh::Options::default() }),
         keep_on_failure: false,
         token_on_argv: false,
         allow_http: false,

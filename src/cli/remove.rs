@@ -4,6 +4,7 @@ use super::args::RemoveFlags;
 use super::output::{Failed, Output};
 use super::{Session, request};
 use crate::install::{Reach, Removed, Site, remove};
+use std::fmt::Write as _;
 
 pub(super) async fn run(flags: Box<RemoveFlags>, session: Session) -> Result<Output, Failed> {
     let request = request::remove(&flags, &session)?;
@@ -21,13 +22,14 @@ fn text(removed: &Removed) -> String {
     let mut text = format!("done: the runner in {} is gone", removed.dir.display());
     if let Some(left) = &removed.left_on_server {
         let id = left.id.map(|id| format!(" (id {id})")).unwrap_or_default();
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "\nstill on the server: {}{id} at {}\nto delete it there: runup runners delete {} --url {}",
             left.name,
             left.url,
             left.id.map_or_else(|| left.name.clone(), |id| id.to_string()),
             left.url
-        ));
+        );
     }
     text
 }

@@ -6,6 +6,7 @@ use crate::github::{Client, Target};
 use crate::host::{self, Root, account};
 use crate::install::{Archive, Registration, Request};
 use crate::net::{Http, Options, ProxyRules};
+use crate::runner::config_sh;
 use crate::settings::credential::{Files, find};
 use crate::settings::flags::{self, Place, Server, TokenVia};
 use crate::settings::{Credentials, Environment, Error};
@@ -26,8 +27,7 @@ pub(super) fn install(flags: &InstallFlags, session: &Session) -> Result<Request
     let mut request =
         base(&flags.server, &flags.place, Some(target), find(files, &session.environment)?, session)?;
     request.archive = archive(&flags.archive)?;
-    request.registration = Some(Registration {
-        name: runner.name.clone(),
+    let options = config_sh::Options {
         labels: runner.labels.clone(),
         no_default_labels: runner.no_default_labels,
         group: plain_word("--group", runner.group.as_deref())?,
@@ -35,7 +35,8 @@ pub(super) fn install(flags: &InstallFlags, session: &Session) -> Result<Request
         ephemeral: runner.ephemeral,
         disable_update: runner.disable_update,
         replace: runner.replace,
-    });
+    };
+    request.registration = Some(Registration { name: runner.name.clone(), options });
     request.keep_on_failure = flags.keep_on_failure;
     request.token_on_argv = runner.token_via == TokenVia::Argv;
     Ok(request)
@@ -183,7 +184,7 @@ fn archive(flags: &flags::Archive) -> Result<Archive, super::Failed> {
     Ok(Archive {
         version: flags.runner_version,
         archive: flags.archive.clone(),
-        sha256: flags.sha256.clone(),
+        sha256: flags.sha256,
         mirror: flags.mirror.clone(),
         accept_unverified: flags.accept_unverified,
         os: flags.os,

@@ -195,7 +195,8 @@ fn own_group(root: &Root, name: &str) -> Option<Group> {
     let group = group_file(root).into_iter().find(|group| group.name == name && group.members.is_empty())?;
     let passwd = root.resolve(Path::new("/etc/passwd")).and_then(|path| fs_err::read_to_string(path).ok());
     let passwd = passwd.unwrap_or_default();
-    let shared = passwd.lines().filter_map(parse_passwd).any(|user| user.gid == group.gid && user.name != name);
+    let shared =
+        passwd.lines().filter_map(parse_passwd).any(|user| user.gid == group.gid && user.name != name);
     (!shared && group.gid != 0).then_some(group)
 }
 

@@ -71,7 +71,7 @@ pub enum Error {
     #[error("this machine's clock is {skew} {direction} GitHub's")]
     ClockOff { skew: String, direction: &'static str },
     #[error("`{command}` failed with {status}{}", cause.map(|known| format!(": {}", known.cause)).unwrap_or_default())]
-    ConfigFailed { command: String, status: String, tail: String, cause: Option<Complaint> },
+    ConfigFailed { command: String, status: String, tail: String, cause: Option<&'static Complaint> },
     #[error("`{command}` ended well, but registered nothing: {missing}")]
     ConfigLied { command: String, missing: &'static str, tail: String },
     #[error("`{command}` did not end within {} s and was stopped", after.as_secs())]

@@ -206,7 +206,7 @@ fn is_ours(registered: &Registered, seen: &Seen) -> bool {
 }
 
 fn fresh_registration(request: &Request, seen: &Seen, detail: String, dirty: bool) -> Result<Planned, Error> {
-    let replace = request.registration.as_ref().is_some_and(|wanted| wanted.replace);
+    let replace = request.registration.as_ref().is_some_and(|wanted| wanted.options.replace);
     match (&seen.local, &seen.server) {
         // Placed by us, configured by somebody else since.
         (LocalState::Configured(file), _) => Err(Error::ConfiguredOtherwise {

@@ -67,18 +67,10 @@ pub async fn take(
     reach(Checkpoint::RegisterTokenMinted);
 
     let phase = site.phase("config.sh");
-    let registration = config_sh::Registration {
-        url: target.url.as_str().trim_end_matches('/').to_owned(),
-        name: name.name.clone(),
-        labels: wanted.labels.clone(),
-        no_default_labels: wanted.no_default_labels,
-        group: wanted.group.clone(),
-        work: wanted.work.clone(),
-        ephemeral: wanted.ephemeral,
-        disable_update: wanted.disable_update,
-        replace: wanted.replace || care.reclaim_name,
-    };
-    let command = config_sh::configure(&setting, &registration, &token, site.deadline);
+    let options =
+        config_sh::Options { replace: wanted.options.replace || care.reclaim_name, ..wanted.options.clone() };
+    let url = target.url.as_str().trim_end_matches('/');
+    let command = config_sh::configure(&setting, url, &name.name, &options, &token, site.deadline);
     let shown = command.render();
     tracing::debug!(command = shown, "running config.sh");
     let outcome = command.run(&site.stop, &mut |stream, line| site.watch.line(stream, line)).await;
@@ -196,7 +188,7 @@ pub async fn unwind(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error>
         if let Some(runner) = runner.filter(|runner| runner.status != Status::Online) {
             match client.delete(runner.id).await? {
                 Deletion::Deleted => {
-                    tracing::info!("took {} (id {}) off the server again", runner.name, runner.id)
+                    tracing::info!("took {} (id {}) off the server again", runner.name, runner.id);
                 }
                 Deletion::AlreadyGone => {}
             }

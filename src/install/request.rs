@@ -2,7 +2,7 @@
 
 use crate::github::Target;
 use crate::host::{Arch, Os, Root};
-use crate::runner::{Labels, NameTemplate, RunnerVersion};
+use crate::runner::{NameTemplate, RunnerVersion, config_sh};
 use crate::settings::Credentials;
 use crate::transfer::Sha256Digest;
 use std::path::PathBuf;
@@ -63,18 +63,6 @@ pub struct Archive {
 pub struct Registration {
     /// The name's template.
     pub name: NameTemplate,
-    /// Labels besides the default ones.
-    pub labels: Option<Labels>,
-    /// Leave the default labels out.
-    pub no_default_labels: bool,
-    /// The runner group.
-    pub group: Option<String>,
-    /// The work folder.
-    pub work: String,
-    /// One job, then gone.
-    pub ephemeral: bool,
-    /// No self-update.
-    pub disable_update: bool,
-    /// Take over the name.
-    pub replace: bool,
+    /// Labels, group and so on.
+    pub options: config_sh::Options,
 }

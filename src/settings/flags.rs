@@ -1,5 +1,7 @@
 //! Every option, defined once. The environment twin and the key in the file follow from the long name.
 
+#![expect(clippy::doc_markdown, reason = "these comments are the help texts, printed as they are")]
+
 use super::parse_duration;
 use crate::host::{Arch, Os};
 use crate::runner::{Labels, NameTemplate, RunnerVersion};
