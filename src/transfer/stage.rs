@@ -169,8 +169,7 @@ fn unpack_tar(inlet: Inlet, mut tree: Tree, limits: Limits) -> JoinHandle<Result
         let written = writing.await.map_err(bug).flatten();
         match (inflated, written) {
             (Ok(()), Ok(tree)) => Ok(tree),
-            (Err(Ended::HungUp) | Ok(()), Err(ended)) => Err(ended),
-            (Err(ended), _) => Err(ended),
+            (Err(Ended::HungUp) | Ok(()), Err(ended)) | (Err(ended), _) => Err(ended),
         }
     })
 }
