@@ -117,7 +117,7 @@ async fn the_staging_folder_is_private_until_the_digest_is_right() {
     assert_eq!(mode(&staged.path), 0o755);
 }
 
-/// Runs as root only where tests do; elsewhere a user can give files to nobody but itself, which proves as much.
+/// An ordinary user can give files to nobody but itself, so only as root this proves much.
 #[cfg(unix)]
 #[tokio::test]
 async fn the_whole_tree_belongs_to_its_owner() {
