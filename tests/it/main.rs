@@ -1,5 +1,7 @@
 //! One integration binary: one link, and every test sees the same helpers.
 
+mod cli;
+mod commands;
 mod house;
 mod life;
 mod rig;

@@ -1,6 +1,6 @@
 //! A machine in a folder and a GitHub on loopback: the real binary, real processes, real HTTP.
 
-use runup::sandbox::{Background, Options, Snapshot, spawn_in_thread};
+use runup::sandbox::{Background, Fault, FaultKind, Options, Snapshot, spawn_in_thread};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -30,6 +30,11 @@ pub struct Ran {
 }
 
 impl Ran {
+    /// Both streams.
+    pub fn all(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
     /// The one JSON document on stdout.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
@@ -134,6 +139,50 @@ impl Rig {
     /// Runs a command that only talks to the server.
     pub fn ask(&self, arguments: &[&str]) -> Ran {
         finish(self.command(arguments).arg("--url").arg(self.url()).spawn().unwrap())
+    }
+
+    /// A command that only talks to the server, with another token.
+    pub fn ask_as(&self, token: &str, arguments: &[&str]) -> Ran {
+        let mut command = self.command(arguments);
+        finish(command.arg("--url").arg(self.url()).env("RUNUP_TOKEN", token).spawn().unwrap())
+    }
+
+    /// Adds faults, in the form that the command line takes.
+    pub fn faults(&self, faults: &[&str]) {
+        for fault in faults {
+            self.sandbox.fault(fault.parse().unwrap());
+        }
+    }
+
+    /// Answers this route with a document of the test's own.
+    pub fn answer(&self, route: &str, document: &Value) {
+        let (body, headers) = (Some(document.to_string()), std::collections::BTreeMap::new());
+        self.sandbox.fault(Fault::new(route, FaultKind::Status { code: 200, body, headers }));
+    }
+
+    /// Writes a file below the root, and gives its path.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.root().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// Every path below the root.
+    pub fn everything(&self) -> Vec<PathBuf> {
+        let (mut paths, mut folders) = (Vec::new(), vec![self.root().to_owned()]);
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() && !path.is_symlink() {
+                    folders.push(path.clone());
+                }
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        paths
     }
 
     /// The names of routes that were asked for since the last call.
