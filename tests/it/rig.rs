@@ -18,7 +18,8 @@ pub struct Rig {
     root: tempfile::TempDir,
     /// The path after the host: `octo-org`, `octo-org/hello`, `enterprises/octo`.
     pub path: &'static str,
-    user: Option<&'static str>,
+    /// The `--user` of every command on the machine.
+    pub user: Option<&'static str>,
 }
 
 /// How a run of the binary ended.
@@ -136,6 +137,16 @@ impl Rig {
         finish(self.on_machine(arguments).spawn().unwrap())
     }
 
+    /// Starts a command on the machine.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        self.on_machine(arguments).spawn().unwrap()
+    }
+
+    /// Runs a command on the machine that has no credential for the API.
+    pub fn run_without_token(&self, arguments: &[&str]) -> Ran {
+        finish(self.on_machine(arguments).env_remove("RUNUP_TOKEN").spawn().unwrap())
+    }
+
     /// Runs a command that only talks to the server.
     pub fn ask(&self, arguments: &[&str]) -> Ran {
         finish(self.command(arguments).arg("--url").arg(self.url()).spawn().unwrap())
@@ -167,6 +178,28 @@ impl Rig {
         std::fs::write(&path, content).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         path.to_str().unwrap().to_owned()
+    }
+
+    /// Waits until this route was asked for.
+    #[track_caller]
+    pub fn until_asked(&self, route: &str) {
+        until(route, || self.sandbox.requests().iter().any(|request| request.route == route));
+    }
+
+    /// How often this route was asked for since the last look at all of them.
+    pub fn asked(&self, route: &str) -> usize {
+        self.sandbox.requests().iter().filter(|request| request.route == route).count()
+    }
+
+    /// The processes whose command line or environment names this machine, but for runup itself.
+    pub fn processes(&self) -> Vec<String> {
+        let root = self.root().to_str().unwrap();
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+        lines
+            .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+            .filter(|line| line.contains(root) && !line.starts_with(env!("CARGO_BIN_EXE_runup")))
+            .collect()
     }
 
     /// Every path below the root.
