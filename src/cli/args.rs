@@ -144,10 +144,10 @@ pub(super) struct RunnersListFlags {
     #[arg(long = "name", value_name = "NAME", id = "filter_name")]
     pub name: Option<String>,
     /// Only those with this status: online, offline
-    #[arg(long, value_name = "STATUS")]
+    #[arg(long = "status", value_name = "STATUS", id = "filter_status")]
     pub status: Option<String>,
     /// Only those with this label
-    #[arg(long, value_name = "LABEL")]
+    #[arg(long = "label", value_name = "LABEL", id = "filter_label")]
     pub label: Option<String>,
     #[command(flatten)]
     pub server: Server,

@@ -27,6 +27,9 @@ pub(super) fn install(flags: &InstallFlags, session: &Session) -> Result<Request
     let mut request =
         base(&flags.server, &flags.place, Some(target), find(files, &session.environment)?, session)?;
     request.archive = archive(&flags.archive)?;
+    if runner.no_default_labels && runner.labels.is_none() {
+        return Err(Error::Contradiction("--no-default-labels needs --labels".into()).into());
+    }
     let options = config_sh::Options {
         labels: runner.labels.clone(),
         no_default_labels: runner.no_default_labels,
