@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// No test waits longer than this for anything.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The scope that most tests use.
+pub const SCOPE: &str = "orgs/octo-org";
+
 pub struct Rig {
     pub sandbox: Background,
     root: tempfile::TempDir,
