@@ -8,7 +8,7 @@
 use super::checkpoint::{Checkpoint, reach};
 use super::journal::{Act, Entry, Journal, Registered, Step};
 use super::site::Site;
-use super::{Error, create_user, engine, place_runner};
+use super::{Error, create_user, engine, place_runner, service};
 use crate::github::{Client, Deletion, Status};
 use crate::host;
 use crate::host::account::{self, Account};
@@ -53,11 +53,12 @@ pub struct LeftOnServer {
     pub url: String,
 }
 
-/// Takes back what was done to this machine.
+/// Takes back what was done to this machine. A running job of a service of ours gets `drain` to end, and is then
+/// cancelled.
 ///
 /// # Errors
 /// What could not be taken back; the journal keeps it for the next run.
-pub async fn remove(site: &Site<'_>, to: Reach) -> Result<Removed, Error> {
+pub async fn remove(site: &Site<'_>, to: Reach, drain: Duration) -> Result<Removed, Error> {
     if !site.dir().exists() && !site.read_journal()?.exists() {
         let removed =
             Removed { changed: false, dir: site.request.dir.clone(), undone: vec![], left_on_server: None };
@@ -88,6 +89,14 @@ pub async fn remove(site: &Site<'_>, to: Reach) -> Result<Removed, Error> {
                     clean(site, &mut journal)
                 }
             },
+            Act::StartService { unit } => {
+                let phase = site.phase("stop");
+                service::undo_start(site, &mut journal, drain).await.map(|()| phase.end(format!("stopped and disabled {unit}")))
+            }
+            Act::WriteService { unit, .. } => {
+                let phase = site.phase("unit");
+                service::undo_write(site, &mut journal).await.map(|()| phase.end(format!("deleted the unit {unit}")))
+            }
             Act::PlaceRunner { .. } => {
                 let phase = site.phase("delete");
                 place_runner::undo(site, &mut journal)
@@ -102,8 +111,8 @@ pub async fn remove(site: &Site<'_>, to: Reach) -> Result<Removed, Error> {
         };
         match undone {
             Ok(()) => removed.undone.push(step),
-            Err(error) if step == Step::Register => {
-                // The tree and the user are what the next attempt works with.
+            Err(error) if step >= Step::Register => {
+                // A service that still runs, and the tree and the user, are what the next attempt works with.
                 errors.push(error);
                 break;
             }
