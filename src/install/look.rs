@@ -6,6 +6,7 @@ use super::site::Site;
 use crate::github;
 use crate::host::{self, Account};
 use crate::runner::{LocalState, NameContext, RunnerName, RunnerVersion, TreeReport, name, state, tree};
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// The machine and the server as they are now.
@@ -77,7 +78,11 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     let dir = site.dir();
     let account = site.account()?;
     let tree = look_at_tree(&dir, site, journal)?;
-    let local = state::read(&dir)?;
+    // What is not ours is not read: the plan will refuse it.
+    let local = match &tree {
+        Tree::Foreign { .. } | Tree::Absent => LocalState::Unconfigured,
+        _ => state::read(&dir)?,
+    };
     let fingerprint = fingerprint(site);
     let clone = match (journal.machine(), fingerprint.as_deref()) {
         (Some(then), Some(now)) => then != now,
@@ -96,7 +101,10 @@ pub fn fingerprint(site: &Site<'_>) -> Option<String> {
 
 fn look_at_tree(dir: &Path, site: &Site<'_>, journal: &Journal) -> Result<Tree, Error> {
     match std::fs::symlink_metadata(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Tree::Absent),
+        // A file stands where a folder above it is needed: nothing is there, and making it will say why.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(Tree::Absent);
+        }
         Err(source) => {
             return Err(host::Error::Path { doing: "look at", path: dir.to_owned(), source }.into());
         }
