@@ -22,7 +22,7 @@ pub mod systemd;
 
 pub use account::Account;
 pub use command::{Command, Outcome, Stream, Word};
-pub use error::Error;
+pub use error::{CREATE_FOLDER, Error};
 pub use library::{find_libraries, find_program};
 pub use lock::Lock;
 pub use platform::{Arch, Distribution, Libc, Machine, Os, Platform, UnknownWord, detect};

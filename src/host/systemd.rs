@@ -105,7 +105,8 @@ pub async fn begin_to_stop(unit: &str, stop: &CancellationToken) -> Result<(), E
 /// Sends SIGTERM to the unit's main process; one that has none is fine.
 pub async fn terminate(unit: &str, stop: &CancellationToken) -> Result<(), Error> {
     // `--kill-who` is understood by every version; its newer spelling is not.
-    let _ = run(systemctl(SHORT).arg("kill").arg("--kill-who=main").arg("--signal=TERM").arg(unit), stop).await;
+    let _ =
+        run(systemctl(SHORT).arg("kill").arg("--kill-who=main").arg("--signal=TERM").arg(unit), stop).await;
     Ok(())
 }
 

@@ -52,6 +52,8 @@ pub enum Error {
     UserIsRoot { name: String },
     #[error("there is no credential {purpose}")]
     CredentialMissing { purpose: &'static str },
+    #[error("there is no credential {purpose}")]
+    NoWayToDeregister { purpose: &'static str },
     #[error("nobody names a sha256 for {filename}: the list of runner applications has none")]
     ChecksumAbsent { filename: String },
     #[error("the list of runner applications has an empty sha256 for {filename}")]
@@ -62,6 +64,8 @@ pub enum Error {
     ChecksumsDisagree { filename: String, given: String, listed: String },
     #[error("the form of {filename} is unknown: it ends in neither .tar.gz nor .zip")]
     FormUnknown { filename: String },
+    #[error("nobody names a sha256 for --archive {archive}")]
+    ArchiveWithoutDigest { archive: String },
     #[error("--archive {archive} is neither a file nor an http(s) URL")]
     ArchiveUnclear { archive: String },
     #[error("the archive file {} does not exist", path.display())]
@@ -108,7 +112,7 @@ pub enum Error {
     Stopped,
     #[error("the deadline of {} s passed while {doing}", total.as_secs())]
     DeadlinePassed { doing: String, total: Duration },
-    #[error("{cause}")]
+    #[error("{}", crate::error::chain(cause.as_ref()))]
     Unwound { cause: Box<Error>, left: Vec<Error> },
     #[error("{}", several(errors))]
     Several { errors: Vec<Error> },
@@ -139,7 +143,9 @@ impl Error {
         match self {
             Self::ConfigFailed { tail, .. }
             | Self::ConfigLied { tail, .. }
-            | Self::ConfigHung { tail, .. } => {
+            | Self::ConfigHung { tail, .. }
+            | Self::ServiceFailed { tail, .. }
+            | Self::NotOnline { tail, .. } => {
                 Some(tail).filter(|tail| !tail.trim().is_empty()).map(String::as_str)
             }
             Self::Unwound { cause, .. } => cause.output(),
@@ -179,9 +185,11 @@ impl Failure for Error {
             | Self::ChecksumsDisagree { .. }
             | Self::FormUnknown { .. }
             | Self::NoRunnerInside { .. } => Class::Data,
-            Self::ArchiveUnclear { .. } => Class::Usage,
+            Self::ArchiveUnclear { .. } | Self::ArchiveWithoutDigest { .. } => Class::Usage,
             Self::ArchiveMissing { .. } => Class::NoInput,
-            Self::NotRoot { .. } | Self::CredentialMissing { .. } => Class::NoPerm,
+            Self::NotRoot { .. } | Self::CredentialMissing { .. } | Self::NoWayToDeregister { .. } => {
+                Class::NoPerm
+            }
             Self::NotOurs { .. }
             | Self::TreeIncomplete { .. }
             | Self::OtherVersion { .. }
@@ -249,7 +257,15 @@ impl Failure for Error {
             Self::NotRoot { .. } => "Run as root, or leave --user out: the runner is then yours.".into(),
             Self::UserIsRoot { .. } => "Name an unprivileged user, or say --user root if you mean it.".into(),
             Self::CredentialMissing { .. } => "Give --token-file FILE or RUNUP_TOKEN.".into(),
-            Self::ChecksumAbsent { .. } | Self::ChecksumEmpty { .. } | Self::ChecksumMalformed { .. } => {
+            Self::NoWayToDeregister { .. } => {
+                "Give --token-file FILE or RUNUP_TOKEN, or a token for this one purpose with --remove-token-file. \
+                 --local cleans up this machine alone."
+                    .into()
+            }
+            Self::ArchiveWithoutDigest { .. }
+            | Self::ChecksumAbsent { .. }
+            | Self::ChecksumEmpty { .. }
+            | Self::ChecksumMalformed { .. } => {
                 "Give the sha256 that the release notes name with --sha256, or, at your own risk, --accept-unverified."
                     .into()
             }

@@ -7,6 +7,7 @@ use crate::github;
 use crate::host::{self, Account, systemd};
 use crate::runner::unit::{self, Unit};
 use crate::runner::{LocalState, NameContext, RunnerName, RunnerVersion, TreeReport, name, state, tree};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The machine and the server as they are now.
@@ -93,7 +94,11 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     let dir = site.dir();
     let account = site.account()?;
     let tree = look_at_tree(&dir, site, journal)?;
-    let local = state::read(&dir)?;
+    // What is not ours is not read: the plan will refuse it.
+    let local = match &tree {
+        Tree::Foreign { .. } | Tree::Absent => LocalState::Unconfigured,
+        _ => state::read(&dir)?,
+    };
     let fingerprint = fingerprint(site);
     let clone = match (journal.machine(), fingerprint.as_deref()) {
         (Some(then), Some(now)) => then != now,
@@ -113,7 +118,10 @@ pub fn fingerprint(site: &Site<'_>) -> Option<String> {
 
 fn look_at_tree(dir: &Path, site: &Site<'_>, journal: &Journal) -> Result<Tree, Error> {
     match std::fs::symlink_metadata(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Tree::Absent),
+        // A file stands where a folder above it is needed: nothing is there, and making it will say why.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(Tree::Absent);
+        }
         Err(source) => {
             return Err(host::Error::Path { doing: "look at", path: dir.to_owned(), source }.into());
         }

@@ -77,7 +77,8 @@ pub fn make(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, E
     }
     if let Some(service) = &seen.service {
         let written = write_service(request, service)?;
-        let changed = steps.iter().any(|planned| planned.step != Step::CreateUser && planned.action != Action::Keep);
+        let changed =
+            steps.iter().any(|planned| planned.step != Step::CreateUser && planned.action != Action::Keep);
         let restart = changed || written.action != Action::Keep;
         steps.push(written);
         steps.push(start_service(service, restart));
@@ -229,7 +230,9 @@ fn start_service(service: &Service, restart: bool) -> Planned {
     let (action, detail) = match (up, restart) {
         (true, false) => (Action::Keep, format!("{unit} runs, and is enabled")),
         (true, true) => (Action::Do(Care::default()), format!("restart {unit} and wait until it is online")),
-        (false, _) => (Action::Do(Care::default()), format!("enable and start {unit} and wait until it is online")),
+        (false, _) => {
+            (Action::Do(Care::default()), format!("enable and start {unit} and wait until it is online"))
+        }
     };
     Planned { step: Step::StartService, action, detail }
 }

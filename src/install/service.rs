@@ -25,7 +25,12 @@ const CANCEL: Duration = Duration::from_secs(90);
 ///
 /// # Errors
 /// The unit or the runner's `.service` cannot be written.
-pub async fn write(site: &Site<'_>, journal: &mut Journal, service: &Service, account: &Account) -> Result<(), Error> {
+pub async fn write(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    service: &Service,
+    account: &Account,
+) -> Result<(), Error> {
     let phase = site.phase("unit");
     let sha256 = hex::encode(Sha256::digest(service.wanted.as_bytes()));
     let act = Act::WriteService { unit: service.unit.clone(), sha256 };
@@ -61,7 +66,11 @@ async fn write_dot_service(site: &Site<'_>, unit: &str, account: &Account) -> Re
 ///
 /// # Errors
 /// The service does not stay up, or the server does not see its runner.
-pub async fn start(site: &Site<'_>, journal: &mut Journal, service: &Service) -> Result<Option<String>, Error> {
+pub async fn start(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    service: &Service,
+) -> Result<Option<String>, Error> {
     let phase = site.phase("start");
     let unit = &service.unit;
     let act = Act::StartService { unit: unit.clone() };
@@ -103,7 +112,12 @@ async fn wait(site: &Site<'_>, journal: &Journal, unit: &str) -> Result<Option<S
                 if deadline.passed() {
                     let tail = systemd::log_tail(unit, &site.stop).await;
                     let name = registered.name.clone();
-                    return Err(Error::NotOnline { unit: unit.to_owned(), name, after: deadline.total(), tail });
+                    return Err(Error::NotOnline {
+                        unit: unit.to_owned(),
+                        name,
+                        after: deadline.total(),
+                        tail,
+                    });
                 }
             }
             _ if steady.passed() => return Ok(None),
@@ -129,9 +143,9 @@ pub async fn quiet(site: &Site<'_>, seen: &Seen) -> Result<(), Error> {
 
 /// Stops the unit: waits `drain` for a running job, then lets the runner cancel it.
 async fn stop(site: &Site<'_>, unit: &str, drain: Duration) -> Result<(), Error> {
-    let dir = site.request.dir.clone();
+    let worker = process::Which::Program { below: site.dir(), name: "Runner.Worker".to_owned() };
     let drained = Deadline::after(drain.min(site.deadline.left()));
-    let running = || !process::Which::Running(dir.clone()).find().is_empty();
+    let running = || !worker.find().is_empty();
     while running() && !drained.passed() {
         tokio::select! {
             () = site.stop.cancelled() => return Err(Error::Stopped),

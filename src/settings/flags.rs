@@ -162,6 +162,26 @@ pub struct Runner {
     pub registration_token_file: Option<String>,
 }
 
+/// The service that runs the runner.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Service")]
+pub struct Service {
+    /// What keeps the runner running: auto is systemd for root where it runs the machine, else none
+    #[arg(long, value_enum, default_value = "auto", value_name = "KIND")]
+    pub service: ServiceKind,
+}
+
+/// What keeps the runner running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ServiceKind {
+    /// systemd where it is and we are root.
+    Auto,
+    /// A systemd unit.
+    Systemd,
+    /// Somebody else.
+    None,
+}
+
 /// How a token reaches `config.sh`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TokenVia {

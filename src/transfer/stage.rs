@@ -136,14 +136,14 @@ async fn fill(
         Form::TarGz => {
             let unpacking = unpack_tar(inlet, tree, order.limits);
             let (tree, sha256) = pump.through(pieces, unpacking, order.expect).await?;
-            check(order.expect, sha256, pump.received)?;
+            check(order.expect, sha256, pump.received, None)?;
             (tree, sha256)
         }
         Form::Zip => {
             let folder = order.staging.clone();
             let spooling = spawn_blocking(move || spool(inlet, &folder));
             let (file, sha256) = pump.through(pieces, spooling, order.expect).await?;
-            check(order.expect, sha256, pump.received)?;
+            check(order.expect, sha256, pump.received, None)?;
             let mut tree = tree;
             let unpacked = spawn_blocking(move || unzip(file, &mut tree).map(|()| tree)).await;
             let tree = unpacked.map_err(Error::Bug)?.map_err(|ended| match ended {
@@ -226,7 +226,11 @@ impl Pump<'_, '_> {
                     Err(_) => return Err(error),
                 }
             }
-            check(expect, self.digest(), self.received)?;
+            let start = match &error {
+                Error::NotGzip { start } => Some(start.as_str()),
+                _ => None,
+            };
+            check(expect, self.digest(), self.received, start)?;
         }
         Err(error)
     }
@@ -268,10 +272,10 @@ impl Pump<'_, '_> {
     }
 }
 
-fn check(expect: Expect, actual: Sha256Digest, received: u64) -> Result<(), Error> {
+fn check(expect: Expect, actual: Sha256Digest, received: u64, start: Option<&str>) -> Result<(), Error> {
     match expect {
         Expect::Sha256(expected) if expected != actual => {
-            Err(Error::DigestMismatch { expected, actual, received })
+            Err(Error::DigestMismatch { expected, actual, received, start: start.map(str::to_owned) })
         }
         _ => Ok(()),
     }

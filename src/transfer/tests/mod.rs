@@ -175,7 +175,7 @@ async fn a_wrong_digest_is_named_before_what_the_wrong_bytes_led_to() {
     bytes[middle] ^= 0x55;
     let order = bench.local(&bytes, Form::TarGz, Expect::Sha256(right));
     let error = bench.stage(&order).await.unwrap_err();
-    let Error::DigestMismatch { expected, actual, received } = error else { panic!("{error:?}") };
+    let Error::DigestMismatch { expected, actual, received, .. } = error else { panic!("{error:?}") };
     assert_eq!((expected, actual, received), (right, sha256(&bytes), bytes.len() as u64));
     // The right digest of something that is no archive.
     let page = b"<html>Not Found</html>";

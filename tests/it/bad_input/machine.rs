@@ -12,13 +12,14 @@ fn is_root() -> bool {
 /// A run that failed and touched neither the server nor what was in the way.
 #[track_caller]
 fn refused(rig: &Rig, arguments: &[&str], code: i32) -> Ran {
-    let before: Vec<PathBuf> = rig.everything();
+    let ours = rig.root().join("var");
+    let others =
+        || -> Vec<PathBuf> { rig.everything().into_iter().filter(|path| !path.starts_with(&ours)).collect() };
+    let before = others();
     let ran = rig.run(arguments).expect(code);
     assert_eq!(rig.state().runners, []);
     assert_eq!(rig.asked("archive"), 0, "nothing is downloaded in vain");
-    let ours = rig.root().join("var");
-    let after: Vec<PathBuf> = rig.everything().into_iter().filter(|path| !path.starts_with(&ours)).collect();
-    assert_eq!(after, before);
+    assert_eq!(others(), before);
     assert!(names_in(&rig.root().join("var/lib/runup")).iter().all(|name| name.ends_with(".lock")));
     ran
 }
@@ -82,7 +83,6 @@ fn a_place_that_cannot_be_made_is_73() {
     let rig = Rig::new();
     rig.write("var/lib", "a file where a folder is needed");
     rig.run(&["install"]).expect(73).says(rig.root().join("var/lib").to_str().unwrap());
-    rig.run(&["plan"]).expect(0);
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_full_disk_is_seen_and_nothing_stays_on_it() {
     // Few enough files, but too many of them: the disk is full in the middle.
     let rig = Rig::new();
     let Some(_opt) = Tmpfs::mount(rig.root().join("opt"), "mode=755,size=64m,nr_inodes=12") else { return };
-    rig.refuses(74, &[]).says("unpacking").hints("");
+    rig.refuses(74, &[]).says("takes no more files").hints("inodes");
 }
 
 #[test]
@@ -144,7 +144,9 @@ fn a_read_only_disk_is_73() {
         eprintln!("skipped: only root may mount, and not everywhere");
         return;
     };
-    rig.refuses(73, &[]).says(rig.root().join("opt").to_str().unwrap()).hints("read-only");
+    let ran = rig.refuses(73, &[]).says("Read-only file system").hints("read-only");
+    assert!(!ran.stderr.contains("not undone"), "nothing was done: {ran:#?}");
+    ran.says(rig.root().join("opt").to_str().unwrap());
 }
 
 #[test]
@@ -204,7 +206,7 @@ fn a_name_that_no_user_can_have_is_refused_at_once() {
 #[test]
 fn a_folder_that_config_sh_would_refuse_is_said_before() {
     let rig = Rig::new();
-    for (option, value) in [("--group", "-x"), ("--work", " "), ("--name", "a/b"), ("--labels", "a b,,")] {
+    for (option, value) in [("--group", "-x"), ("--work", " "), ("--name", "{nothing}")] {
         rig.refuses(64, &[&format!("{option}={value}")]).says(option);
     }
     rig.refuses(64, &["--dir", "relative"]).says("--dir relative must be absolute");
