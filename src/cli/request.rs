@@ -210,7 +210,8 @@ fn absolute(path: &Path) -> Result<PathBuf, Error> {
     if absolute.components().any(|part| part == std::path::Component::ParentDir) {
         return Err(Error::Contradiction(format!("{} must not have .. in it", path.display())));
     }
-    Ok(absolute)
+    // Without the slash at its end that a shell completes: the journal and the lock go by the name.
+    Ok(absolute.components().collect())
 }
 
 #[cfg(test)]
@@ -222,6 +223,13 @@ mod tests {
         assert!(plain_word("--group", Some("-x")).is_err());
         assert!(plain_word("--group", Some(" ")).is_err());
         assert_eq!(plain_word("--group", Some(" my group ")).unwrap().as_deref(), Some("my group"));
+    }
+
+    #[test]
+    fn one_folder_has_one_name() {
+        for text in ["/opt/runner", "/opt/runner/", "/opt//runner/.", "/opt/./runner//"] {
+            assert_eq!(absolute(Path::new(text)).unwrap().as_os_str(), "/opt/runner", "{text}");
+        }
     }
 
     #[test]
