@@ -3,5 +3,6 @@
 mod crash;
 mod house;
 mod life;
+mod regressions;
 mod rig;
 mod secrets;
