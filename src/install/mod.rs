@@ -23,7 +23,7 @@ mod watch;
 pub use engine::{Installed, Nobody, RegisteredRunner, bake, install, plan};
 pub use error::Error;
 pub use look::Seen;
-pub use remove::{LeftOnServer, Reach, Removed, remove};
+pub use remove::{LeftOnServer, Reach, Removed, Why, remove};
 pub use request::{Archive, Registration, Request, Service};
 pub use site::Site;
 pub use status::{State, Status, status};

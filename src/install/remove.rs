@@ -8,7 +8,7 @@
 use super::checkpoint::{Checkpoint, reach};
 use super::journal::{Act, Entry, Journal, Registered, Step};
 use super::site::Site;
-use super::{Error, create_user, engine, place_runner, service};
+use super::{Error, create_user, engine, look, place_runner, service};
 use crate::github::{Client, Deletion, Status};
 use crate::host;
 use crate::host::account::{self, Account};
@@ -51,6 +51,18 @@ pub struct LeftOnServer {
     pub id: Option<u64>,
     /// What it is registered with.
     pub url: String,
+    /// Why it stays.
+    pub why: Why,
+}
+
+/// Why a registration stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// Only this machine was to be cleaned.
+    Asked,
+    /// This disk is a copy, and the runner is the machine's that it was copied from.
+    OtherMachine,
 }
 
 /// Takes back what was done to this machine. A running job of a service of ours gets `drain` to end, and is then
@@ -77,17 +89,19 @@ pub async fn remove(site: &Site<'_>, to: Reach, drain: Duration) -> Result<Remov
 
     let mut removed = Removed { changed: true, ..nothing() };
     let mut errors: Vec<Error> = Vec::new();
+    let copy = look::is_copy(site, &journal);
     let entries: Vec<Entry> = journal.entries().iter().rev().cloned().collect();
     for entry in entries {
         let step = entry.act.step();
         let undone = match &entry.act {
             Act::Register(registered) => match to {
-                Reach::Server => deregister(site, &mut journal, registered).await,
-                Reach::Local => {
+                Reach::Server if !copy => deregister(site, &mut journal, registered).await,
+                _ => {
                     removed.left_on_server = Some(LeftOnServer {
                         name: registered.name.clone(),
                         id: registered.agent_id,
                         url: registered.url.clone(),
+                        why: if copy { Why::OtherMachine } else { Why::Asked },
                     });
                     clean(site, &mut journal)
                 }

@@ -6,5 +6,6 @@ mod commands;
 mod crash;
 mod house;
 mod life;
+mod regressions;
 mod rig;
 mod secrets;
