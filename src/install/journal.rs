@@ -81,7 +81,7 @@ pub enum Act {
 pub struct Registered {
     /// The enterprise, organization or repository, as `config.sh --url` takes it.
     pub url: String,
-    /// The base of its REST API.
+    /// The base of its REST API; empty if nobody but an adopted runner's own files says where it is registered.
     pub api_url: String,
     /// The runner's name on the server.
     pub name: String,
