@@ -227,10 +227,38 @@ impl Journal {
         }
     }
 
-    /// Every entry, in the order in which they were begun.
+    /// Every entry, in the order in which `install` takes the steps.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.record.entries
+    }
+
+    /// The runner folders of the other journals beside this one.
+    ///
+    /// # Errors
+    /// One cannot be read, so that nobody knows what it says.
+    pub fn others(&self) -> Result<Vec<PathBuf>, Error> {
+        let failed = |path: &Path, source: host::Error| Error::Io { path: path.to_owned(), source };
+        let state = self.path.parent().unwrap_or(Path::new("."));
+        let mut others = Vec::new();
+        for entry in fs_err::read_dir(state).map_err(|error| failed(state, error.into()))? {
+            let path = entry.map_err(|error| failed(state, error.into()))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if path == self.path || name.starts_with('.') || !name.ends_with(".json") {
+                continue;
+            }
+            // Gone since the folder was read: that runner has been removed.
+            let Some(bytes) =
+                host::file::read_untrusted(&path, LIMIT).map_err(|error| failed(&path, error))?
+            else {
+                continue;
+            };
+            let record: Placed = serde_json::from_slice(&bytes)
+                .map_err(|error| Error::Malformed { path: path.clone(), message: error.to_string() })?;
+            others.push(record.dir);
+        }
+        others.sort();
+        Ok(others)
     }
 
     /// The fingerprint of the machine that registered.
@@ -300,6 +328,7 @@ impl Journal {
             Some(old) => *old = entry,
             None => self.record.entries.push(entry),
         }
+        self.record.entries.sort_by_key(|entry| entry.act.step());
         // What could not be written must not be undone either.
         self.write().inspect_err(|_| self.record = before)
     }
@@ -319,6 +348,12 @@ impl Journal {
 #[derive(Deserialize)]
 struct Head {
     version: u32,
+}
+
+/// Only the folder.
+#[derive(Deserialize)]
+struct Placed {
+    dir: PathBuf,
 }
 
 /// A readable file name for a folder, with a digest because `/a-b` and `/a/b` are two folders.

@@ -6,6 +6,7 @@
 //! while they are there, a later run can still do what this one could not.
 
 use super::checkpoint::{Checkpoint, reach};
+use super::create_user::Undone;
 use super::journal::{Act, Entry, Journal, Registered, Step};
 use super::site::Site;
 use super::{Error, adopt, create_user, engine, look, place_runner};
@@ -126,9 +127,12 @@ pub async fn remove(site: &Site<'_>, to: Reach) -> Result<Removed, Error> {
             }
             Act::CreateUser { name } => {
                 let phase = site.phase("user");
-                create_user::undo(site, &mut journal, name)
-                    .await
-                    .map(|()| phase.end(format!("deleted the user {name}, whom runup had made")))
+                create_user::undo(site, &mut journal, name).await.map(|undone| match undone {
+                    Undone::Deleted => phase.end(format!("deleted the user {name}, whom runup had made")),
+                    Undone::HandedTo(dir) => {
+                        phase.end(format!("kept the user {name} for the runner in {}", dir.display()));
+                    }
+                })
             }
         };
         match undone {

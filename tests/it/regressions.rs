@@ -214,3 +214,31 @@ fn root_runs_no_script_that_somebody_else_can_write() {
     assert!(!proof.exists());
     rig.assert_nothing_left();
 }
+
+#[test]
+fn the_user_of_two_runners_goes_with_the_last_one() {
+    let rig = Rig::new().making_a_user();
+    if !rig.makes_a_user() {
+        return;
+    }
+    let passwd = || std::fs::read_to_string(rig.root().join("etc/passwd")).unwrap();
+    // At once: one of them makes the user, the other one finds it.
+    let start = |dir, name| rig.on_machine(&["install", "--dir", dir, "--name", name]).spawn().unwrap();
+    let both = [start("/opt/one", "one"), start("/opt/two", "two")];
+    for child in both {
+        finish(child).expect(0);
+    }
+    rig.run(&["remove", "--dir", "/opt/one"]).expect(0).says("/opt/two");
+    assert!(passwd().contains("fresh"), "the other runner works as that user");
+    rig.run(&["remove", "--dir", "/opt/two"]).expect(0);
+    rig.assert_nothing_left();
+
+    // A run that fails takes back only a user that it has made itself.
+    finish(start("/opt/one", "one")).expect(0);
+    fault(&rig, "registration-token:status=403");
+    finish(start("/opt/two", "two")).expect(77);
+    assert!(passwd().contains("fresh"));
+    rig.sandbox.faults_clear();
+    rig.run(&["remove", "--dir", "/opt/one"]).expect(0);
+    rig.assert_nothing_left();
+}
