@@ -159,7 +159,7 @@ async fn look_at_service(site: &Site<'_>, journal: &Journal, status: &mut Status
 /// The server's word is welcome but not needed: a machine without network still has a state.
 async fn ask(site: &Site<'_>, status: &mut Status, act: Option<&Act>) {
     let client = match act {
-        Some(Act::Register(registered)) => {
+        Some(Act::Register(registered)) if !registered.api_url.is_empty() => {
             site.client_at(&registered.url, &registered.api_url).ok().map(std::sync::Arc::new)
         }
         // The folder belongs to jobs: a credential goes where the operator says, never where a file in it says.
