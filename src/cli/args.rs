@@ -1,10 +1,14 @@
 //! The command line. The options themselves are defined in [`crate::settings::flags`].
 
+#![expect(clippy::doc_markdown, reason = "these comments are the help texts, printed as they are")]
+
 use crate::error::Class;
-use crate::settings::flags::{Archive, Common, Place, Runner, Server};
+use crate::settings::flags::{Archive, Common, Place, Runner, Server, Service};
+use crate::settings::parse_duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Takes a machine from bare to a GitHub Actions self-hosted runner, and back.
 #[derive(Debug, Parser)]
@@ -51,9 +55,14 @@ pub(super) struct InstallFlags {
     #[command(flatten)]
     pub runner: Runner,
     #[command(flatten)]
+    pub service: Service,
+    #[command(flatten)]
     pub place: Place,
     #[command(flatten)]
     pub archive: Archive,
+    /// How long a stop of the service waits for a running job
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
+    pub drain: Duration,
     /// When a step fails, leave what the earlier ones did
     #[arg(long)]
     pub keep_on_failure: bool,
@@ -81,6 +90,9 @@ pub(super) struct RemoveFlags {
     /// Touch no server: clean this machine, and print what stays registered
     #[arg(long)]
     pub local: bool,
+    /// How long a running job may go on before it is cancelled, where runup's own service runs it
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = parse_duration)]
+    pub drain: Duration,
     /// File with a remove token issued elsewhere, or - for stdin [else: RUNUP_REMOVE_TOKEN]
     #[arg(long, value_name = "FILE")]
     pub remove_token_file: Option<String>,

@@ -10,6 +10,7 @@ use crate::github::Target;
 use crate::host::{Root, account};
 use crate::install::{Archive, Reach, Registration, Request, Site, State, install, remove, status};
 use crate::net::Http;
+use crate::runner::config_sh;
 use crate::sandbox::{Background, Options, spawn_in_thread};
 use crate::secret::Secret;
 use crate::settings::Credentials;
@@ -104,7 +105,7 @@ async fn live(request: &Request, sandbox: &Background, session: &Session) -> Res
     let said = format!("registered, {} by the API", status.server.as_deref().unwrap_or("not asked"));
     crate::install::Watch::end(&session.screen, "status", &said, began.elapsed());
 
-    let removed = remove(&site(request)?, Reach::Server).await?;
+    let removed = remove(&site(request)?, Reach::Server, Duration::ZERO).await?;
     claim("remove removed", removed.changed, &removed)?;
     let left = sandbox.state().runners;
     claim("the server has no runner any more", left.is_empty(), &left)?;
@@ -131,16 +132,8 @@ fn request_for(sandbox: &Background, folder: &Path) -> Result<Request, Failed> {
         target: Some(target),
         credentials: Credentials { api: Secret::new(sandbox.token().expose()), ..Credentials::default() },
         archive: Archive::default(),
-        registration: Some(Registration {
-            name,
-            labels: None,
-            no_default_labels: false,
-            group: None,
-            work: "_work".to_owned(),
-            ephemeral: false,
-            disable_update: false,
-            replace: false,
-        }),
+        registration: Some(Registration { name, options: config_sh::Options::default() }),
+        service: None,
         keep_on_failure: false,
         token_on_argv: false,
         allow_http: false,
@@ -165,7 +158,7 @@ async fn clean_up(request: &Request, session: &Session) {
     let stop = tokio_util::sync::CancellationToken::new();
     let Ok(http) = Http::new(crate::net::Options::default()) else { return };
     let Ok(site) = Site::new(request, http, stop, &session.screen) else { return };
-    if let Err(error) = remove(&site, Reach::Server).await {
+    if let Err(error) = remove(&site, Reach::Server, Duration::ZERO).await {
         tracing::warn!("cleaning up after the demo: {}", crate::error::chain(&error));
     }
 }

@@ -52,6 +52,7 @@ impl Session {
 }
 
 /// Runs the process's command line and says how the process ends.
+#[must_use]
 pub fn main() -> ExitCode {
     output::exit_with_70_on_a_bug();
     let arguments: Vec<OsString> = std::env::args_os().collect();

@@ -119,7 +119,10 @@ fn print_failure(failed: &Failed, class: Class, common: &Common) {
 pub(super) fn exit_with_70_on_a_bug() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let what = panic.payload_as_str().unwrap_or("no message");
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let what =
+            text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
         let _ = writeln!(
             std::io::stderr(),
             "error: a bug in runup {} at {place}: {what}\nhint: Please report it with this line.",

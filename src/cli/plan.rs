@@ -22,7 +22,7 @@ pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Ou
         let mark = if planned.action == Action::Keep { "keep" } else { "do" };
         lines.push(format!("{mark:<5} {:<13} {}", planned.step.to_string(), planned.detail));
     }
-    let command = command(&site, &seen)?;
+    let command = command(&site, &seen);
     if let Some(command) = &command {
         lines.push(format!("\nconfig.sh is run as this:\n  {command}"));
     }
@@ -41,29 +41,20 @@ pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Ou
 }
 
 /// The command line that `install` would run, with the secret marked.
-fn command(site: &Site<'_>, seen: &crate::install::Seen) -> Result<Option<String>, Failed> {
+fn command(site: &Site<'_>, seen: &crate::install::Seen) -> Option<String> {
     let request = site.request;
     let (Some(wanted), Some(target), Some(name)) = (&request.registration, &request.target, &seen.name)
     else {
-        return Ok(None);
+        return None;
     };
     let account = seen.account.clone().unwrap_or_else(|| {
         // The user that the first step would make.
         let name = request.user.clone().unwrap_or_default();
         Account { home: format!("/home/{name}").into(), name, uid: u32::MAX, gid: u32::MAX }
     });
-    let registration = config_sh::Registration {
-        url: target.url.as_str().trim_end_matches('/').to_owned(),
-        name: name.name.clone(),
-        labels: wanted.labels.clone(),
-        no_default_labels: wanted.no_default_labels,
-        group: wanted.group.clone(),
-        work: wanted.work.clone(),
-        ephemeral: wanted.ephemeral,
-        disable_update: wanted.disable_update,
-        replace: wanted.replace,
-    };
     let token = Secret::new("TOKEN").expect("a word is a token");
     let deadline = Deadline::after(config_sh::PATIENCE);
-    Ok(Some(config_sh::configure(&site.config_setting(account), &registration, &token, deadline).render()))
+    let url = target.url.as_str().trim_end_matches('/');
+    let setting = site.config_setting(account);
+    Some(config_sh::configure(&setting, url, &name.name, &wanted.options, &token, deadline).render())
 }

@@ -3,14 +3,15 @@
 use super::args::RemoveFlags;
 use super::output::{Failed, Output};
 use super::{Session, request};
-use crate::install::{Reach, Removed, Site, remove};
+use crate::install::{Reach, Removed, Site, Why, remove};
+use std::fmt::Write as _;
 
 pub(super) async fn run(flags: Box<RemoveFlags>, session: Session) -> Result<Output, Failed> {
     let request = request::remove(&flags, &session)?;
     let http = request::http(&flags.server, &session.environment)?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     let reach = if flags.local { Reach::Local } else { Reach::Server };
-    let removed = remove(&site, reach).await?;
+    let removed = remove(&site, reach, flags.drain).await?;
     Ok(Output::new(text(&removed), &removed))
 }
 
@@ -21,13 +22,22 @@ fn text(removed: &Removed) -> String {
     let mut text = format!("done: the runner in {} is gone", removed.dir.display());
     if let Some(left) = &removed.left_on_server {
         let id = left.id.map(|id| format!(" (id {id})")).unwrap_or_default();
-        text.push_str(&format!(
+        if left.why == Why::OtherMachine {
+            let _ = write!(
+                text,
+                "\nstill on the server: {}{id} at {}; this disk is a copy, and that runner is another machine's",
+                left.name, left.url
+            );
+            return text;
+        }
+        let _ = write!(
+            text,
             "\nstill on the server: {}{id} at {}\nto delete it there: runup runners delete {} --url {}",
             left.name,
             left.url,
             left.id.map_or_else(|| left.name.clone(), |id| id.to_string()),
             left.url
-        ));
+        );
     }
     text
 }

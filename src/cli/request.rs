@@ -3,11 +3,13 @@
 use super::Session;
 use super::args::{BakeFlags, InstallFlags, RemoveFlags};
 use crate::github::{Client, Target};
-use crate::host::{self, Root, account};
-use crate::install::{Archive, Registration, Request};
+use crate::host::{self, Root, account, systemd};
+use crate::install::{Archive, Registration, Request, Service};
 use crate::net::{Http, Options, ProxyRules};
+use crate::runner::config_sh;
+use crate::runner::unit::Main;
 use crate::settings::credential::{Files, find};
-use crate::settings::flags::{self, Place, Server, TokenVia};
+use crate::settings::flags::{self, Place, Server, ServiceKind, TokenVia};
 use crate::settings::{Credentials, Environment, Error};
 use std::path::{Path, PathBuf};
 
@@ -29,8 +31,7 @@ pub(super) fn install(flags: &InstallFlags, session: &Session) -> Result<Request
     if runner.no_default_labels && runner.labels.is_none() {
         return Err(Error::Contradiction("--no-default-labels needs --labels".into()).into());
     }
-    request.registration = Some(Registration {
-        name: runner.name.clone(),
+    let options = config_sh::Options {
         labels: runner.labels.clone(),
         no_default_labels: runner.no_default_labels,
         group: plain_word("--group", runner.group.as_deref())?,
@@ -38,10 +39,35 @@ pub(super) fn install(flags: &InstallFlags, session: &Session) -> Result<Request
         ephemeral: runner.ephemeral,
         disable_update: runner.disable_update,
         replace: runner.replace,
-    });
+    };
+    request.registration = Some(Registration { name: runner.name.clone(), options });
+    request.service = service(flags)?;
     request.keep_on_failure = flags.keep_on_failure;
     request.token_on_argv = runner.token_via == TokenVia::Argv;
     Ok(request)
+}
+
+/// The service that was asked for, as far as this machine can have it.
+fn service(flags: &InstallFlags) -> Result<Option<Service>, super::Failed> {
+    let here = flags.place.root.is_none() && account::is_root() && cfg!(target_os = "linux");
+    let wanted = match flags.service.service {
+        ServiceKind::None => return Ok(None),
+        ServiceKind::Systemd if !here => {
+            let message = "--service systemd takes root, and no --root";
+            return Err(Error::Contradiction(message.into()).into());
+        }
+        ServiceKind::Systemd if !systemd::is_running() => return Err(crate::install::Error::NoSystemd.into()),
+        ServiceKind::Auto if !here => return Ok(None),
+        ServiceKind::Auto if !systemd::is_running() => {
+            tracing::warn!(
+                "systemd does not run this machine, so no service is installed: start the runner by your own means"
+            );
+            return Ok(None);
+        }
+        ServiceKind::Systemd | ServiceKind::Auto => Main::Runsvc,
+    };
+    let program = std::env::current_exe().map_err(host::Error::from)?;
+    Ok(Some(Service { program, main: wanted, drain: flags.drain }))
 }
 
 /// The request of `bake`.
@@ -148,6 +174,7 @@ fn base(
         credentials,
         archive: Archive::default(),
         registration: None,
+        service: None,
         keep_on_failure: false,
         token_on_argv: false,
         allow_http: server.allow_http,
@@ -186,7 +213,7 @@ fn archive(flags: &flags::Archive) -> Result<Archive, super::Failed> {
     Ok(Archive {
         version: flags.runner_version,
         archive: flags.archive.clone(),
-        sha256: flags.sha256.clone(),
+        sha256: flags.sha256,
         mirror: flags.mirror.clone(),
         accept_unverified: flags.accept_unverified,
         os: flags.os,
@@ -212,7 +239,8 @@ fn absolute(path: &Path) -> Result<PathBuf, Error> {
     if absolute.components().any(|part| part == std::path::Component::ParentDir) {
         return Err(Error::Contradiction(format!("{} must not have .. in it", path.display())));
     }
-    Ok(absolute)
+    // Without the slash at its end that a shell completes: the journal and the lock go by the name.
+    Ok(absolute.components().collect())
 }
 
 #[cfg(test)]
@@ -224,6 +252,13 @@ mod tests {
         assert!(plain_word("--group", Some("-x")).is_err());
         assert!(plain_word("--group", Some(" ")).is_err());
         assert_eq!(plain_word("--group", Some(" my group ")).unwrap().as_deref(), Some("my group"));
+    }
+
+    #[test]
+    fn one_folder_has_one_name() {
+        for text in ["/opt/runner", "/opt/runner/", "/opt//runner/.", "/opt/./runner//"] {
+            assert_eq!(absolute(Path::new(text)).unwrap().as_os_str(), "/opt/runner", "{text}");
+        }
     }
 
     #[test]

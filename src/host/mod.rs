@@ -18,6 +18,7 @@ pub mod process;
 mod resources;
 mod root;
 pub mod signals;
+pub mod systemd;
 
 pub use account::Account;
 pub use command::{Command, Outcome, Stream, Word};

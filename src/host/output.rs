@@ -1,6 +1,9 @@
 //! What a child prints, made fit for people and logs: lines, without secrets or control characters, of bounded length.
 
+use super::Stream;
 use crate::secret::Secret;
+use std::io;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// The longest line that is passed on, in bytes.
 pub const LINE_LIMIT: usize = 8 * 1024;
@@ -80,6 +83,46 @@ impl<'a> Lines<'a> {
     }
 }
 
+/// One of the child's outputs, until it is closed.
+pub struct Pipe<'a, R> {
+    source: Option<R>,
+    stream: Stream,
+    lines: Lines<'a>,
+    buffer: Box<[u8]>,
+}
+
+impl<'a, R: AsyncRead + Unpin> Pipe<'a, R> {
+    pub fn new(source: Option<R>, stream: Stream, scrubber: &'a Scrubber) -> Self {
+        Self { source, stream, lines: Lines::new(scrubber), buffer: vec![0; 8192].into() }
+    }
+
+    pub fn open(&self) -> bool {
+        self.source.is_some()
+    }
+
+    /// Reads once into the buffer; 0 is the end. Cancelled, it has read nothing.
+    pub async fn read(&mut self) -> io::Result<usize> {
+        match &mut self.source {
+            Some(source) => source.read(&mut self.buffer).await,
+            None => Ok(0),
+        }
+    }
+
+    /// Passes on what was read.
+    pub fn take(&mut self, count: usize, print: &mut impl FnMut(Stream, &str)) {
+        if count == 0 {
+            self.source = None;
+        }
+        let stream = self.stream;
+        self.lines.feed(&self.buffer[..count], &mut |line| print(stream, line));
+    }
+
+    pub fn finish(&mut self, print: &mut impl FnMut(Stream, &str)) {
+        let stream = self.stream;
+        self.lines.finish(&mut |line| print(stream, line));
+    }
+}
+
 /// The last lines, up to [`TAIL_LIMIT`].
 #[derive(Default)]
 pub struct Tail {
@@ -93,9 +136,10 @@ impl Tail {
             self.text.push('\n');
         }
         self.text.push_str(line);
-        if self.text.len() > TAIL_LIMIT {
-            let excess = self.text.len() - TAIL_LIMIT;
-            let from = (excess..).find(|at| self.text.is_char_boundary(*at)).unwrap_or(excess);
+        let excess = self.text.len().saturating_sub(TAIL_LIMIT - CUT.len());
+        if excess > 0 {
+            let end = self.text.len();
+            let from = (excess..end).find(|at| self.text.is_char_boundary(*at)).unwrap_or(end);
             self.text.drain(..from);
             self.cut = true;
         }
@@ -153,7 +197,7 @@ mod tests {
             tail.push(&format!("line {number} é"));
         }
         let text = tail.into_text();
-        assert!(text.len() <= TAIL_LIMIT + CUT.len() && text.ends_with("line 1998 é\nline 1999 é"));
+        assert!(text.len() <= TAIL_LIMIT && text.ends_with("line 1998 é\nline 1999 é"));
         assert!(text.starts_with(CUT));
         let mut short = Tail::default();
         short.push("a");

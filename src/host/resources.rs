@@ -60,9 +60,8 @@ fn available(path: &Path) -> std::io::Result<u64> {
 
 #[cfg(not(unix))]
 fn available(path: &Path) -> std::io::Result<u64> {
-    let disks = sysinfo::Disks::new_with_refreshed_list();
+    let disks = sysinfo::Disks::new_with_refreshed_list().map_err(std::io::Error::other)?;
     disks
-        .list()
         .iter()
         .filter(|disk| path.starts_with(disk.mount_point()))
         .max_by_key(|disk| disk.mount_point().as_os_str().len())

@@ -1,4 +1,4 @@
-//! The step CreateUser: the runner's own system user, made only if it is missing and deleted only if we made it.
+//! The step `CreateUser`: the runner's own system user, made only if it is missing and deleted only if we made it.
 
 use super::Error;
 use super::checkpoint::{Checkpoint, reach};

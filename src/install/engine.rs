@@ -1,12 +1,11 @@
 //! Converges: recovers what was cut off, looks, plans, takes the steps, and unwinds those of this run if one fails.
 
 use super::journal::{Act, Journal, Registered, State, Step};
-use super::look::{Seen, look};
+use super::look::{Seen, Server, look};
 use super::plan::{self, Action, Plan};
-use super::register::Confirmed;
 use super::site::Site;
 use super::watch::Watch;
-use super::{Error, create_user, place_runner, register, seal};
+use super::{Error, create_user, place_runner, register, seal, service};
 use crate::deadline::Deadline;
 use crate::host::lock::Lock;
 use crate::host::process::{self, Which};
@@ -34,6 +33,8 @@ pub struct Installed {
     pub runner: Option<RegisteredRunner>,
     /// The steps and what was done about each.
     pub steps: Vec<plan::Planned>,
+    /// The unit that runs it; `None` without a service.
+    pub service: Option<String>,
     /// REST calls that were made.
     pub calls: u32,
 }
@@ -64,7 +65,7 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     let plan = plan::make(site.request, &journal, &seen)?;
     settle(&mut journal, &plan, &seen)?;
     match take(site, &mut journal, &plan, &seen).await {
-        Ok(confirmed) => Ok(report(site, &journal, plan, confirmed)),
+        Ok(status) => Ok(report(site, &journal, plan, seen, status)),
         Err(cause) => Err(unwind(site, &mut journal, &plan, cause).await),
     }
 }
@@ -85,7 +86,7 @@ pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
             let phase = site.phase("seal");
             seal::check(site, &journal)?;
             phase.end("no identity, no token and no log in the image");
-            Ok(report(site, &journal, plan, None))
+            Ok(report(site, &journal, plan, seen, None))
         }
         Err(cause) => Err(unwind(site, &mut journal, &plan, cause).await),
     }
@@ -116,7 +117,7 @@ async fn prepare(site: &Site<'_>, doing: &str) -> Result<(Lock, Journal), Error>
         tracing::warn!("{note}");
     }
     site.check_parents()?;
-    phase.end(format!("{} on {}", site.platform(), site.machine.distribution.pretty));
+    phase.end(format!("{} on {}", site.platform(), site.system()));
     site.open_journal(doing).await
 }
 
@@ -148,13 +149,19 @@ async fn take(
     journal: &mut Journal,
     plan: &Plan,
     seen: &Seen,
-) -> Result<Option<Confirmed>, Error> {
+) -> Result<Option<String>, Error> {
     let mut owner = seen.account.clone();
-    let mut confirmed = None;
+    let mut status = None;
     for planned in &plan.steps {
         let Action::Do(care) = &planned.action else { continue };
         site.check(&format!("taking the step {}", planned.step))?;
+        let wanted = || seen.service.as_ref().expect("a plan with this step has a service");
         match planned.step {
+            Step::WriteService => service::write(site, journal, wanted(), known(owner.as_ref())).await?,
+            Step::StartService => {
+                let online = service::start(site, journal, wanted()).await?;
+                status = online.or(status);
+            }
             Step::CreateUser => {
                 let name = site.request.user.as_deref().expect("a plan with this step has a user");
                 owner = Some(create_user::take(site, journal, name).await?);
@@ -164,11 +171,12 @@ async fn take(
             }
             Step::Register => {
                 let name = seen.name.as_ref().expect("a plan with this step has a name");
-                confirmed = Some(register::take(site, journal, care, name, known(owner.as_ref())).await?);
+                service::quiet(site, seen).await?;
+                status = register::take(site, journal, care, name, known(owner.as_ref())).await?;
             }
         }
     }
-    Ok(confirmed)
+    Ok(status)
 }
 
 /// A registration that is kept, but whose run was cut off before it could say so, is done.
@@ -208,10 +216,13 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
     let taken =
         plan.steps.iter().rev().filter(|planned| planned.action != Action::Keep).map(|planned| planned.step);
     for step in taken {
-        if journal.entry(step).is_none() {
+        // A step of the plan that this run never came to is still as an earlier run, or another machine, left it.
+        if journal.entry(step).is_none() || !journal.began(step) {
             continue;
         }
         let undone = match step {
+            Step::StartService => service::undo_start(&site, journal, Duration::ZERO).await,
+            Step::WriteService => service::undo_write(&site, journal).await,
             Step::Register => register::unwind(&site, journal).await,
             Step::PlaceRunner => place_runner::undo(&site, journal),
             Step::CreateUser => {
@@ -234,7 +245,12 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
     if left.is_empty() { cause } else { Error::Unwound { cause: Box::new(cause), left } }
 }
 
-fn report(site: &Site<'_>, journal: &Journal, plan: Plan, confirmed: Option<Confirmed>) -> Installed {
+fn report(site: &Site<'_>, journal: &Journal, plan: Plan, seen: Seen, status: Option<String>) -> Installed {
+    // What was kept was seen, what was done was confirmed.
+    let status = status.or(match seen.server {
+        Server::Has(runner) if !seen.clone => Some(runner.status.to_string()),
+        _ => None,
+    });
     let version = match journal.entry(Step::PlaceRunner).map(|entry| &entry.act) {
         Some(Act::PlaceRunner { version, .. }) => version.clone(),
         _ => None,
@@ -243,7 +259,7 @@ fn report(site: &Site<'_>, journal: &Journal, plan: Plan, confirmed: Option<Conf
         id: registered.agent_id,
         name: registered.name.clone(),
         url: registered.url.clone(),
-        status: confirmed.and_then(|confirmed| confirmed.status),
+        status,
     });
     Installed {
         changed: !plan.is_empty(),
@@ -252,6 +268,7 @@ fn report(site: &Site<'_>, journal: &Journal, plan: Plan, confirmed: Option<Conf
         user: site.request.user.clone(),
         runner,
         steps: plan.steps,
+        service: journal.unit().map(str::to_owned),
         calls: site.client.as_deref().map_or(0, crate::github::Client::calls),
     }
 }

@@ -75,7 +75,7 @@ pub enum Error {
     #[error("this machine's clock is {skew} {direction} GitHub's")]
     ClockOff { skew: String, direction: &'static str },
     #[error("`{command}` failed with {status}{}", cause.map(|known| format!(": {}", known.cause)).unwrap_or_default())]
-    ConfigFailed { command: String, status: String, tail: String, cause: Option<Complaint> },
+    ConfigFailed { command: String, status: String, tail: String, cause: Option<&'static Complaint> },
     #[error("`{command}` ended well, but registered nothing: {missing}")]
     ConfigLied { command: String, missing: &'static str, tail: String },
     #[error("`{command}` did not end within {} s and was stopped", after.as_secs())]
@@ -88,6 +88,18 @@ pub enum Error {
     StillOnServer { name: String, id: Option<u64> },
     #[error("a service is installed for the runner in {}: {unit}", dir.display())]
     ServiceInstalled { dir: PathBuf, unit: String },
+    #[error("the unit {unit} exists, and runup did not write it")]
+    UnitNotOurs { unit: String },
+    #[error("the unit {unit} is masked: somebody forbade it to run")]
+    UnitMasked { unit: String },
+    #[error("the paths {} and {} cannot both stand in a unit file: one has a space, a quote, $ or \\", dir.display(), program.display())]
+    UnitPath { dir: PathBuf, program: PathBuf },
+    #[error("--service systemd was given, but systemd does not run this machine")]
+    NoSystemd,
+    #[error("the service {unit} does not stay up ({state})")]
+    ServiceFailed { unit: String, state: String, tail: String },
+    #[error("the service {unit} runs, but the server did not see {name} online within {} s", after.as_secs())]
+    NotOnline { unit: String, name: String, after: Duration, tail: String },
     #[error("there is no runner in {}, and no journal of one", dir.display())]
     NothingThere { dir: PathBuf },
     #[error("the image is not sealed: {} must not be in it", found.join(", "))]
@@ -131,7 +143,9 @@ impl Error {
         match self {
             Self::ConfigFailed { tail, .. }
             | Self::ConfigLied { tail, .. }
-            | Self::ConfigHung { tail, .. } => {
+            | Self::ConfigHung { tail, .. }
+            | Self::ServiceFailed { tail, .. }
+            | Self::NotOnline { tail, .. } => {
                 Some(tail).filter(|tail| !tail.trim().is_empty()).map(String::as_str)
             }
             Self::Unwound { cause, .. } => cause.output(),
@@ -189,9 +203,17 @@ impl Failure for Error {
             | Self::NothingThere { .. }
             | Self::NotSealed { .. }
             | Self::OtherUrl { .. }
+            | Self::UnitNotOurs { .. }
+            | Self::UnitMasked { .. }
+            | Self::UnitPath { .. }
+            | Self::NoSystemd
             | Self::UrlNeededToAdopt { .. } => Class::Config,
             Self::ConfigFailed { cause, .. } => cause.map_or(Class::Runner, |known| known.class),
-            Self::ConfigLied { .. } | Self::NotOnServer { .. } | Self::StillOnServer { .. } => Class::Runner,
+            Self::ConfigLied { .. }
+            | Self::NotOnServer { .. }
+            | Self::StillOnServer { .. }
+            | Self::ServiceFailed { .. }
+            | Self::NotOnline { .. } => Class::Runner,
             Self::ConfigHung { .. } | Self::Busy { .. } | Self::DeadlinePassed { .. } => Class::TempFail,
             // The process's main knows the signal's number and puts it here.
             Self::Stopped => Class::Signal(15),
@@ -268,6 +290,15 @@ impl Failure for Error {
             }
             Self::ServiceInstalled { .. } => {
                 "Stop and uninstall it (`svc.sh stop`, `svc.sh uninstall` in that folder), then try again.".into()
+            }
+            Self::UnitNotOurs { unit } => {
+                format!("Choose another --dir, whose unit has another name, or remove {unit}, or say --service none.")
+            }
+            Self::UnitMasked { unit } => format!("Run: systemctl unmask {unit}"),
+            Self::UnitPath { .. } => "Choose a plain --dir, or say --service none.".into(),
+            Self::NoSystemd => "Say --service none, and start the runner by your own means.".into(),
+            Self::ServiceFailed { unit, .. } | Self::NotOnline { unit, .. } => {
+                format!("`journalctl -u {unit}` and the newest file in _diag say more.")
             }
             Self::NothingThere { .. } => "If the runner is elsewhere, name it with --dir.".into(),
             Self::NotSealed { .. } => "Run `runup remove`, then bake again.".into(),

@@ -74,6 +74,18 @@ pub enum Act {
     },
     /// The runner was registered.
     Register(Registered),
+    /// The service's unit was written.
+    WriteService {
+        /// The unit's name.
+        unit: String,
+        /// The digest of the file as written, to notice a later change.
+        sha256: String,
+    },
+    /// The service was enabled and started.
+    StartService {
+        /// The unit's name.
+        unit: String,
+    },
 }
 
 /// A registration.
@@ -103,6 +115,10 @@ pub enum Step {
     PlaceRunner,
     /// Registers with the server.
     Register,
+    /// Writes the service's unit.
+    WriteService,
+    /// Enables and starts the service.
+    StartService,
 }
 
 impl std::fmt::Display for Step {
@@ -111,6 +127,8 @@ impl std::fmt::Display for Step {
             Self::CreateUser => "create-user",
             Self::PlaceRunner => "place-runner",
             Self::Register => "register",
+            Self::WriteService => "write-service",
+            Self::StartService => "start-service",
         })
     }
 }
@@ -123,6 +141,8 @@ impl Act {
             Self::CreateUser { .. } => Step::CreateUser,
             Self::PlaceRunner { .. } => Step::PlaceRunner,
             Self::Register(_) => Step::Register,
+            Self::WriteService { .. } => Step::WriteService,
+            Self::StartService { .. } => Step::StartService,
         }
     }
 }
@@ -163,6 +183,8 @@ pub struct Journal {
     path: PathBuf,
     record: Record,
     exists: bool,
+    /// What this very run has begun.
+    begun: Vec<Step>,
 }
 
 impl Journal {
@@ -187,7 +209,7 @@ impl Journal {
         let read = host::file::read_untrusted(&path, LIMIT);
         let Some(bytes) = read.map_err(|source| Error::Io { path: path.clone(), source })? else {
             let record = Record { version: VERSION, dir: dir.to_owned(), machine: None, entries: Vec::new() };
-            return Ok(Self { path, record, exists: false });
+            return Ok(Self { path, record, exists: false, begun: Vec::new() });
         };
         let malformed = |message: String| Error::Malformed { path: path.clone(), message };
         let head: Head = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
@@ -195,7 +217,7 @@ impl Journal {
             return Err(Error::Newer { path, found: head.version });
         }
         let record: Record = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
-        Ok(Self { path, record, exists: true })
+        Ok(Self { path, record, exists: true, begun: Vec::new() })
     }
 
     /// Whether there is a file.
@@ -225,7 +247,16 @@ impl Journal {
         }
     }
 
-    /// Every entry, in the order in which they were begun.
+    /// The unit of the service, if one was written or was about to be.
+    #[must_use]
+    pub fn unit(&self) -> Option<&str> {
+        match self.entry(Step::WriteService).map(|entry| &entry.act) {
+            Some(Act::WriteService { unit, .. }) => Some(unit),
+            _ => None,
+        }
+    }
+
+    /// Every entry, in the order of the steps.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.record.entries
@@ -247,7 +278,16 @@ impl Journal {
     /// # Errors
     /// The file cannot be written; then the act must not happen.
     pub fn begin(&mut self, act: Act) -> Result<(), Error> {
-        self.put(Entry { state: State::Begun, act })
+        let step = act.step();
+        self.put(Entry { state: State::Begun, act })?;
+        self.begun.push(step);
+        Ok(())
+    }
+
+    /// Whether this very run has begun the step, so that a failure of the run has to undo it.
+    #[must_use]
+    pub fn began(&self, step: Step) -> bool {
+        self.begun.contains(&step)
     }
 
     /// Makes `act` durable as done, with what its undo needs.
@@ -284,11 +324,15 @@ impl Journal {
 
     fn put(&mut self, entry: Entry) -> Result<(), Error> {
         let step = entry.act.step();
+        let before = self.record.clone();
         match self.record.entries.iter_mut().find(|old| old.act.step() == step) {
             Some(old) => *old = entry,
             None => self.record.entries.push(entry),
         }
-        self.write()
+        // The way back is the way there reversed, even when an early step was taken again after a late one.
+        self.record.entries.sort_by_key(|entry| entry.act.step());
+        // What could not be written must not be undone either.
+        self.write().inspect_err(|_| self.record = before)
     }
 
     fn write(&mut self) -> Result<(), Error> {
@@ -382,6 +426,15 @@ mod tests {
         assert!(matches!(Journal::open(state.path(), dir), Err(Error::Malformed { .. })));
         std::fs::write(&path, "").unwrap();
         assert!(matches!(Journal::open(state.path(), dir), Err(Error::Malformed { .. })));
+    }
+
+    #[test]
+    fn an_entry_that_could_not_be_written_is_not_there() {
+        let state = tempfile::tempdir().unwrap();
+        let mut journal =
+            Journal::open(&state.path().join("missing"), Path::new("/opt/actions-runner")).unwrap();
+        journal.begin(Act::CreateUser { name: "actions-runner".into() }).unwrap_err();
+        assert!(journal.entries().is_empty() && !journal.began(Step::CreateUser));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The step PlaceRunner: list, choose, then one stream from the server to a verified tree.
+//! The step `PlaceRunner`: list, choose, then one stream from the server to a verified tree.
 
 use super::Error;
 use super::checkpoint::{Checkpoint, reach};
@@ -203,7 +203,7 @@ fn chosen_by_hand(site: &Site<'_>, archive: &str) -> Result<Choice, Error> {
     let filename = archive.split(['?', '#']).next().unwrap_or(archive);
     let filename = filename.rsplit(['/', '\\']).next().unwrap_or(filename).to_owned();
     let expect = match &asked.sha256 {
-        Some(digest) => Expect::Sha256(digest.clone()),
+        Some(digest) => Expect::Sha256(*digest),
         None if asked.accept_unverified => unverified(&filename),
         None => return Err(Error::ArchiveWithoutDigest { archive: archive.to_owned() }),
     };
@@ -243,7 +243,7 @@ fn expected(site: &Site<'_>, application: &Application) -> Result<Expect, Error>
         (Some(given), Ok(listed)) if *given != listed => {
             Err(Error::ChecksumsDisagree { filename, given: given.to_string(), listed: listed.to_string() })
         }
-        (Some(given), _) => Ok(Expect::Sha256(given.clone())),
+        (Some(given), _) => Ok(Expect::Sha256(*given)),
         (None, Ok(listed)) => Ok(Expect::Sha256(listed)),
         (None, Err(_)) if asked.accept_unverified => Ok(unverified(&filename)),
         (None, Err(error)) => Err(error),

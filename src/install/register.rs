@@ -19,18 +19,10 @@ use std::time::Duration;
 /// How long the undoing of a failed registration may take, whatever is left of the run's own deadline.
 const UNWINDING: Duration = Duration::from_secs(60);
 
-/// A runner that is registered.
-#[derive(Debug, Clone)]
-pub struct Confirmed {
-    /// Its id on the server.
-    pub id: u64,
-    /// Its name there.
-    pub name: String,
-    /// What the server says of it; `None` where there is no credential to ask with.
-    pub status: Option<String>,
-}
+/// How long a request of `config.sh` may outlive it, between its network and the server's mind.
+const IN_FLIGHT: Duration = Duration::from_secs(2);
 
-/// Takes the step.
+/// Takes the step; returns what the server says of the runner, if it could be asked.
 ///
 /// # Errors
 /// Nothing of the runner is on the server then, unless the error says so.
@@ -40,7 +32,7 @@ pub async fn take(
     care: &Care,
     name: &WantedName,
     account: &Account,
-) -> Result<Confirmed, Error> {
+) -> Result<Option<String>, Error> {
     let request = site.request;
     let wanted = request.registration.as_ref().expect("a plan with this step has a registration");
     let target = request.target.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
@@ -78,18 +70,10 @@ pub async fn take(
     reach(Checkpoint::RegisterTokenMinted);
 
     let phase = site.phase("config.sh");
-    let registration = config_sh::Registration {
-        url: target.url.as_str().trim_end_matches('/').to_owned(),
-        name: name.name.clone(),
-        labels: wanted.labels.clone(),
-        no_default_labels: wanted.no_default_labels,
-        group: wanted.group.clone(),
-        work: wanted.work.clone(),
-        ephemeral: wanted.ephemeral,
-        disable_update: wanted.disable_update,
-        replace: wanted.replace || care.reclaim_name,
-    };
-    let command = config_sh::configure(&setting, &registration, &token, site.deadline);
+    let options =
+        config_sh::Options { replace: wanted.options.replace || care.reclaim_name, ..wanted.options.clone() };
+    let url = target.url.as_str().trim_end_matches('/');
+    let command = config_sh::configure(&setting, url, &name.name, &options, &token, site.deadline);
     let shown = command.render();
     tracing::debug!(command = shown, "running config.sh");
     let outcome = command.run(&site.stop, &mut |stream, line| site.watch.line(stream, line)).await;
@@ -122,10 +106,10 @@ pub async fn take(
     phase.end(format!("registered {} (id {}) as {}", file.agent_name, file.agent_id, account.name));
 
     registered.agent_id = Some(file.agent_id);
-    let confirmed = confirm(site, client, &file, &name.name.to_string()).await?;
+    let status = confirm(site, client, &file, name.name.as_str()).await?;
     reach(Checkpoint::RegisterConfirmed);
     journal.done(Act::Register(registered))?;
-    Ok(confirmed)
+    Ok(status)
 }
 
 /// A registration token: the one that was given, or a fresh one, minted as late as possible because it lives an hour.
@@ -162,24 +146,23 @@ fn judge(state: LocalState, outcome: &Outcome, command: &str) -> Result<RunnerFi
     }
 }
 
+/// What the server says of the new runner; `None` where there is no credential to ask with.
 async fn confirm(
     site: &Site<'_>,
     client: &Client,
     file: &RunnerFile,
     name: &str,
-) -> Result<Confirmed, Error> {
-    let mut confirmed = Confirmed { id: file.agent_id, name: name.to_owned(), status: None };
+) -> Result<Option<String>, Error> {
     if !client.has_token() {
         tracing::warn!("not confirmed on the server: that takes a token for the API");
-        return Ok(confirmed);
+        return Ok(None);
     }
     let phase = site.phase("confirm");
     let runner = site.within("asking for the new runner", client.runner(file.agent_id)).await?;
     match runner {
         Some(runner) if runner.name.eq_ignore_ascii_case(name) => {
             phase.end(format!("the server has {} (id {}, {})", runner.name, runner.id, runner.status));
-            confirmed.status = Some(runner.status.to_string());
-            Ok(confirmed)
+            Ok(Some(runner.status.to_string()))
         }
         _ => Err(Error::NotOnServer { name: name.to_owned(), id: file.agent_id }),
     }
@@ -187,28 +170,49 @@ async fn confirm(
 
 /// Takes a registration of this very run back, after a later failure or a signal.
 ///
-/// The name was free when the run began (or the plan refused), so what has it now, and is not online, is ours.
+/// Without the key that `config.sh` makes just before it registers, nothing was registered: a runner of that name is
+/// somebody else's, which `--replace` was to take over. With it, the name was free when the run began (or the plan
+/// refused), so what has it now, and is not online, is ours.
 ///
 /// # Errors
 /// The server may still have the runner.
 pub async fn unwind(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     let Some((_, registered)) = journal.registered() else { return Ok(()) };
     let registered = registered.clone();
+    let dir = site.dir();
+    let id = registered.agent_id.or(match state::read(&dir)? {
+        LocalState::Configured(file) => Some(file.agent_id),
+        _ => None,
+    });
+    if id.is_none() && !state::has_key(&dir) {
+        state::clean_identity(&dir)?;
+        journal.forget(Step::Register)?;
+        return Ok(());
+    }
     let deadline = Deadline::after(UNWINDING);
     let Some(client) = site.eyes() else {
-        state::clean_identity(&site.dir())?;
+        state::clean_identity(&dir)?;
         // Without a credential nobody can look, so the entry stays for the run that has one.
         return Err(Error::StillOnServer { name: registered.name, id: registered.agent_id });
     };
     let work = async {
-        let runner = match registered.agent_id {
-            Some(id) => client.runner(id).await?,
-            None => client.runner_named(&registered.name).await?,
+        let by_name = async || {
+            let found = client.runner_named(&registered.name).await?;
+            Ok::<_, Error>(found.filter(|runner| runner.status != Status::Online))
         };
-        if let Some(runner) = runner.filter(|runner| runner.status != Status::Online) {
+        let mut runner = match id {
+            Some(id) => client.runner(id).await?,
+            None => by_name().await?,
+        };
+        if runner.is_none() && id.is_none() {
+            // The request of a config.sh that was killed may still be on its way.
+            tokio::time::sleep(IN_FLIGHT).await;
+            runner = by_name().await?;
+        }
+        if let Some(runner) = runner {
             match client.delete(runner.id).await? {
                 Deletion::Deleted => {
-                    tracing::info!("took {} (id {}) off the server again", runner.name, runner.id)
+                    tracing::info!("took {} (id {}) off the server again", runner.name, runner.id);
                 }
                 Deletion::AlreadyGone => {}
             }
@@ -221,7 +225,7 @@ pub async fn unwind(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error>
             return Err(Error::StillOnServer { name: registered.name, id: registered.agent_id });
         }
     }
-    state::clean_identity(&site.dir())?;
+    state::clean_identity(&dir)?;
     journal.forget(Step::Register)?;
     Ok(())
 }

@@ -8,7 +8,7 @@
 use super::checkpoint::{Checkpoint, reach};
 use super::journal::{Act, Entry, Journal, Registered, Step};
 use super::site::Site;
-use super::{Error, create_user, engine, place_runner};
+use super::{Error, create_user, engine, look, place_runner, service};
 use crate::github::{Client, Deletion, Status};
 use crate::host;
 use crate::host::account::{self, Account};
@@ -51,13 +51,26 @@ pub struct LeftOnServer {
     pub id: Option<u64>,
     /// What it is registered with.
     pub url: String,
+    /// Why it stays.
+    pub why: Why,
 }
 
-/// Takes back what was done to this machine.
+/// Why a registration stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// Only this machine was to be cleaned.
+    Asked,
+    /// This disk is a copy, and the runner is the machine's that it was copied from.
+    OtherMachine,
+}
+
+/// Takes back what was done to this machine. A running job of a service of ours gets `drain` to end, and is then
+/// cancelled.
 ///
 /// # Errors
 /// What could not be taken back; the journal keeps it for the next run.
-pub async fn remove(site: &Site<'_>, to: Reach) -> Result<Removed, Error> {
+pub async fn remove(site: &Site<'_>, to: Reach, drain: Duration) -> Result<Removed, Error> {
     let nothing =
         || Removed { changed: false, dir: site.request.dir.clone(), undone: vec![], left_on_server: None };
     // Where there is a lock, another run may be about to make something.
@@ -76,21 +89,35 @@ pub async fn remove(site: &Site<'_>, to: Reach) -> Result<Removed, Error> {
 
     let mut removed = Removed { changed: true, ..nothing() };
     let mut errors: Vec<Error> = Vec::new();
+    let copy = look::is_copy(site, &journal);
     let entries: Vec<Entry> = journal.entries().iter().rev().cloned().collect();
     for entry in entries {
         let step = entry.act.step();
         let undone = match &entry.act {
             Act::Register(registered) => match to {
-                Reach::Server => deregister(site, &mut journal, registered).await,
-                Reach::Local => {
+                Reach::Server if !copy => deregister(site, &mut journal, registered).await,
+                _ => {
                     removed.left_on_server = Some(LeftOnServer {
                         name: registered.name.clone(),
                         id: registered.agent_id,
                         url: registered.url.clone(),
+                        why: if copy { Why::OtherMachine } else { Why::Asked },
                     });
                     clean(site, &mut journal)
                 }
             },
+            Act::StartService { unit } => {
+                let phase = site.phase("stop");
+                service::undo_start(site, &mut journal, drain)
+                    .await
+                    .map(|()| phase.end(format!("stopped and disabled {unit}")))
+            }
+            Act::WriteService { unit, .. } => {
+                let phase = site.phase("unit");
+                service::undo_write(site, &mut journal)
+                    .await
+                    .map(|()| phase.end(format!("deleted the unit {unit}")))
+            }
             Act::PlaceRunner { .. } => {
                 let phase = site.phase("delete");
                 place_runner::undo(site, &mut journal)
@@ -105,8 +132,8 @@ pub async fn remove(site: &Site<'_>, to: Reach) -> Result<Removed, Error> {
         };
         match undone {
             Ok(()) => removed.undone.push(step),
-            Err(error) if step == Step::Register => {
-                // The tree and the user are what the next attempt works with.
+            Err(error) if step >= Step::Register => {
+                // A service that still runs, and the tree and the user, are what the next attempt works with.
                 errors.push(error);
                 break;
             }

@@ -2,7 +2,8 @@
 
 use crate::github::Target;
 use crate::host::{Arch, Os, Root};
-use crate::runner::{Labels, NameTemplate, RunnerVersion};
+use crate::runner::unit::Main;
+use crate::runner::{NameTemplate, RunnerVersion, config_sh};
 use crate::settings::Credentials;
 use crate::transfer::Sha256Digest;
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ pub struct Request {
     pub archive: Archive,
     /// What to register; `None` for an image.
     pub registration: Option<Registration>,
+    /// The service that runs it; `None` for those who have their own.
+    pub service: Option<Service>,
     /// Leave what was done where it is when a later step fails.
     pub keep_on_failure: bool,
     /// The token on `config.sh`'s command line.
@@ -58,23 +61,22 @@ pub struct Archive {
     pub arch: Option<Arch>,
 }
 
+/// The service that runs the runner.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// Our own program, which the unit calls.
+    pub program: PathBuf,
+    /// What the unit starts.
+    pub main: Main,
+    /// How long a stop waits for a running job.
+    pub drain: Duration,
+}
+
 /// What to register.
 #[derive(Debug, Clone)]
 pub struct Registration {
     /// The name's template.
     pub name: NameTemplate,
-    /// Labels besides the default ones.
-    pub labels: Option<Labels>,
-    /// Leave the default labels out.
-    pub no_default_labels: bool,
-    /// The runner group.
-    pub group: Option<String>,
-    /// The work folder.
-    pub work: String,
-    /// One job, then gone.
-    pub ephemeral: bool,
-    /// No self-update.
-    pub disable_update: bool,
-    /// Take over the name.
-    pub replace: bool,
+    /// Labels, group and so on.
+    pub options: config_sh::Options,
 }

@@ -15,7 +15,7 @@ pub fn check(site: &Site<'_>, journal: &Journal) -> Result<(), Error> {
     let shown = |name: &str| site.request.dir.join(name).display().to_string();
     let mut found: Vec<String> = state::personal_files()
         .filter(|name| std::fs::symlink_metadata(dir.join(name)).is_ok())
-        .map(|name| shown(name))
+        .map(shown)
         .collect();
     if let Some((_, registered)) = journal.registered() {
         found.push(format!("the registration of {} in {}", registered.name, journal.path().display()));

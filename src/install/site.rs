@@ -104,6 +104,13 @@ impl<'a> Site<'a> {
         }
     }
 
+    /// The distribution's name, as far as the machine tells it.
+    #[must_use]
+    pub fn system(&self) -> &str {
+        let pretty = self.machine.distribution.pretty.as_str();
+        if pretty.is_empty() { "a system without /etc/os-release" } else { pretty }
+    }
+
     /// Begins a phase.
     #[must_use]
     pub fn phase(&self, name: &'static str) -> Phase<'a> {

@@ -16,7 +16,7 @@ pub struct Complaint {
 }
 
 /// Text that identifies a refusal, lower case, in the order of trust: the first one found counts.
-const KNOWN: [(&str, Complaint); 12] = [
+static KNOWN: [(&str, Complaint); 12] = [
     (
         "a runner exists with the same name",
         Complaint {
@@ -130,9 +130,9 @@ const KNOWN: [(&str, Complaint); 12] = [
 
 /// What `output`, the end of what the script printed, means; `None` if it is nothing that we know.
 #[must_use]
-pub fn recognise(output: &str) -> Option<Complaint> {
+pub fn recognise(output: &str) -> Option<&'static Complaint> {
     let output = output.to_lowercase();
-    KNOWN.iter().find(|(text, _)| output.contains(text)).map(|(_, complaint)| *complaint)
+    KNOWN.iter().find(|(text, _)| output.contains(text)).map(|(_, complaint)| complaint)
 }
 
 #[cfg(test)]

@@ -40,13 +40,9 @@ pub struct Setting {
     pub token_on_argv: bool,
 }
 
-/// What is registered.
+/// What the runner is to be, besides its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Registration {
-    /// The enterprise, organization or repository, as `config.sh --url` takes it.
-    pub url: String,
-    /// The runner's name on the server.
-    pub name: RunnerName,
+pub struct Options {
     /// Labels besides the default ones.
     pub labels: Option<Labels>,
     /// Leave the default labels out.
@@ -59,34 +55,48 @@ pub struct Registration {
     pub ephemeral: bool,
     /// No self-update.
     pub disable_update: bool,
-    /// Take over the name.
+    /// Take over the name, from a runner that may be alive elsewhere.
     pub replace: bool,
 }
 
-/// The command that registers.
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            labels: None,
+            no_default_labels: false,
+            group: None,
+            work: "_work".to_owned(),
+            ephemeral: false,
+            disable_update: false,
+            replace: false,
+        }
+    }
+}
+
+/// The command that registers the runner `name` with the enterprise, organization or repository at `url`.
 #[must_use]
 pub fn configure(
     setting: &Setting,
-    registration: &Registration,
+    url: &str,
+    name: &RunnerName,
+    options: &Options,
     token: &Secret,
     deadline: Deadline,
 ) -> Command {
-    let mut command = script(setting, &[], deadline);
-    command = command.arg("--url").arg(&registration.url);
-    command = with_token(command, setting, token);
-    command = command.arg("--name").arg(registration.name.as_str());
-    if let Some(labels) = &registration.labels {
+    let mut command = script(setting, &[], deadline).arg("--url").arg(url);
+    command = with_token(command, setting, token).arg("--name").arg(name.as_str());
+    if let Some(labels) = &options.labels {
         command = command.arg("--labels").arg(labels.to_string());
     }
-    if let Some(group) = &registration.group {
+    if let Some(group) = &options.group {
         command = command.arg("--runnergroup").arg(group);
     }
-    command = command.arg("--work").arg(&registration.work).arg("--unattended");
+    command = command.arg("--work").arg(&options.work).arg("--unattended");
     let flags = [
-        (registration.no_default_labels, "--no-default-labels"),
-        (registration.ephemeral, "--ephemeral"),
-        (registration.disable_update, "--disableupdate"),
-        (registration.replace, "--replace"),
+        (options.no_default_labels, "--no-default-labels"),
+        (options.ephemeral, "--ephemeral"),
+        (options.disable_update, "--disableupdate"),
+        (options.replace, "--replace"),
     ];
     for (_, flag) in flags.iter().filter(|(wanted, _)| *wanted) {
         command = command.arg(*flag);
@@ -167,18 +177,23 @@ mod tests {
         }
     }
 
-    fn registration() -> Registration {
-        Registration {
-            url: "https://github.com/octo-org".into(),
-            name: "box-1".parse().unwrap(),
+    fn options() -> Options {
+        Options {
             labels: Some("gpu,fast disk".parse().unwrap()),
             no_default_labels: true,
             group: Some("my group".into()),
-            work: "_work".into(),
             ephemeral: true,
             disable_update: true,
             replace: true,
+            ..Options::default()
         }
+    }
+
+    fn rendered(token_on_argv: bool) -> String {
+        let name = "box-1".parse().unwrap();
+        let url = "https://github.com/octo-org";
+        configure(&setting(token_on_argv), url, &name, &options(), &token(), Deadline::after(PATIENCE))
+            .render()
     }
 
     fn token() -> Secret {
@@ -188,8 +203,7 @@ mod tests {
     #[test]
     #[cfg(unix)]
     fn values_come_before_flags_and_the_token_is_not_among_them() {
-        let command =
-            configure(&setting(false), &registration(), &token(), Deadline::after(PATIENCE)).render();
+        let command = rendered(false);
         assert!(
             command.ends_with(
                 "/opt/actions-runner/config.sh --url https://github.com/octo-org --name box-1 --labels \
@@ -205,8 +219,7 @@ mod tests {
     #[test]
     #[cfg(unix)]
     fn the_literal_form_is_that_of_github_s_documentation() {
-        let command =
-            configure(&setting(true), &registration(), &token(), Deadline::after(PATIENCE)).render();
+        let command = rendered(true);
         assert!(
             command.contains("config.sh --url https://github.com/octo-org --token [secret] --name"),
             "{command}"

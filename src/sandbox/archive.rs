@@ -39,6 +39,7 @@ impl Platform {
 #[derive(Debug)]
 pub(super) struct Archive {
     pub filename: String,
+    pub zipped: bool,
     pub bytes: Bytes,
     /// In hex.
     pub sha256: String,
@@ -79,6 +80,7 @@ fn build(platform: Platform, version: &str, require_libicu: bool) -> Archive {
     Archive {
         filename: format!("actions-runner-{}-{version}.{form}", platform.id),
         sha256: hex::encode(Sha256::digest(&bytes)),
+        zipped,
         bytes,
     }
 }

@@ -47,7 +47,7 @@ fn serve(archive: &Archive, request: &Request, faults: &[FaultKind]) -> Reply {
         }
     }
     let tag = format!("\"{}\"", &archive.sha256[..32]);
-    let form = if archive.filename.ends_with(".zip") { "application/zip" } else { "application/gzip" };
+    let form = if archive.zipped { "application/zip" } else { "application/gzip" };
     let mut headers = vec![("content-type", form.to_owned()), ("etag", tag.clone())];
     let whole = bytes.len();
     if faults.contains(&FaultKind::NoRange) {

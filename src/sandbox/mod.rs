@@ -234,13 +234,22 @@ impl Sandbox {
     /// The base of the REST API, `http://127.0.0.1:PORT/api/v3`.
     #[must_use]
     pub fn api_url(&self) -> Url {
-        self.shared.base.join("api/v3").expect("a plain path joins")
+        let mut url = self.base_url();
+        url.set_path("api/v3");
+        url
     }
 
     /// The API token.
     #[must_use]
     pub fn token(&self) -> Secret {
         self.token.clone()
+    }
+
+    /// Every registration, remove and download token that was issued, so that a test can look for them where they must
+    /// not be.
+    #[must_use]
+    pub fn issued(&self) -> Vec<Secret> {
+        self.shared.world().tokens.issued()
     }
 
     /// An API token that lacks the permission for everything.
@@ -300,11 +309,13 @@ impl Sandbox {
     }
 
     /// Changes or deletes a runner behind everybody's back; whether it was there.
+    #[expect(clippy::must_use_candidate, reason = "mostly called for its effect")]
     pub fn change_runner(&self, id: u64, change: RunnerChange) -> bool {
         self.shared.world().change(id, change)
     }
 
     /// Queues a pretend job of so many seconds; its id.
+    #[expect(clippy::must_use_candidate, reason = "mostly called for its effect")]
     pub fn add_job(&self, scope: &Scope, name: &str, seconds: u64) -> u64 {
         self.shared.world().add_job(scope.clone(), name, seconds)
     }

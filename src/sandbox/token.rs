@@ -106,6 +106,11 @@ impl Tokens {
         (value, clock::expires_at(said))
     }
 
+    /// Every token that was issued.
+    pub fn issued(&self) -> Vec<Secret> {
+        self.issued.iter().map(|token| token.value.clone()).collect()
+    }
+
     /// Ends the life of every issued token.
     pub fn expire(&mut self) {
         let past = clock::now(-1);

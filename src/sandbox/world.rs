@@ -13,6 +13,7 @@ const SESSION_LIFE: Duration = Duration::from_secs(20);
 
 /// One registered runner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of GitHub's runner object")]
 pub struct RunnerRecord {
     /// Its id; ids are never used twice.
     pub id: u64,

@@ -1,5 +1,7 @@
 //! Every option, defined once. The environment twin and the key in the file follow from the long name.
 
+#![expect(clippy::doc_markdown, reason = "these comments are the help texts, printed as they are")]
+
 use super::layers::variable;
 use super::{Environment, parse_duration};
 use crate::host::{Arch, Os};
@@ -158,6 +160,26 @@ pub struct Runner {
     /// File with a registration token issued elsewhere, or - for stdin [else: RUNUP_REGISTRATION_TOKEN]
     #[arg(long, value_name = "FILE")]
     pub registration_token_file: Option<String>,
+}
+
+/// The service that runs the runner.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Service")]
+pub struct Service {
+    /// What keeps the runner running: auto is systemd for root where it runs the machine, else none
+    #[arg(long, value_enum, default_value = "auto", value_name = "KIND")]
+    pub service: ServiceKind,
+}
+
+/// What keeps the runner running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ServiceKind {
+    /// systemd where it is and we are root.
+    Auto,
+    /// A systemd unit.
+    Systemd,
+    /// Somebody else.
+    None,
 }
 
 /// How a token reaches `config.sh`.

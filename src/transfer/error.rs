@@ -22,7 +22,7 @@ pub enum Error {
         /// Bytes that came before it failed.
         received: u64,
         /// The failure.
-        source: net::Error,
+        source: Box<net::Error>,
     },
     /// The server has no archive for us.
     #[error("downloading {url}: the server answered {status}")]
@@ -50,7 +50,7 @@ pub enum Error {
         /// Bytes that came before it broke.
         received: u64,
         /// How it broke.
-        source: Option<net::Error>,
+        source: Option<Box<net::Error>>,
     },
     /// The announced length is not that of the body.
     #[error("downloading {url}: {promised} bytes were announced, but there are {received}")]
@@ -353,15 +353,15 @@ impl Failure for Error {
             },
             Self::Length { .. } => Class::Protocol,
             Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => Class::NoInput,
-            Self::File { source, .. } => Class::of_io(source, Class::Io),
             Self::NotAFile { .. } => Class::NoInput,
             Self::StagingExists { .. } | Self::Occupied { .. } | Self::NoPlace { .. } => Class::Config,
-            Self::Staging { source, .. } => Class::of_io(source, Class::CantCreate),
-            Self::Write { source, .. } => Class::of_io(source, Class::CantCreate),
+            Self::Staging { source, .. } | Self::Write { source, .. } | Self::Rename { source, .. } => {
+                Class::of_io(source, Class::CantCreate)
+            }
             Self::DiskFull { .. } | Self::NoMoreFiles { .. } => Class::Io,
-            Self::Sync { source, .. } => Class::of_io(source, Class::Io),
-            Self::Rename { source, .. } => Class::of_io(source, Class::CantCreate),
-            Self::Remove { source, .. } => Class::of_io(source, Class::Io),
+            Self::File { source, .. } | Self::Sync { source, .. } | Self::Remove { source, .. } => {
+                Class::of_io(source, Class::Io)
+            }
             Self::Bug(_) => Class::Software,
             Self::DigestMismatch { .. }
             | Self::Empty

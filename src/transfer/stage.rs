@@ -84,13 +84,22 @@ async fn attempt(
 }
 
 fn make_staging(path: &Path) -> Result<(), Error> {
-    let mut builder = std::fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path).map_err(|source| match source.kind() {
+    create_private(path).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => Error::StagingExists { path: path.to_owned() },
         _ => Error::Staging { path: path.to_owned(), source },
     })
+}
+
+#[cfg(unix)]
+fn create_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().mode(0o700).create(path)
+}
+
+/// On Windows, a folder has the permissions of the one that it is in.
+#[cfg(not(unix))]
+fn create_private(path: &Path) -> io::Result<()> {
+    fs_err::create_dir(path)
 }
 
 async fn fill(
@@ -169,8 +178,7 @@ fn unpack_tar(inlet: Inlet, mut tree: Tree, limits: Limits) -> JoinHandle<Result
         let written = writing.await.map_err(bug).flatten();
         match (inflated, written) {
             (Ok(()), Ok(tree)) => Ok(tree),
-            (Err(Ended::HungUp) | Ok(()), Err(ended)) => Err(ended),
-            (Err(ended), _) => Err(ended),
+            (Err(Ended::HungUp) | Ok(()), Err(ended)) | (Err(ended), _) => Err(ended),
         }
     })
 }

@@ -77,7 +77,8 @@ fn example(option: &str) -> &'static str {
     match option {
         "url" | "api-url" | "mirror" => "https://github.com/octo",
         "sha256" => "0000000000000000000000000000000000000000000000000000000000000000",
-        "deadline" => "77s",
+        "deadline" | "drain" => "77s",
+        "service" => "none",
         "runner-version" => "2.300.0",
         "os" => "linux",
         "arch" => "arm64",
@@ -114,7 +115,17 @@ fn every_option_has_a_variable_and_a_key_by_construction() {
             }
             seen += 1;
             // A variable or key that nobody reads would not complain of what no option takes.
-            let typed = ["deadline", "os", "arch", "log-format", "token-via", "sha256", "runner-version"];
+            let typed = [
+                "deadline",
+                "drain",
+                "service",
+                "os",
+                "arch",
+                "log-format",
+                "token-via",
+                "sha256",
+                "runner-version",
+            ];
             let is_switch = example(&option) == "true";
             let bad = if typed.contains(&option.as_str()) || is_switch { "no such value" } else { continue };
             let variable = format!("RUNUP_{}", option.replace('-', "_").to_uppercase());

@@ -3,6 +3,9 @@
 mod bad_input;
 mod cli;
 mod commands;
+mod crash;
 mod house;
 mod life;
+mod regressions;
 mod rig;
+mod secrets;

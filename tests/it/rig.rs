@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// No test waits longer than this for anything.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The organization that most tests use.
+/// The scope that most tests use.
 pub const SCOPE: &str = "orgs/octo-org";
 
 pub struct Rig {
@@ -83,6 +83,10 @@ impl Rig {
             self.user = Some("fresh");
         }
         self
+    }
+
+    pub fn makes_a_user(&self) -> bool {
+        self.user == Some("fresh")
     }
 
     pub fn at(mut self, path: &'static str) -> Self {

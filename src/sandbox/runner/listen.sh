@@ -1,35 +1,43 @@
 # run: goes online, takes pretend jobs, and ends as GitHub's listener ends.
+#
+# One process waits for signals and does nothing else; a second one does the work. A trap that strikes a shell in the
+# middle of a command substitution can break it, so the first has none while its traps are set.
 
 stamp() { date -u '+%Y-%m-%d %H:%M:%SZ'; }
 
 listen() {
-    local job seconds conflicts=0
+    local code worker='' stopping='' folder
     write_jit
     [[ -e $root/.runner && -e $root/.credentials ]] ||
         fail "Not configured. Run config.(sh/cmd) to configure the runner."
     client=$(value clientId "$(cat "$root/.credentials")")
     server=$(setting serverUrlV2)
     server=${server%/}
-    mkdir -p "$root/$(setting workFolder)" 2>/dev/null ||
-        fail "Fail to create and validate runner's work directory '$root/$(setting workFolder)'."
+    folder=$(setting workFolder)
+    mkdir -p "$root/$folder" 2>/dev/null ||
+        fail "Fail to create and validate runner's work directory '$root/$folder'."
+    ephemeral=$(setting ephemeral)
 
-    while ! ask POST "$server/session" "Bearer $client" "{\"version\":\"$version\"}"; do
-        case $http_status in
-        404) fail "The runner registration has been deleted from the server, please re-configure. Runner registrations are automatically deleted for runners that have not connected to the service recently." ;;
-        409)
-            complain "$(stamp): A session for this runner already exists."
-            ((++conflicts < 4)) || exit 5
-            sleep 2
-            ;;
-        426)
-            complain "Runner version v$version is deprecated and cannot receive messages."
-            [[ $(lower "$ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE") =~ ^(1|true)$ ]] && exit 7
-            exit 1
-            ;;
-        *) refused POST "$server/session"; exit 1 ;;
-        esac
+    trap 'stopping=yes; [[ -z $worker ]] || kill -TERM "$worker" 2>/dev/null' INT TERM
+    work &
+    worker=$!
+    [[ -z $stopping ]] || kill -TERM "$worker" 2>/dev/null
+    wait "$worker" 2>/dev/null
+    code=$?
+    while kill -0 "$worker" 2>/dev/null; do
+        wait "$worker" 2>/dev/null
+        code=$?
     done
-    trap leave INT TERM
+    trap '' INT TERM
+    [[ -n $stopping ]] || exit "$code"
+    say "Exiting..."
+    request DELETE "$server/session" "Bearer $client"
+    exit 0
+}
+
+work() {
+    trap - INT TERM
+    open_session
     say ""
     say "√ Connected to GitHub"
     say ""
@@ -50,6 +58,29 @@ listen() {
     done
 }
 
+open_session() {
+    local conflicts=0
+    until ask POST "$server/session" "Bearer $client" "{\"version\":\"$version\"}"; do
+        case $http_status in
+        404) fail "The runner registration has been deleted from the server, please re-configure. Runner registrations are automatically deleted for runners that have not connected to the service recently." ;;
+        409)
+            complain "$(stamp): A session for this runner already exists."
+            ((++conflicts < 12)) || exit 5
+            pause 2
+            ;;
+        426)
+            complain "Runner version v$version is deprecated and cannot receive messages."
+            [[ $(lower "$ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE") =~ ^(1|true)$ ]] && exit 7
+            exit 1
+            ;;
+        *)
+            refused POST "$server/session"
+            exit 1
+            ;;
+        esac
+    done
+}
+
 take_job() {
     local id name seconds
     id=$(value job_id "$http_body")
@@ -60,26 +91,14 @@ take_job() {
     pause "$seconds"
     ask POST "$server/jobs/$id/done" "Bearer $client" || complain "$(stamp): the end of the job could not be reported"
     say "$(stamp): Job $name completed with result: Succeeded"
-    if [[ $(setting ephemeral) == true ]]; then
+    if [[ $ephemeral == true ]]; then
         delete_configuration
         exit 0
     fi
 }
 
-# A sleep that a signal interrupts.
-pause() {
-    sleep "$1" &
-    sleeping=$!
-    wait "$sleeping"
-}
-
-leave() {
-    trap '' INT TERM
-    [[ -z $sleeping ]] || kill "$sleeping" 2>/dev/null
-    say "Exiting..."
-    request DELETE "$server/session" "Bearer $client"
-    exit 0
-}
+# A sleep that keeps nobody's pipe open, should it outlive its shell.
+pause() { sleep "$1" </dev/null >/dev/null 2>&1; }
 
 # --jitconfig: base64 of a JSON map from file names to base64, written on every start that carries it.
 write_jit() {

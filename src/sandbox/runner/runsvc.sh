@@ -11,9 +11,12 @@ if [[ -f .path ]]; then
 fi
 # With job control, the child does not inherit an ignored SIGINT.
 set -m
+pid=
+stopping=
+trap 'stopping=yes; [[ -z $pid ]] || kill -INT "$pid" 2>/dev/null' TERM INT
 ./externals/node20/bin/node ./bin/RunnerService.js &
 pid=$!
-trap 'kill -INT $pid 2>/dev/null' TERM INT
-wait $pid
-trap - TERM INT
-wait $pid 2>/dev/null
+[[ -z $stopping ]] || kill -INT "$pid"
+wait "$pid"
+while kill -0 "$pid" 2>/dev/null; do wait "$pid"; done
+exit 0

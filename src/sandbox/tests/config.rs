@@ -3,7 +3,7 @@
 #![cfg(unix)]
 
 use super::super::{Background, Fault, Options, spawn_in_thread};
-use super::{call, download, sandbox, send};
+use super::{call, download, sandbox, send, until};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -346,7 +346,7 @@ fn a_late_answer_leaves_a_registered_runner_that_its_folder_does_not_know() {
         .process_group(0)
         .spawn()
         .unwrap();
-    super::listener::until("the runner is registered", || !sandbox.state().runners.is_empty());
+    until("the runner is registered", || !sandbox.state().runners.is_empty());
     // What a power cut does.
     Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]).status().unwrap();
     child.wait().unwrap();

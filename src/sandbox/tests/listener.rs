@@ -4,19 +4,9 @@
 
 use super::super::{Background, Scope};
 use super::config::{Runner, text};
-use super::{call_with, sandbox};
+use super::{call_with, sandbox, until};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
-
-/// Waits for a condition, or fails saying which.
-pub(super) fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(20), "{what}: not within 20 s");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
 
 fn configured(sandbox: &Background, more: &[&str]) -> Runner {
     let runner = Runner::unpack(sandbox);

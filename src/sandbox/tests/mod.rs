@@ -8,7 +8,7 @@ mod rest;
 use super::{Background, Options, spawn_in_thread};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One answer, as it came off the wire.
 #[derive(Debug)]
@@ -29,21 +29,38 @@ impl Answer {
     }
 }
 
+/// Waits for a condition, or fails saying which.
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(20), "{what}: not within 20 s");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 fn sandbox() -> Background {
     spawn_in_thread(Options::default()).unwrap()
 }
 
 fn send(sandbox: &Background, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
-    try_send(sandbox, method, path, headers, body).expect("an answer has a head")
+    try_send(sandbox, method, path, headers, body, Duration::from_secs(20)).expect("an answer has a head")
 }
 
-/// Sends one request with these header lines, and reads until the connection closes or has been silent for a second.
-fn try_send(sandbox: &Background, method: &str, path: &str, headers: &[&str], body: &str) -> Option<Answer> {
+/// Sends one request with these header lines, and reads until the connection closes or has been silent for so long;
+/// `None` if not even a head came.
+fn try_send(
+    sandbox: &Background,
+    method: &str,
+    path: &str,
+    headers: &[&str],
+    body: &str,
+    silence: Duration,
+) -> Option<Answer> {
     let base = sandbox.base_url();
     let authority = format!("{}:{}", base.host_str().unwrap(), base.port().unwrap());
     let mut stream = TcpStream::connect(&authority).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
-    let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+    stream.set_read_timeout(Some(silence)).unwrap();
+    let headers = [headers, &[""]].concat().join("\r\n");
     let length = body.len();
     write!(
         stream,

@@ -1,6 +1,6 @@
 //! The REST calls, the archives and the control calls.
 
-use super::super::{CredentialKind, Error, Options, RunnerChange, Scope, spawn_in_thread};
+use super::super::{CredentialKind as Kind, Error, Options, RunnerChange, Scope, spawn_in_thread};
 use super::{call, call_with, download, sandbox, send};
 use sha2::{Digest, Sha256};
 use std::io::Read;
@@ -56,8 +56,7 @@ fn credentials_are_told_apart_and_never_logged() {
     assert_eq!(call(&sandbox, "POST", path).status, 401);
 
     let requests = sandbox.requests();
-    let kinds: Vec<CredentialKind> = requests.iter().map(|request| request.credential).collect();
-    use CredentialKind as Kind;
+    let kinds: Vec<Kind> = requests.iter().map(|request| request.credential).collect();
     assert_eq!(kinds, [Kind::None, Kind::Unknown, Kind::Api, Kind::Weak, Kind::Api]);
     let log =
         format!("{requests:?} {:?} {}", sandbox.state(), serde_json::to_string(&sandbox.state()).unwrap());
@@ -247,7 +246,7 @@ fn it_listens_on_loopback_unless_told() {
     assert_eq!(allowed.base_url().host_str(), Some("127.0.0.1"));
     let token = Some("two words".to_owned());
     assert!(matches!(spawn_in_thread(Options { token, ..Options::default() }), Err(Error::Token)));
-    let taken = allowed.base_url().port().unwrap();
-    let listen = std::net::SocketAddr::from(([127, 0, 0, 1], taken));
+    let port = allowed.base_url().port().unwrap();
+    let listen = std::net::SocketAddr::from(([127, 0, 0, 1], port));
     assert!(matches!(spawn_in_thread(Options { listen, ..Options::default() }), Err(Error::Listen { .. })));
 }

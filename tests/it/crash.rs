@@ -1,0 +1,195 @@
+//! Power cuts: a real process is killed at every named instant, and the next run finds everything.
+
+use crate::rig::{Ran, Rig, finish, names_in, signal, until};
+use runup::install::checkpoint::{Checkpoint, VARIABLE};
+use runup::sandbox::{Act, Fault, FaultKind};
+use rustix::process::Signal;
+use std::process::Command;
+
+/// Runs to the checkpoint and dies there.
+#[track_caller]
+fn die_at(rig: &Rig, checkpoint: Checkpoint, command: &str) {
+    let mut command = rig.on_machine(&[command]);
+    let ran = finish(command.env(VARIABLE, checkpoint.name()).spawn().unwrap());
+    assert_eq!(ran.code, -9, "{} was not reached: {ran:#?}", checkpoint.name());
+}
+
+/// Those that `install` on a bare machine reaches; making a user takes root.
+fn of_install(rig: &Rig) -> impl Iterator<Item = Checkpoint> {
+    let makes_user = rig.makes_a_user();
+    Checkpoint::ALL.into_iter().filter(move |checkpoint| {
+        let name = checkpoint.name();
+        !name.starts_with("remove-") && (makes_user || !name.starts_with("user-"))
+    })
+}
+
+fn of_remove(rig: &Rig) -> impl Iterator<Item = Checkpoint> {
+    let makes_user = rig.makes_a_user();
+    Checkpoint::ALL.into_iter().filter(move |checkpoint| {
+        checkpoint.name().starts_with("remove-") && (makes_user || *checkpoint != Checkpoint::RemoveUserGone)
+    })
+}
+
+fn rig() -> Rig {
+    Rig::new().making_a_user()
+}
+
+#[test]
+fn install_killed_anywhere_then_install_is_exactly_one_runner() {
+    for checkpoint in of_install(&rig()) {
+        let rig = rig();
+        die_at(&rig, checkpoint, "install");
+        rig.run(&["install"]).expect(0);
+        rig.assert_exactly_one_runner();
+        assert_eq!(names_in(&rig.root().join("opt")), ["actions-runner"], "{}", checkpoint.name());
+        rig.run(&["remove"]).expect(0);
+        rig.assert_nothing_left();
+    }
+}
+
+#[test]
+fn install_killed_anywhere_then_remove_is_none() {
+    for checkpoint in of_install(&rig()) {
+        let rig = rig();
+        die_at(&rig, checkpoint, "install");
+        rig.run(&["remove"]).expect(0);
+        rig.assert_nothing_left();
+    }
+}
+
+#[test]
+fn remove_killed_anywhere_then_remove_is_none() {
+    for checkpoint in of_remove(&rig()) {
+        let rig = rig();
+        rig.run(&["install"]).expect(0);
+        die_at(&rig, checkpoint, "remove");
+        rig.run(&["remove"]).expect(0);
+        rig.assert_nothing_left();
+    }
+}
+
+#[test]
+fn remove_killed_anywhere_then_install_is_exactly_one_runner() {
+    for checkpoint in of_remove(&rig()) {
+        let rig = rig();
+        rig.run(&["install"]).expect(0);
+        die_at(&rig, checkpoint, "remove");
+        rig.run(&["install"]).expect(0);
+        rig.assert_exactly_one_runner();
+    }
+}
+
+/// How much dies with us.
+#[derive(Clone, Copy, PartialEq)]
+enum Cut {
+    /// Only runup: its `config.sh` goes on.
+    Process,
+    /// The whole machine.
+    Power,
+}
+
+/// Dies inside `config.sh`, after the server has the runner and before the disk knows it.
+fn die_inside_config_sh(rig: &Rig, arguments: &[&str], cut: Cut) {
+    let hang = FaultKind::Script { act: Act::HangAfterRegister };
+    rig.sandbox.fault(Fault::new("runner-registration", hang).times(1));
+    let mut child = rig.on_machine(arguments).spawn().unwrap();
+    until("the server has the runner", || rig.state().runners.len() == 1);
+    assert!(!rig.dir().join(".runner").exists());
+    signal(&child, Signal::KILL);
+    child.wait().unwrap();
+    let left =
+        runup::host::process::with_env(runup::runner::config_sh::MARKER, &rig.dir().display().to_string());
+    assert!(!left.is_empty(), "config.sh outlives us, as it would");
+    if cut == Cut::Power {
+        for pid in left {
+            let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+fn no_config_sh_is_left(rig: &Rig) {
+    let left =
+        runup::host::process::with_env(runup::runner::config_sh::MARKER, &rig.dir().display().to_string());
+    assert_eq!(left, [] as [u32; 0]);
+}
+
+#[test]
+fn killed_between_the_server_s_entry_and_the_file_then_install_is_exactly_one_runner() {
+    for cut in [Cut::Process, Cut::Power] {
+        // A name that any machine could have made, and the default one.
+        for arguments in [&["install", "--name", "build-1"][..], &["install"]] {
+            let rig = rig();
+            die_inside_config_sh(&rig, arguments, cut);
+            rig.run(arguments).expect(0);
+            rig.assert_exactly_one_runner();
+            no_config_sh_is_left(&rig);
+        }
+    }
+}
+
+#[test]
+fn killed_between_the_server_s_entry_and_the_file_then_remove_is_none() {
+    for cut in [Cut::Process, Cut::Power] {
+        for arguments in [&["install", "--name", "build-1"][..], &["install"]] {
+            let rig = rig();
+            die_inside_config_sh(&rig, arguments, cut);
+            rig.run(&["remove"]).expect(0);
+            rig.assert_nothing_left();
+            no_config_sh_is_left(&rig);
+        }
+    }
+}
+
+#[test]
+fn without_a_credential_the_name_is_taken_back_by_replacing_it() {
+    let rig = rig();
+    rig.run(&["bake"]).expect(0);
+    let token = rig.ask(&["token", "registration"]).expect(0).stdout;
+    let with_token = |command: &mut Command| {
+        command.env_remove("RUNUP_TOKEN").env("RUNUP_REGISTRATION_TOKEN", token.trim());
+    };
+    let hang = FaultKind::Script { act: Act::HangAfterRegister };
+    rig.sandbox.fault(Fault::new("runner-registration", hang).times(1));
+    let mut command = rig.on_machine(&["install"]);
+    with_token(&mut command);
+    let mut child = command.spawn().unwrap();
+    until("the server has the runner", || rig.state().runners.len() == 1);
+    signal(&child, Signal::KILL);
+    child.wait().unwrap();
+
+    let mut command = rig.on_machine(&["install"]);
+    with_token(&mut command);
+    finish(command.spawn().unwrap()).expect(0);
+    rig.assert_exactly_one_runner();
+}
+
+#[test]
+fn killed_in_the_middle_of_a_download_nothing_is_mistaken_for_a_runner() {
+    let rig = rig();
+    rig.sandbox.fault(Fault::new("archive", FaultKind::Stall { after: 20_000 }).times(1));
+    let mut child = rig.on_machine(&["install"]).spawn().unwrap();
+    let archive_asked = || rig.sandbox.requests().iter().any(|request| request.route == "archive");
+    until("the download has begun", archive_asked);
+    signal(&child, Signal::KILL);
+    child.wait().unwrap();
+    assert!(!rig.dir().join("config.sh").exists());
+    rig.run(&["install"]).expect(0);
+    rig.assert_exactly_one_runner();
+    assert_eq!(names_in(&rig.root().join("opt")), ["actions-runner"]);
+}
+
+/// A ghost is deleted only if it is ours: a runner of the same name that somebody else registered meanwhile is not.
+#[test]
+fn a_runner_of_the_same_name_that_is_not_ours_is_left_alone() {
+    let rig = rig();
+    let mut command = rig.on_machine(&["install", "--name", "shared"]);
+    let Ran { code, .. } = finish(command.env(VARIABLE, Checkpoint::RegisterBegun.name()).spawn().unwrap());
+    assert_eq!(code, -9);
+    let other = rig.sandbox.add_runner(&"orgs/octo-org".parse().unwrap(), "shared", &[]).unwrap();
+    rig.run(&["install", "--name", "shared"]).expect(78).says("registered already");
+    rig.run(&["remove"]).expect(0);
+    let left: Vec<u64> = rig.state().runners.iter().map(|runner| runner.id).collect();
+    assert_eq!(left, [other], "the other machine's runner stays");
+    rig.assert_machine_bare();
+}
