@@ -9,6 +9,7 @@ mod engine;
 mod error;
 pub mod journal;
 mod look;
+pub mod notice;
 mod place_runner;
 pub mod plan;
 mod register;
