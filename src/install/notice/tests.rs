@@ -85,8 +85,8 @@ fn gcp(base: &Url) -> Notices {
 /// The notice that is given, and an error of the test if none comes in time.
 async fn noticed(options: &Notices) -> Notice {
     let stop = CancellationToken::new();
-    let patience = Duration::from_millis(300);
-    let watching = watch_patiently(&client().unwrap(), options, patience, &stop);
+    let http = client().unwrap();
+    let watching = watch_patiently(&http, options, Duration::from_millis(300), &stop);
     timeout(Duration::from_secs(30), watching).await.expect("a notice in time").unwrap()
 }
 
