@@ -11,7 +11,7 @@ pub(super) async fn run(flags: Box<RemoveFlags>, session: Session) -> Result<Out
     let http = request::http(&flags.server, &session.environment)?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     let reach = if flags.local { Reach::Local } else { Reach::Server };
-    let removed = remove(&site, reach).await?;
+    let removed = remove(&site, reach, flags.drain).await?;
     Ok(Output::new(text(&removed), &removed))
 }
 

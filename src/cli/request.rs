@@ -3,12 +3,13 @@
 use super::Session;
 use super::args::{BakeFlags, InstallFlags, RemoveFlags};
 use crate::github::{Client, Target};
-use crate::host::{self, Root, account};
-use crate::install::{Archive, Registration, Request};
+use crate::host::{self, Root, account, systemd};
+use crate::install::{Archive, Registration, Request, Service};
 use crate::net::{Http, Options, ProxyRules};
 use crate::runner::config_sh;
+use crate::runner::unit::Main;
 use crate::settings::credential::{Files, find};
-use crate::settings::flags::{self, Place, Server, TokenVia};
+use crate::settings::flags::{self, Place, Server, ServiceKind, TokenVia};
 use crate::settings::{Credentials, Environment, Error};
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,9 @@ pub(super) fn install(flags: &InstallFlags, session: &Session) -> Result<Request
     let mut request =
         base(&flags.server, &flags.place, Some(target), find(files, &session.environment)?, session)?;
     request.archive = archive(&flags.archive)?;
+    if runner.no_default_labels && runner.labels.is_none() {
+        return Err(Error::Contradiction("--no-default-labels needs --labels".into()).into());
+    }
     let options = config_sh::Options {
         labels: runner.labels.clone(),
         no_default_labels: runner.no_default_labels,
@@ -39,9 +43,33 @@ pub(super) fn install(flags: &InstallFlags, session: &Session) -> Result<Request
         replace: runner.replace,
     };
     request.registration = Some(Registration { name: runner.name.clone(), options });
+    request.service = service(flags)?;
     request.keep_on_failure = flags.keep_on_failure;
     request.token_on_argv = runner.token_via == TokenVia::Argv;
     Ok(request)
+}
+
+/// The service that was asked for, as far as this machine can have it.
+fn service(flags: &InstallFlags) -> Result<Option<Service>, super::Failed> {
+    let here = flags.place.root.is_none() && account::is_root() && cfg!(target_os = "linux");
+    let wanted = match flags.service.service {
+        ServiceKind::None => return Ok(None),
+        ServiceKind::Systemd if !here => {
+            let message = "--service systemd takes root, and no --root";
+            return Err(Error::Contradiction(message.into()).into());
+        }
+        ServiceKind::Systemd if !systemd::is_running() => return Err(crate::install::Error::NoSystemd.into()),
+        ServiceKind::Auto if !here => return Ok(None),
+        ServiceKind::Auto if !systemd::is_running() => {
+            tracing::warn!(
+                "systemd does not run this machine, so no service is installed: start the runner by your own means"
+            );
+            return Ok(None);
+        }
+        ServiceKind::Systemd | ServiceKind::Auto => Main::Runsvc,
+    };
+    let program = std::env::current_exe().map_err(|source| crate::host::Error::from(source))?;
+    Ok(Some(Service { program, main: wanted, drain: flags.drain }))
 }
 
 /// The request of `bake`.
@@ -138,6 +166,7 @@ fn base(
         credentials,
         archive: Archive::default(),
         registration: None,
+        service: None,
         keep_on_failure: false,
         token_on_argv: false,
         allow_http: server.allow_http,

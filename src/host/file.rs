@@ -126,6 +126,7 @@ fn kind_name(kind: std::fs::FileType) -> &'static str {
 #[cfg(unix)]
 mod unix_or_windows {
     use super::{Error, Result, kind_name};
+    use crate::host::CREATE_FOLDER;
     use rustix::fs::{Mode, OFlags};
     use rustix::io::Errno;
     use std::fs::File;
@@ -175,7 +176,7 @@ mod unix_or_windows {
             return Ok(());
         }
         std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|source| Error::Path {
-            doing: "create the folder",
+            doing: CREATE_FOLDER,
             path: path.to_path_buf(),
             source,
         })
@@ -183,7 +184,7 @@ mod unix_or_windows {
 
     pub fn create_dir(path: &Path, mode: u32) -> Result<()> {
         std::fs::DirBuilder::new().mode(mode).create(path).map_err(|source| Error::Path {
-            doing: "create the folder",
+            doing: CREATE_FOLDER,
             path: path.to_path_buf(),
             source,
         })
@@ -238,7 +239,7 @@ mod unix_or_windows {
 
     pub fn create_dir(path: &Path, _mode: u32) -> Result<()> {
         std::fs::create_dir(path).map_err(|source| Error::Path {
-            doing: "create the folder",
+            doing: CREATE_FOLDER,
             path: path.to_path_buf(),
             source,
         })

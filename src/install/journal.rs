@@ -83,6 +83,18 @@ pub enum Act {
     },
     /// The runner was registered.
     Register(Registered),
+    /// The service's unit was written.
+    WriteService {
+        /// The unit's name.
+        unit: String,
+        /// The digest of the file as written, to notice a later change.
+        sha256: String,
+    },
+    /// The service was enabled and started.
+    StartService {
+        /// The unit's name.
+        unit: String,
+    },
 }
 
 /// A registration.
@@ -112,6 +124,10 @@ pub enum Step {
     PlaceRunner,
     /// Registers with the server.
     Register,
+    /// Writes the service's unit.
+    WriteService,
+    /// Enables and starts the service.
+    StartService,
 }
 
 impl std::fmt::Display for Step {
@@ -120,6 +136,8 @@ impl std::fmt::Display for Step {
             Self::CreateUser => "create-user",
             Self::PlaceRunner => "place-runner",
             Self::Register => "register",
+            Self::WriteService => "write-service",
+            Self::StartService => "start-service",
         })
     }
 }
@@ -132,6 +150,8 @@ impl Act {
             Self::CreateUser { .. } => Step::CreateUser,
             Self::PlaceRunner { .. } => Step::PlaceRunner,
             Self::Register(_) => Step::Register,
+            Self::WriteService { .. } => Step::WriteService,
+            Self::StartService { .. } => Step::StartService,
         }
     }
 }
@@ -269,7 +289,16 @@ impl Journal {
         }
     }
 
-    /// Every entry, in the order in which they were begun.
+    /// The unit of the service, if one was written or was about to be.
+    #[must_use]
+    pub fn unit(&self) -> Option<&str> {
+        match self.entry(Step::WriteService).map(|entry| &entry.act) {
+            Some(Act::WriteService { unit, .. }) => Some(unit),
+            _ => None,
+        }
+    }
+
+    /// Every entry, in the order of the steps.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.record.entries
@@ -332,6 +361,8 @@ impl Journal {
             Some(old) => *old = entry,
             None => self.record.entries.push(entry),
         }
+        // The way back is the way there reversed, even when an early step was taken again after a late one.
+        self.record.entries.sort_by_key(|entry| entry.act.step());
         self.write()
     }
 

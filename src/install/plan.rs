@@ -2,10 +2,10 @@
 
 use super::Error;
 use super::journal::{Journal, Registered, State, Step};
-use super::look::{Seen, Server, Tree};
+use super::look::{Seen, Server, Service, Tree};
 use super::request::Request;
 use crate::github;
-use crate::runner::LocalState;
+use crate::runner::{LocalState, unit};
 use serde::Serialize;
 
 /// The steps, in their order.
@@ -74,6 +74,14 @@ pub fn make(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, E
     steps.push(place_runner(request, journal, seen)?);
     if request.registration.is_some() {
         steps.push(register(request, journal, seen)?);
+    }
+    if let Some(service) = &seen.service {
+        let written = write_service(request, service)?;
+        let changed =
+            steps.iter().any(|planned| planned.step != Step::CreateUser && planned.action != Action::Keep);
+        let restart = changed || written.action != Action::Keep;
+        steps.push(written);
+        steps.push(start_service(service, restart));
     }
     Ok(Plan { steps })
 }
@@ -197,6 +205,36 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
             fresh,
         ),
     })
+}
+
+fn write_service(request: &Request, service: &Service) -> Result<Planned, Error> {
+    let unit = &service.unit;
+    if service.state.load == "masked" {
+        return Err(Error::UnitMasked { unit: unit.clone() });
+    }
+    let (action, detail) = match &service.found {
+        Some(found) if *found == service.wanted => (Action::Keep, format!("the unit {unit} is written")),
+        Some(found) if unit::is_ours(found, &request.dir) => {
+            (Action::Do(Care::default()), format!("write the unit {unit} anew"))
+        }
+        Some(_) => return Err(Error::UnitNotOurs { unit: unit.clone() }),
+        None if service.state.load == "loaded" => return Err(Error::UnitNotOurs { unit: unit.clone() }),
+        None => (Action::Do(Care::default()), format!("write the unit {unit}")),
+    };
+    Ok(Planned { step: Step::WriteService, action, detail })
+}
+
+fn start_service(service: &Service, restart: bool) -> Planned {
+    let unit = &service.unit;
+    let up = service.state.is_up() && service.state.enabled == "enabled";
+    let (action, detail) = match (up, restart) {
+        (true, false) => (Action::Keep, format!("{unit} runs, and is enabled")),
+        (true, true) => (Action::Do(Care::default()), format!("restart {unit} and wait until it is online")),
+        (false, _) => {
+            (Action::Do(Care::default()), format!("enable and start {unit} and wait until it is online"))
+        }
+    };
+    Planned { step: Step::StartService, action, detail }
 }
 
 /// Whether a runner of the journal's name can only be the journal's: the server told its id, nobody else could have made

@@ -10,7 +10,7 @@ use super::look::{self, WantedName};
 use super::plan::Care;
 use super::site::Site;
 use crate::deadline::Deadline;
-use crate::github::{Client, Deletion, Status};
+use crate::github::{self, Client, Deletion, Status};
 use crate::host::{self, Account, Outcome};
 use crate::runner::{LocalState, RunnerFile, complaint, config_sh, preflight, state};
 use crate::secret::Secret;
@@ -185,7 +185,9 @@ pub async fn unwind(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error>
             Some(id) => client.runner(id).await?,
             None => client.runner_named(&registered.name).await?,
         };
-        if let Some(runner) = runner.filter(|runner| runner.status != Status::Online) {
+        // By its id it is ours for sure; by its name only if nobody is it.
+        let ours = |runner: &github::Runner| registered.agent_id.is_some() || runner.status != Status::Online;
+        if let Some(runner) = runner.filter(ours) {
             match client.delete(runner.id).await? {
                 Deletion::Deleted => {
                     tracing::info!("took {} (id {}) off the server again", runner.name, runner.id);

@@ -8,7 +8,7 @@
 use super::checkpoint::{Checkpoint, reach};
 use super::journal::{Act, Entry, Journal, Registered, Step};
 use super::site::Site;
-use super::{Error, create_user, engine, place_runner};
+use super::{Error, create_user, engine, place_runner, service};
 use crate::github::{Client, Deletion, Status};
 use crate::host;
 use crate::host::account::{self, Account};
@@ -53,25 +53,29 @@ pub struct LeftOnServer {
     pub url: String,
 }
 
-/// Takes back what was done to this machine.
+/// Takes back what was done to this machine. A running job of a service of ours gets `drain` to end, and is then
+/// cancelled.
 ///
 /// # Errors
 /// What could not be taken back; the journal keeps it for the next run.
-pub async fn remove(site: &Site<'_>, to: Reach) -> Result<Removed, Error> {
-    if !site.dir().exists() && !site.read_journal()?.exists() {
-        let removed =
-            Removed { changed: false, dir: site.request.dir.clone(), undone: vec![], left_on_server: None };
-        return Ok(removed);
+pub async fn remove(site: &Site<'_>, to: Reach, drain: Duration) -> Result<Removed, Error> {
+    let nothing =
+        || Removed { changed: false, dir: site.request.dir.clone(), undone: vec![], left_on_server: None };
+    // Where there is a lock, another run may be about to make something.
+    if !site.dir().exists() && !site.read_journal()?.exists() && !site.has_lock() {
+        return Ok(nothing());
     }
     site.check_parents()?;
     let (_lock, mut journal) = site.open_journal("remove").await?;
+    if !site.dir().exists() && !journal.exists() {
+        return Ok(nothing());
+    }
     if !journal.exists() {
         adopt(site, &mut journal, to)?;
     }
     engine::recover(site, &mut journal).await?;
 
-    let mut removed =
-        Removed { changed: true, dir: site.request.dir.clone(), undone: vec![], left_on_server: None };
+    let mut removed = Removed { changed: true, ..nothing() };
     let mut errors: Vec<Error> = Vec::new();
     let entries: Vec<Entry> = journal.entries().iter().rev().cloned().collect();
     for entry in entries {
@@ -88,6 +92,18 @@ pub async fn remove(site: &Site<'_>, to: Reach) -> Result<Removed, Error> {
                     clean(site, &mut journal)
                 }
             },
+            Act::StartService { unit } => {
+                let phase = site.phase("stop");
+                service::undo_start(site, &mut journal, drain)
+                    .await
+                    .map(|()| phase.end(format!("stopped and disabled {unit}")))
+            }
+            Act::WriteService { unit, .. } => {
+                let phase = site.phase("unit");
+                service::undo_write(site, &mut journal)
+                    .await
+                    .map(|()| phase.end(format!("deleted the unit {unit}")))
+            }
             Act::PlaceRunner { .. } => {
                 let phase = site.phase("delete");
                 place_runner::undo(site, &mut journal)
@@ -102,8 +118,8 @@ pub async fn remove(site: &Site<'_>, to: Reach) -> Result<Removed, Error> {
         };
         match undone {
             Ok(()) => removed.undone.push(step),
-            Err(error) if step == Step::Register => {
-                // The tree and the user are what the next attempt works with.
+            Err(error) if step >= Step::Register => {
+                // A service that still runs, and the tree and the user, are what the next attempt works with.
                 errors.push(error);
                 break;
             }
@@ -195,7 +211,7 @@ async fn deregister(site: &Site<'_>, journal: &mut Journal, registered: &Registe
     } else {
         None
     };
-    let configured = matches!(state::read(&dir)?, LocalState::Configured(_));
+    let configured = is_configured(site, registered)?;
 
     let mut id = registered.agent_id;
     if let Some(client) = &client {
@@ -233,7 +249,7 @@ async fn deregister(site: &Site<'_>, journal: &mut Journal, registered: &Registe
                 reach(Checkpoint::RemoveDeregistered);
                 clean(site, journal)
             }
-            Err(Error::NothingThere { .. }) => Err(Error::CredentialMissing {
+            Err(Error::NothingThere { .. }) => Err(Error::NoWayToDeregister {
                 purpose: "to delete the runner from the server, and its own files, which config.sh remove needs, are gone",
             }),
             Err(error) => Err(error),
@@ -258,6 +274,20 @@ async fn deregister(site: &Site<'_>, journal: &mut Journal, registered: &Registe
     phase.end(detail);
     reach(Checkpoint::RemoveDeregistered);
     clean(site, journal)
+}
+
+/// Whether the folder has the runner of the journal. `config.sh remove` takes off the server whatever runner stands in
+/// the folder, and a job can write any runner's id there.
+fn is_configured(site: &Site<'_>, registered: &Registered) -> Result<bool, Error> {
+    let LocalState::Configured(file) = state::read(&site.dir())? else { return Ok(false) };
+    let Some(in_journal) = registered.agent_id.filter(|id| *id != file.agent_id) else { return Ok(true) };
+    let (dir, on_disk) = (site.request.dir.clone(), file.agent_id);
+    let tampered = Error::Tampered { dir, on_disk, in_journal };
+    if site.request.credentials.api.is_none() {
+        return Err(tampered);
+    }
+    tracing::warn!("{tampered}; deleting the journal's by id");
+    Ok(false)
 }
 
 /// The runner of the journal on the server. Without an id, one of that name counts only if it can be nobody else's.
@@ -318,7 +348,7 @@ async fn config_remove(site: &Site<'_>, client: Option<&Client>) -> Result<(), E
             token.token
         }
         (None, None) => {
-            return Err(Error::CredentialMissing {
+            return Err(Error::NoWayToDeregister {
                 purpose: "to ask for a remove token, and no remove token",
             });
         }
