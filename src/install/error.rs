@@ -46,6 +46,8 @@ pub enum Error {
     Tampered { dir: PathBuf, on_disk: u64, in_journal: u64 },
     #[error("{} belongs to {owner}, who could swap what runup works on as root there", folder.display())]
     UnsafeParent { folder: PathBuf, owner: String },
+    #[error("there is no way to {} in {}: a loop of symbolic links, or a folder that cannot be looked at", path.display(), root.display())]
+    NoWayTo { path: PathBuf, root: PathBuf },
     #[error("--user {name} was given, but only root can work as another user")]
     NotRoot { name: String },
     #[error("the user {name} is root under another name")]
@@ -192,6 +194,7 @@ impl Failure for Error {
             | Self::ConfiguredOtherwise { .. }
             | Self::Tampered { .. }
             | Self::UnsafeParent { .. }
+            | Self::NoWayTo { .. }
             | Self::UserIsRoot { .. }
             | Self::NameTaken { .. }
             | Self::ClockOff { .. }
@@ -293,6 +296,7 @@ impl Failure for Error {
             Self::Unwound { cause, .. } => return cause.hint(),
             Self::Several { errors } => return errors.iter().find_map(Failure::hint),
             Self::DeadlinePassed { .. } => "Run the same command again, or give a longer --deadline.".into(),
+            Self::NoWayTo { .. } => "Look at the links on that path.".into(),
             Self::FormUnknown { .. } | Self::ArchiveUnclear { .. } | Self::ArchiveMissing { .. } | Self::Stopped => {
                 return None;
             }

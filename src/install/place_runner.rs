@@ -50,6 +50,8 @@ pub async fn take(
         place::remove(&dir)?;
     }
     make_parents(&dir)?;
+    // Somebody else may have made one of them first.
+    site.check_parents()?;
 
     let phase = site.phase("place");
     let staging = place::staging_path(&dir);
