@@ -107,6 +107,9 @@ fn base(
     // An image belongs to root, whoever builds it.
     let as_root = account::is_root() || place.root.is_some();
     let root = match &place.root {
+        Some(root) if !root.is_dir() => {
+            return Err(Error::Contradiction(format!("--root {} is no folder", root.display())).into());
+        }
         Some(root) => Root::at(absolute(root)?),
         None => Root::host(),
     };

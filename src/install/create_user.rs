@@ -36,6 +36,7 @@ pub async fn take(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<
         phase.end(format!("another run has made the user {name} (uid {})", account.uid));
         return Ok(account);
     }
+    account::check_name(name)?;
     let act = Act::CreateUser { name: name.to_owned() };
     journal.begin(act.clone())?;
     reach(Checkpoint::UserBegun);

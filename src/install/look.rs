@@ -104,6 +104,9 @@ pub fn is_copy(site: &Site<'_>, journal: &Journal) -> bool {
 fn look_at_tree(dir: &Path, site: &Site<'_>, journal: &Journal) -> Result<Tree, Error> {
     match std::fs::symlink_metadata(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Tree::Absent),
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+            return Ok(Tree::Foreign { what: "something above it is no folder".into() });
+        }
         Err(source) => {
             return Err(host::Error::Path { doing: "look at", path: dir.to_owned(), source }.into());
         }

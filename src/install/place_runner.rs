@@ -130,7 +130,9 @@ pub fn undo(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
 /// The litter cannot be deleted.
 pub fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     let dir = site.dir();
-    place::sweep(&dir)?;
+    if dir.parent().is_some_and(Path::is_dir) {
+        place::sweep(&dir)?;
+    }
     let Some(entry) = journal.entry(Step::PlaceRunner) else { return Ok(()) };
     let mut act = entry.act.clone();
     let begun = entry.state == super::journal::State::Begun;

@@ -289,7 +289,7 @@ async fn wait_until_idle(
         if site.deadline.passed() {
             return Err(busy());
         }
-        match client.runner(runner.id).await? {
+        match site.within("waiting for the end of its job", client.runner(runner.id)).await? {
             Some(now) if now.busy => {}
             _ => {
                 phase.end(format!("{} has finished its job", runner.name));

@@ -281,3 +281,29 @@ fn root_does_not_work_in_a_folder_where_a_job_can_swap_its_runner() {
         rig.command(&["bake", "--user", "nobody", "--url", &rig.url(), "--dir", dir.to_str().unwrap()]);
     finish(command.spawn().unwrap()).expect(78).says("could swap");
 }
+
+#[test]
+fn what_is_no_folder_is_said_to_be_none_and_nothing_is_made() {
+    let rig = Rig::new();
+    rig.run(&["install", "--dir", "/etc/passwd"]).expect(78).says("it is no folder");
+    rig.run(&["install", "--dir", "/etc/passwd/x"]).expect(78).says("above it is no folder");
+    rig.run(&["remove", "--dir", "/etc/passwd"]).expect(78).says("there is no runner");
+    rig.run(&["status", "--dir", "/etc/passwd"]).expect(69).says("absent");
+    let missing = rig.root().join("missing");
+    let mut command = rig.command(&["bake", "--url", &rig.url(), "--root", missing.to_str().unwrap()]);
+    finish(command.spawn().unwrap()).expect(64).says("is no folder");
+    assert!(!missing.exists());
+}
+
+#[test]
+fn a_user_name_that_no_tool_takes_leaves_nothing_to_undo() {
+    let rig = Rig::new().making_a_user();
+    if !rig.makes_a_user() {
+        return;
+    }
+    let root = rig.root().to_str().unwrap();
+    let mut command = rig.command(&["bake", "--url", &rig.url(), "--root", root, "--user", "No Such"]);
+    let ran = finish(command.spawn().unwrap()).expect(64).says("not a usable user name");
+    assert!(!ran.stderr.contains("not undone"), "{ran:#?}");
+    rig.assert_nothing_left();
+}
