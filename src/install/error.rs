@@ -90,6 +90,12 @@ pub enum Error {
     NothingThere { dir: PathBuf },
     #[error("{} holds more than a runner: {}", dir.display(), shortened(others))]
     HoldsOthers { dir: PathBuf, others: Vec<String> },
+    #[error(
+        "something is mounted in {}, and deleting the folder would empty it: {}",
+        dir.display(),
+        shortened(&mounts.iter().map(|place| place.display().to_string()).collect::<Vec<_>>())
+    )]
+    MountedInside { dir: PathBuf, mounts: Vec<PathBuf> },
     #[error("what the runner in {} is registered as cannot be read: {why}", dir.display())]
     RegistrationUnclear { dir: PathBuf, why: String },
     #[error("others than root can write {}, so root runs nothing from there", path.display())]
@@ -201,6 +207,7 @@ impl Failure for Error {
             | Self::ServiceInstalled { .. }
             | Self::NothingThere { .. }
             | Self::HoldsOthers { .. }
+            | Self::MountedInside { .. }
             | Self::RegistrationUnclear { .. }
             | Self::UnsafeTree { .. }
             | Self::NotSealed { .. }
@@ -281,6 +288,7 @@ impl Failure for Error {
             Self::HoldsOthers { .. } => {
                 "runup did not set this runner up, and would delete the whole folder. Move the rest elsewhere first.".into()
             }
+            Self::MountedInside { .. } => "Unmount it, then run the same command again.".into(),
             Self::RegistrationUnclear { .. } => {
                 "Find it with `runup runners list` and delete it with `runup runners delete`; then clean this machine \
                  with `runup remove --local`."

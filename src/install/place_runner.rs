@@ -33,6 +33,9 @@ pub async fn take(
     care: &Care,
     account: &Account,
 ) -> Result<(), Error> {
+    if care.remove_tree {
+        check_mounts(site)?;
+    }
     let choice = choose(site).await?;
     let form = Form::from_filename(&choice.filename)
         .ok_or_else(|| Error::FormUnknown { filename: choice.filename.clone() })?;
@@ -111,12 +114,26 @@ pub async fn take(
     Ok(())
 }
 
+/// Refuses to delete what is mounted in the runner's folder, a disk for its jobs for instance: it would be emptied.
+///
+/// # Errors
+/// [`Error::MountedInside`].
+pub fn check_mounts(site: &Site<'_>) -> Result<(), Error> {
+    let mounts = host::mounts::within(&site.dir());
+    if mounts.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::MountedInside { dir: site.request.dir.clone(), mounts })
+    }
+}
+
 /// Takes the step back.
 ///
 /// # Errors
 /// Something stays.
 pub fn undo(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     let dir = site.dir();
+    check_mounts(site)?;
     place::remove(&dir)?;
     place::sweep(&dir)?;
     reach(Checkpoint::RemoveTreeGone);

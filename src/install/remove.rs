@@ -99,6 +99,10 @@ pub async fn remove(site: &Site<'_>, to: Reach) -> Result<Removed, Error> {
     let mut removed =
         Removed { changed: true, dir: site.request.dir.clone(), undone: vec![], left_on_server: None };
     let mut errors: Vec<Error> = Vec::new();
+    if journal.entry(Step::PlaceRunner).is_some() {
+        // Before anything is taken back.
+        place_runner::check_mounts(site)?;
+    }
     let copy = look::is_copy(site, &journal);
     let entries: Vec<Entry> = journal.entries().iter().rev().cloned().collect();
     for entry in entries {

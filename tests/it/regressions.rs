@@ -307,3 +307,29 @@ fn a_user_name_that_no_tool_takes_leaves_nothing_to_undo() {
     assert!(!ran.stderr.contains("not undone"), "{ran:#?}");
     rig.assert_nothing_left();
 }
+
+#[test]
+fn a_disk_that_is_mounted_in_the_runner_is_not_emptied() {
+    let rig = Rig::new();
+    rig.run(&["install"]).expect(0);
+    let disk = tempfile::tempdir().unwrap();
+    std::fs::write(disk.path().join("cache"), "precious").unwrap();
+    let work = rig.dir().join("_work");
+    std::fs::create_dir_all(&work).unwrap();
+    let mount = |command: &str, arguments: &[&std::path::Path]| {
+        let ran = std::process::Command::new(command).args(arguments).output();
+        ran.is_ok_and(|ran| ran.status.success())
+    };
+    if !mount("mount", &["--bind".as_ref(), disk.path(), &work]) {
+        println!("skipped: may not mount");
+        return;
+    }
+    let refused = rig.run(&["remove"]);
+    let precious = disk.path().join("cache").exists();
+    assert!(mount("umount", &[&work]));
+    refused.expect(78).says("mounted");
+    assert!(precious);
+    assert_eq!(rig.state().runners.len(), 1, "nothing was begun");
+    rig.run(&["remove"]).expect(0);
+    rig.assert_nothing_left();
+}
