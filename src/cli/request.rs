@@ -178,6 +178,9 @@ fn base(
 /// The root file system to work in.
 pub(super) fn root(prefix: Option<&Path>) -> Result<Root, Error> {
     Ok(match prefix {
+        Some(prefix) if !prefix.is_dir() => {
+            return Err(Error::Contradiction(format!("--root {} is no folder", prefix.display())));
+        }
         Some(prefix) => Root::at(absolute(prefix)?),
         None => Root::host(),
     })

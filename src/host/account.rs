@@ -128,6 +128,10 @@ pub async fn create(root: &Root, name: &str, stop: &CancellationToken) -> Result
     if find(root, name)?.is_some() {
         return Err(Error::UserExists { name: name.into() });
     }
+    // useradd --prefix follows links as this machine does.
+    if let Some(path) = ["/home", "/etc"].into_iter().find(|path| root.leads_out(Path::new(path))) {
+        return Err(Error::LeadsOut { name: name.into(), path: root.join(Path::new(path)) });
+    }
     let home = Path::new("/home").join(name);
     let outside = root.join(&home);
     if fs_err::symlink_metadata(&outside).is_ok() {

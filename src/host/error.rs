@@ -184,6 +184,15 @@ pub enum Error {
         name: String,
     },
 
+    /// A folder of the image is a link to this machine.
+    #[error("failed to create the user {name}: {} is a link that leads out of the image", path.display())]
+    LeadsOut {
+        /// The user.
+        name: String,
+        /// The link.
+        path: PathBuf,
+    },
+
     /// The home folder of the user to be made exists.
     #[error("failed to create the user {name}: {} exists already and belongs to somebody else", home.display())]
     HomeTaken {
@@ -287,6 +296,7 @@ impl Failure for Error {
             | Self::NotPrivate { .. }
             | Self::FolderMissing { .. }
             | Self::UserExists { .. }
+            | Self::LeadsOut { .. }
             | Self::HomeTaken { .. } => Class::Config,
             Self::NotAName { .. } => Class::Software,
             Self::ProgramMissing { .. }
@@ -340,6 +350,9 @@ impl Failure for Error {
                 "Use at most 32 lower-case letters, digits, `_` and `-`, beginning with a letter or `_`."
             }
             Self::UserExists { .. } => "Use the user that is there, or choose another name with --user.",
+            Self::LeadsOut { .. } => {
+                "Make it a relative link, or create the user in the image yourself and name it with --user."
+            }
             Self::HomeTaken { home, .. } => {
                 return Some(format!("Move {} away, or choose another name with --user.", home.display()));
             }

@@ -13,6 +13,7 @@ pub mod file;
 mod group;
 mod library;
 pub mod lock;
+pub mod mounts;
 mod output;
 mod platform;
 pub mod process;

@@ -69,6 +69,33 @@ impl Root {
     #[must_use]
     pub fn resolve(&self, path: &Path) -> Option<PathBuf> {
         let Some(prefix) = &self.prefix else { return fs_err::canonicalize(path).ok() };
+        self.walk(prefix, path, false)
+    }
+
+    /// Where `path` is to be made: the links above it are followed as by [`Root::resolve`], so that nothing is made
+    /// outside; what is missing stays as it is, and so does `path` itself, whatever it is. `None` for a loop, or where
+    /// something cannot be looked at. On the machine itself, the path as it is.
+    #[must_use]
+    pub fn locate(&self, path: &Path) -> Option<PathBuf> {
+        let Some(prefix) = &self.prefix else { return Some(self.join(path)) };
+        let inner: PathBuf = inner(path).iter().collect();
+        let (Some(parent), Some(name)) = (inner.parent(), inner.file_name()) else {
+            return Some(prefix.clone());
+        };
+        Some(self.walk(prefix, parent, true)?.join(name))
+    }
+
+    /// Whether what this machine takes for `path` inside lies outside: behind a link that is absolute, or climbs.
+    #[must_use]
+    pub fn leads_out(&self, path: &Path) -> bool {
+        let Some(prefix) = &self.prefix else { return false };
+        match (fs_err::canonicalize(self.join(path)), fs_err::canonicalize(prefix)) {
+            (Ok(real), Ok(prefix)) => !real.starts_with(prefix),
+            _ => false,
+        }
+    }
+
+    fn walk(&self, prefix: &Path, path: &Path, may_be_missing: bool) -> Option<PathBuf> {
         // The components still to walk, the next one last.
         let mut ahead: Vec<PathBuf> = inner(path).into_iter().rev().collect();
         let mut inside: Vec<PathBuf> = Vec::new();
@@ -79,7 +106,12 @@ impl Root {
                 continue;
             }
             let here = prefix.join(inside.iter().collect::<PathBuf>()).join(&part);
-            if fs_err::symlink_metadata(&here).ok()?.is_symlink() {
+            let is_link = match fs_err::symlink_metadata(&here) {
+                Ok(metadata) => metadata.is_symlink(),
+                Err(error) if may_be_missing && error.kind() == std::io::ErrorKind::NotFound => false,
+                Err(_) => return None,
+            };
+            if is_link {
                 links += 1;
                 if links > MAX_LINKS {
                     return None;
@@ -161,5 +193,27 @@ mod tests {
         assert_eq!(root.resolve(Path::new("/bin/climber")), Some(dash));
         assert_eq!(root.resolve(Path::new("/loop")), None);
         assert_eq!(root.resolve(Path::new("/missing")), None);
+    }
+
+    #[test]
+    fn what_is_to_be_made_lies_inside_whatever_links_lead_there() {
+        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let root = Root::at(folder.path().into());
+        fs_err::create_dir_all(folder.path().join("var/opt")).unwrap();
+        symlink("var/opt", folder.path().join("opt")).unwrap();
+        symlink("/srv/missing", folder.path().join("dangling")).unwrap();
+        symlink(outside.path(), folder.path().join("away")).unwrap();
+        symlink("loop", folder.path().join("loop")).unwrap();
+        let locate = |path: &str| root.locate(Path::new(path));
+        let at = |path: &str| Some(folder.path().join(path));
+        assert_eq!(locate("/opt/runner"), at("var/opt/runner"));
+        assert_eq!(locate("/opt"), at("opt"), "the last part is not followed");
+        assert_eq!(locate("/new/one"), at("new/one"));
+        assert_eq!(locate("/dangling/runner"), at("srv/missing/runner"));
+        let inside = outside.path().strip_prefix("/").unwrap().join("runner");
+        assert_eq!(locate("/away/runner"), at(inside.to_str().unwrap()));
+        assert_eq!(locate("/loop/runner"), None);
+        assert_eq!(Root::host().locate(Path::new("/opt/runner")), Some("/opt/runner".into()));
+        assert!(root.leads_out(Path::new("/away")) && !root.leads_out(Path::new("/opt")));
     }
 }

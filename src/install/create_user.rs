@@ -36,6 +36,7 @@ pub async fn take(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<
         phase.end(format!("another run has made the user {name} (uid {})", account.uid));
         return Ok(account);
     }
+    account::check_name(name)?;
     let act = Act::CreateUser { name: name.to_owned() };
     journal.begin(act.clone())?;
     reach(Checkpoint::UserBegun);
@@ -67,15 +68,14 @@ pub async fn undo(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<
 /// Gives the user to another runner that works as it; the folder of that runner, if there is one.
 async fn hand_over(site: &Site<'_>, journal: &Journal, name: &str) -> Result<Option<PathBuf>, Error> {
     let Some(account) = account::find(&site.request.root, name)? else { return Ok(None) };
-    let state = site.request.root.join(&site.request.state);
     for dir in journal.others()? {
-        if !may_need(site, &Journal::open(&state, &dir)?, &dir, &account) {
+        if !may_need(site, &Journal::open(&site.state, &dir)?, &dir, &account) {
             continue;
         }
-        let path = Journal::lock_for(&state, &dir);
+        let path = Journal::lock_for(&site.state, &dir);
         let deadline = Deadline::after(HANDING_OVER);
         let _lock = lock::acquire(&path, "handing over the user", deadline, &site.stop).await?;
-        let mut other = Journal::open(&state, &dir)?;
+        let mut other = Journal::open(&site.state, &dir)?;
         if may_need(site, &other, &dir, &account) {
             other.done(Act::CreateUser { name: name.to_owned() })?;
             return Ok(Some(dir));
@@ -91,9 +91,10 @@ fn may_need(site: &Site<'_>, journal: &Journal, dir: &std::path::Path, account: 
     if own.is_some_and(|own| own != account.name) {
         return false;
     }
-    match std::fs::symlink_metadata(site.request.root.join(dir)) {
-        Ok(metadata) => owner(&metadata) == account.uid,
-        Err(_) => placed.state == State::Begun,
+    let metadata = site.request.root.locate(dir).and_then(|dir| std::fs::symlink_metadata(dir).ok());
+    match metadata {
+        Some(metadata) => owner(&metadata) == account.uid,
+        None => placed.state == State::Begun,
     }
 }
 

@@ -207,6 +207,8 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
     let site = Site {
         request: site.request,
         machine: site.machine.clone(),
+        dir: site.dir.clone(),
+        state: site.state.clone(),
         http: site.http.clone(),
         client: site.client.clone(),
         deadline: Deadline::after(UNWINDING),

@@ -46,6 +46,8 @@ pub enum Error {
     Tampered { dir: PathBuf, on_disk: u64, in_journal: u64 },
     #[error("{} belongs to {owner}, who could swap what runup works on as root there", folder.display())]
     UnsafeParent { folder: PathBuf, owner: String },
+    #[error("there is no way to {} in {}: a loop of symbolic links, or a folder that cannot be looked at", path.display(), root.display())]
+    NoWayTo { path: PathBuf, root: PathBuf },
     #[error("--user {name} was given, but only root can work as another user")]
     NotRoot { name: String },
     #[error("the user {name} is root under another name")]
@@ -104,6 +106,12 @@ pub enum Error {
     NothingThere { dir: PathBuf },
     #[error("{} holds more than a runner: {}", dir.display(), shortened(others))]
     HoldsOthers { dir: PathBuf, others: Vec<String> },
+    #[error(
+        "something is mounted in {}, and deleting the folder would empty it: {}",
+        dir.display(),
+        shortened(&mounts.iter().map(|place| place.display().to_string()).collect::<Vec<_>>())
+    )]
+    MountedInside { dir: PathBuf, mounts: Vec<PathBuf> },
     #[error("what the runner in {} is registered as cannot be read: {why}", dir.display())]
     RegistrationUnclear { dir: PathBuf, why: String },
     #[error("others than root can write {}, so root runs nothing from there", path.display())]
@@ -214,12 +222,14 @@ impl Failure for Error {
             | Self::ConfiguredOtherwise { .. }
             | Self::Tampered { .. }
             | Self::UnsafeParent { .. }
+            | Self::NoWayTo { .. }
             | Self::UserIsRoot { .. }
             | Self::NameTaken { .. }
             | Self::ClockOff { .. }
             | Self::ServiceInstalled { .. }
             | Self::NothingThere { .. }
             | Self::HoldsOthers { .. }
+            | Self::MountedInside { .. }
             | Self::RegistrationUnclear { .. }
             | Self::UnsafeTree { .. }
             | Self::NotSealed { .. }
@@ -319,6 +329,7 @@ impl Failure for Error {
             Self::HoldsOthers { .. } => {
                 "runup did not set this runner up, and would delete the whole folder. Move the rest elsewhere first.".into()
             }
+            Self::MountedInside { .. } => "Unmount it, then run the same command again.".into(),
             Self::RegistrationUnclear { .. } => {
                 "Find it with `runup runners list` and delete it with `runup runners delete`; then clean this machine \
                  with `runup remove --local`."
@@ -343,6 +354,7 @@ impl Failure for Error {
             Self::Unwound { cause, .. } => return cause.hint(),
             Self::Several { errors } => return errors.iter().find_map(Failure::hint),
             Self::DeadlinePassed { .. } => "Run the same command again, or give a longer --deadline.".into(),
+            Self::NoWayTo { .. } => "Look at the links on that path.".into(),
             Self::FormUnknown { .. } | Self::ArchiveUnclear { .. } | Self::ArchiveMissing { .. } | Self::Stopped => {
                 return None;
             }

@@ -390,7 +390,10 @@ impl Journal {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::Delete { path: self.path.clone(), source })
             }
-            _ => Ok(()),
+            Err(_) => Ok(()),
+            // Else a power cut could bring it back.
+            Ok(()) => host::file::sync_dir(self.path.parent().unwrap_or(Path::new(".")))
+                .map_err(|source| Error::Io { path: self.path.clone(), source }),
         }
     }
 

@@ -33,6 +33,9 @@ pub async fn take(
     care: &Care,
     account: &Account,
 ) -> Result<(), Error> {
+    if care.remove_tree {
+        check_mounts(site)?;
+    }
     let choice = choose(site).await?;
     let form = Form::from_filename(&choice.filename)
         .ok_or_else(|| Error::FormUnknown { filename: choice.filename.clone() })?;
@@ -50,6 +53,8 @@ pub async fn take(
         place::remove(&dir)?;
     }
     make_parents(&dir)?;
+    // Somebody else may have made one of them first.
+    site.check_parents()?;
 
     let phase = site.phase("place");
     let staging = place::staging_path(&dir);
@@ -130,12 +135,26 @@ async fn stage(site: &Site<'_>, order: &Order) -> Result<Staged, Error> {
     }
 }
 
+/// Refuses to delete what is mounted in the runner's folder, a disk for its jobs for instance: it would be emptied.
+///
+/// # Errors
+/// [`Error::MountedInside`].
+pub fn check_mounts(site: &Site<'_>) -> Result<(), Error> {
+    let mounts = host::mounts::within(&site.dir());
+    if mounts.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::MountedInside { dir: site.request.dir.clone(), mounts })
+    }
+}
+
 /// Takes the step back.
 ///
 /// # Errors
 /// Something stays.
 pub fn undo(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     let dir = site.dir();
+    check_mounts(site)?;
     place::remove(&dir)?;
     place::sweep(&dir)?;
     reach(Checkpoint::RemoveTreeGone);
@@ -149,7 +168,9 @@ pub fn undo(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
 /// The litter cannot be deleted.
 pub fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     let dir = site.dir();
-    place::sweep(&dir)?;
+    if dir.parent().is_some_and(Path::is_dir) {
+        place::sweep(&dir)?;
+    }
     let Some(entry) = journal.entry(Step::PlaceRunner) else { return Ok(()) };
     let mut act = entry.act.clone();
     let begun = entry.state == super::journal::State::Begun;

@@ -95,6 +95,10 @@ pub async fn remove(site: &Site<'_>, to: Reach, drain: Duration) -> Result<Remov
 
     let mut removed = Removed { changed: true, ..nothing() };
     let mut errors: Vec<Error> = Vec::new();
+    if journal.entry(Step::PlaceRunner).is_some() {
+        // Before anything is taken back.
+        place_runner::check_mounts(site)?;
+    }
     let copy = look::is_copy(site, &journal);
     let entries: Vec<Entry> = journal.entries().iter().rev().cloned().collect();
     for entry in entries {
@@ -311,7 +315,7 @@ async fn wait_until_idle(
         if site.deadline.passed() {
             return Err(busy());
         }
-        match client.runner(runner.id).await? {
+        match site.within("waiting for the end of its job", client.runner(runner.id)).await? {
             Some(now) if now.busy => {}
             _ => {
                 phase.end(format!("{} has finished its job", runner.name));

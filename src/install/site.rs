@@ -12,7 +12,7 @@ use crate::host::lock::{self, Lock};
 use crate::host::{self, Machine, Platform};
 use crate::net::Http;
 use crate::runner::config_sh;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,10 @@ pub struct Site<'a> {
     pub request: &'a Request,
     /// What the machine is.
     pub machine: Machine,
+    /// The runner's folder as this process sees it.
+    pub(super) dir: PathBuf,
+    /// Where journals live, as this process sees it.
+    pub(super) state: PathBuf,
     /// The HTTP client.
     pub http: Http,
     /// The REST API, where a server is known.
@@ -51,7 +55,13 @@ impl<'a> Site<'a> {
         let deadline = Deadline::after(request.deadline);
         let machine = host::detect(&request.root)?;
         let client = request.target.clone().map(|target| Arc::new(Self::client_for(request, &http, target)));
-        Ok(Self { request, machine, http, client, deadline, stop, watch })
+        let locate = |path: &Path| {
+            let found = request.root.locate(path);
+            found
+                .ok_or_else(|| Error::NoWayTo { path: path.to_owned(), root: request.root.path().to_owned() })
+        };
+        let (dir, state) = (locate(&request.dir)?, locate(&request.state)?);
+        Ok(Self { request, machine, dir, state, http, client, deadline, stop, watch })
     }
 
     fn client_for(request: &Request, http: &Http, target: Target) -> Client {
@@ -76,7 +86,7 @@ impl<'a> Site<'a> {
     /// The runner's folder as this process sees it.
     #[must_use]
     pub fn dir(&self) -> PathBuf {
-        self.request.root.join(&self.request.dir)
+        self.dir.clone()
     }
 
     /// The platform to install for.
@@ -182,11 +192,11 @@ impl<'a> Site<'a> {
     /// # Errors
     /// Somebody holds it for too long; the journal cannot be read.
     pub async fn open_journal(&self, doing: &str) -> Result<(Lock, Journal), Error> {
-        let state = self.request.root.join(&self.request.state);
-        create_private_dir(&state)?;
-        let path = Journal::lock_for(&state, &self.request.dir);
+        let state = &self.state;
+        create_private_dir(state)?;
+        let path = Journal::lock_for(state, &self.request.dir);
         let lock = lock::acquire(&path, doing, self.deadline, &self.stop).await?;
-        Ok((lock, Journal::open(&state, &self.request.dir)?))
+        Ok((lock, Journal::open(state, &self.request.dir)?))
     }
 
     /// Whether some run has taken the lock of this runner's folder before; it may hold it still.
@@ -200,7 +210,7 @@ impl<'a> Site<'a> {
     /// # Errors
     /// Somebody holds it for too long.
     pub async fn lock_users(&self) -> Result<Lock, Error> {
-        let path = self.request.root.join(&self.request.state).join("users.lock");
+        let path = self.state.join("users.lock");
         Ok(lock::acquire(&path, "making or deleting a user", self.deadline, &self.stop).await?)
     }
 
@@ -209,11 +219,12 @@ impl<'a> Site<'a> {
     /// # Errors
     /// It cannot be read.
     pub fn read_journal(&self) -> Result<Journal, Error> {
-        Ok(Journal::open(&self.request.root.join(&self.request.state), &self.request.dir)?)
+        Ok(Journal::open(&self.state, &self.request.dir)?)
     }
 
-    /// Refuses, as root, a place where somebody else could swap what is worked on: every folder above the runner must
-    /// belong to root and be writable by nobody else (or be sticky, as /tmp is).
+    /// Refuses, as root, a place where somebody else could swap what is worked on: every folder above the runner, and
+    /// every link to one, must belong to root, and the folder be writable by nobody else. Or be sticky, as /tmp is, but
+    /// not directly above: the runner's user owns the runner's folder and could swap that.
     ///
     /// # Errors
     /// [`Error::UnsafeParent`].
@@ -223,17 +234,21 @@ impl<'a> Site<'a> {
         if !account::is_root() {
             return Ok(());
         }
-        for folder in self.dir().ancestors().skip(1) {
+        let parent = self.dir.parent().unwrap_or(Path::new("/"));
+        // Behind a link, the folders that it leads through count as well.
+        let real = fs_err::canonicalize(parent).unwrap_or_else(|_| parent.to_owned());
+        for folder in parent.ancestors().chain(real.ancestors()) {
+            let Ok(itself) = std::fs::symlink_metadata(folder) else { continue };
             let Ok(metadata) = std::fs::metadata(folder) else { continue };
-            let open_to_others = metadata.mode() & 0o022 != 0 && metadata.mode() & 0o1000 == 0;
-            if metadata.uid() != 0 || open_to_others {
-                let owner = if metadata.uid() == 0 {
-                    "everybody".into()
-                } else {
-                    format!("user id {}", metadata.uid())
-                };
-                return Err(Error::UnsafeParent { folder: folder.to_owned(), owner });
-            }
+            let sticky = metadata.mode() & 0o1000 != 0 && folder != parent && folder != real;
+            let open_to_others = metadata.mode() & 0o022 != 0 && !sticky;
+            let stranger = [itself.uid(), metadata.uid()].into_iter().find(|uid| *uid != 0);
+            let owner = match stranger {
+                Some(uid) => format!("user id {uid}"),
+                None if open_to_others => "everybody".into(),
+                None => continue,
+            };
+            return Err(Error::UnsafeParent { folder: folder.to_owned(), owner });
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::host::{
     file::{read_untrusted_in, remove_if_present},
 };
 use serde::Serialize;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// The files that make a runner this runner: with them in an image, every clone would be the same one.
@@ -101,6 +102,10 @@ pub fn read(dir: &Path) -> Result<LocalState, Error> {
                 | host::Error::NotAFile { .. }
                 | host::Error::TooLarge { .. }),
             ) => return Ok(LocalState::Corrupt { file, why: chain(&error) }),
+            // No folder at all: whoever wanted one says so, and better.
+            Err(host::Error::Path { source, .. }) if source.kind() == ErrorKind::NotADirectory => {
+                return Ok(LocalState::Unconfigured);
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -177,7 +182,7 @@ fn present(dir: &Path, names: impl IntoIterator<Item = &'static str>) -> Result<
     for name in names {
         match fs_err::symlink_metadata(dir.join(name)) {
             Ok(_) => there.push(name),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -228,7 +228,7 @@ fn the_user_of_two_runners_goes_with_the_last_one() {
     for child in both {
         finish(child).expect(0);
     }
-    rig.run(&["remove", "--dir", "/opt/one"]).expect(0).says("/opt/two");
+    rig.run(&["remove", "--dir", "/opt/one"]).expect(0);
     assert!(passwd().contains("fresh"), "the other runner works as that user");
     rig.run(&["remove", "--dir", "/opt/two"]).expect(0);
     rig.assert_nothing_left();
@@ -240,5 +240,96 @@ fn the_user_of_two_runners_goes_with_the_last_one() {
     assert!(passwd().contains("fresh"));
     rig.sandbox.faults_clear();
     rig.run(&["remove", "--dir", "/opt/one"]).expect(0);
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn a_link_in_an_image_does_not_lead_root_out_of_it() {
+    let rig = Rig::new();
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(outside.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    for name in ["opt", "var"] {
+        std::os::unix::fs::symlink(outside.path(), rig.root().join(name)).unwrap();
+    }
+    rig.run(&["bake"]).expect(0);
+    assert_eq!(names_in(outside.path()), [] as [&str; 0]);
+    let inside = rig.root().join(outside.path().strip_prefix("/").unwrap());
+    assert_eq!(names_in(&inside), ["actions-runner", "lib"]);
+}
+
+#[test]
+fn root_does_not_work_in_a_folder_where_a_job_can_swap_its_runner() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let rig = Rig::new();
+    // Sticky, as /tmp: but the runner's folder belongs to the runner's user.
+    let open = rig.root().join("open");
+    std::fs::create_dir(&open).unwrap();
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o1777)).unwrap();
+    rig.run(&["install", "--dir", "/open/runner"]).expect(78).says("could swap");
+    rig.run(&["install", "--dir", "/open/mine/runner"]).expect(0);
+    rig.run(&["remove", "--dir", "/open/mine/runner"]).expect(0);
+
+    // A link that somebody else can turn round, to a folder that is fine.
+    std::fs::create_dir_all(rig.root().join("srv")).unwrap();
+    let link = open.join("link");
+    std::os::unix::fs::symlink("../srv", &link).unwrap();
+    std::os::unix::fs::lchown(&link, Some(65534), None).unwrap();
+    let dir = link.join("runner");
+    let mut command =
+        rig.command(&["bake", "--user", "nobody", "--url", &rig.url(), "--dir", dir.to_str().unwrap()]);
+    finish(command.spawn().unwrap()).expect(78).says("could swap");
+}
+
+#[test]
+fn what_is_no_folder_is_said_to_be_none_and_nothing_is_made() {
+    let rig = Rig::new();
+    rig.run(&["install", "--dir", "/etc/passwd"]).expect(78).says("it is no folder");
+    rig.run(&["install", "--dir", "/etc/passwd/x"]).expect(78).says("above it is no folder");
+    rig.run(&["remove", "--dir", "/etc/passwd"]).expect(78).says("there is no runner");
+    rig.run(&["status", "--dir", "/etc/passwd"]).expect(69).says("absent");
+    let missing = rig.root().join("missing");
+    let mut command = rig.command(&["bake", "--url", &rig.url(), "--root", missing.to_str().unwrap()]);
+    finish(command.spawn().unwrap()).expect(64).says("is no folder");
+    assert!(!missing.exists());
+}
+
+#[test]
+fn a_user_name_that_no_tool_takes_leaves_nothing_to_undo() {
+    let rig = Rig::new().making_a_user();
+    if !rig.makes_a_user() {
+        return;
+    }
+    let root = rig.root().to_str().unwrap();
+    let mut command = rig.command(&["bake", "--url", &rig.url(), "--root", root, "--user", "No Such"]);
+    let ran = finish(command.spawn().unwrap()).expect(64).says("not a usable user name");
+    assert!(!ran.stderr.contains("not undone"), "{ran:#?}");
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn a_disk_that_is_mounted_in_the_runner_is_not_emptied() {
+    let rig = Rig::new();
+    rig.run(&["install"]).expect(0);
+    let disk = tempfile::tempdir().unwrap();
+    std::fs::write(disk.path().join("cache"), "precious").unwrap();
+    let work = rig.dir().join("_work");
+    std::fs::create_dir_all(&work).unwrap();
+    let mount = |command: &str, arguments: &[&std::path::Path]| {
+        let ran = std::process::Command::new(command).args(arguments).output();
+        ran.is_ok_and(|ran| ran.status.success())
+    };
+    if !mount("mount", &["--bind".as_ref(), disk.path(), &work]) {
+        println!("skipped: may not mount");
+        return;
+    }
+    let refused = rig.run(&["remove"]);
+    let precious = disk.path().join("cache").exists();
+    assert!(mount("umount", &[&work]));
+    refused.expect(78).says("mounted");
+    assert!(precious);
+    assert_eq!(rig.state().runners.len(), 1, "nothing was begun");
+    rig.run(&["remove"]).expect(0);
     rig.assert_nothing_left();
 }

@@ -1,0 +1,63 @@
+//! What is mounted where. Only Linux, by `/proc`; elsewhere nothing is found.
+
+use std::path::{Path, PathBuf};
+
+/// The places in the folder `path` and below at which something is mounted; also the folder itself.
+#[must_use]
+pub fn within(path: &Path) -> Vec<PathBuf> {
+    if !cfg!(target_os = "linux") {
+        return Vec::new();
+    }
+    let Ok(real) = fs_err::canonicalize(path) else { return Vec::new() };
+    let table = fs_err::read("/proc/self/mountinfo").unwrap_or_default();
+    let mut found: Vec<PathBuf> = table
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
+        .map(place)
+        .filter(|place| place.starts_with(&real))
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// A mount point as proc(5) writes it: a space is `\040`.
+fn place(text: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, after)) = rest.split_first() {
+        let octal =
+            after.get(..3).filter(|digits| byte == b'\\' && digits.iter().all(|b| (b'0'..=b'7').contains(b)));
+        if let Some(digits) = octal {
+            bytes.push(digits.iter().fold(0_u8, |sum, digit| sum.wrapping_mul(8).wrapping_add(digit - b'0')));
+            rest = &after[3..];
+        } else {
+            bytes.push(byte);
+            rest = after;
+        }
+    }
+    #[cfg(unix)]
+    return PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(bytes));
+    #[cfg(not(unix))]
+    PathBuf::from(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_read_as_the_kernel_writes_it() {
+        assert_eq!(place(br"/opt/my\040runner\134x/_work"), Path::new(r"/opt/my runner\x/_work"));
+        assert_eq!(place(br"/opt/\04"), Path::new(r"/opt/\04"));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn mounts_are_found_in_a_folder_and_not_beside_it() {
+        assert!(within(Path::new("/")).contains(&PathBuf::from("/proc")));
+        assert_eq!(within(Path::new("/proc/self/fd")), [] as [PathBuf; 0]);
+        assert_eq!(within(Path::new("/no/such/folder")), [] as [PathBuf; 0]);
+        assert_eq!(within(tempfile::tempdir().unwrap().path()), [] as [PathBuf; 0]);
+    }
+}
