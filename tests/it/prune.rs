@@ -62,11 +62,9 @@ fn a_machine_prunes_what_it_left_behind_and_nothing_else() {
     let similar = [
         format!("box-{mine}0"),
         format!("box{mine}"),
-        format!("other-{}", mine.to_uppercase()),
         format!("box-{}", fingerprint("fedcba9876543210fedcba9876543210")),
         "box".to_owned(),
     ];
-    assert_ne!(mine, mine.to_uppercase());
     for name in old.iter().chain(&similar) {
         ghost(&rig, name, &[]);
     }
