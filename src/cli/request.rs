@@ -68,7 +68,7 @@ fn service(flags: &InstallFlags) -> Result<Option<Service>, super::Failed> {
         }
         ServiceKind::Systemd | ServiceKind::Auto => Main::Runsvc,
     };
-    let program = std::env::current_exe().map_err(|source| crate::host::Error::from(source))?;
+    let program = std::env::current_exe().map_err(host::Error::from)?;
     Ok(Some(Service { program, main: wanted, drain: flags.drain }))
 }
 
@@ -261,7 +261,8 @@ fn absolute(path: &Path) -> Result<PathBuf, Error> {
     if absolute.components().any(|part| part == std::path::Component::ParentDir) {
         return Err(Error::Contradiction(format!("{} must not have .. in it", path.display())));
     }
-    Ok(absolute)
+    // Without the slash at its end that a shell completes: the journal and the lock go by the name.
+    Ok(absolute.components().collect())
 }
 
 #[cfg(test)]
@@ -273,6 +274,13 @@ mod tests {
         assert!(plain_word("--group", Some("-x")).is_err());
         assert!(plain_word("--group", Some(" ")).is_err());
         assert_eq!(plain_word("--group", Some(" my group ")).unwrap().as_deref(), Some("my group"));
+    }
+
+    #[test]
+    fn one_folder_has_one_name() {
+        for text in ["/opt/runner", "/opt/runner/", "/opt//runner/.", "/opt/./runner//"] {
+            assert_eq!(absolute(Path::new(text)).unwrap().as_os_str(), "/opt/runner", "{text}");
+        }
     }
 
     #[test]

@@ -216,7 +216,8 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
     let taken =
         plan.steps.iter().rev().filter(|planned| planned.action != Action::Keep).map(|planned| planned.step);
     for step in taken {
-        if journal.entry(step).is_none() {
+        // A step of the plan that this run never came to is still as an earlier run, or another machine, left it.
+        if journal.entry(step).is_none() || !journal.began(step) {
             continue;
         }
         let undone = match step {
@@ -226,7 +227,7 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
             Step::PlaceRunner => place_runner::undo(&site, journal),
             Step::CreateUser => {
                 let name = super::look::made_user(journal).unwrap_or_default().to_owned();
-                create_user::undo(&site, journal, &name).await
+                create_user::undo(&site, journal, &name).await.map(drop)
             }
         };
         if let Err(error) = undone {

@@ -1,7 +1,7 @@
 //! What is there, before anything is decided. Looking changes nothing.
 
 use super::Error;
-use super::journal::{Act, Journal, Step};
+use super::journal::{Act, Journal, Registered, Step};
 use super::site::Site;
 use crate::github;
 use crate::host::{self, Account, systemd};
@@ -99,13 +99,10 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
         Tree::Foreign { .. } | Tree::Absent => LocalState::Unconfigured,
         _ => state::read(&dir)?,
     };
-    let fingerprint = fingerprint(site);
-    let clone = match (journal.machine(), fingerprint.as_deref()) {
-        (Some(then), Some(now)) => then != now,
-        _ => false,
-    };
+    let clone = is_copy(site, journal);
     let name = wanted_name(site, journal, clone)?;
-    let server = if clone { Server::NotAsked } else { ask(site, journal, &local, name.as_ref()).await? };
+    let ours = journal.registered().map(|(_, registered)| registered).filter(|_| !clone);
+    let server = ask(site, ours, &local, name.as_ref()).await?;
     let service = look_at_service(site).await?;
     Ok(Seen { account, tree, local, key: state::has_key(&dir), clone, name, server, service })
 }
@@ -114,6 +111,16 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
 #[must_use]
 pub fn fingerprint(site: &Site<'_>) -> Option<String> {
     host::machine_id(&site.request.root).map(|id| name::fingerprint(&id))
+}
+
+/// Whether another machine wrote the journal's registration: the disk is a copy of that machine's, and the runner on
+/// the server is not ours to touch.
+#[must_use]
+pub fn is_copy(site: &Site<'_>, journal: &Journal) -> bool {
+    match (journal.machine(), fingerprint(site)) {
+        (Some(then), Some(now)) => then != now,
+        _ => false,
+    }
 }
 
 fn look_at_tree(dir: &Path, site: &Site<'_>, journal: &Journal) -> Result<Tree, Error> {
@@ -168,7 +175,7 @@ async fn look_at_service(site: &Site<'_>) -> Result<Option<Service>, Error> {
     let path = unit_path(site, &name);
     let found = match fs_err::read_to_string(&path) {
         Ok(text) => Some(text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(host::Error::from(error).into()),
     };
     let state = systemd::show(&name, &site.stop).await?;
@@ -205,17 +212,17 @@ fn wanted_name(site: &Site<'_>, journal: &Journal, clone: bool) -> Result<Option
 /// Asks the server once: by id where one is known to us, by name otherwise.
 async fn ask(
     site: &Site<'_>,
-    journal: &Journal,
+    registered: Option<&Registered>,
     local: &LocalState,
     name: Option<&WantedName>,
 ) -> Result<Server, Error> {
     let Some(client) = site.eyes() else { return Ok(Server::NotAsked) };
     let Some(name) = name else { return Ok(Server::NotAsked) };
-    let known_id = journal.registered().and_then(|(_, registered)| registered.agent_id);
+    let known_id = registered.and_then(|registered| registered.agent_id);
     let answer = match (known_id, local) {
         (Some(id), _) => site.within("asking for the runner", client.runner(id)).await?,
         // The folder of a run that was cut off right after config.sh: the journal has no id yet.
-        (None, LocalState::Configured(file)) if journal.registered().is_some() => {
+        (None, LocalState::Configured(file)) if registered.is_some() => {
             site.within("asking for the runner", client.runner(file.agent_id)).await?
         }
         _ => site.within("asking for the name", client.runner_named(name.name.as_str())).await?,

@@ -3,6 +3,7 @@
 //!
 //! This room decides *when*. How a runner is chosen, placed or configured is known by the rooms below.
 
+mod adopt;
 pub mod checkpoint;
 mod create_user;
 mod engine;
@@ -26,7 +27,7 @@ pub use engine::{Installed, Nobody, RegisteredRunner, bake, install, plan};
 pub use error::Error;
 pub use look::Seen;
 pub use prune::{Claim, Gone, Kept, NamePrefix, OwnershipLabel, Prune, Pruned, prune};
-pub use remove::{LeftOnServer, Reach, Removed, remove};
+pub use remove::{LeftOnServer, Reach, Removed, Why, remove};
 pub use request::{Archive, Registration, Request, Service};
 pub use site::Site;
 pub use status::{State, Status, status};

@@ -144,6 +144,9 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
     let dirty = !matches!(seen.local, LocalState::Unconfigured);
 
     if seen.clone {
+        if let (Server::Has(runner), false) = (&seen.server, replaces(request)) {
+            return Err(name_taken(runner));
+        }
         let care = Care { clean_identity: dirty, ..Care::default() };
         return Ok(doing(
             care,
@@ -244,7 +247,6 @@ fn is_ours(registered: &Registered, seen: &Seen) -> bool {
 }
 
 fn fresh_registration(request: &Request, seen: &Seen, detail: String, dirty: bool) -> Result<Planned, Error> {
-    let replace = request.registration.as_ref().is_some_and(|wanted| wanted.options.replace);
     match (&seen.local, &seen.server) {
         // Placed by us, configured by somebody else since.
         (LocalState::Configured(file), _) => Err(Error::ConfiguredOtherwise {
@@ -256,13 +258,17 @@ fn fresh_registration(request: &Request, seen: &Seen, detail: String, dirty: boo
             ),
             wanted: "a runner of ours".into(),
         }),
-        (_, Server::Has(runner)) if !replace => Err(name_taken(runner)),
+        (_, Server::Has(runner)) if !replaces(request) => Err(name_taken(runner)),
         _ => Ok(Planned {
             step: Step::Register,
             action: Action::Do(Care { clean_identity: dirty, ..Care::default() }),
             detail,
         }),
     }
+}
+
+fn replaces(request: &Request) -> bool {
+    request.registration.as_ref().is_some_and(|wanted| wanted.options.replace)
 }
 
 fn name_taken(runner: &github::Runner) -> Error {

@@ -77,7 +77,8 @@ fn example(option: &str) -> &'static str {
     match option {
         "url" | "api-url" | "mirror" => "https://github.com/octo",
         "sha256" => "0000000000000000000000000000000000000000000000000000000000000000",
-        "deadline" => "77s",
+        "deadline" | "drain" => "77s",
+        "service" => "none",
         "runner-version" => "2.300.0",
         "os" => "linux",
         "arch" => "arm64",
@@ -115,7 +116,17 @@ fn every_option_has_a_variable_and_a_key_by_construction() {
             }
             seen += 1;
             // A variable or key that nobody reads would not complain of what no option takes.
-            let typed = ["deadline", "os", "arch", "log-format", "token-via", "sha256", "runner-version"];
+            let typed = [
+                "deadline",
+                "drain",
+                "service",
+                "os",
+                "arch",
+                "log-format",
+                "token-via",
+                "sha256",
+                "runner-version",
+            ];
             let is_switch = example(&option) == "true";
             let bad = if typed.contains(&option.as_str()) || is_switch { "no such value" } else { continue };
             let variable = format!("RUNUP_{}", option.replace('-', "_").to_uppercase());
@@ -138,8 +149,8 @@ fn every_option_has_a_variable_and_a_key_by_construction() {
         })
         .filter(|it| it.as_str() != "registration-token-file")
         .collect();
-    let lines: String = mine.iter().map(|it| format!("{it} = {:?}\n", example(it))).collect();
-    let file = rig.write("config.toml", lines);
+    let lines: Vec<String> = mine.iter().map(|it| format!("{it} = {:?}", example(it))).collect();
+    let file = rig.write("config.toml", lines.join("\n"));
     let from_file = ran(rig.on_machine(&["plan", "--json", "--config", &file]).env("LC_ALL", "C")).expect(0);
     let mut command = rig.on_machine(&["plan", "--json"]);
     for option in &mine {

@@ -29,7 +29,7 @@ scenario_unit_by_hand() {
     machine
     credentials
     switch_on
-    exits 0 runup install "${no_service[@]}"
+    exits 0 runup install --service none
     same 1 "$(runners)" "the number of runners"
     must offline
     local unit=$root/etc/systemd/system/by-hand.service
