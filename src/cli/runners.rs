@@ -18,7 +18,7 @@ enum Error {
     #[error("--status {status} is neither online nor offline")]
     NoSuchStatus { status: String },
     #[error("this machine has no id in {}, so none of the runners is provably its own", root.join("/etc/machine-id".as_ref()).display())]
-    NoMachineId { root: Root },
+    MachineUnknown { root: Root },
 }
 
 impl Failure for Error {
@@ -26,7 +26,7 @@ impl Failure for Error {
         match self {
             Self::NoSuchRunner { .. } => Class::Unavailable,
             Self::NoSuchStatus { .. } => Class::Usage,
-            Self::NoMachineId { .. } => Class::Config,
+            Self::MachineUnknown { .. } => Class::Config,
         }
     }
 
@@ -36,7 +36,7 @@ impl Failure for Error {
                 Some(format!("`runup runners list --url {url}` shows those that are there."))
             }
             Self::NoSuchStatus { .. } => None,
-            Self::NoMachineId { .. } => {
+            Self::MachineUnknown { .. } => {
                 Some("Say which runners are yours with --label LABEL or --prefix TEXT.".to_owned())
             }
         }
@@ -84,7 +84,7 @@ async fn prune_ghosts(flags: &RunnersPruneFlags, session: &Session) -> Result<Ou
     let claim = if flags.label.is_some() || flags.prefix.is_some() {
         Claim::Operator { label: flags.label.clone(), prefix: flags.prefix.clone() }
     } else {
-        let id = host::machine_id(&root).ok_or(Error::NoMachineId { root: root.clone() })?;
+        let id = host::machine_id(&root).ok_or(Error::MachineUnknown { root: root.clone() })?;
         Claim::Machine(fingerprint(&id))
     };
     let order = Prune {

@@ -52,7 +52,7 @@ impl Notices {
                 Provider::Azure => &mut notices.azure,
                 Provider::Gcp => &mut notices.gcp,
             };
-            *place = Some(base.cloned().unwrap_or_else(|| ADDRESS.parse().expect("it is a URL")));
+            *place = Some(base.cloned().unwrap_or_else(address));
         }
         notices
     }
@@ -62,6 +62,10 @@ impl Notices {
     pub fn is_empty(&self) -> bool {
         self.aws.is_none() && self.azure.is_none() && self.gcp.is_none()
     }
+}
+
+fn address() -> Url {
+    ADDRESS.parse().expect("the address is a URL")
 }
 
 /// This machine will be taken away.

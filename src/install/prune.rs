@@ -190,7 +190,7 @@ async fn one(order: &Prune<'_>, listed: Runner) -> Result<Fate, Error> {
     match order.client.delete(runner.id).await {
         Ok(deletion) => {
             let already_gone = deletion == Deletion::AlreadyGone;
-            info!(name = runner.name, id = runner.id, already_gone, "deleted from the server");
+            info!(runner = runner.name, id = runner.id, already_gone, "deleted from the server");
             Ok(Fate::Gone(Gone { runner, already_gone }))
         }
         Err(github::Error::Busy { .. }) => {

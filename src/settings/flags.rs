@@ -242,3 +242,32 @@ pub enum CloudChoice {
     /// Nobody gives notice.
     None,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cloud_is_the_one_that_is_named_else_the_firmwares_else_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::at(folder.path().to_owned());
+        let metadata_url = || Some("http://127.0.0.1:1".parse().unwrap());
+        let of = |cloud, metadata_url| Cloud { cloud, metadata_url }.providers(&root);
+        assert_eq!(of(CloudChoice::Auto, None), []);
+        assert_eq!(of(CloudChoice::Auto, metadata_url()), Provider::ALL);
+        assert_eq!(of(CloudChoice::None, metadata_url()), []);
+        let firmware = folder.path().join("sys/class/dmi/id");
+        fs_err::create_dir_all(&firmware).unwrap();
+        fs_err::write(firmware.join("sys_vendor"), "Amazon EC2\n").unwrap();
+        assert_eq!(of(CloudChoice::Auto, metadata_url()), [Provider::Aws]);
+        assert_eq!(of(CloudChoice::Gcp, None), [Provider::Gcp]);
+        assert_eq!(of(CloudChoice::None, None), []);
+    }
+
+    #[test]
+    fn metadata_is_asked_for_by_http_only() {
+        assert!(parse_metadata_url("http://169.254.169.254").is_ok());
+        assert!(parse_metadata_url("file:///etc/passwd").is_err());
+        assert!(parse_metadata_url("169.254.169.254").is_err());
+    }
+}

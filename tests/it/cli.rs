@@ -88,7 +88,7 @@ fn example(option: &str) -> &'static str {
             "/nowhere"
         }
         "status" => "online",
-        "name" | "labels" | "label" | "group" | "work" | "user" | "archive" => "word",
+        "name" | "labels" | "label" | "prefix" | "group" | "work" | "user" | "archive" => "word",
         _ => "true",
     }
 }

@@ -1,5 +1,7 @@
 //! Ghosts are deleted, and nothing else is.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
 use crate::rig::{Ran, Rig, finish};
 use runup::install::journal::{Act, Journal, Registered};
 use runup::runner::name::fingerprint;
@@ -62,11 +64,9 @@ fn a_machine_prunes_what_it_left_behind_and_nothing_else() {
     let similar = [
         format!("box-{mine}0"),
         format!("box{mine}"),
-        format!("other-{}", mine.to_uppercase()),
         format!("box-{}", fingerprint("fedcba9876543210fedcba9876543210")),
         "box".to_owned(),
     ];
-    assert_ne!(mine, mine.to_uppercase());
     for name in old.iter().chain(&similar) {
         ghost(&rig, name, &[]);
     }

@@ -26,7 +26,8 @@ struct Events {
 #[serde(rename_all = "PascalCase")]
 struct Event {
     /// `Preempt` and `Terminate` end the machine; `Freeze`, `Reboot` and `Redeploy` do not.
-    event_type: Option<String>,
+    #[serde(rename = "EventType")]
+    kind: Option<String>,
     /// The machines that it is about.
     #[serde(default)]
     resources: Vec<String>,
@@ -36,7 +37,7 @@ struct Event {
 
 impl Event {
     fn ends_the_machine(&self) -> bool {
-        matches!(self.event_type.as_deref(), Some("Preempt" | "Terminate"))
+        matches!(self.kind.as_deref(), Some("Preempt" | "Terminate"))
     }
 
     fn left(&self) -> Duration {
@@ -52,17 +53,14 @@ impl Azure {
         if event.resources.is_empty() {
             return Ok(true);
         }
-        let name = match &self.name {
-            Some(name) => name,
-            None => {
-                let query = Some("api-version=2021-02-01&format=text");
-                let path = "/metadata/instance/compute/name";
-                // A service that has no names has no other machines either.
-                let Some(name) = metadata.ask(Method::GET, path, query, &HEADERS).await? else {
-                    return Ok(true);
-                };
-                self.name.insert(name.word()?.to_owned())
-            }
+        let name = if let Some(name) = &self.name {
+            name
+        } else {
+            let query = Some("api-version=2021-02-01&format=text");
+            let path = "/metadata/instance/compute/name";
+            // A service that has no names has no other machines either.
+            let Some(name) = metadata.ask(Method::GET, path, query, &HEADERS).await? else { return Ok(true) };
+            self.name.insert(name.word()?.to_owned())
         };
         Ok(event.resources.iter().any(|resource| resource.eq_ignore_ascii_case(name)))
     }
@@ -80,7 +78,7 @@ impl Source for Azure {
             if soonest.as_ref().is_none_or(|notice| left < notice.left)
                 && self.is_ours(event, metadata).await?
             {
-                let kind = event.event_type.as_deref().unwrap_or_default();
+                let kind = event.kind.as_deref().unwrap_or_default();
                 soonest = Some(Notice { provider: "azure", what: format!("scheduled event {kind}"), left });
             }
         }
