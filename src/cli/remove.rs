@@ -30,6 +30,16 @@ fn text(removed: &Removed) -> String {
             );
             return text;
         }
+        if left.why == Why::Claimed {
+            let _ = write!(
+                text,
+                "\nstill on the server, by the runner's own files, which its jobs could write: {}{id} at {}\n\
+                 look there, and delete it there, only if you know that place",
+                left.name,
+                if left.url.is_empty() { "an unknown place" } else { &left.url }
+            );
+            return text;
+        }
         let _ = write!(
             text,
             "\nstill on the server: {}{id} at {}\nto delete it there: runup runners delete {} --url {}",

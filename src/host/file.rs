@@ -211,6 +211,7 @@ mod unix_or_windows {
 #[cfg(not(unix))]
 mod unix_or_windows {
     use super::{Error, Result};
+    use crate::host::CREATE_FOLDER;
     use std::fs::File;
     use std::path::Path;
 
@@ -234,7 +235,11 @@ mod unix_or_windows {
     }
 
     pub fn create_dir_all(path: &Path, _mode: u32) -> Result<()> {
-        Ok(fs_err::create_dir_all(path)?)
+        std::fs::create_dir_all(path).map_err(|source| Error::Path {
+            doing: CREATE_FOLDER,
+            path: path.to_path_buf(),
+            source,
+        })
     }
 
     pub fn create_dir(path: &Path, _mode: u32) -> Result<()> {

@@ -227,7 +227,7 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
             Step::PlaceRunner => place_runner::undo(&site, journal),
             Step::CreateUser => {
                 let name = super::look::made_user(journal).unwrap_or_default().to_owned();
-                create_user::undo(&site, journal, &name).await
+                create_user::undo(&site, journal, &name).await.map(drop)
             }
         };
         if let Err(error) = undone {

@@ -102,6 +102,12 @@ pub enum Error {
     NotOnline { unit: String, name: String, after: Duration, tail: String },
     #[error("there is no runner in {}, and no journal of one", dir.display())]
     NothingThere { dir: PathBuf },
+    #[error("{} holds more than a runner: {}", dir.display(), shortened(others))]
+    HoldsOthers { dir: PathBuf, others: Vec<String> },
+    #[error("what the runner in {} is registered as cannot be read: {why}", dir.display())]
+    RegistrationUnclear { dir: PathBuf, why: String },
+    #[error("others than root can write {}, so root runs nothing from there", path.display())]
+    UnsafeTree { path: PathBuf },
     #[error("the image is not sealed: {} must not be in it", found.join(", "))]
     NotSealed { found: Vec<String> },
     #[error("--url is {given}, and the runner in {} was registered for {journal}", dir.display())]
@@ -116,6 +122,16 @@ pub enum Error {
     Unwound { cause: Box<Error>, left: Vec<Error> },
     #[error("{}", several(errors))]
     Several { errors: Vec<Error> },
+}
+
+/// The first of many names.
+fn shortened(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 fn several(errors: &[Error]) -> String {
@@ -201,6 +217,9 @@ impl Failure for Error {
             | Self::ClockOff { .. }
             | Self::ServiceInstalled { .. }
             | Self::NothingThere { .. }
+            | Self::HoldsOthers { .. }
+            | Self::RegistrationUnclear { .. }
+            | Self::UnsafeTree { .. }
             | Self::NotSealed { .. }
             | Self::OtherUrl { .. }
             | Self::UnitNotOurs { .. }
@@ -288,8 +307,20 @@ impl Failure for Error {
             Self::StillOnServer { .. } => {
                 "Run `runup remove` again with a token for the API; it deletes the runner by its id.".into()
             }
-            Self::ServiceInstalled { .. } => {
-                "Stop and uninstall it (`svc.sh stop`, `svc.sh uninstall` in that folder), then try again.".into()
+            // Not `svc.sh uninstall`: root would run a script that jobs can write.
+            Self::ServiceInstalled { unit, .. } => format!(
+                "Run `systemctl disable --now {unit}`, delete /etc/systemd/system/{unit}, then try again."
+            ),
+            Self::HoldsOthers { .. } => {
+                "runup did not set this runner up, and would delete the whole folder. Move the rest elsewhere first.".into()
+            }
+            Self::RegistrationUnclear { .. } => {
+                "Find it with `runup runners list` and delete it with `runup runners delete`; then clean this machine \
+                 with `runup remove --local`."
+                    .into()
+            }
+            Self::UnsafeTree { .. } => {
+                "Give the folder with all that is in it to the runner's user, or give a token for the API.".into()
             }
             Self::UnitNotOurs { unit } => {
                 format!("Choose another --dir, whose unit has another name, or remove {unit}, or say --service none.")

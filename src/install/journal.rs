@@ -93,7 +93,7 @@ pub enum Act {
 pub struct Registered {
     /// The enterprise, organization or repository, as `config.sh --url` takes it.
     pub url: String,
-    /// The base of its REST API.
+    /// The base of its REST API; empty if nobody but an adopted runner's own files says where it is registered.
     pub api_url: String,
     /// The runner's name on the server.
     pub name: String,
@@ -262,6 +262,34 @@ impl Journal {
         &self.record.entries
     }
 
+    /// The runner folders of the other journals beside this one.
+    ///
+    /// # Errors
+    /// One cannot be read, so that nobody knows what it says.
+    pub fn others(&self) -> Result<Vec<PathBuf>, Error> {
+        let failed = |path: &Path, source: host::Error| Error::Io { path: path.to_owned(), source };
+        let state = self.path.parent().unwrap_or(Path::new("."));
+        let mut others = Vec::new();
+        for entry in fs_err::read_dir(state).map_err(|error| failed(state, error.into()))? {
+            let path = entry.map_err(|error| failed(state, error.into()))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if path == self.path || name.starts_with('.') || !name.ends_with(".json") {
+                continue;
+            }
+            // Gone since the folder was read: that runner has been removed.
+            let Some(bytes) =
+                host::file::read_untrusted(&path, LIMIT).map_err(|error| failed(&path, error))?
+            else {
+                continue;
+            };
+            let record: Placed = serde_json::from_slice(&bytes)
+                .map_err(|error| Error::Malformed { path: path.clone(), message: error.to_string() })?;
+            others.push(record.dir);
+        }
+        others.sort();
+        Ok(others)
+    }
+
     /// The fingerprint of the machine that registered.
     #[must_use]
     pub fn machine(&self) -> Option<&str> {
@@ -350,6 +378,12 @@ impl Journal {
 #[derive(Deserialize)]
 struct Head {
     version: u32,
+}
+
+/// Only the folder.
+#[derive(Deserialize)]
+struct Placed {
+    dir: PathBuf,
 }
 
 /// A readable file name for a folder, with a digest because `/a-b` and `/a/b` are two folders.

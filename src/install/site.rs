@@ -195,6 +195,15 @@ impl<'a> Site<'a> {
         Journal::lock_for(&self.request.root.join(&self.request.state), &self.request.dir).exists()
     }
 
+    /// Takes the lock for making and deleting users, which the runs of all runner folders share.
+    ///
+    /// # Errors
+    /// Somebody holds it for too long.
+    pub async fn lock_users(&self) -> Result<Lock, Error> {
+        let path = self.request.root.join(&self.request.state).join("users.lock");
+        Ok(lock::acquire(&path, "making or deleting a user", self.deadline, &self.stop).await?)
+    }
+
     /// Reads the journal without taking the lock or creating anything.
     ///
     /// # Errors
