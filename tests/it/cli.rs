@@ -108,6 +108,7 @@ fn every_option_has_a_variable_and_a_key_by_construction() {
         &["runners", "list"],
         &["runners", "show", "1"],
         &["runners", "delete", "1"],
+        &["runners", "prune"],
     ] {
         for option in options_of(&rig, command) {
             if option == "config" {

@@ -6,6 +6,7 @@ mod commands;
 mod crash;
 mod house;
 mod life;
+mod prune;
 mod regressions;
 mod rig;
 mod secrets;
