@@ -61,10 +61,8 @@ scenario_install_to_online() {
     must enabled $unit
     same "$unit" "$(<"$root$tree/.service")" "the unit's name in .service"
     # Everything that the service runs, runs as the runner's user.
-    local user
-    for user in $(inside ps -o user= --pid "$(inside systemctl show --property=MainPID --value $unit)" --ppid "$(property $unit MainPID)"); do
-        same "actions-runner" "$(inside id --user --name "$user")" "the user of the service's processes"
-    done
+    same actions-runner "$(inside ps -o user:32= --ppid "$(property $unit MainPID)" --pid "$(property $unit MainPID)" | sort --unique)" \
+        "the user of the service's processes"
     exits 0 inside systemd-analyze verify --man=no "/etc/systemd/system/$unit"
     same "" "$(cat "$here/stdout" "$here/stderr")" "what systemd finds fault with in the unit"
     status_is 0 .name "$(state '.runners[0].name')" .id "$(runner_id)"
