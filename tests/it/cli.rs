@@ -149,8 +149,8 @@ fn every_option_has_a_variable_and_a_key_by_construction() {
         })
         .filter(|it| it.as_str() != "registration-token-file")
         .collect();
-    let lines: String = mine.iter().map(|it| format!("{it} = {:?}\n", example(it))).collect();
-    let file = rig.write("config.toml", lines);
+    let lines: Vec<String> = mine.iter().map(|it| format!("{it} = {:?}", example(it))).collect();
+    let file = rig.write("config.toml", lines.join("\n"));
     let from_file = ran(rig.on_machine(&["plan", "--json", "--config", &file]).env("LC_ALL", "C")).expect(0);
     let mut command = rig.on_machine(&["plan", "--json"]);
     for option in &mine {
