@@ -4,7 +4,7 @@
 //! command's secrets scrubbed. On a deadline, a stop or a dropped future the whole group ends.
 
 use super::account::{self, Account};
-use super::output::{Lines, Scrubber, Tail};
+use super::output::{Pipe, Scrubber, Tail};
 use super::{Error, group::Group};
 use crate::deadline::Deadline;
 use crate::secret::{MARK, Secret};
@@ -15,7 +15,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +23,9 @@ const DEFAULT_TIME: Duration = Duration::from_secs(600);
 
 /// Between the polite signal and the final one.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// Between two requests to end.
+const INSIST: Duration = Duration::from_secs(2);
 
 /// How long output is still read once the child has ended: something that it left behind may hold the pipes open.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -65,6 +67,10 @@ pub struct Command {
     account: Option<Account>,
     deadline: Deadline,
     grace: Duration,
+    /// Ends by SIGINT to the child alone.
+    interrupts: bool,
+    /// The exit codes after which its group is left alone.
+    leaves: &'static [i32],
 }
 
 /// How a command ended by itself.
@@ -116,6 +122,8 @@ impl Command {
             account: None,
             deadline: Deadline::after(DEFAULT_TIME),
             grace: GRACE,
+            interrupts: false,
+            leaves: &[],
         }
     }
 
@@ -184,6 +192,21 @@ impl Command {
         self
     }
 
+    /// It is asked to end by SIGINT to itself, again and again within its grace, and not by SIGTERM to its group: it
+    /// winds its own children up. SIGTERM where there is no SIGINT.
+    #[must_use]
+    pub fn interrupts(mut self) -> Self {
+        self.interrupts = true;
+        self
+    }
+
+    /// After one of these exit codes, what it left behind in its group goes on.
+    #[must_use]
+    pub fn leaves_behind(mut self, codes: &'static [i32]) -> Self {
+        self.leaves = codes;
+        self
+    }
+
     /// The command line for people: quoted for a shell, secret variables before it, secrets marked. Plain variables,
     /// the folder and the user are left out.
     #[must_use]
@@ -214,10 +237,34 @@ impl Command {
         on_line: &mut (dyn FnMut(Stream, &str) + Send),
     ) -> Result<Outcome, Error> {
         let command = self.render();
-        let stopped = || Error::Stopped { doing: format!("running `{command}`") };
+        let total = self.deadline.total();
         if stop.is_cancelled() {
-            return Err(stopped());
+            return Err(Error::Stopped { doing: format!("running `{command}`") });
         }
+        match self.drive(stop, on_line).await? {
+            (None, outcome) => Ok(outcome),
+            (Some(Cut::Stop), _) => Err(Error::Stopped { doing: format!("running `{command}`") }),
+            (Some(Cut::Deadline), outcome) => Err(Error::Deadline { total, command, tail: outcome.tail }),
+        }
+    }
+
+    /// The same without a deadline, for a child that is meant to stay: how it ended is an [`Outcome`] even if `stop`
+    /// asked for it.
+    pub async fn supervise(
+        mut self,
+        stop: &CancellationToken,
+        on_line: &mut (dyn FnMut(Stream, &str) + Send),
+    ) -> Result<Outcome, Error> {
+        self.deadline = Deadline::after(Duration::MAX);
+        Ok(self.drive(stop, on_line).await?.1)
+    }
+
+    async fn drive(
+        self,
+        stop: &CancellationToken,
+        on_line: &mut (dyn FnMut(Stream, &str) + Send),
+    ) -> Result<(Option<Cut>, Outcome), Error> {
+        let command = self.render();
         tracing::debug!(command, cwd = ?self.cwd, account = ?self.account.as_ref().map(|a| &a.name), "running");
         let mut child = self.spawn(&command)?;
         let mut group = Group::of(&child);
@@ -228,7 +275,8 @@ impl Command {
         let mut err = Pipe::new(child.stderr.take(), Stream::Err, &scrubber);
         let mut status: Option<ExitStatus> = None;
         let mut cut_short: Option<Cut> = None;
-        // Both are only looked at once they are set.
+        // These are only looked at once they are set.
+        let mut ask_at = Instant::now();
         let mut kill_at = Instant::now();
         let mut killed = false;
         let mut drained_at = Instant::now();
@@ -239,8 +287,9 @@ impl Command {
                 tail.push(line);
                 on_line(stream, line);
             };
+            let waits = status.is_none();
             let cut = tokio::select! {
-                ended = child.wait(), if status.is_none() => {
+                ended = child.wait(), if waits => {
                     status = Some(ended.map_err(failed)?);
                     drained_at = Instant::now() + DRAIN;
                     if cut_short.is_some() {
@@ -251,22 +300,29 @@ impl Command {
                 }
                 count = out.read(), if out.open() => { out.take(count.map_err(failed)?, &mut print); None }
                 count = err.read(), if err.open() => { err.take(count.map_err(failed)?, &mut print); None }
-                () = sleep_until(drained_at), if status.is_some() => break,
-                () = stop.cancelled(), if cut_short.is_none() && status.is_none() => Some(Cut::Stop),
-                () = sleep_until(self.deadline.instant()), if cut_short.is_none() && status.is_none() => {
-                    Some(Cut::Deadline)
-                }
-                () = sleep_until(kill_at), if cut_short.is_some() && !killed && status.is_none() => {
+                () = sleep_until(drained_at), if !waits => break,
+                () = stop.cancelled(), if cut_short.is_none() && waits => Some(Cut::Stop),
+                () = sleep_until(self.deadline.instant()), if cut_short.is_none() && waits => Some(Cut::Deadline),
+                () = sleep_until(kill_at), if cut_short.is_some() && !killed && waits => {
                     killed = true;
                     group.kill();
+                    None
+                }
+                // One that is too young to have its handlers may lose the first request.
+                () = sleep_until(ask_at), if self.interrupts && cut_short.is_some() && !killed && waits => {
+                    ask_at = Instant::now() + INSIST;
+                    group.interrupt_leader();
                     None
                 }
             };
             if let Some(reason) = cut {
                 tracing::debug!(command, ?reason, "ending the command");
                 cut_short = Some(reason);
+                ask_at = Instant::now();
                 kill_at = Instant::now() + self.grace;
-                group.terminate();
+                if !self.interrupts {
+                    group.terminate();
+                }
             }
         }
         let mut print = |stream, line: &str| {
@@ -275,20 +331,13 @@ impl Command {
         };
         out.finish(&mut print);
         err.finish(&mut print);
-        // What the child left behind in its group does not outlive it.
-        group.kill();
-        group.forget();
-
-        let tail = tail.into_text();
-        match (cut_short, status) {
-            (Some(Cut::Stop), _) => Err(stopped()),
-            (Some(Cut::Deadline), _) => Err(Error::Deadline { total: self.deadline.total(), command, tail }),
-            (None, status) => Ok(Outcome {
-                code: status.and_then(|status| status.code()),
-                signal: status.and_then(signal_of),
-                tail,
-            }),
+        let code = status.and_then(|status| status.code());
+        if !code.is_some_and(|code| self.leaves.contains(&code)) {
+            // What the child left behind in its group does not outlive it.
+            group.kill();
         }
+        group.forget();
+        Ok((cut_short, Outcome { code, signal: status.and_then(signal_of), tail: tail.into_text() }))
     }
 
     fn spawn(&self, command: &str) -> Result<tokio::process::Child, Error> {
@@ -354,46 +403,6 @@ impl fmt::Debug for Command {
 enum Cut {
     Deadline,
     Stop,
-}
-
-/// One of the child's outputs, until it is closed.
-struct Pipe<'a, R> {
-    source: Option<R>,
-    stream: Stream,
-    lines: Lines<'a>,
-    buffer: Box<[u8]>,
-}
-
-impl<'a, R: AsyncRead + Unpin> Pipe<'a, R> {
-    fn new(source: Option<R>, stream: Stream, scrubber: &'a Scrubber) -> Self {
-        Self { source, stream, lines: Lines::new(scrubber), buffer: vec![0; 8192].into() }
-    }
-
-    fn open(&self) -> bool {
-        self.source.is_some()
-    }
-
-    /// Reads once into the buffer; 0 is the end. Cancelled, it has read nothing.
-    async fn read(&mut self) -> io::Result<usize> {
-        match &mut self.source {
-            Some(source) => source.read(&mut self.buffer).await,
-            None => Ok(0),
-        }
-    }
-
-    /// Passes on what was read.
-    fn take(&mut self, count: usize, print: &mut impl FnMut(Stream, &str)) {
-        if count == 0 {
-            self.source = None;
-        }
-        let stream = self.stream;
-        self.lines.feed(&self.buffer[..count], &mut |line| print(stream, line));
-    }
-
-    fn finish(&mut self, print: &mut impl FnMut(Stream, &str)) {
-        let stream = self.stream;
-        self.lines.finish(&mut |line| print(stream, line));
-    }
 }
 
 #[cfg(unix)]

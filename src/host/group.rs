@@ -25,6 +25,14 @@ impl Group {
         self.signal(rustix::process::Signal::TERM);
     }
 
+    /// Interrupts the leader alone, as Ctrl-C would. Nothing on Windows.
+    pub fn interrupt_leader(&self) {
+        #[cfg(unix)]
+        if let Some(leader) = self.leader {
+            let _ = rustix::process::kill_process(leader, rustix::process::Signal::INT);
+        }
+    }
+
     /// Ends every process of the group.
     pub fn kill(&self) {
         #[cfg(unix)]

@@ -1,6 +1,9 @@
 //! What a child prints, made fit for people and logs: lines, without secrets or control characters, of bounded length.
 
+use super::Stream;
 use crate::secret::Secret;
+use std::io;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// The longest line that is passed on, in bytes.
 pub const LINE_LIMIT: usize = 8 * 1024;
@@ -77,6 +80,46 @@ impl<'a> Lines<'a> {
         print(&text);
         self.line.clear();
         self.too_long = false;
+    }
+}
+
+/// One of the child's outputs, until it is closed.
+pub struct Pipe<'a, R> {
+    source: Option<R>,
+    stream: Stream,
+    lines: Lines<'a>,
+    buffer: Box<[u8]>,
+}
+
+impl<'a, R: AsyncRead + Unpin> Pipe<'a, R> {
+    pub fn new(source: Option<R>, stream: Stream, scrubber: &'a Scrubber) -> Self {
+        Self { source, stream, lines: Lines::new(scrubber), buffer: vec![0; 8192].into() }
+    }
+
+    pub fn open(&self) -> bool {
+        self.source.is_some()
+    }
+
+    /// Reads once into the buffer; 0 is the end. Cancelled, it has read nothing.
+    pub async fn read(&mut self) -> io::Result<usize> {
+        match &mut self.source {
+            Some(source) => source.read(&mut self.buffer).await,
+            None => Ok(0),
+        }
+    }
+
+    /// Passes on what was read.
+    pub fn take(&mut self, count: usize, print: &mut impl FnMut(Stream, &str)) {
+        if count == 0 {
+            self.source = None;
+        }
+        let stream = self.stream;
+        self.lines.feed(&self.buffer[..count], &mut |line| print(stream, line));
+    }
+
+    pub fn finish(&mut self, print: &mut impl FnMut(Stream, &str)) {
+        let stream = self.stream;
+        self.lines.finish(&mut |line| print(stream, line));
     }
 }
 

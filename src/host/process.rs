@@ -5,6 +5,7 @@
 
 use super::Error;
 use crate::deadline::Deadline;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How often it is looked whether processes have ended.
@@ -20,6 +21,14 @@ pub enum Which {
     WithEnv(String, String),
     /// Those that run as this user id.
     OfUser(u32),
+    /// Those whose program, or script, is the file of this name somewhere below the folder. Anybody can make a process
+    /// look like that: it is good for waiting, not for ending.
+    Program {
+        /// The folder, without links in its path.
+        below: PathBuf,
+        /// The file's name.
+        name: String,
+    },
 }
 
 /// The ids of the processes that were started with the variable `key` set to `value`.
@@ -45,6 +54,7 @@ impl std::fmt::Display for Which {
             // Not the value: this room cannot know whether it may be shown.
             Self::WithEnv(key, _) => write!(f, "the processes with {key} in their environment"),
             Self::OfUser(uid) => write!(f, "the processes of the user id {uid}"),
+            Self::Program { below, name } => write!(f, "the processes of {name} in {}", below.display()),
         }
     }
 }
@@ -80,6 +90,9 @@ mod linux {
     use super::Which;
     use rustix::process::{Pid, PidfdFlags, Signal};
     use std::collections::BTreeSet;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::path::Path;
 
     pub fn find(which: &Which) -> Vec<u32> {
         let Ok(entries) = fs_err::read_dir("/proc") else { return Vec::new() };
@@ -115,6 +128,14 @@ mod linux {
         }
         match which {
             Which::OfUser(uid) => status.uids.contains(uid),
+            // A script's own path is its interpreter's first argument.
+            Which::Program { below, name } => {
+                let Ok(line) = fs_err::read(format!("/proc/{pid}/cmdline")) else { return false };
+                line.split(|byte| *byte == 0).take(2).any(|word| {
+                    let path = Path::new(OsStr::from_bytes(word));
+                    path.starts_with(below) && path.file_name() == Some(OsStr::new(name))
+                })
+            }
             Which::WithEnv(key, value) => {
                 let wanted = format!("{key}={value}");
                 fs_err::read(format!("/proc/{pid}/environ"))
@@ -201,6 +222,31 @@ mod tests {
         end(&which, Deadline::after(Duration::from_secs(1))).await.unwrap();
         let status = reaper.join().unwrap();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+    }
+
+    #[test]
+    fn a_script_is_found_by_its_path_and_not_by_one_like_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().canonicalize().unwrap();
+        std::fs::create_dir(below.join("bin")).unwrap();
+        let script = below.join("bin/Some.Worker");
+        std::fs::write(&script, "echo up; read line").unwrap();
+        let mut child = std::process::Command::new("/bin/sh")
+            .arg(&script)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let out = child.stdout.take().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
+        let which = |below: PathBuf, name: &str| Which::Program { below, name: name.into() };
+        assert_eq!(which(below.clone(), "Some.Worker").find(), [child.id()]);
+        assert_eq!(which(below.clone(), "Worker").find(), [] as [u32; 0]);
+        assert_eq!(which(below.join("bi"), "Some.Worker").find(), [] as [u32; 0]);
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!(which(below, "Some.Worker").find(), [] as [u32; 0]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Clone)]
 pub struct Signals {
     stop: CancellationToken,
+    again: CancellationToken,
     /// 0 is none.
     received: Arc<AtomicU8>,
 }
@@ -18,6 +19,12 @@ impl Signals {
     #[must_use]
     pub fn stop(&self) -> &CancellationToken {
         &self.stop
+    }
+
+    /// Cancelled by the second signal: whoever sent it does not want to wait any longer.
+    #[must_use]
+    pub fn again(&self) -> &CancellationToken {
+        &self.again
     }
 
     /// The number of the first signal, if there was one.
@@ -32,6 +39,7 @@ impl Signals {
             self.stop.cancel();
         } else {
             tracing::warn!(signal = number, "already stopping; what was begun is being undone");
+            self.again.cancel();
         }
     }
 }
@@ -39,7 +47,8 @@ impl Signals {
 /// Receives SIGINT, SIGTERM and SIGHUP from now on (Ctrl-C on Windows), instead of dying of them. A signal that we
 /// were started to ignore, as `nohup` does with SIGHUP, is received all the same. Within a tokio runtime only.
 pub fn listen() -> Result<Signals, Error> {
-    let signals = Signals { stop: CancellationToken::new(), received: Arc::default() };
+    let signals =
+        Signals { stop: CancellationToken::new(), again: CancellationToken::new(), received: Arc::default() };
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
@@ -79,7 +88,9 @@ mod tests {
         rustix::process::kill_process(us, rustix::process::Signal::HUP).unwrap();
         signals.stop().cancelled().await;
         assert_eq!(signals.received(), Some(1));
+        assert!(!signals.again().is_cancelled());
         signals.note(15);
+        assert!(signals.again().is_cancelled());
         assert_eq!(signals.received(), Some(1), "the second one changes nothing");
     }
 }
