@@ -3,6 +3,7 @@
 #![expect(clippy::doc_markdown, reason = "these comments are the help texts, printed as they are")]
 
 use crate::error::Class;
+use crate::install::{NamePrefix, OwnershipLabel};
 use crate::settings::flags::{Archive, Common, Place, Runner, Server};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt::Write as _;
@@ -136,6 +137,11 @@ pub(super) enum RunnersCommand {
     Show(RunnersOneFlags),
     /// Delete one runner from the server, by force: for a machine that no longer exists
     Delete(RunnersOneFlags),
+    /// Delete the ghosts: offline, idle runners whose names this machine made, but not the ones it has now
+    ///
+    /// With --label or --prefix it is not the machine that counts but the label or the beginning of the name, on
+    /// every machine; a runner that was registered just now and has not started yet is offline too.
+    Prune(RunnersPruneFlags),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -159,6 +165,24 @@ pub(super) struct RunnersOneFlags {
     pub runner: String,
     #[command(flatten)]
     pub server: Server,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct RunnersPruneFlags {
+    /// Those of every machine that have this label, which no one else's have
+    #[arg(long, value_name = "LABEL")]
+    pub label: Option<OwnershipLabel>,
+    /// Those of every machine whose names begin so, as no one else's do: 3 characters at least
+    #[arg(long, value_name = "TEXT")]
+    pub prefix: Option<NamePrefix>,
+    /// Delete nothing; print what would be deleted
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub server: Server,
+    /// Work inside this root file system: whose machine it is, and which runners it has
+    #[arg(long, value_name = "DIR", help_heading = "Place")]
+    pub root: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// The user that a runner gets when nobody names one.
 const DEFAULT_USER: &str = "actions-runner";
+/// Where root's journals are.
+const ROOT_STATE: &str = "/var/lib/runup";
 
 /// The request of `install` and `plan`.
 pub(super) fn install(flags: &InstallFlags, session: &Session) -> Result<Request, super::Failed> {
@@ -106,10 +108,7 @@ fn base(
     let environment = &session.environment;
     // An image belongs to root, whoever builds it.
     let as_root = account::is_root() || place.root.is_some();
-    let root = match &place.root {
-        Some(root) => Root::at(absolute(root)?),
-        None => Root::host(),
-    };
+    let root = root(place.root.as_deref())?;
     let home = account::current().home;
     let dir = match &place.dir {
         Some(dir) if dir.is_relative() && place.root.is_some() => {
@@ -123,14 +122,7 @@ fn base(
     if dir.file_name().is_none() {
         return Err(Error::Contradiction(format!("--dir {} is no folder for a runner", dir.display())).into());
     }
-    let state = if as_root && cfg!(unix) {
-        PathBuf::from("/var/lib/runup")
-    } else if let Some(state) = environment.get("XDG_STATE_HOME").or_else(|| environment.get("LOCALAPPDATA"))
-    {
-        Path::new(state).join("runup")
-    } else {
-        home.join(".local/state/runup")
-    };
+    let state = state(as_root, environment);
     let user = match &place.user {
         Some(user) if !account::is_root() && *user == account::current().name => None,
         Some(user) => Some(user.clone()),
@@ -152,6 +144,36 @@ fn base(
         environment: runner_environment(server, environment),
         deadline: server.deadline,
     })
+}
+
+/// The root file system to work in.
+pub(super) fn root(prefix: Option<&Path>) -> Result<Root, Error> {
+    Ok(match prefix {
+        Some(prefix) => Root::at(absolute(prefix)?),
+        None => Root::host(),
+    })
+}
+
+/// Where the journals are.
+fn state(as_root: bool, environment: &Environment) -> PathBuf {
+    if as_root && cfg!(unix) {
+        PathBuf::from(ROOT_STATE)
+    } else if let Some(state) = environment.get("XDG_STATE_HOME").or_else(|| environment.get("LOCALAPPDATA"))
+    {
+        Path::new(state).join("runup")
+    } else {
+        account::current().home.join(".local/state/runup")
+    }
+}
+
+/// Every folder with journals of runners that this user's could be confused with: theirs, and root's.
+pub(super) fn states(prefix: Option<&Path>, environment: &Environment) -> Result<Vec<PathBuf>, Error> {
+    let as_root = account::is_root() || prefix.is_some();
+    let mut states = vec![root(prefix)?.join(&state(as_root, environment))];
+    if !as_root && cfg!(unix) {
+        states.push(PathBuf::from(ROOT_STATE));
+    }
+    Ok(states)
 }
 
 /// Proxies and certificates; on Windows also what every program needs to start.

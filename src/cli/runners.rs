@@ -1,10 +1,14 @@
 //! `runup runners`
 
-use super::args::{RunnersCommand, RunnersFlags, RunnersOneFlags};
+use super::args::{RunnersCommand, RunnersFlags, RunnersOneFlags, RunnersPruneFlags};
 use super::output::{Failed, Output, table};
 use super::{Session, request};
+use crate::deadline::Deadline;
 use crate::error::{Class, Failure};
 use crate::github::{Client, Deletion, Filter, Runner, Status};
+use crate::host::{self, Root};
+use crate::install::{Claim, Prune, Pruned, prune};
+use crate::runner::name::fingerprint;
 use serde_json::json;
 
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +17,8 @@ enum Error {
     NoSuchRunner { runner: String, url: String },
     #[error("--status {status} is neither online nor offline")]
     NoSuchStatus { status: String },
+    #[error("this machine has no id in {}, so none of the runners is provably its own", root.join("/etc/machine-id".as_ref()).display())]
+    NoMachineId { root: Root },
 }
 
 impl Failure for Error {
@@ -20,6 +26,7 @@ impl Failure for Error {
         match self {
             Self::NoSuchRunner { .. } => Class::Unavailable,
             Self::NoSuchStatus { .. } => Class::Usage,
+            Self::NoMachineId { .. } => Class::Config,
         }
     }
 
@@ -29,6 +36,9 @@ impl Failure for Error {
                 Some(format!("`runup runners list --url {url}` shows those that are there."))
             }
             Self::NoSuchStatus { .. } => None,
+            Self::NoMachineId { .. } => {
+                Some("Say which runners are yours with --label LABEL or --prefix TEXT.".to_owned())
+            }
         }
     }
 }
@@ -64,7 +74,47 @@ pub(super) async fn run(flags: RunnersFlags, session: Session) -> Result<Output,
                 &json!({"deleted": runner, "already_gone": deletion == Deletion::AlreadyGone}),
             ))
         }
+        RunnersCommand::Prune(flags) => prune_ghosts(&flags, &session).await,
     }
+}
+
+async fn prune_ghosts(flags: &RunnersPruneFlags, session: &Session) -> Result<Output, Failed> {
+    let client = request::client(&flags.server, session)?;
+    let root = request::root(flags.root.as_deref())?;
+    let claim = if flags.label.is_some() || flags.prefix.is_some() {
+        Claim::Operator { label: flags.label.clone(), prefix: flags.prefix.clone() }
+    } else {
+        let id = host::machine_id(&root).ok_or(Error::NoMachineId { root: root.clone() })?;
+        Claim::Machine(fingerprint(&id))
+    };
+    let order = Prune {
+        client: &client,
+        claim,
+        states: request::states(flags.root.as_deref(), &session.environment)?,
+        dry_run: flags.dry_run,
+        deadline: Deadline::after(flags.server.deadline),
+    };
+    let pruned = prune(&order, session.signals.stop()).await?;
+    Ok(Output::new(pruned_text(&pruned), &pruned))
+}
+
+fn pruned_text(pruned: &Pruned) -> String {
+    let mut lines = Vec::new();
+    for gone in &pruned.deleted {
+        let verb = match (pruned.dry_run, gone.already_gone) {
+            (true, _) => "would delete",
+            (false, true) => "gone already",
+            (false, false) => "deleted",
+        };
+        lines.push(format!("{verb}: {} (id {})", gone.runner.name, gone.runner.id));
+    }
+    for kept in &pruned.kept {
+        lines.push(format!("kept: {} (id {}): {}", kept.runner.name, kept.runner.id, kept.why));
+    }
+    if pruned.deleted.is_empty() {
+        lines.push("nothing to prune".to_owned());
+    }
+    lines.join("\n")
 }
 
 /// By id if it is a number that some runner has, by name otherwise: names can be numbers too.

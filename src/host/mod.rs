@@ -4,6 +4,7 @@
 //! decides nothing about order; it reports what is there and does one thing when told, each with a deadline.
 
 pub mod account;
+mod cloud;
 pub mod command;
 mod detect;
 mod elf;
@@ -20,6 +21,7 @@ mod root;
 pub mod signals;
 
 pub use account::Account;
+pub use cloud::{Provider, cloud};
 pub use command::{Command, Outcome, Stream, Word};
 pub use error::Error;
 pub use library::{find_libraries, find_program};

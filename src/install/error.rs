@@ -158,7 +158,9 @@ impl Failure for Error {
             Self::Settings(error) => error.class(),
             Self::Journal(error) => match error {
                 journal::Error::Io { source, .. } => source.class(),
-                journal::Error::Delete { source, .. } => Class::of_io(source, Class::Io),
+                journal::Error::Delete { source, .. } | journal::Error::List { source, .. } => {
+                    Class::of_io(source, Class::Io)
+                }
                 _ => Class::Config,
             },
             Self::ChecksumAbsent { .. }
@@ -205,6 +207,9 @@ impl Failure for Error {
             Self::Settings(error) => return error.hint(),
             Self::Journal(journal::Error::Io { source, .. }) => return source.hint(),
             Self::Journal(journal::Error::Delete { .. }) => return None,
+            Self::Journal(journal::Error::List { .. }) => {
+                "Run it as root: only then is it known which runners this machine still has.".into()
+            }
             Self::Journal(journal::Error::Malformed { .. }) => {
                 "Move the file away; `runup remove --dir DIR --url URL` then adopts the runner that is there.".into()
             }

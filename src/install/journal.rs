@@ -41,6 +41,15 @@ pub enum Error {
         #[source]
         source: host::Error,
     },
+    /// The state folder cannot be listed.
+    #[error("failed to find the journals in {}", state.display())]
+    List {
+        /// The folder.
+        state: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// Deleting failed.
     #[error("failed to delete the journal {}", path.display())]
     Delete {
@@ -184,18 +193,53 @@ impl Journal {
     /// It is there but cannot be read, is malformed or from a newer runup.
     pub fn open(state: &Path, dir: &Path) -> Result<Self, Error> {
         let path = Self::path_for(state, dir);
-        let read = host::file::read_untrusted(&path, LIMIT);
-        let Some(bytes) = read.map_err(|source| Error::Io { path: path.clone(), source })? else {
-            let record = Record { version: VERSION, dir: dir.to_owned(), machine: None, entries: Vec::new() };
-            return Ok(Self { path, record, exists: false });
-        };
-        let malformed = |message: String| Error::Malformed { path: path.clone(), message };
-        let head: Head = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
-        if head.version > VERSION {
-            return Err(Error::Newer { path, found: head.version });
+        if let Some(journal) = Self::read(&path)? {
+            return Ok(journal);
         }
-        let record: Record = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
-        Ok(Self { path, record, exists: true })
+        let record = Record { version: VERSION, dir: dir.to_owned(), machine: None, entries: Vec::new() };
+        Ok(Self { path, record, exists: false })
+    }
+
+    /// Every journal in the state folder `state`, and so every runner that this machine knows; none if there is no
+    /// such folder.
+    ///
+    /// # Errors
+    /// One of them cannot be read: then it is not known which runners there are.
+    pub fn all(state: &Path) -> Result<Vec<Self>, Error> {
+        let failed = |source| Error::List { state: state.to_owned(), source };
+        let entries = match std::fs::read_dir(state) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(failed)?,
+        };
+        let mut journals = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(failed)?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                journals.extend(Self::read(&path)?);
+            }
+        }
+        Ok(journals)
+    }
+
+    fn read(path: &Path) -> Result<Option<Self>, Error> {
+        let read = host::file::read_untrusted(path, LIMIT);
+        let Some(bytes) = read.map_err(|source| Error::Io { path: path.to_owned(), source })? else {
+            return Ok(None);
+        };
+        let malformed =
+            |error: serde_json::Error| Error::Malformed { path: path.to_owned(), message: error.to_string() };
+        let head: Head = serde_json::from_slice(&bytes).map_err(malformed)?;
+        if head.version > VERSION {
+            return Err(Error::Newer { path: path.to_owned(), found: head.version });
+        }
+        let record: Record = serde_json::from_slice(&bytes).map_err(malformed)?;
+        Ok(Some(Self { path: path.to_owned(), record, exists: true }))
+    }
+
+    /// The runner's folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.record.dir
     }
 
     /// Whether there is a file.
@@ -382,6 +426,28 @@ mod tests {
         assert!(matches!(Journal::open(state.path(), dir), Err(Error::Malformed { .. })));
         std::fs::write(&path, "").unwrap();
         assert!(matches!(Journal::open(state.path(), dir), Err(Error::Malformed { .. })));
+    }
+
+    #[test]
+    fn all_journals_are_found_and_one_that_cannot_be_read_is_not_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        assert!(Journal::all(&state).unwrap().is_empty());
+        std::fs::create_dir(&state).unwrap();
+        let dirs = [Path::new("/opt/a"), Path::new("/opt/b")];
+        for dir in dirs {
+            let mut journal = Journal::open(&state, dir).unwrap();
+            journal.begin(Act::Register(registered())).unwrap();
+        }
+        std::fs::write(Journal::lock_for(&state, dirs[0]), "").unwrap();
+        let mut found: Vec<PathBuf> =
+            Journal::all(&state).unwrap().iter().map(|journal| journal.dir().to_owned()).collect();
+        found.sort();
+        assert_eq!(found, dirs);
+
+        std::fs::write(state.join("other.json"), "{}").unwrap();
+        assert!(matches!(Journal::all(&state), Err(Error::Malformed { .. })));
+        assert!(matches!(Journal::all(&state.join("other.json")), Err(Error::List { .. })));
     }
 
     #[test]

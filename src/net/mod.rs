@@ -178,6 +178,12 @@ impl Http {
         }
     }
 
+    /// Calls once and returns the answer whatever its status, for those who ask again anyway. Fails like [`Http::call`].
+    pub async fn call_once(&self, call: &Call) -> Result<Answer, Error> {
+        let attempt = tokio::time::timeout_at(call.deadline.instant(), self.attempt(call)).await;
+        attempt.unwrap_or_else(|_| Err(gave_up(call, 1, None)))
+    }
+
     /// Asks for `url` once and returns its body to be read, whatever the status. Redirects are followed; `bearer` goes
     /// to the URL's own scheme, host and port only.
     pub async fn open(

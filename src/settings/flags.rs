@@ -3,12 +3,13 @@
 #![expect(clippy::doc_markdown, reason = "these comments are the help texts, printed as they are")]
 
 use super::parse_duration;
-use crate::host::{Arch, Os};
+use crate::host::{self, Arch, Os, Provider, Root};
 use crate::runner::{Labels, NameTemplate, RunnerVersion};
 use crate::transfer::Sha256Digest;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
+use url::Url;
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
@@ -157,4 +158,55 @@ pub enum TokenVia {
     Env,
     /// As `--token TOKEN`, the form of GitHub's documentation.
     Argv,
+}
+
+/// Who may take this machine away.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Cloud")]
+pub struct Cloud {
+    /// Whose notice to watch for, before a spot machine is taken away; auto asks the machine's firmware
+    #[arg(long, value_enum, default_value = "auto", value_name = "CLOUD")]
+    pub cloud: CloudChoice,
+    /// Where its metadata is [default: http://169.254.169.254]
+    #[arg(long, value_name = "URL", value_parser = parse_metadata_url)]
+    pub metadata_url: Option<Url>,
+}
+
+impl Cloud {
+    /// Whose notice to watch for. Where somebody says where the metadata is, but nothing says whose it is, all are
+    /// asked.
+    #[must_use]
+    pub fn providers(&self, root: &Root) -> Vec<Provider> {
+        match self.cloud {
+            CloudChoice::Auto => match host::cloud(root) {
+                Some(provider) => vec![provider],
+                None if self.metadata_url.is_some() => Provider::ALL.to_vec(),
+                None => Vec::new(),
+            },
+            CloudChoice::Aws => vec![Provider::Aws],
+            CloudChoice::Azure => vec![Provider::Azure],
+            CloudChoice::Gcp => vec![Provider::Gcp],
+            CloudChoice::None => Vec::new(),
+        }
+    }
+}
+
+fn parse_metadata_url(text: &str) -> Result<Url, String> {
+    let url: Url = text.parse().map_err(|error: url::ParseError| error.to_string())?;
+    if matches!(url.scheme(), "http" | "https") { Ok(url) } else { Err("expected an http(s) URL".to_owned()) }
+}
+
+/// A cloud, or how to find out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CloudChoice {
+    /// What the machine's firmware says.
+    Auto,
+    /// Amazon EC2.
+    Aws,
+    /// Microsoft Azure.
+    Azure,
+    /// Google Compute Engine.
+    Gcp,
+    /// Nobody gives notice.
+    None,
 }
