@@ -12,6 +12,7 @@ mod output;
 mod plan;
 mod remove;
 mod request;
+mod run;
 mod runners;
 #[cfg(feature = "sandbox")]
 mod sandbox;
@@ -79,7 +80,7 @@ pub fn main() -> ExitCode {
             Err(error) => return (Err(Failed::from(error)), None),
         };
         let session = Session { environment, signals: signals.clone(), screen: Arc::clone(&screen), given };
-        (run(cli.command, session).await, signals.received())
+        (dispatch(cli.command, session).await, signals.received())
     });
     screen.clear();
     // A blocking read that nobody waits for any more must not hold the process.
@@ -87,9 +88,11 @@ pub fn main() -> ExitCode {
     output::finish(result, &common, signal)
 }
 
-async fn run(command: Command, session: Session) -> Result<Output, Failed> {
+async fn dispatch(command: Command, session: Session) -> Result<Output, Failed> {
     match command {
         Command::Install(flags) => install::run(flags, session).await,
+        Command::Run(flags) => run::run(flags, session).await,
+        Command::Drain(flags) => run::wait(flags, session).await,
         Command::Bake(flags) => bake::run(flags, session).await,
         Command::Remove(flags) => remove::run(flags, session).await,
         Command::Status(flags) => status::run(flags, session).await,

@@ -1,7 +1,7 @@
 //! Flags, environment and machine come down to the plain values of a request.
 
 use super::Session;
-use super::args::{BakeFlags, InstallFlags, RemoveFlags};
+use super::args::{BakeFlags, InstallFlags, RemoveFlags, RunFlags};
 use crate::github::{Client, Target};
 use crate::host::{self, Root, account};
 use crate::install::{Archive, Registration, Request};
@@ -42,6 +42,41 @@ pub(super) fn install(flags: &InstallFlags, session: &Session) -> Result<Request
     request.keep_on_failure = flags.keep_on_failure;
     request.token_on_argv = runner.token_via == TokenVia::Argv;
     Ok(request)
+}
+
+/// The request of `run`.
+pub(super) fn run(flags: &RunFlags, session: &Session) -> Result<Request, super::Failed> {
+    let mut request = install(&flags.install, session)?;
+    let run = &flags.run;
+    if let Some(registration) = &mut request.registration {
+        // Just-in-time runners take one job, whatever was asked for.
+        registration.options.ephemeral |= run.jit;
+        if !registration.options.ephemeral && run.after_job != flags::AfterJob::Stop {
+            return Err(Error::Contradiction("--after-job needs --ephemeral or --jit".into()).into());
+        }
+    }
+    if run.after_job == flags::AfterJob::Poweroff
+        && (flags.install.place.root.is_some() || !account::is_root())
+    {
+        let message =
+            "--after-job poweroff takes root, and excludes --root: it is this machine that goes off";
+        return Err(Error::Contradiction(message.into()).into());
+    }
+    Ok(request)
+}
+
+/// The runner's folder, as this process sees it.
+pub(super) fn dir(place: &Place, session: &Session) -> Result<PathBuf, super::Failed> {
+    let server = Server {
+        url: None,
+        api_url: None,
+        allow_http: false,
+        ca_file: None,
+        token_file: None,
+        deadline: std::time::Duration::ZERO,
+    };
+    let request = base(&server, place, None, Credentials::default(), session)?;
+    Ok(request.root.join(&request.dir))
 }
 
 /// The request of `bake`.

@@ -187,6 +187,12 @@ impl Journal {
         state.join(format!("{}.lock", slug(dir)))
     }
 
+    /// The lock that `run` holds for as long as it sees to the runner.
+    #[must_use]
+    pub fn run_lock_for(state: &Path, dir: &Path) -> PathBuf {
+        state.join(format!("{}.run.lock", slug(dir)))
+    }
+
     /// Reads the journal of `dir`; an absent one is empty.
     ///
     /// # Errors

@@ -8,7 +8,7 @@
 use super::checkpoint::{Checkpoint, reach};
 use super::journal::{Act, Entry, Journal, Registered, Step};
 use super::site::Site;
-use super::{Error, create_user, engine, place_runner};
+use super::{Error, create_user, engine, place_runner, run};
 use crate::github::{Client, Deletion, Status};
 use crate::host;
 use crate::host::account::{self, Account};
@@ -69,6 +69,7 @@ pub async fn remove(site: &Site<'_>, to: Reach) -> Result<Removed, Error> {
         adopt(site, &mut journal, to)?;
     }
     engine::recover(site, &mut journal).await?;
+    run::end_if_orphaned(site).await?;
 
     let mut removed =
         Removed { changed: true, dir: site.request.dir.clone(), undone: vec![], left_on_server: None };
@@ -180,7 +181,11 @@ fn write_adopted(
     Ok(())
 }
 
-async fn deregister(site: &Site<'_>, journal: &mut Journal, registered: &Registered) -> Result<(), Error> {
+pub(super) async fn deregister(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    registered: &Registered,
+) -> Result<(), Error> {
     let dir = site.dir();
     if let Some(given) = &site.request.target {
         let given = given.url.as_str().trim_end_matches('/');
@@ -380,7 +385,7 @@ fn check_service(site: &Site<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn clean(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+pub(super) fn clean(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     state::clean_identity(&site.dir())?;
     reach(Checkpoint::RemoveCleaned);
     journal.forget(Step::Register)?;

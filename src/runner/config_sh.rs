@@ -20,7 +20,7 @@ pub const PATIENCE: Duration = Duration::from_secs(600);
 pub const MARKER: &str = "RUNUP_RUNNER_DIR";
 
 /// What jobs find programs with. cloud-init's own PATH is shorter and would be frozen into the service.
-pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The environment input of the token. `config.sh` removes it from its environment after reading.
 const TOKEN_INPUT: &str = "ACTIONS_RUNNER_INPUT_TOKEN";

@@ -78,6 +78,8 @@ pub enum News {
     Listening,
     /// It has taken a job.
     Job,
+    /// The job is over, and the server has been told.
+    JobDone,
 }
 
 /// Reads a line of output.
@@ -85,6 +87,9 @@ pub enum News {
 pub fn news(line: &str) -> Option<News> {
     if line.contains("Listening for Jobs") {
         return Some(News::Listening);
+    }
+    if line.contains(" completed with result: ") {
+        return Some(News::JobDone);
     }
     line.contains("Running job: ").then_some(News::Job)
 }
@@ -211,6 +216,8 @@ mod tests {
     fn the_lines_that_matter_are_known() {
         assert_eq!(news("2026-01-01 00:00:00Z: Listening for Jobs"), Some(News::Listening));
         assert_eq!(news("2026-01-01 00:00:00Z: Running job: build"), Some(News::Job));
+        let done = "2026-01-01 00:00:00Z: Job build completed with result: Succeeded";
+        assert_eq!(news(done), Some(News::JobDone));
         assert_eq!(news("Exiting..."), None);
     }
 }

@@ -151,6 +151,35 @@ pub struct Runner {
     pub registration_token_file: Option<String>,
 }
 
+/// How the runner is run in the foreground.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Run")]
+pub struct Run {
+    /// After a stop signal, let a running job go on for so long before it is cancelled
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+    pub drain: Duration,
+    /// After a stop signal, take the runner off the server [default: true with --ephemeral and --jit, else false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub remove_on_shutdown: Option<bool>,
+    /// After the one job of an ephemeral runner: end, register again for the next job, or switch the machine off
+    #[arg(long, value_enum, default_value = "stop", value_name = "WHAT")]
+    pub after_job: AfterJob,
+    /// Let the server make the runner, for one job, without config.sh (Enterprise Server: 3.10 and newer)
+    #[arg(long)]
+    pub jit: bool,
+}
+
+/// What follows the one job of an ephemeral runner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AfterJob {
+    /// The end.
+    Stop,
+    /// The next registration and job.
+    Again,
+    /// `systemctl poweroff`.
+    Poweroff,
+}
+
 /// How a token reaches `config.sh`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TokenVia {
