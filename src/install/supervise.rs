@@ -63,7 +63,7 @@ pub(super) async fn supervise(
         }
         let interrupt = CancellationToken::new();
         let work = Work::default();
-        let mut cut = false;
+        let mut in_a_job = false;
         let mut on_line = |stream, line: &str| {
             work.note(line);
             site.watch.output(stream, line);
@@ -79,7 +79,7 @@ pub(super) async fn supervise(
                 // Whoever said it, from here on everything ends.
                 site.stop.cancel();
                 let patience = left.map_or(running.drain, |left| running.drain.min(left));
-                cut = !work.drained(site, running, patience).await;
+                in_a_job = !work.drained(site, running, patience).await;
                 interrupt.cancel();
                 std::future::pending::<()>().await;
             };
@@ -91,6 +91,8 @@ pub(super) async fn supervise(
         *jobs += work.jobs.load(Relaxed);
         tracing::debug!(how = outcome.how(), "the listener has ended");
         if interrupt.is_cancelled() {
+            // A job may have ended just then, or begun.
+            let cut = work.busy.load(Relaxed) || (in_a_job && work.canceled.load(Relaxed));
             return Ok(Ended::Told { cut });
         }
         if work.listened.load(Relaxed) {
@@ -152,6 +154,7 @@ pub(super) async fn supervise(
 struct Work {
     listened: AtomicBool,
     busy: AtomicBool,
+    canceled: AtomicBool,
     jobs: AtomicU32,
 }
 
@@ -163,7 +166,10 @@ impl Work {
                 self.busy.store(true, Relaxed);
                 self.jobs.fetch_add(1, Relaxed);
             }
-            Some(News::JobDone) => self.busy.store(false, Relaxed),
+            Some(News::JobDone { canceled }) => {
+                self.busy.store(false, Relaxed);
+                self.canceled.store(canceled, Relaxed);
+            }
             None => {}
         }
     }

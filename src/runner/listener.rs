@@ -79,7 +79,10 @@ pub enum News {
     /// It has taken a job.
     Job,
     /// The job is over, and the server has been told.
-    JobDone,
+    JobDone {
+        /// It was cancelled, by somebody or because the listener was told to end.
+        canceled: bool,
+    },
 }
 
 /// Reads a line of output.
@@ -88,8 +91,8 @@ pub fn news(line: &str) -> Option<News> {
     if line.contains("Listening for Jobs") {
         return Some(News::Listening);
     }
-    if line.contains(" completed with result: ") {
-        return Some(News::JobDone);
+    if let Some((_, result)) = line.rsplit_once(" completed with result: ") {
+        return Some(News::JobDone { canceled: result.starts_with("Cancel") });
     }
     line.contains("Running job: ").then_some(News::Job)
 }
@@ -217,7 +220,9 @@ mod tests {
         assert_eq!(news("2026-01-01 00:00:00Z: Listening for Jobs"), Some(News::Listening));
         assert_eq!(news("2026-01-01 00:00:00Z: Running job: build"), Some(News::Job));
         let done = "2026-01-01 00:00:00Z: Job build completed with result: Succeeded";
-        assert_eq!(news(done), Some(News::JobDone));
+        assert_eq!(news(done), Some(News::JobDone { canceled: false }));
+        let canceled = "2026-01-01 00:00:00Z: Job build completed with result: Canceled";
+        assert_eq!(news(canceled), Some(News::JobDone { canceled: true }));
         assert_eq!(news("Exiting..."), None);
     }
 }

@@ -4,4 +4,5 @@ mod crash;
 mod house;
 mod life;
 mod rig;
+mod run;
 mod secrets;
