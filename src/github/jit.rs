@@ -23,7 +23,7 @@ impl Client {
     /// Makes a runner that takes one job and needs no `config.sh`. A name that is in use is [`Error::NameTaken`], a
     /// server that does not know the call (Enterprise Server has it from 3.10 on) [`Error::NoJit`].
     pub async fn generate_jitconfig(&self, new: &NewJitRunner) -> Result<JitConfig, Error> {
-        let body = serde_json::to_vec(new).expect("texts and a number are JSON");
+        let body = serde_json::json!(new).to_string().into_bytes();
         let tail = "/actions/runners/generate-jitconfig";
         match self.send(Method::POST, tail, &[], Access::Write, Some(body)).await {
             Ok(answer) => {

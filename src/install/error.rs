@@ -202,16 +202,20 @@ impl Failure for Error {
             | Self::NothingThere { .. }
             | Self::NotSealed { .. }
             | Self::OtherUrl { .. }
+            | Self::NoSuchGroup { .. }
             | Self::UrlNeededToAdopt { .. } => Class::Config,
-            Self::NoSuchGroup { .. } => Class::Config,
             Self::VersionDeprecated { .. } => Class::Deprecated,
-            Self::DeletedAgain { .. } => Class::Runner,
-            Self::SessionConflict { .. } => Class::TempFail,
             Self::ConfigFailed { cause, .. } | Self::ListenerFailed { cause, .. } => {
                 cause.map_or(Class::Runner, |known| known.class)
             }
-            Self::ConfigLied { .. } | Self::NotOnServer { .. } | Self::StillOnServer { .. } => Class::Runner,
-            Self::ConfigHung { .. } | Self::Busy { .. } | Self::DeadlinePassed { .. } => Class::TempFail,
+            Self::ConfigLied { .. }
+            | Self::NotOnServer { .. }
+            | Self::StillOnServer { .. }
+            | Self::DeletedAgain { .. } => Class::Runner,
+            Self::ConfigHung { .. }
+            | Self::Busy { .. }
+            | Self::SessionConflict { .. }
+            | Self::DeadlinePassed { .. } => Class::TempFail,
             // The process's main knows the signal's number and puts it here.
             Self::Stopped | Self::CutShort { .. } => Class::Signal(15),
             Self::Unwound { cause, .. } => cause.class(),

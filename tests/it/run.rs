@@ -5,7 +5,11 @@ use runup::host::process::with_env;
 use runup::runner::listener::{MARKER, workers};
 use runup::sandbox::{Fault, FaultKind, RunnerChange, Scope};
 use rustix::process::Signal;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 fn scope() -> Scope {
@@ -54,7 +58,8 @@ fn listeners(rig: &Rig) -> Vec<u32> {
 #[test]
 fn it_goes_online_takes_jobs_and_ends_as_told_keeping_its_registration() {
     let rig = Rig::new();
-    let child = start_online(&rig, &[]);
+    // The server knows that a job is done before the listener has said so.
+    let child = start_online(&rig, &["--drain", "50s"]);
     rig.sandbox.add_job(&scope(), "build", 0);
     rig.sandbox.add_job(&scope(), "test", 0);
     until("both are done", || rig.state().jobs.iter().all(|job| job.done));
@@ -225,7 +230,8 @@ fn two_of_them_do_not_fight_over_one_runner() {
     let child = start_online(&rig, &[]);
     rig.run(&["run"]).expect(75);
     rig.run(&["install"]).expect(0).says("nothing to do");
-    assert!(online(&rig), "neither of them disturbed the first one");
+    rig.run(&["remove"]).expect(75).says("run");
+    assert!(online(&rig), "none of them disturbed the first one");
     stop(child).expect(0);
 }
 
@@ -370,6 +376,40 @@ fn the_listener_and_its_jobs_get_no_credential_of_ours() {
         let ran = if arguments.is_empty() { stop(child) } else { finish(child) };
         assert!(!ran.stderr.contains(rig.sandbox.token().expose()));
     }
+}
+
+/// A metadata service that says that this machine is taken away once `announced` is set.
+fn metadata(announced: Arc<AtomicBool>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = String::new();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            while reader.read_line(&mut request).is_ok_and(|count| count > 2) {}
+            let body = if announced.load(Ordering::SeqCst) { "TRUE" } else { "FALSE" };
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+        }
+    });
+    url
+}
+
+#[test]
+fn a_spot_notice_is_a_stop_signal_with_an_end() {
+    let rig = Rig::new();
+    let announced = Arc::new(AtomicBool::new(false));
+    let url = metadata(Arc::clone(&announced));
+    let mut arguments = vec!["--ephemeral", "--after-job", "again", "--drain", "10m"];
+    arguments.extend(["--cloud", "gcp", "--metadata-url", &url]);
+    let child = start_online(&rig, &arguments);
+    announced.store(true, Ordering::SeqCst);
+    finish(child).expect(0).says("gcp").says("off the server");
+    assert_eq!(rig.state().runners, []);
 }
 
 #[test]
