@@ -5,6 +5,7 @@ use runup::host::process::with_env;
 use runup::runner::listener::{MARKER, workers};
 use runup::sandbox::{Fault, FaultKind, RunnerChange, Scope};
 use rustix::process::Signal;
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::process::Child;
@@ -193,7 +194,7 @@ fn what_a_shutdown_could_not_take_off_the_server_the_next_run_finds() {
     let rig = Rig::new();
     let child = start_online(&rig, &["--ephemeral"]);
     let ghost = rig.state().runners[0].id;
-    let down = FaultKind::Status { code: 403, body: None, headers: Default::default() };
+    let down = FaultKind::Status { code: 403, body: None, headers: BTreeMap::new() };
     rig.sandbox.fault(Fault::new("delete-runner", down));
     stop(child).expect(77).says("the next run finishes this");
     assert_eq!(rig.state().runners[0].id, ghost);
@@ -254,7 +255,7 @@ fn a_failing_listener_is_started_again_and_an_updating_one_after_its_update() {
 fn a_deprecated_version_is_an_exit_code_of_its_own() {
     let rig = Rig::new();
     let newest = rig.sandbox.runner_version().to_owned();
-    let gone = FaultKind::Status { code: 426, body: None, headers: Default::default() };
+    let gone = FaultKind::Status { code: 426, body: None, headers: BTreeMap::new() };
     rig.sandbox.fault(Fault::new("session", gone));
     let ran = finish(start(&rig, &["--runner-version", "2.328.0"])).expect(80);
     assert!(ran.stderr.contains("2.328.0") && ran.stderr.contains(&newest), "{ran:#?}");
@@ -337,7 +338,7 @@ fn a_server_without_just_in_time_runners_says_so_and_nothing_is_registered() {
     let absent = FaultKind::Status {
         code: 404,
         body: Some(r#"{"message":"Not Found"}"#.into()),
-        headers: Default::default(),
+        headers: BTreeMap::new(),
     };
     rig.sandbox.fault(Fault::new("jitconfig", absent));
     finish(start(&rig, &["--jit"])).expect(69).says("3.10");
