@@ -4,7 +4,7 @@
 
 use crate::error::Class;
 use crate::install::{NamePrefix, OwnershipLabel};
-use crate::settings::flags::{Archive, Common, Place, Runner, Server, Service};
+use crate::settings::flags::{Archive, Cloud, Common, Place, Run, Runner, Server, Service};
 use crate::settings::parse_duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt::Write as _;
@@ -25,6 +25,11 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Converge this machine to a registered runner
     Install(Box<InstallFlags>),
+    /// Converge, then run the runner in the foreground: in a container, or as a service
+    #[command(after_long_help = RUN_HELP)]
+    Run(Box<RunFlags>),
+    /// Wait until no job of this runner runs on this machine: 0 when it is idle, 75 if it is not in time
+    Drain(DrainFlags),
     /// Place the runner and seal: for an image, without registration
     Bake(Box<BakeFlags>),
     /// Take it all back
@@ -49,24 +54,57 @@ pub(super) enum Command {
     Generate(GenerateFlags),
 }
 
+/// What `install`, `plan` and `run` have in common.
 #[derive(Debug, Clone, Args)]
-pub(super) struct InstallFlags {
+pub(super) struct ConvergeFlags {
     #[command(flatten)]
     pub server: Server,
     #[command(flatten)]
     pub runner: Runner,
     #[command(flatten)]
-    pub service: Service,
-    #[command(flatten)]
     pub place: Place,
     #[command(flatten)]
     pub archive: Archive,
-    /// How long a stop of the service waits for a running job
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
-    pub drain: Duration,
     /// When a step fails, leave what the earlier ones did
     #[arg(long)]
     pub keep_on_failure: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct InstallFlags {
+    #[command(flatten)]
+    pub converge: ConvergeFlags,
+    #[command(flatten)]
+    pub service: Service,
+}
+
+/// What the exit code of `run` means beyond the table.
+const RUN_HELP: &str = "Exit code:
+  0 after the one job of an ephemeral runner, when the listener ended by itself, and after a stop signal that
+  was obeyed: idle, or the job was waited for, and the runner taken off the server where that was asked for.
+  128+n only if that signal cut something short: a job, or the installation.
+  75 another machine has this runner's session; 79 the listener fails again and again; 80 its version is too old.
+
+The first SIGTERM or SIGINT drains for --drain; a second one ends that. What a shutdown could not take off the
+server, the next run finds and finishes.";
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct RunFlags {
+    #[command(flatten)]
+    pub converge: ConvergeFlags,
+    #[command(flatten)]
+    pub run: Run,
+    #[command(flatten)]
+    pub cloud: Cloud,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct DrainFlags {
+    #[command(flatten)]
+    pub place: Place,
+    /// How long to wait
+    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = parse_duration)]
+    pub deadline: Duration,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -2,12 +2,13 @@
 
 use super::args::InstallFlags;
 use super::output::{Failed, Output};
-use super::{Session, request};
+use super::{Session, request, service};
 use crate::install::{Installed, Site, install};
 
 pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Output, Failed> {
-    let request = request::install(&flags, &session)?;
-    let http = request::http(&flags.server, &session.environment)?;
+    let mut request = request::install(&flags.converge, &session)?;
+    request.service = service::wanted(&flags, &session)?;
+    let http = request::http(&flags.converge.server, &session.environment)?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     let installed = install(&site).await?;
     Ok(Output::new(text(&installed), &installed))

@@ -12,10 +12,12 @@ mod output;
 mod plan;
 mod remove;
 mod request;
+mod run;
 mod runners;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod screen;
+mod service;
 mod status;
 mod token;
 mod usage;
@@ -28,6 +30,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use output::{Failed, Output};
 use screen::Screen;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -38,6 +41,8 @@ struct Session {
     screen: Arc<Screen>,
     /// Who set each option of the chosen command.
     given: Vec<Given>,
+    /// The configuration file that was named; the default one needs no name.
+    config: Option<PathBuf>,
 }
 
 impl Session {
@@ -81,8 +86,14 @@ pub fn main() -> ExitCode {
             Ok(signals) => signals,
             Err(error) => return (Err(Failed::from(error)), None),
         };
-        let session = Session { environment, signals: signals.clone(), screen: Arc::clone(&screen), given };
-        (run(cli.command, session).await, signals.received())
+        let session = Session {
+            environment,
+            signals: signals.clone(),
+            screen: Arc::clone(&screen),
+            given,
+            config: cli.common.config.clone(),
+        };
+        (dispatch(cli.command, session).await, signals.received())
     });
     screen.clear();
     // A blocking read that nobody waits for any more must not hold the process.
@@ -90,9 +101,11 @@ pub fn main() -> ExitCode {
     output::finish(result, &common, signal)
 }
 
-async fn run(command: Command, session: Session) -> Result<Output, Failed> {
+async fn dispatch(command: Command, session: Session) -> Result<Output, Failed> {
     match command {
         Command::Install(flags) => install::run(flags, session).await,
+        Command::Run(flags) => run::run(flags, session).await,
+        Command::Drain(flags) => run::wait(flags, session).await,
         Command::Bake(flags) => bake::run(flags, session).await,
         Command::Remove(flags) => remove::run(flags, session).await,
         Command::Status(flags) => status::run(flags, session).await,

@@ -2,7 +2,7 @@
 
 use super::args::InstallFlags;
 use super::output::{Failed, Output};
-use super::{Session, request};
+use super::{Session, request, service};
 use crate::deadline::Deadline;
 use crate::host::Account;
 use crate::install::plan::Action;
@@ -12,8 +12,9 @@ use crate::secret::Secret;
 use serde_json::json;
 
 pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Output, Failed> {
-    let request = request::install(&flags, &session)?;
-    let http = request::http(&flags.server, &session.environment)?;
+    let mut request = request::install(&flags.converge, &session)?;
+    request.service = service::wanted(&flags, &session)?;
+    let http = request::http(&flags.converge.server, &session.environment)?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     let (plan, seen) = plan(&site).await?;
 

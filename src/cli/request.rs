@@ -1,15 +1,14 @@
 //! Flags, environment and machine come down to the plain values of a request.
 
 use super::Session;
-use super::args::{BakeFlags, InstallFlags, RemoveFlags};
+use super::args::{BakeFlags, ConvergeFlags, RemoveFlags, RunFlags};
 use crate::github::{Client, Target};
-use crate::host::{self, Root, account, systemd};
-use crate::install::{Archive, Registration, Request, Service};
+use crate::host::{self, Root, account};
+use crate::install::{Archive, Registration, Request};
 use crate::net::{Http, Options, ProxyRules};
 use crate::runner::config_sh;
-use crate::runner::unit::Main;
 use crate::settings::credential::{Files, find};
-use crate::settings::flags::{self, Place, Server, ServiceKind, TokenVia};
+use crate::settings::flags::{self, Place, Server, TokenVia};
 use crate::settings::{Credentials, Environment, Error};
 use std::path::{Path, PathBuf};
 
@@ -18,8 +17,8 @@ const DEFAULT_USER: &str = "actions-runner";
 /// Where root's journals are.
 const ROOT_STATE: &str = "/var/lib/runup";
 
-/// The request of `install` and `plan`.
-pub(super) fn install(flags: &InstallFlags, session: &Session) -> Result<Request, super::Failed> {
+/// The request of `install` and `plan`, without a service.
+pub(super) fn install(flags: &ConvergeFlags, session: &Session) -> Result<Request, super::Failed> {
     let target = target(&flags.server)?.ok_or(Error::UrlMissing)?;
     let files = Files {
         api: flags.server.token_file.as_deref(),
@@ -43,33 +42,44 @@ pub(super) fn install(flags: &InstallFlags, session: &Session) -> Result<Request
         replace: runner.replace,
     };
     request.registration = Some(Registration { name: runner.name.clone(), options });
-    request.service = service(flags)?;
     request.keep_on_failure = flags.keep_on_failure;
     request.token_on_argv = runner.token_via == TokenVia::Argv;
     Ok(request)
 }
 
-/// The service that was asked for, as far as this machine can have it.
-fn service(flags: &InstallFlags) -> Result<Option<Service>, super::Failed> {
-    let here = flags.place.root.is_none() && account::is_root() && cfg!(target_os = "linux");
-    let wanted = match flags.service.service {
-        ServiceKind::None => return Ok(None),
-        ServiceKind::Systemd if !here => {
-            let message = "--service systemd takes root, and no --root";
-            return Err(Error::Contradiction(message.into()).into());
+/// The request of `run`.
+pub(super) fn run(flags: &RunFlags, session: &Session) -> Result<Request, super::Failed> {
+    let mut request = install(&flags.converge, session)?;
+    let run = &flags.run;
+    if let Some(registration) = &mut request.registration {
+        // Just-in-time runners take one job, whatever was asked for.
+        registration.options.ephemeral |= run.jit;
+        if !registration.options.ephemeral && run.after_job != flags::AfterJob::Stop {
+            return Err(Error::Contradiction("--after-job needs --ephemeral or --jit".into()).into());
         }
-        ServiceKind::Systemd if !systemd::is_running() => return Err(crate::install::Error::NoSystemd.into()),
-        ServiceKind::Auto if !here => return Ok(None),
-        ServiceKind::Auto if !systemd::is_running() => {
-            tracing::warn!(
-                "systemd does not run this machine, so no service is installed: start the runner by your own means"
-            );
-            return Ok(None);
-        }
-        ServiceKind::Systemd | ServiceKind::Auto => Main::Runsvc,
+    }
+    if run.after_job == flags::AfterJob::Poweroff
+        && (flags.converge.place.root.is_some() || !account::is_root())
+    {
+        let message =
+            "--after-job poweroff takes root, and excludes --root: it is this machine that goes off";
+        return Err(Error::Contradiction(message.into()).into());
+    }
+    Ok(request)
+}
+
+/// The runner's folder, as this process sees it.
+pub(super) fn dir(place: &Place, session: &Session) -> Result<PathBuf, super::Failed> {
+    let server = Server {
+        url: None,
+        api_url: None,
+        allow_http: false,
+        ca_file: None,
+        token_file: None,
+        deadline: std::time::Duration::ZERO,
     };
-    let program = std::env::current_exe().map_err(host::Error::from)?;
-    Ok(Some(Service { program, main: wanted, drain: flags.drain }))
+    let request = base(&server, place, None, Credentials::default(), session)?;
+    Ok(request.root.join(&request.dir))
 }
 
 /// The request of `bake`.
@@ -258,7 +268,7 @@ fn plain_word(option: &str, value: Option<&str>) -> Result<Option<String>, Error
     Ok(Some(value.to_owned()))
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, Error> {
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, Error> {
     let absolute = std::path::absolute(path)
         .map_err(|error| Error::Contradiction(format!("{} is no path: {error}", path.display())))?;
     if absolute.components().any(|part| part == std::path::Component::ParentDir) {

@@ -17,6 +17,8 @@ const NOW_AND_THEN: Duration = Duration::from_secs(10);
 /// Where progress and log share one place without tearing each other's lines.
 pub(super) struct Screen {
     draw: bool,
+    /// stdout is for one document.
+    json: bool,
     bar: Mutex<Option<ProgressBar>>,
     phases: Mutex<Vec<Done>>,
 }
@@ -36,7 +38,7 @@ impl Screen {
     /// A bar is drawn on a terminal, for a person who did not ask for silence.
     pub(super) fn new(common: &Common) -> Arc<Self> {
         let draw = std::io::stderr().is_terminal() && !common.quiet && common.log_format == LogFormat::Text;
-        Arc::new(Self { draw, bar: Mutex::new(None), phases: Mutex::new(Vec::new()) })
+        Arc::new(Self { draw, json: common.json, bar: Mutex::new(None), phases: Mutex::new(Vec::new()) })
     }
 
     /// Takes the bar away.
@@ -94,6 +96,17 @@ impl Watch for Arc<Screen> {
 
     fn line(&self, stream: Stream, line: &str) {
         tracing::debug!(?stream, "config.sh: {line}");
+    }
+
+    fn output(&self, stream: Stream, line: &str) {
+        let line = format!("{line}\n");
+        // Whoever read this may have gone away; the runner goes on.
+        let _ = match stream {
+            Stream::Out if !self.json => {
+                std::io::stdout().write_all(line.as_bytes()).and_then(|()| std::io::stdout().flush())
+            }
+            _ => std::io::stderr().write_all(line.as_bytes()),
+        };
     }
 
     fn progress(&self) -> Arc<dyn Progress> {

@@ -22,7 +22,7 @@ const ACCEPT: &str = "application/vnd.github+json";
 /// The version of the API that is asked for. Servers before 3.9 ignore it.
 const API_VERSION: &str = "2022-11-28";
 /// The most that a page can hold.
-const PER_PAGE: &str = "100";
+pub(super) const PER_PAGE: &str = "100";
 /// More pages than any group of runners fills: 10,000 runners is GitHub's limit for one.
 const MAX_PAGES: u32 = 10_000;
 /// How much of an answer that is not JSON is shown, in characters.
@@ -60,7 +60,7 @@ pub enum Deletion {
 
 /// What a call does to the server: it decides which permission it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Access {
+pub(super) enum Access {
     Read,
     Write,
 }
@@ -180,7 +180,7 @@ impl Client {
     }
 
     /// A 404 for a runner may be about the runner or about its scope; listing the scope's runners tells.
-    async fn prove_visible(&self) -> Result<(), Error> {
+    pub(super) async fn prove_visible(&self) -> Result<(), Error> {
         self.get("/actions/runners", &[("per_page", "1")]).await.map(drop)
     }
 
@@ -190,17 +190,28 @@ impl Client {
         RunnerToken::try_from(raw).map_err(|source| bad_document(&Method::POST, &answer, what, source))
     }
 
-    async fn get(&self, tail: &str, query: &[(&str, &str)]) -> Result<Answer, Error> {
+    pub(super) async fn get(&self, tail: &str, query: &[(&str, &str)]) -> Result<Answer, Error> {
         self.call(Method::GET, tail, query, Access::Read).await
     }
 
-    /// One call; only a success is `Ok`.
     async fn call(
         &self,
         method: Method,
         tail: &str,
         query: &[(&str, &str)],
         access: Access,
+    ) -> Result<Answer, Error> {
+        self.send(method, tail, query, access, None).await
+    }
+
+    /// One call; only a success is `Ok`.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        tail: &str,
+        query: &[(&str, &str)],
+        access: Access,
+        body: Option<Vec<u8>>,
     ) -> Result<Answer, Error> {
         let mut url = self.target.call(tail);
         if !query.is_empty() {
@@ -213,12 +224,17 @@ impl Client {
                 needed: needed(&self.target.scope, access),
             });
         };
+        let mut headers =
+            vec![("accept", ACCEPT.to_owned()), ("x-github-api-version", API_VERSION.to_owned())];
+        if body.is_some() {
+            headers.push(("content-type", "application/json".to_owned()));
+        }
         let call = Call {
             method: method.clone(),
             url: url.clone(),
             bearer: Some(token.clone()),
-            headers: vec![("accept", ACCEPT.to_owned()), ("x-github-api-version", API_VERSION.to_owned())],
-            body: None,
+            headers,
+            body,
             deadline: Deadline::after(self.patience),
         };
         self.calls.fetch_add(1, Ordering::Relaxed);
@@ -366,7 +382,11 @@ fn start(body: &[u8]) -> String {
     text.chars().take(START).collect()
 }
 
-fn read<T: DeserializeOwned>(method: &Method, answer: &Answer, what: &'static str) -> Result<T, Error> {
+pub(super) fn read<T: DeserializeOwned>(
+    method: &Method,
+    answer: &Answer,
+    what: &'static str,
+) -> Result<T, Error> {
     serde_json::from_slice(&answer.body).map_err(|source| {
         if serde_json::from_slice::<serde::de::IgnoredAny>(&answer.body).is_err() {
             let (url, start) = (redact(&answer.url), start(&answer.body));
@@ -376,7 +396,12 @@ fn read<T: DeserializeOwned>(method: &Method, answer: &Answer, what: &'static st
     })
 }
 
-fn bad_document(method: &Method, answer: &Answer, what: &'static str, source: serde_json::Error) -> Error {
+pub(super) fn bad_document(
+    method: &Method,
+    answer: &Answer,
+    what: &'static str,
+    source: serde_json::Error,
+) -> Error {
     Error::BadDocument { what, method: method.to_string(), url: redact(&answer.url), source }
 }
 

@@ -262,3 +262,36 @@ fn permissions_are_named_for_each_scope() {
     let enterprise = needed(&scope("https://github.com/enterprises/e"), Access::Write);
     assert!(enterprise.contains("manage_runners:enterprise") && enterprise.contains("cannot"));
 }
+
+fn new_jit_runner() -> crate::github::NewJitRunner {
+    let (name, labels) = ("jit-1".to_owned(), vec!["x".to_owned()]);
+    crate::github::NewJitRunner { name, runner_group_id: 1, labels, work_folder: "_work".to_owned() }
+}
+
+#[tokio::test]
+async fn a_name_in_use_and_a_server_without_the_call_are_told_apart() {
+    let taken = json(409, r#"{"message":"Already exists - A runner with the name jit-1 already exists."}"#);
+    let (client, _) = rehearse(vec![taken]).await;
+    let error = client.generate_jitconfig(&new_jit_runner()).await.unwrap_err();
+    assert!(matches!(error, Error::NameTaken { .. }) && error.class() == Class::Config, "{error}");
+
+    let absent = json(404, r#"{"message":"Not Found"}"#);
+    let (client, _) = rehearse(vec![absent.clone(), page(0..0, false)]).await;
+    let error = client.generate_jitconfig(&new_jit_runner()).await.unwrap_err();
+    assert!(matches!(error, Error::NoJit { .. }) && error.class() == Class::Unavailable, "{error}");
+
+    // If not even the runners can be seen, it is the scope or the credential.
+    let (client, _) = rehearse(vec![absent.clone(), absent]).await;
+    let error = client.generate_jitconfig(&new_jit_runner()).await.unwrap_err();
+    assert!(matches!(error, Error::NotFound { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_just_in_time_configuration_is_a_secret() {
+    let body = r#"{"runner":{"id":7,"name":"jit-1","os":"unknown","status":"offline","busy":false,"labels":[]},
+                   "encoded_jit_config":"CANARY"}"#;
+    let (client, _) = rehearse(vec![json(201, body)]).await;
+    let made = client.generate_jitconfig(&new_jit_runner()).await.unwrap();
+    assert_eq!((made.runner.id, made.encoded.expose()), (7, "CANARY"));
+    assert!(!format!("{made:?}").contains("CANARY"));
+}

@@ -29,6 +29,42 @@ pub struct Application {
     pub sha256_checksum: Option<String>,
 }
 
+/// A just-in-time runner: it is on the server, and the configuration lets one listener be it.
+#[derive(Debug, Clone)]
+pub struct JitConfig {
+    /// The runner.
+    pub runner: Runner,
+    /// For the listener's input `jitconfig`.
+    pub encoded: Secret,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawJitConfig {
+    runner: Runner,
+    encoded_jit_config: String,
+}
+
+impl TryFrom<RawJitConfig> for JitConfig {
+    type Error = serde_json::Error;
+
+    fn try_from(raw: RawJitConfig) -> Result<Self, Self::Error> {
+        let encoded = Secret::new(&raw.encoded_jit_config)
+            .ok_or_else(|| <serde_json::Error as serde::de::Error>::custom("the configuration is empty"))?;
+        Ok(Self { runner: raw.runner, encoded })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct GroupPage {
+    pub runner_groups: Vec<Group>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Group {
+    pub id: u64,
+    pub name: String,
+}
+
 /// A registration or remove token. It lives for one hour.
 #[derive(Debug, Clone)]
 pub struct RunnerToken {

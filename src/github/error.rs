@@ -91,6 +91,20 @@ pub enum Error {
         /// The answer.
         reply: Box<Reply>,
     },
+    /// 409 for a new runner.
+    #[error("a runner named {name} exists: {reply}")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The answer.
+        reply: Box<Reply>,
+    },
+    /// 404 for the call itself.
+    #[error("the server has no just-in-time runners: {reply}")]
+    NoJit {
+        /// The answer.
+        reply: Box<Reply>,
+    },
     /// Any other status.
     #[error("an unexpected status: {0}")]
     Odd(Box<Reply>),
@@ -143,6 +157,8 @@ impl Error {
             | Self::Forbidden { reply, .. }
             | Self::NotFound { reply, .. }
             | Self::RateLimited { reply, .. }
+            | Self::NameTaken { reply, .. }
+            | Self::NoJit { reply }
             | Self::Busy { reply, .. } => Some(reply),
             _ => None,
         }
@@ -165,6 +181,8 @@ impl Failure for Error {
             | Self::Forbidden { .. }
             | Self::NotFound { .. } => Class::NoPerm,
             Self::RateLimited { .. } | Self::Busy { .. } => Class::TempFail,
+            Self::NameTaken { .. } => Class::Config,
+            Self::NoJit { .. } => Class::Unavailable,
             Self::Odd(reply) if reply.status >= 500 => Class::TempFail,
             Self::Unprocessable(_) | Self::Odd(_) | Self::BadDocument { .. } | Self::EndlessPages { .. } => {
                 Class::Protocol
@@ -201,6 +219,14 @@ impl Failure for Error {
                 None => "Try again in a few minutes.".to_owned(),
             }),
             Self::Busy { .. } => Some("Wait until its job is done, or cancel the job.".to_owned()),
+            Self::NameTaken { .. } => {
+                Some("Choose another --name, for instance with {random} in it.".to_owned())
+            }
+            Self::NoJit { .. } => Some(
+                "Enterprise Server has them from 3.10 on. Leave --jit out and use --ephemeral; that needs a \
+                 credential that may write, as --jit does."
+                    .to_owned(),
+            ),
             Self::NotJson { status, .. } if *status < 500 => Some(
                 "Something else than GitHub's REST API answers there: check the host of --url, --api-url, and any \
                  proxy or sign-in page between here and there."

@@ -6,11 +6,13 @@
 mod client;
 mod document;
 mod error;
+mod jit;
 mod scope;
 mod target;
 
 pub use client::{Client, Deletion, Filter};
-pub use document::{Application, Label, Runner, RunnerToken, Status};
+pub use document::{Application, JitConfig, Label, Runner, RunnerToken, Status};
 pub use error::{Error, Reply};
+pub use jit::NewJitRunner;
 pub use scope::{RepositoryName, Scope, Slug};
 pub use target::{Target, TargetError};

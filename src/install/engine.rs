@@ -58,16 +58,28 @@ pub struct RegisteredRunner {
 /// What this run had done is undone then (unless the request says to keep it), and what could not be undone stands in
 /// the error and in the journal.
 pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
-    let (_lock, mut journal) = prepare(site, "install").await?;
+    let (lock, mut journal) = prepare(site, "install").await?;
     recover(site, &mut journal).await?;
     let seen = look(site, &journal).await?;
     site.check_clock()?;
     let plan = plan::make(site.request, &journal, &seen)?;
     settle(&mut journal, &plan, &seen)?;
-    match take(site, &mut journal, &plan, &seen).await {
-        Ok(status) => Ok(report(site, &journal, plan, seen, status)),
-        Err(cause) => Err(unwind(site, &mut journal, &plan, cause).await),
-    }
+    let cause = match take(site, &mut journal, &plan, &seen).await {
+        Ok(status) if plan.takes(Step::StartService) => {
+            // A service that registers by itself needs the lock to come up.
+            drop(lock);
+            match service::wait_until_online(site, &journal, &seen).await {
+                Ok(online) => {
+                    journal.reload()?;
+                    return Ok(report(site, &journal, plan, seen, online.or(status)));
+                }
+                Err(cause) => cause,
+            }
+        }
+        Ok(status) => return Ok(report(site, &journal, plan, seen, status)),
+        Err(cause) => cause,
+    };
+    Err(unwind(site, &mut journal, &plan, cause).await)
 }
 
 /// The same plan cut after the placed runner, then sealed.
@@ -158,10 +170,7 @@ async fn take(
         let wanted = || seen.service.as_ref().expect("a plan with this step has a service");
         match planned.step {
             Step::WriteService => service::write(site, journal, wanted(), known(owner.as_ref())).await?,
-            Step::StartService => {
-                let online = service::start(site, journal, wanted()).await?;
-                status = online.or(status);
-            }
+            Step::StartService => service::start(site, journal, wanted()).await?,
             Step::CreateUser => {
                 let name = site.request.user.as_deref().expect("a plan with this step has a user");
                 owner = Some(create_user::take(site, journal, name).await?);
@@ -204,17 +213,16 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
     }
     let mut left = Vec::new();
     // The signal or the deadline that brought us here must not stop the undoing as well; it has a time of its own.
-    let site = Site {
-        request: site.request,
-        machine: site.machine.clone(),
-        dir: site.dir.clone(),
-        state: site.state.clone(),
-        http: site.http.clone(),
-        client: site.client.clone(),
-        deadline: Deadline::after(UNWINDING),
-        stop: CancellationToken::new(),
-        watch: site.watch,
-    };
+    let site = site.until(Deadline::after(UNWINDING), CancellationToken::new());
+    if plan.takes(Step::StartService) && journal.began(Step::StartService) {
+        // The lock was given up for the service to come up, and its last word may be in the journal.
+        if let Err(error) = service::stop_without_lock(&site, journal, Duration::ZERO).await {
+            return Error::Unwound { cause: Box::new(cause), left: vec![error] };
+        }
+        if let Err(error) = journal.reload() {
+            return Error::Unwound { cause: Box::new(cause), left: vec![error.into()] };
+        }
+    }
     let taken =
         plan.steps.iter().rev().filter(|planned| planned.action != Action::Keep).map(|planned| planned.step);
     for step in taken {

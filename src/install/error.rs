@@ -122,6 +122,22 @@ pub enum Error {
     OtherUrl { dir: PathBuf, given: String, journal: String },
     #[error("the runner in {} was set up by hand, so only --url can say which server may get the credential", dir.display())]
     UrlNeededToAdopt { dir: PathBuf },
+    #[error("the listener failed with {status}{}", cause.map(|known| format!(": {}", known.cause)).unwrap_or_default())]
+    ListenerFailed { status: String, tail: String, cause: Option<&'static Complaint> },
+    #[error("another session of this runner stayed open for {} s", total.as_secs())]
+    SessionConflict { total: Duration },
+    #[error(
+        "GitHub no longer talks to runner {}, the version here{}",
+        here.as_deref().unwrap_or("of unknown version"),
+        newest.as_ref().map(|newest| format!("; the newest on offer is {newest}")).unwrap_or_default()
+    )]
+    VersionDeprecated { here: Option<String>, newest: Option<String> },
+    #[error("the server has deleted the runner in {} again, after it was registered anew {times} times", dir.display())]
+    DeletedAgain { dir: PathBuf, times: usize },
+    #[error("there is no runner group {name:?}")]
+    NoSuchGroup { name: String },
+    #[error("the runner in {} was ended in the middle of a job", dir.display())]
+    CutShort { dir: PathBuf },
     #[error("stopped by a signal")]
     Stopped,
     #[error("the deadline of {} s passed while {doing}", total.as_secs())]
@@ -166,6 +182,7 @@ impl Error {
     pub fn output(&self) -> Option<&str> {
         match self {
             Self::ConfigFailed { tail, .. }
+            | Self::ListenerFailed { tail, .. }
             | Self::ConfigLied { tail, .. }
             | Self::ConfigHung { tail, .. }
             | Self::ServiceFailed { tail, .. }
@@ -238,16 +255,24 @@ impl Failure for Error {
             | Self::UnitMasked { .. }
             | Self::UnitPath { .. }
             | Self::NoSystemd
+            | Self::NoSuchGroup { .. }
             | Self::UrlNeededToAdopt { .. } => Class::Config,
-            Self::ConfigFailed { cause, .. } => cause.map_or(Class::Runner, |known| known.class),
+            Self::VersionDeprecated { .. } => Class::Deprecated,
+            Self::ConfigFailed { cause, .. } | Self::ListenerFailed { cause, .. } => {
+                cause.map_or(Class::Runner, |known| known.class)
+            }
             Self::ConfigLied { .. }
             | Self::NotOnServer { .. }
             | Self::StillOnServer { .. }
             | Self::ServiceFailed { .. }
-            | Self::NotOnline { .. } => Class::Runner,
-            Self::ConfigHung { .. } | Self::Busy { .. } | Self::DeadlinePassed { .. } => Class::TempFail,
+            | Self::NotOnline { .. }
+            | Self::DeletedAgain { .. } => Class::Runner,
+            Self::ConfigHung { .. }
+            | Self::Busy { .. }
+            | Self::SessionConflict { .. }
+            | Self::DeadlinePassed { .. } => Class::TempFail,
             // The process's main knows the signal's number and puts it here.
-            Self::Stopped => Class::Signal(15),
+            Self::Stopped | Self::CutShort { .. } => Class::Signal(15),
             Self::Unwound { cause, .. } => cause.class(),
             Self::Several { errors } => errors.first().map_or(Class::Software, Failure::class),
         }
@@ -312,8 +337,23 @@ impl Failure for Error {
                     .into()
             }
             Self::ClockOff { .. } => "Set the clock, for instance with `timedatectl set-ntp true`.".into(),
-            Self::ConfigFailed { cause: Some(known), .. } => known.fix.into(),
-            Self::ConfigFailed { .. } | Self::ConfigLied { .. } => {
+            Self::ConfigFailed { cause: Some(known), .. } | Self::ListenerFailed { cause: Some(known), .. } => {
+                known.fix.into()
+            }
+            Self::VersionDeprecated { .. } => {
+                "Run `runup remove` and install again for the newest version, or bake the image again.".into()
+            }
+            Self::SessionConflict { .. } => {
+                "See which machine runs with a copy of this runner's files; or wait some minutes and try again, if \
+                 this one was cut off."
+                    .into()
+            }
+            Self::DeletedAgain { .. } => {
+                "See who deletes it: the settings page of the runners, `runup runners prune`, another machine.".into()
+            }
+            Self::NoSuchGroup { .. } => "Create the group, or correct --group; repositories have no groups.".into(),
+            Self::CutShort { .. } => "Give jobs time to end with --drain.".into(),
+            Self::ListenerFailed { .. } | Self::ConfigFailed { .. } | Self::ConfigLied { .. } => {
                 "Its output above, and the newest file in _diag, say more.".into()
             }
             Self::ConfigHung { .. } => "See whether the machine reaches GitHub, and run the same command again.".into(),

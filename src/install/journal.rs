@@ -209,6 +209,12 @@ impl Journal {
         state.join(format!("{}.lock", slug(dir)))
     }
 
+    /// The lock that `run` holds for as long as it sees to the runner.
+    #[must_use]
+    pub fn run_lock_for(state: &Path, dir: &Path) -> PathBuf {
+        state.join(format!("{}.run.lock", slug(dir)))
+    }
+
     /// Reads the journal of `dir`; an absent one is empty.
     ///
     /// # Errors
@@ -262,6 +268,18 @@ impl Journal {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.record.dir
+    }
+
+    /// Reads the file again: another process had the lock meanwhile.
+    ///
+    /// # Errors
+    /// As for [`Journal::open`].
+    pub fn reload(&mut self) -> Result<(), Error> {
+        match Self::read(&self.path)? {
+            Some(read) => self.record = read.record,
+            None => self.record.entries.clear(),
+        }
+        Ok(())
     }
 
     /// Whether there is a file.

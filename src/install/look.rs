@@ -190,7 +190,11 @@ pub fn unit_path(site: &Site<'_>, unit: &str) -> PathBuf {
 
 /// The name of this run. What the journal says was made from the same template stays: `{random}` must not mean another
 /// runner with every boot.
-fn wanted_name(site: &Site<'_>, journal: &Journal, clone: bool) -> Result<Option<WantedName>, Error> {
+pub(super) fn wanted_name(
+    site: &Site<'_>,
+    journal: &Journal,
+    clone: bool,
+) -> Result<Option<WantedName>, Error> {
     let Some(wanted) = &site.request.registration else { return Ok(None) };
     if !clone
         && let Some((_, registered)) = journal.registered()

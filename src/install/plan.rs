@@ -55,6 +55,12 @@ pub struct Care {
 }
 
 impl Plan {
+    /// Whether it takes this step.
+    #[must_use]
+    pub fn takes(&self, step: Step) -> bool {
+        self.steps.iter().any(|planned| planned.step == step && planned.action != Action::Keep)
+    }
+
     /// Whether there is anything to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -73,7 +79,14 @@ pub fn make(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, E
     }
     steps.push(place_runner(request, journal, seen)?);
     if request.registration.is_some() {
-        steps.push(register(request, journal, seen)?);
+        steps.push(match supervised(request, seen) {
+            Some(unit) => Planned {
+                step: Step::Register,
+                action: Action::Keep,
+                detail: format!("{unit} runs, and registers by itself"),
+            },
+            None => register(request, journal, seen)?,
+        });
     }
     if let Some(service) = &seen.service {
         let written = write_service(request, service)?;
@@ -208,6 +221,14 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
             fresh,
         ),
     })
+}
+
+/// The unit that registers by itself, if it runs: between two jobs it may have no registration, and will have one.
+fn supervised<'a>(request: &Request, seen: &'a Seen) -> Option<&'a str> {
+    let supervisor = matches!(request.service.as_ref()?.main, unit::Main::Supervisor { .. });
+    let service = seen.service.as_ref()?;
+    let same = service.found.as_deref() == Some(service.wanted.as_str());
+    (supervisor && same && service.state.is_up()).then_some(service.unit.as_str())
 }
 
 fn write_service(request: &Request, service: &Service) -> Result<Planned, Error> {

@@ -9,7 +9,7 @@ use super::checkpoint::{Checkpoint, reach};
 use super::create_user::Undone;
 use super::journal::{Act, Entry, Journal, Registered, Step};
 use super::site::Site;
-use super::{Error, adopt, create_user, engine, look, place_runner, service};
+use super::{Error, adopt, create_user, engine, look, place_runner, run, service};
 use crate::github::{Client, Deletion, Status};
 use crate::host;
 use crate::host::account::{self, Account};
@@ -83,6 +83,8 @@ pub async fn remove(site: &Site<'_>, to: Reach, drain: Duration) -> Result<Remov
         return Ok(nothing());
     }
     site.check_parents()?;
+    service::stop_without_lock(site, &site.read_journal()?, drain).await?;
+    run::end_if_orphaned(site).await?;
     let (_lock, mut journal) = site.open_journal("remove").await?;
     if journal.entries().is_empty() {
         if std::fs::symlink_metadata(site.dir()).is_err() {
@@ -175,7 +177,11 @@ fn names_folder(unit: &str, dir: &str) -> bool {
     })
 }
 
-async fn deregister(site: &Site<'_>, journal: &mut Journal, registered: &Registered) -> Result<(), Error> {
+pub(super) async fn deregister(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    registered: &Registered,
+) -> Result<(), Error> {
     let dir = site.dir();
     if let Some(given) = &site.request.target {
         let given = given.url.as_str().trim_end_matches('/');
@@ -405,7 +411,7 @@ fn check_service(site: &Site<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn clean(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+pub(super) fn clean(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     state::clean_identity(&site.dir())?;
     reach(Checkpoint::RemoveCleaned);
     journal.forget(Step::Register)?;

@@ -7,8 +7,8 @@ use super::site::Site;
 use crate::deadline::Deadline;
 use crate::github::Status;
 use crate::host::account::Account;
-use crate::host::{Command, file, process, systemd};
-use crate::runner::state;
+use crate::host::{Command, file, systemd};
+use crate::runner::{listener, state};
 use sha2::{Digest as _, Sha256};
 use std::time::Duration;
 
@@ -62,22 +62,32 @@ async fn write_dot_service(site: &Site<'_>, unit: &str, account: &Account) -> Re
     Ok(())
 }
 
-/// Takes the step `StartService`; returns what the server says of the runner, if it could be asked.
+/// Takes the step `StartService`. Whether it comes up is another question: [`wait_until_online`].
+///
+/// # Errors
+/// systemd refuses.
+pub async fn start(site: &Site<'_>, journal: &mut Journal, service: &Service) -> Result<(), Error> {
+    let act = Act::StartService { unit: service.unit.clone() };
+    journal.begin(act.clone())?;
+    systemd::enable_and_restart(&service.unit, &site.stop).await?;
+    journal.done(act)?;
+    Ok(())
+}
+
+/// Waits until the server sees the runner; returns what it says, if it could be asked. The journal is not touched, and
+/// its lock must not be held: a service that registers by itself needs it.
 ///
 /// # Errors
 /// The service does not stay up, or the server does not see its runner.
-pub async fn start(
+pub async fn wait_until_online(
     site: &Site<'_>,
-    journal: &mut Journal,
-    service: &Service,
+    journal: &Journal,
+    seen: &Seen,
 ) -> Result<Option<String>, Error> {
     let phase = site.phase("start");
-    let unit = &service.unit;
-    let act = Act::StartService { unit: unit.clone() };
-    journal.begin(act.clone())?;
-    systemd::enable_and_restart(unit, &site.stop).await?;
+    let service = seen.service.as_ref().expect("a plan with this step has a service");
+    let unit = service.unit.as_str();
     let online = wait(site, journal, unit).await?;
-    journal.done(act)?;
     phase.end(match &online {
         Some(status) => format!("{unit} runs, and the server says {status}"),
         None => format!("{unit} runs; whether the server sees it takes a token to ask"),
@@ -99,13 +109,9 @@ async fn wait(site: &Site<'_>, journal: &Journal, unit: &str) -> Result<Option<S
         }
         match (site.eyes(), &registered) {
             (Some(client), Some(registered)) => {
-                let work = async {
-                    match registered.agent_id {
-                        Some(id) => client.runner(id).await,
-                        None => client.runner_named(&registered.name).await,
-                    }
-                };
-                let runner = site.within("waiting for the runner to be online", work).await?;
+                // By its name: a service that registers by itself may have another id by now.
+                let asking = client.runner_named(&registered.name);
+                let runner = site.within("waiting for the runner to be online", asking).await?;
                 if let Some(runner) = runner.filter(|runner| runner.status == Status::Online) {
                     return Ok(Some(runner.status.to_string()));
                 }
@@ -143,7 +149,7 @@ pub async fn quiet(site: &Site<'_>, seen: &Seen) -> Result<(), Error> {
 
 /// Stops the unit: waits `drain` for a running job, then lets the runner cancel it.
 async fn stop(site: &Site<'_>, unit: &str, drain: Duration) -> Result<(), Error> {
-    let worker = process::Which::Program { below: site.dir(), name: "Runner.Worker".to_owned() };
+    let worker = listener::workers(&site.dir());
     let drained = Deadline::after(drain.min(site.deadline.left()));
     let running = || !worker.find().is_empty();
     while running() && !drained.passed() {
@@ -158,6 +164,22 @@ async fn stop(site: &Site<'_>, unit: &str, drain: Duration) -> Result<(), Error>
         systemd::terminate(unit, &site.stop).await?;
     }
     Ok(systemd::stop_unit(unit, CANCEL, &site.stop).await?)
+}
+
+/// Stops the service of the journal, if it has one, and leaves everything else to [`undo_start`]. The journal's lock must
+/// not be held: a service that deregisters by itself needs it.
+///
+/// # Errors
+/// It does not stop.
+pub async fn stop_without_lock(site: &Site<'_>, journal: &Journal, drain: Duration) -> Result<(), Error> {
+    if let Some(unit) = journal.unit()
+        && systemd::is_running()
+        && site.request.root.is_host()
+        && systemd::show(unit, &site.stop).await?.is_up()
+    {
+        stop(site, unit, drain).await?;
+    }
+    Ok(())
 }
 
 /// Takes the step `StartService` back.

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 const CLOCK_LIMIT: i64 = 300;
 
 /// Everything that a step needs besides the journal.
+#[derive(Clone)]
 pub struct Site<'a> {
     /// What was asked for.
     pub request: &'a Request,
@@ -66,6 +67,13 @@ impl<'a> Site<'a> {
 
     fn client_for(request: &Request, http: &Http, target: Target) -> Client {
         Client::new(http.clone(), target, request.credentials.api.clone(), request.deadline)
+    }
+
+    /// The same place of work with another end of all waiting: for what lasts, and for what has to be done although
+    /// there was a signal.
+    #[must_use]
+    pub fn until(&self, deadline: Deadline, stop: CancellationToken) -> Self {
+        Self { deadline, stop, ..self.clone() }
     }
 
     /// The client for a server that only the journal knows.

@@ -13,6 +13,10 @@ pub trait Watch: Send + Sync {
     fn end(&self, phase: &'static str, detail: &str, elapsed: Duration);
     /// A line that `config.sh` printed, free of secrets.
     fn line(&self, stream: Stream, line: &str);
+    /// A line that the listener printed, free of secrets.
+    fn output(&self, stream: Stream, line: &str) {
+        self.line(stream, line);
+    }
     /// Where the download's progress goes.
     fn progress(&self) -> Arc<dyn Progress>;
 }

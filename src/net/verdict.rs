@@ -37,7 +37,8 @@ pub enum Verdict {
 /// GitHub: "wait for at least one minute" where a rate limit names no time.
 const RATE_LIMIT_WAIT: Duration = Duration::from_secs(60);
 
-/// Judges an attempt. Every POST that this program sends mints a token or asks for one, so a second one harms nobody;
+/// Judges an attempt. Every POST that this program sends mints a token, so that a second one harms nobody, or makes a
+/// just-in-time runner, whose caller knows that its name may be taken by the first attempt;
 /// a PATCH whose fate is unknown is not repeated.
 #[must_use]
 pub fn verdict(method: &Method, outcome: &Outcome<'_>) -> Verdict {

@@ -20,7 +20,7 @@ pub const PATIENCE: Duration = Duration::from_secs(600);
 pub const MARKER: &str = "RUNUP_RUNNER_DIR";
 
 /// What jobs find programs with. cloud-init's own PATH is shorter and would be frozen into the service.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The environment input of the token. `config.sh` removes it from its environment after reading.
 const TOKEN_INPUT: &str = "ACTIONS_RUNNER_INPUT_TOKEN";
@@ -127,12 +127,16 @@ fn script(setting: &Setting, first: &[&str], deadline: Deadline) -> Command {
     for word in first {
         command = command.arg(*word);
     }
-    let account = &setting.account;
-    command = command
-        .cwd(&setting.dir)
-        .account(account)
+    surroundings(command, setting, PATH)
         .deadline(deadline.within(PATIENCE))
-        .env(MARKER, setting.dir.display().to_string());
+        .env(MARKER, setting.dir.display().to_string())
+}
+
+/// What every program of the runner is started with: its folder, its user, and an environment with nothing of ours but
+/// proxies and certificates.
+pub(super) fn surroundings(command: Command, setting: &Setting, path: &str) -> Command {
+    let account = &setting.account;
+    let mut command = command.cwd(&setting.dir).account(account);
     if cfg!(windows) {
         // Windows programs do not start without these.
         for name in ["SystemRoot", "PATH", "PATHEXT", "TEMP", "USERPROFILE", "ProgramFiles", "ComSpec"] {
@@ -142,7 +146,7 @@ fn script(setting: &Setting, first: &[&str], deadline: Deadline) -> Command {
         }
     } else {
         command = command
-            .env("PATH", PATH)
+            .env("PATH", path)
             .env("HOME", account.home.display().to_string())
             .env("USER", &account.name)
             .env("LOGNAME", &account.name)

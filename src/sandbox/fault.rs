@@ -114,6 +114,11 @@ pub enum FaultKind {
         /// Seconds.
         seconds: u64,
     },
+    /// Only for `session`: tells the stand-in for the listener to end with this code.
+    Exit {
+        /// The code.
+        code: u8,
+    },
     /// Only for `runner-registration`: tells the stand-in for `config.sh` to misbehave.
     Script {
         /// How.
@@ -227,7 +232,7 @@ pub enum FaultTextError {
 const KINDS: &str = "status=CODE, delay=MS, delay-after=MS, stall[=BYTES], cut=BYTES, slow=BYTES_PER_SECOND, \
                      corrupt=OFFSET, wrong-length=BYTES, no-range, redirect[=URL], expired-token, html[=STATUS], \
                      empty-list, no-checksum, empty-checksum, malformed-checksum, wrong-checksum, not-json, \
-                     clock=SECONDS, rate-limit=SECONDS, retry-after=SECONDS, script=ACT";
+                     clock=SECONDS, rate-limit=SECONDS, retry-after=SECONDS, exit=CODE, script=ACT";
 
 impl FromStr for Fault {
     type Err = FaultTextError;
@@ -302,6 +307,7 @@ impl FromStr for FaultKind {
             "clock" => Ok(Self::Clock { seconds: number(value).ok_or_else(bad)? }),
             "rate-limit" => Ok(Self::RateLimit { seconds: number(value).ok_or_else(bad)? }),
             "retry-after" => Ok(Self::RetryAfter { seconds: number(value).ok_or_else(bad)? }),
+            "exit" => Ok(Self::Exit { code: number(value).ok_or_else(bad)? }),
             "script" => {
                 let act = Act::ALL.iter().find(|(word, _)| Some(*word) == value).ok_or_else(bad)?;
                 Ok(Self::Script { act: act.1 })

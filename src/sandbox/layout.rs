@@ -36,7 +36,7 @@ const UNIX: [(&str, &str, bool); 26] = [
     ("safe_sleep.sh", script!("safe_sleep.sh"), true),
     ("bin/Runner.Listener", script!("Runner.Listener"), true),
     ("bin/Runner.PluginHost", script!("program"), true),
-    ("bin/Runner.Worker", script!("program"), true),
+    ("bin/Runner.Worker", script!("worker.sh"), true),
     ("bin/RunnerService.js", script!("RunnerService.js"), false),
     ("bin/actions.runner.service.template", script!("actions.runner.service.template"), false),
     ("bin/checkScripts/makeWebRequest.js", "// A stand-in: it checks nothing.\n", false),

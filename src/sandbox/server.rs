@@ -182,7 +182,7 @@ fn act(shared: &Shared, route: &Route, request: &Request, faults: &[FaultKind]) 
         | Route::GroupsOfRunner(_)
         | Route::RunnerDelete(..) => registration::answer(shared, route, request, faults),
         Route::Session | Route::SessionEnd | Route::Message | Route::JobDone(_) => {
-            session::answer(shared, route, request)
+            session::answer(shared, route, request, faults)
         }
         _ => rest::refusal(route, request).unwrap_or_else(|| rest::answer(shared, route, request, faults)),
     }

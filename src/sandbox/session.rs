@@ -3,6 +3,7 @@
 //! This is not GitHub's protocol, which is long-polling, encrypted and large; only what can be seen from outside is the
 //! same: when the runner is online and busy, and when it is gone.
 
+use super::fault::FaultKind;
 use super::reply::Reply;
 use super::request::Request;
 use super::route::Route;
@@ -12,7 +13,7 @@ use serde_json::json;
 use std::time::Instant;
 
 /// Answers one call of a listener.
-pub(super) fn answer(shared: &Shared, route: &Route, request: &Request) -> Reply {
+pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: &[FaultKind]) -> Reply {
     let mut world = shared.world();
     world.age();
     // A deleted or replaced runner's credential is not known any more.
@@ -23,6 +24,13 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request) -> Reply
     let Some(runner) = world.runner_by_id(id) else { return Reply::not_found() };
     match route {
         Route::Session => {
+            let exit = faults.iter().find_map(|fault| match fault {
+                FaultKind::Exit { code } => Some(*code),
+                _ => None,
+            });
+            if let Some(code) = exit {
+                return Reply::json(200, &json!({"sandbox_exit": code}));
+            }
             if runner.seen.is_some() {
                 return Reply::message(409, "A session for this runner already exists.");
             }

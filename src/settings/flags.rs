@@ -170,6 +170,16 @@ pub struct Service {
     /// What keeps the runner running: auto is systemd for root where it runs the machine, else none
     #[arg(long, value_enum, default_value = "auto", value_name = "KIND")]
     pub service: ServiceKind,
+    /// When the service is stopped, let a running job go on for so long before it is cancelled
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
+    pub drain: Duration,
+    /// When the service is stopped, take the runner off the server, and register it anew when it is started. Needs a
+    /// --token-file that stays [default: true with --ephemeral, else false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub remove_on_shutdown: Option<bool>,
+    /// After the one job of an ephemeral runner: end, register again for the next job, or switch the machine off
+    #[arg(long, value_enum, default_value = "again", value_name = "WHAT")]
+    pub after_job: AfterJob,
 }
 
 /// What keeps the runner running.
@@ -181,6 +191,35 @@ pub enum ServiceKind {
     Systemd,
     /// Somebody else.
     None,
+}
+
+/// How the runner is run in the foreground.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Run")]
+pub struct Run {
+    /// After a stop signal, let a running job go on for so long before it is cancelled
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+    pub drain: Duration,
+    /// After a stop signal, take the runner off the server [default: true with --ephemeral and --jit, else false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub remove_on_shutdown: Option<bool>,
+    /// After the one job of an ephemeral runner: end, register again for the next job, or switch the machine off
+    #[arg(long, value_enum, default_value = "stop", value_name = "WHAT")]
+    pub after_job: AfterJob,
+    /// Let the server make the runner, for one job, without config.sh (Enterprise Server: 3.10 and newer)
+    #[arg(long)]
+    pub jit: bool,
+}
+
+/// What follows the one job of an ephemeral runner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AfterJob {
+    /// The end.
+    Stop,
+    /// The next registration and job.
+    Again,
+    /// `systemctl poweroff`.
+    Poweroff,
 }
 
 /// How a token reaches `config.sh`.

@@ -160,7 +160,8 @@ pub fn given(command: &Command, matches: &ArgMatches, file: &File) -> Vec<Given>
             _ => Origin::Default,
         };
         let value = if value.is_empty() { "true".to_owned() } else { value.join(",") };
-        list.push(Given { key, value, origin });
+        let switch = matches!(argument.get_action(), ArgAction::SetTrue);
+        list.push(Given { key, value, origin, switch });
     }
     list
 }

@@ -46,6 +46,8 @@ pub struct Given {
     pub value: String,
     /// Who set it.
     pub origin: Origin,
+    /// Whether it is a switch, whose flag takes no value.
+    pub switch: bool,
 }
 
 /// The process's environment, read once and passed down; no other room asks the operating system for it.

@@ -12,4 +12,5 @@ mod life;
 mod prune;
 mod regressions;
 mod rig;
+mod run;
 mod secrets;

@@ -38,6 +38,7 @@ listen() {
 work() {
     trap - INT TERM
     open_session
+    misbehave
     say ""
     say "√ Connected to GitHub"
     say ""
@@ -88,13 +89,40 @@ take_job() {
     seconds=$(value seconds "$http_body")
     say "$(stamp): Running job: $name"
     : >"$root/_diag/Worker_$(date -u +%Y%m%d-%H%M%S)-utc.log"
-    pause "$seconds"
+    run_worker "$seconds"
     ask POST "$server/jobs/$id/done" "Bearer $client" || complain "$(stamp): the end of the job could not be reported"
     say "$(stamp): Job $name completed with result: Succeeded"
     if [[ $ephemeral == true ]]; then
         delete_configuration
         exit 0
     fi
+}
+
+# The job itself is a process of its own, as with GitHub's. It ends when its listener is told to.
+run_worker() {
+    local job
+    "$root/bin/Runner.Worker" spawnclient "$1" </dev/null &
+    job=$!
+    trap 'kill "$job" 2>/dev/null; exit 143' TERM
+    wait "$job"
+    trap - TERM
+}
+
+# What the sandbox asked for in its answer: to end with an exit code, once an update of itself is under way if that is
+# what the code means.
+misbehave() {
+    local code
+    code=$(value sandbox_exit "$http_body") || return 0
+    complain "$(stamp): The sandbox was asked to end with exit code $code."
+    if [[ $code == [34] ]]; then
+        cd "$root" || exit 1
+        if [[ ! -L bin ]]; then
+            mv bin "bin.$version" && ln -s "$root/bin.$version" bin
+            mv externals "externals.$version" && ln -s "$root/externals.$version" externals
+        fi
+        (pause 0.5 && : >update.finished) </dev/null >/dev/null 2>&1 &
+    fi
+    exit "$code"
 }
 
 # A sleep that keeps nobody's pipe open, should it outlive its shell.

@@ -1,0 +1,116 @@
+//! Which service `install` is to leave behind, and what its unit starts.
+
+use super::args::InstallFlags;
+use super::request::absolute;
+use super::{Failed, Session};
+use crate::host::{self, account, systemd};
+use crate::install::Service;
+use crate::runner::unit::Main;
+use crate::settings::flags::{AfterJob, ServiceKind};
+use crate::settings::{Error, Given, Origin};
+use std::path::{Path, PathBuf};
+
+/// Options that the unit's `runup run` must not get: they are about this run, or are given otherwise.
+const NOT_FOR_THE_UNIT: [&str; 9] = [
+    "service",
+    "drain",
+    "remove-on-shutdown",
+    "after-job",
+    "token-file",
+    "registration-token-file",
+    "json",
+    "verbose",
+    "quiet",
+];
+
+/// The service, as far as this machine can have one.
+pub(super) fn wanted(flags: &InstallFlags, session: &Session) -> Result<Option<Service>, Failed> {
+    let here = flags.converge.place.root.is_none() && account::is_root() && cfg!(target_os = "linux");
+    match flags.service.service {
+        ServiceKind::None => return Ok(None),
+        ServiceKind::Systemd if !here => {
+            let message = "--service systemd takes root, and no --root";
+            return Err(Error::Contradiction(message.into()).into());
+        }
+        ServiceKind::Systemd if !systemd::is_running() => {
+            return Err(crate::install::Error::NoSystemd.into());
+        }
+        ServiceKind::Auto if !here => return Ok(None),
+        ServiceKind::Auto if !systemd::is_running() => {
+            tracing::warn!(
+                "systemd does not run this machine, so no service is installed: start the runner by your own means, \
+                 or with `runup run`"
+            );
+            return Ok(None);
+        }
+        ServiceKind::Systemd | ServiceKind::Auto => {}
+    }
+    let ephemeral = flags.converge.runner.ephemeral;
+    let leaves = flags.service.remove_on_shutdown.unwrap_or(ephemeral);
+    let main = if ephemeral || leaves { supervisor(flags, leaves, session)? } else { Main::Runsvc };
+    let program = std::env::current_exe().map_err(host::Error::from)?;
+    Ok(Some(Service { program, main, drain: flags.service.drain }))
+}
+
+/// A unit that registers by itself needs its token at every start, so it needs a place that stays.
+fn supervisor(flags: &InstallFlags, leaves: bool, session: &Session) -> Result<Main, Failed> {
+    let file = flags.converge.server.token_file.as_deref().filter(|file| *file != "-");
+    let Some(token_file) = file else {
+        let message = "a service that registers and deregisters by itself (--ephemeral, --remove-on-shutdown) needs \
+                       --token-file with a file that stays: it takes a token at every start";
+        return Err(Error::Contradiction(message.into()).into());
+    };
+    let token_file = absolute(Path::new(token_file))?;
+    let mut arguments: Vec<String> = session.given.iter().filter_map(argument).flatten().collect();
+    if let Some(config) = session.config.as_ref() {
+        arguments.push(format!("--config={}", absolute(config)?.display()));
+    }
+    arguments.push(format!("--drain={}s", flags.service.drain.as_secs()));
+    arguments.push(format!("--remove-on-shutdown={leaves}"));
+    if flags.converge.runner.ephemeral {
+        let after = match flags.service.after_job {
+            AfterJob::Stop => "stop",
+            AfterJob::Again => "again",
+            AfterJob::Poweroff => "poweroff",
+        };
+        arguments.push(format!("--after-job={after}"));
+    }
+    Ok(Main::Supervisor { arguments, token_file })
+}
+
+/// An option as the unit's command line has it. What the configuration file says, `run` reads there by itself.
+fn argument(given: &Given) -> Option<Vec<String>> {
+    let ours = matches!(given.origin, Origin::Flag | Origin::Variable(_));
+    if !ours || NOT_FOR_THE_UNIT.contains(&given.key.as_str()) {
+        return None;
+    }
+    if given.switch {
+        return (given.value == "true").then(|| vec![format!("--{}", given.key)]);
+    }
+    let value = match given.key.as_str() {
+        // The unit starts in another folder.
+        "dir" | "ca-file" => absolute(&PathBuf::from(&given.value)).ok()?.display().to_string(),
+        _ => given.value.clone(),
+    };
+    Some(vec![format!("--{}={value}", given.key)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(key: &str, value: &str, origin: Origin, switch: bool) -> Given {
+        Given { key: key.into(), value: value.into(), origin, switch }
+    }
+
+    #[test]
+    fn the_unit_gets_what_was_said_and_no_secret() {
+        let variable = || Origin::Variable("RUNUP_X".into());
+        assert_eq!(argument(&given("labels", "a,b", Origin::Flag, false)).unwrap(), ["--labels=a,b"]);
+        assert_eq!(argument(&given("ephemeral", "true", variable(), true)).unwrap(), ["--ephemeral"]);
+        assert_eq!(argument(&given("replace", "false", variable(), true)), None);
+        assert_eq!(argument(&given("token-file", "/t", Origin::Flag, false)), None);
+        assert_eq!(argument(&given("work", "_work", Origin::Default, false)), None);
+        assert_eq!(argument(&given("url", "u", Origin::File("/etc/x".into()), false)), None);
+    }
+}

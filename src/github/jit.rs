@@ -1,0 +1,54 @@
+//! Just-in-time runners: made by one call, for one job, without `config.sh`.
+
+use super::client::{Access, Client, PER_PAGE, bad_document, read};
+use super::document::{GroupPage, JitConfig, RawJitConfig};
+use super::error::Error;
+use reqwest::Method;
+use serde::Serialize;
+
+/// A just-in-time runner to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NewJitRunner {
+    /// Its name.
+    pub name: String,
+    /// The id of its group; 1 is the default group.
+    pub runner_group_id: u64,
+    /// All of its labels: none are added.
+    pub labels: Vec<String>,
+    /// The folder of its jobs, below the runner's.
+    pub work_folder: String,
+}
+
+impl Client {
+    /// Makes a runner that takes one job and needs no `config.sh`. A name that is in use is [`Error::NameTaken`], a
+    /// server that does not know the call (Enterprise Server has it from 3.10 on) [`Error::NoJit`].
+    pub async fn generate_jitconfig(&self, new: &NewJitRunner) -> Result<JitConfig, Error> {
+        let body = serde_json::json!(new).to_string().into_bytes();
+        let tail = "/actions/runners/generate-jitconfig";
+        match self.send(Method::POST, tail, &[], Access::Write, Some(body)).await {
+            Ok(answer) => {
+                let what = "just-in-time configuration";
+                let raw: RawJitConfig = read(&Method::POST, &answer, what)?;
+                JitConfig::try_from(raw).map_err(|source| bad_document(&Method::POST, &answer, what, source))
+            }
+            Err(Error::Odd(reply)) if reply.status == 409 => {
+                Err(Error::NameTaken { name: new.name.clone(), reply })
+            }
+            // If the scope can be seen, it is the call that is not there.
+            Err(Error::NotFound { reply, .. }) => self.prove_visible().await.and(Err(Error::NoJit { reply })),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The id of the runner group of this name; `None` if there is none. Repositories have no groups.
+    pub async fn group_named(&self, name: &str) -> Result<Option<u64>, Error> {
+        let tail = "/actions/runner-groups";
+        let answer = self.get(tail, &[("per_page", PER_PAGE)]).await?;
+        let list: GroupPage = read(&Method::GET, &answer, "list of runner groups")?;
+        Ok(list
+            .runner_groups
+            .into_iter()
+            .find(|group| group.name.eq_ignore_ascii_case(name))
+            .map(|group| group.id))
+    }
+}

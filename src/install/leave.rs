@@ -1,0 +1,195 @@
+//! Leaves the server and keeps the tree: what `run` does at its end, and between two jobs of an ephemeral runner.
+
+use super::journal::{Act, Journal, Registered, Step};
+use super::site::Site;
+use super::{Error, look, remove};
+use crate::deadline::Deadline;
+use crate::github::{self, Client, Deletion};
+use crate::host::file::read_untrusted_in;
+use crate::host::process::{self, Which};
+use crate::host::{self, Command};
+use crate::runner::{config_sh, listener, state};
+use crate::transfer::place;
+use std::path::{Component, Path};
+use std::time::Duration;
+
+/// The server needs a moment to see that a job's runner is gone.
+const BUSY_POLL: Duration = Duration::from_secs(1);
+
+/// How often the server is asked whether it has forgotten the runner of a finished job, before it is told to.
+const LOOKS: u32 = 5;
+
+/// How long what a job left running gets to end.
+const LEFTOVERS: Duration = Duration::from_secs(20);
+
+/// What steers the runner's next start, and so the next job.
+const STEERING: [&str; 2] = [".env", ".path"];
+const LIMIT: u64 = 256 * 1024;
+
+/// What a start leaves for the next one, besides.
+const LITTER: [&str; 3] = [".setup_info", "run-helper.sh", listener::UPDATE_FINISHED];
+
+/// Takes the runner of the journal off the server. Until that is done, the journal says that it was begun.
+///
+/// # Errors
+/// The server may still have it.
+pub(super) async fn deregister(site: &Site<'_>) -> Result<(), Error> {
+    let (_lock, mut journal) = site.open_journal("run").await?;
+    let Some((_, registered)) = journal.registered() else { return Ok(()) };
+    let registered = registered.clone();
+    journal.begin(Act::Register(registered.clone()))?;
+    let (Some(client), Some(id)) = (site.eyes(), registered.agent_id) else {
+        return remove::deregister(site, &mut journal, &registered).await;
+    };
+    // By id at once: config.sh would take three calls more, and there may be little time.
+    let phase = site.phase("leave");
+    let detail = match delete(site, client, id).await? {
+        Deletion::Deleted => format!("took {} (id {id}) off the server", registered.name),
+        Deletion::AlreadyGone => format!("the server has no {} (id {id}) any more", registered.name),
+    };
+    phase.end(detail);
+    remove::clean(site, &mut journal)
+}
+
+/// After the one job of an ephemeral runner: the server forgets it by itself, or is told to.
+///
+/// # Errors
+/// The server may still have it.
+pub(super) async fn forgotten(site: &Site<'_>) -> Result<(), Error> {
+    let (_lock, mut journal) = site.open_journal("run").await?;
+    let Some((_, registered)) = journal.registered() else { return Ok(()) };
+    if let (Some(client), Some(id)) = (site.eyes(), registered.agent_id) {
+        let phase = site.phase("forget");
+        let mut looks = 0;
+        let doing = "asking whether the runner is gone";
+        while site.within(doing, client.runner(id)).await?.is_some() {
+            looks += 1;
+            if looks == LOOKS {
+                delete(site, client, id).await?;
+                break;
+            }
+            tokio::time::sleep(BUSY_POLL.min(site.deadline.left())).await;
+        }
+        phase.end(format!("the server has no {} (id {id}) any more", registered.name));
+    }
+    remove::clean(site, &mut journal)
+}
+
+/// Before the server makes a new just-in-time runner: whatever an earlier run left of one goes.
+///
+/// # Errors
+/// The server may still have it.
+pub(super) async fn take_back(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+    let Some((_, registered)) = journal.registered() else { return Ok(()) };
+    let registered = registered.clone();
+    let copied = match (journal.machine(), look::fingerprint(site)) {
+        (Some(then), Some(now)) => then != now,
+        _ => false,
+    };
+    if copied {
+        // This disk is a copy: the runner is another machine's.
+        state::clean_identity(&site.dir())?;
+        journal.forget(Step::Register)?;
+        return Ok(());
+    }
+    check_same_server(site, &registered)?;
+    tracing::info!("an earlier run has left {} on the server", registered.name);
+    remove::deregister(site, journal, &registered).await
+}
+
+fn check_same_server(site: &Site<'_>, registered: &Registered) -> Result<(), Error> {
+    let same = site.request.target.as_ref().is_some_and(|target| target.is_same_as(&registered.url));
+    if same {
+        return Ok(());
+    }
+    Err(Error::ConfiguredOtherwise {
+        dir: site.request.dir.clone(),
+        found: format!("{} at {}", registered.name, registered.url),
+        wanted: "a just-in-time runner elsewhere".into(),
+    })
+}
+
+/// Deletes by id; a server that takes the runner for busy is asked again.
+async fn delete(site: &Site<'_>, client: &Client, id: u64) -> Result<Deletion, Error> {
+    loop {
+        match site.within("deleting the runner", client.delete(id)).await {
+            Err(Error::Github(github::Error::Busy { .. })) if !site.deadline.passed() => {
+                tokio::time::sleep(BUSY_POLL.min(site.deadline.left())).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// The files that steer the next start, as they were before a job could change them.
+pub(super) struct Snapshot([Option<Vec<u8>>; 2]);
+
+impl Snapshot {
+    /// Reads them.
+    pub(super) fn take(dir: &Path) -> Self {
+        Self(STEERING.map(|name| read_untrusted_in(dir, name, LIMIT).ok().flatten()))
+    }
+}
+
+/// Cleans the tree for the next job: what the last one left running, its work folder, and what it changed of the files
+/// that steer the next start. The logs stay.
+///
+/// # Errors
+/// Something stays that the next job could see.
+pub(super) async fn clean_tree(site: &Site<'_>, before: &Snapshot) -> Result<(), Error> {
+    let phase = site.phase("clean");
+    let dir = site.dir();
+    let left = Which::WithEnv(listener::MARKER.to_owned(), dir.display().to_string());
+    process::end(&left, Deadline::after(LEFTOVERS)).await?;
+    state::clean_identity(&dir)?;
+    let now = Snapshot::take(&dir);
+    for (name, (before, now)) in STEERING.iter().zip(before.0.iter().zip(&now.0)) {
+        if before != now {
+            tracing::warn!("{name} was changed while the job ran, and is deleted");
+            place::remove(&dir.join(name))?;
+        }
+    }
+    for name in LITTER {
+        place::remove(&dir.join(name))?;
+    }
+    let work = site.request.registration.as_ref().map_or(state::WORK_FOLDER, |wanted| &wanted.options.work);
+    clean_work(site, work).await?;
+    phase.end(format!("{} is clean for the next job", site.request.dir.display()));
+    Ok(())
+}
+
+/// Empties the work folder. The folder is the jobs': one that lies right in the runner's folder can be deleted without
+/// following anything; anywhere else, it is emptied by the runner's user, who can delete there what is its own.
+async fn clean_work(site: &Site<'_>, work: &str) -> Result<(), Error> {
+    let dir = site.dir();
+    let path = dir.join(work);
+    let parts: Vec<Component<'_>> = Path::new(work).components().collect();
+    if let [Component::Normal(name)] = parts[..] {
+        let ours = ["bin", "externals", state::LOG_FOLDER].iter().any(|folder| name == *folder);
+        if !ours {
+            place::sweep(&path)?;
+            place::remove(&path)?;
+        }
+        return Ok(());
+    }
+    let outside = path != dir && parts.iter().any(|part| matches!(part, Component::Normal(_)));
+    let climbs = parts.contains(&Component::ParentDir);
+    let there = std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir());
+    if !outside || climbs || !there || cfg!(windows) {
+        return Ok(());
+    }
+    let Some(account) = site.account()? else { return Ok(()) };
+    let command = Command::new("find")
+        .arg(&path)
+        .args(["-mindepth", "1", "-delete"])
+        .env("PATH", config_sh::PATH)
+        .account(&account)
+        .deadline(site.deadline);
+    let shown = command.render();
+    command
+        .run(&site.stop, &mut |_, _| {})
+        .await?
+        .into_success(&shown)
+        .map_err(|error: host::Error| error)?;
+    Ok(())
+}

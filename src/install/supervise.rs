@@ -1,0 +1,248 @@
+//! Sees to one registration's listener: starts it, starts it again where its end asks for that, and ends it when told.
+
+use super::Error;
+use super::notice::{self, Notice};
+use super::run::Running;
+use super::site::Site;
+use crate::deadline::Deadline;
+use crate::error::chain;
+use crate::host::file::remove_if_present;
+use crate::runner::listener::{self, News, Next};
+use crate::runner::{asset, complaint, tree};
+use crate::secret::Secret;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How often it is looked whether a job still runs, or an update is through.
+pub(super) const LOOK: Duration = Duration::from_millis(250);
+
+/// How long a self-update may take to put its files in place.
+const UPDATE: Duration = Duration::from_secs(60);
+
+/// Between two attempts at a session that somebody else has. The listener itself has waited for minutes then.
+const CONFLICT: Duration = Duration::from_secs(5);
+
+/// How long an ephemeral listener may take to end after its job.
+const EPILOGUE: Duration = Duration::from_secs(10);
+
+/// What is kept of the time that a spot notice leaves, for the listener's end and the server.
+const RESERVE: Duration = Duration::from_secs(20);
+
+/// How the listener ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// We were told to end it; whether a job was running that could not finish.
+    Told { cut: bool },
+    /// By itself, as it should.
+    Itself,
+    /// It says that the server has deleted the runner.
+    Deleted,
+}
+
+/// Runs the listener until it is through. `jobs` counts those that it takes.
+///
+/// # Errors
+/// The listener cannot do its work, and starting it again would not help.
+pub(super) async fn supervise(
+    site: &Site<'_>,
+    running: &Running,
+    jit: Option<&Secret>,
+    jobs: &mut u32,
+) -> Result<Ended, Error> {
+    let account = site.account()?.ok_or_else(|| Error::NothingThere { dir: site.request.dir.clone() })?;
+    let setting = site.config_setting(account);
+    let mut failures = 0;
+    let mut conflict: Option<Deadline> = None;
+    // Whoever announces the machine's end does so once, whichever listener runs then.
+    let announced = announced(running, &site.stop);
+    tokio::pin!(announced);
+    loop {
+        if site.stop.is_cancelled() {
+            return Ok(Ended::Told { cut: false });
+        }
+        let interrupt = CancellationToken::new();
+        let work = Work::default();
+        let mut in_a_job = false;
+        let mut on_line = |stream, line: &str| {
+            work.note(line);
+            site.watch.output(stream, line);
+        };
+        tracing::debug!("starting the listener");
+        let outcome = {
+            let child = listener::command(&setting, jit).supervise(&interrupt, &mut on_line);
+            let ending = async {
+                let left = tokio::select! {
+                    () = site.stop.cancelled() => None,
+                    notice = &mut announced => Some(notice.left.saturating_sub(RESERVE)),
+                };
+                // Whoever said it, from here on everything ends.
+                site.stop.cancel();
+                let patience = left.map_or(running.drain, |left| running.drain.min(left));
+                in_a_job = !work.drained(site, running, patience).await;
+                interrupt.cancel();
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                ended = child => ended?,
+                () = ending => unreachable!("it waits for ever"),
+            }
+        };
+        *jobs += work.jobs.load(Relaxed);
+        tracing::debug!(how = outcome.how(), "the listener has ended");
+        if interrupt.is_cancelled() {
+            // A job may have ended just then, or begun.
+            let cut = work.busy.load(Relaxed) || (in_a_job && work.canceled.load(Relaxed));
+            return Ok(Ended::Told { cut });
+        }
+        if work.listened.load(Relaxed) {
+            failures = 0;
+            conflict = None;
+        }
+        let next = listener::after(&outcome);
+        let pause = match next {
+            Next::Done => return Ok(Ended::Itself),
+            Next::Deleted => return Ok(Ended::Deleted),
+            Next::Deprecated => return Err(deprecated(site).await),
+            Next::Failed => {
+                let (status, cause) = (outcome.how(), complaint::recognise(&outcome.tail));
+                return Err(Error::ListenerFailed { status, cause, tail: outcome.tail });
+            }
+            Next::Again => Duration::ZERO,
+            Next::Conflict => {
+                let until = *conflict.get_or_insert_with(|| Deadline::after(site.request.deadline));
+                if until.passed() {
+                    return Err(Error::SessionConflict { total: until.total() });
+                }
+                tracing::warn!("another session of this runner is open; trying again");
+                CONFLICT.min(until.left())
+            }
+            Next::Updating => {
+                let done = updated(site).await?;
+                failures += u32::from(!done);
+                Duration::ZERO
+            }
+            Next::Retry => {
+                failures += 1;
+                Duration::ZERO
+            }
+        };
+        let pause = match (next, listener::back_off(failures)) {
+            (Next::Retry | Next::Updating, None) => {
+                let (status, cause) = (outcome.how(), complaint::recognise(&outcome.tail));
+                return Err(Error::ListenerFailed { status, cause, tail: outcome.tail });
+            }
+            (Next::Retry, Some(pause)) => {
+                tracing::warn!(
+                    "the listener failed with {}; starting it again in {} s",
+                    outcome.how(),
+                    pause.as_secs()
+                );
+                pause
+            }
+            _ => pause,
+        };
+        tokio::select! {
+            () = site.stop.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// What the listener has said of its work.
+#[derive(Default)]
+struct Work {
+    listened: AtomicBool,
+    busy: AtomicBool,
+    canceled: AtomicBool,
+    jobs: AtomicU32,
+}
+
+impl Work {
+    fn note(&self, line: &str) {
+        match listener::news(line) {
+            Some(News::Listening) => self.listened.store(true, Relaxed),
+            Some(News::Job) => {
+                self.busy.store(true, Relaxed);
+                self.jobs.fetch_add(1, Relaxed);
+            }
+            Some(News::JobDone { canceled }) => {
+                self.busy.store(false, Relaxed);
+                self.canceled.store(canceled, Relaxed);
+            }
+            None => {}
+        }
+    }
+
+    /// Waits for the end of a running job; whether none is left.
+    async fn drained(&self, site: &Site<'_>, running: &Running, patience: Duration) -> bool {
+        let workers = listener::workers(&site.dir());
+        let deadline = Deadline::after(patience);
+        let mut told = false;
+        while self.busy.load(Relaxed) || !workers.find().is_empty() {
+            if deadline.passed() || running.insist.is_cancelled() {
+                return false;
+            }
+            if !told {
+                told = true;
+                tracing::info!("a job is running; waiting for its end, {} s at most", patience.as_secs());
+            }
+            tokio::select! {
+                () = running.insist.cancelled() => {}
+                () = tokio::time::sleep(LOOK.min(deadline.left())) => {}
+            }
+        }
+        let ephemeral = site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
+        if ephemeral && self.jobs.load(Relaxed) > 0 {
+            // It has done what it was for, and is about to end by itself.
+            tokio::time::sleep(EPILOGUE).await;
+        }
+        true
+    }
+}
+
+/// Waits until somebody announces that the machine will be taken away.
+async fn announced(running: &Running, stop: &CancellationToken) -> Notice {
+    if let Some((http, notices)) = &running.notices
+        && let Some(notice) = notice::watch(http, notices, stop).await
+    {
+        tracing::warn!("{}: {}; {} s are left", notice.provider, notice.what, notice.left.as_secs());
+        return notice;
+    }
+    std::future::pending().await
+}
+
+/// Waits for the runner's own update; whether it says that it is through.
+async fn updated(site: &Site<'_>) -> Result<bool, Error> {
+    let finished = site.dir().join(listener::UPDATE_FINISHED);
+    let deadline = Deadline::after(UPDATE);
+    tracing::info!("the runner updates itself");
+    loop {
+        if remove_if_present(&finished)? {
+            tracing::info!("the runner has updated itself");
+            return Ok(true);
+        }
+        if deadline.passed() || site.stop.is_cancelled() {
+            return Ok(false);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The error for a version that the server no longer talks to; it names what is here and what is on offer.
+async fn deprecated(site: &Site<'_>) -> Error {
+    let here = tree::inspect(&site.dir(), site.platform()).ok().and_then(|report| report.version);
+    let mut newest = None;
+    if let Some(client) = site.eyes() {
+        let site = site.until(Deadline::after(UPDATE), site.stop.clone());
+        match site.within("asking for the runner applications", client.downloads()).await {
+            Ok(offered) => {
+                newest =
+                    asset::choose(&offered, site.platform(), None).ok().and_then(|choice| choice.version);
+            }
+            Err(error) => tracing::debug!("{}", chain(&error)),
+        }
+    }
+    let text = |version: Option<crate::runner::RunnerVersion>| version.map(|version| version.to_string());
+    Error::VersionDeprecated { here: text(here), newest: text(newest) }
+}

@@ -1,0 +1,421 @@
+//! `runup run`: the listener seen to in the foreground, through jobs, signals, failures and the loss of its registration.
+
+use crate::rig::{PATIENCE, Ran, Rig, finish, names_in, signal, until};
+use runup::host::process::with_env;
+use runup::runner::listener::{MARKER, workers};
+use runup::sandbox::{Fault, FaultKind, RunnerChange, Scope};
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+fn scope() -> Scope {
+    "orgs/octo-org".parse().unwrap()
+}
+
+fn online(rig: &Rig) -> bool {
+    rig.state().runners.first().is_some_and(|runner| runner.online)
+}
+
+fn start(rig: &Rig, arguments: &[&str]) -> Child {
+    let mut all = vec!["run"];
+    all.extend(arguments);
+    rig.on_machine(&all).spawn().unwrap()
+}
+
+/// Starts it, and waits until it asks for jobs: it is online before it has said so.
+fn start_online(rig: &Rig, arguments: &[&str]) -> Child {
+    rig.sandbox.requests_clear();
+    let child = start(rig, arguments);
+    until("the runner asks for jobs", || {
+        rig.sandbox.requests().iter().any(|request| request.route == "message")
+    });
+    child
+}
+
+/// Waits until a worker runs: the server knows of its job before.
+fn until_in_a_job(rig: &Rig) {
+    until("the job runs", || !workers(&rig.dir()).find().is_empty());
+}
+
+fn drain(rig: &Rig, deadline: &str) -> Ran {
+    let mut command = rig.command(&["drain", "--deadline", deadline, "--root"]);
+    finish(command.arg(rig.root()).spawn().unwrap())
+}
+
+fn stop(child: Child) -> Ran {
+    signal(&child, Signal::TERM);
+    finish(child)
+}
+
+fn listeners(rig: &Rig) -> Vec<u32> {
+    with_env(MARKER, &rig.dir().display().to_string())
+}
+
+#[test]
+fn it_goes_online_takes_jobs_and_ends_as_told_keeping_its_registration() {
+    let rig = Rig::new();
+    // The server knows that a job is done before the listener has said so.
+    let child = start_online(&rig, &["--drain", "50s"]);
+    rig.sandbox.add_job(&scope(), "build", 0);
+    rig.sandbox.add_job(&scope(), "test", 0);
+    until("both are done", || rig.state().jobs.iter().all(|job| job.done));
+    let ran = stop(child).expect(0).says("stopped as told after 2 jobs");
+    assert!(
+        ran.stdout.contains("Listening for Jobs") && ran.stdout.contains("Running job: test"),
+        "{ran:#?}"
+    );
+    assert!(!online(&rig), "it has ended its session");
+    rig.assert_exactly_one_runner();
+    assert_eq!(listeners(&rig), [] as [u32; 0]);
+
+    let again = stop(start_online(&rig, &["--json"])).expect(0);
+    assert_eq!(again.json()["because"], "told", "stdout is one document: the listener's lines are on stderr");
+    rig.assert_exactly_one_runner();
+    rig.run(&["remove"]).expect(0);
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn a_stop_signal_waits_for_the_job_when_told_to_drain() {
+    let rig = Rig::new();
+    let child = start_online(&rig, &["--drain", "50s"]);
+    rig.sandbox.add_job(&scope(), "long", 2);
+    until_in_a_job(&rig);
+    drain(&rig, "0s").expect(75);
+    stop(child).expect(0).says("after 1 job");
+    assert!(rig.state().jobs[0].done, "the job was not cut");
+}
+
+#[test]
+fn a_stop_signal_without_a_drain_cancels_the_job_and_says_so() {
+    let rig = Rig::new();
+    let child = start_online(&rig, &[]);
+    rig.sandbox.add_job(&scope(), "long", 600);
+    until_in_a_job(&rig);
+    stop(child).expect(128 + 15).says("in the middle of a job").says("--drain");
+    assert!(!rig.state().jobs[0].done);
+    assert_eq!(listeners(&rig), [] as [u32; 0], "nothing of the job is left");
+}
+
+#[test]
+fn a_second_signal_ends_the_draining() {
+    let rig = Rig::new();
+    let child = start_online(&rig, &["--drain", "10m"]);
+    rig.sandbox.add_job(&scope(), "long", 600);
+    until_in_a_job(&rig);
+    signal(&child, Signal::TERM);
+    signal(&child, Signal::INT);
+    // Whichever of the two the kernel hands over first.
+    let ran = finish(child);
+    assert!([128 + 15, 128 + 2].contains(&ran.code), "{ran:#?}");
+}
+
+#[test]
+fn drain_waits_for_the_job_to_end() {
+    let rig = Rig::new();
+    drain(&rig, "1s").expect(0).says("no job");
+    let child = start_online(&rig, &[]);
+    rig.sandbox.add_job(&scope(), "short", 1);
+    until_in_a_job(&rig);
+    drain(&rig, "50s").expect(0);
+    until("the server knows that the job is done", || rig.state().jobs[0].done);
+    stop(child).expect(0);
+}
+
+#[test]
+fn an_ephemeral_runner_takes_one_job_and_leaves_a_clean_tree() {
+    let rig = Rig::new();
+    rig.sandbox.add_job(&scope(), "only", 1);
+    rig.sandbox.add_job(&scope(), "never", 0);
+    let child = start(&rig, &["--ephemeral"]);
+    until_in_a_job(&rig);
+    // What a job leaves, for the next one to find.
+    std::fs::write(rig.dir().join("_work/secret-of-the-job"), "x").unwrap();
+    std::fs::write(rig.dir().join(".env"), "LD_PRELOAD=/tmp/evil.so\n").unwrap();
+    finish(child).expect(0).says("the job is done");
+    let state = rig.state();
+    assert_eq!(state.runners, []);
+    assert!(state.jobs[0].done && !state.jobs[1].done);
+    for name in ["_work", ".env", ".runner", ".credentials", ".credentials_rsaparams"] {
+        assert!(!rig.dir().join(name).exists(), "{name}");
+    }
+    assert!(!names_in(&rig.dir().join("_diag")).is_empty(), "the logs stay");
+    rig.run(&["remove"]).expect(0);
+    rig.assert_nothing_left();
+}
+
+/// A link in place of the work folder is deleted, and what it leads to is not.
+#[test]
+fn a_hostile_work_folder_leads_nowhere() {
+    let rig = Rig::new();
+    let precious = rig.root().join("precious");
+    std::fs::create_dir(&precious).unwrap();
+    std::fs::write(precious.join("file"), "x").unwrap();
+    rig.sandbox.add_job(&scope(), "only", 1);
+    let child = start(&rig, &["--ephemeral"]);
+    until_in_a_job(&rig);
+    std::fs::remove_dir_all(rig.dir().join("_work")).unwrap();
+    std::os::unix::fs::symlink(&precious, rig.dir().join("_work")).unwrap();
+    finish(child).expect(0);
+    assert!(precious.join("file").exists());
+    assert!(std::fs::symlink_metadata(rig.dir().join("_work")).is_err());
+}
+
+#[test]
+fn again_takes_one_job_with_each_registration() {
+    let rig = Rig::new();
+    rig.sandbox.add_job(&scope(), "first", 0);
+    rig.sandbox.add_job(&scope(), "second", 0);
+    let child = start(&rig, &["--ephemeral", "--after-job", "again"]);
+    until("both are done", || rig.state().jobs.iter().all(|job| job.done));
+    until("the third is online", || online(&rig));
+    let takers: Vec<_> = rig.state().jobs.iter().map(|job| job.runner).collect();
+    assert_ne!(takers[0], takers[1], "each job had a runner of its own");
+    stop(child).expect(0).says("off the server");
+    assert_eq!(rig.state().runners, [], "an idle ephemeral runner is no ghost");
+}
+
+#[test]
+fn a_persistent_runner_leaves_the_server_when_asked_to() {
+    let rig = Rig::new();
+    let child = start_online(&rig, &["--remove-on-shutdown"]);
+    stop(child).expect(0);
+    assert_eq!(rig.state().runners, []);
+    assert!(!rig.dir().join(".runner").exists() && rig.dir().join("config.sh").exists(), "the tree stays");
+}
+
+#[test]
+fn what_a_shutdown_could_not_take_off_the_server_the_next_run_finds() {
+    let rig = Rig::new();
+    let child = start_online(&rig, &["--ephemeral"]);
+    let ghost = rig.state().runners[0].id;
+    let down = FaultKind::Status { code: 403, body: None, headers: BTreeMap::new() };
+    rig.sandbox.fault(Fault::new("delete-runner", down));
+    stop(child).expect(77).says("the next run finishes this");
+    assert_eq!(rig.state().runners[0].id, ghost);
+    rig.sandbox.faults_clear();
+
+    stop(start_online(&rig, &["--ephemeral"])).expect(0);
+    assert_eq!(rig.state().runners, []);
+}
+
+#[test]
+fn a_listener_that_outlived_its_supervisor_is_ended_first() {
+    let rig = Rig::new();
+    let mut child = start_online(&rig, &[]);
+    let orphans = listeners(&rig);
+    signal(&child, Signal::KILL);
+    child.wait().unwrap();
+    assert!(!listeners(&rig).is_empty(), "the listener outlives us, as it would");
+    let child = start_online(&rig, &[]);
+    assert!(listeners(&rig).iter().all(|pid| !orphans.contains(pid)), "it is another listener");
+    stop(child).expect(0).says("outlived");
+    rig.assert_exactly_one_runner();
+
+    let mut child = start_online(&rig, &[]);
+    signal(&child, Signal::KILL);
+    child.wait().unwrap();
+    rig.run(&["remove"]).expect(0);
+    rig.assert_nothing_left();
+    assert_eq!(listeners(&rig), [] as [u32; 0]);
+}
+
+#[test]
+fn two_of_them_do_not_fight_over_one_runner() {
+    let rig = Rig::new();
+    let child = start_online(&rig, &[]);
+    rig.run(&["run"]).expect(75);
+    rig.run(&["install"]).expect(0).says("nothing to do");
+    rig.run(&["remove"]).expect(75).says("run");
+    assert!(online(&rig), "none of them disturbed the first one");
+    stop(child).expect(0);
+}
+
+#[test]
+fn a_failing_listener_is_started_again_and_an_updating_one_after_its_update() {
+    let rig = Rig::new();
+    for (at, code) in [2, 3, 6, 4].into_iter().enumerate() {
+        let fault = Fault::new("session", FaultKind::Exit { code }).skipping(u32::try_from(at).unwrap());
+        // Each fault counts the requests of its own.
+        rig.sandbox.fault(fault.times(1));
+    }
+    let child = start_online(&rig, &[]);
+    assert!(std::fs::symlink_metadata(rig.dir().join("bin")).unwrap().is_symlink(), "it has updated itself");
+    assert!(!rig.dir().join("update.finished").exists());
+    stop(child).expect(0).says("has updated itself").says("starting it again");
+    rig.assert_exactly_one_runner();
+}
+
+#[test]
+fn a_deprecated_version_is_an_exit_code_of_its_own() {
+    let rig = Rig::new();
+    let newest = rig.sandbox.runner_version().to_owned();
+    let gone = FaultKind::Status { code: 426, body: None, headers: BTreeMap::new() };
+    rig.sandbox.fault(Fault::new("session", gone));
+    let ran = finish(start(&rig, &["--runner-version", "2.328.0"])).expect(80);
+    assert!(ran.stderr.contains("2.328.0") && ran.stderr.contains(&newest), "{ran:#?}");
+}
+
+#[test]
+fn a_session_that_somebody_else_has_is_waited_for_to_the_deadline() {
+    let rig = Rig::new();
+    rig.run(&["install"]).expect(0);
+    rig.sandbox.fault(Fault::new("session", FaultKind::Exit { code: 5 }));
+    let began = Instant::now();
+    finish(start(&rig, &["--deadline", "3s"])).expect(75).says("another session");
+    assert!(began.elapsed() < PATIENCE / 2);
+}
+
+#[test]
+fn a_listener_that_cannot_work_is_not_started_for_ever() {
+    let rig = Rig::new();
+    rig.sandbox.fault(Fault::new("session", FaultKind::Exit { code: 1 }));
+    let ran = finish(start(&rig, &[])).expect(79);
+    assert!(ran.stderr.contains("the end of its output"), "{ran:#?}");
+}
+
+#[test]
+fn a_runner_deleted_behind_our_back_is_registered_again() {
+    let rig = Rig::new();
+    let child = start_online(&rig, &[]);
+    let first = rig.state().runners[0].id;
+    rig.sandbox.change_runner(first, RunnerChange { deleted: true, ..RunnerChange::default() });
+    until("another one is online", || online(&rig) && rig.state().runners[0].id != first);
+    stop(child).expect(0).says("behind our back");
+    rig.assert_exactly_one_runner();
+}
+
+#[test]
+fn a_runner_deleted_again_and_again_is_somebody_s_will() {
+    let rig = Rig::new();
+    let child = start(&rig, &[]);
+    for _ in 0..4 {
+        until("it is online", || online(&rig));
+        let id = rig.state().runners[0].id;
+        rig.sandbox.change_runner(id, RunnerChange { deleted: true, ..RunnerChange::default() });
+    }
+    finish(child).expect(79).says("again");
+}
+
+#[test]
+fn a_just_in_time_runner_takes_its_job_without_config_sh() {
+    let rig = Rig::new();
+    rig.sandbox.add_job(&scope(), "only", 0);
+    finish(start(&rig, &["--jit", "--labels", "gpu", "-v"])).expect(0).says("the job is done");
+    assert_eq!(rig.state().runners, []);
+    assert!(rig.state().jobs[0].done);
+    let routes = rig.routes();
+    assert!(!routes.iter().any(|route| route == "register" || route == "registration-token"), "{routes:?}");
+    rig.run(&["remove"]).expect(0);
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn a_just_in_time_runner_of_a_run_that_was_killed_is_found() {
+    let rig = Rig::new();
+    let mut child = start_online(&rig, &["--jit"]);
+    let first = rig.state().runners[0].clone();
+    assert!(first.ephemeral && first.labels.iter().any(|label| label == "self-hosted"), "{first:?}");
+    signal(&child, Signal::KILL);
+    child.wait().unwrap();
+    let child = start(&rig, &["--jit"]);
+    until("another one is online", || {
+        let runners = rig.state().runners;
+        runners.len() == 1 && runners[0].online && runners[0].id != first.id
+    });
+    stop(child).expect(0);
+    assert_eq!(rig.state().runners, []);
+}
+
+#[test]
+fn a_server_without_just_in_time_runners_says_so_and_nothing_is_registered() {
+    let rig = Rig::new();
+    let absent = FaultKind::Status {
+        code: 404,
+        body: Some(r#"{"message":"Not Found"}"#.into()),
+        headers: BTreeMap::new(),
+    };
+    rig.sandbox.fault(Fault::new("jitconfig", absent));
+    finish(start(&rig, &["--jit"])).expect(69).says("3.10");
+    assert_eq!(rig.state().runners, []);
+    rig.sandbox.faults_clear();
+    rig.sandbox.add_runner(&scope(), "taken", &[]).unwrap();
+    finish(start(&rig, &["--jit", "--name", "taken"])).expect(78).says("registered already");
+    assert_eq!(rig.state().runners.len(), 1, "it is not ours");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_listener_and_its_jobs_get_no_credential_of_ours() {
+    for arguments in [&[][..], &["--jit"]] {
+        let rig = Rig::new();
+        let mut all = vec!["run", "-v"];
+        all.extend(arguments);
+        let mut command = rig.on_machine(&all);
+        let child = command.env("UNRELATED", "canary-of-the-environment").spawn().unwrap();
+        until("it is online", || online(&rig));
+        rig.sandbox.add_job(&scope(), "long", 2);
+        until_in_a_job(&rig);
+        let pids = listeners(&rig);
+        assert!(pids.len() >= 2, "{pids:?}");
+        for pid in pids {
+            let read = |file: &str| {
+                String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default())
+                    .into_owned()
+            };
+            for text in [read("environ"), read("cmdline")] {
+                assert!(!text.contains(rig.sandbox.token().expose()), "{text}");
+                assert!(!text.contains("canary-of-the-environment"), "{text}");
+            }
+            assert!(!read("cmdline").contains("jitconfig"));
+        }
+        let ran = if arguments.is_empty() { stop(child) } else { finish(child) };
+        assert!(!ran.stderr.contains(rig.sandbox.token().expose()));
+    }
+}
+
+/// A metadata service that says that this machine is taken away once `announced` is set.
+fn metadata(announced: Arc<AtomicBool>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = String::new();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            while reader.read_line(&mut request).is_ok_and(|count| count > 2) {}
+            let body = if announced.load(Ordering::SeqCst) { "TRUE" } else { "FALSE" };
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+        }
+    });
+    url
+}
+
+#[test]
+fn a_spot_notice_is_a_stop_signal_with_an_end() {
+    let rig = Rig::new();
+    let announced = Arc::new(AtomicBool::new(false));
+    let url = metadata(Arc::clone(&announced));
+    let mut arguments = vec!["--ephemeral", "--after-job", "again", "--drain", "10m"];
+    arguments.extend(["--cloud", "gcp", "--metadata-url", &url]);
+    let child = start_online(&rig, &arguments);
+    announced.store(true, Ordering::SeqCst);
+    finish(child).expect(0).says("gcp").says("off the server");
+    assert_eq!(rig.state().runners, []);
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused() {
+    let rig = Rig::new();
+    finish(start(&rig, &["--after-job", "again"])).expect(64).says("--ephemeral");
+    finish(start(&rig, &["--ephemeral", "--after-job", "poweroff"])).expect(64).says("--root");
+}
