@@ -433,3 +433,51 @@ UNIT
     must no_runner
     absent $tree
 }
+
+# Every kind of not-fine has an exit code and a word of its own, and `install` puts right what it can.
+scenario_status_tells() {
+    server
+    machine
+    credentials
+    switch_on
+    status_is 69 .state absent
+    exits 0 runup bake
+    status_is 0 .state placed
+    exits 0 runup install
+    status_is 0 .state registered .server online .busy false .version 2.336.0 .service.unit $unit .service.active active \
+        .service.enabled enabled '.drift | length' 0
+    local job
+    job=$(job 3)
+    within 10 busy
+    status_is 0 .busy true
+    within 10 job_done "$job"
+    # Stopped.
+    inside systemctl stop $unit
+    status_is 79 .state stopped
+    exits 0 runup install
+    status_is 0 .state registered
+    # Up, and not seen.
+    fault '{"route":"message","kind":"status","code":503}'
+    forget_session
+    status_is 75 .state offline
+    no_faults
+    within 10 online
+    status_is 0 .state registered
+    # Changed by somebody.
+    echo '# mine' >>"$root/etc/systemd/system/$unit"
+    status_is 78 '.drift | length' 1
+    exits 0 runup install
+    status_is 0 '.drift | length' 0
+    must_not grep --quiet mine "$root/etc/systemd/system/$unit"
+    inside systemctl disable --quiet $unit
+    status_is 78 '.drift | length' 1
+    exits 0 runup install
+    must enabled $unit
+    status_is 0 '.drift | length' 0
+    # Gone from the server: see also deleted_behind_our_back.
+    exits 0 runup remove
+    status_is 69 .state absent
+    # Nobody but root may know, but whoever asks gets an answer.
+    exits 0 runup install
+    exits 0 inside setpriv --reuid=nobody --regid=nogroup --clear-groups /usr/bin/runup --config /dev/null status --dir $tree --json
+}
