@@ -46,6 +46,8 @@ pub enum State {
     Registered,
     /// Registered here, and the server has forgotten it.
     Forgotten,
+    /// Registered by the machine that this disk is a copy of; the next `install` makes a runner of its own.
+    Copied,
 }
 
 /// Looks, and changes nothing.
@@ -80,6 +82,7 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
     }
     let unfinished = journal.entries().iter().any(|entry| entry.state == super::journal::State::Begun);
     status.state = match &local {
+        _ if super::look::is_copy(site, &journal) => State::Copied,
         _ if unfinished => State::Unfinished,
         LocalState::Configured(_) => State::Registered,
         _ if journal.registered().is_some() => State::Forgotten,
