@@ -55,6 +55,7 @@ fn removing_a_copy_leaves_the_runner_of_the_first_machine() {
     let rig = Rig::new();
     rig.run(&["install"]).expect(0);
     becomes_a_copy(&rig);
+    rig.run(&["status"]).expect(78).says("another machine");
     rig.run(&["remove"]).expect(0).says("another machine");
     assert_eq!(rig.state().runners.len(), 1, "the first machine's runner is untouched");
     rig.assert_machine_bare();
