@@ -4,7 +4,7 @@
 
 use crate::error::Class;
 use crate::install::{NamePrefix, OwnershipLabel};
-use crate::settings::flags::{Archive, Cloud, Common, Place, Run, Runner, Server};
+use crate::settings::flags::{Archive, Cloud, Common, Place, Run, Runner, Server, Service};
 use crate::settings::parse_duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt::Write as _;
@@ -61,9 +61,14 @@ pub(super) struct InstallFlags {
     #[command(flatten)]
     pub runner: Runner,
     #[command(flatten)]
+    pub service: Service,
+    #[command(flatten)]
     pub place: Place,
     #[command(flatten)]
     pub archive: Archive,
+    /// How long a stop of the service waits for a running job
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
+    pub drain: Duration,
     /// When a step fails, leave what the earlier ones did
     #[arg(long)]
     pub keep_on_failure: bool,
@@ -82,9 +87,18 @@ server, the next run finds and finishes.";
 #[derive(Debug, Clone, Args)]
 pub(super) struct RunFlags {
     #[command(flatten)]
-    pub install: InstallFlags,
+    pub server: Server,
+    #[command(flatten)]
+    pub runner: Runner,
     #[command(flatten)]
     pub run: Run,
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub archive: Archive,
+    /// When a step fails, leave what the earlier ones did
+    #[arg(long)]
+    pub keep_on_failure: bool,
     #[command(flatten)]
     pub cloud: Cloud,
 }
@@ -120,6 +134,9 @@ pub(super) struct RemoveFlags {
     /// Touch no server: clean this machine, and print what stays registered
     #[arg(long)]
     pub local: bool,
+    /// How long a running job may go on before it is cancelled, where runup's own service runs it
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = parse_duration)]
+    pub drain: Duration,
     /// File with a remove token issued elsewhere, or - for stdin [else: RUNUP_REMOVE_TOKEN]
     #[arg(long, value_name = "FILE")]
     pub remove_token_file: Option<String>,
@@ -186,10 +203,10 @@ pub(super) struct RunnersListFlags {
     #[arg(long = "name", value_name = "NAME", id = "filter_name")]
     pub name: Option<String>,
     /// Only those with this status: online, offline
-    #[arg(long, value_name = "STATUS")]
+    #[arg(long = "status", value_name = "STATUS", id = "filter_status")]
     pub status: Option<String>,
     /// Only those with this label
-    #[arg(long, value_name = "LABEL")]
+    #[arg(long = "label", value_name = "LABEL", id = "filter_label")]
     pub label: Option<String>,
     #[command(flatten)]
     pub server: Server,

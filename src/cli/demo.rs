@@ -105,7 +105,7 @@ async fn live(request: &Request, sandbox: &Background, session: &Session) -> Res
     let said = format!("registered, {} by the API", status.server.as_deref().unwrap_or("not asked"));
     crate::install::Watch::end(&session.screen, "status", &said, began.elapsed());
 
-    let removed = remove(&site(request)?, Reach::Server).await?;
+    let removed = remove(&site(request)?, Reach::Server, Duration::ZERO).await?;
     claim("remove removed", removed.changed, &removed)?;
     let left = sandbox.state().runners;
     claim("the server has no runner any more", left.is_empty(), &left)?;
@@ -133,6 +133,7 @@ fn request_for(sandbox: &Background, folder: &Path) -> Result<Request, Failed> {
         credentials: Credentials { api: Secret::new(sandbox.token().expose()), ..Credentials::default() },
         archive: Archive::default(),
         registration: Some(Registration { name, options: config_sh::Options::default() }),
+        service: None,
         keep_on_failure: false,
         token_on_argv: false,
         allow_http: false,
@@ -157,7 +158,7 @@ async fn clean_up(request: &Request, session: &Session) {
     let stop = tokio_util::sync::CancellationToken::new();
     let Ok(http) = Http::new(crate::net::Options::default()) else { return };
     let Ok(site) = Site::new(request, http, stop, &session.screen) else { return };
-    if let Err(error) = remove(&site, Reach::Server).await {
+    if let Err(error) = remove(&site, Reach::Server, Duration::ZERO).await {
         tracing::warn!("cleaning up after the demo: {}", crate::error::chain(&error));
     }
 }

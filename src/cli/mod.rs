@@ -19,13 +19,12 @@ mod sandbox;
 mod screen;
 mod status;
 mod token;
+mod usage;
 
-use crate::error::Class;
 use crate::host::signals::{self, Signals};
 use crate::settings::flags::Common;
-use crate::settings::{Environment, Given, layers};
+use crate::settings::{Environment, Given, Origin, layers};
 use args::{Cli, Command};
-use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _};
 use output::{Failed, Output};
 use screen::Screen;
@@ -61,9 +60,13 @@ pub fn main() -> ExitCode {
     let environment = Environment::of_process();
     let (cli, given) = match parse(&arguments, &environment) {
         Ok(parsed) => parsed,
-        Err(ParseError::Clap(error, class)) => return output::clap_says(&error, class),
-        Err(ParseError::Settings(error)) => {
-            return output::finish(Err(Failed::from(error)), &Common::plain(), None);
+        Err(error) => {
+            let common = Common::of_broken(&arguments, &environment);
+            log::start(&common, &Screen::new(&common));
+            return match error {
+                ParseError::Clap(error, origin) => usage::clap_says(&error, &origin, &common),
+                ParseError::Settings(error) => output::finish(Err(Failed::from(error)), &common, None),
+            };
         }
     };
     let common = cli.common.clone();
@@ -109,7 +112,7 @@ async fn dispatch(command: Command, session: Session) -> Result<Output, Failed> 
 }
 
 enum ParseError {
-    Clap(clap::Error, Class),
+    Clap(clap::Error, Origin),
     Settings(crate::settings::Error),
 }
 
@@ -118,8 +121,8 @@ fn parse(arguments: &[OsString], environment: &Environment) -> Result<(Cli, Vec<
     let file = file.map_err(ParseError::Settings)?;
     let command = layers::lay_under(Cli::command(), &file).map_err(ParseError::Settings)?;
     let matches = command.clone().try_get_matches_from(arguments).map_err(|error| {
-        let class = class_of(&error, &file, arguments);
-        ParseError::Clap(error, class)
+        let origin = usage::origin(&error, &file, arguments, environment);
+        ParseError::Clap(error, origin)
     })?;
     let given = match matches.subcommand() {
         Some((name, matches)) => {
@@ -128,19 +131,6 @@ fn parse(arguments: &[OsString], environment: &Environment) -> Result<(Cli, Vec<
         }
         None => Vec::new(),
     };
-    let cli = Cli::from_arg_matches(&matches).map_err(|error| ParseError::Clap(error, Class::Usage))?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| ParseError::Clap(error, Origin::Flag))?;
     Ok((cli, given))
-}
-
-/// A value that clap refuses is a usage error, unless it came from the configuration file.
-fn class_of(error: &clap::Error, file: &layers::File, arguments: &[OsString]) -> Class {
-    use clap::error::{ContextKind, ContextValue};
-    if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
-        return Class::Usage;
-    }
-    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else { return Class::Usage };
-    let option = shown.trim_start_matches('-').split([' ', '=', '[']).next().unwrap_or_default();
-    let flag = format!("--{option}");
-    let on_command_line = arguments.iter().any(|argument| argument.to_string_lossy().starts_with(&flag));
-    if !on_command_line && file.has(option) { Class::Config } else { Class::Usage }
 }

@@ -115,12 +115,6 @@ fn print_failure(failed: &Failed, class: Class, common: &Common) {
     }
 }
 
-/// Help and version go to stdout and are fine; anything else is an error of the given class.
-pub(super) fn clap_says(error: &clap::Error, class: Class) -> ExitCode {
-    let _ = error.print();
-    if error.use_stderr() { ExitCode::from(class.exit_code()) } else { ExitCode::SUCCESS }
-}
-
 /// A panic is a bug of ours, and the exit code says so.
 pub(super) fn exit_with_70_on_a_bug() {
     std::panic::set_hook(Box::new(|panic| {

@@ -3,7 +3,7 @@
 use super::args::RemoveFlags;
 use super::output::{Failed, Output};
 use super::{Session, request};
-use crate::install::{Reach, Removed, Site, remove};
+use crate::install::{Reach, Removed, Site, Why, remove};
 use std::fmt::Write as _;
 
 pub(super) async fn run(flags: Box<RemoveFlags>, session: Session) -> Result<Output, Failed> {
@@ -11,7 +11,7 @@ pub(super) async fn run(flags: Box<RemoveFlags>, session: Session) -> Result<Out
     let http = request::http(&flags.server, &session.environment)?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     let reach = if flags.local { Reach::Local } else { Reach::Server };
-    let removed = remove(&site, reach).await?;
+    let removed = remove(&site, reach, flags.drain).await?;
     Ok(Output::new(text(&removed), &removed))
 }
 
@@ -22,6 +22,24 @@ fn text(removed: &Removed) -> String {
     let mut text = format!("done: the runner in {} is gone", removed.dir.display());
     if let Some(left) = &removed.left_on_server {
         let id = left.id.map(|id| format!(" (id {id})")).unwrap_or_default();
+        if left.why == Why::OtherMachine {
+            let _ = write!(
+                text,
+                "\nstill on the server: {}{id} at {}; this disk is a copy, and that runner is another machine's",
+                left.name, left.url
+            );
+            return text;
+        }
+        if left.why == Why::Claimed {
+            let _ = write!(
+                text,
+                "\nstill on the server, by the runner's own files, which its jobs could write: {}{id} at {}\n\
+                 look there, and delete it there, only if you know that place",
+                left.name,
+                if left.url.is_empty() { "an unknown place" } else { &left.url }
+            );
+            return text;
+        }
         let _ = write!(
             text,
             "\nstill on the server: {}{id} at {}\nto delete it there: runup runners delete {} --url {}",

@@ -3,12 +3,13 @@
 use super::Session;
 use super::args::{BakeFlags, InstallFlags, RemoveFlags, RunFlags};
 use crate::github::{Client, Target};
-use crate::host::{self, Root, account};
-use crate::install::{Archive, Registration, Request};
+use crate::host::{self, Root, account, systemd};
+use crate::install::{Archive, Registration, Request, Service};
 use crate::net::{Http, Options, ProxyRules};
 use crate::runner::config_sh;
+use crate::runner::unit::Main;
 use crate::settings::credential::{Files, find};
-use crate::settings::flags::{self, Place, Server, TokenVia};
+use crate::settings::flags::{self, Place, Server, ServiceKind, TokenVia};
 use crate::settings::{Credentials, Environment, Error};
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,9 @@ pub(super) fn install(flags: &InstallFlags, session: &Session) -> Result<Request
     let mut request =
         base(&flags.server, &flags.place, Some(target), find(files, &session.environment)?, session)?;
     request.archive = archive(&flags.archive)?;
+    if runner.no_default_labels && runner.labels.is_none() {
+        return Err(Error::Contradiction("--no-default-labels needs --labels".into()).into());
+    }
     let options = config_sh::Options {
         labels: runner.labels.clone(),
         no_default_labels: runner.no_default_labels,
@@ -39,6 +43,7 @@ pub(super) fn install(flags: &InstallFlags, session: &Session) -> Result<Request
         replace: runner.replace,
     };
     request.registration = Some(Registration { name: runner.name.clone(), options });
+    request.service = service(flags)?;
     request.keep_on_failure = flags.keep_on_failure;
     request.token_on_argv = runner.token_via == TokenVia::Argv;
     Ok(request)
@@ -46,8 +51,17 @@ pub(super) fn install(flags: &InstallFlags, session: &Session) -> Result<Request
 
 /// The request of `run`.
 pub(super) fn run(flags: &RunFlags, session: &Session) -> Result<Request, super::Failed> {
-    let mut request = install(&flags.install, session)?;
     let run = &flags.run;
+    let converging = InstallFlags {
+        server: flags.server.clone(),
+        runner: flags.runner.clone(),
+        service: flags::Service { service: ServiceKind::None },
+        place: flags.place.clone(),
+        archive: flags.archive.clone(),
+        drain: run.drain,
+        keep_on_failure: flags.keep_on_failure,
+    };
+    let mut request = install(&converging, session)?;
     if let Some(registration) = &mut request.registration {
         // Just-in-time runners take one job, whatever was asked for.
         registration.options.ephemeral |= run.jit;
@@ -55,9 +69,7 @@ pub(super) fn run(flags: &RunFlags, session: &Session) -> Result<Request, super:
             return Err(Error::Contradiction("--after-job needs --ephemeral or --jit".into()).into());
         }
     }
-    if run.after_job == flags::AfterJob::Poweroff
-        && (flags.install.place.root.is_some() || !account::is_root())
-    {
+    if run.after_job == flags::AfterJob::Poweroff && (flags.place.root.is_some() || !account::is_root()) {
         let message =
             "--after-job poweroff takes root, and excludes --root: it is this machine that goes off";
         return Err(Error::Contradiction(message.into()).into());
@@ -77,6 +89,29 @@ pub(super) fn dir(place: &Place, session: &Session) -> Result<PathBuf, super::Fa
     };
     let request = base(&server, place, None, Credentials::default(), session)?;
     Ok(request.root.join(&request.dir))
+}
+
+/// The service that was asked for, as far as this machine can have it.
+fn service(flags: &InstallFlags) -> Result<Option<Service>, super::Failed> {
+    let here = flags.place.root.is_none() && account::is_root() && cfg!(target_os = "linux");
+    let wanted = match flags.service.service {
+        ServiceKind::None => return Ok(None),
+        ServiceKind::Systemd if !here => {
+            let message = "--service systemd takes root, and no --root";
+            return Err(Error::Contradiction(message.into()).into());
+        }
+        ServiceKind::Systemd if !systemd::is_running() => return Err(crate::install::Error::NoSystemd.into()),
+        ServiceKind::Auto if !here => return Ok(None),
+        ServiceKind::Auto if !systemd::is_running() => {
+            tracing::warn!(
+                "systemd does not run this machine, so no service is installed: start the runner by your own means"
+            );
+            return Ok(None);
+        }
+        ServiceKind::Systemd | ServiceKind::Auto => Main::Runsvc,
+    };
+    let program = std::env::current_exe().map_err(host::Error::from)?;
+    Ok(Some(Service { program, main: wanted, drain: flags.drain }))
 }
 
 /// The request of `bake`.
@@ -173,6 +208,7 @@ fn base(
         credentials,
         archive: Archive::default(),
         registration: None,
+        service: None,
         keep_on_failure: false,
         token_on_argv: false,
         allow_http: server.allow_http,
@@ -267,7 +303,8 @@ fn absolute(path: &Path) -> Result<PathBuf, Error> {
     if absolute.components().any(|part| part == std::path::Component::ParentDir) {
         return Err(Error::Contradiction(format!("{} must not have .. in it", path.display())));
     }
-    Ok(absolute)
+    // Without the slash at its end that a shell completes: the journal and the lock go by the name.
+    Ok(absolute.components().collect())
 }
 
 #[cfg(test)]
@@ -279,6 +316,13 @@ mod tests {
         assert!(plain_word("--group", Some("-x")).is_err());
         assert!(plain_word("--group", Some(" ")).is_err());
         assert_eq!(plain_word("--group", Some(" my group ")).unwrap().as_deref(), Some("my group"));
+    }
+
+    #[test]
+    fn one_folder_has_one_name() {
+        for text in ["/opt/runner", "/opt/runner/", "/opt//runner/.", "/opt/./runner//"] {
+            assert_eq!(absolute(Path::new(text)).unwrap().as_os_str(), "/opt/runner", "{text}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ const LEAVING: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(flags: Box<RunFlags>, session: Session) -> Result<Output, Failed> {
     let request = request::run(&flags, &session)?;
-    let http = request::http(&flags.install.server, &session.environment)?;
+    let http = request::http(&flags.server, &session.environment)?;
     let ephemeral = request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
     let notices =
         notice::Notices::of(&flags.cloud.providers(&request.root), flags.cloud.metadata_url.as_ref());

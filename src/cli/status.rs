@@ -13,7 +13,10 @@ pub(super) async fn run(flags: Box<StatusFlags>, session: Session) -> Result<Out
     let status = status(&site).await?;
     let output = Output::new(text(&status), &status);
     Ok(match status.state {
-        State::Registered | State::Placed => output,
+        State::Registered | State::Placed if status.drift.is_empty() => output,
+        State::Registered | State::Placed => output.with_code(Class::Config),
+        State::Stopped => output.with_code(Class::Runner),
+        State::Offline => output.with_code(Class::TempFail),
         State::Absent => output.with_code(Class::Unavailable),
         State::Unfinished => output.with_code(Class::TempFail),
         State::Forgotten => output.with_code(Class::Config),
@@ -28,6 +31,12 @@ fn text(status: &Status) -> String {
             format!("unfinished: a run was cut off in {}; run install or remove again", status.dir.display())
         }
         State::Registered => format!("registered: {}", status.dir.display()),
+        State::Stopped => {
+            format!("stopped: {} is registered, and its service does not run", status.dir.display())
+        }
+        State::Offline => {
+            format!("offline: the service of {} runs, and the server does not see it", status.dir.display())
+        }
         State::Forgotten => {
             format!(
                 "forgotten: the server no longer has the runner in {}; run install again",
@@ -47,6 +56,20 @@ fn text(status: &Status) -> String {
     let busy = if status.busy == Some(true) { ", busy" } else { "" };
     row("server", status.server.as_ref().map(|server| format!("{server}{busy}")));
     row("server", status.not_asked.as_ref().map(|why| format!("not asked: {why}")));
+    row(
+        "service",
+        status.service.as_ref().map(|service| {
+            let restarts = if service.restarts > 0 {
+                format!(", restarted {} times", service.restarts)
+            } else {
+                String::new()
+            };
+            format!("{}: {}, {}{restarts}", service.unit, service.active, service.enabled)
+        }),
+    );
+    for drift in &status.drift {
+        row("drift", Some(drift.clone()));
+    }
     if status.state != State::Absent && !status.journal {
         row("journal", Some("none: runup did not set this runner up".into()));
     }

@@ -17,6 +17,9 @@ fn tail_text(tail: &str) -> String {
     if tail.is_empty() { String::from("; it printed nothing") } else { format!("; it printed:\n{tail}") }
 }
 
+/// What [`Error::Path`] was doing where a folder could not be made: it has a class of its own.
+pub const CREATE_FOLDER: &str = "create the folder";
+
 /// A failure of the machine. Commands in it are rendered with their secrets marked, and output is scrubbed of them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -275,6 +278,7 @@ pub enum Error {
 impl Failure for Error {
     fn class(&self) -> Class {
         match self {
+            Self::Path { doing: CREATE_FOLDER, source, .. } => Class::of_io(source, Class::CantCreate),
             Self::File(source) | Self::Path { source, .. } => Class::of_io(source, Class::Io),
             Self::Spawn { source, .. } => Class::of_io(source, Class::Os),
             Self::SymbolicLink { .. }
@@ -370,6 +374,9 @@ fn io_hint(error: &io::Error) -> Option<&'static str> {
         }
         io::ErrorKind::ReadOnlyFilesystem => Some("Choose a place on a file system that can be written to."),
         io::ErrorKind::StorageFull => Some("Free some space there, then run it again."),
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            Some("Something that is no folder stands in the way; move it, or choose another place.")
+        }
         io::ErrorKind::QuotaExceeded => Some("Free some of the quota there, then run it again."),
         _ => None,
     }

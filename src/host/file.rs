@@ -126,6 +126,7 @@ fn kind_name(kind: std::fs::FileType) -> &'static str {
 #[cfg(unix)]
 mod unix_or_windows {
     use super::{Error, Result, kind_name};
+    use crate::host::CREATE_FOLDER;
     use rustix::fs::{Mode, OFlags};
     use rustix::io::Errno;
     use std::fs::File;
@@ -175,7 +176,7 @@ mod unix_or_windows {
             return Ok(());
         }
         std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|source| Error::Path {
-            doing: "create the folder",
+            doing: CREATE_FOLDER,
             path: path.to_path_buf(),
             source,
         })
@@ -183,7 +184,7 @@ mod unix_or_windows {
 
     pub fn create_dir(path: &Path, mode: u32) -> Result<()> {
         std::fs::DirBuilder::new().mode(mode).create(path).map_err(|source| Error::Path {
-            doing: "create the folder",
+            doing: CREATE_FOLDER,
             path: path.to_path_buf(),
             source,
         })
@@ -210,6 +211,7 @@ mod unix_or_windows {
 #[cfg(not(unix))]
 mod unix_or_windows {
     use super::{Error, Result};
+    use crate::host::CREATE_FOLDER;
     use std::fs::File;
     use std::path::Path;
 
@@ -233,12 +235,16 @@ mod unix_or_windows {
     }
 
     pub fn create_dir_all(path: &Path, _mode: u32) -> Result<()> {
-        Ok(fs_err::create_dir_all(path)?)
+        std::fs::create_dir_all(path).map_err(|source| Error::Path {
+            doing: CREATE_FOLDER,
+            path: path.to_path_buf(),
+            source,
+        })
     }
 
     pub fn create_dir(path: &Path, _mode: u32) -> Result<()> {
         std::fs::create_dir(path).map_err(|source| Error::Path {
-            doing: "create the folder",
+            doing: CREATE_FOLDER,
             path: path.to_path_buf(),
             source,
         })

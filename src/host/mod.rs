@@ -19,11 +19,12 @@ pub mod process;
 mod resources;
 mod root;
 pub mod signals;
+pub mod systemd;
 
 pub use account::Account;
 pub use cloud::{Provider, cloud};
 pub use command::{Command, Outcome, Stream, Word};
-pub use error::Error;
+pub use error::{CREATE_FOLDER, Error};
 pub use library::{find_libraries, find_program};
 pub use lock::Lock;
 pub use platform::{Arch, Distribution, Libc, Machine, Os, Platform, UnknownWord, detect};

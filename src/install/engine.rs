@@ -5,7 +5,7 @@ use super::look::{Seen, Server, look};
 use super::plan::{self, Action, Plan};
 use super::site::Site;
 use super::watch::Watch;
-use super::{Error, create_user, place_runner, register, seal};
+use super::{Error, create_user, place_runner, register, seal, service};
 use crate::deadline::Deadline;
 use crate::host::lock::Lock;
 use crate::host::process::{self, Which};
@@ -33,6 +33,8 @@ pub struct Installed {
     pub runner: Option<RegisteredRunner>,
     /// The steps and what was done about each.
     pub steps: Vec<plan::Planned>,
+    /// The unit that runs it; `None` without a service.
+    pub service: Option<String>,
     /// REST calls that were made.
     pub calls: u32,
 }
@@ -153,7 +155,13 @@ async fn take(
     for planned in &plan.steps {
         let Action::Do(care) = &planned.action else { continue };
         site.check(&format!("taking the step {}", planned.step))?;
+        let wanted = || seen.service.as_ref().expect("a plan with this step has a service");
         match planned.step {
+            Step::WriteService => service::write(site, journal, wanted(), known(owner.as_ref())).await?,
+            Step::StartService => {
+                let online = service::start(site, journal, wanted()).await?;
+                status = online.or(status);
+            }
             Step::CreateUser => {
                 let name = site.request.user.as_deref().expect("a plan with this step has a user");
                 owner = Some(create_user::take(site, journal, name).await?);
@@ -163,6 +171,7 @@ async fn take(
             }
             Step::Register => {
                 let name = seen.name.as_ref().expect("a plan with this step has a name");
+                service::quiet(site, seen).await?;
                 status = register::take(site, journal, care, name, known(owner.as_ref())).await?;
             }
         }
@@ -207,15 +216,18 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
     let taken =
         plan.steps.iter().rev().filter(|planned| planned.action != Action::Keep).map(|planned| planned.step);
     for step in taken {
-        if journal.entry(step).is_none() {
+        // A step of the plan that this run never came to is still as an earlier run, or another machine, left it.
+        if journal.entry(step).is_none() || !journal.began(step) {
             continue;
         }
         let undone = match step {
+            Step::StartService => service::undo_start(&site, journal, Duration::ZERO).await,
+            Step::WriteService => service::undo_write(&site, journal).await,
             Step::Register => register::unwind(&site, journal).await,
             Step::PlaceRunner => place_runner::undo(&site, journal),
             Step::CreateUser => {
                 let name = super::look::made_user(journal).unwrap_or_default().to_owned();
-                create_user::undo(&site, journal, &name).await
+                create_user::undo(&site, journal, &name).await.map(drop)
             }
         };
         if let Err(error) = undone {
@@ -256,6 +268,7 @@ fn report(site: &Site<'_>, journal: &Journal, plan: Plan, seen: Seen, status: Op
         user: site.request.user.clone(),
         runner,
         steps: plan.steps,
+        service: journal.unit().map(str::to_owned),
         calls: site.client.as_deref().map_or(0, crate::github::Client::calls),
     }
 }

@@ -52,6 +52,8 @@ pub enum Error {
     UserIsRoot { name: String },
     #[error("there is no credential {purpose}")]
     CredentialMissing { purpose: &'static str },
+    #[error("there is no credential {purpose}")]
+    NoWayToDeregister { purpose: &'static str },
     #[error("nobody names a sha256 for {filename}: the list of runner applications has none")]
     ChecksumAbsent { filename: String },
     #[error("the list of runner applications has an empty sha256 for {filename}")]
@@ -62,6 +64,8 @@ pub enum Error {
     ChecksumsDisagree { filename: String, given: String, listed: String },
     #[error("the form of {filename} is unknown: it ends in neither .tar.gz nor .zip")]
     FormUnknown { filename: String },
+    #[error("nobody names a sha256 for --archive {archive}")]
+    ArchiveWithoutDigest { archive: String },
     #[error("--archive {archive} is neither a file nor an http(s) URL")]
     ArchiveUnclear { archive: String },
     #[error("the archive file {} does not exist", path.display())]
@@ -84,8 +88,26 @@ pub enum Error {
     StillOnServer { name: String, id: Option<u64> },
     #[error("a service is installed for the runner in {}: {unit}", dir.display())]
     ServiceInstalled { dir: PathBuf, unit: String },
+    #[error("the unit {unit} exists, and runup did not write it")]
+    UnitNotOurs { unit: String },
+    #[error("the unit {unit} is masked: somebody forbade it to run")]
+    UnitMasked { unit: String },
+    #[error("the paths {} and {} cannot both stand in a unit file: one has a space, a quote, $ or \\", dir.display(), program.display())]
+    UnitPath { dir: PathBuf, program: PathBuf },
+    #[error("--service systemd was given, but systemd does not run this machine")]
+    NoSystemd,
+    #[error("the service {unit} does not stay up ({state})")]
+    ServiceFailed { unit: String, state: String, tail: String },
+    #[error("the service {unit} runs, but the server did not see {name} online within {} s", after.as_secs())]
+    NotOnline { unit: String, name: String, after: Duration, tail: String },
     #[error("there is no runner in {}, and no journal of one", dir.display())]
     NothingThere { dir: PathBuf },
+    #[error("{} holds more than a runner: {}", dir.display(), shortened(others))]
+    HoldsOthers { dir: PathBuf, others: Vec<String> },
+    #[error("what the runner in {} is registered as cannot be read: {why}", dir.display())]
+    RegistrationUnclear { dir: PathBuf, why: String },
+    #[error("others than root can write {}, so root runs nothing from there", path.display())]
+    UnsafeTree { path: PathBuf },
     #[error("the image is not sealed: {} must not be in it", found.join(", "))]
     NotSealed { found: Vec<String> },
     #[error("--url is {given}, and the runner in {} was registered for {journal}", dir.display())]
@@ -112,10 +134,20 @@ pub enum Error {
     Stopped,
     #[error("the deadline of {} s passed while {doing}", total.as_secs())]
     DeadlinePassed { doing: String, total: Duration },
-    #[error("{cause}")]
+    #[error("{}", crate::error::chain(cause.as_ref()))]
     Unwound { cause: Box<Error>, left: Vec<Error> },
     #[error("{}", several(errors))]
     Several { errors: Vec<Error> },
+}
+
+/// The first of many names.
+fn shortened(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 fn several(errors: &[Error]) -> String {
@@ -144,7 +176,9 @@ impl Error {
             Self::ConfigFailed { tail, .. }
             | Self::ListenerFailed { tail, .. }
             | Self::ConfigLied { tail, .. }
-            | Self::ConfigHung { tail, .. } => {
+            | Self::ConfigHung { tail, .. }
+            | Self::ServiceFailed { tail, .. }
+            | Self::NotOnline { tail, .. } => {
                 Some(tail).filter(|tail| !tail.trim().is_empty()).map(String::as_str)
             }
             Self::Unwound { cause, .. } => cause.output(),
@@ -186,9 +220,11 @@ impl Failure for Error {
             | Self::ChecksumsDisagree { .. }
             | Self::FormUnknown { .. }
             | Self::NoRunnerInside { .. } => Class::Data,
-            Self::ArchiveUnclear { .. } => Class::Usage,
+            Self::ArchiveUnclear { .. } | Self::ArchiveWithoutDigest { .. } => Class::Usage,
             Self::ArchiveMissing { .. } => Class::NoInput,
-            Self::NotRoot { .. } | Self::CredentialMissing { .. } => Class::NoPerm,
+            Self::NotRoot { .. } | Self::CredentialMissing { .. } | Self::NoWayToDeregister { .. } => {
+                Class::NoPerm
+            }
             Self::NotOurs { .. }
             | Self::TreeIncomplete { .. }
             | Self::OtherVersion { .. }
@@ -200,9 +236,16 @@ impl Failure for Error {
             | Self::ClockOff { .. }
             | Self::ServiceInstalled { .. }
             | Self::NothingThere { .. }
+            | Self::HoldsOthers { .. }
+            | Self::RegistrationUnclear { .. }
+            | Self::UnsafeTree { .. }
             | Self::NotSealed { .. }
             | Self::OtherUrl { .. }
             | Self::NoSuchGroup { .. }
+            | Self::UnitNotOurs { .. }
+            | Self::UnitMasked { .. }
+            | Self::UnitPath { .. }
+            | Self::NoSystemd
             | Self::UrlNeededToAdopt { .. } => Class::Config,
             Self::VersionDeprecated { .. } => Class::Deprecated,
             Self::ConfigFailed { cause, .. } | Self::ListenerFailed { cause, .. } => {
@@ -211,7 +254,9 @@ impl Failure for Error {
             Self::ConfigLied { .. }
             | Self::NotOnServer { .. }
             | Self::StillOnServer { .. }
-            | Self::DeletedAgain { .. } => Class::Runner,
+            | Self::DeletedAgain { .. }
+            | Self::ServiceFailed { .. }
+            | Self::NotOnline { .. } => Class::Runner,
             Self::ConfigHung { .. }
             | Self::Busy { .. }
             | Self::SessionConflict { .. }
@@ -261,7 +306,15 @@ impl Failure for Error {
             Self::NotRoot { .. } => "Run as root, or leave --user out: the runner is then yours.".into(),
             Self::UserIsRoot { .. } => "Name an unprivileged user, or say --user root if you mean it.".into(),
             Self::CredentialMissing { .. } => "Give --token-file FILE or RUNUP_TOKEN.".into(),
-            Self::ChecksumAbsent { .. } | Self::ChecksumEmpty { .. } | Self::ChecksumMalformed { .. } => {
+            Self::NoWayToDeregister { .. } => {
+                "Give --token-file FILE or RUNUP_TOKEN, or a token for this one purpose with --remove-token-file. \
+                 --local cleans up this machine alone."
+                    .into()
+            }
+            Self::ArchiveWithoutDigest { .. }
+            | Self::ChecksumAbsent { .. }
+            | Self::ChecksumEmpty { .. }
+            | Self::ChecksumMalformed { .. } => {
                 "Give the sha256 that the release notes name with --sha256, or, at your own risk, --accept-unverified."
                     .into()
             }
@@ -299,8 +352,29 @@ impl Failure for Error {
             Self::StillOnServer { .. } => {
                 "Run `runup remove` again with a token for the API; it deletes the runner by its id.".into()
             }
-            Self::ServiceInstalled { .. } => {
-                "Stop and uninstall it (`svc.sh stop`, `svc.sh uninstall` in that folder), then try again.".into()
+            // Not `svc.sh uninstall`: root would run a script that jobs can write.
+            Self::ServiceInstalled { unit, .. } => format!(
+                "Run `systemctl disable --now {unit}`, delete /etc/systemd/system/{unit}, then try again."
+            ),
+            Self::HoldsOthers { .. } => {
+                "runup did not set this runner up, and would delete the whole folder. Move the rest elsewhere first.".into()
+            }
+            Self::RegistrationUnclear { .. } => {
+                "Find it with `runup runners list` and delete it with `runup runners delete`; then clean this machine \
+                 with `runup remove --local`."
+                    .into()
+            }
+            Self::UnsafeTree { .. } => {
+                "Give the folder with all that is in it to the runner's user, or give a token for the API.".into()
+            }
+            Self::UnitNotOurs { unit } => {
+                format!("Choose another --dir, whose unit has another name, or remove {unit}, or say --service none.")
+            }
+            Self::UnitMasked { unit } => format!("Run: systemctl unmask {unit}"),
+            Self::UnitPath { .. } => "Choose a plain --dir, or say --service none.".into(),
+            Self::NoSystemd => "Say --service none, and start the runner by your own means.".into(),
+            Self::ServiceFailed { unit, .. } | Self::NotOnline { unit, .. } => {
+                format!("`journalctl -u {unit}` and the newest file in _diag say more.")
             }
             Self::NothingThere { .. } => "If the runner is elsewhere, name it with --dir.".into(),
             Self::NotSealed { .. } => "Run `runup remove`, then bake again.".into(),

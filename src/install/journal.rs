@@ -83,6 +83,18 @@ pub enum Act {
     },
     /// The runner was registered.
     Register(Registered),
+    /// The service's unit was written.
+    WriteService {
+        /// The unit's name.
+        unit: String,
+        /// The digest of the file as written, to notice a later change.
+        sha256: String,
+    },
+    /// The service was enabled and started.
+    StartService {
+        /// The unit's name.
+        unit: String,
+    },
 }
 
 /// A registration.
@@ -90,7 +102,7 @@ pub enum Act {
 pub struct Registered {
     /// The enterprise, organization or repository, as `config.sh --url` takes it.
     pub url: String,
-    /// The base of its REST API.
+    /// The base of its REST API; empty if nobody but an adopted runner's own files says where it is registered.
     pub api_url: String,
     /// The runner's name on the server.
     pub name: String,
@@ -112,6 +124,10 @@ pub enum Step {
     PlaceRunner,
     /// Registers with the server.
     Register,
+    /// Writes the service's unit.
+    WriteService,
+    /// Enables and starts the service.
+    StartService,
 }
 
 impl std::fmt::Display for Step {
@@ -120,6 +136,8 @@ impl std::fmt::Display for Step {
             Self::CreateUser => "create-user",
             Self::PlaceRunner => "place-runner",
             Self::Register => "register",
+            Self::WriteService => "write-service",
+            Self::StartService => "start-service",
         })
     }
 }
@@ -132,6 +150,8 @@ impl Act {
             Self::CreateUser { .. } => Step::CreateUser,
             Self::PlaceRunner { .. } => Step::PlaceRunner,
             Self::Register(_) => Step::Register,
+            Self::WriteService { .. } => Step::WriteService,
+            Self::StartService { .. } => Step::StartService,
         }
     }
 }
@@ -172,6 +192,8 @@ pub struct Journal {
     path: PathBuf,
     record: Record,
     exists: bool,
+    /// What this very run has begun.
+    begun: Vec<Step>,
 }
 
 impl Journal {
@@ -203,7 +225,7 @@ impl Journal {
             return Ok(journal);
         }
         let record = Record { version: VERSION, dir: dir.to_owned(), machine: None, entries: Vec::new() };
-        Ok(Self { path, record, exists: false })
+        Ok(Self { path, record, exists: false, begun: Vec::new() })
     }
 
     /// Every journal in the state folder `state`, and so every runner that this machine knows; none if there is no
@@ -239,7 +261,7 @@ impl Journal {
             return Err(Error::Newer { path: path.to_owned(), found: head.version });
         }
         let record: Record = serde_json::from_slice(&bytes).map_err(malformed)?;
-        Ok(Some(Self { path: path.to_owned(), record, exists: true }))
+        Ok(Some(Self { path: path.to_owned(), record, exists: true, begun: Vec::new() }))
     }
 
     /// The runner's folder.
@@ -275,10 +297,47 @@ impl Journal {
         }
     }
 
-    /// Every entry, in the order in which they were begun.
+    /// The unit of the service, if one was written or was about to be.
+    #[must_use]
+    pub fn unit(&self) -> Option<&str> {
+        match self.entry(Step::WriteService).map(|entry| &entry.act) {
+            Some(Act::WriteService { unit, .. }) => Some(unit),
+            _ => None,
+        }
+    }
+
+    /// Every entry, in the order of the steps.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.record.entries
+    }
+
+    /// The runner folders of the other journals beside this one.
+    ///
+    /// # Errors
+    /// One cannot be read, so that nobody knows what it says.
+    pub fn others(&self) -> Result<Vec<PathBuf>, Error> {
+        let failed = |path: &Path, source: host::Error| Error::Io { path: path.to_owned(), source };
+        let state = self.path.parent().unwrap_or(Path::new("."));
+        let mut others = Vec::new();
+        for entry in fs_err::read_dir(state).map_err(|error| failed(state, error.into()))? {
+            let path = entry.map_err(|error| failed(state, error.into()))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if path == self.path || name.starts_with('.') || !name.ends_with(".json") {
+                continue;
+            }
+            // Gone since the folder was read: that runner has been removed.
+            let Some(bytes) =
+                host::file::read_untrusted(&path, LIMIT).map_err(|error| failed(&path, error))?
+            else {
+                continue;
+            };
+            let record: Placed = serde_json::from_slice(&bytes)
+                .map_err(|error| Error::Malformed { path: path.clone(), message: error.to_string() })?;
+            others.push(record.dir);
+        }
+        others.sort();
+        Ok(others)
     }
 
     /// The fingerprint of the machine that registered.
@@ -297,7 +356,16 @@ impl Journal {
     /// # Errors
     /// The file cannot be written; then the act must not happen.
     pub fn begin(&mut self, act: Act) -> Result<(), Error> {
-        self.put(Entry { state: State::Begun, act })
+        let step = act.step();
+        self.put(Entry { state: State::Begun, act })?;
+        self.begun.push(step);
+        Ok(())
+    }
+
+    /// Whether this very run has begun the step, so that a failure of the run has to undo it.
+    #[must_use]
+    pub fn began(&self, step: Step) -> bool {
+        self.begun.contains(&step)
     }
 
     /// Makes `act` durable as done, with what its undo needs.
@@ -334,11 +402,15 @@ impl Journal {
 
     fn put(&mut self, entry: Entry) -> Result<(), Error> {
         let step = entry.act.step();
+        let before = self.record.clone();
         match self.record.entries.iter_mut().find(|old| old.act.step() == step) {
             Some(old) => *old = entry,
             None => self.record.entries.push(entry),
         }
-        self.write()
+        // The way back is the way there reversed, even when an early step was taken again after a late one.
+        self.record.entries.sort_by_key(|entry| entry.act.step());
+        // What could not be written must not be undone either.
+        self.write().inspect_err(|_| self.record = before)
     }
 
     fn write(&mut self) -> Result<(), Error> {
@@ -356,6 +428,12 @@ impl Journal {
 #[derive(Deserialize)]
 struct Head {
     version: u32,
+}
+
+/// Only the folder.
+#[derive(Deserialize)]
+struct Placed {
+    dir: PathBuf,
 }
 
 /// A readable file name for a folder, with a digest because `/a-b` and `/a/b` are two folders.
@@ -432,6 +510,15 @@ mod tests {
         assert!(matches!(Journal::open(state.path(), dir), Err(Error::Malformed { .. })));
         std::fs::write(&path, "").unwrap();
         assert!(matches!(Journal::open(state.path(), dir), Err(Error::Malformed { .. })));
+    }
+
+    #[test]
+    fn an_entry_that_could_not_be_written_is_not_there() {
+        let state = tempfile::tempdir().unwrap();
+        let mut journal =
+            Journal::open(&state.path().join("missing"), Path::new("/opt/actions-runner")).unwrap();
+        journal.begin(Act::CreateUser { name: "actions-runner".into() }).unwrap_err();
+        assert!(journal.entries().is_empty() && !journal.began(Step::CreateUser));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! What is there, before anything is decided. Looking changes nothing.
 
 use super::Error;
-use super::journal::{Act, Journal, Step};
+use super::journal::{Act, Journal, Registered, Step};
 use super::site::Site;
 use crate::github;
-use crate::host::{self, Account};
+use crate::host::{self, Account, systemd};
+use crate::runner::unit::{self, Unit};
 use crate::runner::{LocalState, NameContext, RunnerName, RunnerVersion, TreeReport, name, state, tree};
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 /// The machine and the server as they are now.
 #[derive(Debug)]
@@ -25,6 +27,21 @@ pub struct Seen {
     pub name: Option<WantedName>,
     /// The runner on the server, as far as it could be asked.
     pub server: Server,
+    /// The service; `None` if none is asked for.
+    pub service: Option<Service>,
+}
+
+/// The service's unit as it is, and as it should be.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// Its name.
+    pub unit: String,
+    /// What its file should say.
+    pub wanted: String,
+    /// What its file says; `None` if there is none.
+    pub found: Option<String>,
+    /// What systemd knows of it.
+    pub state: systemd::Unit,
 }
 
 /// The name to register.
@@ -77,15 +94,17 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     let dir = site.dir();
     let account = site.account()?;
     let tree = look_at_tree(&dir, site, journal)?;
-    let local = state::read(&dir)?;
-    let fingerprint = fingerprint(site);
-    let clone = match (journal.machine(), fingerprint.as_deref()) {
-        (Some(then), Some(now)) => then != now,
-        _ => false,
+    // What is not ours is not read: the plan will refuse it.
+    let local = match &tree {
+        Tree::Foreign { .. } | Tree::Absent => LocalState::Unconfigured,
+        _ => state::read(&dir)?,
     };
+    let clone = is_copy(site, journal);
     let name = wanted_name(site, journal, clone)?;
-    let server = if clone { Server::NotAsked } else { ask(site, journal, &local, name.as_ref()).await? };
-    Ok(Seen { account, tree, local, key: state::has_key(&dir), clone, name, server })
+    let ours = journal.registered().map(|(_, registered)| registered).filter(|_| !clone);
+    let server = ask(site, ours, &local, name.as_ref()).await?;
+    let service = look_at_service(site).await?;
+    Ok(Seen { account, tree, local, key: state::has_key(&dir), clone, name, server, service })
 }
 
 /// The machine's fingerprint: eight hex digits that say which machine, not its id.
@@ -94,9 +113,22 @@ pub fn fingerprint(site: &Site<'_>) -> Option<String> {
     host::machine_id(&site.request.root).map(|id| name::fingerprint(&id))
 }
 
+/// Whether another machine wrote the journal's registration: the disk is a copy of that machine's, and the runner on
+/// the server is not ours to touch.
+#[must_use]
+pub fn is_copy(site: &Site<'_>, journal: &Journal) -> bool {
+    match (journal.machine(), fingerprint(site)) {
+        (Some(then), Some(now)) => then != now,
+        _ => false,
+    }
+}
+
 fn look_at_tree(dir: &Path, site: &Site<'_>, journal: &Journal) -> Result<Tree, Error> {
     match std::fs::symlink_metadata(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Tree::Absent),
+        // A file stands where a folder above it is needed: nothing is there, and making it will say why.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(Tree::Absent);
+        }
         Err(source) => {
             return Err(host::Error::Path { doing: "look at", path: dir.to_owned(), source }.into());
         }
@@ -123,6 +155,37 @@ fn look_at_tree(dir: &Path, site: &Site<'_>, journal: &Journal) -> Result<Tree, 
         return Ok(Tree::Ours { version: report.version });
     }
     Ok(Tree::Incomplete { missing: report.lacks() })
+}
+
+async fn look_at_service(site: &Site<'_>) -> Result<Option<Service>, Error> {
+    let (Some(wanted), Some(target)) = (&site.request.service, &site.request.target) else { return Ok(None) };
+    let dir = &site.request.dir;
+    if !unit::can_hold(dir) || !unit::can_hold(&wanted.program) {
+        return Err(Error::UnitPath { dir: dir.clone(), program: wanted.program.clone() });
+    }
+    let name = unit::name(dir);
+    let wanted = unit::render(&Unit {
+        dir: dir.clone(),
+        user: site.request.user.clone().unwrap_or_else(|| host::account::current().name),
+        url: target.url.as_str().trim_end_matches('/').to_owned(),
+        program: wanted.program.clone(),
+        main: wanted.main.clone(),
+        drain: wanted.drain.as_secs(),
+    });
+    let path = unit_path(site, &name);
+    let found = match fs_err::read_to_string(&path) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(host::Error::from(error).into()),
+    };
+    let state = systemd::show(&name, &site.stop).await?;
+    Ok(Some(Service { unit: name, wanted, found, state }))
+}
+
+/// Where the unit's file is.
+#[must_use]
+pub fn unit_path(site: &Site<'_>, unit: &str) -> PathBuf {
+    site.request.root.join(&Path::new(systemd::UNIT_FOLDER).join(unit))
 }
 
 /// The name of this run. What the journal says was made from the same template stays: `{random}` must not mean another
@@ -153,17 +216,17 @@ pub(super) fn wanted_name(
 /// Asks the server once: by id where one is known to us, by name otherwise.
 async fn ask(
     site: &Site<'_>,
-    journal: &Journal,
+    registered: Option<&Registered>,
     local: &LocalState,
     name: Option<&WantedName>,
 ) -> Result<Server, Error> {
     let Some(client) = site.eyes() else { return Ok(Server::NotAsked) };
     let Some(name) = name else { return Ok(Server::NotAsked) };
-    let known_id = journal.registered().and_then(|(_, registered)| registered.agent_id);
+    let known_id = registered.and_then(|registered| registered.agent_id);
     let answer = match (known_id, local) {
         (Some(id), _) => site.within("asking for the runner", client.runner(id)).await?,
         // The folder of a run that was cut off right after config.sh: the journal has no id yet.
-        (None, LocalState::Configured(file)) if journal.registered().is_some() => {
+        (None, LocalState::Configured(file)) if registered.is_some() => {
             site.within("asking for the runner", client.runner(file.agent_id)).await?
         }
         _ => site.within("asking for the name", client.runner_named(name.name.as_str())).await?,

@@ -3,6 +3,7 @@
 //!
 //! This room decides *when*. How a runner is chosen, placed or configured is known by the rooms below.
 
+mod adopt;
 pub mod checkpoint;
 mod create_user;
 mod engine;
@@ -20,6 +21,7 @@ mod remove;
 mod request;
 mod run;
 mod seal;
+mod service;
 mod site;
 mod status;
 mod supervise;
@@ -29,8 +31,8 @@ pub use engine::{Installed, Nobody, RegisteredRunner, bake, install, plan};
 pub use error::Error;
 pub use look::Seen;
 pub use prune::{Claim, Gone, Kept, NamePrefix, OwnershipLabel, Prune, Pruned, prune};
-pub use remove::{LeftOnServer, Reach, Removed, remove};
-pub use request::{Archive, Registration, Request};
+pub use remove::{LeftOnServer, Reach, Removed, Why, remove};
+pub use request::{Archive, Registration, Request, Service};
 pub use run::{AfterJob, Because, Ran, Running, drain, run};
 pub use site::Site;
 pub use status::{State, Status, status};

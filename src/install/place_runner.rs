@@ -9,7 +9,7 @@ use crate::github::Application;
 use crate::host;
 use crate::host::account::Account;
 use crate::runner::{asset, tree};
-use crate::transfer::{self, DigestError, Expect, Form, Order, Owner, Sha256Digest, Source, place};
+use crate::transfer::{self, DigestError, Expect, Form, Order, Owner, Sha256Digest, Source, Staged, place};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,8 +62,7 @@ pub async fn take(
         limits: transfer::Limits::default(),
         patience: site.deadline.left().min(PATIENCE),
     };
-    let staged = transfer::stage(&site.http, &order, site.watch.progress(), &site.stop).await;
-    let staged = staged.inspect_err(|_| discard(&staging))?;
+    let staged = stage(site, &order).await.inspect_err(|_| discard(&staging))?;
     let report = tree::inspect(&staging, platform).inspect_err(|_| discard(&staging))?;
     if !report.is_runner() {
         discard(&staging);
@@ -107,6 +106,28 @@ pub async fn take(
         dir.display(),
     ));
     Ok(())
+}
+
+/// A signal and the deadline end it alike; only the first is a signal.
+async fn stage(site: &Site<'_>, order: &Order) -> Result<Staged, Error> {
+    let stop = site.stop.child_token();
+    let staging = transfer::stage(&site.http, order, site.watch.progress(), &stop);
+    tokio::pin!(staging);
+    let staged = tokio::select! {
+        biased;
+        staged = &mut staging => staged,
+        () = tokio::time::sleep_until(site.deadline.instant()) => {
+            stop.cancel();
+            staging.await
+        }
+    };
+    match staged {
+        Err(transfer::Error::Stopped) => Err(match site.check("downloading and unpacking the runner") {
+            Err(why) => why,
+            Ok(()) => Error::Stopped,
+        }),
+        staged => Ok(staged?),
+    }
 }
 
 /// Takes the step back.
@@ -184,7 +205,7 @@ fn chosen_by_hand(site: &Site<'_>, archive: &str) -> Result<Choice, Error> {
     let expect = match &asked.sha256 {
         Some(digest) => Expect::Sha256(*digest),
         None if asked.accept_unverified => unverified(&filename),
-        None => return Err(Error::ChecksumAbsent { filename }),
+        None => return Err(Error::ArchiveWithoutDigest { archive: archive.to_owned() }),
     };
     let source = if archive.starts_with("http://") || archive.starts_with("https://") {
         Source::Http { url: parse_url(archive)?, bearer: None }
@@ -192,7 +213,7 @@ fn chosen_by_hand(site: &Site<'_>, archive: &str) -> Result<Choice, Error> {
         return Err(Error::ArchiveUnclear { archive: archive.to_owned() });
     } else {
         let path = PathBuf::from(archive);
-        if !path.is_file() {
+        if !path.exists() {
             return Err(Error::ArchiveMissing { path });
         }
         Source::File(path)
@@ -249,7 +270,12 @@ fn owner(_: &Account) -> Option<Owner> {
 
 fn make_parents(dir: &Path) -> Result<(), Error> {
     let Some(parent) = dir.parent() else { return Ok(()) };
-    Ok(fs_err::create_dir_all(parent).map_err(host::Error::from)?)
+    std::fs::create_dir_all(parent).map_err(|source| host::Error::Path {
+        doing: host::CREATE_FOLDER,
+        path: parent.to_owned(),
+        source,
+    })?;
+    Ok(())
 }
 
 /// After a failure that already has an error of its own.

@@ -2,10 +2,10 @@
 
 use super::Error;
 use super::journal::{Journal, Registered, State, Step};
-use super::look::{Seen, Server, Tree};
+use super::look::{Seen, Server, Service, Tree};
 use super::request::Request;
 use crate::github;
-use crate::runner::LocalState;
+use crate::runner::{LocalState, unit};
 use serde::Serialize;
 
 /// The steps, in their order.
@@ -75,6 +75,14 @@ pub fn make(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, E
     if request.registration.is_some() {
         steps.push(register(request, journal, seen)?);
     }
+    if let Some(service) = &seen.service {
+        let written = write_service(request, service)?;
+        let changed =
+            steps.iter().any(|planned| planned.step != Step::CreateUser && planned.action != Action::Keep);
+        let restart = changed || written.action != Action::Keep;
+        steps.push(written);
+        steps.push(start_service(service, restart));
+    }
     Ok(Plan { steps })
 }
 
@@ -136,6 +144,9 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
     let dirty = !matches!(seen.local, LocalState::Unconfigured);
 
     if seen.clone {
+        if let (Server::Has(runner), false) = (&seen.server, replaces(request)) {
+            return Err(name_taken(runner));
+        }
         let care = Care { clean_identity: dirty, ..Care::default() };
         return Ok(doing(
             care,
@@ -199,6 +210,36 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
     })
 }
 
+fn write_service(request: &Request, service: &Service) -> Result<Planned, Error> {
+    let unit = &service.unit;
+    if service.state.load == "masked" {
+        return Err(Error::UnitMasked { unit: unit.clone() });
+    }
+    let (action, detail) = match &service.found {
+        Some(found) if *found == service.wanted => (Action::Keep, format!("the unit {unit} is written")),
+        Some(found) if unit::is_ours(found, &request.dir) => {
+            (Action::Do(Care::default()), format!("write the unit {unit} anew"))
+        }
+        Some(_) => return Err(Error::UnitNotOurs { unit: unit.clone() }),
+        None if service.state.load == "loaded" => return Err(Error::UnitNotOurs { unit: unit.clone() }),
+        None => (Action::Do(Care::default()), format!("write the unit {unit}")),
+    };
+    Ok(Planned { step: Step::WriteService, action, detail })
+}
+
+fn start_service(service: &Service, restart: bool) -> Planned {
+    let unit = &service.unit;
+    let up = service.state.is_up() && service.state.enabled == "enabled";
+    let (action, detail) = match (up, restart) {
+        (true, false) => (Action::Keep, format!("{unit} runs, and is enabled")),
+        (true, true) => (Action::Do(Care::default()), format!("restart {unit} and wait until it is online")),
+        (false, _) => {
+            (Action::Do(Care::default()), format!("enable and start {unit} and wait until it is online"))
+        }
+    };
+    Planned { step: Step::StartService, action, detail }
+}
+
 /// Whether a runner of the journal's name can only be the journal's: the server told its id, nobody else could have made
 /// the name, or `config.sh` had made its key, the last thing before it registers.
 fn is_ours(registered: &Registered, seen: &Seen) -> bool {
@@ -206,7 +247,6 @@ fn is_ours(registered: &Registered, seen: &Seen) -> bool {
 }
 
 fn fresh_registration(request: &Request, seen: &Seen, detail: String, dirty: bool) -> Result<Planned, Error> {
-    let replace = request.registration.as_ref().is_some_and(|wanted| wanted.options.replace);
     match (&seen.local, &seen.server) {
         // Placed by us, configured by somebody else since.
         (LocalState::Configured(file), _) => Err(Error::ConfiguredOtherwise {
@@ -218,13 +258,17 @@ fn fresh_registration(request: &Request, seen: &Seen, detail: String, dirty: boo
             ),
             wanted: "a runner of ours".into(),
         }),
-        (_, Server::Has(runner)) if !replace => Err(name_taken(runner)),
+        (_, Server::Has(runner)) if !replaces(request) => Err(name_taken(runner)),
         _ => Ok(Planned {
             step: Step::Register,
             action: Action::Do(Care { clean_identity: dirty, ..Care::default() }),
             detail,
         }),
     }
+}
+
+fn replaces(request: &Request) -> bool {
+    request.registration.as_ref().is_some_and(|wanted| wanted.options.replace)
 }
 
 fn name_taken(runner: &github::Runner) -> Error {

@@ -19,6 +19,9 @@ use std::time::Duration;
 /// How long the undoing of a failed registration may take, whatever is left of the run's own deadline.
 const UNWINDING: Duration = Duration::from_secs(60);
 
+/// How long a request of `config.sh` may outlive it, between its network and the server's mind.
+const IN_FLIGHT: Duration = Duration::from_secs(2);
+
 /// Takes the step; returns what the server says of the runner, if it could be asked.
 ///
 /// # Errors
@@ -167,25 +170,46 @@ async fn confirm(
 
 /// Takes a registration of this very run back, after a later failure or a signal.
 ///
-/// The name was free when the run began (or the plan refused), so what has it now, and is not online, is ours.
+/// Without the key that `config.sh` makes just before it registers, nothing was registered: a runner of that name is
+/// somebody else's, which `--replace` was to take over. With it, the name was free when the run began (or the plan
+/// refused), so what has it now, and is not online, is ours.
 ///
 /// # Errors
 /// The server may still have the runner.
 pub async fn unwind(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     let Some((_, registered)) = journal.registered() else { return Ok(()) };
     let registered = registered.clone();
+    let dir = site.dir();
+    let id = registered.agent_id.or(match state::read(&dir)? {
+        LocalState::Configured(file) => Some(file.agent_id),
+        _ => None,
+    });
+    if id.is_none() && !state::has_key(&dir) {
+        state::clean_identity(&dir)?;
+        journal.forget(Step::Register)?;
+        return Ok(());
+    }
     let deadline = Deadline::after(UNWINDING);
     let Some(client) = site.eyes() else {
-        state::clean_identity(&site.dir())?;
+        state::clean_identity(&dir)?;
         // Without a credential nobody can look, so the entry stays for the run that has one.
         return Err(Error::StillOnServer { name: registered.name, id: registered.agent_id });
     };
     let work = async {
-        let runner = match registered.agent_id {
-            Some(id) => client.runner(id).await?,
-            None => client.runner_named(&registered.name).await?,
+        let by_name = async || {
+            let found = client.runner_named(&registered.name).await?;
+            Ok::<_, Error>(found.filter(|runner| runner.status != Status::Online))
         };
-        if let Some(runner) = runner.filter(|runner| runner.status != Status::Online) {
+        let mut runner = match id {
+            Some(id) => client.runner(id).await?,
+            None => by_name().await?,
+        };
+        if runner.is_none() && id.is_none() {
+            // The request of a config.sh that was killed may still be on its way.
+            tokio::time::sleep(IN_FLIGHT).await;
+            runner = by_name().await?;
+        }
+        if let Some(runner) = runner {
             match client.delete(runner.id).await? {
                 Deletion::Deleted => {
                     tracing::info!("took {} (id {}) off the server again", runner.name, runner.id);
@@ -201,7 +225,7 @@ pub async fn unwind(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error>
             return Err(Error::StillOnServer { name: registered.name, id: registered.agent_id });
         }
     }
-    state::clean_identity(&site.dir())?;
+    state::clean_identity(&dir)?;
     journal.forget(Step::Register)?;
     Ok(())
 }

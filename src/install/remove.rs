@@ -6,13 +6,16 @@
 //! while they are there, a later run can still do what this one could not.
 
 use super::checkpoint::{Checkpoint, reach};
+use super::create_user::Undone;
 use super::journal::{Act, Entry, Journal, Registered, Step};
 use super::site::Site;
-use super::{Error, create_user, engine, place_runner, run};
+use super::{Error, adopt, create_user, engine, look, place_runner, run, service};
 use crate::github::{Client, Deletion, Status};
 use crate::host;
 use crate::host::account::{self, Account};
-use crate::runner::{LocalState, RunnerFile, TreeReport, complaint, config_sh, state, tree};
+#[cfg(unix)]
+use crate::runner::tree;
+use crate::runner::{LocalState, complaint, config_sh, state};
 use crate::secret::Secret;
 use serde::Serialize;
 use std::time::Duration;
@@ -51,44 +54,86 @@ pub struct LeftOnServer {
     pub id: Option<u64>,
     /// What it is registered with.
     pub url: String,
+    /// Why it stays.
+    pub why: Why,
 }
 
-/// Takes back what was done to this machine.
+/// Why a registration stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// Only this machine was to be cleaned.
+    Asked,
+    /// Only this machine was to be cleaned, and nobody but the runner's own files says what is registered and where.
+    Claimed,
+    /// This disk is a copy, and the runner is the machine's that it was copied from.
+    OtherMachine,
+}
+
+/// Takes back what was done to this machine. A running job of a service of ours gets `drain` to end, and is then
+/// cancelled.
 ///
 /// # Errors
 /// What could not be taken back; the journal keeps it for the next run.
-pub async fn remove(site: &Site<'_>, to: Reach) -> Result<Removed, Error> {
-    if !site.dir().exists() && !site.read_journal()?.exists() {
-        let removed =
-            Removed { changed: false, dir: site.request.dir.clone(), undone: vec![], left_on_server: None };
-        return Ok(removed);
+pub async fn remove(site: &Site<'_>, to: Reach, drain: Duration) -> Result<Removed, Error> {
+    let nothing =
+        || Removed { changed: false, dir: site.request.dir.clone(), undone: vec![], left_on_server: None };
+    // Where there is a lock, another run may be about to make something.
+    if !site.dir().exists() && !site.read_journal()?.exists() && !site.has_lock() {
+        return Ok(nothing());
     }
     site.check_parents()?;
     let (_lock, mut journal) = site.open_journal("remove").await?;
-    if !journal.exists() {
-        adopt(site, &mut journal, to)?;
+    if journal.entries().is_empty() {
+        if std::fs::symlink_metadata(site.dir()).is_err() {
+            journal.delete()?;
+            return Ok(nothing());
+        }
+        adopt::adopt(site, &mut journal, to)?;
     }
     engine::recover(site, &mut journal).await?;
-    run::end_if_orphaned(site).await?;
 
-    let mut removed =
-        Removed { changed: true, dir: site.request.dir.clone(), undone: vec![], left_on_server: None };
+    let mut removed = Removed { changed: true, ..nothing() };
     let mut errors: Vec<Error> = Vec::new();
+    let copy = look::is_copy(site, &journal);
     let entries: Vec<Entry> = journal.entries().iter().rev().cloned().collect();
+    let mut nobody_runs_it = false;
     for entry in entries {
         let step = entry.act.step();
+        // A service of ours may be what runs it, and goes first.
+        if !nobody_runs_it && !matches!(step, Step::StartService | Step::WriteService) {
+            run::end_if_orphaned(site).await?;
+            nobody_runs_it = true;
+        }
         let undone = match &entry.act {
             Act::Register(registered) => match to {
-                Reach::Server => deregister(site, &mut journal, registered).await,
-                Reach::Local => {
+                Reach::Server if !copy => deregister(site, &mut journal, registered).await,
+                _ => {
                     removed.left_on_server = Some(LeftOnServer {
                         name: registered.name.clone(),
                         id: registered.agent_id,
                         url: registered.url.clone(),
+                        why: match registered.api_url.is_empty() {
+                            _ if copy => Why::OtherMachine,
+                            true => Why::Claimed,
+                            false => Why::Asked,
+                        },
                     });
                     clean(site, &mut journal)
                 }
             },
+            Act::StartService { unit } => {
+                let phase = site.phase("stop");
+                service::undo_start(site, &mut journal, drain)
+                    .await
+                    .map(|()| phase.end(format!("stopped and disabled {unit}")))
+            }
+            Act::WriteService { unit, .. } => {
+                let phase = site.phase("unit");
+                service::undo_write(site, &mut journal)
+                    .await
+                    .map(|()| phase.end(format!("deleted the unit {unit}")))
+            }
             Act::PlaceRunner { .. } => {
                 let phase = site.phase("delete");
                 place_runner::undo(site, &mut journal)
@@ -96,15 +141,18 @@ pub async fn remove(site: &Site<'_>, to: Reach) -> Result<Removed, Error> {
             }
             Act::CreateUser { name } => {
                 let phase = site.phase("user");
-                create_user::undo(site, &mut journal, name)
-                    .await
-                    .map(|()| phase.end(format!("deleted the user {name}, whom runup had made")))
+                create_user::undo(site, &mut journal, name).await.map(|undone| match undone {
+                    Undone::Deleted => phase.end(format!("deleted the user {name}, whom runup had made")),
+                    Undone::HandedTo(dir) => {
+                        phase.end(format!("kept the user {name} for the runner in {}", dir.display()));
+                    }
+                })
             }
         };
         match undone {
             Ok(()) => removed.undone.push(step),
-            Err(error) if step == Step::Register => {
-                // The tree and the user are what the next attempt works with.
+            Err(error) if step >= Step::Register => {
+                // A service that still runs, and the tree and the user, are what the next attempt works with.
                 errors.push(error);
                 break;
             }
@@ -119,66 +167,14 @@ pub async fn remove(site: &Site<'_>, to: Reach) -> Result<Removed, Error> {
     Err(if errors.len() == 1 { errors.remove(0) } else { Error::Several { errors } })
 }
 
-/// Without a journal: writes down what a hand-made runner consists of, so that the way back is the same.
-fn adopt(site: &Site<'_>, journal: &mut Journal, to: Reach) -> Result<(), Error> {
-    let dir = site.dir();
-    let nothing = || Error::NothingThere { dir: site.request.dir.clone() };
-    let report = tree::inspect(&dir, site.platform())?;
-    let state = state::read(&dir)?;
-    let is_runner = report.is_runner() || matches!(state, LocalState::Configured(_));
-    if !is_runner {
-        return Err(nothing());
-    }
-    let registered = match state {
-        LocalState::Configured(file) => {
-            let on_disk = file.github_url.as_deref().unwrap_or_default().trim_end_matches('/').to_owned();
-            // The folder belongs to jobs. A credential goes where the operator says, never where a file in it says.
-            let Some(target) = &site.request.target else {
-                if to == Reach::Server && site.request.credentials.api.is_some() {
-                    return Err(Error::UrlNeededToAdopt { dir: site.request.dir.clone() });
-                }
-                let registered = adopted(&file, on_disk.clone(), on_disk);
-                return write_adopted(site, journal, &report, Some(registered));
-            };
-            let given = target.url.as_str().trim_end_matches('/').to_owned();
-            if !on_disk.is_empty() && !on_disk.eq_ignore_ascii_case(&given) {
-                return Err(Error::OtherUrl { dir: site.request.dir.clone(), given, journal: on_disk });
-            }
-            Some(adopted(&file, given, target.api.to_string()))
-        }
-        _ => None,
-    };
-    write_adopted(site, journal, &report, registered)
-}
-
-fn adopted(file: &RunnerFile, url: String, api_url: String) -> Registered {
-    Registered {
-        url,
-        api_url,
-        name: file.agent_name.clone(),
-        template: file.agent_name.clone(),
-        unique: false,
-        agent_id: Some(file.agent_id),
-    }
-}
-
-fn write_adopted(
-    site: &Site<'_>,
-    journal: &mut Journal,
-    report: &TreeReport,
-    registered: Option<Registered>,
-) -> Result<(), Error> {
-    tracing::info!("adopting the runner in {}, which runup did not set up", site.request.dir.display());
-    journal.done(Act::PlaceRunner {
-        version: report.version.as_ref().map(ToString::to_string),
-        platform: site.platform().to_string(),
-        sha256: None,
-        verified: false,
-    })?;
-    if let Some(registered) = registered {
-        journal.done(Act::Register(registered))?;
-    }
-    Ok(())
+/// Whether a unit's text names the folder `dir` or something in it.
+fn names_folder(unit: &str, dir: &str) -> bool {
+    unit.match_indices(dir).any(|(at, _)| {
+        unit[at + dir.len()..]
+            .chars()
+            .next()
+            .is_none_or(|next| next == '/' || next == '"' || next.is_whitespace())
+    })
 }
 
 pub(super) async fn deregister(
@@ -189,21 +185,30 @@ pub(super) async fn deregister(
     let dir = site.dir();
     if let Some(given) = &site.request.target {
         let given = given.url.as_str().trim_end_matches('/');
-        if !given.eq_ignore_ascii_case(registered.url.trim_end_matches('/')) {
+        let known = registered.url.trim_end_matches('/');
+        if !known.is_empty() && !given.eq_ignore_ascii_case(known) {
             let (dir, given) = (site.request.dir.clone(), given.to_owned());
             return Err(Error::OtherUrl { dir, given, journal: registered.url.clone() });
         }
     }
     check_service(site)?;
-    let client = if site.request.credentials.api.is_some() {
-        Some(site.client_at(&registered.url, &registered.api_url)?)
-    } else {
-        None
+    // An adopted registration has no address: only the operator can say where the credential goes.
+    let own;
+    let client = match (&site.request.credentials.api, registered.api_url.is_empty()) {
+        (None, _) => None,
+        (Some(_), true) => {
+            let dir = || site.request.dir.clone();
+            Some(site.client.as_deref().ok_or_else(|| Error::UrlNeededToAdopt { dir: dir() })?)
+        }
+        (Some(_), false) => {
+            own = site.client_at(&registered.url, &registered.api_url)?;
+            Some(&own)
+        }
     };
-    let configured = matches!(state::read(&dir)?, LocalState::Configured(_));
+    let configured = is_configured(site, registered)?;
 
     let mut id = registered.agent_id;
-    if let Some(client) = &client {
+    if let Some(client) = client {
         let phase = site.phase("look");
         match find(site, client, registered, configured).await? {
             None => {
@@ -222,12 +227,12 @@ pub(super) async fn deregister(
     }
 
     let script = if configured && config_sh::path(&dir).exists() {
-        config_remove(site, client.as_ref()).await
+        config_remove(site, client).await
     } else {
         Err(Error::NothingThere { dir: site.request.dir.clone() })
     };
     site.check("deregistering")?;
-    let Some(client) = &client else {
+    let Some(client) = client else {
         // Nobody can look. The script's word counts, and only if there was something for it to work with.
         let phase = site.phase("check");
         return match script {
@@ -238,7 +243,7 @@ pub(super) async fn deregister(
                 reach(Checkpoint::RemoveDeregistered);
                 clean(site, journal)
             }
-            Err(Error::NothingThere { .. }) => Err(Error::CredentialMissing {
+            Err(Error::NothingThere { .. }) => Err(Error::NoWayToDeregister {
                 purpose: "to delete the runner from the server, and its own files, which config.sh remove needs, are gone",
             }),
             Err(error) => Err(error),
@@ -265,8 +270,22 @@ pub(super) async fn deregister(
     clean(site, journal)
 }
 
+/// Whether the folder has the runner of the journal. `config.sh remove` takes off the server whatever runner stands in
+/// the folder, and a job can write any runner's id there.
+fn is_configured(site: &Site<'_>, registered: &Registered) -> Result<bool, Error> {
+    let LocalState::Configured(file) = state::read(&site.dir())? else { return Ok(false) };
+    let Some(in_journal) = registered.agent_id.filter(|id| *id != file.agent_id) else { return Ok(true) };
+    let (dir, on_disk) = (site.request.dir.clone(), file.agent_id);
+    let tampered = Error::Tampered { dir, on_disk, in_journal };
+    if site.request.credentials.api.is_none() {
+        return Err(tampered);
+    }
+    tracing::warn!("{tampered}; deleting the journal's by id");
+    Ok(false)
+}
+
 /// The runner of the journal on the server. Without an id, one of that name counts only if it can be nobody else's.
-async fn find(
+pub(super) async fn find(
     site: &Site<'_>,
     client: &Client,
     registered: &Registered,
@@ -323,7 +342,7 @@ async fn config_remove(site: &Site<'_>, client: Option<&Client>) -> Result<(), E
             token.token
         }
         (None, None) => {
-            return Err(Error::CredentialMissing {
+            return Err(Error::NoWayToDeregister {
                 purpose: "to ask for a remove token, and no remove token",
             });
         }
@@ -363,6 +382,11 @@ fn owner_of_tree(site: &Site<'_>) -> Result<Option<Account>, Error> {
     }
     let dir = site.dir();
     let metadata = fs_err::symlink_metadata(&dir).map_err(host::Error::from)?;
+    if metadata.uid() == 0
+        && let Some(path) = tree::writable_by_others(&dir)?
+    {
+        return Err(Error::UnsafeTree { path });
+    }
     Ok(account::find_by_id(&site.request.root, metadata.uid())?)
 }
 
@@ -376,11 +400,13 @@ fn owner_of_tree(_: &Site<'_>) -> Result<Option<Account>, Error> {
 fn check_service(site: &Site<'_>) -> Result<(), Error> {
     let dir = site.dir();
     let Some(unit) = state::service(&dir)? else { return Ok(()) };
-    let unit_file = site.request.root.join(&std::path::Path::new("/etc/systemd/system").join(&unit));
-    if unit_file.exists() {
+    // A job may have written any unit's name there; the unit's own file, which it cannot write, has to agree.
+    let unit_file = site.request.root.resolve(&std::path::Path::new("/etc/systemd/system").join(&unit));
+    let text = unit_file.and_then(|file| fs_err::read(file).ok()).unwrap_or_default();
+    if names_folder(&String::from_utf8_lossy(&text), &site.request.dir.to_string_lossy()) {
         return Err(Error::ServiceInstalled { dir: site.request.dir.clone(), unit });
     }
-    tracing::info!("deleting the stale .service: there is no unit {unit}");
+    tracing::info!("deleting the stale .service: there is no unit {unit} for this folder");
     state::clean_service(&dir)?;
     Ok(())
 }

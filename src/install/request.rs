@@ -2,6 +2,7 @@
 
 use crate::github::Target;
 use crate::host::{Arch, Os, Root};
+use crate::runner::unit::Main;
 use crate::runner::{NameTemplate, RunnerVersion, config_sh};
 use crate::settings::Credentials;
 use crate::transfer::Sha256Digest;
@@ -27,6 +28,8 @@ pub struct Request {
     pub archive: Archive,
     /// What to register; `None` for an image.
     pub registration: Option<Registration>,
+    /// The service that runs it; `None` for those who have their own.
+    pub service: Option<Service>,
     /// Leave what was done where it is when a later step fails.
     pub keep_on_failure: bool,
     /// The token on `config.sh`'s command line.
@@ -56,6 +59,17 @@ pub struct Archive {
     pub os: Option<Os>,
     /// Another architecture than this one's.
     pub arch: Option<Arch>,
+}
+
+/// The service that runs the runner.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// Our own program, which the unit calls.
+    pub program: PathBuf,
+    /// What the unit starts.
+    pub main: Main,
+    /// How long a stop waits for a running job.
+    pub drain: Duration,
 }
 
 /// What to register.

@@ -98,6 +98,8 @@ impl<'a> Site<'a> {
             Some(account) if account.uid == 0 && name != "root" => {
                 Err(Error::UserIsRoot { name: name.clone() })
             }
+            // One that exists may be called as it likes; one that is to be made may not.
+            None => account::check_name(name).map(|()| None).map_err(Error::from),
             account => Ok(account),
         }
     }
@@ -185,6 +187,21 @@ impl<'a> Site<'a> {
         let path = Journal::lock_for(&state, &self.request.dir);
         let lock = lock::acquire(&path, doing, self.deadline, &self.stop).await?;
         Ok((lock, Journal::open(&state, &self.request.dir)?))
+    }
+
+    /// Whether some run has taken the lock of this runner's folder before; it may hold it still.
+    #[must_use]
+    pub fn has_lock(&self) -> bool {
+        Journal::lock_for(&self.request.root.join(&self.request.state), &self.request.dir).exists()
+    }
+
+    /// Takes the lock for making and deleting users, which the runs of all runner folders share.
+    ///
+    /// # Errors
+    /// Somebody holds it for too long.
+    pub async fn lock_users(&self) -> Result<Lock, Error> {
+        let path = self.request.root.join(&self.request.state).join("users.lock");
+        Ok(lock::acquire(&path, "making or deleting a user", self.deadline, &self.stop).await?)
     }
 
     /// Reads the journal without taking the lock or creating anything.

@@ -1,11 +1,14 @@
 //! What is here, and what the server says of it.
 
 use super::Error;
-use super::journal::{Act, Step};
+use super::journal::{Act, Journal, Step};
+use super::look::unit_path;
 use super::site::Site;
 use crate::error::chain;
+use crate::host::systemd;
 use crate::runner::{LocalState, state, tree};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 /// The state of one runner folder.
 #[derive(Debug, Clone, Serialize)]
@@ -30,6 +33,25 @@ pub struct Status {
     pub busy: Option<bool>,
     /// Why the server could not be asked.
     pub not_asked: Option<String>,
+    /// The service, if runup installed one.
+    pub service: Option<Service>,
+    /// What differs from what `install` left: somebody changed it since.
+    pub drift: Vec<String>,
+}
+
+/// The service as systemd sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Service {
+    /// The unit's name.
+    pub unit: String,
+    /// `active`, `inactive`, `failed` and so on.
+    pub active: String,
+    /// `enabled`, `disabled`, `masked`.
+    pub enabled: String,
+    /// How often systemd restarted it.
+    pub restarts: u32,
+    /// Why it ended last.
+    pub result: String,
 }
 
 /// One word for a machine.
@@ -46,6 +68,10 @@ pub enum State {
     Registered,
     /// Registered here, and the server has forgotten it.
     Forgotten,
+    /// Registered, and its service does not run.
+    Stopped,
+    /// Registered, its service runs, and the server does not see it.
+    Offline,
 }
 
 /// Looks, and changes nothing.
@@ -68,6 +94,8 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
         server: None,
         busy: None,
         not_asked: None,
+        service: None,
+        drift: Vec::new(),
     };
     if let Some((_, registered)) = journal.registered() {
         status.name = Some(registered.name.clone());
@@ -90,13 +118,48 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
     if status.state == State::Registered {
         ask(site, &mut status, journal.entry(Step::Register).map(|entry| &entry.act)).await;
     }
+    look_at_service(site, &journal, &mut status).await?;
     Ok(status)
+}
+
+/// The service and what became of its unit, where the journal has one and systemd runs this machine.
+async fn look_at_service(site: &Site<'_>, journal: &Journal, status: &mut Status) -> Result<(), Error> {
+    let Some(Act::WriteService { unit, sha256 }) = journal.entry(Step::WriteService).map(|entry| &entry.act)
+    else {
+        return Ok(());
+    };
+    if !systemd::is_running() || !site.request.root.is_host() {
+        return Ok(());
+    }
+    let seen = systemd::show(unit, &site.stop).await?;
+    match std::fs::read(unit_path(site, unit)) {
+        Ok(text) if hex::encode(Sha256::digest(&text)) == *sha256 => {}
+        Ok(_) => status.drift.push(format!("{unit} was changed; a change belongs into a drop-in")),
+        Err(_) => status.drift.push(format!("{unit} is missing")),
+    }
+    if seen.enabled != "enabled" {
+        let how = if seen.enabled.is_empty() { "not there" } else { &seen.enabled };
+        status.drift.push(format!("{unit} is {how}, so it does not come back after a reboot"));
+    }
+    if status.state == State::Registered && !seen.is_up() {
+        status.state = State::Stopped;
+    } else if status.state == State::Registered && status.server.as_deref() == Some("offline") {
+        status.state = State::Offline;
+    }
+    status.service = Some(Service {
+        unit: unit.clone(),
+        active: seen.active,
+        enabled: seen.enabled,
+        restarts: seen.restarts,
+        result: seen.result,
+    });
+    Ok(())
 }
 
 /// The server's word is welcome but not needed: a machine without network still has a state.
 async fn ask(site: &Site<'_>, status: &mut Status, act: Option<&Act>) {
     let client = match act {
-        Some(Act::Register(registered)) => {
+        Some(Act::Register(registered)) if !registered.api_url.is_empty() => {
             site.client_at(&registered.url, &registered.api_url).ok().map(std::sync::Arc::new)
         }
         // The folder belongs to jobs: a credential goes where the operator says, never where a file in it says.

@@ -13,6 +13,7 @@ pub mod name;
 pub mod preflight;
 pub mod state;
 pub mod tree;
+pub mod unit;
 pub mod version;
 
 pub use asset::Choice;

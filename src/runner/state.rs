@@ -132,25 +132,43 @@ pub fn has_key(dir: &Path) -> bool {
 
 /// The unit that `.service` names, if it is there and names one.
 pub fn service(dir: &Path) -> Result<Option<String>, Error> {
-    let Some(bytes) = read_untrusted_in(dir, ".service", LIMIT)? else { return Ok(None) };
-    let name = String::from_utf8_lossy(&bytes).trim().to_owned();
-    // It becomes part of a path: one plain name, or it is no unit.
-    let plain = !name.is_empty() && !name.contains(['/', '\\', '\0']) && name != "..";
+    let bytes = match read_untrusted_in(dir, ".service", LIMIT) {
+        Ok(None) => return Ok(None),
+        Ok(Some(bytes)) => bytes,
+        // What no service has written.
+        Err(
+            host::Error::SymbolicLink { .. } | host::Error::NotAFile { .. } | host::Error::TooLarge { .. },
+        ) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let name = String::from_utf8_lossy(&bytes).trim().trim_start_matches('\u{feff}').to_owned();
+    // It becomes part of a path, and of what we print: one plain name, or it is no unit.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-@:".contains(c);
+    let plain = name.ends_with(".service") && name.len() < 256 && name.chars().all(plain);
     Ok(Some(if plain { name } else { "(unnamed)".to_owned() }))
 }
 
 /// Deletes what makes the runner in `dir` this runner, and leaves `.service`: a service may still be there.
 pub fn clean_identity(dir: &Path) -> Result<(), Error> {
     for name in IDENTITY_FILES.into_iter().filter(|name| *name != ".service") {
-        remove_if_present(&dir.join(name))?;
+        unlink(&dir.join(name))?;
     }
     Ok(())
 }
 
+/// Deletes whatever stands there: with a folder in a file's place, a job could keep us from ever coming to an end.
+fn unlink(path: &Path) -> Result<(), Error> {
+    match remove_if_present(path) {
+        Err(_) if fs_err::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) => {
+            Ok(fs_err::remove_dir_all(path)?)
+        }
+        other => Ok(other.map(drop)?),
+    }
+}
+
 /// Deletes `.service`, which makes `config.sh remove` refuse even when the service is long gone.
 pub fn clean_service(dir: &Path) -> Result<(), Error> {
-    remove_if_present(&dir.join(".service"))?;
-    Ok(())
+    unlink(&dir.join(".service"))
 }
 
 /// Which of the `names` exist in `dir`; a link counts, wherever it leads.
@@ -176,7 +194,11 @@ fn parse(bytes: &[u8]) -> Result<RunnerFile, String> {
         serde_json::from_slice(bytes).map_err(|error| format!("it is not the expected JSON: {error}"))?;
     let get =
         |key: &str| object.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value);
-    let text = |key| get(key)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    // What a terminal would obey is in no name or address that GitHub gave.
+    let text = |key| {
+        let text = get(key)?.as_str()?;
+        (!text.is_empty() && !text.contains(char::is_control)).then(|| text.to_owned())
+    };
     let flag = |key| get(key).and_then(serde_json::Value::as_bool).unwrap_or(false);
     Ok(RunnerFile {
         agent_id: get("agentId")

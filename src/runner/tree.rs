@@ -197,6 +197,65 @@ fn read_optional(folder: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>
     }
 }
 
+/// What a runner's folder has by itself: from the archive, and from its own scripts.
+const OWN: [&str; 12] = [
+    "bin",
+    "externals",
+    "config.sh",
+    "config.cmd",
+    "run.sh",
+    "run.cmd",
+    "env.sh",
+    "safe_sleep.sh",
+    "run-helper.sh.template",
+    "run-helper.cmd.template",
+    ".credential_store",
+    ".proxy",
+];
+
+/// The names in the folder of a runner that are no part of a runner; `work` is the name of its work folder.
+pub fn others(dir: &Path, work: Option<&str>) -> Result<Vec<String>, Error> {
+    let mut others = Vec::new();
+    for entry in fs_err::read_dir(dir)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        let own = OWN.contains(&&*name)
+            || super::state::personal_files().any(|own| own == name)
+            || work == Some(&*name)
+            // Of its updates, and the archive that it was unpacked from by hand.
+            || ["bin.", "externals.", "actions-runner-"].iter().any(|start| name.starts_with(start));
+        if !own {
+            others.push(name.chars().filter(|c| !c.is_control()).collect());
+        }
+    }
+    others.sort();
+    Ok(others)
+}
+
+/// What `config.sh` runs or reads in the folder, if others than root can write it: the first such thing.
+#[cfg(unix)]
+pub fn writable_by_others(dir: &Path) -> Result<Option<PathBuf>, Error> {
+    use std::os::unix::fs::MetadataExt as _;
+    let bin = match resolve(dir, "bin")? {
+        Folder::Missing => Vec::new(),
+        Folder::Real(path) | Folder::Linked(path) => {
+            let inside: Result<Vec<_>, _> =
+                fs_err::read_dir(&path)?.map(|one| one.map(|one| one.path())).collect();
+            let mut inside = inside?;
+            inside.push(path);
+            inside
+        }
+    };
+    let root = ["", "config.sh", "env.sh", "bin", ".env"].iter().map(|name| dir.join(name));
+    for path in root.chain(bin) {
+        let Some(meta) = look(&path)? else { continue };
+        if meta.uid() != 0 || (!meta.is_symlink() && meta.mode() & 0o022 != 0) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
 fn look(path: &Path) -> Result<Option<std::fs::Metadata>, Error> {
     match fs_err::symlink_metadata(path) {
         Ok(meta) => Ok(Some(meta)),

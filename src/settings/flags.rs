@@ -2,11 +2,13 @@
 
 #![expect(clippy::doc_markdown, reason = "these comments are the help texts, printed as they are")]
 
-use super::parse_duration;
+use super::layers::variable;
+use super::{Environment, parse_duration};
 use crate::host::{self, Arch, Os, Provider, Root};
 use crate::runner::{Labels, NameTemplate, RunnerVersion};
 use crate::transfer::Sha256Digest;
 use clap::{Args, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
@@ -32,10 +34,20 @@ pub struct Common {
 }
 
 impl Common {
-    /// What holds before the command line could be read.
+    /// What holds where the command line cannot be read: only the form of the complaint about that is taken from it.
     #[must_use]
-    pub fn plain() -> Self {
-        Self { config: None, json: false, log_format: LogFormat::Text, verbose: false, quiet: false }
+    pub fn of_broken(arguments: &[OsString], environment: &Environment) -> Self {
+        let set = |option: &str, value: &str| {
+            let given = environment.get(&variable(option)).is_some_and(|given| given == value);
+            let mut pairs = arguments.iter().zip(arguments.iter().skip(1));
+            let (flag, joined) = (format!("--{option}"), format!("--{option}={value}"));
+            given
+                || arguments.iter().any(|argument| *argument == *joined)
+                || pairs.any(|(left, right)| *left == *flag && *right == *value)
+        };
+        let json = arguments.iter().any(|argument| argument == "--json") || set("json", "true");
+        let log_format = if set("log-format", "json") { LogFormat::Json } else { LogFormat::Text };
+        Self { config: None, json, log_format, verbose: false, quiet: false }
     }
 }
 
@@ -126,7 +138,7 @@ pub struct Runner {
     #[arg(long, value_name = "LABELS")]
     pub labels: Option<Labels>,
     /// Without self-hosted and the labels for system and architecture; needs --labels
-    #[arg(long, requires = "labels")]
+    #[arg(long)]
     pub no_default_labels: bool,
     /// Runner group (organizations and enterprises)
     #[arg(long, value_name = "NAME")]
@@ -178,6 +190,26 @@ pub enum AfterJob {
     Again,
     /// `systemctl poweroff`.
     Poweroff,
+}
+
+/// The service that runs the runner.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Service")]
+pub struct Service {
+    /// What keeps the runner running: auto is systemd for root where it runs the machine, else none
+    #[arg(long, value_enum, default_value = "auto", value_name = "KIND")]
+    pub service: ServiceKind,
+}
+
+/// What keeps the runner running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ServiceKind {
+    /// systemd where it is and we are root.
+    Auto,
+    /// A systemd unit.
+    Systemd,
+    /// Somebody else.
+    None,
 }
 
 /// How a token reaches `config.sh`.

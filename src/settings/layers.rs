@@ -5,7 +5,7 @@
 
 use super::{Error, Given, Origin};
 use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,21 @@ pub const DEFAULT_FILE: &str = "/etc/runup/config.toml";
 /// Options that make no sense in a file or a variable.
 const COMMAND_LINE_ONLY: [&str; 2] = ["help", "version"];
 
+/// Filters of lists share their names with what a runner is given: `name` in a machine's file must not hide the other
+/// runners from `runners list`. Their ids begin with this, and so do their twins.
+const FILTER: &str = "filter_";
+
 /// The environment twin of a long option.
 #[must_use]
 pub fn variable(option: &str) -> String {
     format!("RUNUP_{}", option.replace('-', "_").to_uppercase())
+}
+
+/// The key of an option in the file, from which the name of its variable follows; `None` if it has neither.
+fn key(argument: &Arg) -> Option<String> {
+    let option = argument.get_long().filter(|option| !COMMAND_LINE_ONLY.contains(option))?;
+    let id = argument.get_id().as_str();
+    Some(if id.starts_with(FILTER) { id.replace('_', "-") } else { option.to_owned() })
 }
 
 /// The configuration file's content: option to text.
@@ -114,21 +125,18 @@ pub fn lay_under(command: Command, file: &File) -> Result<Command, Error> {
 
 fn lay(command: Command, file: &File, known: &mut std::collections::BTreeSet<String>) -> Command {
     let command = command.mut_args(|argument| {
-        let Some(option) = argument.get_long().map(str::to_owned) else { return argument };
-        if COMMAND_LINE_ONLY.contains(&option.as_str()) {
-            return argument;
-        }
+        let Some(key) = key(&argument) else { return argument };
         let is_switch = matches!(argument.get_action(), ArgAction::SetTrue);
-        let mut argument = argument.env(variable(&option)).hide_env(true);
+        let mut argument = argument.env(variable(&key)).hide_env(true);
         if is_switch {
             argument = argument.value_parser(clap::builder::BoolishValueParser::new());
         }
-        if option != "config"
-            && let Some(value) = file.values.get(&option)
+        if key != "config"
+            && let Some(value) = file.values.get(&key)
         {
             argument = argument.default_value(value.clone());
         }
-        known.insert(option);
+        known.insert(key);
         argument
     });
     command.mut_subcommands(|subcommand| lay(subcommand, file, known))
@@ -139,20 +147,20 @@ fn lay(command: Command, file: &File, known: &mut std::collections::BTreeSet<Str
 pub fn given(command: &Command, matches: &ArgMatches, file: &File) -> Vec<Given> {
     let mut list = Vec::new();
     for argument in command.get_arguments() {
-        let (Some(option), id) = (argument.get_long(), argument.get_id().as_str()) else { continue };
-        if COMMAND_LINE_ONLY.contains(&option) || matches.try_contains_id(id).is_err() {
+        let (Some(key), id) = (key(argument), argument.get_id().as_str()) else { continue };
+        if matches.try_contains_id(id).is_err() {
             continue;
         }
         let Some(raw) = matches.get_raw(id) else { continue };
         let value: Vec<String> = raw.map(|value| value.to_string_lossy().into_owned()).collect();
         let origin = match matches.value_source(id) {
             Some(ValueSource::CommandLine) => Origin::Flag,
-            Some(ValueSource::EnvVariable) => Origin::Variable(variable(option)),
-            _ if file.has(option) => Origin::File(file.path.clone()),
+            Some(ValueSource::EnvVariable) => Origin::Variable(variable(&key)),
+            _ if file.has(&key) => Origin::File(file.path.clone()),
             _ => Origin::Default,
         };
         let value = if value.is_empty() { "true".to_owned() } else { value.join(",") };
-        list.push(Given { key: option.to_owned(), value, origin });
+        list.push(Given { key, value, origin });
     }
     list
 }

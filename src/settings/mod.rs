@@ -196,6 +196,9 @@ impl Failure for Error {
                     .to_owned()
             }
             Self::CredentialMalformed { .. } => "Put the token there, alone, on one line.".to_owned(),
+            Self::FileUnreadable { .. } => {
+                "Name a file that is there and can be read with --config, or leave it out.".to_owned()
+            }
             Self::FileUnknownKey { .. } => {
                 "Keys are the long options without their dashes; `runup install --help` lists them."
                     .to_owned()

@@ -221,7 +221,7 @@ impl<'a> Download<'a> {
         let passes = error.trouble().is_some_and(net::Trouble::passes) || error.status().is_some();
         let wait = self.backoff.wait();
         if !passes || wait >= self.trouble(None).until.left() {
-            return Err(Error::Download { url, received, source: error });
+            return Err(Error::Download { url, received, source: Box::new(error) });
         }
         tracing::info!(cause = crate::error::chain(&error), ?wait, received, "taking the download up again");
         self.trouble(Some(error));
@@ -241,7 +241,7 @@ impl<'a> Download<'a> {
     }
 
     fn not_resumed(&mut self) -> Error {
-        let source = self.trouble.take().and_then(|trouble| trouble.cause);
+        let source = self.trouble.take().and_then(|trouble| trouble.cause).map(Box::new);
         Error::NotResumed { url: redact(self.url), received: self.received, source }
     }
 }

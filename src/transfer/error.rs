@@ -22,7 +22,7 @@ pub enum Error {
         /// Bytes that came before it failed.
         received: u64,
         /// The failure.
-        source: net::Error,
+        source: Box<net::Error>,
     },
     /// The server has no archive for us.
     #[error("downloading {url}: the server answered {status}")]
@@ -50,7 +50,7 @@ pub enum Error {
         /// Bytes that came before it broke.
         received: u64,
         /// How it broke.
-        source: Option<net::Error>,
+        source: Option<Box<net::Error>>,
     },
     /// The announced length is not that of the body.
     #[error("downloading {url}: {promised} bytes were announced, but there are {received}")]
@@ -84,7 +84,7 @@ pub enum Error {
     },
 
     /// Not the bytes that were promised.
-    #[error("the SHA-256 of the {received} bytes received is {actual}, not {expected}")]
+    #[error("the SHA-256 of the {received} bytes received is {actual}, not {expected}{}", no_archive(start.as_deref()))]
     DigestMismatch {
         /// What was promised.
         expected: Sha256Digest,
@@ -92,6 +92,8 @@ pub enum Error {
         actual: Sha256Digest,
         /// How many bytes came.
         received: u64,
+        /// How they start, made printable, if no archive starts so: an error page as a rule.
+        start: Option<String>,
     },
     /// No bytes at all.
     #[error("the archive is empty")]
@@ -197,6 +199,17 @@ pub enum Error {
         source: Option<io::Error>,
     },
 
+    /// The filesystem takes no more although it has bytes left: it is out of inodes, or somebody's quota is used up.
+    #[error("{} takes no more files, although {free} bytes are free", path.display())]
+    NoMoreFiles {
+        /// A folder of the filesystem.
+        path: PathBuf,
+        /// Bytes that are free, without what was unpacked in vain.
+        free: u64,
+        /// The refusal of the filesystem.
+        source: io::Error,
+    },
+
     /// There is something where the tree should go.
     #[error("{} exists already", target.display())]
     Occupied {
@@ -299,6 +312,10 @@ pub enum Refusal {
     Stored,
 }
 
+fn no_archive(start: Option<&str>) -> String {
+    start.map(|start| format!("; it is no archive, for it starts with {start:?}")).unwrap_or_default()
+}
+
 impl Error {
     pub(super) fn refused(entry: impl Into<String>, refusal: Refusal) -> Self {
         Self::Refused { entry: entry.into(), refusal }
@@ -324,7 +341,9 @@ impl Error {
 impl Failure for Error {
     fn class(&self) -> Class {
         match self {
-            Self::Stopped | Self::NotResumed { .. } | Self::AskedToWait { .. } => Class::TempFail,
+            // Which signal it was is known further up; this is the usual one.
+            Self::Stopped => Class::Signal(15),
+            Self::NotResumed { .. } | Self::AskedToWait { .. } => Class::TempFail,
             Self::Download { source, .. } => source.class(),
             Self::Status { status, .. } => match status {
                 401 | 403 => Class::NoPerm,
@@ -334,15 +353,15 @@ impl Failure for Error {
             },
             Self::Length { .. } => Class::Protocol,
             Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => Class::NoInput,
-            Self::File { source, .. } => Class::of_io(source, Class::Io),
             Self::NotAFile { .. } => Class::NoInput,
             Self::StagingExists { .. } | Self::Occupied { .. } | Self::NoPlace { .. } => Class::Config,
-            Self::Staging { source, .. } => Class::of_io(source, Class::CantCreate),
-            Self::Write { source, .. } => Class::of_io(source, Class::CantCreate),
-            Self::DiskFull { .. } => Class::Io,
-            Self::Sync { source, .. } => Class::of_io(source, Class::Io),
-            Self::Rename { source, .. } => Class::of_io(source, Class::CantCreate),
-            Self::Remove { source, .. } => Class::of_io(source, Class::Io),
+            Self::Staging { source, .. } | Self::Write { source, .. } | Self::Rename { source, .. } => {
+                Class::of_io(source, Class::CantCreate)
+            }
+            Self::DiskFull { .. } | Self::NoMoreFiles { .. } => Class::Io,
+            Self::File { source, .. } | Self::Sync { source, .. } | Self::Remove { source, .. } => {
+                Class::of_io(source, Class::Io)
+            }
             Self::Bug(_) => Class::Software,
             Self::DigestMismatch { .. }
             | Self::Empty
@@ -380,6 +399,9 @@ impl Failure for Error {
             }
             Self::Truncated { .. } | Self::Damaged { .. } | Self::Trailing | Self::Header { .. } => {
                 "Download the archive again, and compare its SHA-256 with the published one."
+            }
+            Self::NoMoreFiles { .. } => {
+                "It is out of inodes (`df -i`), or a quota is used up; delete files, or choose another filesystem."
             }
             Self::DiskFull { .. } => "Free some space, or choose a folder on another filesystem.",
             Self::Write { source, .. } | Self::Staging { source, .. } | Self::Rename { source, .. } => {

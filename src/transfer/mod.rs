@@ -65,13 +65,8 @@ impl Form {
     #[must_use]
     pub fn from_filename(name: &str) -> Option<Self> {
         let name = name.to_ascii_lowercase();
-        if name.ends_with(".tar.gz") || name.ends_with(".tgz") {
-            Some(Self::TarGz)
-        } else if name.ends_with(".zip") {
-            Some(Self::Zip)
-        } else {
-            None
-        }
+        let forms = [(".tar.gz", Self::TarGz), (".tgz", Self::TarGz), (".zip", Self::Zip)];
+        forms.into_iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, form)| form)
     }
 }
 

@@ -61,6 +61,7 @@ pub(super) fn link_target(link: &Path, target: &[u8]) -> Result<PathBuf, Refusal
 }
 
 #[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
 fn component(part: &[u8]) -> Result<&std::ffi::OsStr, Refusal> {
     use std::os::unix::ffi::OsStrExt;
     Ok(std::ffi::OsStr::from_bytes(part))

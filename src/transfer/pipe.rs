@@ -36,7 +36,7 @@ impl From<Error> for Ended {
 impl Ended {
     /// A failed read is a neighbour that is gone, or what `otherwise` makes of it.
     pub fn reading(error: io::Error, otherwise: impl FnOnce(io::Error) -> Error) -> Self {
-        let hung_up = error.get_ref().is_some_and(|inner| inner.is::<Gone>());
+        let hung_up = error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Gone>);
         if hung_up { Self::HungUp } else { Self::Failed(otherwise(error)) }
     }
 }

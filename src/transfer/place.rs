@@ -48,6 +48,10 @@ pub fn exchange(staging: &Path, target: &Path) -> Result<(), Error> {
 /// removed already; a symbolic link is unlinked, never followed.
 pub fn remove(path: &Path) -> Result<(), Error> {
     let parent = parent_of(path)?;
+    // Asked first, because a read-only filesystem refuses to rename even what is not there.
+    if fs_err::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Ok(());
+    }
     let aside = loop {
         let suffix = format!("{REMOVED}{:08x}", fastrand::u32(..));
         let aside = path.with_file_name(hidden_name(path, &suffix));
@@ -71,7 +75,10 @@ pub fn sweep(target: &Path) -> Result<(), Error> {
     let failed = |source| Error::Remove { path: parent.to_owned(), source };
     let entries = match fs_err::read_dir(parent) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // Nothing lies beside a place that cannot be: what is wrong is said by whoever wants to put something there.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(());
+        }
         Err(error) => return Err(failed(error)),
     };
     for entry in entries {

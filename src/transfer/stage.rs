@@ -84,13 +84,22 @@ async fn attempt(
 }
 
 fn make_staging(path: &Path) -> Result<(), Error> {
-    let mut builder = std::fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path).map_err(|source| match source.kind() {
+    create_private(path).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => Error::StagingExists { path: path.to_owned() },
         _ => Error::Staging { path: path.to_owned(), source },
     })
+}
+
+#[cfg(unix)]
+fn create_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().mode(0o700).create(path)
+}
+
+/// On Windows, a folder has the permissions of the one that it is in.
+#[cfg(not(unix))]
+fn create_private(path: &Path) -> io::Result<()> {
+    fs_err::create_dir(path)
 }
 
 async fn fill(
@@ -127,14 +136,14 @@ async fn fill(
         Form::TarGz => {
             let unpacking = unpack_tar(inlet, tree, order.limits);
             let (tree, sha256) = pump.through(pieces, unpacking, order.expect).await?;
-            check(order.expect, sha256, pump.received)?;
+            check(order.expect, sha256, pump.received, None)?;
             (tree, sha256)
         }
         Form::Zip => {
             let folder = order.staging.clone();
             let spooling = spawn_blocking(move || spool(inlet, &folder));
             let (file, sha256) = pump.through(pieces, spooling, order.expect).await?;
-            check(order.expect, sha256, pump.received)?;
+            check(order.expect, sha256, pump.received, None)?;
             let mut tree = tree;
             let unpacked = spawn_blocking(move || unzip(file, &mut tree).map(|()| tree)).await;
             let tree = unpacked.map_err(Error::Bug)?.map_err(|ended| match ended {
@@ -169,8 +178,7 @@ fn unpack_tar(inlet: Inlet, mut tree: Tree, limits: Limits) -> JoinHandle<Result
         let written = writing.await.map_err(bug).flatten();
         match (inflated, written) {
             (Ok(()), Ok(tree)) => Ok(tree),
-            (Err(Ended::HungUp) | Ok(()), Err(ended)) => Err(ended),
-            (Err(ended), _) => Err(ended),
+            (Err(Ended::HungUp) | Ok(()), Err(ended)) | (Err(ended), _) => Err(ended),
         }
     })
 }
@@ -218,7 +226,11 @@ impl Pump<'_, '_> {
                     Err(_) => return Err(error),
                 }
             }
-            check(expect, self.digest(), self.received)?;
+            let start = match &error {
+                Error::NotGzip { start } => Some(start.as_str()),
+                _ => None,
+            };
+            check(expect, self.digest(), self.received, start)?;
         }
         Err(error)
     }
@@ -260,10 +272,10 @@ impl Pump<'_, '_> {
     }
 }
 
-fn check(expect: Expect, actual: Sha256Digest, received: u64) -> Result<(), Error> {
+fn check(expect: Expect, actual: Sha256Digest, received: u64, start: Option<&str>) -> Result<(), Error> {
     match expect {
         Expect::Sha256(expected) if expected != actual => {
-            Err(Error::DigestMismatch { expected, actual, received })
+            Err(Error::DigestMismatch { expected, actual, received, start: start.map(str::to_owned) })
         }
         _ => Ok(()),
     }

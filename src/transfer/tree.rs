@@ -228,9 +228,12 @@ impl Tree {
         let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         let error = match space::free_bytes(&self.root).filter(|_| full) {
             Some(free) => {
-                let free = free.saturating_add(self.bytes);
-                let needed = self.needed.max(free);
-                Error::DiskFull { path: self.root.clone(), free, needed, source: Some(source) }
+                let (path, free) = (self.root.clone(), free.saturating_add(self.bytes));
+                if self.needed > free {
+                    Error::DiskFull { path, free, needed: self.needed, source: Some(source) }
+                } else {
+                    Error::NoMoreFiles { path, free, source }
+                }
             }
             None => Error::Write { entry: String::from_utf8_lossy(name).into_owned(), source },
         };

@@ -1,8 +1,16 @@
 //! One integration binary: one link, and every test sees the same helpers.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed, and says where")]
+#![expect(clippy::case_sensitive_file_extension_comparisons, reason = "the names are our own")]
+
+mod bad_input;
+mod cli;
+mod commands;
 mod crash;
 mod house;
 mod life;
+mod prune;
+mod regressions;
 mod rig;
 mod run;
 mod secrets;

@@ -1,6 +1,6 @@
 //! A machine in a folder and a GitHub on loopback: the real binary, real processes, real HTTP.
 
-use runup::sandbox::{Background, Options, Snapshot, spawn_in_thread};
+use runup::sandbox::{Background, Fault, FaultKind, Options, Snapshot, spawn_in_thread};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,16 @@ use std::time::{Duration, Instant};
 /// No test waits longer than this for anything.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The scope that most tests use.
+pub const SCOPE: &str = "orgs/octo-org";
+
 pub struct Rig {
     pub sandbox: Background,
     root: tempfile::TempDir,
     /// The path after the host: `octo-org`, `octo-org/hello`, `enterprises/octo`.
     pub path: &'static str,
-    user: Option<&'static str>,
+    /// The `--user` of every command on the machine.
+    pub user: Option<&'static str>,
 }
 
 /// How a run of the binary ended.
@@ -27,6 +31,11 @@ pub struct Ran {
 }
 
 impl Ran {
+    /// Both streams.
+    pub fn all(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
     /// The one JSON document on stdout.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
@@ -132,9 +141,85 @@ impl Rig {
         finish(self.on_machine(arguments).spawn().unwrap())
     }
 
+    /// Starts a command on the machine.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        self.on_machine(arguments).spawn().unwrap()
+    }
+
+    /// Runs a command on the machine that has no credential for the API.
+    pub fn run_without_token(&self, arguments: &[&str]) -> Ran {
+        finish(self.on_machine(arguments).env_remove("RUNUP_TOKEN").spawn().unwrap())
+    }
+
     /// Runs a command that only talks to the server.
     pub fn ask(&self, arguments: &[&str]) -> Ran {
         finish(self.command(arguments).arg("--url").arg(self.url()).spawn().unwrap())
+    }
+
+    /// A command that only talks to the server, with another token.
+    pub fn ask_as(&self, token: &str, arguments: &[&str]) -> Ran {
+        let mut command = self.command(arguments);
+        finish(command.arg("--url").arg(self.url()).env("RUNUP_TOKEN", token).spawn().unwrap())
+    }
+
+    /// Adds faults, in the form that the command line takes.
+    pub fn faults(&self, faults: &[&str]) {
+        for fault in faults {
+            self.sandbox.fault(fault.parse().unwrap());
+        }
+    }
+
+    /// Answers this route with a document of the test's own.
+    pub fn answer(&self, route: &str, document: &Value) {
+        let (body, headers) = (Some(document.to_string()), std::collections::BTreeMap::new());
+        self.sandbox.fault(Fault::new(route, FaultKind::Status { code: 200, body, headers }));
+    }
+
+    /// Writes a file below the root, and gives its path.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.root().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// Waits until this route was asked for.
+    #[track_caller]
+    pub fn until_asked(&self, route: &str) {
+        until(route, || self.sandbox.requests().iter().any(|request| request.route == route));
+    }
+
+    /// How often this route was asked for since the last look at all of them.
+    pub fn asked(&self, route: &str) -> usize {
+        self.sandbox.requests().iter().filter(|request| request.route == route).count()
+    }
+
+    /// The processes whose command line or environment names this machine, but for runup itself.
+    pub fn processes(&self) -> Vec<String> {
+        let root = self.root().to_str().unwrap();
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+        lines
+            .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+            .filter(|line| line.contains(root) && !line.starts_with(env!("CARGO_BIN_EXE_runup")))
+            .collect()
+    }
+
+    /// Every path below the root.
+    pub fn everything(&self) -> Vec<PathBuf> {
+        let (mut paths, mut folders) = (Vec::new(), vec![self.root().to_owned()]);
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() && !path.is_symlink() {
+                    folders.push(path.clone());
+                }
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        paths
     }
 
     /// The names of routes that were asked for since the last call.

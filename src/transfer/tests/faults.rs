@@ -208,18 +208,21 @@ async fn a_server_that_wants_rest_beyond_patience_is_left_alone() {
     assert!(matches!(error, Error::AskedToWait { wait_seconds: 3600, .. }), "{error:?}");
 }
 
+/// Stops when the first bytes come.
+struct Stopper(CancellationToken);
+
+impl Progress for Stopper {
+    fn received(&self, _bytes: u64) {
+        self.0.cancel();
+    }
+}
+
 #[tokio::test]
 async fn a_stop_during_a_stall_ends_it() {
     let bench = Bench::new();
     let bytes = archive();
     let (source, _server) = serve(vec![Reply { hangs: true, ..whole(&bytes, 1000, TAG) }]).await;
     let order = bench.order(source, Form::TarGz, Expect::Unverified);
-    struct Stopper(CancellationToken);
-    impl Progress for Stopper {
-        fn received(&self, _bytes: u64) {
-            self.0.cancel();
-        }
-    }
     let stop = CancellationToken::new();
     let error = stage(&bench.http, &order, Arc::new(Stopper(stop.clone())), &stop).await.unwrap_err();
     assert!(matches!(error, Error::Stopped));

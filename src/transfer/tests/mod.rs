@@ -66,7 +66,7 @@ fn runner() -> Tar {
         .folder("./", 0o755)
         .file("./config.sh", 0o755, b"#!/bin/bash\n")
         .folder("./bin/", 0o755)
-        .file("./bin/Runner.Listener", 0o6777, &[7; 700_000])
+        .file("./bin/Runner.Listener", 0o6777, &vec![7; 700_000])
         .file("externals/node20/lib/npm.js", 0o644, b"npm")
         .link("externals/node20/bin/npm", "../lib/npm.js")
 }
@@ -117,7 +117,7 @@ async fn the_staging_folder_is_private_until_the_digest_is_right() {
     assert_eq!(mode(&staged.path), 0o755);
 }
 
-/// Runs as root only where tests do; elsewhere a user can give files to nobody but itself, which proves as much.
+/// An ordinary user can give files to nobody but itself, so only as root this proves much.
 #[cfg(unix)]
 #[tokio::test]
 async fn the_whole_tree_belongs_to_its_owner() {
@@ -141,7 +141,8 @@ async fn the_whole_tree_belongs_to_its_owner() {
 #[tokio::test]
 async fn a_zip_file_becomes_the_same_kind_of_tree() {
     let bench = Bench::new();
-    let bytes = archive::zip(&[("bin/", None, b""), ("bin/Runner.Listener.exe", Some(0o777), &[1; 300_000])]);
+    let bytes =
+        archive::zip(&[("bin/", None, b""), ("bin/Runner.Listener.exe", Some(0o777), &vec![1; 300_000])]);
     let order = bench.local(&bytes, Form::Zip, Expect::Sha256(sha256(&bytes)));
     let staged = bench.stage(&order).await.unwrap();
     assert_eq!(fs_err::read(staged.path.join("bin/Runner.Listener.exe")).unwrap(), vec![1; 300_000]);
@@ -174,7 +175,7 @@ async fn a_wrong_digest_is_named_before_what_the_wrong_bytes_led_to() {
     bytes[middle] ^= 0x55;
     let order = bench.local(&bytes, Form::TarGz, Expect::Sha256(right));
     let error = bench.stage(&order).await.unwrap_err();
-    let Error::DigestMismatch { expected, actual, received } = error else { panic!("{error:?}") };
+    let Error::DigestMismatch { expected, actual, received, .. } = error else { panic!("{error:?}") };
     assert_eq!((expected, actual, received), (right, sha256(&bytes), bytes.len() as u64));
     // The right digest of something that is no archive.
     let page = b"<html>Not Found</html>";

@@ -1,0 +1,243 @@
+//! Measures placing (download, verify, extract, move into place) against `curl`, `sha256sum` and `tar xzf`, from the same
+//! server, onto the same tmpfs, in turns. What counts are ratios within one run; seconds depend on the machine.
+//!
+//! ```text
+//! RUNUP_BENCH_ARCHIVE=actions-runner-linux-x64-2.999.0.tar.gz cargo bench --bench place
+//! ```
+//!
+//! `RUNUP_BENCH_ROUNDS` (5) and `RUNUP_BENCH_FOLDER` (`/dev/shm`) can be set too. Each part is a process of its own,
+//! this program called with other arguments, so that memory and processor time are those of placing alone.
+
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+use runup::deadline::Deadline;
+use runup::net::{Http, Options, Url};
+use runup::transfer::{Expect, Form, Limits, Order, Source, place, stage};
+use std::error::Error;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["serve", archive] => serve(Path::new(archive)),
+        ["place", url, sha256, folder] => place_once(url, sha256, Path::new(folder)),
+        _ => measure(),
+    }
+}
+
+/// What one placing took.
+#[derive(Debug, Clone, Copy, Default)]
+struct Figures {
+    /// From the start of the process to its end.
+    wall: f64,
+    /// Processor time of all its threads.
+    cpu: f64,
+    /// Processor time of the busiest of them.
+    slowest: f64,
+    /// Peak memory in kilobytes.
+    peak: f64,
+}
+
+fn measure() -> Outcome<()> {
+    let Some(archive) = std::env::var_os("RUNUP_BENCH_ARCHIVE").map(PathBuf::from) else {
+        println!("nothing measured: RUNUP_BENCH_ARCHIVE names no archive");
+        return Ok(());
+    };
+    let rounds: usize = std::env::var("RUNUP_BENCH_ROUNDS").ok().map_or(Ok(5), |text| text.parse())?;
+    let base =
+        std::env::var_os("RUNUP_BENCH_FOLDER").map_or_else(|| PathBuf::from("/dev/shm"), PathBuf::from);
+    let folder = tempfile::tempdir_in(base)?;
+    // On the tmpfs too, so that the disk of the archive has no part in it.
+    let copy = folder.path().join("archive.tar.gz");
+    std::fs::copy(&archive, &copy)?;
+    let sums = Command::new("sha256sum").arg(&copy).output()?.stdout;
+    let sha256 = String::from_utf8(sums)?.split(' ').next().unwrap_or_default().to_owned();
+    let (server, url) = Server::start(&copy)?;
+
+    let mut ours = Vec::new();
+    let mut theirs = Vec::new();
+    for round in 0..rounds {
+        // In turns, so that a machine that becomes slower or faster does so for both.
+        if round % 2 == 0 {
+            ours.push(run_ours(&url, &sha256, folder.path())?);
+            theirs.push(run_theirs(&url, &sha256, folder.path())?);
+        } else {
+            theirs.push(run_theirs(&url, &sha256, folder.path())?);
+            ours.push(run_ours(&url, &sha256, folder.path())?);
+        }
+    }
+    drop(server);
+    report(&ours, &theirs)
+}
+
+fn report(ours: &[Figures], theirs: &[f64]) -> Outcome<()> {
+    let cores = f64::from(u32::try_from(std::thread::available_parallelism()?.get())?);
+    let floors: Vec<f64> = ours.iter().map(|run| (run.cpu / cores).max(run.slowest)).collect();
+    let ratios = |other: &[f64]| median(other.iter().zip(ours).map(|(other, run)| other / run.wall));
+    let against_floor = median(ours.iter().zip(&floors).map(|(run, floor)| run.wall / floor));
+    println!("rounds                       {}", ours.len());
+    println!("cores                        {cores}");
+    println!("curl + sha256sum + tar       {:.2} s", median(theirs.iter().copied()));
+    println!("runup                        {:.2} s", median(ours.iter().map(|run| run.wall)));
+    println!("  processor time             {:.2} s", median(ours.iter().map(|run| run.cpu)));
+    println!("  its busiest thread         {:.2} s", median(ours.iter().map(|run| run.slowest)));
+    println!("times faster than the three  {:.2}   (at least 3.5)", ratios(theirs));
+    println!("times its floor              {against_floor:.2}   (at most 1.25)");
+    // On a busy machine the best rounds come closest to what a quiet one would show.
+    let best_theirs = theirs.iter().copied().fold(f64::INFINITY, f64::min);
+    let best_ours = ours.iter().map(|run| run.wall).fold(f64::INFINITY, f64::min);
+    let best_floor =
+        ours.iter().zip(&floors).map(|(run, floor)| run.wall / floor).fold(f64::INFINITY, f64::min);
+    println!("best rounds                  {best_theirs:.2} s, {best_ours:.2} s");
+    println!("  times faster, times floor  {:.2}, {best_floor:.2}", best_theirs / best_ours);
+    let peak = ours.iter().map(|run| run.peak).fold(0.0, f64::max) / 1024.0;
+    println!("peak memory                  {peak:.1} MiB   (at most 20)");
+    Ok(())
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn run_ours(url: &str, sha256: &str, folder: &Path) -> Outcome<Figures> {
+    let target = folder.join("runner");
+    let start = Instant::now();
+    let output = Command::new(std::env::current_exe()?)
+        .args(["place", url, sha256])
+        .arg(&target)
+        .stderr(Stdio::inherit())
+        .output()?;
+    let wall = start.elapsed().as_secs_f64();
+    if !output.status.success() {
+        return Err(format!("placing failed: {}", output.status).into());
+    }
+    let text = String::from_utf8(output.stdout)?;
+    let numbers: Result<Vec<f64>, _> = text.split_whitespace().map(str::parse).collect();
+    let [cpu, slowest, peak] = numbers?[..] else { return Err("placing printed no figures".into()) };
+    std::fs::remove_dir_all(target)?;
+    Ok(Figures { wall, cpu, slowest, peak })
+}
+
+fn run_theirs(url: &str, sha256: &str, folder: &Path) -> Outcome<f64> {
+    let script = r#"set -e
+        curl --silent --show-error --fail --output runner.tar.gz "$1"
+        echo "$2  runner.tar.gz" | sha256sum --check --quiet
+        mkdir runner
+        tar xzf runner.tar.gz -C runner
+        rm runner.tar.gz"#;
+    let start = Instant::now();
+    let status = Command::new("sh").args(["-c", script, "sh", url, sha256]).current_dir(folder).status()?;
+    let wall = start.elapsed().as_secs_f64();
+    if !status.success() {
+        return Err(format!("curl, sha256sum and tar failed: {status}").into());
+    }
+    std::fs::remove_dir_all(folder.join("runner"))?;
+    Ok(wall)
+}
+
+/// Places the archive, and prints its processor time, that of its busiest thread, and its peak memory.
+fn place_once(url: &str, sha256: &str, target: &Path) -> Outcome<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let http = Http::new(Options::default())?;
+        let order = Order {
+            source: Source::Http { url: Url::parse(url)?, bearer: None },
+            form: Form::TarGz,
+            expect: Expect::Sha256(sha256.parse()?),
+            staging: place::staging_path(target),
+            owner: None,
+            limits: Limits::default(),
+            patience: Duration::from_secs(60),
+        };
+        let staged = stage(&http, &order, Arc::new(()), &CancellationToken::new()).await?;
+        place::commit(&staged.path, target)?;
+        let threads = thread_seconds()?;
+        let busiest = threads.iter().copied().fold(0.0, f64::max);
+        println!("{} {busiest} {}", threads.iter().sum::<f64>(), peak_kilobytes()?);
+        Ok(())
+    })
+}
+
+/// The processor time of each thread of this process in seconds, to the nanosecond.
+fn thread_seconds() -> Outcome<Vec<f64>> {
+    let mut seconds = Vec::new();
+    for thread in std::fs::read_dir("/proc/self/task")? {
+        let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+        let nanoseconds: u64 = text.split(' ').next().unwrap_or_default().parse()?;
+        seconds.push(Duration::from_nanos(nanoseconds).as_secs_f64());
+    }
+    Ok(seconds)
+}
+
+fn peak_kilobytes() -> Outcome<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
+
+/// The server as a process, which ends when this is dropped.
+struct Server(Child);
+
+impl Server {
+    fn start(archive: &Path) -> Outcome<(Self, String)> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("serve")
+            .arg(archive)
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let stdout = child.stdout.take().ok_or("the server has no output")?;
+        let server = Self(child);
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let url = format!("http://{}/archive.tar.gz", line.trim());
+        let until = Deadline::after(Duration::from_secs(10));
+        while TcpStream::connect(line.trim()).is_err() {
+            if until.passed() {
+                return Err("the server does not answer".into());
+            }
+        }
+        Ok((server, url))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It serves for ever; nothing is lost.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Serves one file to whoever connects, whatever is asked.
+fn serve(archive: &Path) -> Outcome<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    println!("{}", listener.local_addr()?);
+    std::io::stdout().flush()?;
+    loop {
+        let (mut stream, _) = listener.accept()?;
+        let mut request = Vec::new();
+        let mut byte = [0];
+        while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte)? == 1 {
+            request.push(byte[0]);
+        }
+        if request.is_empty() {
+            continue;
+        }
+        let mut file = std::fs::File::open(archive)?;
+        let length = file.metadata()?.len();
+        write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n")?;
+        // The standard library makes this a sendfile call; whoever hangs up early is no concern of ours.
+        let _ = std::io::copy(&mut file, &mut stream);
+    }
+}

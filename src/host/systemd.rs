@@ -1,0 +1,174 @@
+//! systemd, by its own commands: units on disk are files, everything else is `systemctl`'s word.
+
+use super::{Command, Error};
+use crate::deadline::Deadline;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Where the administrator's units are, and ours.
+pub const UNIT_FOLDER: &str = "/etc/systemd/system";
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// For calls that only talk to the manager.
+const SHORT: Duration = Duration::from_secs(30);
+
+/// Whether systemd runs this machine (PID 1), by the test that `sd_booted(3)` documents.
+#[must_use]
+pub fn is_running() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
+/// A unit as the manager sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unit {
+    /// `loaded`, `not-found`, `masked`, `bad-setting`.
+    pub load: String,
+    /// `active`, `inactive`, `failed`, `activating`, `deactivating`.
+    pub active: String,
+    /// `running`, `auto-restart`, `dead` and others.
+    pub sub: String,
+    /// `enabled`, `disabled`, `masked`; empty where there is no file.
+    pub enabled: String,
+    /// `success`, `exit-code`, `start-limit-hit` and others.
+    pub result: String,
+    /// The file it was read from.
+    pub fragment: Option<PathBuf>,
+    /// How often it was restarted by itself.
+    pub restarts: u32,
+}
+
+impl Unit {
+    /// Whether it runs, or is between two starts of its own accord.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        matches!(self.active.as_str(), "active" | "activating" | "reloading")
+    }
+
+    fn parse(text: &str) -> Self {
+        let mut unit = Self::default();
+        for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
+            match key {
+                "LoadState" => value.clone_into(&mut unit.load),
+                "ActiveState" => value.clone_into(&mut unit.active),
+                "SubState" => value.clone_into(&mut unit.sub),
+                "UnitFileState" => value.clone_into(&mut unit.enabled),
+                "Result" => value.clone_into(&mut unit.result),
+                "FragmentPath" if !value.is_empty() => unit.fragment = Some(value.into()),
+                "NRestarts" => unit.restarts = value.parse().unwrap_or(0),
+                _ => {}
+            }
+        }
+        unit
+    }
+}
+
+/// What the manager knows of the unit; an unknown one has the load state `not-found`.
+pub async fn show(unit: &str, stop: &CancellationToken) -> Result<Unit, Error> {
+    let properties = "LoadState,ActiveState,SubState,UnitFileState,Result,FragmentPath,NRestarts";
+    let command = systemctl(SHORT).arg("show").arg(unit).arg("--property").arg(properties);
+    let rendered = command.render();
+    let mut text = String::new();
+    let mut collect = |stream, line: &str| {
+        if stream == super::Stream::Out {
+            text.push_str(line);
+            text.push('\n');
+        }
+    };
+    command.run(stop, &mut collect).await?.into_success(&rendered)?;
+    Ok(Unit::parse(&text))
+}
+
+/// Makes the manager read the unit files again.
+pub async fn reload(stop: &CancellationToken) -> Result<(), Error> {
+    run(systemctl(SHORT).arg("daemon-reload"), stop).await
+}
+
+/// Enables the unit, and starts it, or starts it again with what its file says now.
+pub async fn enable_and_restart(unit: &str, stop: &CancellationToken) -> Result<(), Error> {
+    // A start limit that was hit earlier is no reason not to try now.
+    let _ = run(systemctl(SHORT).arg("reset-failed").arg(unit), stop).await;
+    run(systemctl(SHORT).arg("enable").arg("--quiet").arg(unit), stop).await?;
+    run(systemctl(SHORT).arg("restart").arg("--no-block").arg(unit), stop).await
+}
+
+/// Stops the unit; `patience` must cover its own stop timeout.
+pub async fn stop_unit(unit: &str, patience: Duration, stop: &CancellationToken) -> Result<(), Error> {
+    run(systemctl(patience).arg("stop").arg(unit), stop).await
+}
+
+/// Tells the manager to stop the unit, and does not wait.
+pub async fn begin_to_stop(unit: &str, stop: &CancellationToken) -> Result<(), Error> {
+    run(systemctl(SHORT).arg("stop").arg("--no-block").arg(unit), stop).await
+}
+
+/// Sends SIGTERM to the unit's main process; one that has none is fine.
+pub async fn terminate(unit: &str, stop: &CancellationToken) -> Result<(), Error> {
+    // `--kill-who` is understood by every version; its newer spelling is not.
+    let _ =
+        run(systemctl(SHORT).arg("kill").arg("--kill-who=main").arg("--signal=TERM").arg(unit), stop).await;
+    Ok(())
+}
+
+/// Disables the unit.
+pub async fn disable(unit: &str, stop: &CancellationToken) -> Result<(), Error> {
+    run(systemctl(SHORT).arg("disable").arg("--quiet").arg(unit), stop).await
+}
+
+/// Forgets that the unit had failed.
+pub async fn reset_failed(unit: &str, stop: &CancellationToken) {
+    let _ = run(systemctl(SHORT).arg("reset-failed").arg(unit), stop).await;
+}
+
+/// The end of what the unit logged; empty where the journal cannot be read.
+pub async fn log_tail(unit: &str, stop: &CancellationToken) -> String {
+    let command = Command::new("journalctl")
+        .arg("--unit")
+        .arg(unit)
+        .args(["--lines=15", "--no-pager", "--output=cat", "--boot"])
+        .env("PATH", PATH)
+        .deadline(Deadline::after(SHORT));
+    command.run(stop, &mut |_, _| {}).await.map(|outcome| outcome.tail).unwrap_or_default()
+}
+
+/// Gives a file the label that SELinux's policy has for its path, where SELinux is enforcing and the tool is there.
+pub async fn relabel(path: &Path, stop: &CancellationToken) {
+    let enforcing = std::fs::read_to_string("/sys/fs/selinux/enforce").is_ok_and(|text| text.trim() == "1");
+    let Some(restorecon) = super::find_program("restorecon", PATH).filter(|_| enforcing) else { return };
+    let command = Command::new(restorecon).arg(path).env("PATH", PATH).deadline(Deadline::after(SHORT));
+    if let Err(error) = run(command, stop).await {
+        tracing::warn!("SELinux may refuse {}: run restorecon {0} ({error})", path.display());
+    }
+}
+
+fn systemctl(patience: Duration) -> Command {
+    Command::new("systemctl")
+        .arg("--no-ask-password")
+        .arg("--no-pager")
+        .env("PATH", PATH)
+        .env("LC_ALL", "C")
+        .deadline(Deadline::after(patience))
+}
+
+async fn run(command: Command, stop: &CancellationToken) -> Result<(), Error> {
+    let rendered = command.render();
+    command.run(stop, &mut |_, line| tracing::debug!("{line}")).await?.into_success(&rendered)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_is_what_systemctl_shows() {
+        let unit = Unit::parse(
+            "LoadState=loaded\nActiveState=activating\nSubState=auto-restart\nUnitFileState=enabled\nResult=exit-code\n\
+             FragmentPath=/etc/systemd/system/x.service\nNRestarts=3\n",
+        );
+        assert!(unit.is_up());
+        assert_eq!((unit.sub.as_str(), unit.restarts), ("auto-restart", 3));
+        assert_eq!(unit.fragment.as_deref(), Some(Path::new("/etc/systemd/system/x.service")));
+        assert!(!Unit::parse("LoadState=not-found\nActiveState=inactive\nFragmentPath=\n").is_up());
+    }
+}

@@ -1,0 +1,197 @@
+//! The steps `WriteService` and `StartService`: a unit of ours, running, and the server seeing the runner online.
+
+use super::Error;
+use super::journal::{Act, Journal, Step};
+use super::look::{Seen, Service, unit_path};
+use super::site::Site;
+use crate::deadline::Deadline;
+use crate::github::Status;
+use crate::host::account::Account;
+use crate::host::{Command, file, process, systemd};
+use crate::runner::state;
+use sha2::{Digest as _, Sha256};
+use std::time::Duration;
+
+/// How long a service may take until the server sees its runner.
+const ONLINE: Duration = Duration::from_secs(180);
+/// How often it is looked.
+const POLL: Duration = Duration::from_millis(500);
+/// How long a unit must stay up where the server cannot be asked.
+const STEADY: Duration = Duration::from_secs(5);
+/// What the runner itself takes to cancel a job, and systemd to stop what is left, at most.
+const CANCEL: Duration = Duration::from_secs(90);
+
+/// Takes the step `WriteService`.
+///
+/// # Errors
+/// The unit or the runner's `.service` cannot be written.
+pub async fn write(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    service: &Service,
+    account: &Account,
+) -> Result<(), Error> {
+    let phase = site.phase("unit");
+    let sha256 = hex::encode(Sha256::digest(service.wanted.as_bytes()));
+    let act = Act::WriteService { unit: service.unit.clone(), sha256 };
+    journal.begin(act.clone())?;
+    let path = unit_path(site, &service.unit);
+    file::write_atomic(&path, service.wanted.as_bytes(), 0o644)?;
+    systemd::relabel(&path, &site.stop).await;
+    write_dot_service(site, &service.unit, account).await?;
+    systemd::reload(&site.stop).await?;
+    journal.done(act)?;
+    phase.end(format!("wrote {}", path.display()));
+    Ok(())
+}
+
+/// Upstream's tools take `.service` for the unit's name. The folder is the runner's, so the runner's user writes it:
+/// root would follow whatever a job has put in its place.
+async fn write_dot_service(site: &Site<'_>, unit: &str, account: &Account) -> Result<(), Error> {
+    let command = Command::new("/bin/sh")
+        .arg("-c")
+        .arg("rm -f .service && printf '%s\\n' \"$1\" > .service")
+        .arg("sh")
+        .arg(unit)
+        .cwd(site.dir())
+        .account(account)
+        .env("PATH", "/usr/bin:/bin")
+        .deadline(Deadline::after(Duration::from_secs(20)));
+    let rendered = command.render();
+    command.run(&site.stop, &mut |_, _| {}).await?.into_success(&rendered)?;
+    Ok(())
+}
+
+/// Takes the step `StartService`; returns what the server says of the runner, if it could be asked.
+///
+/// # Errors
+/// The service does not stay up, or the server does not see its runner.
+pub async fn start(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    service: &Service,
+) -> Result<Option<String>, Error> {
+    let phase = site.phase("start");
+    let unit = &service.unit;
+    let act = Act::StartService { unit: unit.clone() };
+    journal.begin(act.clone())?;
+    systemd::enable_and_restart(unit, &site.stop).await?;
+    let online = wait(site, journal, unit).await?;
+    journal.done(act)?;
+    phase.end(match &online {
+        Some(status) => format!("{unit} runs, and the server says {status}"),
+        None => format!("{unit} runs; whether the server sees it takes a token to ask"),
+    });
+    Ok(online)
+}
+
+async fn wait(site: &Site<'_>, journal: &Journal, unit: &str) -> Result<Option<String>, Error> {
+    let deadline = Deadline::after(ONLINE.min(site.deadline.left()));
+    let steady = Deadline::after(STEADY);
+    let registered = journal.registered().map(|(_, registered)| registered.clone());
+    loop {
+        site.check("waiting for the service")?;
+        let state = systemd::show(unit, &site.stop).await?;
+        if !state.is_up() || state.restarts >= 3 {
+            let tail = systemd::log_tail(unit, &site.stop).await;
+            let state = format!("{}, {}, restarted {} times", state.active, state.result, state.restarts);
+            return Err(Error::ServiceFailed { unit: unit.to_owned(), state, tail });
+        }
+        match (site.eyes(), &registered) {
+            (Some(client), Some(registered)) => {
+                let work = async {
+                    match registered.agent_id {
+                        Some(id) => client.runner(id).await,
+                        None => client.runner_named(&registered.name).await,
+                    }
+                };
+                let runner = site.within("waiting for the runner to be online", work).await?;
+                if let Some(runner) = runner.filter(|runner| runner.status == Status::Online) {
+                    return Ok(Some(runner.status.to_string()));
+                }
+                if deadline.passed() {
+                    let tail = systemd::log_tail(unit, &site.stop).await;
+                    let name = registered.name.clone();
+                    return Err(Error::NotOnline {
+                        unit: unit.to_owned(),
+                        name,
+                        after: deadline.total(),
+                        tail,
+                    });
+                }
+            }
+            _ if steady.passed() => return Ok(None),
+            _ => {}
+        }
+        tokio::select! {
+            () = site.stop.cancelled() => return Err(Error::Stopped),
+            () = tokio::time::sleep(POLL) => {}
+        }
+    }
+}
+
+/// Stops a service that runs with a registration that is about to be replaced.
+///
+/// # Errors
+/// It does not stop.
+pub async fn quiet(site: &Site<'_>, seen: &Seen) -> Result<(), Error> {
+    if let Some(service) = seen.service.as_ref().filter(|service| service.state.is_up()) {
+        stop(site, &service.unit, Duration::ZERO).await?;
+    }
+    Ok(())
+}
+
+/// Stops the unit: waits `drain` for a running job, then lets the runner cancel it.
+async fn stop(site: &Site<'_>, unit: &str, drain: Duration) -> Result<(), Error> {
+    let worker = process::Which::Program { below: site.dir(), name: "Runner.Worker".to_owned() };
+    let drained = Deadline::after(drain.min(site.deadline.left()));
+    let running = || !worker.find().is_empty();
+    while running() && !drained.passed() {
+        tokio::select! {
+            () = site.stop.cancelled() => return Err(Error::Stopped),
+            () = tokio::time::sleep(POLL) => {}
+        }
+    }
+    if running() {
+        // The unit's own stop would wait for the job: told to end now, the runner cancels it, and the wait is over.
+        systemd::begin_to_stop(unit, &site.stop).await?;
+        systemd::terminate(unit, &site.stop).await?;
+    }
+    Ok(systemd::stop_unit(unit, CANCEL, &site.stop).await?)
+}
+
+/// Takes the step `StartService` back.
+///
+/// # Errors
+/// The service does not stop.
+pub async fn undo_start(site: &Site<'_>, journal: &mut Journal, drain: Duration) -> Result<(), Error> {
+    if let Some(unit) = journal.unit().map(str::to_owned)
+        && systemd::is_running()
+        && site.request.root.is_host()
+    {
+        let known = systemd::show(&unit, &site.stop).await?;
+        if known.load != "not-found" {
+            stop(site, &unit, drain).await?;
+            systemd::disable(&unit, &site.stop).await?;
+        }
+    }
+    journal.forget(Step::StartService)?;
+    Ok(())
+}
+
+/// Takes the step `WriteService` back.
+///
+/// # Errors
+/// The unit's file stays.
+pub async fn undo_write(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+    if let Some(unit) = journal.unit().map(str::to_owned) {
+        file::remove_if_present(&unit_path(site, &unit))?;
+        if systemd::is_running() && site.request.root.is_host() {
+            systemd::reload(&site.stop).await?;
+            systemd::reset_failed(&unit, &site.stop).await;
+        }
+    }
+    state::clean_service(&site.dir())?;
+    journal.forget(Step::WriteService)?;
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! The unit file of a runner's service: ours, because upstream's `svc.sh` is run by root from a folder that jobs can
+//! write, and its unit neither waits for the network nor comes back.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// What the unit says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// The runner's folder.
+    pub dir: PathBuf,
+    /// The runner's user.
+    pub user: String,
+    /// The enterprise, organization or repository.
+    pub url: String,
+    /// Our own program, as installed.
+    pub program: PathBuf,
+    /// What it starts.
+    pub main: Main,
+    /// How long a stop waits for a running job, in seconds.
+    pub drain: u64,
+}
+
+/// What a unit starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Main {
+    /// GitHub's own entry point, as the runner's user.
+    Runsvc,
+    /// `runup run`, as root: it registers at start and deregisters at stop, and drops to the runner's user for the
+    /// runner itself.
+    Supervisor {
+        /// Its arguments, without secrets.
+        arguments: Vec<String>,
+        /// The file with the token for the API.
+        token_file: PathBuf,
+    },
+}
+
+/// The first line: it says whose the file is, to us and to whoever opens it.
+fn headline(dir: &Path) -> String {
+    format!("# Written by runup for the runner in {}.", dir.display())
+}
+
+/// Whether the unit file's text was written by us for this folder.
+#[must_use]
+pub fn is_ours(text: &str, dir: &Path) -> bool {
+    text.lines().next() == Some(headline(dir).as_str())
+}
+
+/// The unit's name: one a folder, readable, and the same with every run.
+#[must_use]
+pub fn name(dir: &Path) -> String {
+    let base = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let plain: String =
+        base.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
+    format!("runup-{plain}.service")
+}
+
+/// Whether a path can stand in a unit file as it is: systemd's own quoting differs from setting to setting.
+#[must_use]
+pub fn can_hold(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    !text.contains(['"', '\'', '\\', '$', ' ']) && !text.chars().any(char::is_control)
+}
+
+/// The unit file.
+#[must_use]
+pub fn render(unit: &Unit) -> String {
+    let dir = percent(&unit.dir.display().to_string());
+    let program = percent(&unit.program.display().to_string());
+    let mut text = headline(&unit.dir);
+    let _ = write!(
+        text,
+        "\n# It is written anew by every `runup install`. Your own settings belong into a drop-in:\n\
+         #   systemctl edit {name}\n\
+         \n\
+         [Unit]\n\
+         Description=GitHub Actions runner in {dir} for {url}\n\
+         Documentation=man:runup(1)\n\
+         # After= alone would order, but pull nothing in.\n\
+         Wants=network-online.target\n\
+         After=network-online.target\n\
+         # A runner that ends at once, again and again (deleted, deprecated), must not ask for ever.\n\
+         StartLimitIntervalSec=10min\n\
+         StartLimitBurst=5\n\
+         \n\
+         [Service]\n",
+        name = name(&unit.dir),
+        url = percent(&unit.url),
+    );
+    match &unit.main {
+        Main::Runsvc => {
+            let _ = write!(
+                text,
+                "# Jobs run as this user. Nothing of this service runs as root.\n\
+                 User={user}\n\
+                 WorkingDirectory={dir}\n\
+                 # GitHub's supported entry point. bin is a link after a self-update, so the path stays right; bash is\n\
+                 # named because SELinux lets systemd start it whatever label the script has.\n\
+                 ExecStart=/bin/bash {dir}/bin/runsvc.sh\n\
+                 # A stop waits for the running job before the runner is told to end.\n\
+                 ExecStop=-{program} drain --quiet --dir {dir} --deadline {drain}\n",
+                user = unit.user,
+                drain = unit.drain,
+            );
+        }
+        Main::Supervisor { arguments, token_file } => {
+            let arguments: Vec<String> = arguments.iter().map(|argument| quoted(argument)).collect();
+            let _ = write!(
+                text,
+                "# Root registers and deregisters; the runner and its jobs run as {user}.\n\
+                 ExecStart={program} run {arguments}\n\
+                 # Read by systemd at each start, readable by root only, and gone with the service.\n\
+                 LoadCredential=runup.token:{token}\n",
+                user = unit.user,
+                arguments = arguments.join(" "),
+                token = percent(&token_file.display().to_string()),
+            );
+        }
+    }
+    let _ = write!(
+        text,
+        "# The entry point ends with 0 whatever happened, so every end is a reason to start again.\n\
+         Restart=always\n\
+         RestartSec=15\n\
+         # TERM goes to the entry point, which tells the listener; what jobs left behind is killed after it.\n\
+         KillMode=mixed\n\
+         # The job's time, and what the runner itself takes to cancel one.\n\
+         TimeoutStopSec={timeout}\n\
+         # A job that eats all memory should die itself, not take the runner along.\n\
+         OOMPolicy=continue\n\
+         # Jobs are somebody else's programs: they see no process but their user's own, no key of another\n\
+         # session, and nothing of ours. More (NoNewPrivileges, ProtectSystem) would break sudo and containers.\n\
+         ProtectProc=invisible\n\
+         KeyringMode=private\n",
+        timeout = unit.drain + 120,
+    );
+    if unit.main == Main::Runsvc {
+        text.push_str("InaccessiblePaths=-/var/lib/runup -/etc/runup\n");
+    }
+    text.push_str("\n[Install]\nWantedBy=multi-user.target\n");
+    text
+}
+
+/// `%` begins a specifier everywhere in a unit file.
+fn percent(text: &str) -> String {
+    text.replace('%', "%%")
+}
+
+/// One word of a command line in a unit file.
+fn quoted(word: &str) -> String {
+    let word = percent(word).replace('\\', "\\\\").replace('"', "\\\"").replace('$', "$$");
+    if word.is_empty() || word.contains(char::is_whitespace) || word.contains(['"', '\'', ';', '\\']) {
+        format!("\"{word}\"")
+    } else {
+        word
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(main: Main) -> Unit {
+        Unit {
+            dir: "/opt/actions-runner".into(),
+            user: "actions-runner".into(),
+            url: "https://github.com/octo%20org".into(),
+            program: "/usr/bin/runup".into(),
+            main,
+            drain: 300,
+        }
+    }
+
+    #[test]
+    fn the_service_runs_github_s_entry_point_as_the_runner_s_user() {
+        let text = render(&unit(Main::Runsvc));
+        assert!(text.contains("\nUser=actions-runner\n"));
+        assert!(text.contains("\nExecStart=/bin/bash /opt/actions-runner/bin/runsvc.sh\n"));
+        assert!(text.contains("for https://github.com/octo%%20org\n"), "a specifier is escaped");
+        assert!(is_ours(&text, Path::new("/opt/actions-runner")));
+        assert!(!is_ours(&text, Path::new("/opt/other")));
+        assert!(!is_ours("[Unit]\n", Path::new("/opt/actions-runner")));
+    }
+
+    #[test]
+    fn the_supervisor_gets_its_token_from_systemd_and_not_from_its_command_line() {
+        let arguments = ["--name", "my runner $x"].map(String::from).to_vec();
+        let text = render(&unit(Main::Supervisor { arguments, token_file: "/etc/runup/token".into() }));
+        assert!(text.contains("\nExecStart=/usr/bin/runup run --name \"my runner $$x\"\n"), "{text}");
+        assert!(text.contains("\nLoadCredential=runup.token:/etc/runup/token\n"));
+        assert!(!text.contains("User="));
+    }
+
+    #[test]
+    fn every_setting_says_why_it_is_there() {
+        for main in [Main::Runsvc, Main::Supervisor { arguments: vec![], token_file: "/t".into() }] {
+            let text = render(&unit(main));
+            let service = text.split("[Service]").nth(1).unwrap().split("[Install]").next().unwrap();
+            assert!(service.matches("# ").count() >= 6, "{service}");
+        }
+    }
+
+    #[test]
+    fn a_folder_makes_a_plain_unit_name() {
+        assert_eq!(name(Path::new("/opt/actions-runner")), "runup-actions-runner.service");
+        assert_eq!(name(Path::new("/srv/my runner@2")), "runup-my-runner-2.service");
+    }
+}

@@ -1,0 +1,41 @@
+# The sandbox: the pretend GitHub outside the machines, and what it knows.
+
+# Starts one with the flags "$@"; sets `org_url` and `api_token`.
+server() {
+    local ready=$here/server.json
+    setpriv --pdeathsig KILL "$bin" sandbox "$@" >"$ready" 2>"$here/server.log" </dev/null &
+    server_pid=$!
+    within 10 test -s "$ready"
+    server_url=$(jq --raw-output .url "$ready")
+    org_url=$(jq --raw-output .org_url "$ready")
+    api_token=$(jq --raw-output .token "$ready")
+}
+
+# control METHOD PATH [JSON]: one of the sandbox's own calls. The token goes by a file, as it should.
+control() {
+    printf 'header = "Authorization: Bearer %s"\n' "$api_token" |
+        curl --silent --show-error --fail --max-time 10 --config - --request "$1" "$server_url/_sandbox/$2" ${3+--data "$3"}
+}
+
+# state FILTER…: jq over everything that the sandbox holds.
+state() { control GET state | jq --raw-output "$@"; }
+
+runners() { state '.runners | length'; }
+runner_id() { state '.runners[0].id'; }
+online() { [[ $(state '[.runners[] | select(.online)] | length') == "${1:-1}" ]]; }
+busy() { [[ $(state '[.runners[] | select(.busy)] | length') == "${1:-1}" ]]; }
+offline() { [[ $(state '[.runners[] | select(.online | not)] | length') == "${1:-1}" ]]; }
+no_runner() { [[ $(runners) == 0 ]]; }
+
+# How many requests of the route $1 succeeded; `register` counts registrations.
+requests() {
+    control GET requests | jq --arg route "$1" '[.[] | select(.route == $route and (.status // 0) < 300)] | length'
+}
+
+# job SECONDS: queues one.
+job() { control POST jobs "{\"scope\":\"orgs/acme\",\"seconds\":$1}" | jq .id; }
+job_done() { [[ $(state --argjson id "$1" '.jobs[] | select(.id == $id) | .done') == true ]]; }
+
+# fault JSON: for example {"route":"*","kind":"status","code":503}.
+fault() { control POST faults "$1"; }
+no_faults() { control DELETE faults; }

@@ -1,0 +1,168 @@
+//! `config.sh` that fails, hangs, lies or talks.
+
+use crate::rig::{Rig, finish, until};
+use runup::sandbox::RunnerChange;
+use std::time::Instant;
+
+#[test]
+fn a_token_that_expired_on_its_way_is_named() {
+    for fault in ["registration-token:expired-token", "runner-registration:expired-token"] {
+        let rig = Rig::new();
+        rig.faults(&[fault]);
+        rig.refuses(77, &[]).says("GitHub answered 404 to the token").hints("expired").hints("one hour");
+    }
+}
+
+#[test]
+fn a_hang_ends_at_the_deadline_with_everything_it_started() {
+    for act in ["hang", "hang-after-register"] {
+        let rig = Rig::new();
+        rig.faults(&[&format!("runner-registration:script={act}")]);
+        let began = Instant::now();
+        rig.refuses(75, &["--deadline", "3s"]).says("config.sh").says("was stopped").hints("");
+        assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn a_failure_after_registering_leaves_nothing_on_the_server() {
+    let rig = Rig::new();
+    rig.faults(&["runner-registration:script=fail-after-register"]);
+    let ran = rig.refuses(79, &[]).says("failed").says("asked to fail after registering").hints("_diag");
+    assert!(ran.stderr.contains("[secret]"), "the command is shown, its token is not: {ran:#?}");
+    assert_eq!(rig.asked("delete-runner"), 1);
+}
+
+#[test]
+fn a_failure_after_everything_was_done_is_a_warning() {
+    let rig = Rig::new();
+    rig.faults(&["runner-registration:script=fail-after-runner-file"]);
+    rig.run(&["install"]).expect(0).says("warning: config.sh failed");
+    rig.assert_exactly_one_runner();
+}
+
+#[test]
+fn a_success_that_registered_nothing_is_a_failure() {
+    let rig = Rig::new();
+    rig.faults(&["runner-registration:script=succeed-without-register"]);
+    rig.refuses(79, &[]).says("ended well, but registered nothing").hints("");
+}
+
+#[test]
+fn a_runner_that_the_server_does_not_know_is_a_failure() {
+    let rig = Rig::new();
+    // What config.sh says it registered is not there when it is looked for.
+    rig.faults(&["get-runner:1:status=404"]);
+    rig.refuses(79, &[]).says("does not know the runner").hints("again");
+}
+
+#[test]
+fn a_secret_that_it_prints_is_not_passed_on() {
+    let rig = Rig::new();
+    rig.faults(&["runner-registration:script=print-secret"]);
+    let token = rig.ask(&["token", "registration"]).expect(0).stdout.trim().to_owned();
+    let file = rig.write("token", &token);
+    let ran = rig.run(&["install", "-v", "--registration-token-file", &file]).expect(0);
+    assert!(ran.stderr.contains("debug: the token is [secret]"), "it did print: {ran:#?}");
+    assert!(!ran.all().contains(&token), "{ran:#?}");
+    // Nor where it fails and its last words are shown.
+    let rig = Rig::new();
+    rig.faults(&[
+        "runner-registration:script=print-secret",
+        "runner-list:status=500",
+        "register:status=500",
+        "runner-groups-of-runner:status=500",
+    ]);
+    let token = rig.ask(&["token", "registration"]).expect(0).stdout.trim().to_owned();
+    let file = rig.write("token", &token);
+    for form in ["--log-format=text", "--log-format=json", "--json"] {
+        let arguments = ["install", form, "--token-via", "argv", "--registration-token-file", &file];
+        let ran = rig.run(&arguments).expect(79).says("[secret]");
+        assert!(!ran.all().contains(&token), "{ran:#?}");
+    }
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn a_name_that_is_taken_is_said_before_the_download() {
+    let rig = Rig::new().making_a_user();
+    let id = rig.sandbox.add_runner(&crate::rig::SCOPE.parse().unwrap(), "box", &[]).unwrap();
+    let ran = rig
+        .run(&["install", "--name", "BOX"])
+        .expect(78)
+        .says(&format!("box is registered already (id {id}"));
+    ran.hints("--replace").hints("runners delete");
+    rig.assert_machine_bare();
+    assert_eq!((rig.asked("archive"), rig.state().runners.len()), (0, 1));
+    rig.run(&["install", "--name", "BOX", "--replace"]).expect(0);
+    rig.assert_exactly_one_runner();
+}
+
+#[test]
+fn a_name_that_is_taken_meanwhile_stays_with_whoever_took_it() {
+    let rig = Rig::new();
+    let id = rig.sandbox.add_runner(&crate::rig::SCOPE.parse().unwrap(), "box", &[]).unwrap();
+    rig.faults(&["list-runners:1:empty-list"]);
+    rig.run(&["install", "--name", "box"]).expect(78).says("the name is taken").hints("--replace");
+    rig.assert_machine_bare();
+    let runners = rig.state().runners;
+    assert_eq!(runners.iter().map(|runner| runner.id).collect::<Vec<_>>(), [id], "it was not ours to delete");
+}
+
+#[test]
+fn a_group_that_is_not_there_is_named() {
+    let rig = Rig::new();
+    rig.refuses(78, &["--group", "gpus"]).says("no such runner group").hints("--group");
+}
+
+#[test]
+fn a_failure_may_keep_what_was_done() {
+    let rig = Rig::new();
+    rig.faults(&["runner-registration:1:script=fail-after-register"]);
+    rig.run(&["install", "--keep-on-failure"]).expect(79);
+    assert!(rig.dir().join("config.sh").exists());
+    assert_eq!(rig.state().runners.len(), 1);
+    rig.run(&["status"]).expect(75).says("unfinished");
+    rig.routes();
+    rig.run(&["install"]).expect(0);
+    rig.assert_exactly_one_runner();
+    assert_eq!(rig.asked("archive"), 0, "the tree was kept");
+}
+
+#[test]
+fn what_cannot_be_undone_is_said_and_the_next_run_does_it() {
+    let rig = Rig::new();
+    rig.faults(&["runner-registration:1:script=fail-after-register", "delete-runner:1:status=403"]);
+    let ran = rig.run(&["install"]).expect(79).says("asked to fail after registering").says("not undone: ");
+    assert!(ran.stderr.contains("403"), "{ran:#?}");
+    assert_eq!(rig.state().runners.len(), 1);
+    rig.run(&["remove"]).expect(0);
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn without_a_credential_to_look_with_a_failure_says_what_may_be_left() {
+    let rig = Rig::new();
+    rig.run(&["bake"]).expect(0);
+    rig.faults(&["runner-registration:1:script=fail-after-register"]);
+    let file = rig.write("token", rig.ask(&["token", "registration"]).expect(0).stdout);
+    let ran = rig.run_without_token(&["install", "--registration-token-file", &file]).expect(79);
+    ran.says("not undone: the server still has the runner");
+    // The same again works: the name is ours to take back.
+    let file = rig.write("token", rig.ask(&["token", "registration"]).expect(0).stdout);
+    rig.run_without_token(&["install", "--registration-token-file", &file]).expect(0);
+    rig.assert_exactly_one_runner();
+}
+
+#[test]
+fn a_runner_that_came_online_meanwhile_is_not_pulled_away() {
+    let rig = Rig::new();
+    // Between registering and looking, somebody else got that name and started it.
+    rig.faults(&["runner-registration:script=hang-after-register"]);
+    let child = rig.start(&["install", "--name", "box", "--deadline", "4s"]);
+    until("the server has the runner", || !rig.state().runners.is_empty());
+    let id = rig.state().runners[0].id;
+    rig.sandbox.change_runner(id, RunnerChange { online: Some(true), ..RunnerChange::default() });
+    finish(child).expect(75);
+    assert_eq!(rig.state().runners.len(), 1);
+}
