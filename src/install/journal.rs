@@ -4,8 +4,8 @@
 //! An entry is durable as *begun* before its act and as *done*, with what its undo needs, after it. `remove` undoes
 //! what stands here and nothing else; there is no second list.
 
-use crate::host;
 pub use super::act::{Act, Entry, Registered, State, Step};
+use crate::host;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
