@@ -19,7 +19,7 @@ pub(super) async fn run(flags: Box<StatusFlags>, session: Session) -> Result<Out
         State::Offline => output.with_code(Class::TempFail),
         State::Absent => output.with_code(Class::Unavailable),
         State::Unfinished => output.with_code(Class::TempFail),
-        State::Forgotten => output.with_code(Class::Config),
+        State::Forgotten | State::Copied => output.with_code(Class::Config),
     })
 }
 
@@ -43,6 +43,10 @@ fn text(status: &Status) -> String {
                 status.dir.display()
             )
         }
+        State::Copied => format!(
+            "copied: the runner in {} is another machine's, whose disk this one is a copy of; run install",
+            status.dir.display()
+        ),
     }];
     let mut row = |key: &str, value: Option<String>| {
         if let Some(value) = value {

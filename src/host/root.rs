@@ -69,7 +69,7 @@ impl Root {
     #[must_use]
     pub fn resolve(&self, path: &Path) -> Option<PathBuf> {
         let Some(prefix) = &self.prefix else { return fs_err::canonicalize(path).ok() };
-        self.walk(prefix, path, false)
+        Self::walk(prefix, path, false)
     }
 
     /// Where `path` is to be made: the links above it are followed as by [`Root::resolve`], so that nothing is made
@@ -82,7 +82,7 @@ impl Root {
         let (Some(parent), Some(name)) = (inner.parent(), inner.file_name()) else {
             return Some(prefix.clone());
         };
-        Some(self.walk(prefix, parent, true)?.join(name))
+        Some(Self::walk(prefix, parent, true)?.join(name))
     }
 
     /// Whether what this machine takes for `path` inside lies outside: behind a link that is absolute, or climbs.
@@ -95,7 +95,7 @@ impl Root {
         }
     }
 
-    fn walk(&self, prefix: &Path, path: &Path, may_be_missing: bool) -> Option<PathBuf> {
+    fn walk(prefix: &Path, path: &Path, may_be_missing: bool) -> Option<PathBuf> {
         // The components still to walk, the next one last.
         let mut ahead: Vec<PathBuf> = inner(path).into_iter().rev().collect();
         let mut inside: Vec<PathBuf> = Vec::new();
@@ -108,7 +108,7 @@ impl Root {
             let here = prefix.join(inside.iter().collect::<PathBuf>()).join(&part);
             let is_link = match fs_err::symlink_metadata(&here) {
                 Ok(metadata) => metadata.is_symlink(),
-                Err(error) if may_be_missing && error.kind() == std::io::ErrorKind::NotFound => false,
+                Err(error) if may_be_missing && is_absent(&error) => false,
                 Err(_) => return None,
             };
             if is_link {
@@ -133,6 +133,10 @@ impl fmt::Display for Root {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.path().display().fmt(f)
     }
+}
+
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
 
 /// The path's names and `..`s, without what makes it absolute.

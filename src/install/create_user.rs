@@ -53,12 +53,11 @@ pub async fn take(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<
 /// The user stays.
 pub async fn undo(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<Undone, Error> {
     let _users = site.lock_users().await?;
-    let undone = match hand_over(site, journal, name).await? {
-        Some(dir) => Undone::HandedTo(dir),
-        None => {
-            account::delete(&site.request.root, name, &site.stop).await?;
-            Undone::Deleted
-        }
+    let undone = if let Some(dir) = hand_over(site, journal, name).await? {
+        Undone::HandedTo(dir)
+    } else {
+        account::delete(&site.request.root, name, &site.stop).await?;
+        Undone::Deleted
     };
     reach(Checkpoint::RemoveUserGone);
     journal.forget(Step::CreateUser)?;

@@ -1,6 +1,6 @@
 //! Leaves the server and keeps the tree: what `run` does at its end, and between two jobs of an ephemeral runner.
 
-use super::journal::{Act, Journal, Registered, Step};
+use super::journal::{Act, Journal, Registered};
 use super::site::Site;
 use super::{Error, look, remove};
 use crate::deadline::Deadline;
@@ -8,7 +8,7 @@ use crate::github::{self, Client, Deletion};
 use crate::host::file::read_untrusted_in;
 use crate::host::process::{self, Which};
 use crate::host::{self, Command};
-use crate::runner::{config_sh, listener, state};
+use crate::runner::{LocalState, config_sh, listener, state};
 use crate::transfer::place;
 use std::path::{Component, Path};
 use std::time::Duration;
@@ -82,19 +82,20 @@ pub(super) async fn forgotten(site: &Site<'_>) -> Result<(), Error> {
 pub(super) async fn take_back(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     let Some((_, registered)) = journal.registered() else { return Ok(()) };
     let registered = registered.clone();
-    let copied = match (journal.machine(), look::fingerprint(site)) {
-        (Some(then), Some(now)) => then != now,
-        _ => false,
-    };
-    if copied {
-        // This disk is a copy: the runner is another machine's.
-        state::clean_identity(&site.dir())?;
-        journal.forget(Step::Register)?;
-        return Ok(());
+    if look::is_copy(site, journal) {
+        // The runner is the machine's that this disk was copied from.
+        return remove::clean(site, journal);
     }
     check_same_server(site, &registered)?;
-    tracing::info!("an earlier run has left {} on the server", registered.name);
-    remove::deregister(site, journal, &registered).await
+    tracing::info!("an earlier run has left {} to be taken off the server", registered.name);
+    let Some(client) = site.eyes() else {
+        return remove::deregister(site, journal, &registered).await;
+    };
+    let configured = matches!(state::read(&site.dir())?, LocalState::Configured(_));
+    if let Some(runner) = remove::find(site, client, &registered, configured).await? {
+        delete(site, client, runner.id).await?;
+    }
+    remove::clean(site, journal)
 }
 
 fn check_same_server(site: &Site<'_>, registered: &Registered) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 //!
 //! This room decides *when*. How a runner is chosen, placed or configured is known by the rooms below.
 
+mod act;
 mod adopt;
 pub mod checkpoint;
 mod create_user;

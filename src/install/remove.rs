@@ -103,8 +103,14 @@ pub async fn remove(site: &Site<'_>, to: Reach, drain: Duration) -> Result<Remov
     }
     let copy = look::is_copy(site, &journal);
     let entries: Vec<Entry> = journal.entries().iter().rev().cloned().collect();
+    let mut nobody_runs_it = false;
     for entry in entries {
         let step = entry.act.step();
+        // A service of ours may be what runs it, and goes first.
+        if !nobody_runs_it && !matches!(step, Step::StartService | Step::WriteService) {
+            run::end_if_orphaned(site).await?;
+            nobody_runs_it = true;
+        }
         let undone = match &entry.act {
             Act::Register(registered) => match to {
                 Reach::Server if !copy => deregister(site, &mut journal, registered).await,
@@ -285,7 +291,7 @@ fn is_configured(site: &Site<'_>, registered: &Registered) -> Result<bool, Error
 }
 
 /// The runner of the journal on the server. Without an id, one of that name counts only if it can be nobody else's.
-async fn find(
+pub(super) async fn find(
     site: &Site<'_>,
     client: &Client,
     registered: &Registered,

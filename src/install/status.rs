@@ -72,6 +72,8 @@ pub enum State {
     Stopped,
     /// Registered, its service runs, and the server does not see it.
     Offline,
+    /// Registered by the machine that this disk is a copy of; the next `install` makes a runner of its own.
+    Copied,
 }
 
 /// Looks, and changes nothing.
@@ -108,6 +110,7 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
     }
     let unfinished = journal.entries().iter().any(|entry| entry.state == super::journal::State::Begun);
     status.state = match &local {
+        _ if super::look::is_copy(site, &journal) => State::Copied,
         _ if unfinished => State::Unfinished,
         LocalState::Configured(_) => State::Registered,
         _ if journal.registered().is_some() => State::Forgotten,

@@ -49,7 +49,10 @@ pub fn exchange(staging: &Path, target: &Path) -> Result<(), Error> {
 pub fn remove(path: &Path) -> Result<(), Error> {
     let parent = parent_of(path)?;
     // Asked first, because a read-only filesystem refuses to rename even what is not there.
-    if fs_err::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+    // Nothing is below a file either.
+    let absent =
+        |error: io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+    if fs_err::symlink_metadata(path).is_err_and(absent) {
         return Ok(());
     }
     let aside = loop {

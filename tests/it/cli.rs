@@ -79,6 +79,7 @@ fn example(option: &str) -> &'static str {
         "sha256" => "0000000000000000000000000000000000000000000000000000000000000000",
         "deadline" | "drain" => "77s",
         "service" => "none",
+        "after-job" => "poweroff",
         "runner-version" => "2.300.0",
         "os" => "linux",
         "arch" => "arm64",

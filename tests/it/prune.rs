@@ -1,7 +1,5 @@
 //! Ghosts are deleted, and nothing else is.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
-
 use crate::rig::{Ran, Rig, finish};
 use runup::install::journal::{Act, Journal, Registered};
 use runup::runner::name::fingerprint;

@@ -228,8 +228,12 @@ fn a_job_cannot_make_remove_delete_another_runner() {
 fn a_service_stands_in_the_way_unless_it_is_long_gone() {
     let rig = Rig::installed();
     std::fs::write(rig.dir().join(".service"), "actions.runner.x.service\n").unwrap();
-    let unit = rig.write("etc/systemd/system/actions.runner.x.service", "[Unit]\n");
-    rig.run(&["remove"]).expect(78).says("actions.runner.x.service").hints("svc.sh uninstall");
+    let unit =
+        rig.write("etc/systemd/system/actions.runner.x.service", "WorkingDirectory=/opt/actions-runner\n");
+    rig.run(&["remove"])
+        .expect(78)
+        .says("actions.runner.x.service")
+        .hints("systemctl disable --now actions.runner.x.service");
     rig.assert_exactly_one_runner();
     std::fs::remove_file(unit).unwrap();
     rig.removes();

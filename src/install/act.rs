@@ -1,0 +1,118 @@
+//! The steps, and what each leaves in the journal: what it did, and what its undo needs.
+
+use serde::{Deserialize, Serialize};
+
+/// What was done, and what undoing it needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub enum Act {
+    /// The runner's user was made, because it was missing.
+    CreateUser {
+        /// Its name.
+        name: String,
+    },
+    /// The runner's tree was placed.
+    PlaceRunner {
+        /// The version, once known.
+        version: Option<String>,
+        /// `linux-x64` and so on.
+        platform: String,
+        /// The digest of the archive as received, once known.
+        sha256: Option<String>,
+        /// Whether somebody had named that digest beforehand.
+        verified: bool,
+    },
+    /// The runner was registered.
+    Register(Registered),
+    /// The service's unit was written.
+    WriteService {
+        /// The unit's name.
+        unit: String,
+        /// The digest of the file as written, to notice a later change.
+        sha256: String,
+    },
+    /// The service was enabled and started.
+    StartService {
+        /// The unit's name.
+        unit: String,
+    },
+}
+
+/// A registration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    /// The enterprise, organization or repository, as `config.sh --url` takes it.
+    pub url: String,
+    /// The base of its REST API; empty if nobody but an adopted runner's own files says where it is registered.
+    pub api_url: String,
+    /// The runner's name on the server.
+    pub name: String,
+    /// The template that the name was made from.
+    pub template: String,
+    /// Whether nobody else could have made that name: it has a part that only this machine has.
+    pub unique: bool,
+    /// The runner's id on the server, once known.
+    pub agent_id: Option<u64>,
+}
+
+/// The kinds of steps, in the order in which `install` takes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Makes the runner's user.
+    CreateUser,
+    /// Downloads, verifies and places the tree.
+    PlaceRunner,
+    /// Registers with the server.
+    Register,
+    /// Writes the service's unit.
+    WriteService,
+    /// Enables and starts the service.
+    StartService,
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::CreateUser => "create-user",
+            Self::PlaceRunner => "place-runner",
+            Self::Register => "register",
+            Self::WriteService => "write-service",
+            Self::StartService => "start-service",
+        })
+    }
+}
+
+impl Act {
+    /// Which step it belongs to.
+    #[must_use]
+    pub fn step(&self) -> Step {
+        match self {
+            Self::CreateUser { .. } => Step::CreateUser,
+            Self::PlaceRunner { .. } => Step::PlaceRunner,
+            Self::Register(_) => Step::Register,
+            Self::WriteService { .. } => Step::WriteService,
+            Self::StartService { .. } => Step::StartService,
+        }
+    }
+}
+
+/// How far an act got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// It may have happened, in part or whole.
+    Begun,
+    /// It has happened.
+    Done,
+}
+
+/// One act.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// How far it got.
+    pub state: State,
+    /// What it is.
+    #[serde(flatten)]
+    pub act: Act,
+}
