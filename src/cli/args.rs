@@ -95,13 +95,6 @@ pub(super) struct RunFlags {
     #[command(flatten)]
     pub run: Run,
     #[command(flatten)]
-    pub place: Place,
-    #[command(flatten)]
-    pub archive: Archive,
-    /// When a step fails, leave what the earlier ones did
-    #[arg(long)]
-    pub keep_on_failure: bool,
-    #[command(flatten)]
     pub cloud: Cloud,
 }
 
