@@ -481,3 +481,186 @@ scenario_status_tells() {
     exits 0 runup install
     exits 0 inside setpriv --reuid=nobody --regid=nogroup --clear-groups /usr/bin/runup --config /dev/null status --dir $tree --json
 }
+
+# A service that takes one job a registration: between jobs it leaves the server and comes back as a new runner, at a
+# shutdown it leaves for good, and the next boot brings it back.
+scenario_ephemeral_service() {
+    with_service --ephemeral
+    must enabled $unit
+    same 1 "$(requests register)" "the number of registrations after an install"
+    local first job from turn
+    for turn in 1 2; do
+        first=$(runner_id)
+        from=$(now)
+        job=$(job 1)
+        within 20 job_done "$job"
+        within 60 fresh_runner "$first"
+        note "job $turn and ready again: $(since "$from")"
+        same 1 "$(runners)" "the number of runners"
+    done
+    status_is 0 .state registered .server online
+    # Its token is where only root can read it, and on no command line.
+    must_not inside grep --quiet --fixed-strings "$api_token" "/etc/systemd/system/$unit"
+    exits 1 inside sh -c 'cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ | grep --text --fixed-strings --file=/etc/runup/token'
+    # Again: nothing changes.
+    first=$(runner_id)
+    exits 0 runup install --ephemeral
+    same "$first" "$(runner_id)" "the runner after a second install"
+    switch_off
+    must no_runner
+    note "off and gone from the server in $off_seconds"
+    switch_on
+    within 30 online
+    same 1 "$(runners)" "the number of runners"
+    power_cut
+    forget_session
+    switch_on
+    within 60 online
+    same 1 "$(runners)" "the number of runners"
+    exits 0 runup remove
+    must no_runner
+    absent $tree "/etc/systemd/system/$unit"
+}
+
+# The same without the one job: it stays until the machine goes.
+scenario_service_leaves_at_shutdown() {
+    with_service --remove-on-shutdown
+    registered_once
+    local job
+    job=$(job 1)
+    within 20 job_done "$job"
+    must online
+    switch_off
+    must no_runner
+    note "off and gone from the server in $off_seconds"
+    switch_on
+    within 30 online
+    same 1 "$(runners)" "the number of runners"
+    reboot
+    within 30 online
+    same 1 "$(runners)" "the number of runners"
+    # A running job is given its time, then the server forgets the runner.
+    job=$(job 4)
+    within 10 busy
+    switch_off
+    must job_done "$job"
+    must no_runner
+    switch_on
+    within 30 online
+    exits 0 runup remove
+    must no_runner
+    absent $tree "/etc/systemd/system/$unit"
+}
+
+# From a service that leaves to one that stays, to one of one job, and back: each install changes the unit, and there is
+# one runner, online, after it.
+scenario_service_changes_its_kind() {
+    with_service --remove-on-shutdown
+    local kind
+    for kind in "" --ephemeral "" --remove-on-shutdown --ephemeral; do
+        exits 0 runup install $kind
+        within 30 online
+        same 1 "$(runners)" "the number of runners"
+        status_is 0 .state registered
+    done
+    exits 0 runup remove
+    must no_runner
+    absent $tree "/etc/systemd/system/$unit"
+}
+
+# The notice of a cloud reaches the service; which cloud, and where, is said by a drop-in.
+scenario_spot_notice_to_a_service() {
+    server
+    machine
+    credentials
+    switch_on
+    metadata
+    install -D --mode=644 /dev/stdin "$root/etc/systemd/system/$unit.d/cloud.conf" <<DROPIN
+[Service]
+Environment=RUNUP_CLOUD=aws RUNUP_METADATA_URL=$metadata_url
+DROPIN
+    exits 0 runup install --ephemeral
+    local job from
+    job=$(job 3)
+    within 10 busy
+    from=$(now)
+    touch "$root/var/lib/metadata/notice"
+    within 30 job_done "$job"
+    within 30 no_runner
+    note "a job of 3 s done, and gone $(since "$from") after the notice"
+    # It must not come back while the machine is being taken away.
+    sleep 20
+    must no_runner
+    switch_off
+    must no_runner
+}
+
+# A second runner in another folder shares the user, and neither can do anything to the other.
+scenario_two_runners() {
+    with_service
+    exits 0 runup install --dir /opt/second --name second
+    within 10 online 2
+    must active runup-second.service
+    reboot
+    within 30 sessions 4
+    must online 2
+    same 2 "$(requests register)" "the number of registrations"
+    exits 0 runup remove
+    same second "$(state '.runners[].name')" "the runner that is left"
+    must active runup-second.service
+    must inside id actions-runner
+    reboot
+    within 30 sessions 5
+    must online
+    exits 0 runup remove --dir /opt/second
+    must no_runner
+    must_not inside id actions-runner
+    absent /opt/second $tree "/etc/systemd/system/$unit" /etc/systemd/system/runup-second.service
+}
+
+# A user of that name is there already, with a home of its own: it is used, and it stays. One that is root is refused.
+scenario_user_of_others() {
+    server
+    machine
+    credentials
+    switch_on
+    as_root useradd --system --create-home --home-dir /srv/ci --shell /bin/bash ci
+    as_root sh -c 'echo theirs >/srv/ci/file && useradd --non-unique --uid 0 --no-create-home toor'
+    exits 78 runup install --user toor
+    says "toor" "root"
+    absent $tree
+    exits 0 runup install --user ci
+    must online
+    same ci "$(inside ps -o user:32= --pid "$(property $unit MainPID)")" "the service's user"
+    reboot
+    within 30 sessions 2
+    exits 0 runup remove
+    must no_runner
+    same theirs "$(<"$root/srv/ci/file")" "the file of the user who was there before"
+    same /srv/ci "$(inside getent passwd ci | cut -d: -f6)" "that user's home"
+    absent $tree "/etc/systemd/system/$unit"
+}
+
+# The power fails at random while `remove` runs; the next one finishes it.
+scenario_power_cuts_during_remove() {
+    server
+    machine
+    credentials
+    switch_on
+    local cut ms
+    for cut in 1 2 3 4; do
+        exits 0 runup install
+        within 10 online
+        in_background removing /usr/bin/runup remove
+        ms=$((RANDOM % 900 + 20))
+        echo "cut $cut: after $ms ms"
+        sleep "$(awk -v ms=$ms 'BEGIN { print ms / 1000 }')"
+        power_cut
+        no_runner || forget_session
+        switch_on
+        exits 0 runup remove
+        must no_runner
+        absent $tree "/etc/systemd/system/$unit"
+        must_not inside id actions-runner
+    done
+}
