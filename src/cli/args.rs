@@ -95,13 +95,6 @@ pub(super) struct RunFlags {
     #[command(flatten)]
     pub run: Run,
     #[command(flatten)]
-    pub place: Place,
-    #[command(flatten)]
-    pub archive: Archive,
-    /// When a step fails, leave what the earlier ones did
-    #[arg(long)]
-    pub keep_on_failure: bool,
-    #[command(flatten)]
     pub cloud: Cloud,
 }
 
@@ -292,4 +285,16 @@ fn after_help() -> String {
     }
     text.push_str("  128+n  a signal, after unwinding\n\nEvery option has a twin in the environment (--runner-version: RUNUP_RUNNER_VERSION) and a key in\n/etc/runup/config.toml (runner-version). The flag wins over the environment over the file.");
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    /// clap itself looks only at the command that was asked for, and only when it is.
+    #[test]
+    fn no_command_has_an_option_twice() {
+        Cli::command().debug_assert();
+    }
 }

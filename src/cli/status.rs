@@ -12,15 +12,14 @@ pub(super) async fn run(flags: Box<StatusFlags>, session: Session) -> Result<Out
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     let status = status(&site).await?;
     let output = Output::new(text(&status), &status);
-    Ok(match status.state {
-        State::Registered | State::Placed if status.drift.is_empty() => output,
-        State::Registered | State::Placed => output.with_code(Class::Config),
-        State::Stopped => output.with_code(Class::Runner),
-        State::Offline => output.with_code(Class::TempFail),
-        State::Absent => output.with_code(Class::Unavailable),
-        State::Unfinished => output.with_code(Class::TempFail),
-        State::Forgotten | State::Copied => output.with_code(Class::Config),
-    })
+    let class = match status.state {
+        State::Registered | State::Placed if status.drift.is_empty() => return Ok(output),
+        State::Absent => Class::Unavailable,
+        State::Stopped => Class::Runner,
+        State::Unfinished | State::Offline => Class::TempFail,
+        State::Registered | State::Placed | State::Forgotten | State::Copied => Class::Config,
+    };
+    Ok(output.with_code(class))
 }
 
 fn text(status: &Status) -> String {

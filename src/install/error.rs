@@ -278,6 +278,7 @@ impl Failure for Error {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one sentence a situation")]
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Github(error) => return error.hint(),

@@ -8,6 +8,7 @@ use crate::deadline::Deadline;
 use crate::github::Status;
 use crate::host::account::Account;
 use crate::host::{Command, file, systemd};
+use crate::runner::unit::Main;
 use crate::runner::{listener, state};
 use sha2::{Digest as _, Sha256};
 use std::time::Duration;
@@ -38,7 +39,12 @@ pub async fn write(
     let path = unit_path(site, &service.unit);
     file::write_atomic(&path, service.wanted.as_bytes(), 0o644)?;
     systemd::relabel(&path, &site.stop).await;
-    write_dot_service(site, &service.unit, account).await?;
+    // `config.sh remove` refuses while `.service` is there, and a service that deregisters by itself needs it to work.
+    let by_itself =
+        matches!(site.request.service.as_ref().map(|wanted| &wanted.main), Some(Main::Supervisor { .. }));
+    if !by_itself {
+        write_dot_service(site, &service.unit, account).await?;
+    }
     systemd::reload(&site.stop).await?;
     journal.done(act)?;
     phase.end(format!("wrote {}", path.display()));
