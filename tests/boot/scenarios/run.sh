@@ -70,7 +70,7 @@ scenario_run_and_stop() {
     no_runner_processes
     exits 0 runup remove
     must no_runner
-    absent $tree
+    absent "$tree"
 }
 
 # Only the supervisor is root; what it starts is the runner's user.
