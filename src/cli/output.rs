@@ -26,6 +26,7 @@ impl Output {
     }
 
     /// Nothing left to print.
+    #[cfg(feature = "sandbox")]
     pub(super) fn silent() -> Self {
         Self { text: String::new(), json: Value::Null, code: 0 }
     }

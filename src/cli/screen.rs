@@ -49,6 +49,7 @@ impl Screen {
     }
 
     /// Every phase that ended well so far.
+    #[cfg(feature = "sandbox")]
     pub(super) fn phases(&self) -> Vec<Done> {
         self.phases.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
