@@ -36,6 +36,8 @@ pub struct Unit {
     pub fragment: Option<PathBuf>,
     /// How often it was restarted by itself.
     pub restarts: u32,
+    /// Whether the manager has yet to start, stop or restart it.
+    pub job: bool,
 }
 
 impl Unit {
@@ -43,6 +45,12 @@ impl Unit {
     #[must_use]
     pub fn is_up(&self) -> bool {
         matches!(self.active.as_str(), "active" | "activating" | "reloading")
+    }
+
+    /// Whether it has a process, or is about to: a unit that is being stopped has one still.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.is_up() || self.active == "deactivating"
     }
 
     fn parse(text: &str) -> Self {
@@ -55,6 +63,7 @@ impl Unit {
                 "UnitFileState" => value.clone_into(&mut unit.enabled),
                 "Result" => value.clone_into(&mut unit.result),
                 "FragmentPath" if !value.is_empty() => unit.fragment = Some(value.into()),
+                "Job" => unit.job = !matches!(value, "" | "0"),
                 "NRestarts" => unit.restarts = value.parse().unwrap_or(0),
                 _ => {}
             }
@@ -65,7 +74,7 @@ impl Unit {
 
 /// What the manager knows of the unit; an unknown one has the load state `not-found`.
 pub async fn show(unit: &str, stop: &CancellationToken) -> Result<Unit, Error> {
-    let properties = "LoadState,ActiveState,SubState,UnitFileState,Result,FragmentPath,NRestarts";
+    let properties = "LoadState,ActiveState,SubState,UnitFileState,Result,FragmentPath,NRestarts,Job";
     let command = systemctl(SHORT).arg("show").arg(unit).arg("--property").arg(properties);
     let rendered = command.render();
     let mut text = String::new();

@@ -58,11 +58,21 @@ pub struct RegisteredRunner {
 /// What this run had done is undone then (unless the request says to keep it), and what could not be undone stands in
 /// the error and in the journal.
 pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
-    let (lock, mut journal) = prepare(site, "install").await?;
+    let (mut lock, mut journal) = prepare(site, "install").await?;
     recover(site, &mut journal).await?;
-    let seen = look(site, &journal).await?;
+    let mut seen = look(site, &journal).await?;
     site.check_clock()?;
-    let plan = plan::make(site.request, &journal, &seen)?;
+    let mut plan = plan::make(site.request, &journal, &seen)?;
+    if plan.takes(Step::WriteService) && seen.service.as_ref().is_some_and(|service| service.state.runs()) {
+        // A service that registers by itself leaves the server when it is stopped, and needs the lock for that: what
+        // has to be done is known only when it is gone.
+        drop(lock);
+        let drain = site.request.service.as_ref().map_or(Duration::ZERO, |service| service.drain);
+        service::stop_without_lock(site, &journal, drain).await?;
+        (lock, journal) = prepare(site, "install").await?;
+        seen = look(site, &journal).await?;
+        plan = plan::make(site.request, &journal, &seen)?;
+    }
     settle(&mut journal, &plan, &seen)?;
     let cause = match take(site, &mut journal, &plan, &seen).await {
         Ok(status) if plan.takes(Step::StartService) => {
@@ -198,6 +208,14 @@ fn settle(journal: &mut Journal, plan: &Plan, seen: &Seen) -> Result<(), Error> 
     {
         let registered = Registered { agent_id: Some(file.agent_id), ..registered.clone() };
         journal.done(Act::Register(registered))?;
+    }
+    // The same of the service: its unit is as it should be, and runs.
+    for step in [Step::WriteService, Step::StartService] {
+        let kept = plan.steps.iter().any(|planned| planned.step == step && planned.action == Action::Keep);
+        let begun = journal.entry(step).filter(|entry| kept && entry.state == State::Begun);
+        if let Some(act) = begun.map(|entry| entry.act.clone()) {
+            journal.done(act)?;
+        }
     }
     Ok(())
 }

@@ -102,12 +102,22 @@ pub async fn wait_until_online(
 }
 
 async fn wait(site: &Site<'_>, journal: &Journal, unit: &str) -> Result<Option<String>, Error> {
-    let deadline = Deadline::after(ONLINE.min(site.deadline.left()));
-    let steady = Deadline::after(STEADY);
+    let mut deadline = Deadline::after(ONLINE.min(site.deadline.left()));
+    let mut steady = Deadline::after(STEADY);
     let registered = journal.registered().map(|(_, registered)| registered.clone());
     loop {
         site.check("waiting for the service")?;
         let state = systemd::show(unit, &site.stop).await?;
+        if state.job {
+            // The restart has not happened yet: what is seen of the unit, and what the server says, is still the old
+            // process's, which may be waiting for its job.
+            deadline = Deadline::after(ONLINE.min(site.deadline.left()));
+            steady = Deadline::after(STEADY);
+            tokio::select! {
+                () = site.stop.cancelled() => return Err(Error::Stopped),
+                () = tokio::time::sleep(POLL) => continue,
+            }
+        }
         if !state.is_up() || state.restarts >= 3 {
             let tail = systemd::log_tail(unit, &site.stop).await;
             let state = format!("{}, {}, restarted {} times", state.active, state.result, state.restarts);
@@ -147,7 +157,7 @@ async fn wait(site: &Site<'_>, journal: &Journal, unit: &str) -> Result<Option<S
 /// # Errors
 /// It does not stop.
 pub async fn quiet(site: &Site<'_>, seen: &Seen) -> Result<(), Error> {
-    if let Some(service) = seen.service.as_ref().filter(|service| service.state.is_up()) {
+    if let Some(service) = seen.service.as_ref().filter(|service| service.state.runs()) {
         stop(site, &service.unit, Duration::ZERO).await?;
     }
     Ok(())
@@ -181,7 +191,7 @@ pub async fn stop_without_lock(site: &Site<'_>, journal: &Journal, drain: Durati
     if let Some(unit) = journal.unit()
         && systemd::is_running()
         && site.request.root.is_host()
-        && systemd::show(unit, &site.stop).await?.is_up()
+        && systemd::show(unit, &site.stop).await?.runs()
     {
         stop(site, unit, drain).await?;
     }
