@@ -15,8 +15,11 @@ use std::time::Duration;
 
 /// How long a service may take until the server sees its runner.
 const ONLINE: Duration = Duration::from_secs(180);
-/// How often it is looked.
+/// How often the unit is looked at.
 const POLL: Duration = Duration::from_millis(500);
+/// When the server is asked first, and how far apart at most it is asked again.
+const FIRST_LOOK: Duration = Duration::from_millis(1500);
+const LAST_LOOK: Duration = Duration::from_secs(15);
 /// How long a unit must stay up where the server cannot be asked.
 const STEADY: Duration = Duration::from_secs(5);
 /// What the runner itself takes to cancel a job, and systemd to stop what is left, at most.
@@ -104,7 +107,10 @@ pub async fn wait_until_online(
 async fn wait(site: &Site<'_>, journal: &Journal, unit: &str) -> Result<Option<String>, Error> {
     let mut deadline = Deadline::after(ONLINE.min(site.deadline.left()));
     let mut steady = Deadline::after(STEADY);
-    let registered = journal.registered().map(|(_, registered)| registered.clone());
+    // Many machines may boot at once, and all of them draw on one rate limit: the unit is looked at often, the server
+    // seldom.
+    let mut pause = FIRST_LOOK;
+    let mut look = Deadline::after(pause);
     loop {
         site.check("waiting for the service")?;
         let state = systemd::show(unit, &site.stop).await?;
@@ -113,37 +119,29 @@ async fn wait(site: &Site<'_>, journal: &Journal, unit: &str) -> Result<Option<S
             // process's, which may be waiting for its job.
             deadline = Deadline::after(ONLINE.min(site.deadline.left()));
             steady = Deadline::after(STEADY);
-            tokio::select! {
-                () = site.stop.cancelled() => return Err(Error::Stopped),
-                () = tokio::time::sleep(POLL) => continue,
-            }
-        }
-        if !state.is_up() || state.restarts >= 3 {
+            look = Deadline::after(pause);
+        } else if !state.is_up() || state.restarts >= 3 {
             let tail = systemd::log_tail(unit, &site.stop).await;
             let state = format!("{}, {}, restarted {} times", state.active, state.result, state.restarts);
             return Err(Error::ServiceFailed { unit: unit.to_owned(), state, tail });
-        }
-        match (site.eyes(), &registered) {
-            (Some(client), Some(registered)) => {
+        } else if let (Some(client), Some((_, registered))) = (site.eyes(), journal.registered()) {
+            if look.passed() {
+                pause = (pause * 2).min(LAST_LOOK);
+                look = Deadline::after(pause);
                 // By its name: a service that registers by itself may have another id by now.
                 let asking = client.runner_named(&registered.name);
                 let runner = site.within("waiting for the runner to be online", asking).await?;
                 if let Some(runner) = runner.filter(|runner| runner.status == Status::Online) {
                     return Ok(Some(runner.status.to_string()));
                 }
-                if deadline.passed() {
-                    let tail = systemd::log_tail(unit, &site.stop).await;
-                    let name = registered.name.clone();
-                    return Err(Error::NotOnline {
-                        unit: unit.to_owned(),
-                        name,
-                        after: deadline.total(),
-                        tail,
-                    });
-                }
             }
-            _ if steady.passed() => return Ok(None),
-            _ => {}
+            if deadline.passed() {
+                let tail = systemd::log_tail(unit, &site.stop).await;
+                let name = registered.name.clone();
+                return Err(Error::NotOnline { unit: unit.to_owned(), name, after: deadline.total(), tail });
+            }
+        } else if steady.passed() {
+            return Ok(None);
         }
         tokio::select! {
             () = site.stop.cancelled() => return Err(Error::Stopped),

@@ -249,13 +249,19 @@ fn a_link_in_an_image_does_not_lead_root_out_of_it() {
     let rig = Rig::new();
     let outside = tempfile::tempdir().unwrap();
     std::fs::set_permissions(outside.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    for name in ["opt", "var"] {
-        std::os::unix::fs::symlink(outside.path(), rig.root().join(name)).unwrap();
-    }
+    let place = outside.path().strip_prefix("/").unwrap();
+    // Where temporary folders are below one of them, a link there would lead to itself.
+    let links =
+        [("opt", "actions-runner"), ("var", "lib")].into_iter().filter(|(name, _)| !place.starts_with(name));
+    let made: Vec<&str> = links
+        .map(|(name, made)| {
+            std::os::unix::fs::symlink(outside.path(), rig.root().join(name)).unwrap();
+            made
+        })
+        .collect();
     rig.run(&["bake"]).expect(0);
     assert_eq!(names_in(outside.path()), [] as [&str; 0]);
-    let inside = rig.root().join(outside.path().strip_prefix("/").unwrap());
-    assert_eq!(names_in(&inside), ["actions-runner", "lib"]);
+    assert_eq!(names_in(&rig.root().join(place)), made);
 }
 
 #[test]
