@@ -23,6 +23,10 @@ use std::time::Duration;
 /// How often a busy runner is looked at again.
 const BUSY_POLL: Duration = Duration::from_secs(5);
 
+const NO_REMOVE_TOKEN: &str = "to ask for a remove token, and no remove token";
+const FILES_GONE: &str =
+    "to delete the runner from the server, and its own files, which config.sh remove needs, are gone";
+
 /// How far removing goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
@@ -83,8 +87,15 @@ pub async fn remove(site: &Site<'_>, to: Reach, drain: Duration) -> Result<Remov
         return Ok(nothing());
     }
     site.check_parents()?;
-    service::stop_without_lock(site, &site.read_journal()?, drain).await?;
-    run::end_if_orphaned(site).await?;
+    let before = site.read_journal()?;
+    if let Some((_, registered)) = before.registered()
+        && to == Reach::Server
+        && !look::is_copy(site, &before)
+    {
+        // What must fail, fails while the service still runs.
+        check_means(site, registered)?;
+    }
+    service::stop_without_lock(site, &before, drain).await?;
     let (_lock, mut journal) = site.open_journal("remove").await?;
     if journal.entries().is_empty() {
         if std::fs::symlink_metadata(site.dir()).is_err() {
@@ -189,14 +200,7 @@ pub(super) async fn deregister(
     registered: &Registered,
 ) -> Result<(), Error> {
     let dir = site.dir();
-    if let Some(given) = &site.request.target {
-        let given = given.url.as_str().trim_end_matches('/');
-        let known = registered.url.trim_end_matches('/');
-        if !known.is_empty() && !given.eq_ignore_ascii_case(known) {
-            let (dir, given) = (site.request.dir.clone(), given.to_owned());
-            return Err(Error::OtherUrl { dir, given, journal: registered.url.clone() });
-        }
-    }
+    check_means(site, registered)?;
     check_service(site)?;
     // An adopted registration has no address: only the operator can say where the credential goes.
     let own;
@@ -249,9 +253,7 @@ pub(super) async fn deregister(
                 reach(Checkpoint::RemoveDeregistered);
                 clean(site, journal)
             }
-            Err(Error::NothingThere { .. }) => Err(Error::NoWayToDeregister {
-                purpose: "to delete the runner from the server, and its own files, which config.sh remove needs, are gone",
-            }),
+            Err(Error::NothingThere { .. }) => Err(Error::NoWayToDeregister { purpose: FILES_GONE }),
             Err(error) => Err(error),
         };
     };
@@ -274,6 +276,28 @@ pub(super) async fn deregister(
     phase.end(detail);
     reach(Checkpoint::RemoveDeregistered);
     clean(site, journal)
+}
+
+/// Whether the request says what deregistering needs: the right server, and a credential of some kind.
+fn check_means(site: &Site<'_>, registered: &Registered) -> Result<(), Error> {
+    let request = site.request;
+    if let Some(given) = &request.target {
+        let given = given.url.as_str().trim_end_matches('/');
+        let known = registered.url.trim_end_matches('/');
+        if !known.is_empty() && !given.eq_ignore_ascii_case(known) {
+            let (dir, given) = (request.dir.clone(), given.to_owned());
+            return Err(Error::OtherUrl { dir, given, journal: registered.url.clone() });
+        }
+    }
+    if request.credentials.api.is_none() {
+        if !is_configured(site, registered)? {
+            return Err(Error::NoWayToDeregister { purpose: FILES_GONE });
+        }
+        if request.credentials.remove.is_none() {
+            return Err(Error::NoWayToDeregister { purpose: NO_REMOVE_TOKEN });
+        }
+    }
+    Ok(())
 }
 
 /// Whether the folder has the runner of the journal. `config.sh remove` takes off the server whatever runner stands in
@@ -348,9 +372,7 @@ async fn config_remove(site: &Site<'_>, client: Option<&Client>) -> Result<(), E
             token.token
         }
         (None, None) => {
-            return Err(Error::NoWayToDeregister {
-                purpose: "to ask for a remove token, and no remove token",
-            });
+            return Err(Error::NoWayToDeregister { purpose: NO_REMOVE_TOKEN });
         }
     };
     reach(Checkpoint::RemoveTokenMinted);

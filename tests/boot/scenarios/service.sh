@@ -664,3 +664,15 @@ scenario_power_cuts_during_remove() {
         must_not inside id actions-runner
     done
 }
+
+# A removal that cannot work leaves the service as it was.
+scenario_remove_refused() {
+    with_service
+    exits 78 runup remove --url "$server_url/another"
+    exits 77 runup remove --config /dev/null
+    must active $unit
+    must online
+    status_is 0 .state registered
+    exits 0 runup remove
+    must no_runner
+}
