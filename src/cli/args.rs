@@ -23,7 +23,7 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Converge this machine to a registered runner
+    /// Converge this machine to a registered runner, with a service where systemd runs it
     Install(Box<InstallFlags>),
     /// Converge, then run the runner in the foreground: in a container, or as a service
     #[command(after_long_help = RUN_HELP)]
@@ -38,7 +38,7 @@ pub(super) enum Command {
     Status(Box<StatusFlags>),
     /// What install would do
     Plan(Box<InstallFlags>),
-    /// The runners on the server: list, show, delete
+    /// The runners on the server: list, show, delete, prune
     Runners(RunnersFlags),
     /// The runner applications on offer
     Downloads(DownloadsFlags),
