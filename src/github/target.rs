@@ -363,7 +363,9 @@ fn bad_name(kind: &'static str, name: &str, given: &str, source: NameError) -> T
 /// `text` as it may be shown: no user name, no password, no query. It need not be a URL.
 fn redacted(text: &str) -> String {
     let text = text.trim();
-    if text.contains('@') {
+    // `git@HOST:OWNER/REPO` has a user name that everybody knows, and no place for a password.
+    let is_git = text.strip_prefix("git@").is_some_and(|rest| !rest.contains(['@', '?', '#']));
+    if text.contains('@') && !is_git {
         // Where a password ends can only be guessed in what may be no URL, so nothing of it is shown.
         let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
         let scheme = if scheme.contains('@') { "" } else { scheme };

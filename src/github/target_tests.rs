@@ -97,6 +97,12 @@ fn what_was_probably_meant_is_said() {
 }
 
 #[test]
+fn the_address_of_a_clone_is_shown_as_it_was_given() {
+    let (message, _) = refused("git@github.com:octo-org/hello.git");
+    assert!(message.contains("git@github.com:octo-org/hello.git"), "{message}");
+}
+
+#[test]
 fn what_names_no_scope_is_refused() {
     let cases = [
         "",

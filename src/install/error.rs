@@ -44,7 +44,7 @@ pub enum Error {
         dir.display()
     )]
     Tampered { dir: PathBuf, on_disk: u64, in_journal: u64 },
-    #[error("{} belongs to {owner}, who could swap what runup works on as root there", folder.display())]
+    #[error("{} can be changed by {owner}, who could swap what runup works on as root there", folder.display())]
     UnsafeParent { folder: PathBuf, owner: String },
     #[error("there is no way to {} in {}: a loop of symbolic links, or a folder that cannot be looked at", path.display(), root.display())]
     NoWayTo { path: PathBuf, root: PathBuf },
@@ -311,7 +311,7 @@ impl Failure for Error {
                 "Look who did that. `runup remove` takes the runner of the journal off the server.".into()
             }
             Self::UnsafeParent { folder, .. } => format!(
-                "Choose a --dir below folders that only root can write, such as /opt, or give {} to root.",
+                "Choose a --dir below folders that only root can write, such as /opt, or let only root write {}.",
                 folder.display()
             ),
             Self::NotRoot { .. } => "Run as root, or leave --user out: the runner is then yours.".into(),
