@@ -16,6 +16,9 @@ use std::time::Duration;
 /// The server needs a moment to see that a job's runner is gone.
 const BUSY_POLL: Duration = Duration::from_secs(1);
 
+/// How long a server is waited for that does not answer, when the network may be going down as well.
+pub(super) const SILENCE: Duration = Duration::from_secs(14);
+
 /// How often the server is asked whether it has forgotten the runner of a finished job, before it is told to.
 const LOOKS: u32 = 5;
 
@@ -39,11 +42,12 @@ pub(super) async fn deregister(site: &Site<'_>) -> Result<(), Error> {
     let registered = registered.clone();
     journal.begin(Act::Register(registered.clone()))?;
     let (Some(client), Some(id)) = (site.eyes(), registered.agent_id) else {
-        return remove::deregister(site, &mut journal, &registered).await;
+        let site = site.until(site.deadline.within(SILENCE), site.stop.clone());
+        return remove::deregister(&site, &mut journal, &registered).await;
     };
     // By id at once: config.sh would take three calls more, and there may be little time.
     let phase = site.phase("leave");
-    let detail = match delete(site, client, id).await? {
+    let detail = match delete(site, client, id, SILENCE).await? {
         Deletion::Deleted => format!("took {} (id {id}) off the server", registered.name),
         Deletion::AlreadyGone => format!("the server has no {} (id {id}) any more", registered.name),
     };
@@ -65,7 +69,7 @@ pub(super) async fn forgotten(site: &Site<'_>) -> Result<(), Error> {
         while site.within(doing, client.runner(id)).await?.is_some() {
             looks += 1;
             if looks == LOOKS {
-                delete(site, client, id).await?;
+                delete(site, client, id, SILENCE).await?;
                 break;
             }
             tokio::time::sleep(BUSY_POLL.min(site.deadline.left())).await;
@@ -93,7 +97,7 @@ pub(super) async fn take_back(site: &Site<'_>, journal: &mut Journal) -> Result<
     };
     let configured = matches!(state::read(&site.dir())?, LocalState::Configured(_));
     if let Some(runner) = remove::find(site, client, &registered, configured).await? {
-        delete(site, client, runner.id).await?;
+        delete(site, client, runner.id, site.deadline.left()).await?;
     }
     remove::clean(site, journal)
 }
@@ -110,10 +114,11 @@ fn check_same_server(site: &Site<'_>, registered: &Registered) -> Result<(), Err
     })
 }
 
-/// Deletes by id; a server that takes the runner for busy is asked again.
-async fn delete(site: &Site<'_>, client: &Client, id: u64) -> Result<Deletion, Error> {
+/// Deletes by id; a server that takes the runner for busy is asked again, one that does not answer for `silence` is not.
+async fn delete(site: &Site<'_>, client: &Client, id: u64, silence: Duration) -> Result<Deletion, Error> {
     loop {
-        match site.within("deleting the runner", client.delete(id)).await {
+        let attempt = site.until(site.deadline.within(silence), site.stop.clone());
+        match attempt.within("deleting the runner", client.delete(id)).await {
             Err(Error::Github(github::Error::Busy { .. })) if !site.deadline.passed() => {
                 tokio::time::sleep(BUSY_POLL.min(site.deadline.left())).await;
             }

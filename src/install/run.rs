@@ -37,7 +37,7 @@ pub struct Running {
     pub drain: Duration,
     /// Once told to end, the runner is taken off the server.
     pub remove_on_shutdown: bool,
-    /// How long that may take.
+    /// How long that may take, where the server answers and the machine stays.
     pub leaving: Duration,
     /// After the one job of an ephemeral runner.
     pub after_job: AfterJob,
@@ -107,25 +107,25 @@ pub async fn run(site: &Site<'_>, running: &Running) -> Result<Ran, Error> {
             // One that was told to end and failed at it has been told to end.
             Err(error) if !site.stop.is_cancelled() => {
                 if running.remove_on_shutdown {
-                    quit(site, running, before, &mut ran).await.unwrap_or_else(|error| warn(&error));
+                    quit(site, running, None, before, &mut ran).await.unwrap_or_else(|error| warn(&error));
                 }
                 return Err(error);
             }
             Err(error) => {
                 warn(&error);
-                Ended::Told { cut: false }
+                Ended::Told { cut: false, until: None }
             }
             Ok(ended) => ended,
         };
         match ended {
-            Ended::Told { cut } => {
+            Ended::Told { cut, until } => {
                 if running.remove_on_shutdown {
-                    quit(site, running, before, &mut ran).await?;
+                    quit(site, running, until, before, &mut ran).await?;
                 }
                 return if cut { Err(Error::CutShort { dir: ran.dir }) } else { Ok(ran) };
             }
             Ended::Itself if ephemeral && jobs > 0 => {
-                leave::forgotten(&leaving(site, running)).await?;
+                leave::forgotten(&leaving(site, running, None)).await?;
                 leave::clean_tree(site, &before).await?;
                 ran.deregistered = true;
                 ran.because = Because::JobDone;
@@ -173,18 +173,20 @@ pub(super) fn afresh<'a>(site: &Site<'a>) -> Site<'a> {
 }
 
 /// For what has to be done although there was a signal.
-fn leaving<'a>(site: &Site<'a>, running: &Running) -> Site<'a> {
-    site.until(Deadline::after(running.leaving), CancellationToken::new())
+fn leaving<'a>(site: &Site<'a>, running: &Running, until: Option<Deadline>) -> Site<'a> {
+    let patience = until.map_or(running.leaving, |until| running.leaving.min(until.left()));
+    site.until(Deadline::after(patience), CancellationToken::new())
 }
 
 /// Takes the runner off the server, and out of its folder.
 async fn quit(
     site: &Site<'_>,
     running: &Running,
+    until: Option<Deadline>,
     before: leave::Snapshot,
     ran: &mut Ran,
 ) -> Result<(), Error> {
-    let site = leaving(site, running);
+    let site = leaving(site, running, until);
     leave::deregister(&site).await.inspect_err(|_| {
         tracing::warn!(
             "the server may still have the runner; the journal knows it, and the next run finishes this"

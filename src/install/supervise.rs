@@ -1,15 +1,16 @@
 //! Sees to one registration's listener: starts it, starts it again where its end asks for that, and ends it when told.
 
-use super::Error;
 use super::notice::{self, Notice};
 use super::run::Running;
 use super::site::Site;
+use super::{Error, leave};
 use crate::deadline::Deadline;
 use crate::error::chain;
 use crate::host::file::remove_if_present;
 use crate::runner::listener::{self, News, Next};
 use crate::runner::{asset, complaint, tree};
 use crate::secret::Secret;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -26,14 +27,24 @@ const CONFLICT: Duration = Duration::from_secs(5);
 /// How long an ephemeral listener may take to end after its job.
 const EPILOGUE: Duration = Duration::from_secs(10);
 
-/// What is kept of the time that a spot notice leaves, for the listener's end and the server.
-const RESERVE: Duration = Duration::from_secs(20);
+/// What an idle listener gets to say goodbye to a server that may not answer any more, and every listener where the
+/// machine is being taken away.
+const GOODBYE: Duration = Duration::from_secs(8);
+
+/// What is kept of the time that a spot notice leaves, for the listener's end and the server: both fit into the 30 s of
+/// the shortest notice.
+const RESERVE: Duration = GOODBYE.saturating_add(leave::SILENCE);
 
 /// How the listener ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// We were told to end it; whether a job was running that could not finish.
-    Told { cut: bool },
+    /// We were told to end it.
+    Told {
+        /// A job was running that could not finish.
+        cut: bool,
+        /// When the machine is taken away, if that is why.
+        until: Option<Deadline>,
+    },
     /// By itself, as it should.
     Itself,
     /// It says that the server has deleted the runner.
@@ -59,11 +70,11 @@ pub(super) async fn supervise(
     tokio::pin!(announced);
     loop {
         if site.stop.is_cancelled() {
-            return Ok(Ended::Told { cut: false });
+            return Ok(Ended::Told { cut: false, until: None });
         }
         let interrupt = CancellationToken::new();
         let work = Work::default();
-        let mut in_a_job = false;
+        let told = Told::default();
         let mut on_line = |stream, line: &str| {
             work.note(line);
             site.watch.output(stream, line);
@@ -72,28 +83,36 @@ pub(super) async fn supervise(
         let outcome = {
             let child = listener::command(&setting, jit).supervise(&interrupt, &mut on_line);
             let ending = async {
-                let left = tokio::select! {
+                let until = tokio::select! {
                     () = site.stop.cancelled() => None,
-                    notice = &mut announced => Some(notice.left.saturating_sub(RESERVE)),
+                    notice = &mut announced => Some(Deadline::after(notice.left)),
                 };
+                told.until.set(until);
                 // Whoever said it, from here on everything ends.
                 site.stop.cancel();
-                let patience = left.map_or(running.drain, |left| running.drain.min(left));
-                in_a_job = !work.drained(site, running, patience).await;
+                told.in_a_job.set(!work.drained(site, running, until).await);
                 interrupt.cancel();
-                std::future::pending::<()>().await;
+                let patience = if told.in_a_job.get() && until.is_none() { listener::GRACE } else { GOODBYE };
+                tokio::time::sleep(patience).await;
             };
             tokio::select! {
-                ended = child => ended?,
-                () = ending => unreachable!("it waits for ever"),
+                ended = child => Some(ended?),
+                // Dropped, it is killed with all that it has started.
+                () = ending => None,
             }
         };
         *jobs += work.jobs.load(Relaxed);
+        // A job may have ended just then, or begun.
+        let busy = work.busy.load(Relaxed);
+        let until = told.until.get();
+        let Some(outcome) = outcome else {
+            tracing::warn!("the listener does not end, and is killed");
+            return Ok(Ended::Told { cut: busy || told.in_a_job.get(), until });
+        };
         tracing::debug!(how = outcome.how(), "the listener has ended");
         if interrupt.is_cancelled() {
-            // A job may have ended just then, or begun.
-            let cut = work.busy.load(Relaxed) || (in_a_job && work.canceled.load(Relaxed));
-            return Ok(Ended::Told { cut });
+            let cut = busy || (told.in_a_job.get() && work.canceled.load(Relaxed));
+            return Ok(Ended::Told { cut, until });
         }
         if work.listened.load(Relaxed) {
             failures = 0;
@@ -149,6 +168,13 @@ pub(super) async fn supervise(
     }
 }
 
+/// What became of a request to end.
+#[derive(Default)]
+struct Told {
+    until: Cell<Option<Deadline>>,
+    in_a_job: Cell<bool>,
+}
+
 /// What the listener has said of its work.
 #[derive(Default)]
 struct Work {
@@ -174,9 +200,11 @@ impl Work {
         }
     }
 
-    /// Waits for the end of a running job; whether none is left.
-    async fn drained(&self, site: &Site<'_>, running: &Running, patience: Duration) -> bool {
+    /// Waits for the end of a running job, as long as the machine has; whether none is left.
+    async fn drained(&self, site: &Site<'_>, running: &Running, until: Option<Deadline>) -> bool {
         let workers = listener::workers(&site.dir());
+        let left = until.map_or(Duration::MAX, |until| until.left().saturating_sub(RESERVE));
+        let patience = running.drain.min(left);
         let deadline = Deadline::after(patience);
         let mut told = false;
         while self.busy.load(Relaxed) || !workers.find().is_empty() {
@@ -195,7 +223,7 @@ impl Work {
         let ephemeral = site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
         if ephemeral && self.jobs.load(Relaxed) > 0 {
             // It has done what it was for, and is about to end by itself.
-            tokio::time::sleep(EPILOGUE).await;
+            tokio::time::sleep(EPILOGUE.min(left)).await;
         }
         true
     }
