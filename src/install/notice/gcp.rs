@@ -3,8 +3,10 @@
 use super::{Metadata, Method, Notice, Oddity, Source};
 use std::time::Duration;
 
-/// From the notice to the end: "up to 30 seconds", by the documentation of preemption.
-const PREEMPTION: Duration = Duration::from_secs(30);
+/// From the notice to the end: "up to 30 seconds", by the documentation of preemption, less what may have passed before
+/// it was asked for.
+const PREEMPTION: Duration =
+    Duration::from_secs(30).saturating_sub(super::EVERY).saturating_sub(super::PATIENCE);
 
 /// The metadata server.
 pub(super) struct Gcp;

@@ -229,7 +229,7 @@ async fn an_azure_event_that_has_started_leaves_half_a_minute() {
 async fn google_gives_notice_when_it_says_true() {
     let (url, requests) = serve(|_, before| says(200, if before < 3 { "FALSE" } else { "TRUE" })).await;
     let notice = noticed(&gcp(&url)).await;
-    assert_eq!((notice.provider, notice.left), ("gcp", Duration::from_secs(30)));
+    assert_eq!((notice.provider, notice.left), ("gcp", Duration::from_secs(23)));
     let requests = requests.lock().unwrap();
     assert_eq!(requests.len(), 4);
     assert!(requests[0].starts_with("get /computemetadata/v1/instance/preempted "));

@@ -177,13 +177,12 @@ scenario_spot_notice_without_network() {
     credentials
     switch_on
     metadata
-    local work from first
+    local work from
     for work in idle job; do
         rm --force "$root/var/lib/metadata/notice"
         write_run_unit --ephemeral --drain 1h --cloud gcp --metadata-url "$metadata_url"
         inside systemctl start $run_unit
         within 60 online
-        first=$(runner_id)
         if [[ $work == job ]]; then
             job 36000
             within 10 busy
@@ -199,7 +198,7 @@ scenario_spot_notice_without_network() {
         same 1 "$(runners)" "the number of runners"
         forget_session
         inside systemctl restart $run_unit
-        within 60 fresh_runner "$first"
+        within 60 online
         same 1 "$(runners)" "the number of runners"
         inside systemctl stop $run_unit
         within 10 no_runner
