@@ -6,6 +6,7 @@ use super::site::Site;
 use super::{Error, leave};
 use crate::deadline::Deadline;
 use crate::error::chain;
+use crate::host::Outcome;
 use crate::host::file::remove_if_present;
 use crate::runner::listener::{self, News, Next};
 use crate::runner::{asset, complaint, tree};
@@ -123,10 +124,7 @@ pub(super) async fn supervise(
             Next::Done => return Ok(Ended::Itself),
             Next::Deleted => return Ok(Ended::Deleted),
             Next::Deprecated => return Err(deprecated(site).await),
-            Next::Failed => {
-                let (status, cause) = (outcome.how(), complaint::recognise(&outcome.tail));
-                return Err(Error::ListenerFailed { status, cause, tail: outcome.tail });
-            }
+            Next::Failed => return Err(failed(outcome)),
             Next::Again => Duration::ZERO,
             Next::Conflict => {
                 let until = *conflict.get_or_insert_with(|| Deadline::after(site.request.deadline));
@@ -136,36 +134,25 @@ pub(super) async fn supervise(
                 tracing::warn!("another session of this runner is open; trying again");
                 CONFLICT.min(until.left())
             }
-            Next::Updating => {
-                let done = updated(site).await?;
-                failures += u32::from(!done);
-                Duration::ZERO
-            }
-            Next::Retry => {
+            Next::Updating if updated(site).await? => Duration::ZERO,
+            Next::Retry | Next::Updating => {
                 failures += 1;
-                Duration::ZERO
-            }
-        };
-        let pause = match (next, listener::back_off(failures)) {
-            (Next::Retry | Next::Updating, None) => {
-                let (status, cause) = (outcome.how(), complaint::recognise(&outcome.tail));
-                return Err(Error::ListenerFailed { status, cause, tail: outcome.tail });
-            }
-            (Next::Retry, Some(pause)) => {
-                tracing::warn!(
-                    "the listener failed with {}; starting it again in {} s",
-                    outcome.how(),
-                    pause.as_secs()
-                );
+                let Some(pause) = listener::back_off(failures) else { return Err(failed(outcome)) };
+                let (how, seconds) = (outcome.how(), pause.as_secs());
+                tracing::warn!("the listener failed with {how}; starting it again in {seconds} s");
                 pause
             }
-            _ => pause,
         };
         tokio::select! {
             () = site.stop.cancelled() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }
+}
+
+fn failed(outcome: Outcome) -> Error {
+    let (status, cause) = (outcome.how(), complaint::recognise(&outcome.tail));
+    Error::ListenerFailed { status, cause, tail: outcome.tail }
 }
 
 /// What became of a request to end.
