@@ -179,6 +179,13 @@ impl Client {
         }
     }
 
+    /// Makes `labels` the runner's own, besides the read-only ones.
+    pub async fn set_labels(&self, id: u64, labels: &[String]) -> Result<(), Error> {
+        let body = serde_json::json!({ "labels": labels }).to_string().into_bytes();
+        let tail = format!("/actions/runners/{id}/labels");
+        self.send(Method::PUT, &tail, &[], Access::Write, Some(body)).await.map(drop)
+    }
+
     /// A 404 for a runner may be about the runner or about its scope; listing the scope's runners tells.
     pub(super) async fn prove_visible(&self) -> Result<(), Error> {
         self.get("/actions/runners", &[("per_page", "1")]).await.map(drop)

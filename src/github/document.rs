@@ -166,6 +166,14 @@ pub struct Label {
     pub kind: Option<String>,
 }
 
+impl Label {
+    /// Whether GitHub gives it to every runner of its kind, and nobody can take it away.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.kind.as_deref() == Some("read-only")
+    }
+}
+
 /// A runner as the server knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Runner {
@@ -181,6 +189,9 @@ pub struct Runner {
     /// Whether it has a job.
     #[serde(default)]
     pub busy: bool,
+    /// The id of its runner group; where there are groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner_group_id: Option<u64>,
     /// Its labels.
     #[serde(default, deserialize_with = "or_empty")]
     pub labels: Vec<Label>,

@@ -1,7 +1,7 @@
 //! Just-in-time runners: made by one call, for one job, without `config.sh`.
 
 use super::client::{Access, Client, PER_PAGE, bad_document, read};
-use super::document::{GroupPage, JitConfig, RawJitConfig};
+use super::document::{Group, GroupPage, JitConfig, RawJitConfig};
 use super::error::Error;
 use reqwest::Method;
 use serde::Serialize;
@@ -42,13 +42,18 @@ impl Client {
 
     /// The id of the runner group of this name; `None` if there is none. Repositories have no groups.
     pub async fn group_named(&self, name: &str) -> Result<Option<u64>, Error> {
-        let tail = "/actions/runner-groups";
-        let answer = self.get(tail, &[("per_page", PER_PAGE)]).await?;
+        let groups = self.groups().await?;
+        Ok(groups.into_iter().find(|group| group.name.eq_ignore_ascii_case(name)).map(|group| group.id))
+    }
+
+    /// The name of the runner group with this id; `None` if there is none that can be seen.
+    pub async fn group_name(&self, id: u64) -> Result<Option<String>, Error> {
+        Ok(self.groups().await?.into_iter().find(|group| group.id == id).map(|group| group.name))
+    }
+
+    async fn groups(&self) -> Result<Vec<Group>, Error> {
+        let answer = self.get("/actions/runner-groups", &[("per_page", PER_PAGE)]).await?;
         let list: GroupPage = read(&Method::GET, &answer, "list of runner groups")?;
-        Ok(list
-            .runner_groups
-            .into_iter()
-            .find(|group| group.name.eq_ignore_ascii_case(name))
-            .map(|group| group.id))
+        Ok(list.runner_groups)
     }
 }

@@ -53,6 +53,26 @@ pub struct Registered {
     pub unique: bool,
     /// The runner's id on the server, once known.
     pub agent_id: Option<u64>,
+    /// What it was to be; unknown of one that was adopted, or registered by an older runup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
+}
+
+/// What a registration was asked to be, so that a later look can tell what has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The labels besides the default ones; `None` if nobody named any.
+    pub labels: Option<Vec<String>>,
+    /// The runner group; `None` for the default one.
+    pub group: Option<String>,
+    /// The work folder.
+    pub work: String,
+    /// One job, then gone.
+    pub ephemeral: bool,
+    /// No self-update.
+    pub disable_update: bool,
+    /// The version, where one was asked for.
+    pub version: Option<String>,
 }
 
 /// The kinds of steps, in the order in which `install` takes them.

@@ -68,6 +68,7 @@ fn adopted(file: &RunnerFile, url: String, api_url: String) -> Registered {
         template: file.agent_name.clone(),
         unique: false,
         agent_id: Some(file.agent_id),
+        asked: None,
     }
 }
 

@@ -189,6 +189,10 @@ async fn take(
                 place_runner::take(site, journal, care, known(owner.as_ref())).await?;
             }
             Step::Register => {
+                if let Some(id) = care.relabel {
+                    register::relabel(site, journal, id).await?;
+                    continue;
+                }
                 let name = seen.name.as_ref().expect("a plan with this step has a name");
                 service::quiet(site, seen).await?;
                 status = register::take(site, journal, care, name, known(owner.as_ref())).await?;

@@ -86,6 +86,10 @@ pub enum Error {
     NotOnServer { name: String, id: u64 },
     #[error("the runner {name} (id {id}) is still running a job")]
     Busy { name: String, id: u64 },
+    #[error("the runner {name} (id {id}) is running a job, and {} can only be changed between jobs", options.join(", "))]
+    BusyToChange { name: String, id: u64, options: Vec<&'static str> },
+    #[error("the runner in {} was registered with another {}, and there is no credential to register it anew", dir.display(), options.join(", "))]
+    CannotChange { dir: PathBuf, options: Vec<&'static str> },
     #[error("the server still has the runner {name}{}", id.map(|id| format!(" (id {id})")).unwrap_or_default())]
     StillOnServer { name: String, id: Option<u64> },
     #[error("a service is installed for the runner in {}: {unit}", dir.display())]
@@ -230,9 +234,10 @@ impl Failure for Error {
             | Self::NoRunnerInside { .. } => Class::Data,
             Self::ArchiveUnclear { .. } | Self::ArchiveWithoutDigest { .. } => Class::Usage,
             Self::ArchiveMissing { .. } => Class::NoInput,
-            Self::NotRoot { .. } | Self::CredentialMissing { .. } | Self::NoWayToDeregister { .. } => {
-                Class::NoPerm
-            }
+            Self::NotRoot { .. }
+            | Self::CredentialMissing { .. }
+            | Self::CannotChange { .. }
+            | Self::NoWayToDeregister { .. } => Class::NoPerm,
             Self::NotOurs { .. }
             | Self::TreeIncomplete { .. }
             | Self::OtherVersion { .. }
@@ -269,6 +274,7 @@ impl Failure for Error {
             | Self::DeletedAgain { .. } => Class::Runner,
             Self::ConfigHung { .. }
             | Self::Busy { .. }
+            | Self::BusyToChange { .. }
             | Self::SessionConflict { .. }
             | Self::DeadlinePassed { .. } => Class::TempFail,
             // The process's main knows the signal's number and puts it here.
@@ -316,7 +322,10 @@ impl Failure for Error {
             ),
             Self::NotRoot { .. } => "Run as root, or leave --user out: the runner is then yours.".into(),
             Self::UserIsRoot { .. } => "Name an unprivileged user, or say --user root if you mean it.".into(),
-            Self::CredentialMissing { .. } => "Give --token-file FILE or RUNUP_TOKEN.".into(),
+            Self::CredentialMissing { .. } | Self::CannotChange { .. } => {
+                "Give --token-file FILE or RUNUP_TOKEN.".into()
+            }
+            Self::BusyToChange { .. } => "Run the same command again when the job has ended.".into(),
             Self::NoWayToDeregister { .. } => {
                 "Give --token-file FILE or RUNUP_TOKEN, or a token for this one purpose with --remove-token-file. \
                  --local cleans up this machine alone."

@@ -1,6 +1,6 @@
 //! A just-in-time runner: placed as by `install`, but made by the server, without `config.sh`.
 
-use super::journal::{Act, Journal, Registered, Step};
+use super::journal::{Act, Asked, Journal, Registered, Step};
 use super::look::{self, WantedName};
 use super::request::Request;
 use super::site::Site;
@@ -70,6 +70,7 @@ async fn make(
         template: wanted.name.to_string(),
         unique: name.unique,
         agent_id: None,
+        asked: Asked::of(site.request),
     };
     journal.set_machine(look::fingerprint(site));
     journal.begin(Act::Register(registered.clone()))?;

@@ -4,7 +4,7 @@
 //! An entry is durable as *begun* before its act and as *done*, with what its undo needs, after it. `remove` undoes
 //! what stands here and nothing else; there is no second list.
 
-pub use super::act::{Act, Entry, Registered, State, Step};
+pub use super::act::{Act, Asked, Entry, Registered, State, Step};
 use crate::host;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -361,6 +361,7 @@ mod tests {
             template: "{hostname}".into(),
             unique: false,
             agent_id: Some(23),
+            asked: None,
         }
     }
 
@@ -398,6 +399,19 @@ mod tests {
         let journal = Journal::open(state.path(), dir).unwrap();
         assert_eq!(journal.entries().len(), 3);
         assert_eq!(journal.registered(), Some((State::Done, &registered())));
+    }
+
+    /// What was asked for came later, and is no reason for another version: an older runup passes it over.
+    #[test]
+    fn what_was_asked_for_is_kept() {
+        let state = tempfile::tempdir().unwrap();
+        let dir = Path::new("/opt/actions-runner");
+        let text = include_str!("../../tests/fixtures/journal-v1-asked.json");
+        std::fs::write(Journal::path_for(state.path(), dir), text).unwrap();
+        let journal = Journal::open(state.path(), dir).unwrap();
+        let asked = journal.registered().unwrap().1.asked.clone().unwrap();
+        assert_eq!(asked.labels.unwrap(), ["gpu", "large"]);
+        assert!(asked.ephemeral && asked.group.as_deref() == Some("builders"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod act;
 mod adopt;
 pub mod checkpoint;
 mod create_user;
+mod drift;
 mod engine;
 mod error;
 mod jit;

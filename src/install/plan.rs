@@ -1,9 +1,9 @@
 //! Decides, from what was seen, what `install` does. Pure: it asks nobody and changes nothing.
 
-use super::Error;
-use super::journal::{Journal, Registered, State, Step};
+use super::journal::{Asked, Journal, Registered, State, Step};
 use super::look::{Seen, Server, Service, Tree};
 use super::request::Request;
+use super::{Error, drift};
 use crate::github;
 use crate::runner::{LocalState, unit};
 use serde::Serialize;
@@ -52,6 +52,16 @@ pub struct Care {
     /// no credential to look.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub reclaim_name: bool,
+    /// Nothing but the labels of the runner with this id: it stays registered, and goes on running.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relabel: Option<u64>,
+}
+
+impl Planned {
+    /// Whether a service that runs has to be started again for it.
+    fn restarts(&self) -> bool {
+        matches!(&self.action, Action::Do(care) if care.relabel.is_none())
+    }
 }
 
 impl Plan {
@@ -90,8 +100,7 @@ pub fn make(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, E
     }
     if let Some(service) = &seen.service {
         let written = write_service(request, service)?;
-        let changed =
-            steps.iter().any(|planned| planned.step != Step::CreateUser && planned.action != Action::Keep);
+        let changed = steps.iter().any(|planned| planned.step != Step::CreateUser && planned.restarts());
         let restart = changed || written.action != Action::Keep;
         steps.push(written);
         steps.push(start_service(service, restart));
@@ -185,10 +194,16 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
     }
     let configured = matches!(seen.local, LocalState::Configured(_));
     Ok(match (&seen.server, configured) {
-        (Server::Has(runner), true) => Planned {
-            step: Step::Register,
-            action: Action::Keep,
-            detail: format!("{} is registered at {url} (id {}, {})", runner.name, runner.id, runner.status),
+        (Server::Has(runner), true) => match change(request, registered, runner)? {
+            Some((care, what)) => doing(care, format!("{what} of {} (id {})", runner.name, runner.id)),
+            None => Planned {
+                step: Step::Register,
+                action: Action::Keep,
+                detail: format!(
+                    "{} is registered at {url} (id {}, {})",
+                    runner.name, runner.id, runner.status
+                ),
+            },
         },
         // Cut off between the server's entry and the local files, or the files were deleted: nobody can be that
         // runner any more. One that is online is somebody, though.
@@ -205,6 +220,10 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
             Care { clean_identity: true, ..Care::default() },
             format!("{fresh}: the server has forgotten the runner"),
         ),
+        (Server::NotAsked, true) if !changes(request, registered).is_empty() => {
+            let options = changes(request, registered);
+            return Err(Error::CannotChange { dir: request.dir.clone(), options });
+        }
         (Server::NotAsked, true) if state == State::Done || !dirty => Planned {
             step: Step::Register,
             action: Action::Keep,
@@ -221,6 +240,35 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
             fresh,
         ),
     })
+}
+
+/// The options that only a new registration can change.
+fn changes(request: &Request, registered: &Registered) -> Vec<&'static str> {
+    match (&registered.asked, Asked::of(request)) {
+        (Some(then), Some(now)) => then.changed(&now),
+        _ => Vec::new(),
+    }
+}
+
+/// What has to be done about a runner that is registered, but not as it is asked for now.
+fn change(
+    request: &Request,
+    registered: &Registered,
+    runner: &github::Runner,
+) -> Result<Option<(Care, String)>, Error> {
+    let Some(now) = Asked::of(request) else { return Ok(None) };
+    let options = changes(request, registered);
+    if !options.is_empty() {
+        if runner.busy {
+            return Err(Error::BusyToChange { name: runner.name.clone(), id: runner.id, options });
+        }
+        let care = Care { clean_identity: true, ghost: Some(runner.id), ..Care::default() };
+        return Ok(Some((care, format!("register anew, for another {},", options.join(", ")))));
+    }
+    Ok(now.labels.filter(|labels| drift::labels_differ(labels, runner)).map(|labels| {
+        let care = Care { relabel: Some(runner.id), ..Care::default() };
+        (care, format!("set {} as the labels", drift::listed(&labels)))
+    }))
 }
 
 /// The unit that registers by itself, if it runs: between two jobs it may have no registration, and will have one.

@@ -3,12 +3,12 @@
 //! The exit code of `config.sh` says nothing for sure: it can fail after having registered, and end well without having
 //! done so. What counts is `.runner` on disk, and then the server.
 
-use super::Error;
 use super::checkpoint::{Checkpoint, reach};
-use super::journal::{Act, Journal, Registered, Step};
+use super::journal::{Act, Asked, Journal, Registered, State, Step};
 use super::look::{self, WantedName};
 use super::plan::Care;
 use super::site::Site;
+use super::{Error, drift};
 use crate::deadline::Deadline;
 use crate::github::{Client, Deletion, Status};
 use crate::host::{self, Account, Outcome};
@@ -47,8 +47,8 @@ pub async fn take(
     }
     if let Some(id) = care.ghost {
         let phase = site.phase("ghost");
-        site.within("deleting what an earlier attempt left", client.delete(id)).await?;
-        phase.end(format!("deleted id {id}, which an earlier attempt had left on the server"));
+        site.within("deleting what was registered before", client.delete(id)).await?;
+        phase.end(format!("deleted id {id}, what was registered before, from the server"));
     }
     if care.clean_identity {
         state::clean_identity(&setting.dir)?;
@@ -61,6 +61,7 @@ pub async fn take(
         template: wanted.name.to_string(),
         unique: name.unique,
         agent_id: None,
+        asked: Asked::of(request),
     };
     journal.set_machine(look::fingerprint(site));
     journal.begin(Act::Register(registered.clone()))?;
@@ -110,6 +111,24 @@ pub async fn take(
     reach(Checkpoint::RegisterConfirmed);
     journal.done(Act::Register(registered))?;
     Ok(status)
+}
+
+/// Puts the labels right of a runner that stays as it is otherwise.
+///
+/// # Errors
+/// The server refuses them.
+pub async fn relabel(site: &Site<'_>, journal: &mut Journal, id: u64) -> Result<(), Error> {
+    let client = site.client.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
+    let asked = Asked::of(site.request);
+    let labels = asked.as_ref().and_then(|asked| asked.labels.clone()).unwrap_or_default();
+    let phase = site.phase("labels");
+    site.within("setting the runner's labels", client.set_labels(id, &labels)).await?;
+    phase.end(format!("its labels are now {}", drift::listed(&labels)));
+    if let Some((State::Done, registered)) = journal.registered() {
+        let registered = Registered { asked, ..registered.clone() };
+        journal.done(Act::Register(registered))?;
+    }
+    Ok(())
 }
 
 /// A registration token: the one that was given, or a fresh one, minted as late as possible because it lives an hour.

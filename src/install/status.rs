@@ -1,12 +1,13 @@
 //! What is here, and what the server says of it.
 
-use super::Error;
 use super::journal::{Act, Journal, Step};
 use super::look::unit_path;
 use super::site::Site;
+use super::{Error, drift};
 use crate::error::chain;
+use crate::github::{Client, Runner};
 use crate::host::systemd;
-use crate::runner::{LocalState, state, tree};
+use crate::runner::{LocalState, RunnerVersion, state, tree};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -35,7 +36,7 @@ pub struct Status {
     pub not_asked: Option<String>,
     /// The service, if runup installed one.
     pub service: Option<Service>,
-    /// What differs from what `install` left: somebody changed it since.
+    /// What differs from what was asked of `install`, or from what it left: somebody changed it since.
     pub drift: Vec<String>,
 }
 
@@ -119,7 +120,8 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
         LocalState::Partial { .. } | LocalState::Corrupt { .. } => State::Unfinished,
     };
     if status.state == State::Registered {
-        ask(site, &mut status, journal.entry(Step::Register).map(|entry| &entry.act)).await;
+        let found = Found { local: &local, version };
+        ask(site, &mut status, &found, journal.entry(Step::Register).map(|entry| &entry.act)).await;
     }
     look_at_service(site, &journal, &mut status).await?;
     Ok(status)
@@ -159,25 +161,62 @@ async fn look_at_service(site: &Site<'_>, journal: &Journal, status: &mut Status
     Ok(())
 }
 
+/// What the folder says.
+struct Found<'a> {
+    local: &'a LocalState,
+    version: Option<RunnerVersion>,
+}
+
 /// The server's word is welcome but not needed: a machine without network still has a state.
-async fn ask(site: &Site<'_>, status: &mut Status, act: Option<&Act>) {
-    let client = match act {
-        Some(Act::Register(registered)) if !registered.api_url.is_empty() => {
+async fn ask(site: &Site<'_>, status: &mut Status, found: &Found<'_>, act: Option<&Act>) {
+    let registered = match act {
+        Some(Act::Register(registered)) => Some(registered),
+        _ => None,
+    };
+    let client = match registered {
+        Some(registered) if !registered.api_url.is_empty() => {
             site.client_at(&registered.url, &registered.api_url).ok().map(std::sync::Arc::new)
         }
         // The folder belongs to jobs: a credential goes where the operator says, never where a file in it says.
         _ => site.client.clone(),
     };
-    let (Some(client), Some(id)) = (client.filter(|client| client.has_token()), status.id) else {
-        status.not_asked = Some("no credential, or no --url".into());
-        return;
-    };
-    match site.within("asking for the runner", client.runner(id)).await {
-        Ok(Some(runner)) => {
-            status.server = Some(runner.status.to_string());
-            status.busy = Some(runner.busy);
-        }
-        Ok(None) => status.state = State::Forgotten,
-        Err(error) => status.not_asked = Some(chain(&error)),
+    let client = client.filter(|client| client.has_token());
+    let mut runner = None;
+    match (&client, status.id) {
+        (Some(client), Some(id)) => match site.within("asking for the runner", client.runner(id)).await {
+            Ok(Some(found)) => runner = Some(found),
+            Ok(None) => status.state = State::Forgotten,
+            Err(error) => status.not_asked = Some(chain(&error)),
+        },
+        _ => status.not_asked = Some("no credential, or no --url".into()),
     }
+    if let Some(runner) = &runner {
+        status.server = Some(runner.status.to_string());
+        status.busy = Some(runner.busy);
+    }
+    let Some(asked) = registered.and_then(|registered| registered.asked.as_ref()) else { return };
+    let group = match (&client, &runner) {
+        (Some(client), Some(runner)) if asked.group.is_some() => group(site, client, runner).await,
+        _ => None,
+    };
+    let file = match found.local {
+        LocalState::Configured(file) => Some(file),
+        _ => None,
+    };
+    status.drift.extend(drift::of_registration(
+        asked,
+        runner.as_ref(),
+        file,
+        found.version,
+        group.as_deref(),
+    ));
+}
+
+/// The name of the runner's group, as far as the server tells it: older ones do not.
+async fn group(site: &Site<'_>, client: &Client, runner: &Runner) -> Option<String> {
+    let id = runner.runner_group_id?;
+    site.within("asking for the runner groups", client.group_name(id)).await.unwrap_or_else(|error| {
+        tracing::debug!("{}", chain(&error));
+        None
+    })
 }

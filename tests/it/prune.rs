@@ -109,6 +109,7 @@ fn the_runners_of_every_folder_of_this_machine_are_kept_even_while_they_register
             template: "{machine-id}".to_owned(),
             unique: true,
             agent_id: None,
+            asked: None,
         };
         Journal::open(&state, Path::new(dir)).unwrap().begin(Act::Register(registered)).unwrap();
     };
