@@ -7,6 +7,7 @@ mod bad_input;
 mod cli;
 mod commands;
 mod crash;
+mod drift;
 mod house;
 mod life;
 mod prune;
