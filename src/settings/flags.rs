@@ -80,6 +80,10 @@ pub struct Server {
     /// GITHUB_TOKEN, GH_TOKEN]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<String>,
+    /// Command that prints the token for the REST API, run by the shell whenever a token is needed: for a secret
+    /// manager. It gets the environment, but no token in it
+    #[arg(long, value_name = "COMMAND")]
+    pub token_command: Option<String>,
     /// Give up when the whole command has taken this long
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = parse_duration)]
     pub deadline: Duration,

@@ -89,7 +89,9 @@ fn example(option: &str) -> &'static str {
             "/nowhere"
         }
         "status" => "online",
-        "name" | "labels" | "label" | "prefix" | "group" | "work" | "user" | "archive" => "word",
+        "name" | "labels" | "label" | "prefix" | "group" | "work" | "user" | "archive" | "token-command" => {
+            "word"
+        }
         _ => "true",
     }
 }
@@ -145,7 +147,7 @@ fn every_option_has_a_variable_and_a_key_by_construction() {
         .filter(|it| !["config", "json", "verbose", "quiet", "log-format"].contains(&it.as_str()))
         // These are read before anything is planned.
         .filter(|it| {
-            !["url", "api-url", "token-file", "ca-file", "root", "user", "archive", "mirror"]
+            !["url", "api-url", "token-file", "token-command", "ca-file", "root", "user", "archive", "mirror"]
                 .contains(&it.as_str())
         })
         .filter(|it| it.as_str() != "registration-token-file")

@@ -15,3 +15,4 @@ mod regressions;
 mod rig;
 mod run;
 mod secrets;
+mod token_command;
