@@ -4,7 +4,7 @@
 
 use crate::error::Class;
 use crate::install::{NamePrefix, OwnershipLabel};
-use crate::settings::flags::{Archive, Cloud, Common, Place, Run, Runner, Server, Service};
+use crate::settings::flags::{Archive, Cloud, Common, Libraries, Place, Run, Runner, Server, Service};
 use crate::settings::parse_duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt::Write as _;
@@ -75,6 +75,8 @@ pub(super) struct InstallFlags {
     #[command(flatten)]
     pub converge: ConvergeFlags,
     #[command(flatten)]
+    pub libraries: Libraries,
+    #[command(flatten)]
     pub service: Service,
 }
 
@@ -115,6 +117,8 @@ pub(super) struct BakeFlags {
     pub place: Place,
     #[command(flatten)]
     pub archive: Archive,
+    #[command(flatten)]
+    pub libraries: Libraries,
     /// When a step fails, leave what the earlier ones did
     #[arg(long)]
     pub keep_on_failure: bool,

@@ -133,6 +133,7 @@ fn request_for(sandbox: &Background, folder: &Path) -> Result<Request, Failed> {
         archive: Archive::default(),
         registration: Some(Registration { name, options: config_sh::Options::default() }),
         service: None,
+        deps: false,
         keep_on_failure: false,
         token_on_argv: false,
         allow_http: false,

@@ -89,6 +89,7 @@ pub(super) fn bake(flags: &BakeFlags, session: &Session) -> Result<Request, supe
     let mut request = base(&flags.server, &flags.place, target(&flags.server)?, credentials, session)?;
     request.archive = archive(&flags.archive)?;
     request.keep_on_failure = flags.keep_on_failure;
+    request.deps = flags.libraries.deps;
     if request.target.is_none() && request.archive.archive.is_none() {
         return Err(Error::UrlMissing.into());
     }
@@ -197,6 +198,7 @@ fn base(
         archive: Archive::default(),
         registration: None,
         service: None,
+        deps: false,
         keep_on_failure: false,
         token_on_argv: false,
         allow_http: server.allow_http,

@@ -3,7 +3,7 @@
 use super::journal;
 use crate::error::{Class, Failure};
 use crate::runner::complaint::Complaint;
-use crate::runner::preflight;
+use crate::runner::{libraries, preflight};
 use crate::{github, host, net, runner, transfer};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +18,8 @@ pub enum Error {
     Runner(#[from] runner::Error),
     #[error(transparent)]
     Preflight(#[from] preflight::Error),
+    #[error(transparent)]
+    Libraries(#[from] libraries::Error),
     #[error(transparent)]
     Transfer(#[from] transfer::Error),
     #[error(transparent)]
@@ -176,6 +178,7 @@ impl Error {
             | Self::Host(host::Error::Stopped { .. })
             | Self::Transfer(transfer::Error::Stopped)
             | Self::Preflight(preflight::Error::Host(host::Error::Stopped { .. })) => true,
+            Self::Libraries(error) => matches!(error.class(), Class::Signal(_)),
             Self::Unwound { cause, .. } => cause.is_stop(),
             _ => false,
         }
@@ -193,10 +196,17 @@ impl Error {
             | Self::NotOnline { tail, .. } => {
                 Some(tail).filter(|tail| !tail.trim().is_empty()).map(String::as_str)
             }
+            Self::Libraries(error) => error.output().filter(|tail| !tail.trim().is_empty()),
             Self::Unwound { cause, .. } => cause.output(),
             Self::Several { errors } => errors.iter().find_map(Self::output),
             _ => None,
         }
+    }
+
+    /// The command that somebody else has to run, where that is the result.
+    #[must_use]
+    pub fn command(&self) -> Option<&str> {
+        if let Self::Libraries(error) = self { error.command() } else { None }
     }
 
     /// What could not be undone after this failure.
@@ -215,6 +225,7 @@ impl Failure for Error {
             Self::Github(error) => error.class(),
             Self::Runner(error) => error.class(),
             Self::Preflight(error) => error.class(),
+            Self::Libraries(error) => error.class(),
             Self::Transfer(error) => error.class(),
             Self::Net(error) => error.class(),
             Self::Host(error) => error.class(),
@@ -290,6 +301,7 @@ impl Failure for Error {
             Self::Github(error) => return error.hint(),
             Self::Runner(error) => return error.hint(),
             Self::Preflight(error) => return error.hint(),
+            Self::Libraries(error) => return error.hint(),
             Self::Transfer(error) => return error.hint(),
             Self::Net(error) => return error.hint(),
             Self::Host(error) => return error.hint(),

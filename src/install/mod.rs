@@ -13,6 +13,7 @@ mod error;
 mod jit;
 pub mod journal;
 mod leave;
+mod libraries;
 mod look;
 pub mod notice;
 mod place_runner;
@@ -31,6 +32,7 @@ mod watch;
 
 pub use engine::{Installed, Nobody, RegisteredRunner, bake, install, plan};
 pub use error::Error;
+pub use libraries::command as libraries_command;
 pub use look::Seen;
 pub use prune::{Claim, Gone, Kept, NamePrefix, OwnershipLabel, Prune, Pruned, prune};
 pub use remove::{LeftOnServer, Reach, Removed, Why, remove};
