@@ -65,6 +65,9 @@ pub(super) struct ConvergeFlags {
     pub place: Place,
     #[command(flatten)]
     pub archive: Archive,
+    /// Refuse a placed runner that is too old to register, with exit code 80, instead of replacing it by the newest
+    #[arg(long, help_heading = "Archive")]
+    pub no_refresh: bool,
     /// When a step fails, leave what the earlier ones did
     #[arg(long)]
     pub keep_on_failure: bool,

@@ -133,6 +133,7 @@ fn request_for(sandbox: &Background, folder: &Path) -> Result<Request, Failed> {
         credentials: Credentials { api: Secret::new(sandbox.token().expose()), ..Credentials::default() },
         archive: Archive::default(),
         registration: Some(Registration { name, options: config_sh::Options::default() }),
+        jit: false,
         service: None,
         keep_on_failure: false,
         token_on_argv: false,

@@ -42,6 +42,7 @@ pub(super) fn install(flags: &ConvergeFlags, session: &Session) -> Result<Reques
         replace: runner.replace,
     };
     request.registration = Some(Registration { name: runner.name.clone(), options });
+    request.archive.no_refresh = flags.no_refresh;
     request.keep_on_failure = flags.keep_on_failure;
     request.token_on_argv = runner.token_via == TokenVia::Argv;
     Ok(request)
@@ -176,6 +177,7 @@ fn base(
         credentials,
         archive: Archive::default(),
         registration: None,
+        jit: false,
         service: None,
         keep_on_failure: false,
         token_on_argv: false,
@@ -251,6 +253,7 @@ fn archive(flags: &flags::Archive) -> Result<Archive, super::Failed> {
         sha256: flags.sha256,
         mirror: flags.mirror.clone(),
         accept_unverified: flags.accept_unverified,
+        no_refresh: false,
         os: flags.os,
         arch: flags.arch,
     })

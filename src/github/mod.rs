@@ -11,7 +11,7 @@ mod scope;
 mod target;
 
 pub use client::{Client, Deletion, Filter};
-pub use document::{Application, JitConfig, Label, Runner, RunnerToken, Status};
+pub use document::{Application, Deprecation, JitConfig, Label, Runner, RunnerToken, Status};
 pub use error::{Error, Reply};
 pub use jit::NewJitRunner;
 pub use scope::{RepositoryName, Scope, Slug};

@@ -2,6 +2,7 @@
 
 use super::journal;
 use crate::error::{Class, Failure};
+use crate::runner::RunnerVersion;
 use crate::runner::complaint::Complaint;
 use crate::runner::preflight;
 use crate::{github, host, net, runner, transfer};
@@ -37,6 +38,10 @@ pub enum Error {
     NoRunnerInside { filename: String, lacks: Vec<String> },
     #[error("{} holds runner {found}, and --runner-version asks for {wanted}", dir.display())]
     OtherVersion { dir: PathBuf, found: String, wanted: String },
+    #[error("runner {here} in {} is too old to register, and {newest} is on offer: {why}", dir.display())]
+    TooOld { dir: PathBuf, here: RunnerVersion, newest: RunnerVersion, why: String, chosen: bool },
+    #[error("the runner in {} cannot run here: {what}", dir.display())]
+    OtherPlatform { dir: PathBuf, what: String, registered: bool },
     #[error("{} is configured for {found}, and {wanted} was asked for", dir.display())]
     ConfiguredOtherwise { dir: PathBuf, found: String, wanted: String },
     #[error(
@@ -241,6 +246,7 @@ impl Failure for Error {
             Self::NotOurs { .. }
             | Self::TreeIncomplete { .. }
             | Self::OtherVersion { .. }
+            | Self::OtherPlatform { .. }
             | Self::ConfiguredOtherwise { .. }
             | Self::Tampered { .. }
             | Self::UnsafeParent { .. }
@@ -262,7 +268,7 @@ impl Failure for Error {
             | Self::NoSystemd
             | Self::NoSuchGroup { .. }
             | Self::UrlNeededToAdopt { .. } => Class::Config,
-            Self::VersionDeprecated { .. } => Class::Deprecated,
+            Self::VersionDeprecated { .. } | Self::TooOld { .. } => Class::Deprecated,
             Self::ConfigFailed { cause, .. } | Self::ListenerFailed { cause, .. } => {
                 cause.map_or(Class::Runner, |known| known.class)
             }
@@ -349,6 +355,20 @@ impl Failure for Error {
             Self::ClockOff { .. } => "Set the clock, for instance with `timedatectl set-ntp true`.".into(),
             Self::ConfigFailed { cause: Some(known), .. } | Self::ListenerFailed { cause: Some(known), .. } => {
                 known.fix.into()
+            }
+            Self::TooOld { chosen: true, .. } => {
+                "Leave out --runner-version and --archive, so that the newest takes its place, or bake the image again."
+                    .into()
+            }
+            Self::TooOld { .. } => {
+                "Bake the image again, or leave out --no-refresh, so that the newest takes its place.".into()
+            }
+            Self::OtherPlatform { registered: true, .. } => {
+                "Run `runup remove` where it is registered, or --local here; then install again.".into()
+            }
+            Self::OtherPlatform { .. } => {
+                "Bake an image for this architecture, or leave out --no-refresh, so that the right one takes its place."
+                    .into()
             }
             Self::VersionDeprecated { .. } => {
                 "Run `runup remove` and install again for the newest version, or bake the image again.".into()

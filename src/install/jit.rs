@@ -28,7 +28,7 @@ pub(super) async fn converge(site: &Site<'_>) -> Result<Secret, Error> {
         let (_lock, mut journal) = site.open_journal("run").await?;
         leave::take_back(site, &mut journal).await?;
     }
-    let placing = Request { registration: None, ..site.request.clone() };
+    let placing = Request { registration: None, jit: true, ..site.request.clone() };
     engine::install(&Site { request: &placing, ..site.clone() }).await?;
 
     let (_lock, mut journal) = site.open_journal("run").await?;

@@ -10,6 +10,7 @@ mod create_user;
 mod drift;
 mod engine;
 mod error;
+mod fresh;
 mod jit;
 pub mod journal;
 mod leave;

@@ -1,11 +1,12 @@
 //! Decides, from what was seen, what `install` does. Pure: it asks nobody and changes nothing.
 
+use super::fresh::{self, Decision, Hold};
 use super::journal::{Asked, Journal, Registered, State, Step};
 use super::look::{Seen, Server, Service, Tree};
 use super::request::Request;
 use super::{Error, drift};
 use crate::github;
-use crate::runner::{LocalState, unit};
+use crate::runner::{LocalState, RunnerVersion, unit};
 use serde::Serialize;
 
 /// The steps, in their order.
@@ -39,7 +40,8 @@ pub enum Action {
 /// What has to be put right before the step is taken.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Care {
-    /// Remove the old tree, which is ours and incomplete or of another version.
+    /// Replace the old tree, which is ours and incomplete, of another version or platform, or too old to register. It
+    /// stays until the new one is verified.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub remove_tree: bool,
     /// Delete what an earlier registration left in the folder.
@@ -69,6 +71,12 @@ impl Plan {
     #[must_use]
     pub fn takes(&self, step: Step) -> bool {
         self.steps.iter().any(|planned| planned.step == step && planned.action != Action::Keep)
+    }
+
+    /// Whether a runner will be made on the server.
+    #[must_use]
+    pub fn registers(&self, request: &Request) -> bool {
+        request.jit || self.steps.iter().any(|planned| planned.step == Step::Register && planned.restarts())
     }
 
     /// Whether there is anything to do.
@@ -125,6 +133,12 @@ fn place_runner(request: &Request, journal: &Journal, seen: &Seen) -> Result<Pla
         action: Action::Do(Care { remove_tree: true, ..Care::default() }),
         detail,
     };
+    if let Some(what) = other_platform(journal, seen) {
+        if registered || request.archive.no_refresh {
+            return Err(Error::OtherPlatform { dir: dir.clone(), what, registered });
+        }
+        return Ok(anew(format!("refresh {} in {shown}: {what}", named(tree_version(seen)))));
+    }
     Ok(match &seen.tree {
         Tree::Foreign { what } => return Err(Error::NotOurs { dir: dir.clone(), what: what.clone() }),
         Tree::Absent => Planned {
@@ -144,16 +158,63 @@ fn place_runner(request: &Request, journal: &Journal, seen: &Seen) -> Result<Pla
             (Some(wanted), Some(found)) if wanted != found => {
                 anew(format!("replace runner {found} by {wanted} in {shown}"))
             }
-            (_, version) => {
-                let version = version.map_or(String::new(), |version| format!(" {version}"));
-                Planned {
+            (_, version) => match refresh(request, journal, seen, *version)? {
+                Some((newest, why)) => {
+                    anew(format!("refresh {} to {newest} in {shown}: {why}", named(*version)))
+                }
+                None => Planned {
                     step: Step::PlaceRunner,
                     action: Action::Keep,
-                    detail: format!("the runner{version} is in {shown}"),
-                }
-            }
+                    detail: format!("the {} is in {shown}", named(*version)),
+                },
+            },
         },
     })
+}
+
+/// That the tree is for another platform than this one, in a clause.
+fn other_platform(journal: &Journal, seen: &Seen) -> Option<String> {
+    if matches!(seen.tree, Tree::Absent | Tree::Foreign { .. }) {
+        return None;
+    }
+    let (placed, machine) = (journal.placed()?.platform, &seen.platform);
+    (placed != machine).then(|| format!("it is for {placed}, and this machine is {machine}"))
+}
+
+/// By what, and why, a tree is replaced that is about to register and too old for it.
+fn refresh(
+    request: &Request,
+    journal: &Journal,
+    seen: &Seen,
+    here: Option<RunnerVersion>,
+) -> Result<Option<(RunnerVersion, String)>, Error> {
+    let (Some(offer), Some(here)) = (&seen.offer, here) else { return Ok(None) };
+    let Some(newest) = offer.newest else { return Ok(None) };
+    let hold = match &request.archive {
+        archive if archive.no_refresh => Hold::Never,
+        archive if archive.version.is_some() || archive.archive.is_some() => Hold::Chosen,
+        _ => Hold::Free,
+    };
+    let current_at = journal.placed().and_then(|placed| placed.current_at);
+    match fresh::decide(fresh::judge(here, current_at, offer), hold) {
+        Decision::Keep => Ok(None),
+        Decision::Refresh { why } => Ok(Some((newest, why))),
+        Decision::Refuse { why } => {
+            let chosen = hold == Hold::Chosen;
+            Err(Error::TooOld { dir: request.dir.clone(), here, newest, why, chosen })
+        }
+    }
+}
+
+fn tree_version(seen: &Seen) -> Option<RunnerVersion> {
+    match seen.tree {
+        Tree::Ours { version } => version,
+        _ => None,
+    }
+}
+
+fn named(version: Option<RunnerVersion>) -> String {
+    version.map_or_else(|| "runner".to_owned(), |version| format!("runner {version}"))
 }
 
 fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned, Error> {

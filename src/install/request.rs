@@ -28,6 +28,8 @@ pub struct Request {
     pub archive: Archive,
     /// What to register; `None` for an image.
     pub registration: Option<Registration>,
+    /// The server makes a runner of the placed tree right afterwards, without the step that registers one.
+    pub jit: bool,
     /// The service that runs it; `None` for those who have their own.
     pub service: Option<Service>,
     /// Leave what was done where it is when a later step fails.
@@ -55,6 +57,8 @@ pub struct Archive {
     pub mirror: Option<String>,
     /// Go on although nobody names a digest.
     pub accept_unverified: bool,
+    /// A tree that is too old to register is refused, not replaced.
+    pub no_refresh: bool,
     /// Another operating system than this one's.
     pub os: Option<Os>,
     /// Another architecture than this one's.
