@@ -118,6 +118,9 @@ pub(super) struct BakeFlags {
     pub place: Place,
     #[command(flatten)]
     pub archive: Archive,
+    /// Bake nothing: prove that the image holds no identity, log, token or machine id. 78 if it does, 69 without a runner
+    #[arg(long)]
+    pub check: bool,
     /// When a step fails, leave what the earlier ones did
     #[arg(long)]
     pub keep_on_failure: bool,

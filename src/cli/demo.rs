@@ -131,6 +131,7 @@ fn request_for(sandbox: &Background, folder: &Path) -> Result<Request, Failed> {
         user: user.filter(|_| cfg!(unix)),
         target: Some(target),
         credentials: Credentials { api: Secret::new(sandbox.token().expose()), ..Credentials::default() },
+        token_files: Vec::new(),
         archive: Archive::default(),
         registration: Some(Registration { name, options: config_sh::Options::default() }),
         jit: false,

@@ -105,6 +105,7 @@ pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
             let phase = site.phase("seal");
             seal::check(site, &journal)?;
             phase.end("no identity, no token and no log in the image");
+            seal::remind(site);
             Ok(report(site, &journal, plan, seen, None))
         }
         Err(cause) => Err(unwind(site, &mut journal, &plan, cause).await),

@@ -1,6 +1,7 @@
 //! What can go wrong between the rooms below, and what to do about it.
 
 use super::journal;
+use super::seal::Finding;
 use crate::error::{Class, Failure};
 use crate::runner::RunnerVersion;
 use crate::runner::complaint::Complaint;
@@ -44,6 +45,8 @@ pub enum Error {
     OtherPlatform { dir: PathBuf, what: String, registered: bool },
     #[error("{} is configured for {found}, and {wanted} was asked for", dir.display())]
     ConfiguredOtherwise { dir: PathBuf, found: String, wanted: String },
+    #[error("the runner in {} is configured as {name} at {url}, and runup did not do that", dir.display())]
+    ConfiguredByHand { dir: PathBuf, name: String, url: String },
     #[error(
         "the runner's id in {} is {on_disk}, and the journal says {in_journal}: somebody changed the runner's files",
         dir.display()
@@ -125,8 +128,13 @@ pub enum Error {
     RegistrationUnclear { dir: PathBuf, why: String },
     #[error("others than root can write {}, so root runs nothing from there", path.display())]
     UnsafeTree { path: PathBuf },
-    #[error("the image is not sealed: {} must not be in it", found.join(", "))]
-    NotSealed { found: Vec<String> },
+    #[error(
+        "the image is not sealed: {} must not be in it",
+        found.iter().map(|one| one.what.as_str()).collect::<Vec<_>>().join(", ")
+    )]
+    NotSealed { found: Vec<Finding> },
+    #[error("there is no baked runner in {}: {what}", dir.display())]
+    NotBaked { dir: PathBuf, what: String },
     #[error("--url is {given}, and the runner in {} was registered for {journal}", dir.display())]
     OtherUrl { dir: PathBuf, given: String, journal: String },
     #[error("the runner in {} was set up by hand, so only --url can say which server may get the credential", dir.display())]
@@ -239,6 +247,7 @@ impl Failure for Error {
             | Self::NoRunnerInside { .. } => Class::Data,
             Self::ArchiveUnclear { .. } | Self::ArchiveWithoutDigest { .. } => Class::Usage,
             Self::ArchiveMissing { .. } => Class::NoInput,
+            Self::NotBaked { .. } => Class::Unavailable,
             Self::NotRoot { .. }
             | Self::CredentialMissing { .. }
             | Self::CannotChange { .. }
@@ -248,6 +257,7 @@ impl Failure for Error {
             | Self::OtherVersion { .. }
             | Self::OtherPlatform { .. }
             | Self::ConfiguredOtherwise { .. }
+            | Self::ConfiguredByHand { .. }
             | Self::Tampered { .. }
             | Self::UnsafeParent { .. }
             | Self::NoWayTo { .. }
@@ -319,6 +329,11 @@ impl Failure for Error {
             Self::OtherVersion { .. } | Self::ConfiguredOtherwise { .. } => {
                 "Run `runup remove` first, or choose another --dir for a second runner.".into()
             }
+            Self::ConfiguredByHand { name, .. } => format!(
+                "If the image brought it, every machine of the image is that runner: clean this one with `runup remove \
+                 --local`, install again, and make the image anew (`runup bake --check`). If somebody ran config.sh \
+                 here, delete it with `runup runners delete {name}` before that."
+            ),
             Self::Tampered { .. } => {
                 "Look who did that. `runup remove` takes the runner of the journal off the server.".into()
             }
@@ -418,7 +433,11 @@ impl Failure for Error {
                 format!("`journalctl -u {unit}` and the newest file in _diag say more.")
             }
             Self::NothingThere { .. } => "If the runner is elsewhere, name it with --dir.".into(),
-            Self::NotSealed { .. } => "Run `runup remove`, then bake again.".into(),
+            Self::NotSealed { found } => {
+                let fixes: Vec<String> = found.iter().map(|one| format!("{}: {}", one.what, one.fix)).collect();
+                format!("{}.", fixes.join("; "))
+            }
+            Self::NotBaked { .. } => "Run `runup bake`, or name the folder with --dir and --root.".into(),
             Self::OtherUrl { .. } => "Leave --url out: the journal knows it.".into(),
             Self::UrlNeededToAdopt { .. } => "Add the --url that the runner was registered for.".into(),
             Self::Unwound { cause, .. } => return cause.hint(),

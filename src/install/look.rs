@@ -26,6 +26,8 @@ pub struct Seen {
     pub local: LocalState,
     /// Whether the folder has the key that `config.sh` makes just before it registers.
     pub key: bool,
+    /// What another machine's runner left in the folder: the image was made of a machine that had run it.
+    pub traces: Vec<&'static str>,
     /// Whether the identity in the folder is another machine's: the disk is a copy.
     pub clone: bool,
     /// The name that this run would register, and whether nobody else could have it.
@@ -113,7 +115,27 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     let service = look_at_service(site).await?;
     let key = state::has_key(&dir);
     let platform = site.platform().to_string();
-    Ok(Seen { account, platform, tree, local, key, clone, name, server, offer: None, service })
+    let traces = if matches!(tree, Tree::Ours { .. }) { traces(site, journal)? } else { Vec::new() };
+    let offer = None;
+    Ok(Seen { account, platform, tree, local, key, traces, clone, name, server, offer, service })
+}
+
+/// What is in the folder of a runner that this machine has never registered, and that only one which was registered
+/// leaves. Between two registrations of its own, the logs are the machine's.
+///
+/// # Errors
+/// The folder cannot be looked at.
+pub fn traces(site: &Site<'_>, journal: &Journal) -> Result<Vec<&'static str>, Error> {
+    let template = match (journal.machine(), fingerprint(site)) {
+        (None, Some(_)) => true,
+        (Some(then), Some(now)) => then != now,
+        // Whether it was this machine, nobody can tell.
+        (_, None) => false,
+    };
+    if !template || journal.registered().is_some() {
+        return Ok(Vec::new());
+    }
+    Ok(state::traces(&site.dir())?)
 }
 
 /// Asks what is on offer, where there is a complete tree and somebody who can ask; and of a tree that is not the newest,

@@ -23,7 +23,7 @@ mod register;
 mod remove;
 mod request;
 mod run;
-mod seal;
+pub mod seal;
 mod service;
 mod site;
 mod status;

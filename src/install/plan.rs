@@ -47,6 +47,9 @@ pub struct Care {
     /// Delete what an earlier registration left in the folder.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub clean_identity: bool,
+    /// Delete these as well: the runner of the machine that the image was made of left them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub traces: Vec<&'static str>,
     /// Delete this runner on the server: it is ours, and nobody can be it any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ghost: Option<u64>,
@@ -230,7 +233,7 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
         if let (Server::Has(runner), false) = (&seen.server, replaces(request)) {
             return Err(name_taken(runner));
         }
-        let care = Care { clean_identity: dirty, ..Care::default() };
+        let care = Care { clean_identity: dirty, traces: seen.traces.clone(), ..Care::default() };
         return Ok(doing(
             care,
             format!("{fresh}: this disk is a copy, and the identity on it is another machine's"),
@@ -379,21 +382,24 @@ fn is_ours(registered: &Registered, seen: &Seen) -> bool {
 fn fresh_registration(request: &Request, seen: &Seen, detail: String, dirty: bool) -> Result<Planned, Error> {
     match (&seen.local, &seen.server) {
         // Placed by us, configured by somebody else since.
-        (LocalState::Configured(file), _) => Err(Error::ConfiguredOtherwise {
+        (LocalState::Configured(file), _) => Err(Error::ConfiguredByHand {
             dir: request.dir.clone(),
-            found: format!(
-                "{} at {}",
-                file.agent_name,
-                file.github_url.as_deref().unwrap_or("an unknown server")
-            ),
-            wanted: "a runner of ours".into(),
+            name: file.agent_name.clone(),
+            url: file.github_url.clone().unwrap_or_else(|| "an unknown server".to_owned()),
         }),
         (_, Server::Has(runner)) if !replaces(request) => Err(name_taken(runner)),
-        _ => Ok(Planned {
-            step: Step::Register,
-            action: Action::Do(Care { clean_identity: dirty, ..Care::default() }),
-            detail,
-        }),
+        _ => {
+            let care = Care { clean_identity: dirty, traces: seen.traces.clone(), ..Care::default() };
+            let mut left = seen.traces.clone();
+            if let LocalState::Partial { files } = &seen.local {
+                left.extend(files);
+            }
+            let detail = match left.as_slice() {
+                [] => detail,
+                left => format!("{detail}; {}, left by another run of it, goes first", left.join(", ")),
+            };
+            Ok(Planned { step: Step::Register, action: Action::Do(care), detail })
+        }
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Request {
     pub target: Option<Target>,
     /// The credentials that were found.
     pub credentials: Credentials,
+    /// The files that hold tokens by the configuration, as this process sees them; only an image is looked at for them.
+    pub token_files: Vec<PathBuf>,
     /// Which runner application.
     pub archive: Archive,
     /// What to register; `None` for an image.

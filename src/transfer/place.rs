@@ -121,9 +121,17 @@ fn move_aside(path: &Path) -> Result<Option<PathBuf>, Error> {
     }
 }
 
-/// Deletes what earlier runs left beside `target`: its staging folder, and what was moved aside and not yet deleted.
-/// Only for the one that holds the lock for `target`.
+/// Deletes what earlier runs left beside `target`. Only for the one that holds the lock for `target`.
 pub fn sweep(target: &Path) -> Result<(), Error> {
+    for path in litter(target)? {
+        tracing::info!(path = %path.display(), "deleting what an earlier run left");
+        delete(&path)?;
+    }
+    Ok(())
+}
+
+/// What earlier runs left beside `target`: its staging folder, and what was moved aside and not yet deleted.
+pub fn litter(target: &Path) -> Result<Vec<PathBuf>, Error> {
     let parent = parent_of(target)?;
     let staging = hidden_name(target, STAGING);
     let removed = hidden_name(target, REMOVED);
@@ -132,24 +140,24 @@ pub fn sweep(target: &Path) -> Result<(), Error> {
         Ok(entries) => entries,
         // Nothing lies beside a place that cannot be: what is wrong is said by whoever wants to put something there.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(());
+            return Ok(Vec::new());
         }
         Err(error) => return Err(failed(error)),
     };
+    let mut litter = Vec::new();
     for entry in entries {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name();
-        let litter = name == staging
+        let ours = name == staging
             || name
                 .as_encoded_bytes()
                 .strip_prefix(removed.as_encoded_bytes())
                 .is_some_and(|rest| rest.len() == 8 && rest.iter().all(u8::is_ascii_hexdigit));
-        if litter {
-            tracing::info!(path = %entry.path().display(), "deleting what an earlier run left");
-            delete(&entry.path())?;
+        if ours {
+            litter.push(entry.path());
         }
     }
-    Ok(())
+    Ok(litter)
 }
 
 /// Deletes whatever is at `path`; what is missing is deleted already.

@@ -333,3 +333,208 @@ fn a_deprecations_call_that_is_no_document_is_said_to_be_none() {
     rig.run(&["install"]).expect(76);
     assert_eq!(rig.state().runners, []);
 }
+
+/// Empties the machine id, as an image has it.
+fn seal_machine(rig: &Rig) {
+    rig.write("etc/machine-id", "");
+}
+
+fn boots_as(rig: &Rig, id: char) {
+    rig.write("etc/machine-id", format!("{}\n", id.to_string().repeat(32)));
+}
+
+/// What `bake --check` finds, as a list of texts.
+#[track_caller]
+fn found(rig: &Rig) -> Vec<String> {
+    let report = rig.run(&["bake", "--check", "--json"]).expect(78).json();
+    assert_eq!(report["sealed"], false);
+    let found = report["found"].as_array().unwrap();
+    found.iter().map(|one| format!("{}: {}", one["what"], one["fix"]).replace('"', "")).collect()
+}
+
+#[test]
+fn a_sealed_image_passes_the_check_which_asks_nobody_and_changes_nothing() {
+    let rig = Rig::new();
+    rig.run(&["bake"]).expect(0).says("machine id");
+    seal_machine(&rig);
+    rig.routes();
+    let before = rig.everything();
+    let ran = rig.run_without_token(&["bake", "--check"]).expect(0);
+    assert!(ran.stdout.starts_with("sealed: runner 2.336.0"), "{ran:#?}");
+    for place in ["/opt/actions-runner", "/var/lib/runup", "etc/runup/token", "/etc/machine-id"] {
+        assert!(ran.stdout.contains(place), "{place} in {ran:#?}");
+    }
+    let report = rig.run(&["bake", "--check", "--json"]).expect(0).json();
+    assert_eq!((&report["sealed"], &report["found"]), (&json!(true), &json!([])));
+    assert_eq!(rig.routes(), [] as [&str; 0]);
+    assert_eq!(rig.everything(), before);
+    rig.write("etc/machine-id", "uninitialized\n");
+    rig.run(&["bake", "--check"]).expect(0);
+    std::fs::remove_file(rig.root().join("etc/machine-id")).unwrap();
+    rig.run(&["bake", "--check"]).expect(0);
+}
+
+#[test]
+fn without_a_baked_runner_there_is_nothing_to_check() {
+    let rig = Rig::new();
+    let before = rig.everything();
+    rig.run(&["bake", "--check"]).expect(69).says("no baked runner");
+    assert_eq!(rig.everything(), before);
+    rig.run(&["bake"]).expect(0);
+    std::fs::remove_file(rig.dir().join("config.sh")).unwrap();
+    rig.run(&["bake", "--check"]).expect(69).says("no config.sh");
+}
+
+#[test]
+fn everything_that_an_image_may_not_hold_is_found_each_with_what_to_do() {
+    let rig = Rig::new();
+    rig.run(&["bake"]).expect(0);
+    let tree = ["/.runner", "/.credentials", "/.service", "/_diag/x", "/_work/x"];
+    for name in tree {
+        rig.write(&format!("opt/actions-runner{name}"), "{}");
+    }
+    rig.write("opt/.actions-runner.runup-removed-0123abcd/.credentials", "{}");
+    rig.write("etc/runup/token", "a-token\n");
+    rig.write("etc/runup/config.toml", "registration-token-file = \"/etc/other\"\n");
+    rig.write("etc/other", "another-token\n");
+    rig.write("var/lib/dbus/machine-id", "00112233445566778899aabbccddeeff\n");
+    let found = found(&rig);
+    let expected = [
+        "/opt/actions-runner/.runner: take that runner off",
+        "/opt/actions-runner/.credentials: take that runner off",
+        "/opt/actions-runner/.service: remove the service",
+        "/opt/actions-runner/_diag: delete it",
+        "/opt/actions-runner/_work: delete it",
+        ".actions-runner.runup-removed-0123abcd, what is left",
+        "etc/runup/token: delete it",
+        "etc/other: delete it",
+        "the machine id in",
+        "dbus/machine-id: empty it",
+    ];
+    for text in expected {
+        assert!(found.iter().any(|one| one.contains(text)), "no {text:?} in {found:#?}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    assert!(!found.concat().contains("a-token"));
+    let ran = rig.run(&["bake", "--check"]).expect(78);
+    assert!(ran.stdout.starts_with("not sealed") && ran.stdout.contains("delete it"), "{ran:#?}");
+}
+
+#[test]
+fn a_registration_in_any_journal_and_a_lock_are_found() {
+    let rig = Rig::new();
+    rig.run(&["bake"]).expect(0);
+    rig.run(&["install", "--dir", "/opt/second"]).expect(0);
+    seal_machine(&rig);
+    let second = found(&rig);
+    assert!(second.len() == 1 && second[0].contains("runup remove --dir /opt/second"), "{second:?}");
+
+    let rig = Rig::new();
+    rig.run(&["bake"]).expect(0);
+    seal_machine(&rig);
+    let state = rig.root().join("var/lib/runup");
+    let name = names_in(&state).into_iter().find(|name| name.ends_with(".lock")).unwrap();
+    let lock = std::fs::File::open(state.join(name)).unwrap();
+    lock.lock().unwrap();
+    assert!(found(&rig)[0].contains("is held"));
+    lock.unlock().unwrap();
+    rig.run(&["bake", "--check"]).expect(0);
+}
+
+#[test]
+fn a_cut_off_bake_is_no_image() {
+    let rig = Rig::new();
+    let mut command = rig.on_machine(&["bake"]);
+    let Ran { code, .. } = finish(command.env(VARIABLE, Checkpoint::PlaceRenamed.name()).spawn().unwrap());
+    assert_eq!(code, -9);
+    seal_machine(&rig);
+    assert!(found(&rig)[0].contains("cut off"));
+    rig.run(&["bake"]).expect(0);
+    rig.run(&["bake", "--check"]).expect(0);
+}
+
+#[test]
+fn baking_into_an_image_with_a_token_is_refused() {
+    let rig = Rig::new();
+    rig.write("etc/runup/token", "a-token\n");
+    let ran = rig.run(&["bake"]).expect(78).says("etc/runup/token");
+    assert!(ran.stderr.contains("give each machine its own"), "{ran:#?}");
+    assert!(!rig.dir().exists(), "before anything is placed");
+}
+
+#[test]
+fn a_runner_that_somebody_configured_by_hand_is_not_taken_over() {
+    let rig = Rig::new();
+    rig.run(&["install"]).expect(0);
+    // As config.sh by hand in a baked tree: all of it is there, and the journal knows nothing of it.
+    let mut journal = journal(&rig);
+    let entries = journal["entries"].as_array_mut().unwrap();
+    entries.retain(|entry| entry["step"] != "register");
+    journal.as_object_mut().unwrap().remove("machine");
+    std::fs::write(journal_path(&rig), journal.to_string()).unwrap();
+    let name = rig.state().runners[0].name.clone();
+    let ran = rig.run(&["install"]).expect(78).says(&name).says("runup did not do that");
+    assert!(ran.stderr.contains("runup runners delete") && ran.stderr.contains("remove --local"), "{ran:#?}");
+    assert_eq!(rig.state().runners.len(), 1);
+    // And what it says helps.
+    rig.ask(&["runners", "delete", &name]).expect(0);
+    rig.run(&["remove", "--local"]).expect(0);
+    rig.run(&["install"]).expect(0);
+    rig.assert_exactly_one_runner();
+}
+
+#[test]
+fn what_the_template_s_runner_left_goes_before_registering() {
+    let rig = Rig::new();
+    rig.run(&["bake"]).expect(0);
+    for name in [".credentials", ".credentials_rsaparams", ".service", "_diag/Runner_1.log", "_work/_tool/x"]
+    {
+        rig.write(&format!("opt/actions-runner/{name}"), "of the template");
+    }
+    rig.run(&["plan"])
+        .expect(0)
+        .says(".service, _diag, .credentials, .credentials_rsaparams, left by another");
+    rig.run(&["install"]).expect(0).says("not sealed").says("_diag");
+    rig.assert_exactly_one_runner();
+    assert!(!rig.dir().join("_diag/Runner_1.log").exists() && !rig.dir().join(".service").exists());
+    assert!(rig.dir().join("_work/_tool/x").exists(), "a tool cache may be in an image on purpose");
+    for file in [".credentials", ".credentials_rsaparams"] {
+        assert!(!std::fs::read_to_string(rig.dir().join(file)).unwrap().contains("of the template"));
+    }
+}
+
+#[test]
+fn the_logs_of_this_machine_s_own_earlier_runners_stay() {
+    let rig = Rig::new();
+    rig.sandbox.add_job(&"orgs/octo-org".parse().unwrap(), "build", 0);
+    rig.run(&["run", "--ephemeral"]).expect(0);
+    let logs = names_in(&rig.dir().join("_diag"));
+    assert!(!logs.is_empty());
+    rig.run(&["install"]).expect(0);
+    let now = names_in(&rig.dir().join("_diag"));
+    assert!(logs.iter().all(|log| now.contains(log)), "{logs:?} in {now:?}");
+}
+
+#[test]
+fn two_machines_with_one_image_get_two_identities() {
+    let rig = Rig::new();
+    rig.run(&["bake"]).expect(0);
+    seal_machine(&rig);
+    rig.run(&["bake", "--check"]).expect(0);
+    let other = tempfile::tempdir().unwrap();
+    let copy = std::process::Command::new("cp").arg("-a").arg(rig.root()).arg(other.path()).status().unwrap();
+    assert!(copy.success());
+    let second = other.path().join(rig.root().file_name().unwrap());
+    boots_as(&rig, 'a');
+    rig.run(&["install"]).expect(0);
+    std::fs::write(second.join("etc/machine-id"), "b".repeat(32)).unwrap();
+    std::fs::set_permissions(other.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut command = rig.command(&["install", "--url", &rig.url(), "--root", second.to_str().unwrap()]);
+    if let Some(user) = rig.user {
+        command.args(["--user", user]);
+    }
+    finish(command.spawn().unwrap()).expect(0);
+    let runners = rig.state().runners;
+    assert_eq!(runners.len(), 2, "{runners:#?}");
+    assert!(runners[0].name != runners[1].name && runners[0].id != runners[1].id);
+}
