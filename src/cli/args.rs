@@ -65,6 +65,9 @@ pub(super) struct ConvergeFlags {
     pub place: Place,
     #[command(flatten)]
     pub archive: Archive,
+    /// Refuse a placed runner that is too old to register, with exit code 80, instead of replacing it by the newest
+    #[arg(long, help_heading = "Archive")]
+    pub no_refresh: bool,
     /// When a step fails, leave what the earlier ones did
     #[arg(long)]
     pub keep_on_failure: bool,
@@ -119,6 +122,9 @@ pub(super) struct BakeFlags {
     pub archive: Archive,
     #[command(flatten)]
     pub libraries: Libraries,
+    /// Bake nothing: prove that the image holds no identity, log, token or machine id. 78 if it does, 69 without a runner
+    #[arg(long)]
+    pub check: bool,
     /// When a step fails, leave what the earlier ones did
     #[arg(long)]
     pub keep_on_failure: bool,

@@ -117,6 +117,15 @@ impl FromStr for Arch {
     }
 }
 
+impl FromStr for Platform {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        let (os, arch) = text.split_once('-').unwrap_or((text, ""));
+        Ok(Self { os: os.parse()?, arch: arch.parse()? })
+    }
+}
+
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("{}-{}", self.os, self.arch))

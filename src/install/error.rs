@@ -1,7 +1,9 @@
 //! What can go wrong between the rooms below, and what to do about it.
 
 use super::journal;
+use super::seal::Finding;
 use crate::error::{Class, Failure};
+use crate::runner::RunnerVersion;
 use crate::runner::complaint::Complaint;
 use crate::runner::{libraries, preflight};
 use crate::{github, host, net, runner, transfer};
@@ -39,8 +41,14 @@ pub enum Error {
     NoRunnerInside { filename: String, lacks: Vec<String> },
     #[error("{} holds runner {found}, and --runner-version asks for {wanted}", dir.display())]
     OtherVersion { dir: PathBuf, found: String, wanted: String },
+    #[error("runner {here} in {} is too old to register, and {newest} is on offer: {why}", dir.display())]
+    TooOld { dir: PathBuf, here: RunnerVersion, newest: RunnerVersion, why: String, chosen: bool },
+    #[error("the runner in {} cannot run here: {what}", dir.display())]
+    OtherPlatform { dir: PathBuf, what: String, registered: bool },
     #[error("{} is configured for {found}, and {wanted} was asked for", dir.display())]
     ConfiguredOtherwise { dir: PathBuf, found: String, wanted: String },
+    #[error("the runner in {} is configured as {name} at {url}, and runup did not do that", dir.display())]
+    ConfiguredByHand { dir: PathBuf, name: String, url: String },
     #[error(
         "the runner's id in {} is {on_disk}, and the journal says {in_journal}: somebody changed the runner's files",
         dir.display()
@@ -122,8 +130,13 @@ pub enum Error {
     RegistrationUnclear { dir: PathBuf, why: String },
     #[error("others than root can write {}, so root runs nothing from there", path.display())]
     UnsafeTree { path: PathBuf },
-    #[error("the image is not sealed: {} must not be in it", found.join(", "))]
-    NotSealed { found: Vec<String> },
+    #[error(
+        "the image is not sealed: {} must not be in it",
+        found.iter().map(|one| one.what.as_str()).collect::<Vec<_>>().join(", ")
+    )]
+    NotSealed { found: Vec<Finding> },
+    #[error("there is no baked runner in {}: {what}", dir.display())]
+    NotBaked { dir: PathBuf, what: String },
     #[error("--url is {given}, and the runner in {} was registered for {journal}", dir.display())]
     OtherUrl { dir: PathBuf, given: String, journal: String },
     #[error("the runner in {} was set up by hand, so only --url can say which server may get the credential", dir.display())]
@@ -245,6 +258,7 @@ impl Failure for Error {
             | Self::NoRunnerInside { .. } => Class::Data,
             Self::ArchiveUnclear { .. } | Self::ArchiveWithoutDigest { .. } => Class::Usage,
             Self::ArchiveMissing { .. } => Class::NoInput,
+            Self::NotBaked { .. } => Class::Unavailable,
             Self::NotRoot { .. }
             | Self::CredentialMissing { .. }
             | Self::CannotChange { .. }
@@ -252,7 +266,9 @@ impl Failure for Error {
             Self::NotOurs { .. }
             | Self::TreeIncomplete { .. }
             | Self::OtherVersion { .. }
+            | Self::OtherPlatform { .. }
             | Self::ConfiguredOtherwise { .. }
+            | Self::ConfiguredByHand { .. }
             | Self::Tampered { .. }
             | Self::UnsafeParent { .. }
             | Self::NoWayTo { .. }
@@ -273,7 +289,7 @@ impl Failure for Error {
             | Self::NoSystemd
             | Self::NoSuchGroup { .. }
             | Self::UrlNeededToAdopt { .. } => Class::Config,
-            Self::VersionDeprecated { .. } => Class::Deprecated,
+            Self::VersionDeprecated { .. } | Self::TooOld { .. } => Class::Deprecated,
             Self::ConfigFailed { cause, .. } | Self::ListenerFailed { cause, .. } => {
                 cause.map_or(Class::Runner, |known| known.class)
             }
@@ -325,6 +341,11 @@ impl Failure for Error {
             Self::OtherVersion { .. } | Self::ConfiguredOtherwise { .. } => {
                 "Run `runup remove` first, or choose another --dir for a second runner.".into()
             }
+            Self::ConfiguredByHand { name, .. } => format!(
+                "If the image brought it, every machine of the image is that runner: clean this one with `runup remove \
+                 --local`, install again, and make the image anew (`runup bake --check`). If somebody ran config.sh \
+                 here, delete it with `runup runners delete {name}` before that."
+            ),
             Self::Tampered { .. } => {
                 "Look who did that. `runup remove` takes the runner of the journal off the server.".into()
             }
@@ -361,6 +382,20 @@ impl Failure for Error {
             Self::ClockOff { .. } => "Set the clock, for instance with `timedatectl set-ntp true`.".into(),
             Self::ConfigFailed { cause: Some(known), .. } | Self::ListenerFailed { cause: Some(known), .. } => {
                 known.fix.into()
+            }
+            Self::TooOld { chosen: true, .. } => {
+                "Leave out --runner-version and --archive, so that the newest takes its place, or bake the image again."
+                    .into()
+            }
+            Self::TooOld { .. } => {
+                "Bake the image again, or leave out --no-refresh, so that the newest takes its place.".into()
+            }
+            Self::OtherPlatform { registered: true, .. } => {
+                "Run `runup remove` where it is registered, or --local here; then install again.".into()
+            }
+            Self::OtherPlatform { .. } => {
+                "Bake an image for this architecture, or leave out --no-refresh, so that the right one takes its place."
+                    .into()
             }
             Self::VersionDeprecated { .. } => {
                 "Run `runup remove` and install again for the newest version, or bake the image again.".into()
@@ -410,7 +445,11 @@ impl Failure for Error {
                 format!("`journalctl -u {unit}` and the newest file in _diag say more.")
             }
             Self::NothingThere { .. } => "If the runner is elsewhere, name it with --dir.".into(),
-            Self::NotSealed { .. } => "Run `runup remove`, then bake again.".into(),
+            Self::NotSealed { found } => {
+                let fixes: Vec<String> = found.iter().map(|one| format!("{}: {}", one.what, one.fix)).collect();
+                format!("{}.", fixes.join("; "))
+            }
+            Self::NotBaked { .. } => "Run `runup bake`, or name the folder with --dir and --root.".into(),
             Self::OtherUrl { .. } => "Leave --url out: the journal knows it.".into(),
             Self::UrlNeededToAdopt { .. } => "Add the --url that the runner was registered for.".into(),
             Self::Unwound { cause, .. } => return cause.hint(),

@@ -22,4 +22,4 @@ pub use error::Error;
 pub use name::{Label, Labels, NameContext, NameTemplate, RunnerName};
 pub use state::{LocalState, RunnerFile};
 pub use tree::TreeReport;
-pub use version::{Feature, REGISTRATION_FLOOR, RunnerVersion};
+pub use version::{Feature, INSTALL_WITHIN_HOURS, REGISTRATION_FLOOR, RunnerVersion};

@@ -7,9 +7,14 @@ use super::route::Control;
 use super::scope::Scope;
 use super::server::Shared;
 use super::token::CredentialKind;
-use super::world::RunnerChange;
+use super::world::{Deprecation, RunnerChange};
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+#[derive(Deserialize)]
+struct NewVersion {
+    version: String,
+}
 
 #[derive(Deserialize)]
 struct NewJob {
@@ -51,6 +56,22 @@ pub(super) fn answer(shared: &Shared, control: Control, request: &Request) -> Re
         Control::PatchRunner(id) => match request.json::<RunnerChange>() {
             Some(change) if world.change(id, change) => Reply::no_content(),
             Some(_) => Reply::not_found(),
+            None => Reply::message(400, "Problems parsing JSON"),
+        },
+        Control::Offer => match request.json::<NewVersion>() {
+            Some(new) if super::is_version(&new.version) => {
+                world.offer(&new.version);
+                Reply::no_content()
+            }
+            Some(new) => Reply::message(422, &format!("{:?} is no runner version", new.version)),
+            None => Reply::message(400, "Problems parsing JSON"),
+        },
+        Control::Deprecate => match request.json::<Deprecation>().map(|new| (new.check(), new)) {
+            Some((Ok(()), new)) => {
+                world.deprecate(new);
+                Reply::no_content()
+            }
+            Some((Err(error), _)) => Reply::message(422, &error),
             None => Reply::message(400, "Problems parsing JSON"),
         },
         Control::AddJob => {

@@ -72,6 +72,8 @@ pub(super) enum Control {
     ClearFaults,
     PatchRunner(u64),
     AddJob,
+    Offer,
+    Deprecate,
 }
 
 impl Route {
@@ -153,6 +155,8 @@ impl Route {
             ("POST", ["faults"]) => Control::AddFault,
             ("DELETE", ["faults"]) => Control::ClearFaults,
             ("POST", ["jobs"]) => Control::AddJob,
+            ("POST", ["versions"]) => Control::Offer,
+            ("POST", ["deprecations"]) => Control::Deprecate,
             ("PATCH", ["runners", id]) => match id.parse() {
                 Ok(id) => Control::PatchRunner(id),
                 Err(_) => return Self::Unknown,

@@ -9,8 +9,17 @@ use super::request::Request;
 use super::route::Route;
 use super::server::Shared;
 use super::token::CredentialKind;
-use serde_json::json;
+use super::world::World;
+use serde_json::{Value, json};
 use std::time::Instant;
+
+/// Whether the version of a listener that wants a session gets none any more.
+fn is_deprecated(world: &mut World, id: u64, request: &Request) -> bool {
+    // A runner may have updated itself since it registered.
+    let said = request.json::<Value>().and_then(|body| Some(body.get("version")?.as_str()?.to_owned()));
+    let version = said.or_else(|| Some(world.runner_by_id(id)?.record.version.clone()));
+    version.is_some_and(|version| world.refuses_to_talk_to(&version))
+}
 
 /// Answers one call of a listener.
 pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: &[FaultKind]) -> Reply {
@@ -21,6 +30,9 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
         return Reply::not_found();
     }
     let Some(id) = request.credential.runner else { return Reply::not_found() };
+    if matches!(route, Route::Session) && is_deprecated(&mut world, id, request) {
+        return Reply::message(426, "This version of the runner is deprecated.");
+    }
     let Some(runner) = world.runner_by_id(id) else { return Reply::not_found() };
     match route {
         Route::Session => {

@@ -9,6 +9,7 @@ mod commands;
 mod crash;
 mod drift;
 mod house;
+mod images;
 mod libraries;
 mod life;
 mod prune;
