@@ -21,9 +21,11 @@ locals {
     [for key, value in var.settings : "${key} = ${jsonencode(value)}"],
   ) : "${line}\n"])
 
-  # On lines of its own: whatever the command ends with, a comment included, does not swallow what follows.
+  # On lines of its own: whatever the command ends with, a comment included, does not swallow what follows. Where the token
+  # itself is given, nothing fetches one.
   bootcmd = [for line in local.base.bootcmd :
     replace(line, "REPLACE-WITH-TOKEN-COMMAND;", "\n${trimspace(coalesce(var.token_command, "false"))}\n")
+    if var.token == null || !can(regex("token|umask", line))
   ]
 
   rpm = var.package == null ? false : endswith(var.package.url, ".rpm")
@@ -39,8 +41,9 @@ locals {
     var.token == null ? [] : [{ path = "/etc/runup/token", permissions = "0600", content = "${var.token}\n" }],
   )
 
-  user_data = join("\n", ["#cloud-config", yamlencode(merge(
-    var.token == null ? { bootcmd = local.bootcmd } : {},
-    { write_files = local.write_files, runcmd = local.runcmd },
-  ))])
+  user_data = join("\n", ["#cloud-config", yamlencode({
+    bootcmd     = local.bootcmd
+    write_files = local.write_files
+    runcmd      = local.runcmd
+  })])
 }
