@@ -32,7 +32,9 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
 
 fn archive(shared: &Shared, platform: &str, version: &str) -> Option<std::sync::Arc<Archive>> {
     let platform = Platform::ALL.into_iter().find(|known| known.id == platform)?;
-    let known = version == shared.newest_version() || shared.older_versions().iter().any(|it| it == version);
+    let known = version == shared.newest_version()
+        || shared.older_versions().iter().any(|it| it == version)
+        || shared.world().updates.iter().any(|update| update.version == version);
     known.then(|| shared.archives.get(platform, version))
 }
 

@@ -72,6 +72,7 @@ pub(super) enum Control {
     ClearFaults,
     PatchRunner(u64),
     AddJob,
+    AddUpdate,
 }
 
 impl Route {
@@ -153,6 +154,7 @@ impl Route {
             ("POST", ["faults"]) => Control::AddFault,
             ("DELETE", ["faults"]) => Control::ClearFaults,
             ("POST", ["jobs"]) => Control::AddJob,
+            ("POST", ["updates"]) => Control::AddUpdate,
             ("PATCH", ["runners", id]) => match id.parse() {
                 Ok(id) => Control::PatchRunner(id),
                 Err(_) => return Self::Unknown,

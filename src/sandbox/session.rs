@@ -9,8 +9,17 @@ use super::request::Request;
 use super::route::Route;
 use super::server::Shared;
 use super::token::CredentialKind;
+use super::update;
+use serde::Deserialize;
 use serde_json::json;
 use std::time::Instant;
+
+/// What a listener tells of itself when it opens its session.
+#[derive(Deserialize)]
+struct Opening {
+    version: String,
+    platform: Option<String>,
+}
 
 /// Answers one call of a listener.
 pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: &[FaultKind]) -> Reply {
@@ -36,6 +45,10 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
             }
             runner.record.online = true;
             runner.seen = Some(Instant::now());
+            if let Some(opening) = request.json::<Opening>() {
+                runner.record.version = opening.version;
+                runner.platform = opening.platform;
+            }
             Reply::json(200, &json!({"session_id": id}))
         }
         Route::SessionEnd => {
@@ -48,6 +61,9 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
             runner.seen = Some(Instant::now());
             runner.record.online = true;
             let scope = runner.record.scope.clone();
+            if let Some(message) = update::message(shared, &mut world, id, &request.base) {
+                return Reply::json(200, &message);
+            }
             let waiting = |job: &&mut super::JobRecord| job.scope == scope && job.runner.is_none();
             let Some(job) = world.jobs.iter_mut().find(waiting) else { return Reply::no_content() };
             job.runner = Some(id);
