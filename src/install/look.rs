@@ -62,6 +62,8 @@ pub enum Tree {
     Ours {
         /// Its version, where its files tell it.
         version: Option<RunnerVersion>,
+        /// Whether it came to that version by itself.
+        self_updated: bool,
     },
     /// A runner that the journal knows, with parts missing.
     Incomplete {
@@ -152,7 +154,7 @@ fn look_at_tree(dir: &Path, site: &Site<'_>, journal: &Journal) -> Result<Tree, 
         return Ok(Tree::Foreign { what: what.into() });
     }
     if report.is_runner() {
-        return Ok(Tree::Ours { version: report.version });
+        return Ok(Tree::Ours { version: report.version, self_updated: report.self_updated });
     }
     Ok(Tree::Incomplete { missing: report.lacks() })
 }

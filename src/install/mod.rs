@@ -21,6 +21,7 @@ pub mod plan;
 mod prune;
 mod register;
 mod remove;
+mod repair;
 mod request;
 mod run;
 mod seal;

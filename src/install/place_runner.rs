@@ -4,6 +4,7 @@ use super::Error;
 use super::checkpoint::{Checkpoint, reach};
 use super::journal::{Act, Journal, Step};
 use super::plan::Care;
+use super::repair;
 use super::site::Site;
 use crate::github::Application;
 use crate::host;
@@ -33,8 +34,11 @@ pub async fn take(
     care: &Care,
     account: &Account,
 ) -> Result<(), Error> {
-    if care.remove_tree {
+    if care.remove_tree || care.keep_identity {
         check_mounts(site)?;
+    }
+    if care.keep_identity {
+        repair::check_idle(site)?;
     }
     let choice = choose(site).await?;
     let form = Form::from_filename(&choice.filename)
@@ -47,7 +51,10 @@ pub async fn take(
         sha256: None,
         verified: matches!(choice.expect, Expect::Sha256(_)),
     };
-    journal.begin(act.clone())?;
+    if !care.keep_identity {
+        // A repair is one exchange, of which there is nothing to take back.
+        journal.begin(act.clone())?;
+    }
     reach(Checkpoint::PlaceBegun);
     if care.remove_tree {
         place::remove(&dir)?;
@@ -74,17 +81,11 @@ pub async fn take(
         return Err(Error::NoRunnerInside { filename: choice.filename, lacks: report.lacks() });
     }
     reach(Checkpoint::PlaceStaged);
-    // A job of this run cannot be under way, and an empty folder holds nothing that could be lost.
-    match std::fs::remove_dir(&dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            discard(&staging);
-            return Err(
-                host::Error::Path { doing: "replace the empty folder", path: dir, source: error }.into()
-            );
-        }
-        _ => {}
+    if care.keep_identity {
+        repair::put(site, &staging, account)?;
+    } else {
+        put(&staging, &dir)?;
     }
-    place::commit(&staging, &dir).inspect_err(|_| discard(&staging))?;
     reach(Checkpoint::PlaceRenamed);
 
     if let Act::PlaceRunner { version, sha256, .. } = &mut act {
@@ -102,8 +103,9 @@ pub async fn take(
         times => format!(", resumed {times} times"),
     };
     let digest = staged.sha256.to_string();
+    let kept = if care.keep_identity { ", the registration kept" } else { "" };
     phase.end(format!(
-        "{version}: {} received{resumed}, sha256 {}… {}, {} entries in {}",
+        "{version}: {} received{resumed}, sha256 {}… {}, {} entries in {}{kept}",
         megabytes(staged.received),
         &digest[..12],
         if matches!(order.expect, Expect::Sha256(_)) { "as expected" } else { "NOT VERIFIED" },
@@ -111,6 +113,20 @@ pub async fn take(
         dir.display(),
     ));
     Ok(())
+}
+
+/// Puts the staged tree where nothing is.
+fn put(staging: &Path, dir: &Path) -> Result<(), Error> {
+    // A job of this run cannot be under way, and an empty folder holds nothing that could be lost.
+    match std::fs::remove_dir(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            discard(staging);
+            let path = dir.to_owned();
+            return Err(host::Error::Path { doing: "replace the empty folder", path, source: error }.into());
+        }
+        _ => {}
+    }
+    Ok(place::commit(staging, dir).inspect_err(|_| discard(staging))?)
 }
 
 /// A signal and the deadline end it alike; only the first is a signal.
@@ -300,7 +316,7 @@ fn make_parents(dir: &Path) -> Result<(), Error> {
 }
 
 /// After a failure that already has an error of its own.
-fn discard(staging: &Path) {
+pub(super) fn discard(staging: &Path) {
     if let Err(error) = place::remove(staging) {
         tracing::warn!("what was unpacked stays behind: {}", crate::error::chain(&error));
     }

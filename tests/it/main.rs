@@ -17,3 +17,4 @@ mod rig;
 mod run;
 mod secrets;
 mod token_command;
+mod update;
