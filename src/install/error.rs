@@ -336,7 +336,11 @@ impl Failure for Error {
                  with `runup remove --dir DIR --url URL`."
                     .into()
             }
-            Self::TreeIncomplete { .. } => "Run `runup remove`, then install again.".into(),
+            Self::TreeIncomplete { .. } => {
+                "Run `runup install` again once no listener runs there: it puts a complete runner in its place. What \
+                 comes back incomplete again and again is better removed with `runup remove`, and installed anew."
+                    .into()
+            }
             Self::NoRunnerInside { .. } => "Take the archive from the list of runner applications (`runup downloads`).".into(),
             Self::OtherVersion { .. } | Self::ConfiguredOtherwise { .. } => {
                 "Run `runup remove` first, or choose another --dir for a second runner.".into()
