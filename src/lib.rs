@@ -18,8 +18,8 @@
 //!
 //! # The import rule
 //!
-//! `cli -> install -> { runner -> { github -> net, host }, transfer -> net, host }`. A room may reach everything
-//! below it. Only `cli` and `install` see [`settings`]; the rooms below take plain values. Only `cli` and tests know
+//! `cli -> install -> { runner -> github -> { net, host }, transfer -> { net, host } }`. A room may reach everything
+//! below it. (`github` knows `host` for one thing: a command that prints the token.) Only `cli` and `install` see [`settings`]; the rooms below take plain values. Only `cli` and tests know
 //! `sandbox`. `tests/it/house.rs` reads the `use crate::` lines and fails on any other arrow.
 
 pub mod cli;

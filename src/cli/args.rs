@@ -4,7 +4,7 @@
 
 use crate::error::Class;
 use crate::install::{NamePrefix, OwnershipLabel};
-use crate::settings::flags::{Archive, Cloud, Common, Place, Run, Runner, Server, Service};
+use crate::settings::flags::{Archive, Cloud, Common, Libraries, Place, Run, Runner, Server, Service};
 use crate::settings::parse_duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt::Write as _;
@@ -78,6 +78,8 @@ pub(super) struct InstallFlags {
     #[command(flatten)]
     pub converge: ConvergeFlags,
     #[command(flatten)]
+    pub libraries: Libraries,
+    #[command(flatten)]
     pub service: Service,
 }
 
@@ -118,6 +120,8 @@ pub(super) struct BakeFlags {
     pub place: Place,
     #[command(flatten)]
     pub archive: Archive,
+    #[command(flatten)]
+    pub libraries: Libraries,
     /// Bake nothing: prove that the image holds no identity, log, token or machine id. 78 if it does, 69 without a runner
     #[arg(long)]
     pub check: bool,

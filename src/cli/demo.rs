@@ -6,13 +6,12 @@
 use super::Session;
 use super::output::{Failed, Output};
 use crate::error::{Class, Failure};
-use crate::github::Target;
+use crate::github::{Credential, Target};
 use crate::host::{Root, account};
 use crate::install::{Archive, Reach, Registration, Request, Site, State, install, remove, status};
 use crate::net::Http;
 use crate::runner::config_sh;
 use crate::sandbox::{Background, Options, spawn_in_thread};
-use crate::secret::Secret;
 use crate::settings::Credentials;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -130,12 +129,13 @@ fn request_for(sandbox: &Background, folder: &Path) -> Result<Request, Failed> {
         state: folder.join("state"),
         user: user.filter(|_| cfg!(unix)),
         target: Some(target),
-        credentials: Credentials { api: Secret::new(sandbox.token().expose()), ..Credentials::default() },
+        credentials: Credentials { api: Some(Credential::Token(sandbox.token())), ..Credentials::default() },
         token_files: Vec::new(),
         archive: Archive::default(),
         registration: Some(Registration { name, options: config_sh::Options::default() }),
         jit: false,
         service: None,
+        deps: false,
         keep_on_failure: false,
         token_on_argv: false,
         allow_http: false,

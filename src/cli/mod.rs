@@ -134,13 +134,12 @@ fn parse(arguments: &[OsString], environment: &Environment) -> Result<(Cli, Vec<
         let origin = usage::origin(&error, &file, arguments, environment);
         ParseError::Clap(error, origin)
     })?;
-    let given = match matches.subcommand() {
-        Some((name, matches)) => {
-            let subcommand = command.find_subcommand(name).expect("clap matched a subcommand that it knows");
-            layers::given(subcommand, matches, &file)
-        }
-        None => Vec::new(),
-    };
+    let (mut chosen, mut below) = (&command, &matches);
+    while let Some((name, next)) = below.subcommand() {
+        chosen = chosen.find_subcommand(name).expect("clap matched a subcommand that it knows");
+        below = next;
+    }
+    let given = layers::given(chosen, below, &file);
     let cli = Cli::from_arg_matches(&matches).map_err(|error| ParseError::Clap(error, Origin::Flag))?;
     Ok((cli, given))
 }

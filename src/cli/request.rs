@@ -10,6 +10,7 @@ use crate::runner::config_sh;
 use crate::settings::credential::{Files, find};
 use crate::settings::flags::{self, Place, Server, TokenVia};
 use crate::settings::{Credentials, Environment, Error, layers};
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 /// The user that a runner gets when nobody names one.
@@ -23,9 +24,8 @@ const ROOT_STATE: &str = "/var/lib/runup";
 pub(super) fn install(flags: &ConvergeFlags, session: &Session) -> Result<Request, super::Failed> {
     let target = target(&flags.server)?.ok_or(Error::UrlMissing)?;
     let files = Files {
-        api: flags.server.token_file.as_deref(),
         registration: flags.runner.registration_token_file.as_deref(),
-        remove: None,
+        ..api_only(&flags.server, session)?
     };
     let runner = &flags.runner;
     let mut request =
@@ -79,6 +79,7 @@ pub(super) fn dir(place: &Place, session: &Session) -> Result<PathBuf, super::Fa
         allow_http: false,
         ca_file: None,
         token_file: None,
+        token_command: None,
         deadline: std::time::Duration::ZERO,
     };
     let request = base(&server, place, None, Credentials::default(), session)?;
@@ -87,10 +88,11 @@ pub(super) fn dir(place: &Place, session: &Session) -> Result<PathBuf, super::Fa
 
 /// The request of `bake`.
 pub(super) fn bake(flags: &BakeFlags, session: &Session) -> Result<Request, super::Failed> {
-    let credentials = find(api_only(&flags.server), &session.environment)?;
+    let credentials = find(api_only(&flags.server, session)?, &session.environment)?;
     let mut request = base(&flags.server, &flags.place, target(&flags.server)?, credentials, session)?;
     request.archive = archive(&flags.archive)?;
     request.keep_on_failure = flags.keep_on_failure;
+    request.deps = flags.libraries.deps;
     request.token_files = token_files(flags, &request.root, session)?;
     if request.target.is_none() && request.archive.archive.is_none() {
         return Err(Error::UrlMissing.into());
@@ -131,7 +133,7 @@ fn token_files(flags: &BakeFlags, root: &Root, session: &Session) -> Result<Vec<
 
 /// The request of `remove`.
 pub(super) fn remove(flags: &RemoveFlags, session: &Session) -> Result<Request, super::Failed> {
-    let files = Files { remove: flags.remove_token_file.as_deref(), ..api_only(&flags.server) };
+    let files = Files { remove: flags.remove_token_file.as_deref(), ..api_only(&flags.server, session)? };
     let credentials = if flags.local { Credentials::default() } else { find(files, &session.environment)? };
     let mut request = base(&flags.server, &flags.place, target(&flags.server)?, credentials, session)?;
     request.token_on_argv = flags.token_via == TokenVia::Argv;
@@ -140,14 +142,14 @@ pub(super) fn remove(flags: &RemoveFlags, session: &Session) -> Result<Request, 
 
 /// The request of `status`.
 pub(super) fn status(server: &Server, place: &Place, session: &Session) -> Result<Request, super::Failed> {
-    let credentials = find(api_only(server), &session.environment)?;
+    let credentials = find(api_only(server, session)?, &session.environment)?;
     base(server, place, target(server)?, credentials, session)
 }
 
 /// A client for the commands that only talk to the server.
 pub(super) fn client(server: &Server, session: &Session) -> Result<Client, super::Failed> {
     let target = target(server)?.ok_or(Error::UrlMissing)?;
-    let credentials = find(api_only(server), &session.environment)?;
+    let credentials = find(api_only(server, session)?, &session.environment)?;
     let http = http(server, &session.environment)?;
     Ok(Client::new(http, target, credentials.api, server.deadline))
 }
@@ -162,8 +164,27 @@ pub(super) fn http(server: &Server, environment: &Environment) -> Result<Http, s
     Ok(Http::new(options)?)
 }
 
-fn api_only(server: &Server) -> Files<'_> {
-    Files { api: server.token_file.as_deref(), ..Files::default() }
+/// Where the credential for the API is, if an option says so. The two options exclude each other; but as with any option,
+/// the flag beats the environment beats the file.
+pub(super) fn api_only<'a>(server: &'a Server, session: &Session) -> Result<Files<'a>, Error> {
+    let files = Files {
+        api: server.token_file.as_deref(),
+        command: server.token_command.as_deref(),
+        ..Files::default()
+    };
+    if files.api.is_none() || files.command.is_none() {
+        return Ok(files);
+    }
+    let rank = |option: &str| {
+        session.given.iter().find(|given| given.key == option).map(|given| given.origin.rank())
+    };
+    match rank("token-file").cmp(&rank("token-command")) {
+        Ordering::Greater => Ok(Files { command: None, ..files }),
+        Ordering::Less => Ok(Files { api: None, ..files }),
+        Ordering::Equal => {
+            Err(Error::Contradiction("--token-file and --token-command exclude each other".into()))
+        }
+    }
 }
 
 fn target(server: &Server) -> Result<Option<Target>, super::Failed> {
@@ -214,6 +235,7 @@ fn base(
         registration: None,
         jit: false,
         service: None,
+        deps: false,
         keep_on_failure: false,
         token_on_argv: false,
         allow_http: server.allow_http,

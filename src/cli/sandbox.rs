@@ -3,6 +3,7 @@
 use super::Session;
 use super::args::SandboxFlags;
 use super::output::{Failed, Output};
+use crate::github::Credential;
 use crate::sandbox::{Options, start};
 use crate::settings::credential::{Files, find};
 use std::io::Write as _;
@@ -14,11 +15,15 @@ pub(super) async fn run(flags: SandboxFlags, session: Session) -> Result<Output,
         Some(_) => find(files, &session.environment)?.api,
         None => None,
     };
+    let token = token.and_then(|credential| match credential {
+        Credential::Token(token) => Some(token.expose().to_owned()),
+        Credential::Command(_) => None,
+    });
     let defaults = Options::default();
     let options = Options {
         listen: flags.listen,
         allow_remote: flags.allow_remote,
-        token: token.map(|token| token.expose().to_owned()),
+        token,
         runner_version: flags.runner_version.map_or(defaults.runner_version, |version| version.to_string()),
         require_libicu: flags.require_libicu,
         faults: flags.faults,

@@ -1,7 +1,7 @@
 //! Which service `install` is to leave behind, and what its unit starts.
 
 use super::args::InstallFlags;
-use super::request::absolute;
+use super::request::{absolute, api_only};
 use super::{Failed, Session};
 use crate::host::{self, account, systemd};
 use crate::install::Service;
@@ -11,7 +11,8 @@ use crate::settings::{Error, Given, Origin};
 use std::path::{Path, PathBuf};
 
 /// Options that the unit's `runup run` must not get: they are about this run, or are given otherwise.
-const NOT_FOR_THE_UNIT: [&str; 9] = [
+const NOT_FOR_THE_UNIT: [&str; 10] = [
+    "deps",
     "service",
     "drain",
     "remove-on-shutdown",
@@ -52,16 +53,18 @@ pub(super) fn wanted(flags: &InstallFlags, session: &Session) -> Result<Option<S
     Ok(Some(Service { program, main, drain: flags.service.drain }))
 }
 
-/// A unit that registers by itself needs its token at every start, so it needs a place that stays.
+/// A unit that registers by itself needs its token at every start, so it needs a place that stays, or a command.
 fn supervisor(flags: &InstallFlags, leaves: bool, session: &Session) -> Result<Main, Failed> {
-    let file = flags.converge.server.token_file.as_deref().filter(|file| *file != "-");
-    let Some(token_file) = file else {
+    let named = api_only(&flags.converge.server, session)?;
+    let file = named.api.filter(|file| *file != "-");
+    if file.is_none() && named.command.is_none() {
         let message = "a service that registers and deregisters by itself (--ephemeral, --remove-on-shutdown) needs \
-                       --token-file with a file that stays: it takes a token at every start";
+                       --token-file with a file that stays, or --token-command: it takes a token at every start";
         return Err(Error::Contradiction(message.into()).into());
-    };
-    let token_file = absolute(Path::new(token_file))?;
-    let mut arguments: Vec<String> = session.given.iter().filter_map(argument).flatten().collect();
+    }
+    let token_file = file.map(|file| absolute(Path::new(file))).transpose()?;
+    let given = session.given.iter().filter(|given| given.key != "token-command" || file.is_none());
+    let mut arguments: Vec<String> = given.filter_map(argument).flatten().collect();
     if let Some(config) = session.config.as_ref() {
         arguments.push(format!("--config={}", absolute(config)?.display()));
     }

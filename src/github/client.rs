@@ -1,5 +1,6 @@
 //! The calls of one scope.
 
+use super::credential::Credential;
 use super::document::{
     Application, Deprecation, RawDeprecation, RawToken, Runner, RunnerPage, RunnerToken, Status,
 };
@@ -71,7 +72,7 @@ pub(super) enum Access {
 pub struct Client {
     http: Http,
     target: Target,
-    token: Option<Secret>,
+    credential: Option<Credential>,
     patience: Duration,
     calls: AtomicU32,
     skew: Mutex<Option<SignedDuration>>,
@@ -80,8 +81,8 @@ pub struct Client {
 impl Client {
     /// A client for `target`. `patience` is what one call may take, retries included.
     #[must_use]
-    pub fn new(http: Http, target: Target, token: Option<Secret>, patience: Duration) -> Self {
-        Self { http, target, token, patience, calls: AtomicU32::new(0), skew: Mutex::new(None) }
+    pub fn new(http: Http, target: Target, credential: Option<Credential>, patience: Duration) -> Self {
+        Self { http, target, credential, patience, calls: AtomicU32::new(0), skew: Mutex::new(None) }
     }
 
     /// The scope that is asked.
@@ -93,7 +94,7 @@ impl Client {
     /// Whether there is a credential.
     #[must_use]
     pub fn has_token(&self) -> bool {
-        self.token.is_some()
+        self.credential.is_some()
     }
 
     /// How many calls were made; a call that was retried counts once.
@@ -246,7 +247,7 @@ impl Client {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let Some(token) = &self.token else {
+        let Some(credential) = &self.credential else {
             return Err(Error::MissingCredential {
                 method: method.to_string(),
                 url: redact(&url),
@@ -258,22 +259,35 @@ impl Client {
         if body.is_some() {
             headers.push(("content-type", "application/json".to_owned()));
         }
-        let call = Call {
-            method: method.clone(),
-            url: url.clone(),
-            bearer: Some(token.clone()),
-            headers,
-            body,
-            deadline: Deadline::after(self.patience),
-        };
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        let answer = self.http.call(call).await?;
-        self.compare_clocks(&answer);
-        debug!(%method, url = redact(&url), status = answer.status, "asked GitHub");
-        if (200..300).contains(&answer.status) {
-            return Ok(answer);
+        let deadline = Deadline::after(self.patience);
+        let mut token = credential.token(deadline).await?;
+        let mut renewed = false;
+        loop {
+            let call = Call {
+                method: method.clone(),
+                url: url.clone(),
+                bearer: Some(token.clone()),
+                headers: headers.clone(),
+                body: body.clone(),
+                deadline,
+            };
+            self.calls.fetch_add(1, Ordering::Relaxed);
+            let answer = self.http.call(call).await?;
+            self.compare_clocks(&answer);
+            debug!(%method, url = redact(&url), status = answer.status, "asked GitHub");
+            if (200..300).contains(&answer.status) {
+                return Ok(answer);
+            }
+            if answer.status == 401
+                && !renewed
+                && let Some(other) = credential.renewed(&token, deadline).await?
+            {
+                // It has lived its hour.
+                (token, renewed) = (other, true);
+                continue;
+            }
+            return Err(self.failure(&method, &url, &answer, &token, access));
         }
-        Err(self.failure(&method, &url, &answer, token, access))
     }
 
     fn compare_clocks(&self, answer: &Answer) {

@@ -28,7 +28,7 @@ async fn rehearse(answers: Vec<String>) -> (Client, JoinHandle<Vec<String>>) {
     let http = Http::new(Options { user_agent: "runup-test/1".to_owned(), ..Options::default() }).unwrap();
     let target = Target::parse(&url, None, false).unwrap();
     let patience = Duration::from_secs(5);
-    (Client::new(http, target, Secret::new(TOKEN), patience), server)
+    (Client::new(http, target, Secret::new(TOKEN).map(Credential::Token), patience), server)
 }
 
 fn answer(status: u16, headers: &str, body: &str) -> String {
@@ -132,7 +132,7 @@ async fn one_bad_element_does_not_spoil_the_downloads() {
 #[tokio::test]
 async fn no_credential_is_said_before_anything_is_sent() {
     let (client, _server) = rehearse(vec![]).await;
-    let client = Client { token: None, ..client };
+    let client = Client { credential: None, ..client };
     let error = client.remove_token().await.unwrap_err();
     assert!(matches!(error, Error::MissingCredential { .. }));
     assert_eq!((error.class(), client.calls(), client.has_token()), (Class::NoPerm, 0, false));

@@ -2,7 +2,7 @@
 
 use super::target::TargetError;
 use crate::error::{Class, Failure};
-use crate::net;
+use crate::{host, net};
 use std::fmt;
 
 /// What a server said when it did not do what it was asked.
@@ -50,6 +50,35 @@ pub enum Error {
         url: String,
         /// The permission that the credential needs.
         needed: String,
+    },
+    /// The command that prints the token ended badly, or not at all.
+    #[error("the token command `{command}` failed: {how}{}", if tail.is_empty() { String::new() } else { format!(": {tail}") })]
+    TokenCommandFailed {
+        /// The command.
+        command: String,
+        /// How it ended.
+        how: String,
+        /// Its exit code, if it had one.
+        code: Option<i32>,
+        /// The end of what it said on standard error.
+        tail: String,
+    },
+    /// The command that prints the token printed something else.
+    #[error("the token command `{command}` must print one line, the token, and printed {}", if *lines == 0 { "none".to_owned() } else { lines.to_string() })]
+    TokenCommandPrinted {
+        /// The command.
+        command: String,
+        /// How many lines it printed that could be tokens.
+        lines: usize,
+    },
+    /// The command that prints the token could not be started.
+    #[error("failed to run the token command `{command}`")]
+    TokenCommandNotRun {
+        /// The command.
+        command: String,
+        /// Why.
+        #[source]
+        source: host::Error,
     },
     /// 401.
     #[error("the credential was refused: {0}")]
@@ -177,11 +206,14 @@ impl Failure for Error {
         match self {
             Self::Target(error) => error.class(),
             Self::MissingCredential { .. }
+            | Self::TokenCommandPrinted { .. }
             | Self::Unauthorized(_)
             | Self::Forbidden { .. }
             | Self::NotFound { .. } => Class::NoPerm,
-            Self::RateLimited { .. } | Self::Busy { .. } => Class::TempFail,
-            Self::NameTaken { .. } => Class::Config,
+            // A program that is not there, or cannot be run: no time changes that.
+            Self::TokenCommandFailed { code: Some(126 | 127), .. } | Self::NameTaken { .. } => Class::Config,
+            Self::TokenCommandNotRun { source, .. } => source.class(),
+            Self::RateLimited { .. } | Self::Busy { .. } | Self::TokenCommandFailed { .. } => Class::TempFail,
             Self::NoJit { .. } => Class::Unavailable,
             Self::Odd(reply) if reply.status >= 500 => Class::TempFail,
             Self::Unprocessable(_) | Self::Odd(_) | Self::BadDocument { .. } | Self::EndlessPages { .. } => {
@@ -204,6 +236,12 @@ impl Failure for Error {
             Self::MissingCredential { needed, .. } => Some(format!(
                 "Give a token by --token-file, RUNUP_TOKEN or --token-command. The call needs {needed}."
             )),
+            Self::TokenCommandFailed { .. } | Self::TokenCommandPrinted { .. } => Some(
+                "Run it by hand as the user who runs runup: it must end with 0, and print the token and nothing else \
+                 on standard output."
+                    .to_owned(),
+            ),
+            Self::TokenCommandNotRun { source, .. } => source.hint(),
             Self::Unauthorized(_) => Some(
                 "The token is wrong, expired or revoked, or belongs to another GitHub than this one. Make a new one."
                     .to_owned(),

@@ -4,6 +4,7 @@
 //! disk, how its archive is fetched, and what the answers are used for.
 
 mod client;
+mod credential;
 mod document;
 mod error;
 mod jit;
@@ -11,6 +12,7 @@ mod scope;
 mod target;
 
 pub use client::{Client, Deletion, Filter};
+pub use credential::{Credential, TokenCommand};
 pub use document::{Application, Deprecation, JitConfig, Label, Runner, RunnerToken, Status};
 pub use error::{Error, Reply};
 pub use jit::NewJitRunner;

@@ -71,6 +71,8 @@ pub struct Command {
     interrupts: bool,
     /// The exit codes after which its group is left alone.
     leaves: &'static [i32],
+    /// What it prints on standard output is for whoever runs it alone.
+    secret_output: bool,
 }
 
 /// How a command ended by itself.
@@ -124,6 +126,7 @@ impl Command {
             grace: GRACE,
             interrupts: false,
             leaves: &[],
+            secret_output: false,
         }
     }
 
@@ -207,6 +210,13 @@ impl Command {
         self
     }
 
+    /// Keeps standard output out of [`Outcome::tail`]: the command prints a secret there.
+    #[must_use]
+    pub fn secret_output(mut self) -> Self {
+        self.secret_output = true;
+        self
+    }
+
     /// The command line for people: quoted for a shell, secret variables before it, secrets marked. Plain variables,
     /// the folder and the user are left out.
     #[must_use]
@@ -284,7 +294,9 @@ impl Command {
 
         while status.is_none() || out.open() || err.open() {
             let mut print = |stream, line: &str| {
-                tail.push(line);
+                if !(self.secret_output && stream == Stream::Out) {
+                    tail.push(line);
+                }
                 on_line(stream, line);
             };
             let waits = status.is_none();
@@ -326,7 +338,9 @@ impl Command {
             }
         }
         let mut print = |stream, line: &str| {
-            tail.push(line);
+            if !(self.secret_output && stream == Stream::Out) {
+                tail.push(line);
+            }
             on_line(stream, line);
         };
         out.finish(&mut print);

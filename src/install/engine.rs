@@ -5,7 +5,7 @@ use super::look::{Seen, Server, look, look_at_offer};
 use super::plan::{self, Action, Plan};
 use super::site::Site;
 use super::watch::Watch;
-use super::{Error, create_user, place_runner, register, seal, service};
+use super::{Error, create_user, libraries, place_runner, register, seal, service};
 use crate::deadline::Deadline;
 use crate::host::lock::Lock;
 use crate::host::process::{self, Which};
@@ -70,6 +70,7 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
         (lock, journal) = prepare(site, "install").await?;
         (plan, seen) = decide(site, &journal).await?;
     }
+    libraries::ensure(site).await?;
     settle(&mut journal, &plan, &seen)?;
     let cause = match take(site, &mut journal, &plan, &seen).await {
         Ok(status) if plan.takes(Step::StartService) => {
@@ -100,6 +101,7 @@ pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
     // Before anything is downloaded: an identity that is there already will not go away by itself.
     seal::check(site, &journal)?;
     let plan = plan::make(site.request, &journal, &seen)?;
+    libraries::ensure(site).await?;
     match take(site, &mut journal, &plan, &seen).await {
         Ok(_) => {
             let phase = site.phase("seal");
@@ -148,6 +150,7 @@ async fn prepare(site: &Site<'_>, doing: &str) -> Result<(Lock, Journal), Error>
     }
     site.check_parents()?;
     phase.end(format!("{} on {}", site.platform(), site.system()));
+    libraries::check(site).await?;
     site.open_journal(doing).await
 }
 

@@ -5,7 +5,7 @@ use super::seal::Finding;
 use crate::error::{Class, Failure};
 use crate::runner::RunnerVersion;
 use crate::runner::complaint::Complaint;
-use crate::runner::preflight;
+use crate::runner::{libraries, preflight};
 use crate::{github, host, net, runner, transfer};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +20,8 @@ pub enum Error {
     Runner(#[from] runner::Error),
     #[error(transparent)]
     Preflight(#[from] preflight::Error),
+    #[error(transparent)]
+    Libraries(#[from] libraries::Error),
     #[error(transparent)]
     Transfer(#[from] transfer::Error),
     #[error(transparent)]
@@ -189,6 +191,7 @@ impl Error {
             | Self::Host(host::Error::Stopped { .. })
             | Self::Transfer(transfer::Error::Stopped)
             | Self::Preflight(preflight::Error::Host(host::Error::Stopped { .. })) => true,
+            Self::Libraries(error) => matches!(error.class(), Class::Signal(_)),
             Self::Unwound { cause, .. } => cause.is_stop(),
             _ => false,
         }
@@ -206,10 +209,17 @@ impl Error {
             | Self::NotOnline { tail, .. } => {
                 Some(tail).filter(|tail| !tail.trim().is_empty()).map(String::as_str)
             }
+            Self::Libraries(error) => error.output().filter(|tail| !tail.trim().is_empty()),
             Self::Unwound { cause, .. } => cause.output(),
             Self::Several { errors } => errors.iter().find_map(Self::output),
             _ => None,
         }
+    }
+
+    /// The command that somebody else has to run, where that is the result.
+    #[must_use]
+    pub fn command(&self) -> Option<&str> {
+        if let Self::Libraries(error) = self { error.command() } else { None }
     }
 
     /// What could not be undone after this failure.
@@ -228,6 +238,7 @@ impl Failure for Error {
             Self::Github(error) => error.class(),
             Self::Runner(error) => error.class(),
             Self::Preflight(error) => error.class(),
+            Self::Libraries(error) => error.class(),
             Self::Transfer(error) => error.class(),
             Self::Net(error) => error.class(),
             Self::Host(error) => error.class(),
@@ -300,153 +311,7 @@ impl Failure for Error {
         }
     }
 
-    #[expect(clippy::too_many_lines, reason = "one sentence a situation")]
     fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::Github(error) => return error.hint(),
-            Self::Runner(error) => return error.hint(),
-            Self::Preflight(error) => return error.hint(),
-            Self::Transfer(error) => return error.hint(),
-            Self::Net(error) => return error.hint(),
-            Self::Host(error) => return error.hint(),
-            Self::Settings(error) => return error.hint(),
-            Self::Journal(journal::Error::Io { source, .. }) => return source.hint(),
-            Self::Journal(journal::Error::Delete { .. }) => return None,
-            Self::Journal(journal::Error::List { .. }) => {
-                "Run it as root: only then is it known which runners this machine still has.".into()
-            }
-            Self::Journal(journal::Error::Malformed { .. }) => {
-                "Move the file away; `runup remove --dir DIR --url URL` then adopts the runner that is there.".into()
-            }
-            Self::Journal(journal::Error::Newer { .. }) => "Use the newer runup.".into(),
-            Self::NotOurs { .. } => {
-                "Choose another --dir, or move the folder away. A runner that is configured there can be taken back \
-                 with `runup remove --dir DIR --url URL`."
-                    .into()
-            }
-            Self::TreeIncomplete { .. } => "Run `runup remove`, then install again.".into(),
-            Self::NoRunnerInside { .. } => "Take the archive from the list of runner applications (`runup downloads`).".into(),
-            Self::OtherVersion { .. } | Self::ConfiguredOtherwise { .. } => {
-                "Run `runup remove` first, or choose another --dir for a second runner.".into()
-            }
-            Self::ConfiguredByHand { name, .. } => format!(
-                "If the image brought it, every machine of the image is that runner: clean this one with `runup remove \
-                 --local`, install again, and make the image anew (`runup bake --check`). If somebody ran config.sh \
-                 here, delete it with `runup runners delete {name}` before that."
-            ),
-            Self::Tampered { .. } => {
-                "Look who did that. `runup remove` takes the runner of the journal off the server.".into()
-            }
-            Self::UnsafeParent { folder, .. } => format!(
-                "Choose a --dir below folders that only root can write, such as /opt, or let only root write {}.",
-                folder.display()
-            ),
-            Self::NotRoot { .. } => "Run as root, or leave --user out: the runner is then yours.".into(),
-            Self::UserIsRoot { .. } => "Name an unprivileged user, or say --user root if you mean it.".into(),
-            Self::CredentialMissing { .. } | Self::CannotChange { .. } => {
-                "Give --token-file FILE or RUNUP_TOKEN.".into()
-            }
-            Self::BusyToChange { .. } => "Run the same command again when the job has ended.".into(),
-            Self::NoWayToDeregister { .. } => {
-                "Give --token-file FILE or RUNUP_TOKEN, or a token for this one purpose with --remove-token-file. \
-                 --local cleans up this machine alone."
-                    .into()
-            }
-            Self::ArchiveWithoutDigest { .. }
-            | Self::ChecksumAbsent { .. }
-            | Self::ChecksumEmpty { .. }
-            | Self::ChecksumMalformed { .. } => {
-                "Give the sha256 that the release notes name with --sha256, or, at your own risk, --accept-unverified."
-                    .into()
-            }
-            Self::ChecksumsDisagree { .. } => {
-                "One of them is wrong. Look at the release notes of that version before you go on.".into()
-            }
-            Self::NameTaken { .. } => {
-                "Choose another --name, remove that runner with `runup runners delete`, or take its place with \
-                 --replace."
-                    .into()
-            }
-            Self::ClockOff { .. } => "Set the clock, for instance with `timedatectl set-ntp true`.".into(),
-            Self::ConfigFailed { cause: Some(known), .. } | Self::ListenerFailed { cause: Some(known), .. } => {
-                known.fix.into()
-            }
-            Self::TooOld { chosen: true, .. } => {
-                "Leave out --runner-version and --archive, so that the newest takes its place, or bake the image again."
-                    .into()
-            }
-            Self::TooOld { .. } => {
-                "Bake the image again, or leave out --no-refresh, so that the newest takes its place.".into()
-            }
-            Self::OtherPlatform { registered: true, .. } => {
-                "Run `runup remove` where it is registered, or --local here; then install again.".into()
-            }
-            Self::OtherPlatform { .. } => {
-                "Bake an image for this architecture, or leave out --no-refresh, so that the right one takes its place."
-                    .into()
-            }
-            Self::VersionDeprecated { .. } => {
-                "Run `runup remove` and install again for the newest version, or bake the image again.".into()
-            }
-            Self::SessionConflict { .. } => {
-                "See which machine runs with a copy of this runner's files; or wait some minutes and try again, if \
-                 this one was cut off."
-                    .into()
-            }
-            Self::DeletedAgain { .. } => {
-                "See who deletes it: the settings page of the runners, `runup runners prune`, another machine.".into()
-            }
-            Self::NoSuchGroup { .. } => "Create the group, or correct --group; repositories have no groups.".into(),
-            Self::CutShort { .. } => "Give jobs time to end with --drain.".into(),
-            Self::ListenerFailed { .. } | Self::ConfigFailed { .. } | Self::ConfigLied { .. } => {
-                "Its output above, and the newest file in _diag, say more.".into()
-            }
-            Self::ConfigHung { .. } => "See whether the machine reaches GitHub, and run the same command again.".into(),
-            Self::NotOnServer { .. } => "Run the same command again.".into(),
-            Self::Busy { .. } => "Wait for the job or cancel it, or give a longer --deadline.".into(),
-            Self::StillOnServer { .. } => {
-                "Run `runup remove` again with a token for the API; it deletes the runner by its id.".into()
-            }
-            // Not `svc.sh uninstall`: root would run a script that jobs can write.
-            Self::ServiceInstalled { unit, .. } => format!(
-                "Run `systemctl disable --now {unit}`, delete /etc/systemd/system/{unit}, then try again."
-            ),
-            Self::HoldsOthers { .. } => {
-                "runup did not set this runner up, and would delete the whole folder. Move the rest elsewhere first.".into()
-            }
-            Self::MountedInside { .. } => "Unmount it, then run the same command again.".into(),
-            Self::RegistrationUnclear { .. } => {
-                "Find it with `runup runners list` and delete it with `runup runners delete`; then clean this machine \
-                 with `runup remove --local`."
-                    .into()
-            }
-            Self::UnsafeTree { .. } => {
-                "Give the folder with all that is in it to the runner's user, or give a token for the API.".into()
-            }
-            Self::UnitNotOurs { unit } => {
-                format!("Choose another --dir, whose unit has another name, or remove {unit}, or say --service none.")
-            }
-            Self::UnitMasked { unit } => format!("Run: systemctl unmask {unit}"),
-            Self::UnitPath { .. } => "Choose a plain --dir, or say --service none.".into(),
-            Self::NoSystemd => "Say --service none, and start the runner by your own means.".into(),
-            Self::ServiceFailed { unit, .. } | Self::NotOnline { unit, .. } => {
-                format!("`journalctl -u {unit}` and the newest file in _diag say more.")
-            }
-            Self::NothingThere { .. } => "If the runner is elsewhere, name it with --dir.".into(),
-            Self::NotSealed { found } => {
-                let fixes: Vec<String> = found.iter().map(|one| format!("{}: {}", one.what, one.fix)).collect();
-                format!("{}.", fixes.join("; "))
-            }
-            Self::NotBaked { .. } => "Run `runup bake`, or name the folder with --dir and --root.".into(),
-            Self::OtherUrl { .. } => "Leave --url out: the journal knows it.".into(),
-            Self::UrlNeededToAdopt { .. } => "Add the --url that the runner was registered for.".into(),
-            Self::Unwound { cause, .. } => return cause.hint(),
-            Self::Several { errors } => return errors.iter().find_map(Failure::hint),
-            Self::DeadlinePassed { .. } => "Run the same command again, or give a longer --deadline.".into(),
-            Self::NoWayTo { .. } => "Look at the links on that path.".into(),
-            Self::FormUnknown { .. } | Self::ArchiveUnclear { .. } | Self::ArchiveMissing { .. } | Self::Stopped => {
-                return None;
-            }
-        })
+        super::hint::of(self)
     }
 }

@@ -41,7 +41,7 @@ pub async fn take(
     let setting = site.config_setting(account.clone());
 
     let phase = site.phase("preflight");
-    preflight::check(&setting.dir, account, &site.machine, &site.stop).await?;
+    preflight::check(&setting.dir, account, &site.stop).await?;
     phase.end("config.sh finds what it needs");
     if let Some(port) = target.port_warning() {
         tracing::warn!("{port}");

@@ -34,6 +34,8 @@ pub struct Request {
     pub jit: bool,
     /// The service that runs it; `None` for those who have their own.
     pub service: Option<Service>,
+    /// Install the libraries that the runner needs and the machine lacks.
+    pub deps: bool,
     /// Leave what was done where it is when a later step fails.
     pub keep_on_failure: bool,
     /// The token on `config.sh`'s command line.

@@ -8,6 +8,7 @@ pub mod asset;
 pub mod complaint;
 pub mod config_sh;
 mod error;
+pub mod libraries;
 pub mod listener;
 pub mod name;
 pub mod preflight;

@@ -31,8 +31,8 @@ pub enum Main {
     Supervisor {
         /// Its arguments, without secrets.
         arguments: Vec<String>,
-        /// The file with the token for the API.
-        token_file: PathBuf,
+        /// The file with the token for the API; without one, the arguments or the configuration say how to get it.
+        token_file: Option<PathBuf>,
     },
 }
 
@@ -109,13 +109,18 @@ pub fn render(unit: &Unit) -> String {
             let _ = write!(
                 text,
                 "# Root registers and deregisters; the runner and its jobs run as {user}.\n\
-                 ExecStart={program} run {arguments}\n\
-                 # Read by systemd at each start, readable by root only, and gone with the service.\n\
-                 LoadCredential=runup.token:{token}\n",
+                 ExecStart={program} run {arguments}\n",
                 user = unit.user,
                 arguments = arguments.join(" "),
-                token = percent(&token_file.display().to_string()),
             );
+            if let Some(file) = token_file {
+                let _ = write!(
+                    text,
+                    "# Read by systemd at each start, readable by root only, and gone with the service.\n\
+                     LoadCredential=runup.token:{token}\n",
+                    token = percent(&file.display().to_string()),
+                );
+            }
         }
     }
     let _ = write!(
@@ -186,7 +191,7 @@ mod tests {
     #[test]
     fn the_supervisor_gets_its_token_from_systemd_and_not_from_its_command_line() {
         let arguments = ["--name", "my runner $x"].map(String::from).to_vec();
-        let text = render(&unit(Main::Supervisor { arguments, token_file: "/etc/runup/token".into() }));
+        let text = render(&unit(Main::Supervisor { arguments, token_file: Some("/etc/runup/token".into()) }));
         assert!(text.contains("\nExecStart=/usr/bin/runup run --name \"my runner $$x\"\n"), "{text}");
         assert!(text.contains("\nLoadCredential=runup.token:/etc/runup/token\n"));
         assert!(!text.contains("User="));
@@ -194,7 +199,7 @@ mod tests {
 
     #[test]
     fn every_setting_says_why_it_is_there() {
-        for main in [Main::Runsvc, Main::Supervisor { arguments: vec![], token_file: "/t".into() }] {
+        for main in [Main::Runsvc, Main::Supervisor { arguments: vec![], token_file: Some("/t".into()) }] {
             let text = render(&unit(main));
             let service = text.split("[Service]").nth(1).unwrap().split("[Install]").next().unwrap();
             assert!(service.matches("# ").count() >= 6, "{service}");

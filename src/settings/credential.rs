@@ -1,6 +1,7 @@
 //! Finds credentials where they may be: a file, standard input, a variable, a systemd credential. Never on argv.
 
 use super::{Credentials, Environment, Error};
+use crate::github::Credential;
 use crate::secret::Secret;
 use std::io::Read as _;
 use std::path::Path;
@@ -8,18 +9,20 @@ use std::path::Path;
 /// No token is longer; a wrong path (a disk, a log) must not fill memory.
 const LONGEST: u64 = 64 * 1024;
 
-/// The file options that name credentials.
+/// The options that name credentials.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Files<'a> {
     /// `--token-file`
     pub api: Option<&'a str>,
+    /// `--token-command`
+    pub command: Option<&'a str>,
     /// `--registration-token-file`
     pub registration: Option<&'a str>,
     /// `--remove-token-file`
     pub remove: Option<&'a str>,
 }
 
-/// Looks at every place in the order of precedence: the file that was named, `RUNUP_…`, a systemd credential, and
+/// Looks at every place in the order of precedence: the file or the command that was named, `RUNUP_…`, a systemd credential, and
 /// for the API last the variables that GitHub's own tools use.
 ///
 /// # Errors
@@ -44,10 +47,13 @@ pub fn find(files: Files<'_>, environment: &Environment) -> Result<Credentials, 
             }
             Ok(None)
         };
-    let mut api = one("token", files.api, &["RUNUP_TOKEN"], "runup.token")?;
-    if api.is_none() {
-        api = one("token", None, &["GITHUB_TOKEN", "GH_TOKEN"], "runup.token")?;
-    }
+    let api = if let Some(command) = files.command.filter(|_| files.api.is_none()) {
+        Some(Credential::command(command, environment.for_token_command()))
+    } else {
+        let ours = one("token", files.api, &["RUNUP_TOKEN"], "runup.token")?;
+        let github = || one("token", None, &["GITHUB_TOKEN", "GH_TOKEN"], "runup.token");
+        ours.map_or_else(github, |token| Ok(Some(token)))?.map(Credential::Token)
+    };
     Ok(Credentials {
         api,
         registration: one(
@@ -117,7 +123,10 @@ mod tests {
     }
 
     fn api(files: Files<'_>, pairs: &[(&str, &str)]) -> Option<String> {
-        find(files, &environment(pairs)).unwrap().api.map(|secret| secret.expose().to_owned())
+        match find(files, &environment(pairs)).unwrap().api? {
+            Credential::Token(secret) => Some(secret.expose().to_owned()),
+            Credential::Command(command) => Some(format!("{command:?}")),
+        }
     }
 
     #[test]
@@ -131,6 +140,8 @@ mod tests {
 
         let files = Files { api: file.to_str(), ..Files::default() };
         assert_eq!(api(files, &all).as_deref(), Some("from-file"));
+        let files = Files { command: Some("fetch"), ..Files::default() };
+        assert_eq!(api(files, &all).as_deref(), Some("TokenCommand(\"fetch\")"));
         assert_eq!(api(Files::default(), &all).as_deref(), Some("ours"));
         assert_eq!(api(Files::default(), &all[1..]).as_deref(), Some("from-systemd"));
         assert_eq!(api(Files::default(), &all[2..]).as_deref(), Some("github"));

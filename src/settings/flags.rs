@@ -80,6 +80,10 @@ pub struct Server {
     /// GITHUB_TOKEN, GH_TOKEN]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<String>,
+    /// Command that prints the token for the REST API, run by the shell whenever a token is needed: for a secret
+    /// manager. It gets the environment, but no token in it
+    #[arg(long, value_name = "COMMAND")]
+    pub token_command: Option<String>,
     /// Give up when the whole command has taken this long
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = parse_duration)]
     pub deadline: Duration,
@@ -125,6 +129,20 @@ pub struct Archive {
     /// Pretend this architecture: x64, arm64, arm
     #[arg(long, value_name = "ARCH")]
     pub arch: Option<Arch>,
+}
+
+/// What the machine lacks.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Machine")]
+pub struct Libraries {
+    /// Install the libraries that the runner needs and the machine lacks, by the distribution's package manager (Debian,
+    /// Ubuntu, Fedora, RHEL and their relatives, Amazon Linux 2023, SUSE)
+    ///
+    /// Only as root; anybody else gets the command on stdout, and exit code 77. With --root it runs by chroot, where the
+    /// image's own /etc/resolv.conf and package sources count. The packages stay when the runner is removed: others may
+    /// use them by then.
+    #[arg(long)]
+    pub deps: bool,
 }
 
 /// What the runner is.

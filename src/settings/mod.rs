@@ -8,6 +8,7 @@ pub mod flags;
 pub mod layers;
 
 use crate::error::{Class, Failure};
+use crate::github::Credential;
 use crate::secret::Secret;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,6 +25,19 @@ pub enum Origin {
     File(PathBuf),
     /// Nobody said anything.
     Default,
+}
+
+impl Origin {
+    /// What has the higher one, wins.
+    #[must_use]
+    pub fn rank(&self) -> u8 {
+        match self {
+            Self::Default => 0,
+            Self::File(_) => 1,
+            Self::Variable(_) => 2,
+            Self::Flag => 3,
+        }
+    }
 }
 
 impl std::fmt::Display for Origin {
@@ -76,6 +90,18 @@ impl Environment {
         self.0.iter().map(|(key, value)| (key.clone(), value.clone()))
     }
 
+    /// What a command gets that fetches a token: all but the tokens that are here already.
+    #[must_use]
+    pub fn for_token_command(&self) -> Vec<(String, String)> {
+        const NOT: [&str; 5] =
+            ["RUNUP_TOKEN", "RUNUP_REGISTRATION_TOKEN", "RUNUP_REMOVE_TOKEN", "GITHUB_TOKEN", "GH_TOKEN"];
+        let path =
+            ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
+        let missing = self.get("PATH").is_none();
+        let given = self.iter().filter(|(key, _)| !NOT.contains(&key.as_str()));
+        given.chain(Some(path).filter(|_| missing)).collect()
+    }
+
     /// The variables that the runner needs as we do, to reach GitHub: proxies and certificates. Nothing else of our
     /// environment reaches a child.
     #[must_use]
@@ -104,7 +130,7 @@ impl FromIterator<(String, String)> for Environment {
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
     /// For the REST API.
-    pub api: Option<Secret>,
+    pub api: Option<Credential>,
     /// A registration token issued elsewhere.
     pub registration: Option<Secret>,
     /// A remove token issued elsewhere.

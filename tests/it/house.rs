@@ -12,7 +12,7 @@ const ROOMS: [(&str, &[&str]); 14] = [
     ("settings", &["runner", "github", "transfer", "net", "host"]),
     ("runner", &["github", "net", "host"]),
     ("transfer", &["net", "host"]),
-    ("github", &["net"]),
+    ("github", &["net", "host"]),
     ("net", &[]),
     ("host", &[]),
     ("sandbox", &[]),
