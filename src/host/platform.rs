@@ -237,6 +237,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_platform_is_read_as_it_is_written() {
+        let platform = Platform { os: Os::Linux, arch: Arch::Arm64 };
+        assert_eq!(platform.to_string().parse(), Ok(platform));
+        assert!("linux".parse::<Platform>().is_err() && "arm64-linux".parse::<Platform>().is_err());
+    }
+
+    #[test]
     fn githubs_words_and_the_worlds_are_read_and_githubs_are_written() {
         for (word, os) in [("linux", Os::Linux), ("macOS", Os::Osx), ("osx", Os::Osx), ("Windows", Os::Win)] {
             assert_eq!(word.parse(), Ok(os));

@@ -11,6 +11,7 @@ mod drift;
 mod engine;
 mod error;
 mod fresh;
+mod hint;
 mod jit;
 pub mod journal;
 mod leave;

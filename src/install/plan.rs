@@ -420,7 +420,10 @@ fn fresh_registration(request: &Request, seen: &Seen, detail: String, dirty: boo
             }
             let detail = match left.as_slice() {
                 [] => detail,
-                left => format!("{detail}; {}, left by another run of it, goes first", left.join(", ")),
+                left => format!(
+                    "{detail}; what another machine or a run that was cut off left goes first: {}",
+                    left.join(", ")
+                ),
             };
             Ok(Planned { step: Step::Register, action: Action::Do(care), detail })
         }

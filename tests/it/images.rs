@@ -491,9 +491,7 @@ fn what_the_template_s_runner_left_goes_before_registering() {
     {
         rig.write(&format!("opt/actions-runner/{name}"), "of the template");
     }
-    rig.run(&["plan"])
-        .expect(0)
-        .says(".service, _diag, .credentials, .credentials_rsaparams, left by another");
+    rig.run(&["plan"]).expect(0).says("goes first: .service, _diag, .credentials, .credentials_rsaparams");
     rig.run(&["install"]).expect(0).says("not sealed").says("_diag");
     rig.assert_exactly_one_runner();
     assert!(!rig.dir().join("_diag/Runner_1.log").exists() && !rig.dir().join(".service").exists());
