@@ -9,6 +9,7 @@ machine_in() {
     local folder=$1 layers=lower
     [[ -z ${nspawn:-} ]] || helpers+=" $nspawn"
     nspawn="" leader="" machine=$2 root=$folder/root
+    : >>"$here/console.log"
     mkdir --parents "$root" "$folder/upper" "$folder/work"
     # Relative, as these options take no comma and no colon.
     ln --symbolic "$base" "$folder/lower"
