@@ -4,7 +4,7 @@
 
 use crate::error::Class;
 use crate::install::{NamePrefix, OwnershipLabel};
-use crate::settings::flags::{Archive, Cloud, Common, Place, Run, Runner, Server, Service};
+use crate::settings::flags::{Archive, Cloud, Common, Libraries, Place, Run, Runner, Server, Service};
 use crate::settings::parse_duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt::Write as _;
@@ -65,6 +65,9 @@ pub(super) struct ConvergeFlags {
     pub place: Place,
     #[command(flatten)]
     pub archive: Archive,
+    /// Refuse a placed runner that is too old to register, with exit code 80, instead of replacing it by the newest
+    #[arg(long, help_heading = "Archive")]
+    pub no_refresh: bool,
     /// When a step fails, leave what the earlier ones did
     #[arg(long)]
     pub keep_on_failure: bool,
@@ -74,6 +77,8 @@ pub(super) struct ConvergeFlags {
 pub(super) struct InstallFlags {
     #[command(flatten)]
     pub converge: ConvergeFlags,
+    #[command(flatten)]
+    pub libraries: Libraries,
     #[command(flatten)]
     pub service: Service,
 }
@@ -115,6 +120,11 @@ pub(super) struct BakeFlags {
     pub place: Place,
     #[command(flatten)]
     pub archive: Archive,
+    #[command(flatten)]
+    pub libraries: Libraries,
+    /// Bake nothing: prove that the image holds no identity, log, token or machine id. 78 if it does, 69 without a runner
+    #[arg(long)]
+    pub check: bool,
     /// When a step fails, leave what the earlier ones did
     #[arg(long)]
     pub keep_on_failure: bool,

@@ -3,12 +3,39 @@
 use super::args::BakeFlags;
 use super::output::{Failed, Output};
 use super::{Session, install, request};
-use crate::install::{Site, bake};
+use crate::error::Class;
+use crate::install::{Site, bake, seal};
 
 pub(super) async fn run(flags: Box<BakeFlags>, session: Session) -> Result<Output, Failed> {
+    if flags.check {
+        return check(&flags, &session);
+    }
     let request = request::bake(&flags, &session)?;
     let http = request::http(&flags.server, &session.environment)?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     let baked = bake(&site).await?;
     Ok(Output::new(install::text(&baked), &baked))
+}
+
+fn check(flags: &BakeFlags, session: &Session) -> Result<Output, Failed> {
+    let request = request::check(flags, session)?;
+    let http = request::http(&flags.server, &session.environment)?;
+    let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
+    let seal = seal::inspect(&site)?;
+    let output = Output::new(text(&seal), &seal);
+    Ok(if seal.sealed { output } else { output.with_code(Class::Config) })
+}
+
+fn text(seal: &seal::Seal) -> String {
+    let version = seal.version.as_deref().unwrap_or("of unknown version");
+    let verdict = if seal.sealed { "sealed" } else { "not sealed" };
+    let mut lines =
+        vec![format!("{verdict}: runner {version} for {} in {}", seal.platform, seal.dir.display())];
+    for finding in &seal.found {
+        lines.push(format!("  {}\n    {}", finding.what, finding.fix));
+    }
+    lines.push("looked at:".to_owned());
+    lines.extend(seal.looked_at.iter().map(|place| format!("  {place}")));
+    lines.extend(seal.last.map(|last| format!("last of all: {last}")));
+    lines.join("\n")
 }

@@ -7,6 +7,7 @@ use crate::install::{Installed, Site, install};
 
 pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Output, Failed> {
     let mut request = request::install(&flags.converge, &session)?;
+    request.deps = flags.libraries.deps;
     request.service = service::wanted(&flags, &session)?;
     let http = request::http(&flags.converge.server, &session.environment)?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;

@@ -39,18 +39,19 @@ pub(super) struct Failed {
     output: Option<String>,
     /// What could not be undone.
     left: Vec<String>,
+    /// What somebody else has to run: the result of a run that may not do it.
+    command: Option<String>,
 }
 
 impl<E: Failure> From<E> for Failed {
     fn from(error: E) -> Self {
         let any: &dyn std::any::Any = &error;
-        let (output, left) = match any.downcast_ref::<crate::install::Error>() {
-            Some(error) => {
-                (error.output().map(str::to_owned), error.left().iter().map(|left| chain(left)).collect())
-            }
-            None => (None, Vec::new()),
-        };
-        Self { error: Box::new(error), output, left }
+        let known = any.downcast_ref::<crate::install::Error>();
+        let output = known.and_then(|error| error.output()).map(str::to_owned);
+        let left =
+            known.map(|error| error.left().iter().map(|left| chain(left)).collect()).unwrap_or_default();
+        let command = known.and_then(|error| error.command()).map(str::to_owned);
+        Self { error: Box::new(error), output, left, command }
     }
 }
 
@@ -91,10 +92,13 @@ fn print_failure(failed: &Failed, class: Class, common: &Common) {
             "hint": hint,
             "output": failed.output,
             "not_undone": failed.left,
+            "command": failed.command,
         }
     });
     if common.json {
         let _ = writeln!(std::io::stdout(), "{document:#}");
+    } else if let Some(command) = &failed.command {
+        let _ = writeln!(std::io::stdout(), "{command}");
     }
     let mut stderr = std::io::stderr().lock();
     if common.log_format == LogFormat::Json {

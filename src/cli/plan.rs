@@ -6,22 +6,27 @@ use super::{Session, request, service};
 use crate::deadline::Deadline;
 use crate::host::Account;
 use crate::install::plan::Action;
-use crate::install::{Site, plan};
+use crate::install::{Site, libraries_command, plan};
 use crate::runner::config_sh;
 use crate::secret::Secret;
 use serde_json::json;
 
 pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Output, Failed> {
     let mut request = request::install(&flags.converge, &session)?;
+    request.deps = flags.libraries.deps;
     request.service = service::wanted(&flags, &session)?;
     let http = request::http(&flags.converge.server, &session.environment)?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     let (plan, seen) = plan(&site).await?;
+    let libraries = libraries_command(&site).await?;
 
     let mut lines = Vec::new();
     for planned in &plan.steps {
         let mark = if planned.action == Action::Keep { "keep" } else { "do" };
         lines.push(format!("{mark:<5} {:<13} {}", planned.step.to_string(), planned.detail));
+    }
+    if let Some(command) = &libraries {
+        lines.push(format!("\nthe missing libraries are installed before that by this:\n  {command}"));
     }
     let command = command(&site, &seen);
     if let Some(command) = &command {
@@ -37,7 +42,8 @@ pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Ou
         .iter()
         .map(|given| json!({"key": given.key, "value": given.value, "origin": given.origin.to_string()}))
         .collect();
-    let document = json!({"steps": plan.steps, "config_sh": command, "settings": settings});
+    let document =
+        json!({"steps": plan.steps, "deps": libraries, "config_sh": command, "settings": settings});
     Ok(Output::new(lines.join("\n"), &document))
 }
 

@@ -9,12 +9,14 @@ use crate::net::{Http, Options, ProxyRules};
 use crate::runner::config_sh;
 use crate::settings::credential::{Files, find};
 use crate::settings::flags::{self, Place, Server, TokenVia};
-use crate::settings::{Credentials, Environment, Error};
+use crate::settings::{Credentials, Environment, Error, layers};
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 /// The user that a runner gets when nobody names one.
 const DEFAULT_USER: &str = "actions-runner";
+/// Where a machine's token is, by our own examples and units.
+const DEFAULT_TOKEN_FILE: &str = "/etc/runup/token";
 /// Where root's journals are.
 const ROOT_STATE: &str = "/var/lib/runup";
 
@@ -42,6 +44,7 @@ pub(super) fn install(flags: &ConvergeFlags, session: &Session) -> Result<Reques
         replace: runner.replace,
     };
     request.registration = Some(Registration { name: runner.name.clone(), options });
+    request.archive.no_refresh = flags.no_refresh;
     request.keep_on_failure = flags.keep_on_failure;
     request.token_on_argv = runner.token_via == TokenVia::Argv;
     Ok(request)
@@ -89,10 +92,43 @@ pub(super) fn bake(flags: &BakeFlags, session: &Session) -> Result<Request, supe
     let mut request = base(&flags.server, &flags.place, target(&flags.server)?, credentials, session)?;
     request.archive = archive(&flags.archive)?;
     request.keep_on_failure = flags.keep_on_failure;
+    request.deps = flags.libraries.deps;
+    request.token_files = token_files(flags, &request.root, session)?;
     if request.target.is_none() && request.archive.archive.is_none() {
         return Err(Error::UrlMissing.into());
     }
     Ok(request)
+}
+
+/// The request of `bake --check`.
+pub(super) fn check(flags: &BakeFlags, session: &Session) -> Result<Request, super::Failed> {
+    let mut request = base(&flags.server, &flags.place, None, Credentials::default(), session)?;
+    request.token_files = token_files(flags, &request.root, session)?;
+    Ok(request)
+}
+
+/// Where the machine of the image would look for tokens.
+fn token_files(flags: &BakeFlags, root: &Root, session: &Session) -> Result<Vec<PathBuf>, super::Failed> {
+    let inside = |path: &Path| root.locate(path).unwrap_or_else(|| root.join(path));
+    let config = match &session.config {
+        Some(config) if root.is_host() => config.clone(),
+        _ => inside(Path::new(layers::DEFAULT_FILE)),
+    };
+    let config = layers::File::at(&config)?;
+    let mut files = vec![inside(Path::new(DEFAULT_TOKEN_FILE))];
+    let keys = ["token-file", "registration-token-file", "remove-token-file"];
+    files.extend(keys.iter().filter_map(|key| config.value(key)).map(|path| inside(Path::new(path))));
+    if let Some(file) = &flags.server.token_file {
+        let file = absolute(Path::new(file))?;
+        // Of an image that is mounted, the token of the one who bakes is no part.
+        if root.is_host() || file.starts_with(root.path()) {
+            files.push(file);
+        }
+    }
+    files.retain(|file| !file.ends_with("-"));
+    let mut seen = std::collections::HashSet::new();
+    files.retain(|file| seen.insert(file.clone()));
+    Ok(files)
 }
 
 /// The request of `remove`.
@@ -194,9 +230,12 @@ fn base(
         user,
         target,
         credentials,
+        token_files: Vec::new(),
         archive: Archive::default(),
         registration: None,
+        jit: false,
         service: None,
+        deps: false,
         keep_on_failure: false,
         token_on_argv: false,
         allow_http: server.allow_http,
@@ -271,6 +310,7 @@ fn archive(flags: &flags::Archive) -> Result<Archive, super::Failed> {
         sha256: flags.sha256,
         mirror: flags.mirror.clone(),
         accept_unverified: flags.accept_unverified,
+        no_refresh: false,
         os: flags.os,
         arch: flags.arch,
     })

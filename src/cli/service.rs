@@ -11,7 +11,8 @@ use crate::settings::{Error, Given, Origin};
 use std::path::{Path, PathBuf};
 
 /// Options that the unit's `runup run` must not get: they are about this run, or are given otherwise.
-const NOT_FOR_THE_UNIT: [&str; 9] = [
+const NOT_FOR_THE_UNIT: [&str; 10] = [
+    "deps",
     "service",
     "drain",
     "remove-on-shutdown",

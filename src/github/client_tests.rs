@@ -295,3 +295,38 @@ async fn a_just_in_time_configuration_is_a_secret() {
     assert_eq!((made.runner.id, made.encoded.expose()), (7, "CANARY"));
     assert!(!format!("{made:?}").contains("CANARY"));
 }
+
+#[tokio::test]
+async fn the_end_of_a_version_is_told_or_not_and_nobody_asks_twice() {
+    let told = r#"{"runner_version":"2.328.0","registration_deprecates_at":"2026-09-01T00:00:00Z","runtime_deprecates_at":""}"#;
+    let (client, server) = rehearse(vec![
+        json(200, told),
+        json(200, r#"{"runner_version":"2.336.0"}"#),
+        json(404, r#"{"message":"Not Found"}"#),
+        json(200, r#"{"registration_deprecates_at":"soon"}"#),
+    ])
+    .await;
+    let dates = client.deprecation("2.328.0").await.unwrap().unwrap();
+    assert_eq!(dates.registration_at.unwrap().to_string(), "2026-09-01T00:00:00Z");
+    assert_eq!(dates.runtime_at, None);
+    assert_eq!(client.deprecation("2.336.0").await.unwrap(), Some(Deprecation::default()));
+    assert_eq!(client.deprecation("2.336.0").await.unwrap(), None);
+    let error = client.deprecation("2.336.0").await.unwrap_err();
+    assert!(chain(&error).contains("no RFC 3339 time"), "{error:?}");
+    assert_eq!(client.calls(), 4);
+    let requests = server.await.unwrap();
+    assert!(
+        requests[0].starts_with("GET /api/v3/orgs/octo-org/actions/runners/deprecations/2.328.0 "),
+        "{}",
+        requests[0]
+    );
+}
+
+#[tokio::test]
+async fn the_time_is_the_server_s() {
+    let (client, server) = rehearse(vec![answer(200, "date: Tue, 24 Nov 2020 12:00:00 GMT\r\n", "[]")]).await;
+    client.downloads().await.unwrap();
+    server.await.unwrap();
+    let off = client.now().duration_since("2020-11-24T12:00:00Z".parse().unwrap()).as_secs();
+    assert!((-1..30).contains(&off), "{off} s");
+}

@@ -13,7 +13,7 @@ mod target;
 
 pub use client::{Client, Deletion, Filter};
 pub use credential::{Credential, TokenCommand};
-pub use document::{Application, JitConfig, Label, Runner, RunnerToken, Status};
+pub use document::{Application, Deprecation, JitConfig, Label, Runner, RunnerToken, Status};
 pub use error::{Error, Reply};
 pub use jit::NewJitRunner;
 pub use scope::{RepositoryName, Scope, Slug};

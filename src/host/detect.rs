@@ -107,7 +107,8 @@ fn witness(root: &Root) -> Option<(String, Facts)> {
     })
 }
 
-fn beginning(file: &Path) -> Option<Vec<u8>> {
+/// What of a file may be an ELF header; `None` if it is no regular file.
+pub(super) fn beginning(file: &Path) -> Option<Vec<u8>> {
     use std::io::Read as _;
     if !fs_err::metadata(file).ok()?.is_file() {
         return None;

@@ -1,6 +1,7 @@
 //! What programs and dynamic libraries this machine has.
 
-use super::Root;
+use super::platform::Arch;
+use super::{Root, detect, elf};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -26,13 +27,44 @@ fn is_program(file: &Path) -> bool {
     meta.is_file() && executable
 }
 
+/// Folders in which every distribution has its programs.
+const PROGRAM_FOLDERS: [&str; 4] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"];
+
+/// Whether the system under the root has this program.
+#[must_use]
+pub fn has_program(root: &Root, name: &str) -> bool {
+    PROGRAM_FOLDERS
+        .iter()
+        .filter_map(|folder| root.resolve(&Path::new(folder).join(name)))
+        .any(|file| is_program(&file))
+}
+
+/// Whether there is a library under the root whose file name is `prefix` or goes on with a digit or a dot, built for
+/// programs of this architecture: a machine may have those of another one besides.
+#[must_use]
+pub fn has_library(root: &Root, prefix: &str, arch: Arch) -> bool {
+    let wanted = match arch {
+        Arch::X64 => (elf::X86_64, 64),
+        Arch::Arm64 => (elf::AARCH64, 64),
+        Arch::Arm => (elf::ARM, 32),
+    };
+    find_libraries(root, prefix).into_iter().any(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let rest = name.strip_prefix(prefix).unwrap_or_default();
+        // SUSE has an ICU of its own under another name (`libicuuc.so.suse65.1`), which nobody else finds.
+        let is_it = rest.chars().next().is_none_or(|next| next == '.' || next.is_ascii_digit());
+        let file = root.strip(&path).and_then(|path| root.resolve(&path)).filter(|_| is_it);
+        let facts = file.and_then(|file| detect::beginning(&file)).and_then(|bytes| elf::parse(&bytes));
+        facts.is_some_and(|facts| (facts.machine, facts.bits) == wanted)
+    })
+}
+
 /// Folders that every dynamic loader searches.
 const LIBRARY_FOLDERS: [&str; 4] = ["/lib", "/usr/lib", "/lib64", "/usr/lib64"];
 
 /// The dynamic libraries under the root whose file name begins with `prefix` (`libicuuc.so`), in the folders that
 /// `ldconfig` looks at: the loader's own and those of `/etc/ld.so.conf`. Sorted, each once; empty if there is none.
-#[must_use]
-pub fn find_libraries(root: &Root, prefix: &str) -> Vec<PathBuf> {
+fn find_libraries(root: &Root, prefix: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for folder in library_folders(root) {
         let Some(entries) = root.resolve(&folder).and_then(|path| fs_err::read_dir(path).ok()) else {
@@ -144,5 +176,38 @@ mod tests {
             .collect();
         assert_eq!(found, places);
         assert!(find_libraries(&root, "libssl.so").is_empty());
+    }
+
+    #[test]
+    fn a_library_counts_if_programs_of_this_architecture_can_load_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::at(folder.path().into());
+        let lib = folder.path().join("usr/lib");
+        fs_err::create_dir_all(&lib).unwrap();
+        let has = |prefix| has_library(&root, prefix, Arch::X64);
+        fs_err::write(lib.join("libicuuc.so.72"), elf::fixture(32, elf::I386, 0, None)).unwrap();
+        assert!(!has("libicuuc.so."), "of a 32-bit system");
+        fs_err::write(lib.join("libicuuc.so.suse65.1"), elf::fixture(64, elf::X86_64, 0, None)).unwrap();
+        assert!(!has("libicuuc.so."), "of another name");
+        std::os::unix::fs::symlink("libicuuc.so.74.2", lib.join("libicuuc.so.74")).unwrap();
+        assert!(!has("libicuuc.so."), "a link to nothing");
+        fs_err::write(lib.join("libicuuc.so.74.2"), elf::fixture(64, elf::X86_64, 0, None)).unwrap();
+        assert!(has("libicuuc.so.") && has("libicuuc.so.74"));
+        assert!(!has_library(&root, "libicuuc.so.", Arch::Arm64));
+    }
+
+    #[test]
+    fn a_program_of_an_image_is_found_through_the_images_own_links() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::at(folder.path().into());
+        fs_err::create_dir_all(folder.path().join("usr/bin")).unwrap();
+        symlink("/usr/bin/dnf-3", folder.path().join("usr/bin/dnf")).unwrap();
+        assert!(!has_program(&root, "dnf"));
+        fs_err::write(folder.path().join("usr/bin/dnf-3"), "").unwrap();
+        assert!(!has_program(&root, "dnf"), "nobody may execute it");
+        fs_err::set_permissions(folder.path().join("usr/bin/dnf-3"), PermissionsExt::from_mode(0o755))
+            .unwrap();
+        assert!(has_program(&root, "dnf"));
     }
 }

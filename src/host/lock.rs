@@ -87,6 +87,20 @@ pub fn holder(path: &Path) -> Option<Holder> {
     serde_json::from_slice(&bytes).ok()
 }
 
+/// Whether somebody holds the lock at this moment. An absent file is no lock, and none is made.
+pub fn is_held(path: &Path) -> Result<bool, Error> {
+    let failed = |source| Error::Path { doing: "look at the lock", path: path.to_path_buf(), source };
+    let file = match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        file => file.map_err(failed)?,
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
         // So that the file does not name a holder that is gone. Closing the file releases the lock.

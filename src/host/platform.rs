@@ -117,6 +117,15 @@ impl FromStr for Arch {
     }
 }
 
+impl FromStr for Platform {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        let (os, arch) = text.split_once('-').unwrap_or((text, ""));
+        Ok(Self { os: os.parse()?, arch: arch.parse()? })
+    }
+}
+
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("{}-{}", self.os, self.arch))
@@ -226,6 +235,13 @@ pub fn detect(root: &Root) -> Result<Machine, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_platform_is_read_as_it_is_written() {
+        let platform = Platform { os: Os::Linux, arch: Arch::Arm64 };
+        assert_eq!(platform.to_string().parse(), Ok(platform));
+        assert!("linux".parse::<Platform>().is_err() && "arm64-linux".parse::<Platform>().is_err());
+    }
 
     #[test]
     fn githubs_words_and_the_worlds_are_read_and_githubs_are_written() {

@@ -21,6 +21,13 @@ pub enum Act {
         sha256: Option<String>,
         /// Whether somebody had named that digest beforehand.
         verified: bool,
+        /// When it was last known to be the newest on offer, RFC 3339 by the server's clock; `None` if nobody looked,
+        /// or an older runup placed it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        current_at: Option<String>,
+        /// While it is begun: the tree that stands in its place until then, as it was done.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaces: Option<Box<Act>>,
     },
     /// The runner was registered.
     Register(Registered),
@@ -113,6 +120,17 @@ impl Act {
             Self::Register(_) => Step::Register,
             Self::WriteService { .. } => Step::WriteService,
             Self::StartService { .. } => Step::StartService,
+        }
+    }
+}
+
+impl Act {
+    /// The version of a placed tree, once known.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        match self {
+            Self::PlaceRunner { version, .. } => version.as_deref(),
+            _ => None,
         }
     }
 }

@@ -84,6 +84,8 @@ fn write_adopted(
         platform: site.platform().to_string(),
         sha256: None,
         verified: false,
+        current_at: None,
+        replaces: None,
     })?;
     if let Some(registered) = registered {
         journal.done(Act::Register(registered))?;

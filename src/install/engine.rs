@@ -1,11 +1,11 @@
 //! Converges: recovers what was cut off, looks, plans, takes the steps, and unwinds those of this run if one fails.
 
 use super::journal::{Act, Journal, Registered, State, Step};
-use super::look::{Seen, Server, look};
+use super::look::{Seen, Server, Tree, look, look_at_offer};
 use super::plan::{self, Action, Plan};
 use super::site::Site;
 use super::watch::Watch;
-use super::{Error, create_user, place_runner, register, seal, service};
+use super::{Error, create_user, libraries, place_runner, register, seal, service};
 use crate::deadline::Deadline;
 use crate::host::lock::Lock;
 use crate::host::process::{self, Which};
@@ -60,19 +60,19 @@ pub struct RegisteredRunner {
 pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     let (mut lock, mut journal) = prepare(site, "install").await?;
     recover(site, &mut journal).await?;
-    let mut seen = look(site, &journal).await?;
-    site.check_clock()?;
-    let mut plan = plan::make(site.request, &journal, &seen)?;
-    if plan.takes(Step::WriteService) && seen.service.as_ref().is_some_and(|service| service.state.runs()) {
+    let (mut plan, mut seen) = decide(site, &journal).await?;
+    // A tree is not exchanged under a service that runs from it either.
+    let disturbs = plan.takes(Step::WriteService) || plan.takes(Step::PlaceRunner);
+    if disturbs && seen.service.as_ref().is_some_and(|service| service.state.runs()) {
         // A service that registers by itself leaves the server when it is stopped, and needs the lock for that: what
         // has to be done is known only when it is gone.
         drop(lock);
         let drain = site.request.service.as_ref().map_or(Duration::ZERO, |service| service.drain);
         service::stop_without_lock(site, &journal, drain).await?;
         (lock, journal) = prepare(site, "install").await?;
-        seen = look(site, &journal).await?;
-        plan = plan::make(site.request, &journal, &seen)?;
+        (plan, seen) = decide(site, &journal).await?;
     }
+    libraries::ensure(site).await?;
     settle(&mut journal, &plan, &seen)?;
     let cause = match take(site, &mut journal, &plan, &seen).await {
         Ok(status) if plan.takes(Step::StartService) => {
@@ -103,11 +103,13 @@ pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
     // Before anything is downloaded: an identity that is there already will not go away by itself.
     seal::check(site, &journal)?;
     let plan = plan::make(site.request, &journal, &seen)?;
+    libraries::ensure(site).await?;
     match take(site, &mut journal, &plan, &seen).await {
         Ok(_) => {
             let phase = site.phase("seal");
             seal::check(site, &journal)?;
             phase.end("no identity, no token and no log in the image");
+            seal::remind(site);
             Ok(report(site, &journal, plan, seen, None))
         }
         Err(cause) => Err(unwind(site, &mut journal, &plan, cause).await),
@@ -122,9 +124,19 @@ pub async fn plan(site: &Site<'_>) -> Result<(Plan, Seen), Error> {
     preflight::libc(&site.machine)?;
     site.check_parents()?;
     let journal = site.read_journal()?;
-    let seen = look(site, &journal).await?;
-    let plan = plan::make(site.request, &journal, &seen)?;
-    Ok((plan, seen))
+    decide(site, &journal).await
+}
+
+/// Looks and plans; and where a tree that is there is about to register, looks whether it is new enough, and plans again.
+async fn decide(site: &Site<'_>, journal: &Journal) -> Result<(Plan, Seen), Error> {
+    let mut seen = look(site, journal).await?;
+    site.check_clock()?;
+    let plan = plan::make(site.request, journal, &seen)?;
+    if !plan.registers(site.request) || plan.takes(Step::PlaceRunner) {
+        return Ok((plan, seen));
+    }
+    seen.offer = look_at_offer(site, &seen).await?;
+    Ok((plan::make(site.request, journal, &seen)?, seen))
 }
 
 async fn prepare(site: &Site<'_>, doing: &str) -> Result<(Lock, Journal), Error> {
@@ -140,6 +152,7 @@ async fn prepare(site: &Site<'_>, doing: &str) -> Result<(Lock, Journal), Error>
     }
     site.check_parents()?;
     phase.end(format!("{} on {}", site.platform(), site.system()));
+    libraries::check(site).await?;
     site.open_journal(doing).await
 }
 
@@ -186,7 +199,10 @@ async fn take(
                 owner = Some(create_user::take(site, journal, name).await?);
             }
             Step::PlaceRunner => {
-                place_runner::take(site, journal, care, known(owner.as_ref())).await?;
+                if care.remove_tree {
+                    service::quiet(site, seen).await?;
+                }
+                place_runner::take(site, journal, care, seen, known(owner.as_ref())).await?;
             }
             Step::Register => {
                 if let Some(id) = care.relabel {
@@ -212,6 +228,9 @@ fn settle(journal: &mut Journal, plan: &Plan, seen: &Seen) -> Result<(), Error> 
     {
         let registered = Registered { agent_id: Some(file.agent_id), ..registered.clone() };
         journal.done(Act::Register(registered))?;
+    }
+    if !plan.takes(Step::PlaceRunner) {
+        place_runner::note_current(journal, seen)?;
     }
     // The same of the service: its unit is as it should be, and runs.
     for step in [Step::WriteService, Step::StartService] {
@@ -283,8 +302,12 @@ fn report(site: &Site<'_>, journal: &Journal, plan: Plan, seen: Seen, status: Op
         Server::Has(runner) if !seen.clone => Some(runner.status.to_string()),
         _ => None,
     });
-    let version = match journal.entry(Step::PlaceRunner).map(|entry| &entry.act) {
-        Some(Act::PlaceRunner { version, .. }) => version.clone(),
+    let version = match (&seen.tree, journal.entry(Step::PlaceRunner).map(|entry| &entry.act)) {
+        // It may have updated itself since it was placed.
+        (Tree::Ours { version: Some(version), .. }, _) if !plan.takes(Step::PlaceRunner) => {
+            Some(version.to_string())
+        }
+        (_, Some(Act::PlaceRunner { version, .. })) => version.clone(),
         _ => None,
     };
     let runner = journal.registered().map(|(_, registered)| RegisteredRunner {

@@ -1,9 +1,11 @@
 //! What can go wrong between the rooms below, and what to do about it.
 
 use super::journal;
+use super::seal::Finding;
 use crate::error::{Class, Failure};
+use crate::runner::RunnerVersion;
 use crate::runner::complaint::Complaint;
-use crate::runner::preflight;
+use crate::runner::{libraries, preflight};
 use crate::{github, host, net, runner, transfer};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +20,8 @@ pub enum Error {
     Runner(#[from] runner::Error),
     #[error(transparent)]
     Preflight(#[from] preflight::Error),
+    #[error(transparent)]
+    Libraries(#[from] libraries::Error),
     #[error(transparent)]
     Transfer(#[from] transfer::Error),
     #[error(transparent)]
@@ -37,8 +41,14 @@ pub enum Error {
     NoRunnerInside { filename: String, lacks: Vec<String> },
     #[error("{} holds runner {found}, and --runner-version asks for {wanted}", dir.display())]
     OtherVersion { dir: PathBuf, found: String, wanted: String },
+    #[error("runner {here} in {} is too old to register, and {newest} is on offer: {why}", dir.display())]
+    TooOld { dir: PathBuf, here: RunnerVersion, newest: RunnerVersion, why: String, chosen: bool },
+    #[error("the runner in {} cannot run here: {what}", dir.display())]
+    OtherPlatform { dir: PathBuf, what: String, registered: bool },
     #[error("{} is configured for {found}, and {wanted} was asked for", dir.display())]
     ConfiguredOtherwise { dir: PathBuf, found: String, wanted: String },
+    #[error("the runner in {} is configured as {name} at {url}, and runup did not do that", dir.display())]
+    ConfiguredByHand { dir: PathBuf, name: String, url: String },
     #[error(
         "the runner's id in {} is {on_disk}, and the journal says {in_journal}: somebody changed the runner's files",
         dir.display()
@@ -120,8 +130,13 @@ pub enum Error {
     RegistrationUnclear { dir: PathBuf, why: String },
     #[error("others than root can write {}, so root runs nothing from there", path.display())]
     UnsafeTree { path: PathBuf },
-    #[error("the image is not sealed: {} must not be in it", found.join(", "))]
-    NotSealed { found: Vec<String> },
+    #[error(
+        "the image is not sealed: {} must not be in it",
+        found.iter().map(|one| one.what.as_str()).collect::<Vec<_>>().join(", ")
+    )]
+    NotSealed { found: Vec<Finding> },
+    #[error("there is no baked runner in {}: {what}", dir.display())]
+    NotBaked { dir: PathBuf, what: String },
     #[error("--url is {given}, and the runner in {} was registered for {journal}", dir.display())]
     OtherUrl { dir: PathBuf, given: String, journal: String },
     #[error("the runner in {} was set up by hand, so only --url can say which server may get the credential", dir.display())]
@@ -176,6 +191,7 @@ impl Error {
             | Self::Host(host::Error::Stopped { .. })
             | Self::Transfer(transfer::Error::Stopped)
             | Self::Preflight(preflight::Error::Host(host::Error::Stopped { .. })) => true,
+            Self::Libraries(error) => matches!(error.class(), Class::Signal(_)),
             Self::Unwound { cause, .. } => cause.is_stop(),
             _ => false,
         }
@@ -193,10 +209,17 @@ impl Error {
             | Self::NotOnline { tail, .. } => {
                 Some(tail).filter(|tail| !tail.trim().is_empty()).map(String::as_str)
             }
+            Self::Libraries(error) => error.output().filter(|tail| !tail.trim().is_empty()),
             Self::Unwound { cause, .. } => cause.output(),
             Self::Several { errors } => errors.iter().find_map(Self::output),
             _ => None,
         }
+    }
+
+    /// The command that somebody else has to run, where that is the result.
+    #[must_use]
+    pub fn command(&self) -> Option<&str> {
+        if let Self::Libraries(error) = self { error.command() } else { None }
     }
 
     /// What could not be undone after this failure.
@@ -215,6 +238,7 @@ impl Failure for Error {
             Self::Github(error) => error.class(),
             Self::Runner(error) => error.class(),
             Self::Preflight(error) => error.class(),
+            Self::Libraries(error) => error.class(),
             Self::Transfer(error) => error.class(),
             Self::Net(error) => error.class(),
             Self::Host(error) => error.class(),
@@ -234,6 +258,7 @@ impl Failure for Error {
             | Self::NoRunnerInside { .. } => Class::Data,
             Self::ArchiveUnclear { .. } | Self::ArchiveWithoutDigest { .. } => Class::Usage,
             Self::ArchiveMissing { .. } => Class::NoInput,
+            Self::NotBaked { .. } => Class::Unavailable,
             Self::NotRoot { .. }
             | Self::CredentialMissing { .. }
             | Self::CannotChange { .. }
@@ -241,7 +266,9 @@ impl Failure for Error {
             Self::NotOurs { .. }
             | Self::TreeIncomplete { .. }
             | Self::OtherVersion { .. }
+            | Self::OtherPlatform { .. }
             | Self::ConfiguredOtherwise { .. }
+            | Self::ConfiguredByHand { .. }
             | Self::Tampered { .. }
             | Self::UnsafeParent { .. }
             | Self::NoWayTo { .. }
@@ -262,7 +289,7 @@ impl Failure for Error {
             | Self::NoSystemd
             | Self::NoSuchGroup { .. }
             | Self::UrlNeededToAdopt { .. } => Class::Config,
-            Self::VersionDeprecated { .. } => Class::Deprecated,
+            Self::VersionDeprecated { .. } | Self::TooOld { .. } => Class::Deprecated,
             Self::ConfigFailed { cause, .. } | Self::ListenerFailed { cause, .. } => {
                 cause.map_or(Class::Runner, |known| known.class)
             }
@@ -284,130 +311,7 @@ impl Failure for Error {
         }
     }
 
-    #[expect(clippy::too_many_lines, reason = "one sentence a situation")]
     fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::Github(error) => return error.hint(),
-            Self::Runner(error) => return error.hint(),
-            Self::Preflight(error) => return error.hint(),
-            Self::Transfer(error) => return error.hint(),
-            Self::Net(error) => return error.hint(),
-            Self::Host(error) => return error.hint(),
-            Self::Settings(error) => return error.hint(),
-            Self::Journal(journal::Error::Io { source, .. }) => return source.hint(),
-            Self::Journal(journal::Error::Delete { .. }) => return None,
-            Self::Journal(journal::Error::List { .. }) => {
-                "Run it as root: only then is it known which runners this machine still has.".into()
-            }
-            Self::Journal(journal::Error::Malformed { .. }) => {
-                "Move the file away; `runup remove --dir DIR --url URL` then adopts the runner that is there.".into()
-            }
-            Self::Journal(journal::Error::Newer { .. }) => "Use the newer runup.".into(),
-            Self::NotOurs { .. } => {
-                "Choose another --dir, or move the folder away. A runner that is configured there can be taken back \
-                 with `runup remove --dir DIR --url URL`."
-                    .into()
-            }
-            Self::TreeIncomplete { .. } => "Run `runup remove`, then install again.".into(),
-            Self::NoRunnerInside { .. } => "Take the archive from the list of runner applications (`runup downloads`).".into(),
-            Self::OtherVersion { .. } | Self::ConfiguredOtherwise { .. } => {
-                "Run `runup remove` first, or choose another --dir for a second runner.".into()
-            }
-            Self::Tampered { .. } => {
-                "Look who did that. `runup remove` takes the runner of the journal off the server.".into()
-            }
-            Self::UnsafeParent { folder, .. } => format!(
-                "Choose a --dir below folders that only root can write, such as /opt, or let only root write {}.",
-                folder.display()
-            ),
-            Self::NotRoot { .. } => "Run as root, or leave --user out: the runner is then yours.".into(),
-            Self::UserIsRoot { .. } => "Name an unprivileged user, or say --user root if you mean it.".into(),
-            Self::CredentialMissing { .. } | Self::CannotChange { .. } => {
-                "Give --token-file FILE or RUNUP_TOKEN.".into()
-            }
-            Self::BusyToChange { .. } => "Run the same command again when the job has ended.".into(),
-            Self::NoWayToDeregister { .. } => {
-                "Give --token-file FILE or RUNUP_TOKEN, or a token for this one purpose with --remove-token-file. \
-                 --local cleans up this machine alone."
-                    .into()
-            }
-            Self::ArchiveWithoutDigest { .. }
-            | Self::ChecksumAbsent { .. }
-            | Self::ChecksumEmpty { .. }
-            | Self::ChecksumMalformed { .. } => {
-                "Give the sha256 that the release notes name with --sha256, or, at your own risk, --accept-unverified."
-                    .into()
-            }
-            Self::ChecksumsDisagree { .. } => {
-                "One of them is wrong. Look at the release notes of that version before you go on.".into()
-            }
-            Self::NameTaken { .. } => {
-                "Choose another --name, remove that runner with `runup runners delete`, or take its place with \
-                 --replace."
-                    .into()
-            }
-            Self::ClockOff { .. } => "Set the clock, for instance with `timedatectl set-ntp true`.".into(),
-            Self::ConfigFailed { cause: Some(known), .. } | Self::ListenerFailed { cause: Some(known), .. } => {
-                known.fix.into()
-            }
-            Self::VersionDeprecated { .. } => {
-                "Run `runup remove` and install again for the newest version, or bake the image again.".into()
-            }
-            Self::SessionConflict { .. } => {
-                "See which machine runs with a copy of this runner's files; or wait some minutes and try again, if \
-                 this one was cut off."
-                    .into()
-            }
-            Self::DeletedAgain { .. } => {
-                "See who deletes it: the settings page of the runners, `runup runners prune`, another machine.".into()
-            }
-            Self::NoSuchGroup { .. } => "Create the group, or correct --group; repositories have no groups.".into(),
-            Self::CutShort { .. } => "Give jobs time to end with --drain.".into(),
-            Self::ListenerFailed { .. } | Self::ConfigFailed { .. } | Self::ConfigLied { .. } => {
-                "Its output above, and the newest file in _diag, say more.".into()
-            }
-            Self::ConfigHung { .. } => "See whether the machine reaches GitHub, and run the same command again.".into(),
-            Self::NotOnServer { .. } => "Run the same command again.".into(),
-            Self::Busy { .. } => "Wait for the job or cancel it, or give a longer --deadline.".into(),
-            Self::StillOnServer { .. } => {
-                "Run `runup remove` again with a token for the API; it deletes the runner by its id.".into()
-            }
-            // Not `svc.sh uninstall`: root would run a script that jobs can write.
-            Self::ServiceInstalled { unit, .. } => format!(
-                "Run `systemctl disable --now {unit}`, delete /etc/systemd/system/{unit}, then try again."
-            ),
-            Self::HoldsOthers { .. } => {
-                "runup did not set this runner up, and would delete the whole folder. Move the rest elsewhere first.".into()
-            }
-            Self::MountedInside { .. } => "Unmount it, then run the same command again.".into(),
-            Self::RegistrationUnclear { .. } => {
-                "Find it with `runup runners list` and delete it with `runup runners delete`; then clean this machine \
-                 with `runup remove --local`."
-                    .into()
-            }
-            Self::UnsafeTree { .. } => {
-                "Give the folder with all that is in it to the runner's user, or give a token for the API.".into()
-            }
-            Self::UnitNotOurs { unit } => {
-                format!("Choose another --dir, whose unit has another name, or remove {unit}, or say --service none.")
-            }
-            Self::UnitMasked { unit } => format!("Run: systemctl unmask {unit}"),
-            Self::UnitPath { .. } => "Choose a plain --dir, or say --service none.".into(),
-            Self::NoSystemd => "Say --service none, and start the runner by your own means.".into(),
-            Self::ServiceFailed { unit, .. } | Self::NotOnline { unit, .. } => {
-                format!("`journalctl -u {unit}` and the newest file in _diag say more.")
-            }
-            Self::NothingThere { .. } => "If the runner is elsewhere, name it with --dir.".into(),
-            Self::NotSealed { .. } => "Run `runup remove`, then bake again.".into(),
-            Self::OtherUrl { .. } => "Leave --url out: the journal knows it.".into(),
-            Self::UrlNeededToAdopt { .. } => "Add the --url that the runner was registered for.".into(),
-            Self::Unwound { cause, .. } => return cause.hint(),
-            Self::Several { errors } => return errors.iter().find_map(Failure::hint),
-            Self::DeadlinePassed { .. } => "Run the same command again, or give a longer --deadline.".into(),
-            Self::NoWayTo { .. } => "Look at the links on that path.".into(),
-            Self::FormUnknown { .. } | Self::ArchiveUnclear { .. } | Self::ArchiveMissing { .. } | Self::Stopped => {
-                return None;
-            }
-        })
+        super::hint::of(self)
     }
 }

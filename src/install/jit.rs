@@ -28,12 +28,13 @@ pub(super) async fn converge(site: &Site<'_>) -> Result<Secret, Error> {
         let (_lock, mut journal) = site.open_journal("run").await?;
         leave::take_back(site, &mut journal).await?;
     }
-    let placing = Request { registration: None, ..site.request.clone() };
+    let placing = Request { registration: None, jit: true, ..site.request.clone() };
     engine::install(&Site { request: &placing, ..site.clone() }).await?;
 
     let (_lock, mut journal) = site.open_journal("run").await?;
     let account = site.account()?.ok_or_else(|| Error::NothingThere { dir: site.request.dir.clone() })?;
-    preflight::check(&site.dir(), &account, &site.machine, &site.stop).await?;
+    preflight::check(&site.dir(), &account, &site.stop).await?;
+    register::unseal(site, &look::traces(site, &journal)?)?;
     let name = look::wanted_name(site, &journal, false)?.ok_or(crate::settings::Error::UrlMissing)?;
     let client = site.eyes().ok_or(Error::CredentialMissing { purpose: "to make a just-in-time runner" })?;
     match make(site, client, &mut journal, &name).await {

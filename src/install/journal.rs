@@ -72,6 +72,15 @@ struct Record {
     entries: Vec<Entry>,
 }
 
+/// What the journal says of the placed tree.
+#[derive(Debug, Clone, Copy)]
+pub struct Placed<'a> {
+    /// `linux-x64` and so on.
+    pub platform: &'a str,
+    /// When it was last known to be the newest on offer.
+    pub current_at: Option<jiff::Timestamp>,
+}
+
 /// The journal of one runner folder.
 #[derive(Debug, Clone)]
 pub struct Journal {
@@ -195,6 +204,19 @@ impl Journal {
         }
     }
 
+    /// What is known of the tree that was placed, or is about to be.
+    #[must_use]
+    pub fn placed(&self) -> Option<Placed<'_>> {
+        match &self.entry(Step::PlaceRunner)?.act {
+            Act::PlaceRunner { platform, current_at, .. } => Some(Placed {
+                platform,
+                // One that cannot be read is no proof of anything.
+                current_at: current_at.as_deref().and_then(|text| text.parse().ok()),
+            }),
+            _ => None,
+        }
+    }
+
     /// The unit of the service, if one was written or was about to be.
     #[must_use]
     pub fn unit(&self) -> Option<&str> {
@@ -230,7 +252,7 @@ impl Journal {
             else {
                 continue;
             };
-            let record: Placed = serde_json::from_slice(&bytes)
+            let record: Folder = serde_json::from_slice(&bytes)
                 .map_err(|error| Error::Malformed { path: path.clone(), message: error.to_string() })?;
             others.push(record.dir);
         }
@@ -258,6 +280,15 @@ impl Journal {
         self.put(Entry { state: State::Begun, act })?;
         self.begun.push(step);
         Ok(())
+    }
+
+    /// Makes `act` durable as begun in the place of one that is done. A run that fails afterwards does not take it back:
+    /// something of ours stood there before.
+    ///
+    /// # Errors
+    /// The file cannot be written; then the act must not happen.
+    pub fn begin_instead(&mut self, act: Act) -> Result<(), Error> {
+        self.put(Entry { state: State::Begun, act })
     }
 
     /// Whether this very run has begun the step, so that a failure of the run has to undo it.
@@ -333,7 +364,7 @@ struct Head {
 
 /// Only the folder.
 #[derive(Deserialize)]
-struct Placed {
+struct Folder {
     dir: PathBuf,
 }
 
@@ -412,6 +443,24 @@ mod tests {
         let asked = journal.registered().unwrap().1.asked.clone().unwrap();
         assert_eq!(asked.labels.unwrap(), ["gpu", "large"]);
         assert!(asked.ephemeral && asked.group.as_deref() == Some("builders"));
+    }
+
+    /// So did when a tree was the newest on offer, and what it is about to replace.
+    #[test]
+    fn when_a_tree_was_the_newest_is_kept_and_older_journals_have_no_such_date() {
+        let state = tempfile::tempdir().unwrap();
+        let dir = Path::new("/opt/actions-runner");
+        let read = |text: &str| {
+            std::fs::write(Journal::path_for(state.path(), dir), text).unwrap();
+            Journal::open(state.path(), dir).unwrap().entry(Step::PlaceRunner).unwrap().clone()
+        };
+        let entry = read(include_str!("../../tests/fixtures/journal-v1-current.json"));
+        let Act::PlaceRunner { current_at, replaces, .. } = entry.act else { panic!() };
+        assert_eq!(current_at.as_deref(), Some("2026-11-24T10:00:00Z"));
+        let Some(Act::PlaceRunner { version, current_at, .. }) = replaces.as_deref() else { panic!() };
+        assert_eq!((version.as_deref(), current_at.as_deref()), (Some("2.336.0"), None));
+        let entry = read(include_str!("../../tests/fixtures/journal-v1.json"));
+        assert!(matches!(entry.act, Act::PlaceRunner { current_at: None, replaces: None, .. }));
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! What is there, before anything is decided. Looking changes nothing.
 
 use super::Error;
+use super::fresh::{self, Offer, Told, Verdict};
 use super::journal::{Act, Journal, Registered, Step};
 use super::site::Site;
 use crate::github;
 use crate::host::{self, Account, systemd};
 use crate::runner::unit::{self, Unit};
-use crate::runner::{LocalState, NameContext, RunnerName, RunnerVersion, TreeReport, name, state, tree};
+use crate::runner::{
+    LocalState, NameContext, RunnerName, RunnerVersion, TreeReport, asset, name, state, tree,
+};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -15,18 +18,24 @@ use std::path::{Path, PathBuf};
 pub struct Seen {
     /// The runner's user, if it exists.
     pub account: Option<Account>,
+    /// The platform that a runner is wanted for, `linux-x64` and so on.
+    pub platform: String,
     /// What stands in the runner's folder.
     pub tree: Tree,
     /// What the folder says of a registration.
     pub local: LocalState,
     /// Whether the folder has the key that `config.sh` makes just before it registers.
     pub key: bool,
+    /// What another machine's runner left in the folder: the image was made of a machine that had run it.
+    pub traces: Vec<&'static str>,
     /// Whether the identity in the folder is another machine's: the disk is a copy.
     pub clone: bool,
     /// The name that this run would register, and whether nobody else could have it.
     pub name: Option<WantedName>,
     /// The runner on the server, as far as it could be asked.
     pub server: Server,
+    /// What the server offers; `None` until there is reason to ask.
+    pub offer: Option<Offer>,
     /// The service; `None` if none is asked for.
     pub service: Option<Service>,
 }
@@ -62,6 +71,8 @@ pub enum Tree {
     Ours {
         /// Its version, where its files tell it.
         version: Option<RunnerVersion>,
+        /// Whether it came to that version by itself.
+        self_updated: bool,
     },
     /// A runner that the journal knows, with parts missing.
     Incomplete {
@@ -104,7 +115,63 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     let ours = journal.registered().map(|(_, registered)| registered).filter(|_| !clone);
     let server = ask(site, ours, &local, name.as_ref()).await?;
     let service = look_at_service(site).await?;
-    Ok(Seen { account, tree, local, key: state::has_key(&dir), clone, name, server, service })
+    let key = state::has_key(&dir);
+    let platform = site.platform().to_string();
+    let traces = if matches!(tree, Tree::Ours { .. }) { traces(site, journal)? } else { Vec::new() };
+    let offer = None;
+    Ok(Seen { account, platform, tree, local, key, traces, clone, name, server, offer, service })
+}
+
+/// What is in the folder of a runner that this machine has never registered, and that only one which was registered
+/// leaves. Between two registrations of its own, the logs are the machine's.
+///
+/// # Errors
+/// The folder cannot be looked at.
+pub fn traces(site: &Site<'_>, journal: &Journal) -> Result<Vec<&'static str>, Error> {
+    let template = match (journal.machine(), fingerprint(site)) {
+        (None, Some(_)) => true,
+        (Some(then), Some(now)) => then != now,
+        // Whether it was this machine, nobody can tell.
+        (_, None) => false,
+    };
+    if !template || journal.registered().is_some() {
+        return Ok(Vec::new());
+    }
+    Ok(state::traces(&site.dir())?)
+}
+
+/// Asks what is on offer, where there is a complete tree and somebody who can ask; and of a tree that is not the newest,
+/// what the server says of its version.
+///
+/// # Errors
+/// The server does not answer.
+pub async fn look_at_offer(site: &Site<'_>, seen: &Seen) -> Result<Option<Offer>, Error> {
+    let (Some(client), Tree::Ours { version: Some(here), .. }) = (site.eyes(), &seen.tree) else {
+        return Ok(None);
+    };
+    let phase = site.phase("version");
+    let applications = site.within("asking for the runner applications", client.downloads()).await?;
+    let newest = asset::choose(&applications, site.platform(), None).ok().and_then(|choice| choice.version);
+    let (told, detail) = match newest {
+        None => (Told::NotAsked, format!("no runner on offer for {} says its version", seen.platform)),
+        Some(newest) if newest <= *here => (Told::NotAsked, format!("runner {here} is the newest on offer")),
+        Some(newest) => {
+            let here = here.to_string();
+            let doing = "asking how long the runner's version is supported";
+            let told = site.within(doing, client.deprecation(&here)).await?;
+            (
+                told.map_or(Told::Nothing, Told::Dates),
+                format!("runner {here} is here, and {newest} is on offer"),
+            )
+        }
+    };
+    phase.end(detail);
+    let hosted = client.target().is_hosted();
+    let offer = Offer { applications, newest, told, now: client.now(), hosted };
+    if let Verdict::Ending(what) = fresh::judge(*here, None, &offer) {
+        tracing::warn!("{what}");
+    }
+    Ok(Some(offer))
 }
 
 /// The machine's fingerprint: eight hex digits that say which machine, not its id.
@@ -152,7 +219,7 @@ fn look_at_tree(dir: &Path, site: &Site<'_>, journal: &Journal) -> Result<Tree, 
         return Ok(Tree::Foreign { what: what.into() });
     }
     if report.is_runner() {
-        return Ok(Tree::Ours { version: report.version });
+        return Ok(Tree::Ours { version: report.version, self_updated: report.self_updated });
     }
     Ok(Tree::Incomplete { missing: report.lacks() })
 }

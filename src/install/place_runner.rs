@@ -2,8 +2,10 @@
 
 use super::Error;
 use super::checkpoint::{Checkpoint, reach};
-use super::journal::{Act, Journal, Step};
+use super::journal::{Act, Entry, Journal, State, Step};
+use super::look::{Seen, Tree};
 use super::plan::Care;
+use super::repair;
 use super::site::Site;
 use crate::github::Application;
 use crate::host;
@@ -21,22 +23,31 @@ struct Choice {
     filename: String,
     source: Source,
     expect: Expect,
+    /// When it was the newest on offer, if that is why it was chosen.
+    current_at: Option<jiff::Timestamp>,
 }
 
-/// Takes the step.
+/// How long a tree goes on being known as the newest on offer before that is written down again.
+const NOTED: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+
+/// Takes the step. A tree that is to be replaced stands until the new one is verified, and the journal says so.
 ///
 /// # Errors
-/// Nothing stands in the runner's folder then, and nothing beside it.
+/// Nothing stands beside the runner's folder then, and in it what stood there before.
 pub async fn take(
     site: &Site<'_>,
     journal: &mut Journal,
     care: &Care,
+    seen: &Seen,
     account: &Account,
 ) -> Result<(), Error> {
-    if care.remove_tree {
+    if care.remove_tree || care.keep_identity {
         check_mounts(site)?;
     }
-    let choice = choose(site).await?;
+    if care.keep_identity {
+        repair::check_idle(site)?;
+    }
+    let choice = choose(site, seen.offer.as_ref().map(|offer| offer.applications.as_slice())).await?;
     let form = Form::from_filename(&choice.filename)
         .ok_or_else(|| Error::FormUnknown { filename: choice.filename.clone() })?;
     let dir = site.dir();
@@ -46,11 +57,17 @@ pub async fn take(
         platform: platform.to_string(),
         sha256: None,
         verified: matches!(choice.expect, Expect::Sha256(_)),
+        current_at: choice.current_at.map(|at| at.to_string()),
+        replaces: None,
     };
-    journal.begin(act.clone())?;
-    reach(Checkpoint::PlaceBegun);
-    if care.remove_tree {
-        place::remove(&dir)?;
+    let old = journal.entry(Step::PlaceRunner).filter(|entry| care.remove_tree && entry.state == State::Done);
+    let old = old.map(|entry| entry.act.clone());
+    if old.is_none() {
+        if !care.keep_identity {
+            // A repair is one exchange, of which there is nothing to take back.
+            journal.begin(act.clone())?;
+        }
+        reach(Checkpoint::PlaceBegun);
     }
     make_parents(&dir)?;
     // Somebody else may have made one of them first.
@@ -74,24 +91,23 @@ pub async fn take(
         return Err(Error::NoRunnerInside { filename: choice.filename, lacks: report.lacks() });
     }
     reach(Checkpoint::PlaceStaged);
-    // A job of this run cannot be under way, and an empty folder holds nothing that could be lost.
-    match std::fs::remove_dir(&dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            discard(&staging);
-            return Err(
-                host::Error::Path { doing: "replace the empty folder", path: dir, source: error }.into()
-            );
-        }
-        _ => {}
-    }
-    place::commit(&staging, &dir).inspect_err(|_| discard(&staging))?;
-    reach(Checkpoint::PlaceRenamed);
-
     if let Act::PlaceRunner { version, sha256, .. } = &mut act {
         *version = report.version.as_ref().map(ToString::to_string);
         *sha256 = Some(staged.sha256.to_string());
     }
+    let put = if care.keep_identity {
+        repair::put(site, &staging, account)
+    } else if care.remove_tree {
+        replace(journal, &act, old, &staging, &dir)
+    } else {
+        put_in_empty_place(&staging, &dir)
+    };
+    put.inspect_err(|_| discard(&staging))?;
+    reach(Checkpoint::PlaceRenamed);
     journal.done(act)?;
+    if care.remove_tree || care.keep_identity {
+        discard(&staging);
+    }
     let version = report
         .version
         .as_ref()
@@ -102,8 +118,9 @@ pub async fn take(
         times => format!(", resumed {times} times"),
     };
     let digest = staged.sha256.to_string();
+    let kept = if care.keep_identity { ", the registration kept" } else { "" };
     phase.end(format!(
-        "{version}: {} received{resumed}, sha256 {}… {}, {} entries in {}",
+        "{version}: {} received{resumed}, sha256 {}… {}, {} entries in {}{kept}",
         megabytes(staged.received),
         &digest[..12],
         if matches!(order.expect, Expect::Sha256(_)) { "as expected" } else { "NOT VERIFIED" },
@@ -111,6 +128,65 @@ pub async fn take(
         dir.display(),
     ));
     Ok(())
+}
+
+/// Puts the verified tree into the place of the one that is there, which stands at `staging` afterwards.
+fn replace(
+    journal: &mut Journal,
+    act: &Act,
+    old: Option<Act>,
+    staging: &Path,
+    dir: &Path,
+) -> Result<(), Error> {
+    let Some(old) = old else { return Ok(place::replace(staging, dir)?) };
+    let mut begun = act.clone();
+    if let Act::PlaceRunner { replaces, .. } = &mut begun {
+        *replaces = Some(Box::new(old.clone()));
+    }
+    journal.begin_instead(begun)?;
+    reach(Checkpoint::PlaceBegun);
+    if let Err(error) = place::replace(staging, dir) {
+        // Unless even that failed half-way, the old one is still there.
+        if dir.exists() {
+            journal.done(old)?;
+        }
+        return Err(error.into());
+    }
+    Ok(())
+}
+
+fn put_in_empty_place(staging: &Path, dir: &Path) -> Result<(), Error> {
+    // A job of this run cannot be under way, and an empty folder holds nothing that could be lost.
+    match std::fs::remove_dir(dir) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            let doing = "replace the empty folder";
+            return Err(host::Error::Path { doing, path: dir.to_owned(), source }.into());
+        }
+        _ => {}
+    }
+    Ok(place::commit(staging, dir)?)
+}
+
+/// Writes down that the tree that is there was the newest on offer just now, if it was: from then on counts how long it
+/// may stay.
+///
+/// # Errors
+/// The journal cannot be written.
+pub fn note_current(journal: &mut Journal, seen: &Seen) -> Result<(), Error> {
+    let (Some(offer), Tree::Ours { version: Some(here), .. }) = (&seen.offer, &seen.tree) else {
+        return Ok(());
+    };
+    let noted = journal.placed().and_then(|placed| placed.current_at);
+    let is_newest = offer.newest.is_some_and(|newest| newest <= *here);
+    if !is_newest || noted.is_some_and(|then| then.duration_until(offer.now).abs() < NOTED) {
+        return Ok(());
+    }
+    let Some(Entry { state: State::Done, act }) = journal.entry(Step::PlaceRunner) else { return Ok(()) };
+    let mut act = act.clone();
+    if let Act::PlaceRunner { current_at, .. } = &mut act {
+        *current_at = Some(offer.now.to_string());
+    }
+    Ok(journal.done(act)?)
 }
 
 /// A signal and the deadline end it alike; only the first is a signal.
@@ -171,23 +247,25 @@ pub fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     if dir.parent().is_some_and(Path::is_dir) {
         place::sweep(&dir)?;
     }
-    let Some(entry) = journal.entry(Step::PlaceRunner) else { return Ok(()) };
-    let mut act = entry.act.clone();
-    let begun = entry.state == super::journal::State::Begun;
+    let Some(Entry { state: State::Begun, act }) = journal.entry(Step::PlaceRunner) else { return Ok(()) };
     // The rename is the last thing that happens, so a complete tree is a verified one.
-    if begun
-        && let Ok(report) = tree::inspect(&dir, site.platform())
-        && report.is_runner()
-    {
-        if let Act::PlaceRunner { version, .. } = &mut act {
-            *version = report.version.map(|version| version.to_string());
-        }
-        journal.done(act)?;
+    let Ok(report) = tree::inspect(&dir, site.platform()) else { return Ok(()) };
+    if !report.is_runner() {
+        return Ok(());
     }
-    Ok(())
+    let mut act = act.clone();
+    let Act::PlaceRunner { version, replaces, .. } = &mut act else { return Ok(()) };
+    let found = report.version.map(|version| version.to_string());
+    match replaces.take() {
+        // Which of two stands there, only the version tells; where it does not, it is the old one that has to be looked
+        // at again.
+        Some(old) if found != *version || old.version() == version.as_deref() => act = *old,
+        _ => *version = found,
+    }
+    Ok(journal.done(act)?)
 }
 
-async fn choose(site: &Site<'_>) -> Result<Choice, Error> {
+async fn choose(site: &Site<'_>, listed: Option<&[Application]>) -> Result<Choice, Error> {
     let asked = &site.request.archive;
     if let Some(archive) = &asked.archive {
         return chosen_by_hand(site, archive);
@@ -196,13 +274,19 @@ async fn choose(site: &Site<'_>) -> Result<Choice, Error> {
     if !client.has_token() {
         return Err(Error::CredentialMissing { purpose: "to ask which runner applications are on offer" });
     }
-    let phase = site.phase("list");
-    let applications = site.within("asking for the runner applications", client.downloads()).await?;
-    site.check_clock()?;
-    phase.end(format!("{} runner applications on offer at {}", applications.len(), client.target().url));
+    let asked_now;
+    let applications = if let Some(listed) = listed {
+        listed
+    } else {
+        let phase = site.phase("list");
+        asked_now = site.within("asking for the runner applications", client.downloads()).await?;
+        site.check_clock()?;
+        phase.end(format!("{} runner applications on offer at {}", asked_now.len(), client.target().url));
+        &asked_now
+    };
 
     let phase = site.phase("pick");
-    let picked = asset::choose(&applications, site.platform(), asked.version.as_ref())?;
+    let picked = asset::choose(applications, site.platform(), asked.version.as_ref())?;
     let application = picked.application.clone();
     let expect = expected(site, &application)?;
     let source = match &asked.mirror {
@@ -216,7 +300,8 @@ async fn choose(site: &Site<'_>) -> Result<Choice, Error> {
         },
     };
     phase.end(format!("{} for {}", application.filename, site.platform()));
-    Ok(Choice { filename: application.filename, source, expect })
+    let current_at = asked.version.is_none().then(|| client.now());
+    Ok(Choice { filename: application.filename, source, expect, current_at })
 }
 
 fn chosen_by_hand(site: &Site<'_>, archive: &str) -> Result<Choice, Error> {
@@ -239,7 +324,7 @@ fn chosen_by_hand(site: &Site<'_>, archive: &str) -> Result<Choice, Error> {
         }
         Source::File(path)
     };
-    Ok(Choice { filename, source, expect })
+    Ok(Choice { filename, source, expect, current_at: None })
 }
 
 fn parse_url(text: &str) -> Result<url::Url, Error> {
@@ -300,7 +385,7 @@ fn make_parents(dir: &Path) -> Result<(), Error> {
 }
 
 /// After a failure that already has an error of its own.
-fn discard(staging: &Path) {
+pub(super) fn discard(staging: &Path) {
     if let Err(error) = place::remove(staging) {
         tracing::warn!("what was unpacked stays behind: {}", crate::error::chain(&error));
     }

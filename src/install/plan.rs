@@ -1,11 +1,12 @@
 //! Decides, from what was seen, what `install` does. Pure: it asks nobody and changes nothing.
 
+use super::fresh::{self, Decision, Hold};
 use super::journal::{Asked, Journal, Registered, State, Step};
 use super::look::{Seen, Server, Service, Tree};
 use super::request::Request;
 use super::{Error, drift};
 use crate::github;
-use crate::runner::{LocalState, unit};
+use crate::runner::{LocalState, RunnerVersion, unit};
 use serde::Serialize;
 
 /// The steps, in their order.
@@ -39,12 +40,20 @@ pub enum Action {
 /// What has to be put right before the step is taken.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Care {
-    /// Remove the old tree, which is ours and incomplete or of another version.
+    /// Replace the old tree, which is ours and incomplete, of another version or platform, or too old to register. It
+    /// stays until the new one is verified.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub remove_tree: bool,
+    /// Put a new tree in the place of an incomplete one, and the registration's files into it: the runner stays the
+    /// runner that it is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub keep_identity: bool,
     /// Delete what an earlier registration left in the folder.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub clean_identity: bool,
+    /// Delete these as well: the runner of the machine that the image was made of left them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub traces: Vec<&'static str>,
     /// Delete this runner on the server: it is ours, and nobody can be it any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ghost: Option<u64>,
@@ -69,6 +78,12 @@ impl Plan {
     #[must_use]
     pub fn takes(&self, step: Step) -> bool {
         self.steps.iter().any(|planned| planned.step == step && planned.action != Action::Keep)
+    }
+
+    /// Whether a runner will be made on the server.
+    #[must_use]
+    pub fn registers(&self, request: &Request) -> bool {
+        request.jit || self.steps.iter().any(|planned| planned.step == Step::Register && planned.restarts())
     }
 
     /// Whether there is anything to do.
@@ -125,6 +140,12 @@ fn place_runner(request: &Request, journal: &Journal, seen: &Seen) -> Result<Pla
         action: Action::Do(Care { remove_tree: true, ..Care::default() }),
         detail,
     };
+    if let Some(what) = other_platform(journal, seen) {
+        if registered || request.archive.no_refresh {
+            return Err(Error::OtherPlatform { dir: dir.clone(), what, registered });
+        }
+        return Ok(anew(format!("refresh {} in {shown}: {what}", named(tree_version(seen)))));
+    }
     Ok(match &seen.tree {
         Tree::Foreign { what } => return Err(Error::NotOurs { dir: dir.clone(), what: what.clone() }),
         Tree::Absent => Planned {
@@ -132,11 +153,26 @@ fn place_runner(request: &Request, journal: &Journal, seen: &Seen) -> Result<Pla
             action: Action::Do(Care::default()),
             detail: format!("download, verify and place the runner in {shown}"),
         },
-        Tree::Incomplete { missing } if registered => {
-            return Err(Error::TreeIncomplete { dir: dir.clone(), missing: missing.clone() });
+        Tree::Incomplete { missing } if registered && matches!(seen.local, LocalState::Configured(_)) => {
+            Planned {
+                step: Step::PlaceRunner,
+                action: Action::Do(Care { keep_identity: true, ..Care::default() }),
+                detail: format!(
+                    "replace the incomplete runner in {shown} ({}), and keep its registration",
+                    missing.join(", ")
+                ),
+            }
         }
         Tree::Incomplete { .. } => anew(format!("replace the incomplete runner in {shown}")),
-        Tree::Ours { version } => match (&request.archive.version, version) {
+        Tree::Ours { version, self_updated } => match (&request.archive.version, version) {
+            // Another one in its place would only update itself again.
+            (Some(wanted), Some(found))
+                if wanted < found && *self_updated && registered && updates(request) =>
+            {
+                let detail =
+                    format!("the runner {found} is in {shown}: it was {wanted}, and has updated itself");
+                Planned { step: Step::PlaceRunner, action: Action::Keep, detail }
+            }
             (Some(wanted), Some(found)) if wanted != found && registered => {
                 let (found, wanted) = (found.to_string(), wanted.to_string());
                 return Err(Error::OtherVersion { dir: dir.clone(), found, wanted });
@@ -144,16 +180,68 @@ fn place_runner(request: &Request, journal: &Journal, seen: &Seen) -> Result<Pla
             (Some(wanted), Some(found)) if wanted != found => {
                 anew(format!("replace runner {found} by {wanted} in {shown}"))
             }
-            (_, version) => {
-                let version = version.map_or(String::new(), |version| format!(" {version}"));
-                Planned {
+            (_, version) => match refresh(request, journal, seen, *version)? {
+                Some((newest, why)) => {
+                    anew(format!("refresh {} to {newest} in {shown}: {why}", named(*version)))
+                }
+                None => Planned {
                     step: Step::PlaceRunner,
                     action: Action::Keep,
-                    detail: format!("the runner{version} is in {shown}"),
-                }
-            }
+                    detail: format!("the {} is in {shown}", named(*version)),
+                },
+            },
         },
     })
+}
+
+/// That the tree is for another platform than this one, in a clause.
+fn other_platform(journal: &Journal, seen: &Seen) -> Option<String> {
+    if matches!(seen.tree, Tree::Absent | Tree::Foreign { .. }) {
+        return None;
+    }
+    let (placed, machine) = (journal.placed()?.platform, &seen.platform);
+    (placed != machine).then(|| format!("it is for {placed}, and this machine is {machine}"))
+}
+
+/// By what, and why, a tree is replaced that is about to register and too old for it.
+fn refresh(
+    request: &Request,
+    journal: &Journal,
+    seen: &Seen,
+    here: Option<RunnerVersion>,
+) -> Result<Option<(RunnerVersion, String)>, Error> {
+    let (Some(offer), Some(here)) = (&seen.offer, here) else { return Ok(None) };
+    let Some(newest) = offer.newest else { return Ok(None) };
+    let hold = match &request.archive {
+        archive if archive.no_refresh => Hold::Never,
+        archive if archive.version.is_some() || archive.archive.is_some() => Hold::Chosen,
+        _ => Hold::Free,
+    };
+    let current_at = journal.placed().and_then(|placed| placed.current_at);
+    match fresh::decide(fresh::judge(here, current_at, offer), hold) {
+        Decision::Keep => Ok(None),
+        Decision::Refresh { why } => Ok(Some((newest, why))),
+        Decision::Refuse { why } => {
+            let chosen = hold == Hold::Chosen;
+            Err(Error::TooOld { dir: request.dir.clone(), here, newest, why, chosen })
+        }
+    }
+}
+
+fn tree_version(seen: &Seen) -> Option<RunnerVersion> {
+    match seen.tree {
+        Tree::Ours { version, .. } => version,
+        _ => None,
+    }
+}
+
+fn named(version: Option<RunnerVersion>) -> String {
+    version.map_or_else(|| "runner".to_owned(), |version| format!("runner {version}"))
+}
+
+/// Whether the server may update the runner.
+fn updates(request: &Request) -> bool {
+    request.registration.as_ref().is_none_or(|wanted| !wanted.options.disable_update)
 }
 
 fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned, Error> {
@@ -169,7 +257,7 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
         if let (Server::Has(runner), false) = (&seen.server, replaces(request)) {
             return Err(name_taken(runner));
         }
-        let care = Care { clean_identity: dirty, ..Care::default() };
+        let care = Care { clean_identity: dirty, traces: seen.traces.clone(), ..Care::default() };
         return Ok(doing(
             care,
             format!("{fresh}: this disk is a copy, and the identity on it is another machine's"),
@@ -318,21 +406,27 @@ fn is_ours(registered: &Registered, seen: &Seen) -> bool {
 fn fresh_registration(request: &Request, seen: &Seen, detail: String, dirty: bool) -> Result<Planned, Error> {
     match (&seen.local, &seen.server) {
         // Placed by us, configured by somebody else since.
-        (LocalState::Configured(file), _) => Err(Error::ConfiguredOtherwise {
+        (LocalState::Configured(file), _) => Err(Error::ConfiguredByHand {
             dir: request.dir.clone(),
-            found: format!(
-                "{} at {}",
-                file.agent_name,
-                file.github_url.as_deref().unwrap_or("an unknown server")
-            ),
-            wanted: "a runner of ours".into(),
+            name: file.agent_name.clone(),
+            url: file.github_url.clone().unwrap_or_else(|| "an unknown server".to_owned()),
         }),
         (_, Server::Has(runner)) if !replaces(request) => Err(name_taken(runner)),
-        _ => Ok(Planned {
-            step: Step::Register,
-            action: Action::Do(Care { clean_identity: dirty, ..Care::default() }),
-            detail,
-        }),
+        _ => {
+            let care = Care { clean_identity: dirty, traces: seen.traces.clone(), ..Care::default() };
+            let mut left = seen.traces.clone();
+            if let LocalState::Partial { files } = &seen.local {
+                left.extend(files);
+            }
+            let detail = match left.as_slice() {
+                [] => detail,
+                left => format!(
+                    "{detail}; what another machine or a run that was cut off left goes first: {}",
+                    left.join(", ")
+                ),
+            };
+            Ok(Planned { step: Step::Register, action: Action::Do(care), detail })
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::github::{Client, Deletion, Status};
 use crate::host::{self, Account, Outcome};
 use crate::runner::{LocalState, RunnerFile, complaint, config_sh, preflight, state};
 use crate::secret::Secret;
+use crate::transfer::place;
 use std::time::Duration;
 
 /// How long the undoing of a failed registration may take, whatever is left of the run's own deadline.
@@ -40,7 +41,7 @@ pub async fn take(
     let setting = site.config_setting(account.clone());
 
     let phase = site.phase("preflight");
-    preflight::check(&setting.dir, account, &site.machine, &site.stop).await?;
+    preflight::check(&setting.dir, account, &site.stop).await?;
     phase.end("config.sh finds what it needs");
     if let Some(port) = target.port_warning() {
         tracing::warn!("{port}");
@@ -53,6 +54,7 @@ pub async fn take(
     if care.clean_identity {
         state::clean_identity(&setting.dir)?;
     }
+    unseal(site, &care.traces)?;
 
     let mut registered = Registered {
         url: target.url.to_string(),
@@ -111,6 +113,27 @@ pub async fn take(
     reach(Checkpoint::RegisterConfirmed);
     journal.done(Act::Register(registered))?;
     Ok(status)
+}
+
+/// Deletes what the runner of the machine left that the image was made of.
+///
+/// # Errors
+/// Something stays.
+pub(super) fn unseal(site: &Site<'_>, traces: &[&str]) -> Result<(), Error> {
+    for name in traces {
+        let path = site.dir().join(name);
+        if !host::mounts::within(&path).is_empty() {
+            tracing::warn!("{} is mounted, and stays as it is", path.display());
+            continue;
+        }
+        place::sweep(&path)?;
+        place::remove(&path)?;
+        tracing::warn!(
+            "the image was not sealed: deleted {}, which another machine's runner left",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 /// Puts the labels right of a runner that stays as it is otherwise.

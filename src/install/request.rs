@@ -24,12 +24,18 @@ pub struct Request {
     pub target: Option<Target>,
     /// The credentials that were found.
     pub credentials: Credentials,
+    /// The files that hold tokens by the configuration, as this process sees them; only an image is looked at for them.
+    pub token_files: Vec<PathBuf>,
     /// Which runner application.
     pub archive: Archive,
     /// What to register; `None` for an image.
     pub registration: Option<Registration>,
+    /// The server makes a runner of the placed tree right afterwards, without the step that registers one.
+    pub jit: bool,
     /// The service that runs it; `None` for those who have their own.
     pub service: Option<Service>,
+    /// Install the libraries that the runner needs and the machine lacks.
+    pub deps: bool,
     /// Leave what was done where it is when a later step fails.
     pub keep_on_failure: bool,
     /// The token on `config.sh`'s command line.
@@ -55,6 +61,8 @@ pub struct Archive {
     pub mirror: Option<String>,
     /// Go on although nobody names a digest.
     pub accept_unverified: bool,
+    /// A tree that is too old to register is refused, not replaced.
+    pub no_refresh: bool,
     /// Another operating system than this one's.
     pub os: Option<Os>,
     /// Another architecture than this one's.

@@ -102,7 +102,7 @@ static KNOWN: [(&str, Complaint); 12] = [
         "dependencies is missing for dotnet",
         Complaint {
             cause: "libraries that the runner needs are missing",
-            fix: "Install what the lines above name, or run bin/installdependencies.sh.",
+            fix: "Install what the lines above name, or let `runup install --deps` do it.",
             class: Class::Os,
             before_registering: true,
         },

@@ -2,9 +2,10 @@
 //!
 //! The script's own text says which checks it makes, so a runner that no longer needs a library is not refused for it.
 
+use super::libraries;
 use crate::deadline::Deadline;
 use crate::error::{Class, Failure};
-use crate::host::{self, Account, Command, Distribution, Libc, Machine, Os};
+use crate::host::{self, Account, Command, Distribution, Libc, Machine, Os, Root};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -82,7 +83,7 @@ impl Failure for Error {
             }
             Self::ProgramMissing { install, .. }
             | Self::IcuMissing { install }
-            | Self::LibrariesMissing { install, .. } => Some(format!("Run: {install}")),
+            | Self::LibrariesMissing { install, .. } => Some(install.clone()),
             Self::AncestorUnreadable { user, folder } => Some(format!(
                 "Run: chmod o+rx {} (or put the runner where {user} can read).",
                 folder.display()
@@ -109,12 +110,7 @@ pub fn libc(machine: &Machine) -> Result<(), Error> {
 ///
 /// # Errors
 /// The first thing that `config.sh` would refuse.
-pub async fn check(
-    dir: &Path,
-    account: &Account,
-    machine: &Machine,
-    stop: &CancellationToken,
-) -> Result<(), Error> {
+pub async fn check(dir: &Path, account: &Account, stop: &CancellationToken) -> Result<(), Error> {
     if let Some(folder) = host::account::first_unreadable_ancestor(dir, account) {
         return Err(Error::AncestorUnreadable { user: account.name.clone(), folder });
     }
@@ -123,29 +119,43 @@ pub async fn check(
     }
     let script = host::file::read_untrusted(&dir.join("config.sh"), SCRIPT_LIMIT)?.unwrap_or_default();
     let script = String::from_utf8_lossy(&script).to_lowercase();
-    let distribution = &machine.distribution;
     if script.contains("ldd") {
-        program("ldd", distribution)?;
+        program("ldd", stop).await?;
         let missing = missing_libraries(dir, account, stop).await?;
         if !missing.is_empty() {
-            let install = install_command(distribution, Need::Libraries);
+            let install = remedy(&missing, stop).await?;
             return Err(Error::LibrariesMissing { missing, install });
         }
     }
     if script.contains("libicu") {
-        let ldconfig = program("ldconfig", distribution)?;
+        let ldconfig = program("ldconfig", stop).await?;
         if !has_icu(&ldconfig, stop).await? {
-            return Err(Error::IcuMissing { install: install_command(distribution, Need::Icu) });
+            return Err(Error::IcuMissing { install: remedy(&["libicuuc.so.".to_owned()], stop).await? });
         }
     }
     Ok(())
 }
 
-fn program(name: &'static str, distribution: &Distribution) -> Result<PathBuf, Error> {
-    host::find_program(name, PATH).ok_or_else(|| Error::ProgramMissing {
-        program: name,
-        install: install_command(distribution, Need::Loader),
-    })
+async fn program(name: &'static str, stop: &CancellationToken) -> Result<PathBuf, Error> {
+    if let Some(program) = host::find_program(name, PATH) {
+        return Ok(program);
+    }
+    Err(Error::ProgramMissing { program: name, install: remedy(&[name.to_owned()], stop).await? })
+}
+
+/// What to do about these, which `config.sh` looks for on the machine that it runs on.
+async fn remedy(missing: &[String], stop: &CancellationToken) -> Result<String, Error> {
+    let words: Vec<&str> = missing.iter().map(String::as_str).collect();
+    let needs = libraries::behind(&words);
+    let root = Root::host();
+    if needs.is_empty() {
+        return Ok("Install what provides them by the distribution's own means.".into());
+    }
+    match libraries::command(&root, &Distribution::of(&root), &needs, stop).await {
+        Ok(command) => Ok(format!("Run: {command}; or let `runup install --deps` do it.")),
+        Err(libraries::Error::Host(error)) => Err(error.into()),
+        Err(error) => Ok(error.hint().unwrap_or_else(|| error.to_string())),
+    }
 }
 
 async fn missing_libraries(
@@ -189,87 +199,4 @@ async fn has_icu(ldconfig: &Path, stop: &CancellationToken) -> Result<bool, Erro
     let mut look = |_, line: &str| found |= line.contains("libicu");
     command.run(stop, &mut look).await?;
     Ok(found)
-}
-
-/// What is to be installed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Need {
-    Icu,
-    Libraries,
-    Loader,
-}
-
-/// The package manager's command for this distribution; the package names are those of its current releases.
-fn install_command(distribution: &Distribution, need: Need) -> String {
-    let family = |name: &str| distribution.id == name || distribution.id_like.iter().any(|like| like == name);
-    let version = distribution.version.as_str();
-    if family("debian") || family("ubuntu") {
-        let icu = match (distribution.id.as_str(), version.split('.').next().unwrap_or_default()) {
-            ("debian", "11") => "libicu67",
-            ("debian", "12") => "libicu72",
-            ("debian", _) | ("ubuntu", "25" | "26") => "libicu76",
-            ("ubuntu", "20") => "libicu66",
-            ("ubuntu", "22") => "libicu70",
-            ("ubuntu", "24") => "libicu74",
-            // A derivative: let the name be found there.
-            _ => "'^libicu[0-9]+$'",
-        };
-        let packages = match need {
-            Need::Icu => icu.to_owned(),
-            Need::Libraries => format!("{icu} libssl3 libkrb5-3 zlib1g liblttng-ust1"),
-            Need::Loader => "libc-bin".to_owned(),
-        };
-        return format!("apt-get update && apt-get install -y {packages}");
-    }
-    let packages = match need {
-        Need::Icu => "libicu",
-        Need::Libraries => "libicu openssl-libs krb5-libs zlib lttng-ust",
-        Need::Loader => "glibc-common",
-    };
-    if family("suse") || family("opensuse") || family("sles") {
-        let packages = match need {
-            Need::Icu => "libicu",
-            Need::Libraries => "libicu libopenssl3 krb5 libz1 liblttng-ust1",
-            Need::Loader => "glibc",
-        };
-        return format!("zypper install -y {packages}");
-    }
-    if family("arch") {
-        let packages = match need {
-            Need::Icu => "icu",
-            Need::Libraries => "icu openssl krb5 zlib lttng-ust",
-            Need::Loader => "glibc",
-        };
-        return format!("pacman -S --noconfirm {packages}");
-    }
-    if family("fedora") || family("rhel") || family("amzn") {
-        return format!("dnf install -y {packages}");
-    }
-    format!("the package manager of {}, to install what provides {packages}", distribution.pretty)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn distribution(id: &str, like: &[&str], version: &str) -> Distribution {
-        Distribution {
-            id: id.into(),
-            id_like: like.iter().map(|&like| like.into()).collect(),
-            version: version.into(),
-            pretty: id.to_uppercase(),
-        }
-    }
-
-    #[test]
-    fn the_fix_names_the_package_of_the_distribution() {
-        let icu = |id, like: &[&str], version| install_command(&distribution(id, like, version), Need::Icu);
-        assert!(icu("debian", &[], "12").ends_with("install -y libicu72"));
-        assert!(icu("ubuntu", &["debian"], "24.04").ends_with("install -y libicu74"));
-        assert!(icu("linuxmint", &["ubuntu", "debian"], "22").contains("libicu[0-9]"));
-        assert_eq!(icu("amzn", &["fedora"], "2023"), "dnf install -y libicu");
-        assert_eq!(icu("rocky", &["rhel", "centos", "fedora"], "9.4"), "dnf install -y libicu");
-        assert_eq!(icu("opensuse-leap", &["suse", "opensuse"], "15.6"), "zypper install -y libicu");
-        assert!(icu("void", &[], "").starts_with("the package manager of VOID"));
-    }
 }

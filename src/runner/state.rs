@@ -153,6 +153,12 @@ pub fn service(dir: &Path) -> Result<Option<String>, Error> {
     Ok(Some(if plain { name } else { "(unnamed)".to_owned() }))
 }
 
+/// What of a registered runner's machine is there besides its identity: its service and its logs. A work folder and an
+/// environment may be part of an image on purpose.
+pub fn traces(dir: &Path) -> Result<Vec<&'static str>, Error> {
+    present(dir, [".service", LOG_FOLDER])
+}
+
 /// Deletes what makes the runner in `dir` this runner, and leaves `.service`: a service may still be there.
 pub fn clean_identity(dir: &Path) -> Result<(), Error> {
     for name in IDENTITY_FILES.into_iter().filter(|name| *name != ".service") {

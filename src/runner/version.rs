@@ -8,6 +8,11 @@ use std::str::FromStr;
 /// The oldest version that github.com still lets register; Enterprise Servers may be content with less.
 pub const REGISTRATION_FLOOR: RunnerVersion = RunnerVersion::new(2, 329, 0);
 
+/// How long after its publication GitHub lets a release go without being installed; a runner that is older than a
+/// release of that age gets no more jobs. In hours. GitHub's documentation of the runners' updates, and its enforcement
+/// of 2026 (community discussion 194762).
+pub const INSTALL_WITHIN_HOURS: i64 = 30 * 24;
+
 /// The version of a runner: three numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

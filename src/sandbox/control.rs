@@ -7,9 +7,15 @@ use super::route::Control;
 use super::scope::Scope;
 use super::server::Shared;
 use super::token::CredentialKind;
-use super::world::RunnerChange;
+use super::update::Update;
+use super::world::{Deprecation, RunnerChange};
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+#[derive(Deserialize)]
+struct NewVersion {
+    version: String,
+}
 
 #[derive(Deserialize)]
 struct NewJob {
@@ -53,6 +59,22 @@ pub(super) fn answer(shared: &Shared, control: Control, request: &Request) -> Re
             Some(_) => Reply::not_found(),
             None => Reply::message(400, "Problems parsing JSON"),
         },
+        Control::Offer => match request.json::<NewVersion>() {
+            Some(new) if super::is_version(&new.version) => {
+                world.offer(&new.version);
+                Reply::no_content()
+            }
+            Some(new) => Reply::message(422, &format!("{:?} is no runner version", new.version)),
+            None => Reply::message(400, "Problems parsing JSON"),
+        },
+        Control::Deprecate => match request.json::<Deprecation>().map(|new| (new.check(), new)) {
+            Some((Ok(()), new)) => {
+                world.deprecate(new);
+                Reply::no_content()
+            }
+            Some((Err(error), _)) => Reply::message(422, &error),
+            None => Reply::message(400, "Problems parsing JSON"),
+        },
         Control::AddJob => {
             let Some(job) = request.json::<NewJob>() else {
                 return Reply::message(400, "Problems parsing JSON");
@@ -62,5 +84,13 @@ pub(super) fn answer(shared: &Shared, control: Control, request: &Request) -> Re
                 Err(error) => Reply::message(422, &error),
             }
         }
+        Control::AddUpdate => match request.json::<Update>() {
+            Some(update) if update.is_valid() => {
+                world.updates.push(update);
+                Reply::no_content()
+            }
+            Some(update) => Reply::message(422, &format!("{:?} is no runner version", update.version)),
+            None => Reply::message(400, "Problems parsing JSON"),
+        },
     }
 }

@@ -4,7 +4,20 @@
 //! It runs inside this process, on loopback, and forgets everything when it stops. It knows nothing of the rooms that
 //! it is used to test: what it serves is written from GitHub's documentation and from the runner's behaviour, not from
 //! what our client expects. Everything that a test may want to see or change can be reached in process through
-//! [`Sandbox`] and, for other processes, under `/_sandbox`.
+//! [`Sandbox`] and, for other processes, under `/_sandbox`, with the API token:
+//!
+//! | call | does |
+//! |---|---|
+//! | `GET state`, `GET requests` | everything that is there; every request so far |
+//! | `POST faults`, `DELETE faults` | adds a fault; ends them all |
+//! | `POST jobs` | queues a job: `{"scope": "orgs/acme", "name": "build", "seconds": 3}` |
+//! | `PATCH runners/ID` | changes or deletes a runner behind its back: `{"deleted": true}` |
+//! | `POST versions` | puts a newer version on offer: `{"version": "2.340.0"}` |
+//! | `POST deprecations` | ends the support of one: `{"version": "2.336.0", "registration_deprecates_at": "2026-01-01T00:00:00Z"}` |
+//!
+//! A version whose `registration_deprecates_at` has passed cannot register, one whose `runtime_deprecates_at` has passed
+//! gets no session. `GET .../deprecations/VERSION` answers 404, as github.com does, until a date was set that is not
+//! `"silent": true`.
 
 mod archive;
 mod background;
@@ -24,6 +37,7 @@ mod scope;
 mod server;
 mod session;
 mod token;
+mod update;
 mod world;
 
 #[cfg(test)]
@@ -34,7 +48,8 @@ pub use fault::{Act, Fault, FaultKind, FaultTextError};
 pub use route::NAMES as ROUTES;
 pub use scope::Scope;
 pub use token::{CredentialKind, TokenRecord};
-pub use world::{JobRecord, RequestRecord, RunnerChange, RunnerRecord, Snapshot};
+pub use update::Update;
+pub use world::{Deprecation, JobRecord, RequestRecord, RunnerChange, RunnerRecord, Snapshot};
 
 use crate::error::{Class, Failure};
 use crate::secret::Secret;
@@ -191,8 +206,8 @@ pub async fn start(options: Options) -> Result<Sandbox, Error> {
     let base = base_url(listener.local_addr().map_err(failed)?);
     let weak = prefixed("github_pat_weak");
     let tokens = Tokens::new(token.clone(), weak.clone(), options.token_life);
-    let world = World::new(tokens, options.faults);
-    let shared = Arc::new(Shared::new(base, world, Archives::new(options.require_libicu), versions));
+    let world = World::new(tokens, options.faults, versions);
+    let shared = Arc::new(Shared::new(base, world, Archives::new(options.require_libicu)));
     let router = axum::Router::new().fallback(server::answer).with_state(Arc::clone(&shared));
     let stop = shared.stop.clone();
     let server = tokio::spawn(async move {
@@ -298,7 +313,7 @@ impl Sandbox {
         let new = NewRunner {
             name: name.to_owned(),
             os: "linux".to_owned(),
-            version: self.shared.newest_version().to_owned(),
+            version: self.runner_version(),
             ephemeral: false,
             disable_update: false,
             group_id: 1,
@@ -320,6 +335,16 @@ impl Sandbox {
         self.shared.world().add_job(scope.clone(), name, seconds)
     }
 
+    /// From now on, tells idle listeners of older versions to update themselves, but for those that asked not to be.
+    ///
+    /// # Panics
+    ///
+    /// If the version is none.
+    pub fn offer_update(&self, update: Update) {
+        assert!(update.is_valid(), "{:?} is no runner version", update.version);
+        self.shared.world().updates.push(update);
+    }
+
     /// Ends the life of every registration, remove and download token.
     pub fn expire_tokens(&self) {
         self.shared.world().tokens.expire();
@@ -332,8 +357,30 @@ impl Sandbox {
 
     /// The newest runner version on offer.
     #[must_use]
-    pub fn runner_version(&self) -> &str {
-        self.shared.newest_version()
+    pub fn runner_version(&self) -> String {
+        self.shared.world().newest().to_owned()
+    }
+
+    /// From now on, this version is the newest on offer; what was so far is still to be had for linux-x64.
+    ///
+    /// # Panics
+    ///
+    /// If it is no version.
+    pub fn offer(&self, version: &str) {
+        assert!(is_version(version), "{version:?} is no runner version");
+        self.shared.world().offer(version);
+    }
+
+    /// From now on, the support of a version ends when this says; from its dates on, it is refused.
+    ///
+    /// # Panics
+    ///
+    /// If a date is none.
+    pub fn deprecate(&self, deprecation: Deprecation) {
+        if let Err(error) = deprecation.check() {
+            panic!("{error}");
+        }
+        self.shared.world().deprecate(deprecation);
     }
 
     /// What a user needs to rehearse: `url`, `org_url`, `api_url`, `token`, `version`. The token opens nothing but this
@@ -346,7 +393,7 @@ impl Sandbox {
             "org_url": format!("{base}/acme"),
             "api_url": format!("{base}/api/v3"),
             "token": self.token.expose(),
-            "version": self.shared.newest_version(),
+            "version": self.runner_version(),
         })
     }
 

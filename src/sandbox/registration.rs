@@ -89,6 +89,12 @@ fn register(shared: &Shared, request: &Request) -> Reply {
     };
     let name = asked.runner.name.clone();
     let mut world = shared.world();
+    let version = &asked.runner.version;
+    if world.refuses_to_register(version) {
+        // Nobody has written down how GitHub words it; the listener's words for the same are known.
+        let message = format!("Runner version v{version} is deprecated and cannot register.");
+        return Reply::message(403, &message);
+    }
     let Ok(runner) = world.register(scope, asked.runner) else {
         return Reply::message(409, &format!("A runner with the name {name} already exists."));
     };

@@ -65,7 +65,7 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
             None => Reply::not_found(),
         },
         Route::DeleteRunner(scope, id) => delete_runner(&mut world, scope, *id),
-        Route::JitConfig(scope) => jitconfig(shared, &mut world, scope, request),
+        Route::JitConfig(scope) => jitconfig(&mut world, scope, request),
         // Repositories have no groups of their own.
         Route::RunnerGroups(Scope::Repo(..)) => Reply::not_found(),
         Route::RunnerGroups(_) => groups(&world),
@@ -79,7 +79,11 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
                 json!({"limit": 5000, "used": 1, "remaining": 4999, "reset": clock::now(3600).as_second()});
             Reply::json(200, &json!({"resources": {"core": core.clone()}, "rate": core}))
         }
-        // Only GitHub Enterprise Cloud has the deprecations.
+        // Only GitHub Enterprise Cloud has the deprecations, and so has the sandbox once it is told some.
+        Route::Deprecations(_, version) => match world.told_of(version) {
+            Some(told) => Reply::json(200, &told),
+            None => Reply::not_found(),
+        },
         _ => Reply::not_found(),
     }
 }
@@ -177,7 +181,7 @@ fn downloads(
             "sha256_checksum": sum,
         }));
     };
-    let newest = shared.newest_version();
+    let newest = world.newest();
     for platform in Platform::ALL {
         let archive = shared.archives.get(platform, newest);
         entry(
@@ -192,7 +196,7 @@ fn downloads(
     // Nobody asked for it, and nobody must trip over it.
     let haiku = format!("actions-runner-haiku-x64-{newest}.tar.gz");
     entry("haiku", "x64", "haiku-x64", newest, &haiku, "0".repeat(64));
-    for version in shared.older_versions() {
+    for version in world.versions.iter().skip(1) {
         let archive = shared.archives.get(Platform::ALL[0], version);
         let it = Platform::ALL[0];
         entry(it.os, it.architecture, it.id, version, &archive.filename, archive.sha256.clone());
@@ -226,7 +230,7 @@ pub(super) fn groups(world: &World) -> Reply {
 }
 
 /// `POST .../generate-jitconfig`: the three files of a configured runner, as base64 in JSON in base64.
-fn jitconfig(shared: &Shared, world: &mut World, scope: &Scope, request: &Request) -> Reply {
+fn jitconfig(world: &mut World, scope: &Scope, request: &Request) -> Reply {
     let Some(mut new) =
         request.json::<NewRunner>().filter(|new| !new.name.is_empty() && !new.labels.is_empty())
     else {
@@ -234,7 +238,7 @@ fn jitconfig(shared: &Shared, world: &mut World, scope: &Scope, request: &Reques
     };
     new.ephemeral = true;
     new.replace = false;
-    shared.newest_version().clone_into(&mut new.version);
+    world.newest().clone_into(&mut new.version);
     let name = new.name.clone();
     let group = world.groups.get(usize::try_from(new.group_id).unwrap_or(0).wrapping_sub(1)).cloned();
     let Some(group) = group else { return Reply::message(422, "Invalid runner group") };

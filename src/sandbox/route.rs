@@ -72,6 +72,9 @@ pub(super) enum Control {
     ClearFaults,
     PatchRunner(u64),
     AddJob,
+    Offer,
+    Deprecate,
+    AddUpdate,
 }
 
 impl Route {
@@ -153,6 +156,9 @@ impl Route {
             ("POST", ["faults"]) => Control::AddFault,
             ("DELETE", ["faults"]) => Control::ClearFaults,
             ("POST", ["jobs"]) => Control::AddJob,
+            ("POST", ["versions"]) => Control::Offer,
+            ("POST", ["deprecations"]) => Control::Deprecate,
+            ("POST", ["updates"]) => Control::AddUpdate,
             ("PATCH", ["runners", id]) => match id.parse() {
                 Ok(id) => Control::PatchRunner(id),
                 Err(_) => return Self::Unknown,

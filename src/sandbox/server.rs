@@ -25,27 +25,17 @@ pub(super) struct Shared {
     pub base: Url,
     pub archives: Archives,
     pub stop: CancellationToken,
-    /// On offer for every platform; the first is the newest, the others are for linux-x64 only.
-    pub versions: Vec<String>,
     world: Mutex<World>,
 }
 
 impl Shared {
-    pub fn new(base: Url, world: World, archives: Archives, versions: Vec<String>) -> Self {
-        Self { base, archives, stop: CancellationToken::new(), versions, world: Mutex::new(world) }
+    pub fn new(base: Url, world: World, archives: Archives) -> Self {
+        Self { base, archives, stop: CancellationToken::new(), world: Mutex::new(world) }
     }
 
     /// The state. Nobody keeps it across an await.
     pub fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn newest_version(&self) -> &str {
-        self.versions.first().map_or("", String::as_str)
-    }
-
-    pub fn older_versions(&self) -> &[String] {
-        self.versions.get(1..).unwrap_or_default()
     }
 }
 

@@ -9,8 +9,26 @@ use super::request::Request;
 use super::route::Route;
 use super::server::Shared;
 use super::token::CredentialKind;
+use super::update;
+use super::world::World;
+use serde::Deserialize;
 use serde_json::json;
 use std::time::Instant;
+
+/// What a listener tells of itself when it opens its session.
+#[derive(Deserialize)]
+struct Opening {
+    version: String,
+    platform: Option<String>,
+}
+
+/// Whether the version of a listener that wants a session gets none any more.
+fn is_deprecated(world: &mut World, id: u64, request: &Request) -> bool {
+    // A runner may have updated itself since it registered.
+    let said = request.json::<Opening>().map(|opening| opening.version);
+    let version = said.or_else(|| Some(world.runner_by_id(id)?.record.version.clone()));
+    version.is_some_and(|version| world.refuses_to_talk_to(&version))
+}
 
 /// Answers one call of a listener.
 pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: &[FaultKind]) -> Reply {
@@ -21,6 +39,9 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
         return Reply::not_found();
     }
     let Some(id) = request.credential.runner else { return Reply::not_found() };
+    if matches!(route, Route::Session) && is_deprecated(&mut world, id, request) {
+        return Reply::message(426, "This version of the runner is deprecated.");
+    }
     let Some(runner) = world.runner_by_id(id) else { return Reply::not_found() };
     match route {
         Route::Session => {
@@ -36,6 +57,10 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
             }
             runner.record.online = true;
             runner.seen = Some(Instant::now());
+            if let Some(opening) = request.json::<Opening>() {
+                runner.record.version = opening.version;
+                runner.platform = opening.platform;
+            }
             Reply::json(200, &json!({"session_id": id}))
         }
         Route::SessionEnd => {
@@ -48,6 +73,9 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
             runner.seen = Some(Instant::now());
             runner.record.online = true;
             let scope = runner.record.scope.clone();
+            if let Some(message) = update::message(shared, &mut world, id, &request.base) {
+                return Reply::json(200, &message);
+            }
             let waiting = |job: &&mut super::JobRecord| job.scope == scope && job.runner.is_none();
             let Some(job) = world.jobs.iter_mut().find(waiting) else { return Reply::no_content() };
             job.runner = Some(id);

@@ -1,8 +1,10 @@
 //! What the sandbox remembers: runners, jobs, tokens, requests, faults.
 
+use super::clock;
 use super::fault::{Fault, FaultKind};
 use super::scope::Scope;
 use super::token::{Credential, CredentialKind, TokenRecord, Tokens, random};
+use super::update::Update;
 use crate::secret::Secret;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -31,7 +33,7 @@ pub struct RunnerRecord {
     pub ephemeral: bool,
     /// Whether it asked not to be updated.
     pub disable_update: bool,
-    /// The version that registered.
+    /// The version that registered, or that its listener has told since.
     pub version: String,
     /// The id of its group.
     pub group_id: u64,
@@ -113,6 +115,50 @@ pub struct RunnerChange {
     pub deleted: bool,
 }
 
+/// The end of a version's support.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+pub struct Deprecation {
+    /// Which version.
+    pub version: String,
+    /// From then on it registers no more, RFC 3339.
+    #[serde(default)]
+    pub registration_deprecates_at: Option<String>,
+    /// From then on it gets no more jobs, RFC 3339.
+    #[serde(default)]
+    pub runtime_deprecates_at: Option<String>,
+    /// The sandbox acts by the dates and does not tell them, as github.com.
+    #[serde(default)]
+    pub silent: bool,
+}
+
+impl Deprecation {
+    /// Refuses dates that are none: they would never pass, and a test would prove nothing.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let dates = [&self.registration_deprecates_at, &self.runtime_deprecates_at];
+        let wrong = dates.into_iter().flatten().find(|at| at.parse::<jiff::Timestamp>().is_err());
+        wrong.map_or(Ok(()), |at| Err(format!("{at:?} is no RFC 3339 time")))
+    }
+
+    fn passed(at: Option<&str>) -> bool {
+        at.and_then(|at| at.parse().ok()).is_some_and(|at: jiff::Timestamp| at <= clock::now(0))
+    }
+
+    /// The document of the REST API.
+    pub(super) fn to_api(&self) -> Value {
+        let mut document = json!({"runner_version": self.version});
+        let dates = [
+            ("registration_deprecates_at", &self.registration_deprecates_at),
+            ("runtime_deprecates_at", &self.runtime_deprecates_at),
+        ];
+        for (field, at) in dates {
+            if let Some(at) = at {
+                document[field] = json!(at);
+            }
+        }
+        document
+    }
+}
+
 /// A runner as the sandbox keeps it.
 pub(super) struct Runner {
     pub record: RunnerRecord,
@@ -120,6 +166,8 @@ pub(super) struct Runner {
     pub client: Secret,
     /// When its listener last asked; `None` without a session, or if somebody forced the state.
     pub seen: Option<Instant>,
+    /// The platform that its listener has told, as `linux-x64`.
+    pub platform: Option<String>,
 }
 
 /// What somebody registers.
@@ -172,8 +220,14 @@ pub(super) struct World {
     pub jobs: Vec<JobRecord>,
     pub requests: Vec<RequestRecord>,
     pub faults: Vec<Fault>,
+    /// The versions that listeners are told to update themselves to; the last one counts.
+    pub updates: Vec<Update>,
     /// The groups of every scope, the default one first; a group's id is its place, from 1.
     pub groups: Vec<String>,
+    /// On offer: the first is the newest, for every platform; the others are for linux-x64 only.
+    pub versions: Vec<String>,
+    /// Every version whose end is known.
+    pub deprecations: Vec<Deprecation>,
     next_id: u64,
 }
 
@@ -182,7 +236,7 @@ pub(super) struct World {
 pub(super) struct NameTaken;
 
 impl World {
-    pub fn new(tokens: Tokens, faults: Vec<Fault>) -> Self {
+    pub fn new(tokens: Tokens, faults: Vec<Fault>, versions: Vec<String>) -> Self {
         let groups = vec!["Default".to_owned(), "gpu".to_owned()];
         Self {
             tokens,
@@ -190,9 +244,53 @@ impl World {
             jobs: Vec::new(),
             requests: Vec::new(),
             faults,
+            updates: Vec::new(),
             groups,
+            versions,
+            deprecations: Vec::new(),
             next_id: 1,
         }
+    }
+
+    /// The newest version on offer.
+    pub fn newest(&self) -> &str {
+        self.versions.first().map_or("", String::as_str)
+    }
+
+    /// Puts a newer version on offer.
+    pub fn offer(&mut self, version: &str) {
+        self.versions.retain(|known| known != version);
+        self.versions.insert(0, version.to_owned());
+    }
+
+    /// Sets the end of a version's support.
+    pub fn deprecate(&mut self, deprecation: Deprecation) {
+        self.deprecations.retain(|known| known.version != deprecation.version);
+        self.deprecations.push(deprecation);
+    }
+
+    fn deprecation(&self, version: &str) -> Option<&Deprecation> {
+        self.deprecations.iter().find(|known| known.version == version)
+    }
+
+    /// Whether this version can register no more.
+    pub fn refuses_to_register(&self, version: &str) -> bool {
+        self.deprecation(version)
+            .is_some_and(|known| Deprecation::passed(known.registration_deprecates_at.as_deref()))
+    }
+
+    /// Whether this version gets no more messages.
+    pub fn refuses_to_talk_to(&self, version: &str) -> bool {
+        self.deprecation(version)
+            .is_some_and(|known| Deprecation::passed(known.runtime_deprecates_at.as_deref()))
+    }
+
+    /// What the REST API says of a version; `None` as long as nothing was to be told, as on github.com.
+    pub fn told_of(&self, version: &str) -> Option<Value> {
+        let mut tells = self.deprecations.iter().filter(|known| !known.silent).peekable();
+        tells.peek()?;
+        let known = tells.find(|known| known.version == version);
+        Some(known.map_or_else(|| json!({"runner_version": version}), Deprecation::to_api))
     }
 
     /// Whose credential an `Authorization` header is, runners' own included.
@@ -244,7 +342,7 @@ impl World {
             labels: new.labels,
         };
         let at = self.runners.partition_point(|runner| runner.record.id < id);
-        self.runners.insert(at, Runner { record, client: random(32), seen: None });
+        self.runners.insert(at, Runner { record, client: random(32), seen: None, platform: None });
         Ok(&self.runners[at])
     }
 
@@ -345,7 +443,7 @@ mod tests {
     use super::*;
 
     fn world() -> World {
-        World::new(Tokens::new(random(9), random(9), Duration::from_secs(60)), Vec::new())
+        World::new(Tokens::new(random(9), random(9), Duration::from_secs(60)), Vec::new(), Vec::new())
     }
 
     fn new(name: &str, replace: bool) -> NewRunner {
@@ -365,6 +463,22 @@ mod tests {
         assert_ne!(world.runners[0].client.expose(), old.expose(), "and its credential is rotated");
         assert!(world.delete(2));
         assert_eq!(world.register(org, new("b", false)).unwrap_or_else(|_| panic!()).record.id, 3);
+    }
+
+    #[test]
+    fn a_version_is_refused_from_its_date_on_and_told_of_unless_that_is_kept_silent() {
+        let mut world = world();
+        let (past, future) = ("2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z");
+        assert_eq!(world.told_of("2.328.0"), None);
+        let silent = json!({"version": "2.328.0", "registration_deprecates_at": past, "silent": true});
+        world.deprecate(serde_json::from_value(silent).unwrap());
+        assert!(world.refuses_to_register("2.328.0") && !world.refuses_to_talk_to("2.328.0"));
+        assert_eq!(world.told_of("2.328.0"), None);
+        let told = json!({"version": "2.328.0", "registration_deprecates_at": future, "runtime_deprecates_at": past});
+        world.deprecate(serde_json::from_value(told).unwrap());
+        assert!(!world.refuses_to_register("2.328.0") && world.refuses_to_talk_to("2.328.0"));
+        assert_eq!(world.told_of("2.328.0").unwrap()["registration_deprecates_at"], future);
+        assert_eq!(world.told_of("2.336.0").unwrap(), json!({"runner_version": "2.336.0"}));
     }
 
     #[test]

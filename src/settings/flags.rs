@@ -131,6 +131,20 @@ pub struct Archive {
     pub arch: Option<Arch>,
 }
 
+/// What the machine lacks.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Machine")]
+pub struct Libraries {
+    /// Install the libraries that the runner needs and the machine lacks, by the distribution's package manager (Debian,
+    /// Ubuntu, Fedora, RHEL and their relatives, Amazon Linux 2023, SUSE)
+    ///
+    /// Only as root; anybody else gets the command on stdout, and exit code 77. With --root it runs by chroot, where the
+    /// image's own /etc/resolv.conf and package sources count. The packages stay when the runner is removed: others may
+    /// use them by then.
+    #[arg(long)]
+    pub deps: bool,
+}
+
 /// What the runner is.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Runner")]

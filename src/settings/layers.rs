@@ -53,6 +53,14 @@ impl File {
         }
     }
 
+    /// Reads the file at `path`; an absent one is empty.
+    ///
+    /// # Errors
+    /// As for [`File::find`].
+    pub fn at(path: &Path) -> Result<Self, Error> {
+        if path.exists() { Self::read(path) } else { Ok(Self::default()) }
+    }
+
     fn read(path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| Error::FileUnreadable { path: path.to_owned(), source })?;
@@ -74,6 +82,12 @@ impl File {
     #[must_use]
     pub fn has(&self, option: &str) -> bool {
         self.values.contains_key(option)
+    }
+
+    /// What the file sets this option to.
+    #[must_use]
+    pub fn value(&self, option: &str) -> Option<&str> {
+        self.values.get(option).map(String::as_str)
     }
 
     /// The file's path.

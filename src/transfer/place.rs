@@ -44,34 +44,94 @@ pub fn exchange(staging: &Path, target: &Path) -> Result<(), Error> {
     sync_folder(parent).map_err(|source| Error::Sync { path: parent.to_owned(), source })
 }
 
+/// Puts a staged tree into the place of the one at `target`, durably; the old one is at `staging` afterwards, if it is
+/// anywhere. In one step where system and filesystem can do that. Else the old one is moved aside first, and back if the
+/// new one cannot follow; and where it cannot even be moved, as a folder of an image's layer in a container, it is
+/// deleted, now that the new one is there.
+pub fn replace(staging: &Path, target: &Path) -> Result<(), Error> {
+    let failed = match exchange(staging, target) {
+        Err(Error::Rename { source, .. }) if is_unable(&source) => source,
+        outcome => return outcome,
+    };
+    tracing::debug!(error = %failed, "trees cannot be exchanged here in one step");
+    let parent = parent_of(target)?;
+    let aside = match move_aside(target) {
+        Err(Error::Rename { source, .. }) if source.kind() == io::ErrorKind::CrossesDevices => {
+            delete(target)?;
+            None
+        }
+        moved => moved?,
+    };
+    if let Err(source) = rename_new(staging, target) {
+        if let Some(aside) = &aside
+            && let Err(error) = rename_new(aside, target)
+        {
+            tracing::warn!(%error, "what was at {} stays at {}", target.display(), aside.display());
+        }
+        return Err(Error::Rename { from: staging.to_owned(), to: target.to_owned(), source });
+    }
+    sync_folder(parent).map_err(|source| Error::Sync { path: parent.to_owned(), source })?;
+    match aside {
+        Some(aside) => delete(&aside),
+        None => Ok(()),
+    }
+}
+
+/// Whether a rename failed because it cannot be done here at all.
+fn is_unable(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(error.kind(), Kind::Unsupported | Kind::InvalidInput | Kind::CrossesDevices)
+}
+
 /// Removes the tree at `path`: moves it aside, so that nobody sees half of it, then deletes it. What is missing is
 /// removed already; a symbolic link is unlinked, never followed.
 pub fn remove(path: &Path) -> Result<(), Error> {
     let parent = parent_of(path)?;
+    let aside = match move_aside(path) {
+        // A folder of an image's layer in a container can be deleted, but not moved.
+        Err(Error::Rename { source, .. }) if source.kind() == io::ErrorKind::CrossesDevices => {
+            return delete(path);
+        }
+        moved => moved?,
+    };
+    let Some(aside) = aside else { return Ok(()) };
+    sync_folder(parent).map_err(|source| Error::Sync { path: parent.to_owned(), source })?;
+    delete(&aside)
+}
+
+/// Moves what is at `path` to a name beside it that [`sweep`] knows; `None` if there is nothing.
+fn move_aside(path: &Path) -> Result<Option<PathBuf>, Error> {
+    parent_of(path)?;
     // Asked first, because a read-only filesystem refuses to rename even what is not there.
     // Nothing is below a file either.
     let absent =
         |error: io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
     if fs_err::symlink_metadata(path).is_err_and(absent) {
-        return Ok(());
+        return Ok(None);
     }
-    let aside = loop {
+    loop {
         let suffix = format!("{REMOVED}{:08x}", fastrand::u32(..));
         let aside = path.with_file_name(hidden_name(path, &suffix));
         match rename_new(path, &aside) {
-            Ok(()) => break aside,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Ok(()) => return Ok(Some(aside)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(source) => return Err(Error::Rename { from: path.to_owned(), to: aside, source }),
         }
-    };
-    sync_folder(parent).map_err(|source| Error::Sync { path: parent.to_owned(), source })?;
-    delete(&aside)
+    }
 }
 
-/// Deletes what earlier runs left beside `target`: its staging folder, and what was moved aside and not yet deleted.
-/// Only for the one that holds the lock for `target`.
+/// Deletes what earlier runs left beside `target`. Only for the one that holds the lock for `target`.
 pub fn sweep(target: &Path) -> Result<(), Error> {
+    for path in litter(target)? {
+        tracing::info!(path = %path.display(), "deleting what an earlier run left");
+        delete(&path)?;
+    }
+    Ok(())
+}
+
+/// What earlier runs left beside `target`: its staging folder, and what was moved aside and not yet deleted.
+pub fn litter(target: &Path) -> Result<Vec<PathBuf>, Error> {
     let parent = parent_of(target)?;
     let staging = hidden_name(target, STAGING);
     let removed = hidden_name(target, REMOVED);
@@ -80,24 +140,24 @@ pub fn sweep(target: &Path) -> Result<(), Error> {
         Ok(entries) => entries,
         // Nothing lies beside a place that cannot be: what is wrong is said by whoever wants to put something there.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(());
+            return Ok(Vec::new());
         }
         Err(error) => return Err(failed(error)),
     };
+    let mut litter = Vec::new();
     for entry in entries {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name();
-        let litter = name == staging
+        let ours = name == staging
             || name
                 .as_encoded_bytes()
                 .strip_prefix(removed.as_encoded_bytes())
                 .is_some_and(|rest| rest.len() == 8 && rest.iter().all(u8::is_ascii_hexdigit));
-        if litter {
-            tracing::info!(path = %entry.path().display(), "deleting what an earlier run left");
-            delete(&entry.path())?;
+        if ours {
+            litter.push(entry.path());
         }
     }
-    Ok(())
+    Ok(litter)
 }
 
 /// Deletes whatever is at `path`; what is missing is deleted already.

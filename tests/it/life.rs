@@ -105,10 +105,10 @@ fn a_baked_image_is_sealed_and_boots_without_a_download_in_four_calls() {
 
     rig.run(&["install"]).expect(0);
     rig.assert_exactly_one_runner();
-    let ours = ["list-runners", "registration-token", "get-runner"];
+    let ours = ["list-runners", "downloads", "registration-token", "get-runner"];
     let routes = rig.routes();
     let calls: Vec<&str> = routes.iter().map(String::as_str).filter(|route| !is_config_sh(route)).collect();
-    assert_eq!(calls, ours, "one to look for the name, one for the token, one to confirm");
+    assert_eq!(calls, ours, "for the name, for the version, for the token, to confirm");
 
     rig.run(&["bake"]).expect(78).says("not sealed");
 }

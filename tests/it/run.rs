@@ -254,7 +254,7 @@ fn a_failing_listener_is_started_again_and_an_updating_one_after_its_update() {
 #[test]
 fn a_deprecated_version_is_an_exit_code_of_its_own() {
     let rig = Rig::new();
-    let newest = rig.sandbox.runner_version().to_owned();
+    let newest = rig.sandbox.runner_version();
     let gone = FaultKind::Status { code: 426, body: None, headers: BTreeMap::new() };
     rig.sandbox.fault(Fault::new("session", gone));
     let ran = finish(start(&rig, &["--runner-version", "2.328.0"])).expect(80);

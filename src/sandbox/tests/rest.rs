@@ -238,6 +238,33 @@ fn other_processes_see_and_change_the_same_state() {
 }
 
 #[test]
+fn other_processes_put_versions_on_offer_and_end_their_support() {
+    let sandbox = sandbox();
+    let told = "/api/v3/orgs/acme/actions/runners/deprecations/2.336.0";
+    assert_eq!(call(&sandbox, "GET", told).status, 404, "as on github.com");
+    assert_eq!(call_with(&sandbox, "POST", "/_sandbox/versions", r#"{"version":"2.340.0"}"#).status, 204);
+    assert_eq!(call_with(&sandbox, "POST", "/_sandbox/versions", r#"{"version":"../x"}"#).status, 422);
+    assert_eq!(sandbox.runner_version(), "2.340.0");
+    let list = call(&sandbox, "GET", "/api/v3/orgs/acme/actions/runners/downloads").json();
+    let offered = |version: &str| {
+        let names = list.as_array().unwrap().iter().filter_map(|one| one["filename"].as_str());
+        names.filter(|name| name.contains(version)).count()
+    };
+    assert!(offered("2.340.0") >= 7 && offered("2.336.0") == 1, "{list:#}");
+    let silent = r#"{"version":"2.336.0","registration_deprecates_at":"2020-01-01T00:00:00Z","silent":true}"#;
+    assert_eq!(call_with(&sandbox, "POST", "/_sandbox/deprecations", silent).status, 204);
+    assert_eq!(call(&sandbox, "GET", told).status, 404);
+    let aloud = silent.replace("true", "false");
+    assert_eq!(call_with(&sandbox, "POST", "/_sandbox/deprecations", &aloud).status, 204);
+    assert_eq!(
+        call(&sandbox, "GET", told).json(),
+        serde_json::json!({"runner_version": "2.336.0", "registration_deprecates_at": "2020-01-01T00:00:00Z"})
+    );
+    let never = r#"{"version":"2.336.0","runtime_deprecates_at":"soon"}"#;
+    assert_eq!(call_with(&sandbox, "POST", "/_sandbox/deprecations", never).status, 422);
+}
+
+#[test]
 fn it_listens_on_loopback_unless_told() {
     let listen = "0.0.0.0:0".parse().unwrap();
     let refused = spawn_in_thread(Options { listen, ..Options::default() });

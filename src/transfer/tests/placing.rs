@@ -98,3 +98,56 @@ fn only_our_own_litter_is_swept() {
     assert!(theirs.iter().all(|name| beside(name).exists()));
     place::sweep(&target.join("nothing/here")).unwrap();
 }
+
+#[test]
+fn a_tree_takes_the_place_of_another_and_nothing_of_it_is_lost_before() {
+    let Place { _folder, target, staging } = place_with_staging();
+    fs_err::create_dir(&target).unwrap();
+    fs_err::write(target.join("old"), "").unwrap();
+    place::replace(&staging, &target).unwrap();
+    assert!(target.join("bin/new").exists() && !target.join("old").exists());
+    assert!(place::litter(&target).unwrap().iter().all(|path| *path == staging));
+    place::sweep(&target).unwrap();
+    assert_eq!(fs_err::read_dir(target.parent().unwrap()).unwrap().count(), 1);
+    // There is no new one: the old one stays.
+    place::replace(&staging, &target).unwrap_err();
+    assert!(target.join("bin/new").exists());
+}
+
+/// In a container, a folder of the image's layer can be deleted, but neither moved nor exchanged.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_tree_of_an_image_s_layer_is_replaced_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["lower/opt/runner/bin", "upper", "work", "merged"] {
+        fs_err::create_dir_all(at(name)).unwrap();
+    }
+    fs_err::write(at("lower/opt/runner/bin/old"), "").unwrap();
+    let [lower, upper, work] = ["lower", "upper", "work"].map(|name| at(name).display().to_string());
+    let options = format!("lowerdir={lower},upperdir={upper},workdir={work},redirect_dir=off");
+    let merged = at("merged");
+    let run = |command: &str, arguments: &[&str]| {
+        let mut command = std::process::Command::new(command);
+        command.args(arguments).arg(&merged).output().is_ok_and(|ran| ran.status.success())
+    };
+    if !run("mount", &["-t", "overlay", "overlay", "-o", &options]) {
+        println!("skipped: may not mount");
+        return;
+    }
+    let target = merged.join("opt/runner");
+    let staging = place::staging_path(&target);
+    let outcome = std::panic::catch_unwind(|| {
+        assert!(fs_err::rename(&target, merged.join("opt/other")).is_err(), "it could be moved after all");
+        fs_err::create_dir_all(staging.join("bin")).unwrap();
+        fs_err::write(staging.join("bin/new"), "new").unwrap();
+        place::replace(&staging, &target).unwrap();
+        assert!(target.join("bin/new").exists() && !target.join("bin/old").exists());
+        place::remove(&target).unwrap();
+        assert!(!target.exists());
+    });
+    assert!(run("umount", &[]));
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+}

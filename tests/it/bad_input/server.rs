@@ -201,7 +201,7 @@ fn a_checksum_can_be_wrong_in_four_ways() {
 fn a_missing_checksum_can_be_given_or_waived() {
     let rig = Rig::new();
     let list = rig.ask(&["downloads", "--json"]).expect(0).json();
-    let version = rig.sandbox.runner_version().to_owned();
+    let version = rig.sandbox.runner_version();
     let mine = list.as_array().unwrap().iter().find(|one| {
         one["os"] == "linux"
             && one["architecture"] == "x64"

@@ -1,0 +1,92 @@
+//! What the package managers print, in the language that they are run in.
+
+/// Why an installation failed, as far as the package manager's words tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Because {
+    /// A server could not be reached.
+    Network,
+    /// Somebody else was at work for too long.
+    Locked,
+    /// It knows no such package.
+    NotOffered,
+    /// Something else.
+    Other,
+}
+
+/// Whether the line says that it waits for another one.
+pub(super) fn is_waiting(line: &str) -> bool {
+    line.contains("Waiting for cache lock") || line.contains("Waiting for process with pid")
+}
+
+/// Why it failed, by its last words.
+pub(super) fn because(printed: &str) -> Because {
+    const LOCKED: [&str; 5] = [
+        "Could not get lock",
+        "Unable to lock directory",
+        "Unable to acquire the dpkg frontend lock",
+        "System management is locked",
+        "Failed to obtain the transaction lock",
+    ];
+    const NETWORK: [&str; 17] = [
+        "Temporary failure resolving",
+        "Could not resolve",
+        "Couldn't resolve",
+        "Unable to connect to",
+        "Could not connect to",
+        "Cannot initiate the connection",
+        "Connection failed",
+        "Connection timed out",
+        "connection timed out",
+        "Failed to fetch",
+        "Unable to fetch some archives",
+        "Curl error",
+        "Cannot download",
+        "Failed to download",
+        "Download (curl) error",
+        "Cannot prepare internal mirrorlist",
+        "No route to host",
+    ];
+    const NOT_OFFERED: [&str; 6] = [
+        "Unable to locate package",
+        "has no installation candidate",
+        "Unable to find a match",
+        "No match for argument",
+        "No package ",
+        "No provider of ",
+    ];
+    let says = |words: &[&str]| words.iter().any(|word| printed.contains(word));
+    if says(&LOCKED) {
+        Because::Locked
+    } else if says(&NETWORK) {
+        Because::Network
+    } else if says(&NOT_OFFERED) {
+        Because::NotOffered
+    } else {
+        Because::Other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_it_failed_is_read_from_what_it_printed() {
+        for (printed, why) in [
+            (
+                "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 7 (apt-get)",
+                Because::Locked,
+            ),
+            ("W: Failed to fetch http://x/Release  Temporary failure resolving 'x'", Because::Network),
+            ("Err:1 file:/repo ./ Packages\n  File not found", Because::Other),
+            ("E: Unable to locate package libicu1", Because::NotOffered),
+            ("Error: Unable to find a match: libicu", Because::NotOffered),
+            ("Curl error (6): Couldn't resolve host name for http://x", Because::Network),
+            ("System management is locked by the application with pid 7 (zypper).", Because::Locked),
+            ("No provider of 'libicu' found.", Because::NotOffered),
+            ("E: Sub-process /usr/bin/dpkg returned an error code (1)", Because::Other),
+        ] {
+            assert_eq!(because(printed), why, "{printed}");
+        }
+    }
+}
