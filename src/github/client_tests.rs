@@ -1,3 +1,4 @@
+use super::super::answer::START;
 use super::*;
 use crate::error::{Class, Failure, chain};
 use crate::net::Options;

@@ -3,6 +3,7 @@
 //! This room knows addresses, headers, documents and what the statuses mean. It refuses to know what a runner is on
 //! disk, how its archive is fetched, and what the answers are used for.
 
+mod answer;
 mod client;
 mod credential;
 mod document;
