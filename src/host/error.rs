@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Who holds a lock, as far as its file says.
-fn holder_text(holder: Option<&super::lock::Holder>) -> String {
+pub(super) fn holder_text(holder: Option<&super::lock::Holder>) -> String {
     holder.map_or_else(
         || "another process".into(),
         |by| format!("`{}` (process {}, since {})", by.command, by.pid, by.since),

@@ -60,7 +60,8 @@ pub async fn acquire(
         }
         if !told {
             told = true;
-            tracing::info!(path = %path.display(), holder = ?holder(path), "waiting for the lock");
+            let by = super::error::holder_text(holder(path).as_ref());
+            tracing::info!("waiting for the lock {}: {by} holds it", path.display());
         }
         tokio::select! {
             () = stop.cancelled() => {

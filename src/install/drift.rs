@@ -103,7 +103,10 @@ pub(super) fn of_registration(
     if let (Some(wanted), Some(found)) = (&asked.version, version)
         && *wanted != found.to_string()
     {
-        drift.push(format!("its version is {found}, and {wanted} was asked for"));
+        let by_itself =
+            wanted.parse::<RunnerVersion>().is_ok_and(|wanted| wanted < found) && !asked.disable_update;
+        let how = if by_itself { ": it has updated itself, as it may without --disable-update" } else { "" };
+        drift.push(format!("its version is {found}, and {wanted} was asked for{how}"));
     }
     drift
 }
@@ -139,6 +142,18 @@ mod tests {
         let fewer = runner(r#"{"name": "gpu", "type": "custom"}"#);
         assert!(labels_differ(&wanted, &fewer));
         assert!(!labels_differ(&["gpu".into(), "Self-Hosted".into()], &fewer));
+    }
+
+    #[test]
+    fn an_update_of_the_runner_by_itself_is_drift_only_where_a_version_was_pinned() {
+        let version = Some(RunnerVersion::new(2, 337, 0));
+        let of = |asked: &Asked| of_registration(asked, None, None, version, None);
+        assert_eq!(of(&asked()), [] as [&str; 0]);
+        assert_eq!(of(&Asked { version: Some("2.337.0".into()), ..asked() }), [] as [&str; 0]);
+        let pinned = Asked { version: Some("2.336.0".into()), ..asked() };
+        assert!(of(&pinned)[0].contains("2.337.0") && of(&pinned)[0].contains("has updated itself"));
+        let frozen = Asked { disable_update: true, ..pinned };
+        assert!(!of(&frozen)[0].contains("updated itself"), "something else has replaced it");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Converges: recovers what was cut off, looks, plans, takes the steps, and unwinds those of this run if one fails.
 
 use super::journal::{Act, Journal, Registered, State, Step};
-use super::look::{Seen, Server, look, look_at_offer};
+use super::look::{Seen, Server, Tree, look, look_at_offer};
 use super::plan::{self, Action, Plan};
 use super::site::Site;
 use super::watch::Watch;
@@ -61,7 +61,9 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     let (mut lock, mut journal) = prepare(site, "install").await?;
     recover(site, &mut journal).await?;
     let (mut plan, mut seen) = decide(site, &journal).await?;
-    if plan.takes(Step::WriteService) && seen.service.as_ref().is_some_and(|service| service.state.runs()) {
+    // A tree is not exchanged under a service that runs from it either.
+    let disturbs = plan.takes(Step::WriteService) || plan.takes(Step::PlaceRunner);
+    if disturbs && seen.service.as_ref().is_some_and(|service| service.state.runs()) {
         // A service that registers by itself leaves the server when it is stopped, and needs the lock for that: what
         // has to be done is known only when it is gone.
         drop(lock);
@@ -300,8 +302,12 @@ fn report(site: &Site<'_>, journal: &Journal, plan: Plan, seen: Seen, status: Op
         Server::Has(runner) if !seen.clone => Some(runner.status.to_string()),
         _ => None,
     });
-    let version = match journal.entry(Step::PlaceRunner).map(|entry| &entry.act) {
-        Some(Act::PlaceRunner { version, .. }) => version.clone(),
+    let version = match (&seen.tree, journal.entry(Step::PlaceRunner).map(|entry| &entry.act)) {
+        // It may have updated itself since it was placed.
+        (Tree::Ours { version: Some(version), .. }, _) if !plan.takes(Step::PlaceRunner) => {
+            Some(version.to_string())
+        }
+        (_, Some(Act::PlaceRunner { version, .. })) => version.clone(),
         _ => None,
     };
     let runner = journal.registered().map(|(_, registered)| RegisteredRunner {

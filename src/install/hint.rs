@@ -28,7 +28,11 @@ pub(super) fn of(error: &Error) -> Option<String> {
              with `runup remove --dir DIR --url URL`."
                 .into()
         }
-        Error::TreeIncomplete { .. } => "Run `runup remove`, then install again.".into(),
+        Error::TreeIncomplete { .. } => {
+            "Run `runup install` again once no listener runs there: it puts a complete runner in its place. What comes \
+             back incomplete again and again is better removed with `runup remove`, and installed anew."
+                .into()
+        }
         Error::NoRunnerInside { .. } => "Take the archive from the list of runner applications (`runup downloads`).".into(),
         Error::OtherVersion { .. } | Error::ConfiguredOtherwise { .. } => {
             "Run `runup remove` first, or choose another --dir for a second runner.".into()

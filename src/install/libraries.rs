@@ -50,10 +50,10 @@ pub async fn ensure(site: &Site<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The command that [`ensure`] would run; `None` where it would start nothing.
+/// The command that would install what is missing; `None` where nothing would be started.
 ///
 /// # Errors
-/// As [`check`], but anybody may ask.
+/// A system that nobody knows, or that is too old; but anybody may ask.
 pub async fn command(site: &Site<'_>) -> Result<Option<String>, Error> {
     if !asked_for(site) {
         return Ok(None);

@@ -71,6 +71,8 @@ pub enum Tree {
     Ours {
         /// Its version, where its files tell it.
         version: Option<RunnerVersion>,
+        /// Whether it came to that version by itself.
+        self_updated: bool,
     },
     /// A runner that the journal knows, with parts missing.
     Incomplete {
@@ -144,7 +146,7 @@ pub fn traces(site: &Site<'_>, journal: &Journal) -> Result<Vec<&'static str>, E
 /// # Errors
 /// The server does not answer.
 pub async fn look_at_offer(site: &Site<'_>, seen: &Seen) -> Result<Option<Offer>, Error> {
-    let (Some(client), Tree::Ours { version: Some(here) }) = (site.eyes(), &seen.tree) else {
+    let (Some(client), Tree::Ours { version: Some(here), .. }) = (site.eyes(), &seen.tree) else {
         return Ok(None);
     };
     let phase = site.phase("version");
@@ -217,7 +219,7 @@ fn look_at_tree(dir: &Path, site: &Site<'_>, journal: &Journal) -> Result<Tree, 
         return Ok(Tree::Foreign { what: what.into() });
     }
     if report.is_runner() {
-        return Ok(Tree::Ours { version: report.version });
+        return Ok(Tree::Ours { version: report.version, self_updated: report.self_updated });
     }
     Ok(Tree::Incomplete { missing: report.lacks() })
 }

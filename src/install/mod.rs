@@ -23,6 +23,7 @@ pub mod plan;
 mod prune;
 mod register;
 mod remove;
+mod repair;
 mod request;
 mod run;
 pub mod seal;

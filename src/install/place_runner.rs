@@ -5,6 +5,7 @@ use super::checkpoint::{Checkpoint, reach};
 use super::journal::{Act, Entry, Journal, State, Step};
 use super::look::{Seen, Tree};
 use super::plan::Care;
+use super::repair;
 use super::site::Site;
 use crate::github::Application;
 use crate::host;
@@ -40,8 +41,11 @@ pub async fn take(
     seen: &Seen,
     account: &Account,
 ) -> Result<(), Error> {
-    if care.remove_tree {
+    if care.remove_tree || care.keep_identity {
         check_mounts(site)?;
+    }
+    if care.keep_identity {
+        repair::check_idle(site)?;
     }
     let choice = choose(site, seen.offer.as_ref().map(|offer| offer.applications.as_slice())).await?;
     let form = Form::from_filename(&choice.filename)
@@ -59,7 +63,10 @@ pub async fn take(
     let old = journal.entry(Step::PlaceRunner).filter(|entry| care.remove_tree && entry.state == State::Done);
     let old = old.map(|entry| entry.act.clone());
     if old.is_none() {
-        journal.begin(act.clone())?;
+        if !care.keep_identity {
+            // A repair is one exchange, of which there is nothing to take back.
+            journal.begin(act.clone())?;
+        }
         reach(Checkpoint::PlaceBegun);
     }
     make_parents(&dir)?;
@@ -88,7 +95,9 @@ pub async fn take(
         *version = report.version.as_ref().map(ToString::to_string);
         *sha256 = Some(staged.sha256.to_string());
     }
-    let put = if care.remove_tree {
+    let put = if care.keep_identity {
+        repair::put(site, &staging, account)
+    } else if care.remove_tree {
         replace(journal, &act, old, &staging, &dir)
     } else {
         put_in_empty_place(&staging, &dir)
@@ -96,7 +105,7 @@ pub async fn take(
     put.inspect_err(|_| discard(&staging))?;
     reach(Checkpoint::PlaceRenamed);
     journal.done(act)?;
-    if care.remove_tree {
+    if care.remove_tree || care.keep_identity {
         discard(&staging);
     }
     let version = report
@@ -109,8 +118,9 @@ pub async fn take(
         times => format!(", resumed {times} times"),
     };
     let digest = staged.sha256.to_string();
+    let kept = if care.keep_identity { ", the registration kept" } else { "" };
     phase.end(format!(
-        "{version}: {} received{resumed}, sha256 {}… {}, {} entries in {}",
+        "{version}: {} received{resumed}, sha256 {}… {}, {} entries in {}{kept}",
         megabytes(staged.received),
         &digest[..12],
         if matches!(order.expect, Expect::Sha256(_)) { "as expected" } else { "NOT VERIFIED" },
@@ -163,7 +173,9 @@ fn put_in_empty_place(staging: &Path, dir: &Path) -> Result<(), Error> {
 /// # Errors
 /// The journal cannot be written.
 pub fn note_current(journal: &mut Journal, seen: &Seen) -> Result<(), Error> {
-    let (Some(offer), Tree::Ours { version: Some(here) }) = (&seen.offer, &seen.tree) else { return Ok(()) };
+    let (Some(offer), Tree::Ours { version: Some(here), .. }) = (&seen.offer, &seen.tree) else {
+        return Ok(());
+    };
     let noted = journal.placed().and_then(|placed| placed.current_at);
     let is_newest = offer.newest.is_some_and(|newest| newest <= *here);
     if !is_newest || noted.is_some_and(|then| then.duration_until(offer.now).abs() < NOTED) {
@@ -373,7 +385,7 @@ fn make_parents(dir: &Path) -> Result<(), Error> {
 }
 
 /// After a failure that already has an error of its own.
-fn discard(staging: &Path) {
+pub(super) fn discard(staging: &Path) {
     if let Err(error) = place::remove(staging) {
         tracing::warn!("what was unpacked stays behind: {}", crate::error::chain(&error));
     }

@@ -44,6 +44,10 @@ pub struct Care {
     /// stays until the new one is verified.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub remove_tree: bool,
+    /// Put a new tree in the place of an incomplete one, and the registration's files into it: the runner stays the
+    /// runner that it is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub keep_identity: bool,
     /// Delete what an earlier registration left in the folder.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub clean_identity: bool,
@@ -149,11 +153,26 @@ fn place_runner(request: &Request, journal: &Journal, seen: &Seen) -> Result<Pla
             action: Action::Do(Care::default()),
             detail: format!("download, verify and place the runner in {shown}"),
         },
-        Tree::Incomplete { missing } if registered => {
-            return Err(Error::TreeIncomplete { dir: dir.clone(), missing: missing.clone() });
+        Tree::Incomplete { missing } if registered && matches!(seen.local, LocalState::Configured(_)) => {
+            Planned {
+                step: Step::PlaceRunner,
+                action: Action::Do(Care { keep_identity: true, ..Care::default() }),
+                detail: format!(
+                    "replace the incomplete runner in {shown} ({}), and keep its registration",
+                    missing.join(", ")
+                ),
+            }
         }
         Tree::Incomplete { .. } => anew(format!("replace the incomplete runner in {shown}")),
-        Tree::Ours { version } => match (&request.archive.version, version) {
+        Tree::Ours { version, self_updated } => match (&request.archive.version, version) {
+            // Another one in its place would only update itself again.
+            (Some(wanted), Some(found))
+                if wanted < found && *self_updated && registered && updates(request) =>
+            {
+                let detail =
+                    format!("the runner {found} is in {shown}: it was {wanted}, and has updated itself");
+                Planned { step: Step::PlaceRunner, action: Action::Keep, detail }
+            }
             (Some(wanted), Some(found)) if wanted != found && registered => {
                 let (found, wanted) = (found.to_string(), wanted.to_string());
                 return Err(Error::OtherVersion { dir: dir.clone(), found, wanted });
@@ -211,13 +230,18 @@ fn refresh(
 
 fn tree_version(seen: &Seen) -> Option<RunnerVersion> {
     match seen.tree {
-        Tree::Ours { version } => version,
+        Tree::Ours { version, .. } => version,
         _ => None,
     }
 }
 
 fn named(version: Option<RunnerVersion>) -> String {
     version.map_or_else(|| "runner".to_owned(), |version| format!("runner {version}"))
+}
+
+/// Whether the server may update the runner.
+fn updates(request: &Request) -> bool {
+    request.registration.as_ref().is_none_or(|wanted| !wanted.options.disable_update)
 }
 
 fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned, Error> {

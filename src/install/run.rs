@@ -14,7 +14,7 @@ use crate::host::lock::{self, Lock};
 use crate::host::process::{self, Which};
 use crate::host::{self, Command};
 use crate::net::Http;
-use crate::runner::{LocalState, config_sh, listener, state};
+use crate::runner::{LocalState, config_sh, listener, state, tree};
 use crate::secret::Secret;
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -27,7 +27,7 @@ const HOLD: Duration = Duration::from_secs(5);
 /// How long a listener that outlived its supervisor gets to end.
 const ORPHAN: Duration = Duration::from_secs(30);
 
-/// So many times in [`LOST_WITHIN`] a deleted runner is registered again.
+/// So many times in [`LOST_WITHIN`] a deleted runner is registered again, or a broken one replaced.
 const MOST_LOST: usize = 3;
 const LOST_WITHIN: Duration = Duration::from_secs(600);
 
@@ -95,7 +95,7 @@ pub async fn run(site: &Site<'_>, running: &Running) -> Result<Ran, Error> {
     end_orphan(site).await?;
     let ephemeral = site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
     let mut ran = Ran { dir: site.request.dir.clone(), jobs: 0, because: Because::Told, deregistered: false };
-    let mut lost = VecDeque::new();
+    let (mut lost, mut broken) = (VecDeque::new(), VecDeque::new());
     loop {
         let config = converge(site, running).await?;
         let before = leave::Snapshot::take(&site.dir());
@@ -140,21 +140,42 @@ pub async fn run(site: &Site<'_>, running: &Running) -> Result<Ran, Error> {
                 ran.because = Because::ListenerDone;
                 return Ok(ran);
             }
+            Ended::Broken => {
+                if site.stop.is_cancelled() {
+                    return Ok(ran);
+                }
+                if once_more(&mut broken).is_err() {
+                    let missing = tree::inspect(&site.dir(), site.platform())?.lacks();
+                    return Err(Error::TreeIncomplete { dir: ran.dir, missing });
+                }
+                tracing::warn!(
+                    "an update of the runner by itself was cut off; putting a complete one in its place"
+                );
+                end_orphan(site).await?;
+            }
             Ended::Itself | Ended::Deleted => {
                 if site.stop.is_cancelled() {
                     return Ok(ran);
                 }
-                let now = Instant::now();
-                lost.retain(|then: &Instant| now.duration_since(*then) < LOST_WITHIN);
-                if lost.len() >= MOST_LOST {
-                    return Err(Error::DeletedAgain { dir: ran.dir, times: lost.len() });
+                if let Err(times) = once_more(&mut lost) {
+                    return Err(Error::DeletedAgain { dir: ran.dir, times });
                 }
-                lost.push_back(now);
                 tracing::warn!("the server has deleted the runner behind our back; registering it again");
                 state::clean_identity(&site.dir())?;
             }
         }
     }
+}
+
+/// Whether something may be put right once more; if it was too often lately, how often.
+fn once_more(times: &mut VecDeque<Instant>) -> Result<(), usize> {
+    let now = Instant::now();
+    times.retain(|then| now.duration_since(*then) < LOST_WITHIN);
+    if times.len() >= MOST_LOST {
+        return Err(times.len());
+    }
+    times.push_back(now);
+    Ok(())
 }
 
 /// What `install` does, or its counterpart for a runner that the server makes; the latter's configuration.

@@ -42,6 +42,10 @@ pub async fn write(
     let path = unit_path(site, &service.unit);
     file::write_atomic(&path, service.wanted.as_bytes(), 0o644)?;
     systemd::relabel(&path, &site.stop).await;
+    // Moved there from a download, it has kept the label of where it came from, and systemd may not start it.
+    if let Some(wanted) = &site.request.service {
+        systemd::relabel(&wanted.program, &site.stop).await;
+    }
     // `config.sh remove` refuses while `.service` is there, and a service that deregisters by itself needs it to work.
     let by_itself =
         matches!(site.request.service.as_ref().map(|wanted| &wanted.main), Some(Main::Supervisor { .. }));

@@ -85,7 +85,8 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
     let journal = site.read_journal()?;
     let dir = site.dir();
     let local = state::read(&dir)?;
-    let version = if dir.is_dir() { tree::inspect(&dir, site.platform())?.version } else { None };
+    let tree = if dir.is_dir() { Some(tree::inspect(&dir, site.platform())?) } else { None };
+    let version = tree.as_ref().and_then(|tree| tree.version);
     let mut status = Status {
         state: State::Absent,
         dir: site.request.dir.clone(),
@@ -123,12 +124,26 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
         let found = Found { local: &local, version };
         ask(site, &mut status, &found, journal.entry(Step::Register).map(|entry| &entry.act)).await;
     }
-    look_at_service(site, &journal, &mut status).await?;
+    let lacks = tree.map(|tree| tree.lacks()).unwrap_or_default();
+    if status.state == State::Registered && status.journal && !lacks.is_empty() {
+        status.drift.push(format!(
+            "the runner is incomplete, as a cut off update of its own leaves it ({}); `runup install` puts a complete \
+             one in its place",
+            lacks.join(", ")
+        ));
+    }
+    look_at_service(site, &journal, &mut status, lacks.is_empty()).await?;
     Ok(status)
 }
 
-/// The service and what became of its unit, where the journal has one and systemd runs this machine.
-async fn look_at_service(site: &Site<'_>, journal: &Journal, status: &mut Status) -> Result<(), Error> {
+/// The service and what became of its unit, where the journal has one and systemd runs this machine. Only a `whole`
+/// runner may come online by itself.
+async fn look_at_service(
+    site: &Site<'_>,
+    journal: &Journal,
+    status: &mut Status,
+    whole: bool,
+) -> Result<(), Error> {
     let Some(Act::WriteService { unit, sha256 }) = journal.entry(Step::WriteService).map(|entry| &entry.act)
     else {
         return Ok(());
@@ -148,7 +163,7 @@ async fn look_at_service(site: &Site<'_>, journal: &Journal, status: &mut Status
     }
     if status.state == State::Registered && !seen.is_up() {
         status.state = State::Stopped;
-    } else if status.state == State::Registered && status.server.as_deref() == Some("offline") {
+    } else if status.state == State::Registered && status.server.as_deref() == Some("offline") && whole {
         status.state = State::Offline;
     }
     status.service = Some(Service {

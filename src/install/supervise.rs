@@ -8,6 +8,7 @@ use crate::deadline::Deadline;
 use crate::error::chain;
 use crate::host::Outcome;
 use crate::host::file::remove_if_present;
+use crate::host::process::Which;
 use crate::runner::listener::{self, News, Next};
 use crate::runner::{asset, complaint, tree};
 use crate::secret::Secret;
@@ -50,6 +51,8 @@ pub(super) enum Ended {
     Itself,
     /// It says that the server has deleted the runner.
     Deleted,
+    /// An update of its own was cut off, and left no complete runner.
+    Broken,
 }
 
 /// Runs the listener until it is through. `jobs` counts those that it takes.
@@ -135,6 +138,9 @@ pub(super) async fn supervise(
                 CONFLICT.min(until.left())
             }
             Next::Updating if updated(site).await? => Duration::ZERO,
+            Next::Updating if !tree::inspect(&site.dir(), site.platform())?.is_runner() => {
+                return Ok(Ended::Broken);
+            }
             Next::Retry | Next::Updating => {
                 failures += 1;
                 let Some(pause) = listener::back_off(failures) else { return Err(failed(outcome)) };
@@ -229,15 +235,19 @@ async fn announced(running: &Running, stop: &CancellationToken) -> Notice {
 
 /// Waits for the runner's own update; whether it says that it is through.
 async fn updated(site: &Site<'_>) -> Result<bool, Error> {
-    let finished = site.dir().join(listener::UPDATE_FINISHED);
+    let dir = site.dir();
+    let finished = dir.join(listener::UPDATE_FINISHED);
+    let script = Which::WithEnv(listener::MARKER.to_owned(), dir.display().to_string());
     let deadline = Deadline::after(UPDATE);
     tracing::info!("the runner updates itself");
     loop {
+        // Looked for before the file: a script that ends between the two has written it.
+        let gone = cfg!(target_os = "linux") && script.find().is_empty();
         if remove_if_present(&finished)? {
             tracing::info!("the runner has updated itself");
             return Ok(true);
         }
-        if deadline.passed() || site.stop.is_cancelled() {
+        if gone || deadline.passed() || site.stop.is_cancelled() {
             return Ok(false);
         }
         tokio::time::sleep(LOOK).await;

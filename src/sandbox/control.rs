@@ -7,6 +7,7 @@ use super::route::Control;
 use super::scope::Scope;
 use super::server::Shared;
 use super::token::CredentialKind;
+use super::update::Update;
 use super::world::{Deprecation, RunnerChange};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -83,5 +84,13 @@ pub(super) fn answer(shared: &Shared, control: Control, request: &Request) -> Re
                 Err(error) => Reply::message(422, &error),
             }
         }
+        Control::AddUpdate => match request.json::<Update>() {
+            Some(update) if update.is_valid() => {
+                world.updates.push(update);
+                Reply::no_content()
+            }
+            Some(update) => Reply::message(422, &format!("{:?} is no runner version", update.version)),
+            None => Reply::message(400, "Problems parsing JSON"),
+        },
     }
 }

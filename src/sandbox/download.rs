@@ -32,7 +32,11 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
 
 fn archive(shared: &Shared, platform: &str, version: &str) -> Option<std::sync::Arc<Archive>> {
     let platform = Platform::ALL.into_iter().find(|known| known.id == platform)?;
-    let known = shared.world().versions.iter().any(|it| it == version);
+    let known = {
+        let world = shared.world();
+        let ordered = world.updates.iter().map(|update| &update.version);
+        world.versions.iter().chain(ordered).any(|it| it == version)
+    };
     known.then(|| shared.archives.get(platform, version))
 }
 

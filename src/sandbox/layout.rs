@@ -27,7 +27,7 @@ macro_rules! script {
 }
 
 /// Path, text and executable bit of what every Unix archive has.
-const UNIX: [(&str, &str, bool); 26] = [
+const UNIX: [(&str, &str, bool); 27] = [
     ("config.sh", script!("config.sh"), true),
     ("env.sh", script!("env.sh"), true),
     ("run.sh", script!("run.sh"), true),
@@ -49,8 +49,9 @@ const UNIX: [(&str, &str, bool); 26] = [
     ("bin/standin/http.sh", script!("http.sh"), false),
     ("bin/standin/listen.sh", script!("listen.sh"), false),
     ("bin/standin/remove.sh", script!("remove.sh"), false),
+    ("bin/standin/update.sh", script!("update.sh"), false),
     ("bin/systemd.svc.sh.template", script!("systemd.svc.sh.template"), false),
-    ("bin/update.sh.template", script!("program"), true),
+    ("bin/update.sh.template", script!("update.sh.template"), true),
     ("externals/node20/LICENSE", NODE_NOTE, false),
     ("externals/node20/bin/node", script!("node"), true),
     ("externals/node20/lib/node_modules/npm/bin/npm-cli.js", NPM_NOTE, true),

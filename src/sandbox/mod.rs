@@ -37,6 +37,7 @@ mod scope;
 mod server;
 mod session;
 mod token;
+mod update;
 mod world;
 
 #[cfg(test)]
@@ -47,6 +48,7 @@ pub use fault::{Act, Fault, FaultKind, FaultTextError};
 pub use route::NAMES as ROUTES;
 pub use scope::Scope;
 pub use token::{CredentialKind, TokenRecord};
+pub use update::Update;
 pub use world::{Deprecation, JobRecord, RequestRecord, RunnerChange, RunnerRecord, Snapshot};
 
 use crate::error::{Class, Failure};
@@ -331,6 +333,16 @@ impl Sandbox {
     #[expect(clippy::must_use_candidate, reason = "mostly called for its effect")]
     pub fn add_job(&self, scope: &Scope, name: &str, seconds: u64) -> u64 {
         self.shared.world().add_job(scope.clone(), name, seconds)
+    }
+
+    /// From now on, tells idle listeners of older versions to update themselves, but for those that asked not to be.
+    ///
+    /// # Panics
+    ///
+    /// If the version is none.
+    pub fn offer_update(&self, update: Update) {
+        assert!(update.is_valid(), "{:?} is no runner version", update.version);
+        self.shared.world().updates.push(update);
     }
 
     /// Ends the life of every registration, remove and download token.

@@ -74,6 +74,7 @@ pub(super) enum Control {
     AddJob,
     Offer,
     Deprecate,
+    AddUpdate,
 }
 
 impl Route {
@@ -157,6 +158,7 @@ impl Route {
             ("POST", ["jobs"]) => Control::AddJob,
             ("POST", ["versions"]) => Control::Offer,
             ("POST", ["deprecations"]) => Control::Deprecate,
+            ("POST", ["updates"]) => Control::AddUpdate,
             ("PATCH", ["runners", id]) => match id.parse() {
                 Ok(id) => Control::PatchRunner(id),
                 Err(_) => return Self::Unknown,

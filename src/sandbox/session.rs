@@ -9,14 +9,23 @@ use super::request::Request;
 use super::route::Route;
 use super::server::Shared;
 use super::token::CredentialKind;
+use super::update;
 use super::world::World;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 use std::time::Instant;
+
+/// What a listener tells of itself when it opens its session.
+#[derive(Deserialize)]
+struct Opening {
+    version: String,
+    platform: Option<String>,
+}
 
 /// Whether the version of a listener that wants a session gets none any more.
 fn is_deprecated(world: &mut World, id: u64, request: &Request) -> bool {
     // A runner may have updated itself since it registered.
-    let said = request.json::<Value>().and_then(|body| Some(body.get("version")?.as_str()?.to_owned()));
+    let said = request.json::<Opening>().map(|opening| opening.version);
     let version = said.or_else(|| Some(world.runner_by_id(id)?.record.version.clone()));
     version.is_some_and(|version| world.refuses_to_talk_to(&version))
 }
@@ -48,6 +57,10 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
             }
             runner.record.online = true;
             runner.seen = Some(Instant::now());
+            if let Some(opening) = request.json::<Opening>() {
+                runner.record.version = opening.version;
+                runner.platform = opening.platform;
+            }
             Reply::json(200, &json!({"session_id": id}))
         }
         Route::SessionEnd => {
@@ -60,6 +73,9 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
             runner.seen = Some(Instant::now());
             runner.record.online = true;
             let scope = runner.record.scope.clone();
+            if let Some(message) = update::message(shared, &mut world, id, &request.base) {
+                return Reply::json(200, &message);
+            }
             let waiting = |job: &&mut super::JobRecord| job.scope == scope && job.runner.is_none();
             let Some(job) = world.jobs.iter_mut().find(waiting) else { return Reply::no_content() };
             job.runner = Some(id);

@@ -4,6 +4,7 @@ use super::clock;
 use super::fault::{Fault, FaultKind};
 use super::scope::Scope;
 use super::token::{Credential, CredentialKind, TokenRecord, Tokens, random};
+use super::update::Update;
 use crate::secret::Secret;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -32,7 +33,7 @@ pub struct RunnerRecord {
     pub ephemeral: bool,
     /// Whether it asked not to be updated.
     pub disable_update: bool,
-    /// The version that registered.
+    /// The version that registered, or that its listener has told since.
     pub version: String,
     /// The id of its group.
     pub group_id: u64,
@@ -165,6 +166,8 @@ pub(super) struct Runner {
     pub client: Secret,
     /// When its listener last asked; `None` without a session, or if somebody forced the state.
     pub seen: Option<Instant>,
+    /// The platform that its listener has told, as `linux-x64`.
+    pub platform: Option<String>,
 }
 
 /// What somebody registers.
@@ -217,6 +220,8 @@ pub(super) struct World {
     pub jobs: Vec<JobRecord>,
     pub requests: Vec<RequestRecord>,
     pub faults: Vec<Fault>,
+    /// The versions that listeners are told to update themselves to; the last one counts.
+    pub updates: Vec<Update>,
     /// The groups of every scope, the default one first; a group's id is its place, from 1.
     pub groups: Vec<String>,
     /// On offer: the first is the newest, for every platform; the others are for linux-x64 only.
@@ -239,6 +244,7 @@ impl World {
             jobs: Vec::new(),
             requests: Vec::new(),
             faults,
+            updates: Vec::new(),
             groups,
             versions,
             deprecations: Vec::new(),
@@ -336,7 +342,7 @@ impl World {
             labels: new.labels,
         };
         let at = self.runners.partition_point(|runner| runner.record.id < id);
-        self.runners.insert(at, Runner { record, client: random(32), seen: None });
+        self.runners.insert(at, Runner { record, client: random(32), seen: None, platform: None });
         Ok(&self.runners[at])
     }
 

@@ -42,7 +42,9 @@ pub fn find(files: Files<'_>, environment: &Environment) -> Result<Credentials, 
             if let Some(folder) = environment.get("CREDENTIALS_DIRECTORY") {
                 let path = Path::new(folder).join(systemd);
                 if path.exists() {
-                    return read(what, &path.to_string_lossy()).map(Some);
+                    // Who may read it was systemd's decision, and nobody could put it right with chmod.
+                    let path = path.to_string_lossy();
+                    return open(what, &path).and_then(|file| take(what, &path, file)).map(Some);
                 }
             }
             Ok(None)
@@ -67,31 +69,52 @@ pub fn find(files: Files<'_>, environment: &Environment) -> Result<Credentials, 
 }
 
 fn read(what: &'static str, path: &str) -> Result<Secret, Error> {
+    if path == "-" {
+        return take(what, path, std::io::stdin());
+    }
+    let file = open(what, path)?;
+    refuse_if_open_to_all(what, path, &file)?;
+    take(what, path, file)
+}
+
+fn open(what: &'static str, path: &str) -> Result<std::fs::File, Error> {
+    std::fs::File::open(path).map_err(|source| Error::CredentialUnreadable {
+        what,
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn take(what: &'static str, path: &str, from: impl std::io::Read) -> Result<Secret, Error> {
     let unreadable = |source| Error::CredentialUnreadable { what, path: path.to_owned(), source };
     let mut text = zeroizing::Text::default();
-    if path == "-" {
-        std::io::stdin().take(LONGEST).read_to_string(text.inner()).map_err(unreadable)?;
-    } else {
-        let file = std::fs::File::open(path).map_err(unreadable)?;
-        warn_if_open_to_all(what, path, &file);
-        file.take(LONGEST).read_to_string(text.inner()).map_err(unreadable)?;
-    }
+    from.take(LONGEST).read_to_string(text.inner()).map_err(unreadable)?;
     Secret::new(text.inner()).ok_or_else(|| Error::CredentialMalformed { what, place: path.to_owned() })
 }
 
+/// Every job of every runner on this machine could read such a file. A group may be what shares it on purpose.
 #[cfg(unix)]
-fn warn_if_open_to_all(what: &str, path: &str, file: &std::fs::File) {
+fn refuse_if_open_to_all(what: &'static str, path: &str, file: &std::fs::File) -> Result<(), Error> {
     use std::os::unix::fs::PermissionsExt as _;
-    if let Ok(metadata) = file.metadata()
-        && metadata.is_file()
-        && metadata.permissions().mode() & 0o044 != 0
-    {
-        tracing::warn!("the {what} in {path} can be read by others on this machine: chmod 600 {path}");
+    // A pipe that a shell made (`<(…)`) is nobody else's, whatever its mode says.
+    let mode = match file.metadata() {
+        Ok(metadata) if metadata.is_file() => metadata.permissions().mode(),
+        _ => return Ok(()),
+    };
+    if mode & 0o004 != 0 {
+        return Err(Error::CredentialOpenToAll { what, path: path.to_owned() });
     }
+    if mode & 0o040 != 0 {
+        tracing::warn!("the {what} in {path} can be read by its group: chmod 600 {path}");
+    }
+    Ok(())
 }
 
 #[cfg(not(unix))]
-fn warn_if_open_to_all(_: &str, _: &str, _: &std::fs::File) {}
+#[expect(clippy::unnecessary_wraps, reason = "there are no such permissions on Windows")]
+fn refuse_if_open_to_all(_: &str, _: &str, _: &std::fs::File) -> Result<(), Error> {
+    Ok(())
+}
 
 /// A buffer that does not leave the token in freed memory.
 mod zeroizing {
@@ -129,11 +152,25 @@ mod tests {
         }
     }
 
+    fn private(path: &Path, text: &str) {
+        std::fs::write(path, text).unwrap();
+        mode(path, 0o600);
+    }
+
+    #[cfg(unix)]
+    fn mode(path: &Path, mode: u32) {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[cfg(not(unix))]
+    fn mode(_: &Path, _: u32) {}
+
     #[test]
     fn the_file_wins_over_ours_over_systemd_over_github_s_variables() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
-        std::fs::write(&file, "from-file\n").unwrap();
+        private(&file, "from-file\n");
         std::fs::write(folder.path().join("runup.token"), "from-systemd").unwrap();
         let credentials = ("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap());
         let all = [("RUNUP_TOKEN", "ours"), credentials, ("GITHUB_TOKEN", "github"), ("GH_TOKEN", "gh")];
@@ -153,7 +190,7 @@ mod tests {
     fn a_named_place_without_a_token_is_an_error_that_names_it() {
         let folder = tempfile::tempdir().unwrap();
         let empty = folder.path().join("empty");
-        std::fs::write(&empty, "\n").unwrap();
+        private(&empty, "\n");
         let missing = folder.path().join("missing");
 
         let error = |path: &Path| {
@@ -166,5 +203,31 @@ mod tests {
         let spaced = find(Files::default(), &environment(&[("RUNUP_TOKEN", "two words")])).unwrap_err();
         assert!(spaced.to_string().contains("RUNUP_TOKEN"));
         assert!(!spaced.to_string().contains("two words"));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_file_that_every_user_can_read_is_refused_and_nothing_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("runup.token");
+        std::fs::write(&file, "of-somebody").unwrap();
+        let path = file.to_str().unwrap();
+        let files = Files { api: Some(path), ..Files::default() };
+        for open in [0o644, 0o604, 0o444] {
+            mode(&file, open);
+            let error = find(files, &Environment::default()).unwrap_err();
+            assert_eq!(error.class(), Class::Config, "{open:o}");
+            assert!(error.to_string().contains(path), "{error}");
+            assert!(error.hint().unwrap().contains(&format!("chmod 600 {path}")), "{error}");
+            assert!(!format!("{error} {error:?}").contains("of-somebody"));
+        }
+        for closed in [0o600, 0o400, 0o640, 0o660, 0o602] {
+            mode(&file, closed);
+            assert_eq!(api(files, &[]).as_deref(), Some("of-somebody"), "{closed:o}");
+        }
+        // What systemd hands over is as systemd wants it.
+        mode(&file, 0o444);
+        let credentials = ("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap());
+        assert_eq!(api(Files::default(), &[credentials]).as_deref(), Some("of-somebody"));
     }
 }

@@ -159,6 +159,14 @@ pub enum Error {
         /// A path or a variable's name.
         place: String,
     },
+    /// A credential's file can be read by every user.
+    #[error("the {what} in {path} can be read by every user of this machine")]
+    CredentialOpenToAll {
+        /// Which credential.
+        what: &'static str,
+        /// The file.
+        path: String,
+    },
     /// The configuration file could not be read.
     #[error("failed to read the configuration file {}", path.display())]
     FileUnreadable {
@@ -210,9 +218,10 @@ impl Failure for Error {
                 }
             }
             Self::CredentialMalformed { .. } => Class::NoPerm,
-            Self::FileMalformed { .. } | Self::FileUnknownKey { .. } | Self::FileValue { .. } => {
-                Class::Config
-            }
+            Self::CredentialOpenToAll { .. }
+            | Self::FileMalformed { .. }
+            | Self::FileUnknownKey { .. }
+            | Self::FileValue { .. } => Class::Config,
             Self::UrlMissing | Self::Contradiction(_) => Class::Usage,
         }
     }
@@ -224,6 +233,10 @@ impl Failure for Error {
                     .to_owned()
             }
             Self::CredentialMalformed { .. } => "Put the token there, alone, on one line.".to_owned(),
+            Self::CredentialOpenToAll { path, .. } => format!(
+                "Run: chmod 600 {path} (a secret that is mounted: mode 0400). Whoever was on this machine may have \
+                 read it: think about a new token."
+            ),
             Self::FileUnreadable { .. } => {
                 "Name a file that is there and can be read with --config, or leave it out.".to_owned()
             }

@@ -150,9 +150,8 @@ fn a_pre_issued_registration_token_needs_no_api_credential() {
     let rig = Rig::new();
     rig.run(&["bake"]).expect(0);
     let token = rig.ask(&["token", "registration"]).expect(0).stdout;
-    let file = rig.root().join("registration-token");
-    std::fs::write(&file, token).unwrap();
-    let mut command = rig.on_machine(&["install", "--registration-token-file", file.to_str().unwrap()]);
+    let file = rig.write("registration-token", token);
+    let mut command = rig.on_machine(&["install", "--registration-token-file", &file]);
     command.env_remove("RUNUP_TOKEN");
     crate::rig::finish(command.spawn().unwrap()).expect(0).says("not confirmed");
     rig.assert_exactly_one_runner();

@@ -18,3 +18,4 @@ mod rig;
 mod run;
 mod secrets;
 mod token_command;
+mod update;

@@ -1,9 +1,10 @@
 # HTTP/1.1 over bash's /dev/tcp: plain, one request a connection.
 
-# request METHOD URL AUTHORIZATION [BODY]: sets http_status, http_body and http_id; fails if there is no answer.
-request() {
+# open_request METHOD URL AUTHORIZATION [BODY]: sends a request and reads the head of its answer; sets http_status and http_id,
+# and leaves descriptor 3 open for the body. Fails if there is no connection.
+open_request() {
     local LC_ALL=C method=$1 url=$2 authorization=$3 body=${4-}
-    local rest=${url#http://} host port line
+    local rest=${url#http://} host port line credential=''
     http_status='' http_body='' http_id=''
     [[ $rest != "$url" ]] || { complain "The sandbox's runner speaks http only, not '$url'"; return 1; }
     local authority=${rest%%/*} path=/${rest#*/}
@@ -13,8 +14,9 @@ request() {
     host=${host#[} host=${host%]}
     { exec 3<>"/dev/tcp/$host/$port"; } 2>/dev/null || return 1
     # printf is part of bash: the token is on nobody's command line.
-    printf '%s %s HTTP/1.1\r\nHost: %s\r\nAuthorization: %s\r\nUser-Agent: GitHubActionsRunner-%s/%s\r\nAccept: application/json\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s' \
-        "$method" "$path" "$authority" "$authorization" "$os" "$version" "${#body}" "$body" >&3 2>/dev/null
+    [[ -z $authorization ]] || credential="Authorization: $authorization"$'\r\n'
+    printf '%s %s HTTP/1.1\r\nHost: %s\r\n%sUser-Agent: GitHubActionsRunner-%s/%s\r\nAccept: application/json\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s' \
+        "$method" "$path" "$authority" "$credential" "$os" "$version" "${#body}" "$body" >&3 2>/dev/null
     if IFS= read -r -t 100 line <&3; then
         line=${line%$'\r'}
         http_status=${line#* }
@@ -26,11 +28,30 @@ request() {
             [Xx]-[Gg]it[Hh]ub-[Rr]equest-[Ii]d:*) http_id=${line#*: } ;;
             esac
         done
-        IFS= read -r -d '' -t 100 http_body <&3
     fi
+}
+
+# close_request METHOD URL: closes the connection; fails if there was no answer.
+close_request() {
+    local rest=${2#http://}
     exec 3<&- 3>&-
-    log "$method $path: ${http_status:-no answer}"
+    log "$1 /${rest#*/}: ${http_status:-no answer}"
     [[ $http_status =~ ^[0-9]+$ ]]
+}
+
+# request METHOD URL AUTHORIZATION [BODY]: sets http_status, http_body and http_id; fails if there is no answer.
+request() {
+    local LC_ALL=C
+    open_request "$@" || return 1
+    [[ -z $http_status ]] || IFS= read -r -d '' -t 100 http_body <&3
+    close_request "$1" "$2"
+}
+
+# fetch URL FILE: the document, byte by byte, which no variable of a shell can hold.
+fetch() {
+    open_request GET "$1" '' || return 1
+    timeout 900 cat <&3 >"$2"
+    close_request GET "$1" && [[ $http_status == 200 ]]
 }
 
 # ask METHOD URL AUTHORIZATION [BODY]: the same, three times; a 2xx succeeds. What is not there is not asked for again.

@@ -47,7 +47,7 @@ work() {
     while :; do
         if request GET "$server/message" "Bearer $client"; then
             case $http_status in
-            200) take_job ;;
+            200) take_message ;;
             404)
                 complain "The runner no longer exists on the server; its local configuration is removed."
                 delete_configuration
@@ -61,7 +61,7 @@ work() {
 
 open_session() {
     local conflicts=0
-    until ask POST "$server/session" "Bearer $client" "{\"version\":\"$version\"}"; do
+    until ask POST "$server/session" "Bearer $client" "{\"version\":\"$version\",\"platform\":\"$platform\"}"; do
         case $http_status in
         404) fail "The runner registration has been deleted from the server, please re-configure. Runner registrations are automatically deleted for runners that have not connected to the service recently." ;;
         409)
@@ -80,6 +80,10 @@ open_session() {
             ;;
         esac
     done
+}
+
+take_message() {
+    if value update_version "$http_body" >/dev/null; then self_update; else take_job; fi
 }
 
 take_job() {

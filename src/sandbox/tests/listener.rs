@@ -8,7 +8,7 @@ use super::{call_with, sandbox, until};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
 
-fn configured(sandbox: &Background, more: &[&str]) -> Runner {
+pub(super) fn configured(sandbox: &Background, more: &[&str]) -> Runner {
     let runner = Runner::unpack(sandbox);
     let output = runner.configure(sandbox, more);
     assert!(output.status.success(), "{}", text(&output));
@@ -16,21 +16,21 @@ fn configured(sandbox: &Background, more: &[&str]) -> Runner {
 }
 
 /// A listener in a process group of its own, which is killed with this value: a failed test leaves no process.
-struct Listener(Option<Child>);
+pub(super) struct Listener(Option<Child>);
 
 impl Listener {
-    fn start(runner: &Runner, program: &str, arguments: &[&str]) -> Self {
+    pub fn start(runner: &Runner, program: &str, arguments: &[&str]) -> Self {
         let mut command = runner.command(program);
         command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         Self(Some(command.spawn().unwrap()))
     }
 
-    fn signal(&self, signal: &str) {
+    pub fn signal(&self, signal: &str) {
         let id = self.0.as_ref().unwrap().id();
         Command::new("kill").args([signal, &id.to_string()]).status().unwrap();
     }
 
-    fn end(mut self) -> Output {
+    pub fn end(mut self) -> Output {
         until("the listener ends", || self.0.as_mut().unwrap().try_wait().unwrap().is_some());
         self.0.take().unwrap().wait_with_output().unwrap()
     }
@@ -46,11 +46,11 @@ impl Drop for Listener {
     }
 }
 
-fn acme() -> Scope {
+pub(super) fn acme() -> Scope {
     "orgs/acme".parse().unwrap()
 }
 
-fn online(sandbox: &Background) -> bool {
+pub(super) fn online(sandbox: &Background) -> bool {
     sandbox.state().runners.first().is_some_and(|runner| runner.online)
 }
 

@@ -4,6 +4,8 @@ mod config;
 mod faults;
 mod listener;
 mod rest;
+#[cfg(unix)]
+mod update;
 
 use super::{Background, Options, spawn_in_thread};
 use std::io::{Read, Write};

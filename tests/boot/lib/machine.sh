@@ -1,17 +1,43 @@
 # One machine: a copy of the root file system, and systemd as its process 1.
 
 # Makes the machine; its files are under `root`. Nothing is copied: what changes goes to a layer above the base.
-machine() {
-    machine=boot-$$
-    root=$here/root
-    mkdir "$root" "$here/upper" "$here/work"
+machine() { machine_in "$here" "boot-$$"; }
+
+# machine_in FOLDER NAME [IMAGE]: another one of the same scenario, as a copy of an IMAGE; from now on the one that all
+# the rest is about. The one before it runs on.
+machine_in() {
+    local folder=$1 layers=lower
+    [[ -z ${nspawn:-} ]] || helpers+=" $nspawn"
+    nspawn="" leader="" machine=$2 root=$folder/root
+    : >>"$here/console.log"
+    mkdir --parents "$root" "$folder/upper" "$folder/work"
     # Relative, as these options take no comma and no colon.
-    (cd "$here" && ln --symbolic "$base" lower &&
-        mount -t overlay overlay --options lowerdir=lower,upperdir=upper,workdir=work root) 2>/dev/null ||
-        cp --archive --reflink=auto "$base/." "$root"
+    ln --symbolic "$base" "$folder/lower"
+    if [[ -n ${3:-} ]]; then
+        ln --symbolic "$3" "$folder/image"
+        layers=image:lower
+    fi
+    (cd "$folder" && mount -t overlay overlay --options lowerdir=$layers,upperdir=upper,workdir=work root) 2>/dev/null ||
+        cp --archive --reflink=auto "${3:-$base}/." "$root"
     echo "$machine" >"$root/etc/hostname"
     install --mode=755 "$bin" "$root/usr/bin/runup"
     cgroup_of_its_own
+}
+
+# The disk of the machine, which is off, becomes the image NAME for others; sets `image`.
+image() {
+    [[ -z $nspawn ]] || fail "an image of a machine that is on"
+    image=$here/images/$1
+    mkdir --parents "$here/images"
+    if umount "$root" 2>/dev/null; then mv "${root%/root}/upper" "$image"; else mv "$root" "$image"; fi
+    forget_machine
+}
+
+# Deletes the machine, which is off: for the next one in the same folder.
+forget_machine() {
+    umount "$root" 2>/dev/null || true
+    rm --recursive --force --one-file-system "${root%/root}"/{root,upper,work,lower,image}
+    root=""
 }
 
 # What `runup` in the machine needs to know: the server and its token.
@@ -34,7 +60,7 @@ cgroup_of_its_own() {
         esac
         cgroups+=("${folder%/}/runup-$machine")
     done </proc/self/cgroup
-    printf '%s\n' "${cgroups[@]}" >"$here/cgroups"
+    printf '%s\n' "${cgroups[@]}" >>"$here/cgroups"
     mkdir --parents "${cgroups[@]}"
 }
 

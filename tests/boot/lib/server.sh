@@ -11,6 +11,20 @@ server() {
     api_token=$(jq --raw-output .token "$ready")
 }
 
+# It is switched off: nobody listens at its address any more.
+server_off() {
+    install --mode=600 /dev/stdin "$here/api-token" <<<"$api_token"
+    kill -KILL "$server_pid"
+    wait "$server_pid" || true
+    server_pid=""
+}
+
+# On again, at the same address and with the same token; it has forgotten everything else.
+server_on() {
+    rm "$here/server.json"
+    server --listen "${server_url#http://}" --token-file "$here/api-token" "$@"
+}
+
 # control METHOD PATH [JSON]: one of the sandbox's own calls. The token goes by a file, as it should.
 control() {
     printf 'header = "Authorization: Bearer %s"\n' "$api_token" |

@@ -1,15 +1,61 @@
-# First boots by cloud-init.
+# First boots by cloud-init, with the user-data and the unit that we ship.
+
+# What the token command of the user-data reads: a cloud keeps secrets elsewhere.
+vault=/root/vault
+
+# Where cloud-init writes what the user-data's commands print; it is also on the console.
+output=/var/log/cloud-init-output.log
 
 # Gives the machine this user-data, from stdin, as a cloud would.
 user_data() {
     local seed=$root/var/lib/cloud/seed/nocloud
-    rm "$root/etc/cloud/cloud-init.disabled"
+    rm --force "$root/etc/cloud/cloud-init.disabled"
     mkdir --parents "$seed"
     cat >"$seed/user-data"
-    printf 'instance-id: %s\nlocal-hostname: %s\n' "$machine" "$machine" >"$seed/meta-data"
+    instance "$machine"
     # Nobody else is asked, and what is shared with the host is left alone.
     printf 'datasource_list: [NoCloud, None]\nnetwork: {config: disabled}\nmanage_etc_hosts: false\nlocale: false\n' \
         >"$root/etc/cloud/cloud.cfg.d/99-boot.cfg"
+}
+
+# The cloud says that the machine is this instance: with a new name, the next boot is a first boot.
+instance() {
+    printf 'instance-id: %s\nlocal-hostname: %s\n' "$1" "$machine" >"$root/var/lib/cloud/seed/nocloud/meta-data"
+}
+
+# The user-data NAME that we ship, with what it says has to be replaced; runup is in the machine already.
+shipped() {
+    local file=$project/packaging/cloud-init/$1.yaml
+    sed --expression "s|REPLACE-WITH-TOKEN-COMMAND|cat $vault|" \
+        --expression "s|https://github.com/octo-org|$org_url|" \
+        --expression '/REPLACE these three/,+3d' "$file" >"$here/user-data"
+    must_not grep --quiet '^[^#]*REPLACE-WITH' "$here/user-data"
+    must_not grep --quiet 'runup.deb' "$here/user-data"
+    same 1 "$(grep --count --fixed-strings "url = \"$org_url\"" "$here/user-data")" "how often the URL is in $1.yaml"
+    cat "$here/user-data"
+}
+
+# More lines for the configuration file in the user-data on stdin.
+configured() {
+    local line edits=()
+    for line in "$@"; do edits+=(--expression "/^      token-file = /a\\      $line"); done
+    sed "${edits[@]}"
+}
+
+# The machine has what the package brings, and the cloud has a token for it.
+packaged() {
+    install -D --mode=644 "$project/packaging/systemd/runup.service" "$root/usr/lib/systemd/system/runup.service"
+    keep_secret "$api_token"
+}
+
+keep_secret() { install --mode=600 /dev/stdin "$root$vault" <<<"$1"; }
+
+# A machine that was never on, of which cloud-init will make a runner with the user-data NAME.
+provisioned() {
+    server
+    machine
+    packaged
+    shipped "$1" | user_data
 }
 
 # Waits until cloud-init has done all that it will do, and demands this end: done, error.
@@ -18,15 +64,34 @@ cloud_init() {
     same "status: $1" "$(grep '^status:' "$here/cloud-init")" "what cloud-init says"
 }
 
+# What runup said on the console since the last `console_from_here`, as somebody reads it there.
+console_from_here() { console_start=$(($(wc --bytes <"$here/console.log") + 1)); }
+console() {
+    tail --bytes="+${console_start:-1}" "$here/console.log" | tr --delete '\r' |
+        sed --quiet --regexp-extended 's/^\[ *[0-9.]+\] (cloud-init|runup)\[[0-9]+\]: //p'
+}
+
+# on_the_console TEXT…: each is in a line of its own there, and in cloud-init's log.
+on_the_console() {
+    local text
+    console >"$here/said"
+    for text in "$@"; do
+        must grep --quiet --fixed-strings -- "$text" "$here/said"
+        must grep --quiet --fixed-strings -- "$text" "$root$output"
+    done
+}
+
+# Plain lines: no colours, no bar that is drawn over, no control character at all, nothing too long to read.
+plain() { must_not grep --quiet --perl-regexp '[\x00-\x08\x0b-\x1f\x7f]|.{400}' "$1"; }
+
+# What converges at every boot has ended well.
+converged() {
+    within "${1:-60}" ended runup.service
+    same success "$(property runup.service Result)" "how runup.service ended"
+}
+
 scenario_cloud_init_to_online() {
-    server
-    machine
-    credentials
-    user_data <<'YAML'
-#cloud-config
-runcmd:
-  - [runup, install]
-YAML
+    provisioned persistent
     local from
     from=$(now)
     switch_on_at_once
@@ -34,12 +99,158 @@ YAML
     note "online $(since "$from") after power-on"
     within 60 is_up
     cloud_init "done"
-    must grep --quiet 'the server says online' "$root/var/log/cloud-init-output.log"
-    must_not grep --quiet --fixed-strings "$api_token" "$root/var/log/cloud-init-output.log"
+    on_the_console 'the server says online' 'preflight' 'config.sh'
+    plain "$here/said"
+    plain "$root$output"
+    must_not grep --quiet --fixed-strings "$api_token" "$root$output"
+    must_not grep --recursive --quiet --fixed-strings "$api_token" "$root/var/lib/cloud" "$root/var/log"
     registered_once
+    must enabled runup.service
+    exits 0 inside cloud-init schema --system
+    local fetched
+    fetched=$(requests archive)
     # The second boot does nothing but start.
     reboot
     within 30 sessions 2
     cloud_init "done"
+    converged
     registered_once
+    same "$fetched" "$(requests archive)" "the number of downloads"
+    note "second boot: off in $off_seconds, up in $boot_seconds"
+}
+
+# A machine for one job: gone from the server and off when it is done; with "again", the next job gets a new runner.
+scenario_cloud_init_ephemeral() {
+    provisioned ephemeral
+    local job first
+    switch_on_at_once
+    within 90 online
+    within 60 is_up
+    cloud_init "done"
+    job=$(job 1)
+    within 60 is_off
+    wait "$nspawn" || fail "the machine ended with $?"
+    leader="" nspawn=""
+    must job_done "$job"
+    must no_runner
+    # Where nobody deletes such a machine, it is a new runner when it is switched on.
+    switch_on
+    within 30 online
+    same 1 "$(runners)" "the number of runners"
+    converged
+    cloud_init "done"
+    switch_off
+    must no_runner
+
+    shipped ephemeral | sed 's/after-job = "poweroff"/after-job = "again"/' >"$here/again"
+    user_data <"$here/again"
+    instance another
+    switch_on
+    within 30 online
+    cloud_init "done"
+    for _ in 1 2; do
+        first=$(runner_id)
+        job=$(job 1)
+        within 30 job_done "$job"
+        within 60 fresh_runner "$first"
+        same 1 "$(runners)" "the number of runners"
+    done
+}
+
+# The server is nowhere at first: no such name, then nobody there, then it is there.
+scenario_cloud_init_before_the_network() {
+    local absence=${RUNUP_BOOT_ABSENCE:-20} from address
+    server
+    machine
+    packaged
+    # Nobody knows a name, until somebody writes it down.
+    rm --force "$root/etc/resolv.conf"
+    address=$server_url org_url=${org_url/127.0.0.1/github.test}
+    shipped persistent | configured 'allow-http = true' | user_data
+    server_off
+    switch_on_at_once
+    within 60 grep --quiet github.test "$root$output"
+    from=$(now)
+    sleep "$((absence / 2))"
+    sh -c "echo '127.0.0.1 github.test' >>'$root/etc/hosts'"
+    sleep "$((absence - absence / 2))"
+    must_not test -e "$root$tree/.runner"
+    server_url=$address
+    server_on
+    note "no network for $(since "$from")"
+    from=$(now)
+    within 90 online
+    note "online $(since "$from") after it came"
+    within 60 is_up
+    cloud_init "done"
+    registered_once
+    on_the_console 'github.test'
+    plain "$here/said"
+    reboot
+    within 30 sessions 2
+    converged
+    registered_once
+}
+
+# Two runs of the user-data's last command and the unit, all at the same time: one of them registers, all end well.
+scenario_cloud_init_twice_at_once() {
+    server
+    machine
+    packaged
+    shipped persistent | sed 's/^  - runup install$/  - runup install \& one=$!; runup install \& two=$!; systemctl start runup.service; wait $one; wait $two; echo both ended well/' |
+        user_data
+    must grep --quiet 'wait \$one' "$root/var/lib/cloud/seed/nocloud/user-data"
+    switch_on
+    within 30 online
+    cloud_init "done"
+    on_the_console 'both ended well' 'waiting for the lock /var/lib/runup/' 'holds it'
+    plain "$here/said"
+    converged
+    registered_once
+    same 1 "$(requests archive)" "the number of downloads"
+    # And the same on a machine where all is well.
+    as_root sh -c 'for i in 1 2 3; do runup install & done; systemctl restart runup.service; wait'
+    converged
+    registered_once
+}
+
+# Told to reboot while the runner is downloaded, and to go off while config.sh runs, before and after the server has it:
+# what was begun is undone or finished, and the next boot makes one runner of it.
+scenario_cloud_init_switched_off_in_the_middle() {
+    provisioned persistent
+    local middle route act from
+    for middle in \
+        'reboot archive {"kind":"stall","after":20000}' \
+        'poweroff runner-registration {"kind":"delay","ms":3000}' \
+        'poweroff register {"kind":"delay-after","ms":3000}'; do
+        read -r act route middle <<<"$middle"
+        instance "$route"
+        fault "$(jq --arg route "$route" '. + {route: $route}' <<<"$middle")"
+        from=$(asked "$route")
+        switch_on_at_once
+        within 60 asked_more_than "$from" "$route"
+        leave "$act" 90
+        note "$act at $route: off in $off_seconds with $(runners) runners left"
+        no_faults
+        switch_on
+        within 60 online
+        converged
+        one_runner_and_no_litter
+        exits 0 runup remove
+        must no_runner
+        switch_off
+    done
+}
+
+# How often the route $1 was asked for, however it was answered.
+asked() { control GET requests | jq --arg route "$1" '[.[] | select(.route == $route)] | length'; }
+asked_more_than() { (($(asked "$2") > $1)); }
+
+# One runner, online, and nothing beside its folder or its journal that a run had only begun.
+one_runner_and_no_litter() {
+    same 1 "$(runners)" "the number of runners"
+    must online
+    status_is 0 .state registered
+    same actions-runner "$(ls --almost-all "$root/opt")" "what is in /opt"
+    same "" "$(find "$root/var/lib/runup" -type f ! -name '*.json' ! -name '*.lock' -printf '%f ')" "what else is beside the journal"
 }

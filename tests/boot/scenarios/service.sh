@@ -122,43 +122,86 @@ scenario_runner_killed() {
     status_is 0
 }
 
-# What GitHub's update script does: new folders beside the old ones, and links in their place.
-self_update() {
-    local old=$1 new=$2 part
-    for part in bin externals; do
-        if [[ -L $root$tree/$part ]]; then
-            inside setpriv --reuid=actions-runner --regid=actions-runner --clear-groups sh -c \
-                "cp -a $tree/$part.$old $tree/$part.$new && rm $tree/$part && ln -s $tree/$part.$new $tree/$part"
-        else
-            inside setpriv --reuid=actions-runner --regid=actions-runner --clear-groups sh -c \
-                "cp -a $tree/$part $tree/$part.$new && mv $tree/$part $tree/$part.$old && ln -s $tree/$part.$new $tree/$part"
-        fi
-    done
-    sed --in-place "s/^version=.*/version=$new/" "$root$tree/bin.$new/Runner.Listener"
-    sed --in-place "s/$old/$new/g" "$root$tree/bin.$new/Runner.Listener.deps.json"
-}
+# Tells idle runners to update themselves, as the server does.
+update_to() { control POST updates "{\"version\":\"$1\"${2:+,\"cut_off\":$2}}"; }
+# The server sees the runner, and of this version.
+online_as() { [[ $(state '.runners[0] | "\(.online) \(.version)"') == "true $1" ]]; }
+half_moved() { [[ ! -e $root$tree/bin && ! -L $root$tree/bin ]]; }
 
 scenario_self_update() {
     with_service
-    self_update 2.336.0 2.337.0
-    kill_listener
-    forget_session
-    within 60 sessions 2
-    must test -L "$root$tree/bin"
-    status_is 0 .state registered .version 2.337.0
+    local job from before
+    before=$(runner_id)
+    from=$(now)
+    update_to 2.337.0
+    within 60 online_as 2.337.0
+    note "2.337.0 online after $(since "$from")"
+    same "$tree/bin.2.337.0" "$(readlink "$root$tree/bin")" "where bin leads to"
+    status_is 0 .state registered .version 2.337.0 '.drift | length' 0
     exits 0 runup install
-    registered_once
-    must test -L "$root$tree/bin"
+    says "nothing to do"
+    job=$(job 1)
+    within 20 job_done "$job"
     reboot
-    within 30 sessions 3
-    self_update 2.337.0 2.338.0
+    within 30 online_as 2.337.0
+    status_is 0 .version 2.337.0
+    # On top of it the next one, which deletes the oldest.
+    update_to 2.338.0
+    within 60 online_as 2.338.0
+    absent $tree/bin.2.336.0 $tree/externals.2.336.0
     inside systemctl restart $unit
-    within 30 sessions 4
-    status_is 0 .version 2.338.0
+    within 30 online_as 2.338.0
+    status_is 0 .version 2.338.0 '.drift | length' 0
+    # One that is cut off in the middle: the service goes on starting what is not there, and whoever asks is told.
+    update_to 2.339.0 true
+    within 60 half_moved
+    within 20 offline
+    status_is 78 '.drift | length' 1
+    exits 0 runup install
+    says "registration kept"
+    within 60 online_as 2.339.0
+    status_is 0 .state registered '.drift | length' 0
+    same "$before" "$(runner_id)" "the runner's id"
     registered_once
     exits 0 runup remove
     must no_runner
-    absent $tree
+    absent $tree "/etc/systemd/system/$unit"
+    same "" "$(ls -A "$root/opt")" "what is left in /opt"
+}
+
+# The same for the service that registers by itself: between its jobs, before its one job, and cut off.
+scenario_self_update_supervised() {
+    with_service --remove-on-shutdown
+    local job from
+    from=$(now)
+    update_to 2.337.0
+    within 60 online_as 2.337.0
+    note "2.337.0 online after $(since "$from")"
+    status_is 0 .state registered .version 2.337.0 '.drift | length' 0
+    exits 0 runup install --remove-on-shutdown
+    says "nothing to do"
+    job=$(job 1)
+    within 20 job_done "$job"
+    from=$(now)
+    update_to 2.338.0 true
+    within 60 online_as 2.338.0
+    note "cut off, repaired and 2.338.0 online after $(since "$from")"
+    registered_once
+    must active $unit
+    reboot
+    within 30 online_as 2.338.0
+    same 1 "$(runners)" "the number of runners"
+    exits 0 runup install --ephemeral
+    update_to 2.339.0
+    within 60 online_as 2.339.0
+    job=$(job 1)
+    within 20 job_done "$job"
+    within 60 online_as 2.339.0
+    status_is 0 .version 2.339.0 '.drift | length' 0
+    exits 0 runup remove
+    must no_runner
+    absent $tree "/etc/systemd/system/$unit"
+    same "" "$(ls -A "$root/opt")" "what is left in /opt"
 }
 
 scenario_stop_drains() {

@@ -83,6 +83,21 @@ fn without_a_credential_nothing_begins() {
 }
 
 #[test]
+fn a_token_that_every_user_can_read_is_refused_before_anything_begins() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let rig = Rig::new();
+    let token = rig.write("token", rig.sandbox.token().expose());
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let ran = rig.run_without_token(&["install", "--token-file", &token]).expect(78).says("every user");
+    ran.hints(&format!("chmod 600 {token}"));
+    rig.assert_nothing_left();
+    assert_eq!(rig.routes(), [] as [&str; 0]);
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o640)).unwrap();
+    rig.run_without_token(&["install", "--token-file", &token]).expect(0).says("by its group");
+    rig.assert_exactly_one_runner();
+}
+
+#[test]
 fn a_refused_credential_is_said_and_not_shown() {
     let rig = Rig::new();
     let canary = "ghp_revokedCanary";

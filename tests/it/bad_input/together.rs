@@ -14,7 +14,8 @@ fn of_two_runs_at_once_the_second_waits_and_finds_it_done() {
     assert_eq!(rig.asked("register"), 1);
     let idle = runs.iter().filter(|ran| ran.stdout.starts_with("nothing to do")).count();
     assert_eq!(idle, 1, "{runs:#?}");
-    assert!(runs.iter().any(|ran| ran.stderr.contains("waiting for the lock")), "{runs:#?}");
+    let waits = |text: &str| text.contains("waiting for the lock") && text.contains(" holds it");
+    assert!(runs.iter().any(|ran| ran.stderr.lines().any(waits)), "{runs:#?}");
 }
 
 #[test]

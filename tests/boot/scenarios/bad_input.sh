@@ -1,0 +1,114 @@
+# First boots that cannot work. Each says on the console and in cloud-init's log what is wrong and what to do, cloud-init
+# reports an error, nothing half-made stays; and when it is mended, the next boot converges by itself.
+
+# refused_at_boot CODE TEXT…: how the boot that was just switched on ends.
+refused_at_boot() {
+    local code=$1
+    shift
+    cloud_init error
+    # cloud-init writes down how its script ended.
+    same "Exit code: $code" "$(grep '^Exit code: ' "$root/var/log/cloud-init.log" | tail --lines=1)" "how the user-data ended"
+    on_the_console 'error: ' 'hint: ' "$@"
+    plain "$here/said"
+    must_not grep --quiet --fixed-strings "$api_token" "$root$output"
+}
+
+# first_boot_refused INSTANCE CODE TEXT…: with the user-data on stdin, and nothing is left of it.
+first_boot_refused() {
+    user_data
+    instance "$1"
+    shift
+    console_from_here
+    switch_on
+    refused_at_boot "$@"
+    must no_runner
+    absent "/etc/systemd/system/$unit"
+    same "" "$(inside ls --almost-all /opt)" "what is in /opt"
+    must_not grep --quiet '^actions-runner:' "$root/etc/passwd"
+}
+
+# What was wrong is mended: the next boot needs nobody, and then the machine is as before.
+mended() {
+    reboot
+    within 60 online
+    converged
+    cloud_init "done"
+    one_runner_and_no_litter
+    exits 0 runup remove
+    must no_runner
+    inside systemctl disable --quiet runup.service
+    switch_off
+}
+
+scenario_first_boot_with_a_bad_token() {
+    server
+    machine
+    packaged
+    rm "$root$vault"
+    shipped persistent >"$here/usual"
+    first_boot_refused missing 66 'failed to read the token from /etc/runup/token' 'Give a file that holds nothing but the token' \
+        <"$here/usual"
+    keep_secret "$api_token"
+    mended
+
+    keep_secret ""
+    first_boot_refused empty 77 'the token from /etc/runup/token is empty' 'Put the token there' <"$here/usual"
+    keep_secret "$api_token"
+    mended
+
+    # As people write it who forget that cloud-init's files can be read by all.
+    sed --expression '/^  - mkdir -p \/etc\/runup/d; /^  - token/d' \
+        --expression "s|^write_files:|&\n  - path: /etc/runup/token\n    content: $api_token|" "$here/usual" >"$here/open"
+    first_boot_refused open 78 'can be read by every user' 'chmod 600 /etc/runup/token' <"$here/open"
+    # What the hint says.
+    chmod 600 "$root/etc/runup/token"
+    mended
+}
+
+scenario_first_boot_on_a_bad_machine() {
+    server
+    machine
+    packaged
+    shipped persistent >"$here/usual"
+    printf '[Mount]\nWhat=tmpfs\nWhere=/opt\nType=tmpfs\nOptions=size=32k,mode=755\n' >"$root/etc/systemd/system/opt.mount"
+    mkdir --parents "$root/etc/systemd/system/local-fs.target.wants"
+    ln --symbolic ../opt.mount "$root/etc/systemd/system/local-fs.target.wants/"
+    first_boot_refused full 74 '/opt' 'space' <"$here/usual"
+    rm "$root/etc/systemd/system/local-fs.target.wants/opt.mount" "$root/etc/systemd/system/opt.mount"
+    mended
+
+    fault '{"route":"*","kind":"clock","seconds":86400}'
+    first_boot_refused clock 78 "this machine's clock is 24 h behind GitHub's" 'timedatectl' <"$here/usual"
+    no_faults
+    mended
+}
+
+scenario_first_boot_with_a_bad_server() {
+    server
+    machine
+    packaged
+    shipped persistent >"$here/usual"
+    sed "s|$org_url|$server_url/missing-org|" "$here/usual" >"$here/elsewhere"
+    first_boot_refused elsewhere 77 'organization missing-org' '404' 'spelled' <"$here/elsewhere"
+    sed --in-place "s|$server_url/missing-org|$org_url|" "$root/etc/runup/config.toml"
+    mended
+
+    # No network until the deadline passes, and none at the next boot, until there is one: nobody is needed.
+    server_off
+    user_data < <(configured 'deadline = "8s"' <"$here/usual")
+    instance nowhere
+    console_from_here
+    switch_on
+    refused_at_boot 75 "$server_url" 'connection refused' 'Check that this machine reaches the host'
+    absent "/etc/systemd/system/$unit" $tree
+    # The pause between two runs is longer than a test has to be.
+    install -D --mode=644 /dev/stdin "$root/etc/systemd/system/runup.service.d/impatient.conf" <<<$'[Service]\nRestartSec=1s'
+    reboot
+    within 60 restarted runup.service
+    server_on
+    within 60 online
+    converged
+    one_runner_and_no_litter
+}
+
+restarted() { (($(property "$1" NRestarts) >= 1)); }

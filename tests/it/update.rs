@@ -1,0 +1,182 @@
+//! Updates of the runner by itself: lived through, and repaired when they were cut off.
+
+use crate::rig::{Rig, finish, names_in, signal, until};
+use runup::sandbox::{Fault, FaultKind, Scope, Update};
+use rustix::process::Signal;
+use std::process::Child;
+
+fn scope() -> Scope {
+    "orgs/octo-org".parse().unwrap()
+}
+
+fn online(rig: &Rig) -> bool {
+    rig.state().runners.first().is_some_and(|runner| runner.online)
+}
+
+fn start(rig: &Rig, arguments: &[&str]) -> Child {
+    rig.start(&[&["run"], arguments].concat())
+}
+
+fn start_online(rig: &Rig, arguments: &[&str]) -> Child {
+    let child = start(rig, arguments);
+    until("it is online", || online(rig));
+    child
+}
+
+fn stop(child: Child) -> crate::rig::Ran {
+    signal(&child, Signal::TERM);
+    finish(child)
+}
+
+fn version(rig: &Rig) -> Option<String> {
+    rig.state().runners.first().map(|runner| runner.version.clone())
+}
+
+/// Waits until the server has a session with a runner of this version.
+fn until_updated(rig: &Rig, to: &str) {
+    until(to, || online(rig) && version(rig).as_deref() == Some(to));
+}
+
+fn do_job(rig: &Rig) {
+    let job = rig.sandbox.add_job(&scope(), "job", 0);
+    until("the job is done", || rig.state().jobs.iter().any(|it| it.id == job && it.done));
+}
+
+#[test]
+fn it_lives_through_updates_of_the_runner_between_jobs() {
+    let rig = Rig::new();
+    // The server knows that a job is done before the listener has said so.
+    let child = start_online(&rig, &["--drain", "50s"]);
+    do_job(&rig);
+    for to in ["2.337.0", "2.338.0"] {
+        rig.sandbox.offer_update(Update::to(to));
+        until_updated(&rig, to);
+        do_job(&rig);
+    }
+    let bin = std::fs::read_link(rig.dir().join("bin")).unwrap();
+    assert_eq!(bin, rig.dir().join("bin.2.338.0"));
+    stop(child).expect(0).says("has updated itself").says("after 3 jobs");
+    assert_eq!(rig.asked("register"), 1);
+    rig.assert_exactly_one_runner();
+
+    let status = rig.run(&["status", "--json"]).expect(0).json();
+    assert_eq!((&status["version"], &status["drift"]), (&"2.338.0".into(), &serde_json::json!([])));
+    let again = rig.run(&["install", "--json"]).expect(0).json();
+    assert_eq!((&again["changed"], &again["version"]), (&false.into(), &"2.338.0".into()));
+    rig.run(&["remove"]).expect(0);
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn an_ephemeral_runner_updates_itself_and_does_its_job() {
+    let rig = Rig::new();
+    rig.sandbox.offer_update(Update::to("2.337.0"));
+    rig.sandbox.add_job(&scope(), "only", 0);
+    finish(start(&rig, &["--ephemeral"])).expect(0).says("has updated itself").says("the job is done");
+    assert!(rig.state().runners.is_empty() && rig.state().jobs[0].done);
+    assert!(!rig.dir().join("_work").exists(), "what the update had staged is gone as well");
+}
+
+#[test]
+fn an_update_that_is_cut_off_is_repaired_and_the_runner_stays_the_same() {
+    let rig = Rig::new();
+    // The server knows that a job is done before the listener has said so.
+    let child = start_online(&rig, &["--drain", "50s"]);
+    do_job(&rig);
+    let before = rig.state().runners[0].clone();
+    std::fs::write(rig.dir().join("_work/kept"), "a cache").unwrap();
+    rig.sandbox.offer_update(Update::to("2.337.0").cut_off());
+    // Repaired, it is of the version on offer, and is told to update itself once more: this time to the end.
+    until_updated(&rig, "2.337.0");
+    do_job(&rig);
+    assert!(rig.dir().join("_work/kept").exists());
+    stop(child).expect(0).says("was cut off").says("the registration kept").says("has updated itself");
+    assert_eq!(rig.state().runners[0].id, before.id);
+    assert_eq!(rig.asked("register"), 1, "its registration was kept");
+    rig.assert_exactly_one_runner();
+    rig.run(&["remove"]).expect(0);
+    rig.assert_nothing_left();
+}
+
+/// The half-moved tree that a power cut in the middle of an update leaves.
+fn half_moved() -> Rig {
+    let rig = Rig::new();
+    rig.run(&["install"]).expect(0);
+    let dir = rig.dir();
+    std::fs::rename(dir.join("bin"), dir.join("bin.2.336.0")).unwrap();
+    rig.sandbox.requests_clear();
+    rig
+}
+
+#[test]
+fn install_repairs_a_half_moved_tree_without_registering_again() {
+    let rig = half_moved();
+    std::fs::write(rig.dir().join(".env"), "LANG=C\n").unwrap();
+    let key = std::fs::read(rig.dir().join(".credentials_rsaparams")).unwrap();
+    let status = rig.run(&["status"]).expect(78);
+    assert!(status.stdout.contains("incomplete") && status.stdout.contains("runup install"), "{status:#?}");
+    let plan = rig.run(&["plan"]).expect(0);
+    assert!(
+        plan.stdout.contains("bin/Runner.Listener") && plan.stdout.contains("keep its registration"),
+        "{plan:#?}"
+    );
+    rig.run(&["install"]).expect(0);
+    assert_eq!(rig.asked("register"), 0);
+    assert_eq!(std::fs::read(rig.dir().join(".credentials_rsaparams")).unwrap(), key);
+    assert_eq!(std::fs::read_to_string(rig.dir().join(".env")).unwrap(), "LANG=C\n");
+    assert!(!rig.dir().join("bin.2.336.0").exists(), "nothing of the old tree stays");
+    assert_eq!(names_in(&rig.root().join("opt")), ["actions-runner"]);
+    rig.assert_exactly_one_runner();
+    stop(start_online(&rig, &[])).expect(0);
+}
+
+#[test]
+fn a_repair_that_fails_leaves_what_was_there() {
+    let rig = half_moved();
+    rig.sandbox.fault(Fault::new("archive", FaultKind::Corrupt { at: 5000 }));
+    rig.run(&["install"]).expect(65);
+    rig.assert_exactly_one_runner();
+    assert!(rig.dir().join("bin.2.336.0").exists());
+    rig.sandbox.faults_clear();
+    rig.run(&["install"]).expect(0);
+    rig.assert_exactly_one_runner();
+}
+
+/// A job may have put anything in the place of the files that are kept: nothing is followed, and nothing is lost.
+#[test]
+fn a_repair_follows_no_link_out_of_the_tree() {
+    let rig = half_moved();
+    let secret = rig.write("precious", "secret of root");
+    let dir = rig.dir();
+    for (name, link) in [(".credentials", 78), (".env", 0)] {
+        let kept = std::fs::read(dir.join(name)).unwrap_or_default();
+        let _ = std::fs::remove_file(dir.join(name));
+        std::os::unix::fs::symlink(&secret, dir.join(name)).unwrap();
+        let ran = rig.run(&["install"]);
+        assert_eq!(ran.code == 0, link == 0, "{ran:#?}");
+        assert!(!ran.all().contains("secret of root"));
+        if link != 0 {
+            assert!(dir.join("bin.2.336.0").exists(), "the old tree stands");
+            std::fs::remove_file(dir.join(name)).unwrap();
+            std::fs::write(dir.join(name), kept).unwrap();
+        }
+    }
+    assert!(std::fs::symlink_metadata(dir.join(".env")).is_err(), "the link is not kept");
+    assert_eq!(std::fs::read_to_string(&secret).unwrap(), "secret of root");
+    rig.assert_exactly_one_runner();
+}
+
+#[test]
+fn a_pinned_version_that_has_updated_itself_is_drift_and_runs_on() {
+    let rig = Rig::new();
+    let pinned = ["--runner-version", "2.336.0"];
+    let child = start_online(&rig, &pinned);
+    rig.sandbox.offer_update(Update::to("2.337.0"));
+    until_updated(&rig, "2.337.0");
+    stop(child).expect(0);
+    let status = rig.run(&["status", "--json"]).expect(78).json();
+    assert!(status["drift"][0].as_str().unwrap().contains("has updated itself"), "{status}");
+    rig.run(&["install", "--runner-version", "2.336.0"]).expect(0).says("nothing to do");
+    stop(start_online(&rig, &pinned)).expect(0);
+    assert_eq!(version(&rig).as_deref(), Some("2.337.0"));
+}
