@@ -2,9 +2,7 @@
 
 use super::answer::{bad_document, has_next, header, is_rate_limit, message, read, start, until};
 use super::credential::Credential;
-use super::document::{
-    Application, Deprecation, RawDeprecation, RawToken, Runner, RunnerPage, RunnerToken, Status,
-};
+use super::document::{Application, RawToken, Runner, RunnerPage, RunnerToken, Status};
 use super::error::{Error, Reply};
 use super::scope::Scope;
 use super::target::Target;
@@ -113,19 +111,6 @@ impl Client {
         let answer = self.get("/actions/runners/downloads", &[]).await?;
         let list: Vec<serde_json::Value> = read(&Method::GET, &answer, "list of runner applications")?;
         Ok(list.into_iter().filter_map(application).collect())
-    }
-
-    /// When the support of `version` ends; `None` if this server does not tell, as github.com and Enterprise Servers.
-    pub async fn deprecation(&self, version: &str) -> Result<Option<Deprecation>, Error> {
-        let answer = match self.get(&format!("/actions/runners/deprecations/{version}"), &[]).await {
-            // Whoever may list the runner applications sees the scope: it is the call that is not there.
-            Err(Error::NotFound { .. }) => return Ok(None),
-            answer => answer?,
-        };
-        let what = "deprecation of a version";
-        let raw: RawDeprecation = read(&Method::GET, &answer, what)?;
-        let told = Deprecation::try_from(raw);
-        told.map(Some).map_err(|source| bad_document(&Method::GET, &answer, what, source))
     }
 
     /// The time by the server's clock, as far as an answer has told it.

@@ -6,6 +6,7 @@
 mod answer;
 mod client;
 mod credential;
+mod deprecation;
 mod document;
 mod error;
 mod jit;
@@ -14,7 +15,8 @@ mod target;
 
 pub use client::{Client, Deletion, Filter};
 pub use credential::{Credential, TokenCommand};
-pub use document::{Application, Deprecation, JitConfig, Label, Runner, RunnerToken, Status};
+pub use deprecation::Deprecation;
+pub use document::{Application, JitConfig, Label, Runner, RunnerToken, Status};
 pub use error::{Error, Reply};
 pub use jit::NewJitRunner;
 pub use scope::{RepositoryName, Scope, Slug};
