@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::process::Command;
 
 /// The options that `COMMAND --help` lists, without their dashes.
-fn options_of(rig: &Rig, command: &[&str]) -> Vec<String> {
+pub fn options_of(rig: &Rig, command: &[&str]) -> Vec<String> {
     let mut arguments = command.to_vec();
     arguments.push("--help");
     let help = finish(rig.command(&arguments).spawn().unwrap()).expect(0).stdout;
