@@ -16,6 +16,8 @@ pub fn options_of(rig: &Rig, command: &[&str]) -> Vec<String> {
         })
         .map(|line| line.split([' ', '=', '[']).next().unwrap().to_owned())
         .filter(|option| option != "help" && option != "version")
+        // A sentence that goes on in the next line may begin it with an option's name.
+        .filter(|option| option.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-'))
         .collect()
 }
 

@@ -10,7 +10,8 @@ fn sample() -> BTreeMap<&'static str, &'static str> {
     let mut keys = BTreeMap::new();
     for line in SAMPLE.lines() {
         assert!(line.is_empty() || line.starts_with('#'), "the sample sets something: {line}");
-        let Some(line) = line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
+        let Some(line) =
+            line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
         else {
             continue;
         };
