@@ -1,6 +1,7 @@
 //! How long a version of the runner is supported, where the server tells.
 
-use super::client::{Client, bad_document, read};
+use super::answer::{bad_document, read};
+use super::client::Client;
 use super::document::non_empty;
 use super::error::Error;
 use reqwest::Method;
