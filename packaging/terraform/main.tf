@@ -8,7 +8,7 @@ locals {
   config = join("", [for line in concat(
     [
       "url = ${jsonencode(var.url)}",
-      "token-file = \"/etc/runup/token\"",
+      var.token == null ? "token-command = ${jsonencode(trimspace(coalesce(var.token_command, "false")))}" : "token-file = \"/etc/runup/token\"",
     ],
     coalesce(var.deps, var.package != null) ? ["deps = true"] : [],
     var.ephemeral ? ["ephemeral = true", "after-job = ${jsonencode(var.after_job)}"] : [],
@@ -20,13 +20,6 @@ locals {
     var.on_shutdown == null ? [] : ["remove-on-shutdown = ${var.on_shutdown == "remove"}"],
     [for key, value in var.settings : "${key} = ${jsonencode(value)}"],
   ) : "${line}\n"])
-
-  # On lines of its own: whatever the command ends with, a comment included, does not swallow what follows. Where the token
-  # itself is given, nothing fetches one.
-  bootcmd = [for line in local.base.bootcmd :
-    replace(line, "REPLACE-WITH-TOKEN-COMMAND;", "\n${trimspace(coalesce(var.token_command, "false"))}\n")
-    if var.token == null || !can(regex("token|umask", line))
-  ]
 
   rpm = var.package == null ? false : endswith(var.package.url, ".rpm")
   runcmd = [for line in local.base.runcmd : replace(replace(replace(replace(line,
@@ -42,7 +35,7 @@ locals {
   )
 
   user_data = join("\n", ["#cloud-config", yamlencode({
-    bootcmd     = local.bootcmd
+    bootcmd     = local.base.bootcmd
     write_files = local.write_files
     runcmd      = local.runcmd
   })])

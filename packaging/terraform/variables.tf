@@ -17,7 +17,7 @@ variable "url" {
 }
 
 variable "token_command" {
-  description = "Preferred: a shell command that prints the token, run by root on the machine at each boot, for instance one that asks the cloud's secret manager. Its program must be in the image."
+  description = "Preferred: a shell command that prints the token, run by root on the machine whenever runup needs the token, for instance one that asks the cloud's secret manager. Its program must be in the image."
   type        = string
   default     = null
 
@@ -165,7 +165,7 @@ variable "settings" {
   }
   validation {
     condition = length(setintersection(keys(var.settings), [
-      "url", "token-file", "name", "labels", "no-default-labels", "group", "ephemeral", "after-job", "drain", "remove-on-shutdown", "deps",
+      "url", "token-file", "token-command", "name", "labels", "no-default-labels", "group", "ephemeral", "after-job", "drain", "remove-on-shutdown", "deps",
     ])) == 0
     error_message = "settings has a key for which there is a variable of its own."
   }
