@@ -1,9 +1,8 @@
 //! The calls of one scope.
 
+use super::answer::{bad_document, has_next, header, is_rate_limit, message, read, start, until};
 use super::credential::Credential;
-use super::document::{
-    Application, Deprecation, RawDeprecation, RawToken, Runner, RunnerPage, RunnerToken, Status,
-};
+use super::document::{Application, RawToken, Runner, RunnerPage, RunnerToken, Status};
 use super::error::{Error, Reply};
 use super::scope::Scope;
 use super::target::Target;
@@ -12,7 +11,6 @@ use crate::net::{Answer, Call, Http, redact};
 use crate::secret::Secret;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
-use serde::de::DeserializeOwned;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -28,8 +26,6 @@ const API_VERSION: &str = "2022-11-28";
 pub(super) const PER_PAGE: &str = "100";
 /// More pages than any group of runners fills: 10,000 runners is GitHub's limit for one.
 const MAX_PAGES: u32 = 10_000;
-/// How much of an answer that is not JSON is shown, in characters.
-const START: usize = 80;
 
 /// Which runners of a list are wanted; the default is all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -115,19 +111,6 @@ impl Client {
         let answer = self.get("/actions/runners/downloads", &[]).await?;
         let list: Vec<serde_json::Value> = read(&Method::GET, &answer, "list of runner applications")?;
         Ok(list.into_iter().filter_map(application).collect())
-    }
-
-    /// When the support of `version` ends; `None` if this server does not tell, as github.com and Enterprise Servers.
-    pub async fn deprecation(&self, version: &str) -> Result<Option<Deprecation>, Error> {
-        let answer = match self.get(&format!("/actions/runners/deprecations/{version}"), &[]).await {
-            // Whoever may list the runner applications sees the scope: it is the call that is not there.
-            Err(Error::NotFound { .. }) => return Ok(None),
-            answer => answer?,
-        };
-        let what = "deprecation of a version";
-        let raw: RawDeprecation = read(&Method::GET, &answer, what)?;
-        let told = Deprecation::try_from(raw);
-        told.map(Some).map_err(|source| bad_document(&Method::GET, &answer, what, source))
     }
 
     /// The time by the server's clock, as far as an answer has told it.
@@ -368,84 +351,6 @@ fn needed(scope: &Scope, access: Access) -> String {
              permission \"Administration\": {access}"
         ),
     }
-}
-
-fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
-    answer.headers.get(name)?.to_str().ok()
-}
-
-fn has_next(answer: &Answer) -> bool {
-    answer.headers.get_all("link").iter().filter_map(|value| value.to_str().ok()).any(|links| {
-        links.split(',').any(|link| {
-            link.split(';').skip(1).any(|parameter| {
-                let (key, value) = parameter.split_once('=').unwrap_or_default();
-                key.trim().eq_ignore_ascii_case("rel")
-                    && value.trim().trim_matches('"').split(' ').any(|word| word.eq_ignore_ascii_case("next"))
-            })
-        })
-    })
-}
-
-fn is_rate_limit(answer: &Answer, reply: &Reply) -> bool {
-    header(answer, "retry-after").is_some()
-        || header(answer, "x-ratelimit-remaining") == Some("0")
-        || reply.message.to_lowercase().contains("rate limit")
-}
-
-/// When a rate limit is over: `Retry-After` in seconds, else `X-RateLimit-Reset` in seconds of the epoch.
-fn until(answer: &Answer) -> Option<Timestamp> {
-    let number = |name| header(answer, name)?.trim().parse::<i64>().ok();
-    match number("retry-after") {
-        Some(seconds) => Timestamp::from_second(Timestamp::now().as_second().checked_add(seconds)?).ok(),
-        None => Timestamp::from_second(number("x-ratelimit-reset")?).ok(),
-    }
-}
-
-/// GitHub's `message`, with what its `errors` add; `None` if the body is not a JSON object.
-fn message(body: &[u8]) -> Option<String> {
-    let body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body).ok()?;
-    let mut text = body.get("message").and_then(|message| message.as_str()).unwrap_or_default().to_owned();
-    for error in body.get("errors").and_then(|errors| errors.as_array()).into_iter().flatten() {
-        let detail = error.as_str().or_else(|| error.get("message")?.as_str());
-        if let Some(detail) = detail.filter(|detail| !text.contains(detail)) {
-            text = format!("{text}; {detail}");
-        }
-    }
-    Some(text.chars().filter(|c| !c.is_control()).take(400).collect())
-}
-
-/// How a body begins, printable characters only. Of what looks like JSON nothing is shown: it may hold a token.
-fn start(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(START * 8)]);
-    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
-    let text = words.collect::<Vec<_>>().join(" ");
-    if text.starts_with(['{', '[', '"']) {
-        return "broken JSON".to_owned();
-    }
-    text.chars().take(START).collect()
-}
-
-pub(super) fn read<T: DeserializeOwned>(
-    method: &Method,
-    answer: &Answer,
-    what: &'static str,
-) -> Result<T, Error> {
-    serde_json::from_slice(&answer.body).map_err(|source| {
-        if serde_json::from_slice::<serde::de::IgnoredAny>(&answer.body).is_err() {
-            let (url, start) = (redact(&answer.url), start(&answer.body));
-            return Error::NotJson { method: method.to_string(), url, status: answer.status, start };
-        }
-        bad_document(method, answer, what, source)
-    })
-}
-
-pub(super) fn bad_document(
-    method: &Method,
-    answer: &Answer,
-    what: &'static str,
-    source: serde_json::Error,
-) -> Error {
-    Error::BadDocument { what, method: method.to_string(), url: redact(&answer.url), source }
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
+use super::super::answer::START;
 use super::*;
 use crate::error::{Class, Failure, chain};
 use crate::net::Options;
@@ -309,7 +310,7 @@ async fn the_end_of_a_version_is_told_or_not_and_nobody_asks_twice() {
     let dates = client.deprecation("2.328.0").await.unwrap().unwrap();
     assert_eq!(dates.registration_at.unwrap().to_string(), "2026-09-01T00:00:00Z");
     assert_eq!(dates.runtime_at, None);
-    assert_eq!(client.deprecation("2.336.0").await.unwrap(), Some(Deprecation::default()));
+    assert_eq!(client.deprecation("2.336.0").await.unwrap(), Some(crate::github::Deprecation::default()));
     assert_eq!(client.deprecation("2.336.0").await.unwrap(), None);
     let error = client.deprecation("2.336.0").await.unwrap_err();
     assert!(chain(&error).contains("no RFC 3339 time"), "{error:?}");

@@ -94,43 +94,6 @@ impl TryFrom<RawToken> for RunnerToken {
     }
 }
 
-/// When GitHub ends its support of a version; what has no date goes on.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Deprecation {
-    /// From then on it can register no more.
-    pub registration_at: Option<jiff::Timestamp>,
-    /// From then on it gets no more jobs.
-    pub runtime_at: Option<jiff::Timestamp>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct RawDeprecation {
-    #[serde(default, deserialize_with = "non_empty")]
-    registration_deprecates_at: Option<String>,
-    #[serde(default, deserialize_with = "non_empty")]
-    runtime_deprecates_at: Option<String>,
-}
-
-impl TryFrom<RawDeprecation> for Deprecation {
-    type Error = serde_json::Error;
-
-    fn try_from(raw: RawDeprecation) -> Result<Self, serde_json::Error> {
-        use serde::de::Error as _;
-        let time = |field: &str, text: Option<String>| {
-            let read = |text: String| {
-                text.parse().map_err(|_| {
-                    serde_json::Error::custom(format_args!("`{field}` is no RFC 3339 time: {text:?}"))
-                })
-            };
-            text.map(read).transpose()
-        };
-        Ok(Self {
-            registration_at: time("registration_deprecates_at", raw.registration_deprecates_at)?,
-            runtime_at: time("runtime_deprecates_at", raw.runtime_deprecates_at)?,
-        })
-    }
-}
-
 /// Whether a runner is connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
@@ -285,7 +248,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Erro
     Ok(text)
 }
 
-fn non_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+pub(super) fn non_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     Ok(text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
 }

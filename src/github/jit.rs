@@ -1,6 +1,7 @@
 //! Just-in-time runners: made by one call, for one job, without `config.sh`.
 
-use super::client::{Access, Client, PER_PAGE, bad_document, read};
+use super::answer::{bad_document, read};
+use super::client::{Access, Client, PER_PAGE};
 use super::document::{Group, GroupPage, JitConfig, RawJitConfig};
 use super::error::Error;
 use reqwest::Method;

@@ -3,8 +3,10 @@
 //! This room knows addresses, headers, documents and what the statuses mean. It refuses to know what a runner is on
 //! disk, how its archive is fetched, and what the answers are used for.
 
+mod answer;
 mod client;
 mod credential;
+mod deprecation;
 mod document;
 mod error;
 mod jit;
@@ -13,7 +15,8 @@ mod target;
 
 pub use client::{Client, Deletion, Filter};
 pub use credential::{Credential, TokenCommand};
-pub use document::{Application, Deprecation, JitConfig, Label, Runner, RunnerToken, Status};
+pub use deprecation::Deprecation;
+pub use document::{Application, JitConfig, Label, Runner, RunnerToken, Status};
 pub use error::{Error, Reply};
 pub use jit::NewJitRunner;
 pub use scope::{RepositoryName, Scope, Slug};

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::process::Command;
 
 /// The options that `COMMAND --help` lists, without their dashes.
-fn options_of(rig: &Rig, command: &[&str]) -> Vec<String> {
+pub fn options_of(rig: &Rig, command: &[&str]) -> Vec<String> {
     let mut arguments = command.to_vec();
     arguments.push("--help");
     let help = finish(rig.command(&arguments).spawn().unwrap()).expect(0).stdout;
@@ -16,6 +16,8 @@ fn options_of(rig: &Rig, command: &[&str]) -> Vec<String> {
         })
         .map(|line| line.split([' ', '=', '[']).next().unwrap().to_owned())
         .filter(|option| option != "help" && option != "version")
+        // A sentence that goes on in the next line may begin it with an option's name.
+        .filter(|option| option.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-'))
         .collect()
 }
 

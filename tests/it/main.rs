@@ -12,6 +12,7 @@ mod house;
 mod images;
 mod libraries;
 mod life;
+mod packages;
 mod prune;
 mod regressions;
 mod rig;

@@ -44,26 +44,47 @@ scenario_first_boot_with_a_bad_token() {
     server
     machine
     packaged
-    rm "$root$vault"
-    shipped persistent >"$here/usual"
+    shipped persistent >"$here/fetched"
+    # As it is without a secret manager.
+    sed 's|token-command = .*|token-file = "/etc/runup/token"|' "$here/fetched" >"$here/usual"
+    token_file() { install -D --mode=600 /dev/stdin "$root/etc/runup/token" <<<"$1"; }
     first_boot_refused missing 66 'failed to read the token from /etc/runup/token' 'Give a file that holds nothing but the token' \
         <"$here/usual"
-    keep_secret "$api_token"
+    token_file "$api_token"
     mended
 
-    keep_secret ""
+    token_file ""
     first_boot_refused empty 77 'the token from /etc/runup/token is empty' 'Put the token there' <"$here/usual"
-    keep_secret "$api_token"
+    token_file "$api_token"
     mended
 
     # As people write it who forget that cloud-init's files can be read by all.
-    sed --expression '/^  - mkdir -p \/etc\/runup/d; /^  - token/d' \
-        --expression "s|^write_files:|&\n  - path: /etc/runup/token\n    content: $api_token|" "$here/usual" >"$here/open"
+    sed "s|^write_files:|&\n  - path: /etc/runup/token\n    content: $api_token|" "$here/usual" >"$here/open"
     first_boot_refused open 78 'can be read by every user' 'chmod 600 /etc/runup/token' <"$here/open"
     # What the hint says.
     chmod 600 "$root/etc/runup/token"
     mended
+
+    # A command that cannot work, and one whose secret manager comes up late: that needs nobody.
+    rm "$root$vault"
+    sed "s|cat $vault|fetch-secret|" "$here/fetched" >"$here/no-such-program"
+    first_boot_refused no-such-program 78 'the token command `fetch-secret` failed' 'not found' 'Run it by hand' \
+        <"$here/no-such-program"
+    switch_off
+    user_data <"$here/fetched"
+    instance late
+    console_from_here
+    switch_on_at_once
+    within 60 said_on_console 'trying again in 4 s'
+    must no_runner
+    keep_secret "$api_token"
+    within 60 online
+    within 60 is_up
+    cloud_init "done"
+    one_runner_and_no_litter
 }
+
+said_on_console() { console | grep --fixed-strings -- "$1"; }
 
 scenario_first_boot_on_a_bad_machine() {
     server

@@ -38,7 +38,7 @@ shipped() {
 # More lines for the configuration file in the user-data on stdin.
 configured() {
     local line edits=()
-    for line in "$@"; do edits+=(--expression "/^      token-file = /a\\      $line"); done
+    for line in "$@"; do edits+=(--expression "/^      url = /a\\      $line"); done
     sed "${edits[@]}"
 }
 
