@@ -107,6 +107,8 @@ scenario_cloud_init_to_online() {
     registered_once
     must enabled runup.service
     exits 0 inside cloud-init schema --system
+    exits 0 inside systemd-analyze verify --man=no /usr/lib/systemd/system/runup.service
+    same "" "$(cat "$here/stdout" "$here/stderr")" "what systemd finds fault with in the unit"
     local fetched
     fetched=$(requests archive)
     # The second boot does nothing but start.
