@@ -1,6 +1,7 @@
 //! `--token-command`: a token that is fetched when it is needed, and lies nowhere.
 
 use crate::rig::{Ran, Rig, finish};
+use std::os::unix::fs::PermissionsExt as _;
 
 /// A machine whose secret manager is a file outside of it, and the command that asks it.
 fn rig() -> (Rig, tempfile::TempDir, String) {
@@ -8,6 +9,7 @@ fn rig() -> (Rig, tempfile::TempDir, String) {
     let vault = tempfile::tempdir().unwrap();
     let path = vault.path().join("secret");
     std::fs::write(&path, rig.sandbox.token().expose()).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     let command = format!("cat {}", path.display());
     (rig, vault, command)
 }
