@@ -56,7 +56,12 @@ pub fn read_untrusted_in(folder: &Path, name: &str, limit: u64) -> Result<Option
 
 /// The same for what `reader` will get to see: what that user could not read by itself is refused, if we are root. Where
 /// the kernel allows it (`fs.protected_hardlinks=0`), users can give any file of another user a name in their folders.
-pub fn read_untrusted_for(reader: &Account, folder: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+pub fn read_untrusted_for(
+    reader: &Account,
+    folder: &Path,
+    name: &str,
+    limit: u64,
+) -> Result<Option<Vec<u8>>> {
     read_in(folder, name, limit, Some(reader).filter(|_| super::account::is_root()))
 }
 
@@ -113,7 +118,8 @@ fn read_regular(
     // Of the open file, not of the path: the path may name something else by now.
     let meta = file.metadata().map_err(failed)?;
     let kind = meta.file_type();
-    if let Some(reader) = reader.filter(|reader| kind.is_file() && !unix_or_windows::can_read(reader, &meta)) {
+    if let Some(reader) = reader.filter(|reader| kind.is_file() && !unix_or_windows::can_read(reader, &meta))
+    {
         return Err(Error::NotForUser { path: path.to_path_buf(), user: reader.name.clone() });
     }
     if !kind.is_file() {
