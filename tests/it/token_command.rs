@@ -73,6 +73,23 @@ fn the_flag_beats_the_file_and_two_of_a_kind_are_refused() {
         .says("--token-file and --token-command exclude each other");
 }
 
+/// Every user of the machine could say what root is to run.
+#[test]
+fn a_command_from_a_file_that_all_can_write_is_not_run() {
+    let (rig, vault, command) = rig();
+    let seen = vault.path().join("seen");
+    let line = format!("token-command = \"touch {}; {command}\"\n", seen.display());
+    let config = rig.write("config.toml", line);
+    for (mode, code) in [(0o666, 78), (0o602, 78), (0o664, 0), (0o600, 0)] {
+        std::fs::set_permissions(&config, std::fs::Permissions::from_mode(mode)).unwrap();
+        let ran = run(&rig, &["plan", "--config", &config]).expect(code);
+        assert_eq!(seen.exists(), code == 0, "{mode:o}");
+        if code != 0 {
+            ran.says("can be written by every user").says(&format!("chmod go-w {config}"));
+        }
+    }
+}
+
 #[test]
 fn a_command_that_cannot_work_is_said_with_what_it_said() {
     let (rig, ..) = rig();
