@@ -73,6 +73,19 @@ fn the_flag_beats_the_file_and_two_of_a_kind_are_refused() {
         .says("--token-file and --token-command exclude each other");
 }
 
+/// As a shell that traces does.
+#[test]
+fn a_command_that_also_says_the_token_puts_it_into_no_log_and_no_error() {
+    let (rig, _vault, command) = rig();
+    let token = rig.sandbox.token();
+    for (end, code) in [("", 0), ("; exit 126", 78)] {
+        let traced = format!("set -x; token=$({command}); echo $token{end}");
+        let ran = run(&rig, &["plan", "-v", "--token-command", &traced]).expect(code);
+        assert!(ran.all().contains("+ echo [secret]"), "{ran:#?}");
+        assert!(!ran.all().contains(token.expose()), "the token is printed");
+    }
+}
+
 /// Every user of the machine could say what root is to run.
 #[test]
 fn a_command_from_a_file_that_all_can_write_is_not_run() {
