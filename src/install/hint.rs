@@ -80,7 +80,7 @@ pub(super) fn of(error: &Error) -> Option<String> {
              --replace."
                 .into()
         }
-        Error::ClockOff { .. } => "Set the clock, for instance with `timedatectl set-ntp true`.".into(),
+        Error::ClockOff { .. } => "Set the clock, for instance with `timedatectl set-ntp true`, and run the same command again.".into(),
         Error::ConfigFailed { cause: Some(known), .. } | Error::ListenerFailed { cause: Some(known), .. } => {
             known.fix.into()
         }
