@@ -48,6 +48,14 @@ pub struct Request {
     pub deadline: Duration,
 }
 
+impl Request {
+    /// Whether all of it is an image's: nothing is registered.
+    #[must_use]
+    pub fn bakes(&self) -> bool {
+        self.registration.is_none() && !self.jit
+    }
+}
+
 /// Which runner application to place.
 #[derive(Debug, Clone, Default)]
 pub struct Archive {
