@@ -236,6 +236,7 @@ fn base(
         registration: None,
         jit: false,
         service: None,
+        no_service: false,
         deps: false,
         keep_on_failure: false,
         token_on_argv: false,

@@ -45,6 +45,8 @@ pub enum Error {
     TooOld { dir: PathBuf, here: RunnerVersion, newest: RunnerVersion, why: String, chosen: bool },
     #[error("the runner in {} cannot run here: {what}", dir.display())]
     OtherPlatform { dir: PathBuf, what: String, registered: bool },
+    #[error("the service {unit} runs the runner in {}, and {asked} was asked for", dir.display())]
+    ServiceThere { dir: PathBuf, unit: String, asked: &'static str },
     #[error("the runner in {} belongs to the user {found}, and {wanted} was asked for", dir.display())]
     OtherUser { dir: PathBuf, found: String, wanted: String },
     #[error("{} is configured for {found}, and {wanted} was asked for", dir.display())]
@@ -270,6 +272,7 @@ impl Failure for Error {
             | Self::OtherVersion { .. }
             | Self::OtherPlatform { .. }
             | Self::OtherUser { .. }
+            | Self::ServiceThere { .. }
             | Self::ConfiguredOtherwise { .. }
             | Self::ConfiguredByHand { .. }
             | Self::Tampered { .. }

@@ -42,6 +42,9 @@ pub(super) fn of(error: &Error) -> Option<String> {
              --local`, install again, and make the image anew (`runup bake --check`). If somebody ran config.sh \
              here, delete it with `runup runners delete {name}` before that."
         ),
+        Error::ServiceThere { .. } => {
+            "Leave it to the service, or run `runup remove` first, which takes the service along.".into()
+        }
         Error::OtherUser { found, .. } => {
             format!("Say --user {found}, or run `runup remove` first, or choose another --dir for a second runner.")
         }

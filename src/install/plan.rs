@@ -107,6 +107,10 @@ impl Plan {
 /// # Errors
 /// What is there contradicts what was asked for.
 pub fn make(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, Error> {
+    if let Some(unit) = journal.unit().filter(|_| request.no_service) {
+        let (dir, unit) = (request.dir.clone(), unit.to_owned());
+        return Err(Error::ServiceThere { dir, unit, asked: "--service none" });
+    }
     let mut steps = Vec::new();
     if let Some(user) = &request.user {
         steps.push(create_user(user, request, journal, seen)?);

@@ -34,6 +34,8 @@ pub struct Request {
     pub jit: bool,
     /// The service that runs it; `None` for those who have their own.
     pub service: Option<Service>,
+    /// Somebody said that there is to be none.
+    pub no_service: bool,
     /// Install the libraries that the runner needs and the machine lacks.
     pub deps: bool,
     /// Leave what was done where it is when a later step fails.

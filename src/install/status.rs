@@ -69,7 +69,7 @@ pub enum State {
     Registered,
     /// Registered here, and the server has forgotten it.
     Forgotten,
-    /// Registered, and its service does not run.
+    /// Registered, or about to be, and its service does not run.
     Stopped,
     /// Registered, its service runs, and the server does not see it.
     Offline,
