@@ -76,11 +76,10 @@ pub(super) fn of(error: &Error) -> Option<String> {
         Error::ChecksumsDisagree { .. } => {
             "One of them is wrong. Look at the release notes of that version before you go on.".into()
         }
-        Error::NameTaken { .. } => {
-            "Choose another --name, remove that runner with `runup runners delete`, or take its place with \
+        Error::NameTaken { id, .. } => format!(
+            "Choose another --name, remove that runner with `runup runners delete {id}`, or take its place with \
              --replace."
-                .into()
-        }
+        ),
         Error::ClockOff { .. } => "Set the clock, for instance with `timedatectl set-ntp true`.".into(),
         Error::ConfigFailed { cause: Some(known), .. } | Error::ListenerFailed { cause: Some(known), .. } => {
             known.fix.into()

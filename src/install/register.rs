@@ -50,6 +50,7 @@ pub async fn take(
         let phase = site.phase("ghost");
         site.within("deleting what was registered before", client.delete(id)).await?;
         phase.end(format!("deleted id {id}, what was registered before, from the server"));
+        reach(Checkpoint::RegisterGhostGone);
     }
     if care.clean_identity {
         state::clean_identity(&setting.dir)?;
