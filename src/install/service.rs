@@ -72,8 +72,8 @@ fn is_done(journal: &Journal, step: Step) -> bool {
 
 /// A unit that stood there before is no work of this run, which must not take it away when it fails.
 fn begin(journal: &mut Journal, act: Act) -> Result<(), Error> {
-    let instead = is_done(journal, act.step());
-    Ok(if instead { journal.begin_instead(act)? } else { journal.begin(act)? })
+    let begun = if is_done(journal, act.step()) { journal.begin_instead(act) } else { journal.begin(act) };
+    Ok(begun?)
 }
 
 /// Takes the step `WriteService`.
