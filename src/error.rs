@@ -25,7 +25,7 @@ pub enum Class {
     CantCreate,
     /// Reading or writing failed.
     Io,
-    /// Try again later: network, rate limit, lock, deadline.
+    /// Try again later: network, clock, rate limit, lock, deadline.
     TempFail,
     /// GitHub answered something that is not in its documentation.
     Protocol,
@@ -116,7 +116,7 @@ impl Class {
             Self::Os => "the machine refused",
             Self::CantCreate => "a file or folder cannot be created",
             Self::Io => "reading or writing failed",
-            Self::TempFail => "try again: network, rate limit, lock, deadline",
+            Self::TempFail => "try again: network, clock, rate limit, lock, deadline",
             Self::Protocol => "GitHub answered something odd",
             Self::NoPerm => "permission: the credential, or root is needed",
             Self::Config => "configuration, or a conflict with what is there",

@@ -280,7 +280,6 @@ impl Failure for Error {
             | Self::NoWayTo { .. }
             | Self::UserIsRoot { .. }
             | Self::NameTaken { .. }
-            | Self::ClockOff { .. }
             | Self::ServiceInstalled { .. }
             | Self::NothingThere { .. }
             | Self::HoldsOthers { .. }
@@ -305,7 +304,9 @@ impl Failure for Error {
             | Self::ServiceFailed { .. }
             | Self::NotOnline { .. }
             | Self::DeletedAgain { .. } => Class::Runner,
-            Self::ConfigHung { .. }
+            // The network sets most clocks, some time after it is up.
+            Self::ClockOff { .. }
+            | Self::ConfigHung { .. }
             | Self::Busy { .. }
             | Self::BusyToChange { .. }
             | Self::SessionConflict { .. }

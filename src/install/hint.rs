@@ -83,7 +83,7 @@ pub(super) fn of(error: &Error) -> Option<String> {
             "Choose another --name, remove that runner with `runup runners delete {id}`, or take its place with \
              --replace."
         ),
-        Error::ClockOff { .. } => "Set the clock, for instance with `timedatectl set-ntp true`.".into(),
+        Error::ClockOff { .. } => "Set the clock, for instance with `timedatectl set-ntp true`, and run the same command again.".into(),
         Error::ConfigFailed { cause: Some(known), .. } | Error::ListenerFailed { cause: Some(known), .. } => {
             known.fix.into()
         }

@@ -1,6 +1,7 @@
 //! What can go wrong between us and a server.
 
 use crate::error::{Class, Failure};
+use rustls::CertificateError;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,7 +41,7 @@ pub enum Error {
         url: String,
     },
     /// The connection, or the transfer over it, failed.
-    #[error("{method} {url}: {trouble}")]
+    #[error("{method} {url}: {}", self.brief())]
     Transport {
         /// The method.
         method: String,
@@ -48,8 +49,8 @@ pub enum Error {
         url: String,
         /// What happened.
         trouble: Trouble,
-        /// The client's account of it.
-        source: reqwest::Error,
+        /// The client's account of it, of which a person needs the last part only.
+        cause: reqwest::Error,
     },
     /// An answer that invites a retry, until there was no time left.
     #[error("{method} {url} answered {status}")]
@@ -62,7 +63,7 @@ pub enum Error {
         status: u16,
     },
     /// The time for the call is over.
-    #[error("{method} {url}: gave up after {attempts} attempts in {} s", total.as_secs_f32().ceil())]
+    #[error("{method} {url}: gave up after {attempts} attempts in {} s{}", total.as_secs_f32().ceil(), after(last.as_deref()))]
     Deadline {
         /// The method.
         method: String,
@@ -73,7 +74,7 @@ pub enum Error {
         /// How many requests were begun.
         attempts: u32,
         /// How the last complete attempt failed.
-        source: Option<Box<Error>>,
+        last: Option<Box<Error>>,
     },
     /// The server asked for a wait that is longer than the call may take.
     #[error("{method} {url} answered {status}: rate limited until {until}")]
@@ -143,6 +144,8 @@ pub enum Trouble {
     Cut,
     /// The server's certificate is not one to trust.
     Certificate,
+    /// By this machine's clock, the server's certificate is not valid yet.
+    NotYetValid,
     /// The TLS handshake failed.
     Tls,
     /// What came is not HTTP.
@@ -161,6 +164,7 @@ impl fmt::Display for Trouble {
             Self::Stalled => "the server stopped sending",
             Self::Cut => "the connection was cut before the answer was complete",
             Self::Certificate => "the server's certificate is not trusted",
+            Self::NotYetValid => "by this machine's clock, the server's certificate is not valid yet",
             Self::Tls => "the TLS handshake failed",
             Self::NotHttp => "the answer is not HTTP",
             Self::Request => "the request cannot be sent",
@@ -173,9 +177,14 @@ impl Trouble {
     #[must_use]
     pub fn passes(self) -> bool {
         match self {
-            Self::Dns | Self::Refused | Self::ConnectTimeout | Self::Connect | Self::Stalled | Self::Cut => {
-                true
-            }
+            Self::Dns
+            | Self::Refused
+            | Self::ConnectTimeout
+            | Self::Connect
+            | Self::Stalled
+            | Self::Cut
+            // A clock that the network sets is right in a moment.
+            | Self::NotYetValid => true,
             Self::Certificate | Self::Tls | Self::NotHttp | Self::Request => false,
         }
     }
@@ -183,7 +192,9 @@ impl Trouble {
     /// What `error` is, judged by its whole chain of causes.
     pub(super) fn of(error: &reqwest::Error) -> Self {
         let causes = Causes::of(error);
-        if causes.certificate {
+        if causes.not_yet_valid {
+            Self::NotYetValid
+        } else if causes.certificate {
             Self::Certificate
         } else if causes.tls {
             Self::Tls
@@ -213,6 +224,7 @@ impl Trouble {
 #[derive(Default)]
 struct Causes {
     certificate: bool,
+    not_yet_valid: bool,
     tls: bool,
     not_http: bool,
     io: Option<std::io::ErrorKind>,
@@ -234,6 +246,12 @@ impl Causes {
             self.tls = true;
             self.certificate |=
                 matches!(tls, rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented);
+            self.not_yet_valid |= matches!(
+                tls,
+                rustls::Error::InvalidCertificate(
+                    CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }
+                )
+            );
         } else if let Some(io) = cause.downcast_ref::<std::io::Error>() {
             self.io = Some(io.kind());
             if let Some(inner) = io.get_ref() {
@@ -246,13 +264,38 @@ impl Causes {
     }
 }
 
+/// How the last attempt ended, for the end of a sentence.
+fn after(last: Option<&Error>) -> String {
+    last.map(|error| format!(": {}", error.brief())).unwrap_or_default()
+}
+
 impl Error {
+    /// What happened, without what was asked. Of the client's long account only the last cause is new to a person, and
+    /// not even that where the trouble says it all.
+    #[must_use]
+    pub fn brief(&self) -> String {
+        match self {
+            Self::Transport { trouble: trouble @ (Trouble::Refused | Trouble::NotYetValid), .. } => {
+                trouble.to_string()
+            }
+            Self::Transport { trouble, cause, .. } => {
+                let mut last: &dyn std::error::Error = cause;
+                while let Some(source) = last.source() {
+                    last = source;
+                }
+                format!("{trouble} ({last})")
+            }
+            Self::Status { status, .. } => format!("it answered {status}"),
+            other => other.to_string(),
+        }
+    }
+
     /// The trouble with the connection, if that is what failed in the end.
     #[must_use]
     pub fn trouble(&self) -> Option<Trouble> {
         match self {
             Self::Transport { trouble, .. } => Some(*trouble),
-            Self::Deadline { source: Some(last), .. } => last.trouble(),
+            Self::Deadline { last: Some(last), .. } => last.trouble(),
             _ => None,
         }
     }
@@ -262,7 +305,7 @@ impl Error {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Status { status, .. } | Self::RateLimited { status, .. } => Some(*status),
-            Self::Deadline { source: Some(last), .. } => last.status(),
+            Self::Deadline { last: Some(last), .. } => last.status(),
             _ => None,
         }
     }
@@ -298,6 +341,9 @@ impl Failure for Error {
                 "Install the certificate authority that signed it on this machine, or name its PEM file; check the \
                  machine's clock too."
             }
+            Self::Transport { trouble: Trouble::NotYetValid, .. } => {
+                "Set the clock, for instance with `timedatectl set-ntp true`, and try again."
+            }
             Self::Transport { trouble: Trouble::Tls, .. } => {
                 "Check that the port speaks https and that no proxy stands in between."
             }
@@ -307,7 +353,7 @@ impl Failure for Error {
             Self::Transport { trouble, .. } if trouble.passes() => {
                 "Check that this machine reaches the host, through its proxy if it has one, and try again."
             }
-            Self::Deadline { source: Some(last), .. } => return last.hint(),
+            Self::Deadline { last: Some(last), .. } => return last.hint(),
             Self::Status { .. } | Self::Deadline { .. } => "Try again later.",
             Self::RateLimited { until, .. } => return Some(format!("Try again after {until}.")),
             Self::RedirectInsecure { .. } => "Ask the server's administrator to redirect to https only.",

@@ -167,11 +167,11 @@ impl Http {
                     _ => gave_up(&call, attempts, Some(failure)),
                 });
             }
-            let cause = crate::error::chain(&failure);
+            let seconds = wait.as_secs_f32();
             if asked {
-                tracing::warn!(cause, wait = ?wait, "waiting as the server asked, then trying again");
+                tracing::warn!("{failure}; the server asked to wait: trying again in {seconds:.0} s");
             } else {
-                tracing::info!(cause, wait = ?wait, attempts, "trying again");
+                tracing::info!("{failure}; trying again in {seconds:.1} s");
             }
             last = Some(failure);
             tokio::time::sleep(wait).await;
@@ -304,7 +304,7 @@ fn transport_error(method: &Method, url: &Url, source: reqwest::Error) -> Error 
     let trouble = Trouble::of(&source);
     // The client's own message would repeat the URL, and not redacted.
     let source = source.without_url();
-    Error::Transport { method: method.to_string(), url: redact(url), trouble, source }
+    Error::Transport { method: method.to_string(), url: redact(url), trouble, cause: source }
 }
 
 fn status_error(method: &Method, url: &Url, status: u16) -> Error {
@@ -317,7 +317,7 @@ fn gave_up(call: &Call, attempts: u32, last: Option<Error>) -> Error {
         url: redact(&call.url),
         total: call.deadline.total(),
         attempts,
-        source: last.map(Box::new),
+        last: last.map(Box::new),
     }
 }
 
@@ -337,3 +337,5 @@ fn rate_limited(call: &Call, status: u16, wait: Duration) -> Error {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

@@ -93,7 +93,7 @@ async fn a_server_that_says_nothing_is_a_stall_and_the_deadline_ends_it() {
     assert_eq!(error.trouble(), Some(Trouble::Stalled));
     let short = Deadline::after(Duration::from_millis(50));
     let error = http().call(Call { deadline: short, ..call(&url, 0) }).await.unwrap_err();
-    assert!(matches!(error, Error::Deadline { attempts: 1, source: None, .. }), "{error:?}");
+    assert!(matches!(error, Error::Deadline { attempts: 1, last: None, .. }), "{error:?}");
 }
 
 #[tokio::test]
