@@ -189,8 +189,7 @@ pub(super) fn api_only<'a>(server: &'a Server, session: &Session) -> Result<File
 }
 
 fn target(server: &Server) -> Result<Option<Target>, super::Failed> {
-    // A template writes an empty one into a file, too.
-    let Some(url) = server.url.as_deref().filter(|url| !url.trim().is_empty()) else { return Ok(None) };
+    let Some(url) = &server.url else { return Ok(None) };
     Ok(Some(Target::parse(url, server.api_url.as_deref(), server.allow_http)?))
 }
 

@@ -82,7 +82,7 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
         Ok(status) if plan.takes(Step::StartService) => {
             // A service that registers by itself needs the lock to come up.
             drop(lock);
-            match service::wait_until_online(site, &journal, &seen).await {
+            match service::wait_until_online(site, &journal, &seen, plan.starts_service()).await {
                 Ok(online) => {
                     journal.reload()?;
                     return Ok(report(site, &journal, plan, seen, online.or(status)));
@@ -203,6 +203,7 @@ async fn take(
         let wanted = || seen.service.as_ref().expect("a plan with this step has a service");
         match planned.step {
             Step::WriteService => service::write(site, journal, wanted(), known(owner.as_ref())).await?,
+            Step::StartService if care.await_online => {}
             Step::StartService => service::start(site, journal, wanted()).await?,
             Step::CreateUser => {
                 let name = site.request.user.as_deref().expect("a plan with this step has a user");

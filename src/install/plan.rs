@@ -65,12 +65,15 @@ pub struct Care {
     /// Nothing but the labels of the runner with this id: it stays registered, and goes on running.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relabel: Option<u64>,
+    /// The service runs as it should, and the server does not see its runner yet: that is waited for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub await_online: bool,
 }
 
 impl Planned {
     /// Whether a service that runs has to be started again for it.
     fn restarts(&self) -> bool {
-        matches!(&self.action, Action::Do(care) if care.relabel.is_none())
+        matches!(&self.action, Action::Do(care) if care.relabel.is_none() && !care.await_online)
     }
 }
 
@@ -85,6 +88,12 @@ impl Plan {
     #[must_use]
     pub fn registers(&self, request: &Request) -> bool {
         request.jit || self.steps.iter().any(|planned| planned.step == Step::Register && planned.restarts())
+    }
+
+    /// Whether the service is started, or started again, and not only waited for.
+    #[must_use]
+    pub fn starts_service(&self) -> bool {
+        self.steps.iter().any(|planned| planned.step == Step::StartService && planned.restarts())
     }
 
     /// Whether a runner that works goes, because only a new one can be as it is asked for.
@@ -131,7 +140,14 @@ pub fn make(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, E
         let changed = steps.iter().any(|planned| planned.step != Step::CreateUser && planned.restarts());
         let restart = changed || written.action != Action::Keep;
         steps.push(written);
-        steps.push(start_service(service, restart));
+        let by_itself = matches!(
+            request.service.as_ref().map(|wanted| &wanted.main),
+            Some(unit::Main::Supervisor { .. })
+        );
+        // One that registers by itself is offline, or not there, between two jobs.
+        let offline = !by_itself
+            && matches!(&seen.server, Server::Has(runner) if runner.status == github::Status::Offline);
+        steps.push(start_service(service, restart, offline));
     }
     Ok(Plan { steps })
 }
@@ -289,10 +305,16 @@ fn write_service(request: &Request, service: &Service) -> Result<Planned, Error>
     Ok(Planned { step: Step::WriteService, action, detail })
 }
 
-fn start_service(service: &Service, restart: bool) -> Planned {
+fn start_service(service: &Service, restart: bool, offline: bool) -> Planned {
     let unit = &service.unit;
-    let up = service.state.is_up() && service.state.enabled == "enabled";
+    let state = &service.state;
+    // Between two starts by systemd it has failed, and a look just then is no proof that it works.
+    let up = state.is_up() && state.enabled == "enabled" && state.sub != "auto-restart";
     let (action, detail) = match (up, restart) {
+        (true, false) if offline => (
+            Action::Do(Care { await_online: true, ..Care::default() }),
+            format!("{unit} runs; wait until it is online"),
+        ),
         (true, false) => (Action::Keep, format!("{unit} runs, and is enabled")),
         (true, true) => (Action::Do(Care::default()), format!("restart {unit} and wait until it is online")),
         (false, _) => {

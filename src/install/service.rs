@@ -138,7 +138,8 @@ pub async fn start(site: &Site<'_>, journal: &mut Journal, service: &Service) ->
     Ok(())
 }
 
-/// Waits until the server sees the runner; returns what it says, if it could be asked. The journal is not touched, and
+/// Waits until the server sees the runner of a service that was `started` just now, or ran already; returns what it says, if
+/// it could be asked. The journal is not touched, and
 /// its lock must not be held: a service that registers by itself needs it.
 ///
 /// # Errors
@@ -147,11 +148,14 @@ pub async fn wait_until_online(
     site: &Site<'_>,
     journal: &Journal,
     seen: &Seen,
+    started: bool,
 ) -> Result<Option<String>, Error> {
     let phase = site.phase("start");
     let service = seen.service.as_ref().expect("a plan with this step has a service");
     let unit = service.unit.as_str();
-    let online = wait(site, journal, unit).await?;
+    // Starting it has set the count to zero.
+    let restarts = if started { 0 } else { service.state.restarts };
+    let online = wait(site, journal, unit, restarts).await?;
     phase.end(match &online {
         Some(status) => format!("{unit} runs, and the server says {status}"),
         None => format!("{unit} runs; whether the server sees it takes a token to ask"),
@@ -159,7 +163,12 @@ pub async fn wait_until_online(
     Ok(online)
 }
 
-async fn wait(site: &Site<'_>, journal: &Journal, unit: &str) -> Result<Option<String>, Error> {
+async fn wait(
+    site: &Site<'_>,
+    journal: &Journal,
+    unit: &str,
+    restarts: u32,
+) -> Result<Option<String>, Error> {
     let mut deadline = Deadline::after(ONLINE.min(site.deadline.left()));
     let mut steady = Deadline::after(STEADY);
     // Many machines may boot at once, and all of them draw on one rate limit: the unit is looked at often, the server
@@ -175,7 +184,7 @@ async fn wait(site: &Site<'_>, journal: &Journal, unit: &str) -> Result<Option<S
             deadline = Deadline::after(ONLINE.min(site.deadline.left()));
             steady = Deadline::after(STEADY);
             look = Deadline::after(pause);
-        } else if !state.is_up() || state.restarts >= 3 {
+        } else if !state.is_up() || state.restarts >= restarts + 3 {
             let tail = systemd::log_tail(unit, &site.stop).await;
             let state = format!("{}, {}, restarted {} times", state.active, state.result, state.restarts);
             return Err(Error::ServiceFailed { unit: unit.to_owned(), state, tail });

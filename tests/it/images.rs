@@ -476,7 +476,10 @@ fn a_runner_that_somebody_configured_by_hand_is_not_taken_over() {
     std::fs::write(journal_path(&rig), journal.to_string()).unwrap();
     let name = rig.state().runners[0].name.clone();
     let ran = rig.run(&["install"]).expect(78).says(&name).says("runup did not do that");
-    assert!(ran.stderr.contains("runup runners delete") && ran.stderr.contains("remove --local"), "{ran:#?}");
+    assert!(
+        ran.stderr.contains("runup runners delete") && ran.stderr.contains("opt/actions-runner --local"),
+        "{ran:#?}"
+    );
     assert_eq!(rig.state().runners.len(), 1);
     // And what it says helps.
     rig.ask(&["runners", "delete", &name]).expect(0);

@@ -62,6 +62,17 @@ scenario_change_of_mind() {
     undisturbed
     registered_as elsewhere
 
+    # Nobody changes anything, but the server does not see the runner: that is not "nothing to do".
+    fault '{"route":"session","kind":"status","code":503}'
+    control PATCH "runners/$(runner_id)" '{"online":false}'
+    inside systemctl restart $unit
+    must offline
+    (sleep 4 && no_faults) &
+    exits 0 runup install --drain 7m --work elsewhere
+    says "the server says online"
+    must online
+    undisturbed
+
     # Run by hand beside the service.
     exits 78 runup run --work elsewhere
     says "$unit"
