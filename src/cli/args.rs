@@ -122,6 +122,9 @@ pub(super) struct BakeFlags {
     pub archive: Archive,
     #[command(flatten)]
     pub libraries: Libraries,
+    /// Keep the runner that the image holds, though a newer one is on offer; exit code 80 if it is too old to register
+    #[arg(long, help_heading = "Archive")]
+    pub no_refresh: bool,
     /// Bake nothing: prove that the image holds no identity, log, token or machine id. 78 if it does, 69 without a runner
     #[arg(long)]
     pub check: bool,

@@ -135,6 +135,7 @@ fn request_for(sandbox: &Background, folder: &Path) -> Result<Request, Failed> {
         registration: Some(Registration { name, options: config_sh::Options::default() }),
         jit: false,
         service: None,
+        no_service: false,
         deps: false,
         keep_on_failure: false,
         token_on_argv: false,

@@ -4,11 +4,13 @@ use super::args::InstallFlags;
 use super::output::{Failed, Output};
 use super::{Session, request, service};
 use crate::install::{Installed, Site, install};
+use crate::settings::flags::ServiceKind;
 
 pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Output, Failed> {
     let mut request = request::install(&flags.converge, &session)?;
     request.deps = flags.libraries.deps;
     request.service = service::wanted(&flags, &session)?;
+    request.no_service = flags.service.service == ServiceKind::None;
     let http = request::http(&flags.converge.server, &session.environment)?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     let installed = install(&site).await?;

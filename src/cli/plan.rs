@@ -9,12 +9,14 @@ use crate::install::plan::Action;
 use crate::install::{Site, libraries_command, plan};
 use crate::runner::config_sh;
 use crate::secret::Secret;
+use crate::settings::flags::ServiceKind;
 use serde_json::json;
 
 pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Output, Failed> {
     let mut request = request::install(&flags.converge, &session)?;
     request.deps = flags.libraries.deps;
     request.service = service::wanted(&flags, &session)?;
+    request.no_service = flags.service.service == ServiceKind::None;
     let http = request::http(&flags.converge.server, &session.environment)?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     let (plan, seen) = plan(&site).await?;

@@ -91,6 +91,7 @@ pub(super) fn bake(flags: &BakeFlags, session: &Session) -> Result<Request, supe
     let credentials = find(api_only(&flags.server, session)?, &session.environment)?;
     let mut request = base(&flags.server, &flags.place, target(&flags.server)?, credentials, session)?;
     request.archive = archive(&flags.archive)?;
+    request.archive.no_refresh = flags.no_refresh;
     request.keep_on_failure = flags.keep_on_failure;
     request.deps = flags.libraries.deps;
     request.token_files = token_files(flags, &request.root, session)?;
@@ -235,6 +236,7 @@ fn base(
         registration: None,
         jit: false,
         service: None,
+        no_service: false,
         deps: false,
         keep_on_failure: false,
         token_on_argv: false,

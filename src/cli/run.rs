@@ -30,6 +30,9 @@ pub(super) async fn run(flags: Box<RunFlags>, session: Session) -> Result<Output
         insist: session.signals.again().clone(),
         notices: if notices.is_empty() { None } else { Some((notice::client()?, notices)) },
     };
+    // The entry point of a container is process 1 there.
+    #[cfg(target_os = "linux")]
+    tokio::spawn(crate::host::orphans::adopt());
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     let ran = see_to_it(&site, &running).await?;
     Ok(Output::new(text(&ran), &ran))

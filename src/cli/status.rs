@@ -30,6 +30,10 @@ fn text(status: &Status) -> String {
             format!("unfinished: a run was cut off in {}; run install or remove again", status.dir.display())
         }
         State::Registered => format!("registered: {}", status.dir.display()),
+        State::Stopped if status.name.is_none() => format!(
+            "stopped: the runner in {} is not registered, and its service does not run; run install again",
+            status.dir.display()
+        ),
         State::Stopped => {
             format!("stopped: {} is registered, and its service does not run", status.dir.display())
         }

@@ -15,6 +15,8 @@ mod group;
 mod library;
 pub mod lock;
 pub mod mounts;
+#[cfg(target_os = "linux")]
+pub mod orphans;
 mod output;
 pub mod packages;
 mod platform;

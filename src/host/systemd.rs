@@ -19,6 +19,13 @@ pub fn is_running() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
+/// Whether this process is one of the unit's.
+#[must_use]
+pub fn are_in(unit: &str) -> bool {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    groups.lines().any(|line| line.split('/').any(|part| part == unit))
+}
+
 /// A unit as the manager sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unit {

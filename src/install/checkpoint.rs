@@ -16,6 +16,8 @@ pub enum Checkpoint {
     PlaceStaged,
     /// The tree is in place; the journal does not say so.
     PlaceRenamed,
+    /// What is to be registered anew is off the server; its files are still there.
+    RegisterGhostGone,
     /// The journal says that registering begins; no token was asked for.
     RegisterBegun,
     /// The token is there; `config.sh` was not started.
@@ -40,12 +42,13 @@ pub enum Checkpoint {
 
 impl Checkpoint {
     /// All of them, in the order in which `install` and then `remove` reach them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::UserBegun,
         Self::UserMade,
         Self::PlaceBegun,
         Self::PlaceStaged,
         Self::PlaceRenamed,
+        Self::RegisterGhostGone,
         Self::RegisterBegun,
         Self::RegisterTokenMinted,
         Self::RegisterConfigured,
@@ -67,6 +70,7 @@ impl Checkpoint {
             Self::PlaceBegun => "place-begun",
             Self::PlaceStaged => "place-staged",
             Self::PlaceRenamed => "place-renamed",
+            Self::RegisterGhostGone => "register-ghost-gone",
             Self::RegisterBegun => "register-begun",
             Self::RegisterTokenMinted => "register-token-minted",
             Self::RegisterConfigured => "register-configured",

@@ -61,6 +61,10 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     let (mut lock, mut journal) = prepare(site, "install").await?;
     recover(site, &mut journal).await?;
     let (mut plan, mut seen) = decide(site, &journal).await?;
+    if plan.replaces_registration() {
+        register::check(site).await?;
+    }
+    let before = service::Before::look(&journal, &seen);
     // A tree is not exchanged under a service that runs from it either.
     let disturbs = plan.takes(Step::WriteService) || plan.takes(Step::PlaceRunner);
     if disturbs && seen.service.as_ref().is_some_and(|service| service.state.runs()) {
@@ -78,18 +82,22 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
         Ok(status) if plan.takes(Step::StartService) => {
             // A service that registers by itself needs the lock to come up.
             drop(lock);
-            match service::wait_until_online(site, &journal, &seen).await {
+            match service::wait_until_online(site, &journal, &seen, plan.starts_service()).await {
                 Ok(online) => {
                     journal.reload()?;
                     return Ok(report(site, &journal, plan, seen, online.or(status)));
                 }
+                // What it replaced was one as well: it stays, systemd tries again, and nothing better could be put back.
+                Err(cause) if before.there && !cause.is_stop() => return Err(cause),
                 Err(cause) => cause,
             }
         }
         Ok(status) => return Ok(report(site, &journal, plan, seen, status)),
         Err(cause) => cause,
     };
-    Err(unwind(site, &mut journal, &plan, cause).await)
+    let cause = unwind(site, &mut journal, &plan, cause).await;
+    before.resume(site, &journal).await;
+    Err(cause)
 }
 
 /// The same plan cut after the placed runner, then sealed.
@@ -99,11 +107,11 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
 pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
     let (_lock, mut journal) = prepare(site, "bake").await?;
     recover(site, &mut journal).await?;
-    let seen = look(site, &journal).await?;
     // Before anything is downloaded: an identity that is there already will not go away by itself.
     seal::check(site, &journal)?;
-    let plan = plan::make(site.request, &journal, &seen)?;
+    let (plan, seen) = decide(site, &journal).await?;
     libraries::ensure(site).await?;
+    settle(&mut journal, &plan, &seen)?;
     match take(site, &mut journal, &plan, &seen).await {
         Ok(_) => {
             let phase = site.phase("seal");
@@ -127,12 +135,14 @@ pub async fn plan(site: &Site<'_>) -> Result<(Plan, Seen), Error> {
     decide(site, &journal).await
 }
 
-/// Looks and plans; and where a tree that is there is about to register, looks whether it is new enough, and plans again.
+/// Looks and plans; and where a tree that is there is about to register, or is an image's, looks whether it is new enough,
+/// and plans again.
 async fn decide(site: &Site<'_>, journal: &Journal) -> Result<(Plan, Seen), Error> {
     let mut seen = look(site, journal).await?;
     site.check_clock()?;
     let plan = plan::make(site.request, journal, &seen)?;
-    if !plan.registers(site.request) || plan.takes(Step::PlaceRunner) {
+    let counts = site.request.bakes() || plan.registers(site.request);
+    if !counts || plan.takes(Step::PlaceRunner) {
         return Ok((plan, seen));
     }
     seen.offer = look_at_offer(site, &seen).await?;
@@ -193,6 +203,7 @@ async fn take(
         let wanted = || seen.service.as_ref().expect("a plan with this step has a service");
         match planned.step {
             Step::WriteService => service::write(site, journal, wanted(), known(owner.as_ref())).await?,
+            Step::StartService if care.await_online => {}
             Step::StartService => service::start(site, journal, wanted()).await?,
             Step::CreateUser => {
                 let name = site.request.user.as_deref().expect("a plan with this step has a user");

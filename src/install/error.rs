@@ -45,6 +45,10 @@ pub enum Error {
     TooOld { dir: PathBuf, here: RunnerVersion, newest: RunnerVersion, why: String, chosen: bool },
     #[error("the runner in {} cannot run here: {what}", dir.display())]
     OtherPlatform { dir: PathBuf, what: String, registered: bool },
+    #[error("the service {unit} runs the runner in {}, and {asked} was asked for", dir.display())]
+    ServiceThere { dir: PathBuf, unit: String, asked: &'static str },
+    #[error("the runner in {} belongs to the user {found}, and {wanted} was asked for", dir.display())]
+    OtherUser { dir: PathBuf, found: String, wanted: String },
     #[error("{} is configured for {found}, and {wanted} was asked for", dir.display())]
     ConfiguredOtherwise { dir: PathBuf, found: String, wanted: String },
     #[error("the runner in {} is configured as {name} at {url}, and runup did not do that", dir.display())]
@@ -269,6 +273,8 @@ impl Failure for Error {
             | Self::TreeIncomplete { .. }
             | Self::OtherVersion { .. }
             | Self::OtherPlatform { .. }
+            | Self::OtherUser { .. }
+            | Self::ServiceThere { .. }
             | Self::ConfiguredOtherwise { .. }
             | Self::ConfiguredByHand { .. }
             | Self::Tampered { .. }

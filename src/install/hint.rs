@@ -2,6 +2,7 @@
 
 use super::{Error, journal};
 use crate::error::Failure;
+use std::path::Path;
 
 #[expect(clippy::too_many_lines, reason = "one sentence a situation")]
 pub(super) fn of(error: &Error) -> Option<String> {
@@ -23,27 +24,35 @@ pub(super) fn of(error: &Error) -> Option<String> {
             "Move the file away; `runup remove --dir DIR --url URL` then adopts the runner that is there.".into()
         }
         Error::Journal(journal::Error::Newer { .. }) => "Use the newer runup.".into(),
-        Error::NotOurs { .. } => {
+        Error::NotOurs { dir, .. } => format!(
             "Choose another --dir, or move the folder away. A runner that is configured there can be taken back \
-             with `runup remove --dir DIR --url URL`."
-                .into()
-        }
-        Error::TreeIncomplete { .. } => {
-            "Run `runup install` again once no listener runs there: it puts a complete runner in its place. What comes \
-             back incomplete again and again is better removed with `runup remove`, and installed anew."
-                .into()
-        }
-        Error::NoRunnerInside { .. } => "Take the archive from the list of runner applications (`runup downloads`).".into(),
-        Error::OtherVersion { .. } | Error::ConfiguredOtherwise { .. } => {
-            "Run `runup remove` first, or choose another --dir for a second runner.".into()
-        }
-        Error::ConfiguredByHand { name, .. } => format!(
-            "If the image brought it, every machine of the image is that runner: clean this one with `runup remove \
-             --local`, install again, and make the image anew (`runup bake --check`). If somebody ran config.sh \
-             here, delete it with `runup runners delete {name}` before that."
+             with `{} --url URL`.",
+            remove(dir)
         ),
-        Error::Tampered { .. } => {
-            "Look who did that. `runup remove` takes the runner of the journal off the server.".into()
+        Error::TreeIncomplete { dir, .. } => format!(
+            "Run `runup install` again once no listener runs there: it puts a complete runner in its place. What comes \
+             back incomplete again and again is better removed with `{}`, and installed anew.",
+            remove(dir)
+        ),
+        Error::NoRunnerInside { .. } => "Take the archive from the list of runner applications (`runup downloads`).".into(),
+        Error::OtherVersion { dir, .. } | Error::ConfiguredOtherwise { dir, .. } => {
+            format!("Run `{}` first, or choose another --dir for a second runner.", remove(dir))
+        }
+        Error::ConfiguredByHand { dir, name, .. } => format!(
+            "If the image brought it, every machine of the image is that runner: clean this one with `{} \
+             --local`, install again, and make the image anew (`runup bake --check`). If somebody ran config.sh \
+             here, delete it with `runup runners delete {name}` before that.",
+            remove(dir)
+        ),
+        Error::ServiceThere { dir, .. } => {
+            format!("Leave it to the service, or run `{}` first, which takes the service along.", remove(dir))
+        }
+        Error::OtherUser { dir, found, .. } => format!(
+            "Say --user {found}, or run `{}` first, or choose another --dir for a second runner.",
+            remove(dir)
+        ),
+        Error::Tampered { dir, .. } => {
+            format!("Look who did that. `{}` takes the runner of the journal off the server.", remove(dir))
         }
         Error::UnsafeParent { folder, .. } => format!(
             "Choose a --dir below folders that only root can write, such as /opt, or let only root write {}.",
@@ -75,11 +84,10 @@ pub(super) fn of(error: &Error) -> Option<String> {
         Error::ChecksumsDisagree { .. } => {
             "One of them is wrong. Look at the release notes of that version before you go on.".into()
         }
-        Error::NameTaken { .. } => {
-            "Choose another --name, remove that runner with `runup runners delete`, or take its place with \
+        Error::NameTaken { id, .. } => format!(
+            "Choose another --name, remove that runner with `runup runners delete {id}`, or take its place with \
              --replace."
-                .into()
-        }
+        ),
         Error::ClockOff { .. } => "Set the clock, for instance with `timedatectl set-ntp true`, and run the same command again.".into(),
         Error::ConfigFailed { cause: Some(known), .. } | Error::ListenerFailed { cause: Some(known), .. } => {
             known.fix.into()
@@ -91,8 +99,8 @@ pub(super) fn of(error: &Error) -> Option<String> {
         Error::TooOld { .. } => {
             "Bake the image again, or leave out --no-refresh, so that the newest takes its place.".into()
         }
-        Error::OtherPlatform { registered: true, .. } => {
-            "Run `runup remove` where it is registered, or --local here; then install again.".into()
+        Error::OtherPlatform { dir, registered: true, .. } => {
+            format!("Run `{}` where it is registered, or with --local here; then install again.", remove(dir))
         }
         Error::OtherPlatform { .. } => {
             "Bake an image for this architecture, or leave out --no-refresh, so that the right one takes its place."
@@ -161,4 +169,9 @@ pub(super) fn of(error: &Error) -> Option<String> {
             return None;
         }
     })
+}
+
+/// The command that takes back the runner in `dir`: on a machine with several, without the folder it would be another.
+fn remove(dir: &Path) -> String {
+    format!("runup remove --dir {}", dir.display())
 }

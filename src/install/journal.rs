@@ -79,6 +79,8 @@ pub struct Placed<'a> {
     pub platform: &'a str,
     /// When it was last known to be the newest on offer.
     pub current_at: Option<jiff::Timestamp>,
+    /// The digest of its archive.
+    pub sha256: Option<&'a str>,
 }
 
 /// The journal of one runner folder.
@@ -208,8 +210,9 @@ impl Journal {
     #[must_use]
     pub fn placed(&self) -> Option<Placed<'_>> {
         match &self.entry(Step::PlaceRunner)?.act {
-            Act::PlaceRunner { platform, current_at, .. } => Some(Placed {
+            Act::PlaceRunner { platform, current_at, sha256, .. } => Some(Placed {
                 platform,
+                sha256: sha256.as_deref(),
                 // One that cannot be read is no proof of anything.
                 current_at: current_at.as_deref().and_then(|text| text.parse().ok()),
             }),

@@ -23,6 +23,8 @@ pub struct Seen {
     pub platform: String,
     /// What stands in the runner's folder.
     pub tree: Tree,
+    /// Whose that is, if it is ours.
+    pub owner: Option<Owner>,
     /// What the folder says of a registration.
     pub local: LocalState,
     /// Whether the folder has the key that `config.sh` makes just before it registers.
@@ -61,6 +63,15 @@ pub struct WantedName {
     pub name: RunnerName,
     /// Only this machine could have made it.
     pub unique: bool,
+}
+
+/// Who owns the runner's folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The user's number.
+    pub uid: u32,
+    /// Its name, or the number where it has none.
+    pub name: String,
 }
 
 /// What stands in the runner's folder.
@@ -106,6 +117,7 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     let dir = site.dir();
     let account = site.account()?;
     let tree = look_at_tree(&dir, site, journal)?;
+    let owner = owner(site, &tree)?;
     // What is not ours is not read: the plan will refuse it.
     let local = match &tree {
         Tree::Foreign { .. } | Tree::Absent => LocalState::Unconfigured,
@@ -120,7 +132,7 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     let platform = site.platform().to_string();
     let traces = if matches!(tree, Tree::Ours { .. }) { traces(site, journal)? } else { Vec::new() };
     let offer = None;
-    Ok(Seen { account, platform, tree, local, key, traces, clone, name, server, offer, service })
+    Ok(Seen { account, platform, tree, owner, local, key, traces, clone, name, server, offer, service })
 }
 
 /// What is in the folder of a runner that this machine has never registered, and that only one which was registered
@@ -223,6 +235,24 @@ fn look_at_tree(dir: &Path, site: &Site<'_>, journal: &Journal) -> Result<Tree, 
         return Ok(Tree::Ours { version: report.version, self_updated: report.self_updated });
     }
     Ok(Tree::Incomplete { missing: report.lacks() })
+}
+
+#[cfg(unix)]
+fn owner(site: &Site<'_>, tree: &Tree) -> Result<Option<Owner>, Error> {
+    use std::os::unix::fs::MetadataExt as _;
+    if matches!(tree, Tree::Absent | Tree::Foreign { .. }) {
+        return Ok(None);
+    }
+    let uid = fs_err::symlink_metadata(site.dir()).map_err(host::Error::from)?.uid();
+    let account = host::account::find_by_id(&site.request.root, uid)?;
+    let name = account.map_or_else(|| uid.to_string(), |account| account.name);
+    Ok(Some(Owner { uid, name }))
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "there are no owners on Windows")]
+fn owner(_: &Site<'_>, _: &Tree) -> Result<Option<Owner>, Error> {
+    Ok(None)
 }
 
 async fn look_at_service(site: &Site<'_>, account: Option<&Account>) -> Result<Option<Service>, Error> {

@@ -1,12 +1,13 @@
 //! Decides, from what was seen, what `install` does. Pure: it asks nobody and changes nothing.
 
-use super::fresh::{self, Decision, Hold};
+mod place;
+
 use super::journal::{Asked, Journal, Registered, State, Step};
-use super::look::{Seen, Server, Service, Tree};
+use super::look::{Seen, Server, Service, made_user};
 use super::request::Request;
 use super::{Error, drift};
 use crate::github;
-use crate::runner::{LocalState, RunnerVersion, unit};
+use crate::runner::{LocalState, unit};
 use serde::Serialize;
 
 /// The steps, in their order.
@@ -64,12 +65,15 @@ pub struct Care {
     /// Nothing but the labels of the runner with this id: it stays registered, and goes on running.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relabel: Option<u64>,
+    /// The service runs as it should, and the server does not see its runner yet: that is waited for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub await_online: bool,
 }
 
 impl Planned {
     /// Whether a service that runs has to be started again for it.
     fn restarts(&self) -> bool {
-        matches!(&self.action, Action::Do(care) if care.relabel.is_none())
+        matches!(&self.action, Action::Do(care) if care.relabel.is_none() && !care.await_online)
     }
 }
 
@@ -86,6 +90,20 @@ impl Plan {
         request.jit || self.steps.iter().any(|planned| planned.step == Step::Register && planned.restarts())
     }
 
+    /// Whether the service is started, or started again, and not only waited for.
+    #[must_use]
+    pub fn starts_service(&self) -> bool {
+        self.steps.iter().any(|planned| planned.step == Step::StartService && planned.restarts())
+    }
+
+    /// Whether a runner that works goes, because only a new one can be as it is asked for.
+    #[must_use]
+    pub fn replaces_registration(&self) -> bool {
+        self.steps.iter().any(|planned| {
+            matches!(&planned.action, Action::Do(care) if planned.step == Step::Register && care.ghost.is_some())
+        })
+    }
+
     /// Whether there is anything to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -98,11 +116,15 @@ impl Plan {
 /// # Errors
 /// What is there contradicts what was asked for.
 pub fn make(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, Error> {
+    if let Some(unit) = journal.unit().filter(|_| request.no_service) {
+        let (dir, unit) = (request.dir.clone(), unit.to_owned());
+        return Err(Error::ServiceThere { dir, unit, asked: "--service none" });
+    }
     let mut steps = Vec::new();
     if let Some(user) = &request.user {
-        steps.push(create_user(user, seen));
+        steps.push(create_user(user, request, journal, seen)?);
     }
-    steps.push(place_runner(request, journal, seen)?);
+    steps.push(place::place_runner(request, journal, seen)?);
     if request.registration.is_some() {
         steps.push(match supervised(request, seen) {
             Some(unit) => Planned {
@@ -118,130 +140,29 @@ pub fn make(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, E
         let changed = steps.iter().any(|planned| planned.step != Step::CreateUser && planned.restarts());
         let restart = changed || written.action != Action::Keep;
         steps.push(written);
-        steps.push(start_service(service, restart));
+        let by_itself = matches!(
+            request.service.as_ref().map(|wanted| &wanted.main),
+            Some(unit::Main::Supervisor { .. })
+        );
+        // One that registers by itself is offline, or not there, between two jobs.
+        let offline = !by_itself
+            && matches!(&seen.server, Server::Has(runner) if runner.status == github::Status::Offline);
+        steps.push(start_service(service, restart, offline));
     }
     Ok(Plan { steps })
 }
 
-fn create_user(user: &str, seen: &Seen) -> Planned {
-    let (action, detail) = match &seen.account {
-        Some(account) => (Action::Keep, format!("the user {user} exists (uid {})", account.uid)),
-        None => (Action::Do(Care::default()), format!("make the system user {user}")),
-    };
-    Planned { step: Step::CreateUser, action, detail }
-}
-
-fn place_runner(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned, Error> {
-    let dir = &request.dir;
-    let shown = dir.display();
-    let registered = journal.registered().is_some() && !seen.clone;
-    let anew = |detail: String| Planned {
-        step: Step::PlaceRunner,
-        action: Action::Do(Care { remove_tree: true, ..Care::default() }),
-        detail,
-    };
-    if let Some(what) = other_platform(journal, seen) {
-        if registered || request.archive.no_refresh {
-            return Err(Error::OtherPlatform { dir: dir.clone(), what, registered });
+fn create_user(user: &str, request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned, Error> {
+    let (action, detail) = match (&seen.account, made_user(journal)) {
+        (Some(account), _) => (Action::Keep, format!("the user {user} exists (uid {})", account.uid)),
+        // The journal would forget the one that it has to delete.
+        (None, Some(made)) if made != user => {
+            let (dir, wanted) = (request.dir.clone(), user.to_owned());
+            return Err(Error::OtherUser { dir, found: made.to_owned(), wanted });
         }
-        return Ok(anew(format!("refresh {} in {shown}: {what}", named(tree_version(seen)))));
-    }
-    Ok(match &seen.tree {
-        Tree::Foreign { what } => return Err(Error::NotOurs { dir: dir.clone(), what: what.clone() }),
-        Tree::Absent => Planned {
-            step: Step::PlaceRunner,
-            action: Action::Do(Care::default()),
-            detail: format!("download, verify and place the runner in {shown}"),
-        },
-        Tree::Incomplete { missing } if registered && matches!(seen.local, LocalState::Configured(_)) => {
-            Planned {
-                step: Step::PlaceRunner,
-                action: Action::Do(Care { keep_identity: true, ..Care::default() }),
-                detail: format!(
-                    "replace the incomplete runner in {shown} ({}), and keep its registration",
-                    missing.join(", ")
-                ),
-            }
-        }
-        Tree::Incomplete { .. } => anew(format!("replace the incomplete runner in {shown}")),
-        Tree::Ours { version, self_updated } => match (&request.archive.version, version) {
-            // Another one in its place would only update itself again.
-            (Some(wanted), Some(found))
-                if wanted < found && *self_updated && registered && updates(request) =>
-            {
-                let detail =
-                    format!("the runner {found} is in {shown}: it was {wanted}, and has updated itself");
-                Planned { step: Step::PlaceRunner, action: Action::Keep, detail }
-            }
-            (Some(wanted), Some(found)) if wanted != found && registered => {
-                let (found, wanted) = (found.to_string(), wanted.to_string());
-                return Err(Error::OtherVersion { dir: dir.clone(), found, wanted });
-            }
-            (Some(wanted), Some(found)) if wanted != found => {
-                anew(format!("replace runner {found} by {wanted} in {shown}"))
-            }
-            (_, version) => match refresh(request, journal, seen, *version)? {
-                Some((newest, why)) => {
-                    anew(format!("refresh {} to {newest} in {shown}: {why}", named(*version)))
-                }
-                None => Planned {
-                    step: Step::PlaceRunner,
-                    action: Action::Keep,
-                    detail: format!("the {} is in {shown}", named(*version)),
-                },
-            },
-        },
-    })
-}
-
-/// That the tree is for another platform than this one, in a clause.
-fn other_platform(journal: &Journal, seen: &Seen) -> Option<String> {
-    if matches!(seen.tree, Tree::Absent | Tree::Foreign { .. }) {
-        return None;
-    }
-    let (placed, machine) = (journal.placed()?.platform, &seen.platform);
-    (placed != machine).then(|| format!("it is for {placed}, and this machine is {machine}"))
-}
-
-/// By what, and why, a tree is replaced that is about to register and too old for it.
-fn refresh(
-    request: &Request,
-    journal: &Journal,
-    seen: &Seen,
-    here: Option<RunnerVersion>,
-) -> Result<Option<(RunnerVersion, String)>, Error> {
-    let (Some(offer), Some(here)) = (&seen.offer, here) else { return Ok(None) };
-    let Some(newest) = offer.newest else { return Ok(None) };
-    let hold = match &request.archive {
-        archive if archive.no_refresh => Hold::Never,
-        archive if archive.version.is_some() || archive.archive.is_some() => Hold::Chosen,
-        _ => Hold::Free,
+        (None, _) => (Action::Do(Care::default()), format!("make the system user {user}")),
     };
-    let current_at = journal.placed().and_then(|placed| placed.current_at);
-    match fresh::decide(fresh::judge(here, current_at, offer), hold) {
-        Decision::Keep => Ok(None),
-        Decision::Refresh { why } => Ok(Some((newest, why))),
-        Decision::Refuse { why } => {
-            let chosen = hold == Hold::Chosen;
-            Err(Error::TooOld { dir: request.dir.clone(), here, newest, why, chosen })
-        }
-    }
-}
-
-fn tree_version(seen: &Seen) -> Option<RunnerVersion> {
-    match seen.tree {
-        Tree::Ours { version, .. } => version,
-        _ => None,
-    }
-}
-
-fn named(version: Option<RunnerVersion>) -> String {
-    version.map_or_else(|| "runner".to_owned(), |version| format!("runner {version}"))
-}
-
-/// Whether the server may update the runner.
-fn updates(request: &Request) -> bool {
-    request.registration.as_ref().is_none_or(|wanted| !wanted.options.disable_update)
+    Ok(Planned { step: Step::CreateUser, action, detail })
 }
 
 fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned, Error> {
@@ -384,10 +305,16 @@ fn write_service(request: &Request, service: &Service) -> Result<Planned, Error>
     Ok(Planned { step: Step::WriteService, action, detail })
 }
 
-fn start_service(service: &Service, restart: bool) -> Planned {
+fn start_service(service: &Service, restart: bool, offline: bool) -> Planned {
     let unit = &service.unit;
-    let up = service.state.is_up() && service.state.enabled == "enabled";
+    let state = &service.state;
+    // Between two starts by systemd it has failed, and a look just then is no proof that it works.
+    let up = state.is_up() && state.enabled == "enabled" && state.sub != "auto-restart";
     let (action, detail) = match (up, restart) {
+        (true, false) if offline => (
+            Action::Do(Care { await_online: true, ..Care::default() }),
+            format!("{unit} runs; wait until it is online"),
+        ),
         (true, false) => (Action::Keep, format!("{unit} runs, and is enabled")),
         (true, true) => (Action::Do(Care::default()), format!("restart {unit} and wait until it is online")),
         (false, _) => {

@@ -50,6 +50,7 @@ pub async fn take(
         let phase = site.phase("ghost");
         site.within("deleting what was registered before", client.delete(id)).await?;
         phase.end(format!("deleted id {id}, what was registered before, from the server"));
+        reach(Checkpoint::RegisterGhostGone);
     }
     if care.clean_identity {
         state::clean_identity(&setting.dir)?;
@@ -113,6 +114,25 @@ pub async fn take(
     reach(Checkpoint::RegisterConfirmed);
     journal.done(Act::Register(registered))?;
     Ok(status)
+}
+
+/// Looks at what `config.sh` would find out only after the runner that works is gone. Whoever may not list the groups leaves
+/// it to that.
+///
+/// # Errors
+/// [`Error::NoSuchGroup`]; a signal or the deadline.
+pub async fn check(site: &Site<'_>) -> Result<(), Error> {
+    let group = site.request.registration.as_ref().and_then(|wanted| wanted.options.group.as_deref());
+    let (Some(client), Some(name)) = (site.eyes(), group) else { return Ok(()) };
+    match site.within("asking for the runner groups", client.group_named(name)).await {
+        Ok(None) => Err(Error::NoSuchGroup { name: name.to_owned() }),
+        Err(error) if error.is_stop() => Err(error),
+        Err(error) => {
+            tracing::debug!("{}", crate::error::chain(&error));
+            Ok(())
+        }
+        Ok(Some(_)) => Ok(()),
+    }
 }
 
 /// Deletes what the runner of the machine left that the image was made of.

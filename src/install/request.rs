@@ -34,6 +34,8 @@ pub struct Request {
     pub jit: bool,
     /// The service that runs it; `None` for those who have their own.
     pub service: Option<Service>,
+    /// Somebody said that there is to be none.
+    pub no_service: bool,
     /// Install the libraries that the runner needs and the machine lacks.
     pub deps: bool,
     /// Leave what was done where it is when a later step fails.
@@ -46,6 +48,14 @@ pub struct Request {
     pub environment: Vec<(String, String)>,
     /// How long the whole may take.
     pub deadline: Duration,
+}
+
+impl Request {
+    /// Whether all of it is an image's: nothing is registered.
+    #[must_use]
+    pub fn bakes(&self) -> bool {
+        self.registration.is_none() && !self.jit
+    }
 }
 
 /// Which runner application to place.

@@ -12,7 +12,7 @@ use crate::deadline::Deadline;
 use crate::host::file::create_private_dir;
 use crate::host::lock::{self, Lock};
 use crate::host::process::{self, Which};
-use crate::host::{self, Command};
+use crate::host::{self, Command, systemd};
 use crate::net::Http;
 use crate::runner::{LocalState, config_sh, listener, state, tree};
 use crate::secret::Secret;
@@ -92,6 +92,7 @@ pub enum Because {
 pub async fn run(site: &Site<'_>, running: &Running) -> Result<Ran, Error> {
     site.check_parents()?;
     let _held = hold(site, Deadline::after(HOLD)).await?;
+    refuse_beside_service(site).await?;
     end_orphan(site).await?;
     let ephemeral = site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
     let mut ran = Ran { dir: site.request.dir.clone(), jobs: 0, because: Because::Told, deregistered: false };
@@ -231,6 +232,19 @@ async fn hold(site: &Site<'_>, deadline: Deadline) -> Result<Lock, Error> {
     create_private_dir(&state)?;
     let path = Journal::run_lock_for(&state, &site.request.dir);
     Ok(lock::acquire(&path, "run", deadline, &site.stop).await?)
+}
+
+/// Refuses to run a runner that a service of ours runs as well, unless we are that service: the server knows one session.
+async fn refuse_beside_service(site: &Site<'_>) -> Result<(), Error> {
+    let journal = site.read_journal()?;
+    let Some(unit) = journal.unit().filter(|_| site.request.root.is_host() && systemd::is_running()) else {
+        return Ok(());
+    };
+    if systemd::are_in(unit) || !systemd::show(unit, &site.stop).await?.runs() {
+        return Ok(());
+    }
+    let (dir, unit) = (site.request.dir.clone(), unit.to_owned());
+    Err(Error::ServiceThere { dir, unit, asked: "`runup run`" })
 }
 
 /// Ends a listener whose supervisor was killed, before anything is done to its runner.

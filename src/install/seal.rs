@@ -92,7 +92,7 @@ pub fn inspect(site: &Site<'_>) -> Result<Seal, Error> {
 /// [`Error::NotSealed`], with all that was found.
 pub fn check(site: &Site<'_>, journal: &Journal) -> Result<(), Error> {
     let mut found = personal(site)?;
-    found.extend(of_registration(journal));
+    found.extend(of_registration(site, journal));
     if !site.request.root.is_host() {
         found.extend(of_tokens(&site.request.token_files)?);
     }
@@ -120,7 +120,7 @@ fn of_runner(site: &Site<'_>) -> Result<Vec<Finding>, Error> {
     let litter = place::litter(&site.dir())?;
     found.extend(litter.iter().map(|path| Finding {
         what: format!("{}, what is left of a runner that was replaced", path.display()),
-        fix: "run `runup bake` again, which deletes it".into(),
+        fix: format!("run {} again, which deletes it", command(site, "bake", &site.request.dir)),
     }));
     Ok(found)
 }
@@ -134,23 +134,31 @@ fn personal(site: &Site<'_>) -> Result<Vec<Finding>, Error> {
             continue;
         }
         let fix = match name {
-            ".service" => "remove the service of the runner, then delete the file",
-            _ if state::IDENTITY_FILES.contains(&name) => {
-                "take that runner off its server and away with `runup remove`, then bake again"
-            }
-            _ => "delete it: a runner that was configured or has run left it",
+            ".service" => "remove the service of the runner, then delete the file".into(),
+            _ if state::IDENTITY_FILES.contains(&name) => format!(
+                "take that runner off its server and away with {}, then bake again",
+                command(site, "remove", &site.request.dir)
+            ),
+            _ => "delete it: a runner that was configured or has run left it".into(),
         };
         let what = site.request.dir.join(name).display().to_string();
-        found.push(Finding { what, fix: fix.into() });
+        found.push(Finding { what, fix });
     }
     Ok(found)
 }
 
-fn of_registration(journal: &Journal) -> Option<Finding> {
+/// A command as it has to be typed for the root file system that is looked at.
+fn command(site: &Site<'_>, words: &str, dir: &Path) -> String {
+    let root = &site.request.root;
+    let root = if root.is_host() { String::new() } else { format!(" --root {}", root.path().display()) };
+    format!("`runup {words} --dir {}{root}`", dir.display())
+}
+
+fn of_registration(site: &Site<'_>, journal: &Journal) -> Option<Finding> {
     let (_, registered) = journal.registered()?;
     Some(Finding {
         what: format!("the registration of {} in {}", registered.name, journal.path().display()),
-        fix: format!("run `runup remove --dir {}`, then bake again", journal.dir().display()),
+        fix: format!("run {}, then bake again", command(site, "remove", journal.dir())),
     })
 }
 
@@ -158,12 +166,12 @@ fn of_registration(journal: &Journal) -> Option<Finding> {
 fn of_journals(site: &Site<'_>) -> Result<Vec<Finding>, Error> {
     let mut found = Vec::new();
     for journal in Journal::all(&site.state)? {
-        found.extend(of_registration(&journal));
+        found.extend(of_registration(site, &journal));
         let cut_off = journal.entry(Step::PlaceRunner).is_some_and(|entry| entry.state == State::Begun);
         if cut_off {
             found.push(Finding {
                 what: format!("{} says that placing the runner was cut off", journal.path().display()),
-                fix: "run `runup bake` again".into(),
+                fix: format!("run {} again", command(site, "bake", journal.dir())),
             });
         }
         let locks = [Journal::lock_for, Journal::run_lock_for].map(|of| of(&site.state, journal.dir()));

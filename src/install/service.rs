@@ -1,7 +1,7 @@
 //! The steps `WriteService` and `StartService`: a unit of ours, running, and the server seeing the runner online.
 
 use super::Error;
-use super::journal::{Act, Journal, Step};
+use super::journal::{Act, Journal, State, Step};
 use super::look::{Seen, Service, unit_path};
 use super::site::Site;
 use crate::deadline::Deadline;
@@ -9,9 +9,10 @@ use crate::github::Status;
 use crate::host::account::Account;
 use crate::host::{Command, file, systemd};
 use crate::runner::unit::Main;
-use crate::runner::{listener, state};
+use crate::runner::{LocalState, listener, state};
 use sha2::{Digest as _, Sha256};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// How long a service may take until the server sees its runner.
 const ONLINE: Duration = Duration::from_secs(180);
@@ -24,6 +25,56 @@ const LAST_LOOK: Duration = Duration::from_secs(15);
 const STEADY: Duration = Duration::from_secs(5);
 /// What the runner itself takes to cancel a job, and systemd to stop what is left, at most.
 const CANCEL: Duration = Duration::from_secs(90);
+
+/// The service as an earlier run left it.
+#[derive(Debug, Clone)]
+pub struct Before {
+    /// Whether it was there in whole.
+    pub there: bool,
+    /// The unit, if it ran.
+    ran: Option<String>,
+}
+
+impl Before {
+    /// Looks at what is known of it before anything is done.
+    #[must_use]
+    pub fn look(journal: &Journal, seen: &Seen) -> Self {
+        let ran = seen.service.as_ref().filter(|service| service.state.runs());
+        Self { there: is_done(journal, Step::StartService), ran: ran.map(|service| service.unit.clone()) }
+    }
+
+    /// Starts it again after a run that had to stop it and has failed: the runner that was there works as before, if that
+    /// run has not come so far as to take it off the server.
+    pub async fn resume(&self, site: &Site<'_>, journal: &Journal) {
+        let Some(unit) = self.ran.as_ref().filter(|_| self.there && is_done(journal, Step::StartService))
+        else {
+            return;
+        };
+        let by_itself =
+            matches!(site.request.service.as_ref().map(|wanted| &wanted.main), Some(Main::Supervisor { .. }));
+        let registered = matches!(state::read(&site.dir()), Ok(LocalState::Configured(_)));
+        // Neither the signal nor the deadline that ended the run is a reason to leave it off.
+        let stop = CancellationToken::new();
+        if !(by_itself || registered) {
+            tracing::warn!("{unit} stays off, for its runner is not registered any more: run install again");
+            return;
+        }
+        match systemd::enable_and_restart(unit, &stop).await {
+            Ok(()) => tracing::info!("{unit} is started again, as it was"),
+            Err(error) => tracing::warn!("{unit} stays off: {}", crate::error::chain(&error)),
+        }
+    }
+}
+
+fn is_done(journal: &Journal, step: Step) -> bool {
+    journal.entry(step).is_some_and(|entry| entry.state == State::Done)
+}
+
+/// A unit that stood there before is no work of this run, which must not take it away when it fails.
+fn begin(journal: &mut Journal, act: Act) -> Result<(), Error> {
+    let begun = if is_done(journal, act.step()) { journal.begin_instead(act) } else { journal.begin(act) };
+    Ok(begun?)
+}
 
 /// Takes the step `WriteService`.
 ///
@@ -38,7 +89,7 @@ pub async fn write(
     let phase = site.phase("unit");
     let sha256 = hex::encode(Sha256::digest(service.wanted.as_bytes()));
     let act = Act::WriteService { unit: service.unit.clone(), sha256 };
-    journal.begin(act.clone())?;
+    begin(journal, act.clone())?;
     let path = unit_path(site, &service.unit);
     file::write_atomic(&path, service.wanted.as_bytes(), 0o644)?;
     systemd::relabel(&path, &site.stop).await;
@@ -81,13 +132,14 @@ async fn write_dot_service(site: &Site<'_>, unit: &str, account: &Account) -> Re
 /// systemd refuses.
 pub async fn start(site: &Site<'_>, journal: &mut Journal, service: &Service) -> Result<(), Error> {
     let act = Act::StartService { unit: service.unit.clone() };
-    journal.begin(act.clone())?;
+    begin(journal, act.clone())?;
     systemd::enable_and_restart(&service.unit, &site.stop).await?;
     journal.done(act)?;
     Ok(())
 }
 
-/// Waits until the server sees the runner; returns what it says, if it could be asked. The journal is not touched, and
+/// Waits until the server sees the runner of a service that was `started` just now, or ran already; returns what it says, if
+/// it could be asked. The journal is not touched, and
 /// its lock must not be held: a service that registers by itself needs it.
 ///
 /// # Errors
@@ -96,11 +148,14 @@ pub async fn wait_until_online(
     site: &Site<'_>,
     journal: &Journal,
     seen: &Seen,
+    started: bool,
 ) -> Result<Option<String>, Error> {
     let phase = site.phase("start");
     let service = seen.service.as_ref().expect("a plan with this step has a service");
     let unit = service.unit.as_str();
-    let online = wait(site, journal, unit).await?;
+    // Starting it has set the count to zero.
+    let restarts = if started { 0 } else { service.state.restarts };
+    let online = wait(site, journal, unit, restarts).await?;
     phase.end(match &online {
         Some(status) => format!("{unit} runs, and the server says {status}"),
         None => format!("{unit} runs; whether the server sees it takes a token to ask"),
@@ -108,7 +163,12 @@ pub async fn wait_until_online(
     Ok(online)
 }
 
-async fn wait(site: &Site<'_>, journal: &Journal, unit: &str) -> Result<Option<String>, Error> {
+async fn wait(
+    site: &Site<'_>,
+    journal: &Journal,
+    unit: &str,
+    restarts: u32,
+) -> Result<Option<String>, Error> {
     let mut deadline = Deadline::after(ONLINE.min(site.deadline.left()));
     let mut steady = Deadline::after(STEADY);
     // Many machines may boot at once, and all of them draw on one rate limit: the unit is looked at often, the server
@@ -124,7 +184,7 @@ async fn wait(site: &Site<'_>, journal: &Journal, unit: &str) -> Result<Option<S
             deadline = Deadline::after(ONLINE.min(site.deadline.left()));
             steady = Deadline::after(STEADY);
             look = Deadline::after(pause);
-        } else if !state.is_up() || state.restarts >= 3 {
+        } else if !state.is_up() || state.restarts >= restarts + 3 {
             let tail = systemd::log_tail(unit, &site.stop).await;
             let state = format!("{}, {}, restarted {} times", state.active, state.result, state.restarts);
             return Err(Error::ServiceFailed { unit: unit.to_owned(), state, tail });

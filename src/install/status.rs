@@ -69,7 +69,7 @@ pub enum State {
     Registered,
     /// Registered here, and the server has forgotten it.
     Forgotten,
-    /// Registered, and its service does not run.
+    /// Registered, or about to be, and its service does not run.
     Stopped,
     /// Registered, its service runs, and the server does not see it.
     Offline,
@@ -161,7 +161,8 @@ async fn look_at_service(
         let how = if seen.enabled.is_empty() { "not there" } else { &seen.enabled };
         status.drift.push(format!("{unit} is {how}, so it does not come back after a reboot"));
     }
-    if status.state == State::Registered && !seen.is_up() {
+    // Placed only, with a service that cannot work: a new registration failed.
+    if matches!(status.state, State::Registered | State::Placed) && !seen.is_up() {
         status.state = State::Stopped;
     } else if status.state == State::Registered && status.server.as_deref() == Some("offline") && whole {
         status.state = State::Offline;

@@ -2,6 +2,8 @@
 
 use super::{Credentials, Environment, Error};
 use crate::github::Credential;
+#[cfg(unix)]
+use crate::host::account;
 use crate::secret::Secret;
 use std::io::Read as _;
 use std::path::Path;
@@ -95,19 +97,29 @@ fn take(what: &'static str, path: &str, from: impl std::io::Read) -> Result<Secr
 /// Every job of every runner on this machine could read such a file. A group may be what shares it on purpose.
 #[cfg(unix)]
 fn refuse_if_open_to_all(what: &'static str, path: &str, file: &std::fs::File) -> Result<(), Error> {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     // A pipe that a shell made (`<(…)`) is nobody else's, whatever its mode says.
-    let mode = match file.metadata() {
-        Ok(metadata) if metadata.is_file() => metadata.permissions().mode(),
+    let metadata = match file.metadata() {
+        Ok(metadata) if metadata.is_file() => metadata,
         _ => return Ok(()),
     };
+    let mode = metadata.permissions().mode();
     if mode & 0o004 != 0 {
         return Err(Error::CredentialOpenToAll { what, path: path.to_owned() });
     }
-    if mode & 0o040 != 0 {
+    if mode & 0o040 != 0 && group_is_others(metadata.uid(), metadata.gid(), account::current().uid) {
         tracing::warn!("the {what} in {path} can be read by its group: chmod 600 {path}");
     }
     Ok(())
+}
+
+/// Whether somebody else may be in the group of a file that we could read without it. If it is somebody else's, the group
+/// is what lets us in: so a cluster mounts a secret. Root's group, and the one that bears its user's number, have no other
+/// members by custom.
+#[cfg(unix)]
+fn group_is_others(owner: u32, group: u32, we: u32) -> bool {
+    let need_none = we == 0 || we == owner;
+    need_none && group != 0 && group != owner
 }
 
 #[cfg(not(unix))]
@@ -203,6 +215,15 @@ mod tests {
         let spaced = find(Files::default(), &environment(&[("RUNUP_TOKEN", "two words")])).unwrap_err();
         assert!(spaced.to_string().contains("RUNUP_TOKEN"));
         assert!(!spaced.to_string().contains("two words"));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_group_is_warned_of_only_where_it_may_have_other_members_and_is_not_what_lets_us_in() {
+        assert!(group_is_others(1000, 50, 1000), "a file of ours");
+        assert!(group_is_others(0, 50, 0) && group_is_others(1000, 50, 0), "root needs no group");
+        assert!(!group_is_others(0, 1001, 1001), "a cluster's secret, for the group of the pod");
+        assert!(!group_is_others(0, 0, 0) && !group_is_others(1000, 1000, 1000));
     }
 
     #[test]

@@ -159,7 +159,10 @@ fn lay(command: Command, file: &File, known: &mut std::collections::BTreeSet<Str
     let command = command.mut_args(|argument| {
         let Some(key) = key(&argument) else { return argument };
         let is_switch = matches!(argument.get_action(), ArgAction::SetTrue);
-        let mut argument = argument.env(variable(&key)).hide_env(true);
+        let variable = variable(&key);
+        // Templates write an empty one for what nobody has filled in; it is as good as none, as for tokens.
+        let is_empty = std::env::var_os(&variable).is_some_and(|value| value.is_empty());
+        let mut argument = if is_empty { argument } else { argument.env(variable).hide_env(true) };
         if is_switch {
             argument = argument.value_parser(clap::builder::BoolishValueParser::new());
         }

@@ -347,6 +347,23 @@ fn where_a_wrong_value_stands_is_said() {
 }
 
 #[test]
+fn an_empty_variable_is_none() {
+    let rig = Rig::new();
+    for (command, arguments) in [("install", &["plan"][..]), ("run", &["run", "--deadline", "0s"])] {
+        let mut child = rig.on_machine(arguments);
+        for option in options_of(&rig, &[command]) {
+            child.env(runup::settings::layers::variable(&option), "");
+        }
+        let ran = finish(child.spawn().unwrap());
+        // `run` has parsed its options, and had no time for more.
+        assert_eq!(ran.code, if command == "run" { 75 } else { 0 }, "{ran:#?}");
+    }
+    let mut plan = rig.on_machine(&["plan", "--json"]);
+    let plan = finish(plan.env("RUNUP_WORK", "").env("RUNUP_DRAIN", "").spawn().unwrap()).expect(0);
+    assert_eq!(setting(&plan, "work"), ("_work".into(), "default".into()));
+}
+
+#[test]
 fn labels_from_the_file_go_with_a_flag_that_needs_them() {
     let rig = Rig::new();
     let file = rig.write("config.toml", "labels = \"only\"\n");

@@ -9,7 +9,12 @@ use std::process::Command;
 /// Runs to the checkpoint and dies there.
 #[track_caller]
 fn die_at(rig: &Rig, checkpoint: Checkpoint, command: &str) {
-    let mut command = rig.on_machine(&[command]);
+    die_with(rig, checkpoint, &[command]);
+}
+
+#[track_caller]
+fn die_with(rig: &Rig, checkpoint: Checkpoint, arguments: &[&str]) {
+    let mut command = rig.on_machine(arguments);
     let ran = finish(command.env(VARIABLE, checkpoint.name()).spawn().unwrap());
     assert_eq!(ran.code, -9, "{} was not reached: {ran:#?}", checkpoint.name());
 }
@@ -19,7 +24,9 @@ fn of_install(rig: &Rig) -> impl Iterator<Item = Checkpoint> {
     let makes_user = rig.makes_a_user();
     Checkpoint::ALL.into_iter().filter(move |checkpoint| {
         let name = checkpoint.name();
-        !name.starts_with("remove-") && (makes_user || !name.starts_with("user-"))
+        !name.starts_with("remove-")
+            && (makes_user || !name.starts_with("user-"))
+            && *checkpoint != Checkpoint::RegisterGhostGone
     })
 }
 
@@ -52,6 +59,54 @@ fn install_killed_anywhere_then_remove_is_none() {
     for checkpoint in of_install(&rig()) {
         let rig = rig();
         die_at(&rig, checkpoint, "install");
+        rig.run(&["remove"]).expect(0);
+        rig.assert_nothing_left();
+    }
+}
+
+/// Those that a registration anew comes by.
+fn of_a_change() -> impl Iterator<Item = Checkpoint> {
+    Checkpoint::ALL.into_iter().filter(|checkpoint| checkpoint.name().starts_with("register-"))
+}
+
+#[test]
+fn a_change_killed_anywhere_is_finished_or_taken_back_by_the_next_run() {
+    let change = ["install", "--work", "elsewhere"];
+    for checkpoint in of_a_change() {
+        for next in [&change[..], &["install"]] {
+            let rig = rig();
+            rig.run(&["install"]).expect(0);
+            die_with(&rig, checkpoint, &change);
+            rig.run(next).expect(0);
+            rig.assert_exactly_one_runner();
+            let runner = std::fs::read_to_string(rig.dir().join(".runner")).unwrap();
+            assert_eq!(
+                runner.contains("elsewhere"),
+                next == change,
+                "{} {next:?}: {runner}",
+                checkpoint.name()
+            );
+            rig.run(&["status"]).expect(0);
+            rig.run(next).expect(0).says("nothing to do");
+        }
+        let rig = rig();
+        rig.run(&["install"]).expect(0);
+        die_with(&rig, checkpoint, &change);
+        rig.run(&["remove"]).expect(0);
+        rig.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_bake_over_an_older_runner_killed_anywhere_is_finished_by_the_next() {
+    for checkpoint in [Checkpoint::PlaceBegun, Checkpoint::PlaceStaged, Checkpoint::PlaceRenamed] {
+        let rig = rig();
+        rig.run(&["bake"]).expect(0);
+        rig.sandbox.offer("2.340.0");
+        die_at(&rig, checkpoint, "bake");
+        rig.run(&["bake"]).expect(0).says("runner 2.340.0");
+        assert_eq!(names_in(&rig.root().join("opt")), ["actions-runner"], "{}", checkpoint.name());
+        rig.run(&["bake"]).expect(0).says("nothing to do");
         rig.run(&["remove"]).expect(0);
         rig.assert_nothing_left();
     }

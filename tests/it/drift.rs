@@ -119,3 +119,52 @@ fn without_a_credential_a_change_is_refused_and_what_is_there_stays() {
     assert_eq!(rig.state().runners, before);
     rig.run_without_token(&["install"]).expect(0);
 }
+
+#[test]
+fn a_group_that_does_not_exist_costs_no_runner_that_works() {
+    let rig = installed(&[]);
+    let before = rig.state().runners;
+    rig.run(&["install", "--group", "no-such"]).expect(78).says("there is no runner group \"no-such\"");
+    assert_eq!(rig.state().runners, before);
+    rig.assert_exactly_one_runner();
+    rig.run(&["install", "--json"]).expect(0).says("\"changed\": false");
+}
+
+/// The rig as somebody else's: a user that the machine has, and one that it has not.
+fn of_another_user(mut rig: Rig, name: &'static str) -> Option<Rig> {
+    rig.user?;
+    let passwd = rig.root().join("etc/passwd");
+    let users = std::fs::read_to_string(&passwd).unwrap();
+    std::fs::write(passwd, format!("{users}other:x:65533:65534:other:/nonexistent:/usr/sbin/nologin\n"))
+        .unwrap();
+    rig.user = Some(name);
+    Some(rig)
+}
+
+#[test]
+fn another_user_than_the_one_whose_the_runner_is_gets_no_runner_that_it_cannot_run() {
+    for name in ["other", "nobody-yet"] {
+        // Only root gives a runner to somebody.
+        let Some(rig) = of_another_user(installed(&[]), name) else { return };
+        let before = rig.state().runners;
+        for command in ["plan", "install"] {
+            rig.run(&[command])
+                .expect(78)
+                .says(&format!("belongs to the user nobody, and {name} was asked for"))
+                .says("--user nobody");
+        }
+        assert_eq!(rig.state().runners, before);
+    }
+}
+
+#[test]
+fn a_baked_runner_of_another_user_is_replaced_before_it_registers() {
+    let rig = Rig::new();
+    rig.run(&["bake"]).expect(0);
+    let Some(rig) = of_another_user(rig, "other") else { return };
+    rig.run(&["install", "--no-refresh"]).expect(78).says("belongs to the user nobody");
+    rig.run(&["install"]).expect(0);
+    rig.assert_exactly_one_runner();
+    let owner = |name| std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(rig.dir().join(name)).unwrap());
+    assert_eq!([owner("config.sh"), owner(".runner")], [65533, 65533]);
+}

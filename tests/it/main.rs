@@ -14,6 +14,7 @@ mod libraries;
 mod life;
 mod packages;
 mod prune;
+mod rebake;
 mod regressions;
 mod rig;
 mod run;
