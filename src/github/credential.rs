@@ -8,6 +8,7 @@ use crate::deadline::Deadline;
 use crate::error::{Class, Failure as _};
 use crate::host::{self, Command, Stream};
 use crate::secret::Secret;
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,11 @@ const ONE_RUN: Duration = Duration::from_secs(60);
 const ALL_RUNS: Duration = Duration::from_secs(180);
 /// The longest pause between two of them; the first is a second.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// So many lines of what it says, the last ones, are kept for the log.
+const MOST_SAID: usize = 100;
+/// No token has fewer characters.
+const SHORTEST: usize = 8;
+
 /// What the REST API is asked with.
 #[derive(Debug, Clone)]
 pub enum Credential {
@@ -95,16 +101,31 @@ impl TokenCommand {
         let command = Command::new(shell).arg(flag).arg(&self.text);
         let command = self.environment.iter().fold(command, |command, (key, value)| command.env(key, value));
         let mut printed = Vec::new();
+        // Kept until it is known what must not be in it: a shell that traces says the token before it prints it.
+        let mut said = VecDeque::new();
         let mut listen = |stream, line: &str| match stream {
             Stream::Out => printed.extend(Secret::new(line)),
-            Stream::Err => tracing::debug!("{line}"),
+            Stream::Err => {
+                said.push_back(line.to_owned());
+                if said.len() > MOST_SAID {
+                    said.pop_front();
+                }
+            }
         };
         // Whoever no longer waits drops this, and the command is killed with it.
         let stop = CancellationToken::new();
         let outcome =
             command.secret_output().deadline(deadline.within(ONE_RUN)).run(&stop, &mut listen).await;
-        let failed =
-            |how, code, tail| Error::TokenCommandFailed { command: self.text.clone(), how, code, tail };
+        // A shorter word is no token, and may be part of any other.
+        let tokens = || printed.iter().filter(|token| token.expose().len() >= SHORTEST);
+        let scrub = |text: &str| tokens().fold(text.to_owned(), |text, token| token.scrub(&text));
+        for line in &said {
+            tracing::debug!("{}", scrub(line));
+        }
+        let failed = |how, code, tail: String| {
+            let (command, tail) = (self.text.clone(), scrub(&tail));
+            Error::TokenCommandFailed { command, how, code, tail }
+        };
         match outcome {
             Ok(outcome) if !outcome.success() => Err(failed(outcome.how(), outcome.code, outcome.tail)),
             Ok(_) => match <[Secret; 1]>::try_from(printed) {

@@ -55,6 +55,15 @@ pub enum Error {
         found: &'static str,
     },
 
+    /// A file whose content is meant for a user could not be read by that user.
+    #[error("refused to read {} for the user {user}, who may not read it", path.display())]
+    NotForUser {
+        /// The file.
+        path: PathBuf,
+        /// The user.
+        user: String,
+    },
+
     /// A file is larger than anything that belongs there.
     #[error("refused to read {}: it is larger than {limit} bytes", path.display())]
     TooLarge {
@@ -293,6 +302,7 @@ impl Failure for Error {
             Self::SymbolicLink { .. }
             | Self::NotAFile { .. }
             | Self::TooLarge { .. }
+            | Self::NotForUser { .. }
             | Self::NotPrivate { .. }
             | Self::FolderMissing { .. }
             | Self::UserExists { .. }
@@ -320,7 +330,10 @@ impl Failure for Error {
     fn hint(&self) -> Option<String> {
         let text = match self {
             Self::File(source) | Self::Path { source, .. } => return io_hint(source).map(String::from),
-            Self::SymbolicLink { .. } | Self::NotAFile { .. } | Self::TooLarge { .. } => {
+            Self::SymbolicLink { .. }
+            | Self::NotAFile { .. }
+            | Self::TooLarge { .. }
+            | Self::NotForUser { .. } => {
                 "Jobs can write there, so it is not trusted. Look at it, and delete it if it is not yours."
             }
             Self::NotPrivate { path, .. } => {

@@ -3,7 +3,7 @@
 //! What we write appears whole or not at all. What a job could have written is opened without following links and
 //! without blocking on a FIFO, and is read only if it is a regular file of a sensible size.
 
-use super::Error;
+use super::{Account, Error};
 use std::io::{Read, Write};
 use std::path::Path;
 
@@ -46,17 +46,32 @@ pub fn remove_if_present(path: &Path) -> Result<bool> {
 /// A symbolic link in the last component, anything but a regular file, and more than `limit` bytes are refused, each
 /// with its own error. The folders above are followed as usual: see [`read_untrusted_in`].
 pub fn read_untrusted(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
-    read_regular(unix_or_windows::open(path), path, limit)
+    read_regular(unix_or_windows::open(path), path, limit, None)
 }
 
 /// The same for the file `name` in `folder`, where the folder itself must not be a symbolic link either.
 pub fn read_untrusted_in(folder: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+    read_in(folder, name, limit, None)
+}
+
+/// The same for what `reader` will get to see: what that user could not read by itself is refused, if we are root. Where
+/// the kernel allows it (`fs.protected_hardlinks=0`), users can give any file of another user a name in their folders.
+pub fn read_untrusted_for(
+    reader: &Account,
+    folder: &Path,
+    name: &str,
+    limit: u64,
+) -> Result<Option<Vec<u8>>> {
+    read_in(folder, name, limit, Some(reader).filter(|_| super::account::is_root()))
+}
+
+fn read_in(folder: &Path, name: &str, limit: u64, reader: Option<&Account>) -> Result<Option<Vec<u8>>> {
     let mut parts = Path::new(name).components();
     let plain = matches!(parts.next(), Some(std::path::Component::Normal(_))) && parts.next().is_none();
     if !plain {
         return Err(Error::NotAName { folder: folder.to_path_buf(), name: name.into() });
     }
-    read_regular(unix_or_windows::open_in(folder, name), &folder.join(name), limit)
+    read_regular(unix_or_windows::open_in(folder, name), &folder.join(name), limit, reader)
 }
 
 /// Makes the folder `path` (0700) and the missing ones above it (0755). One that exists must be a real folder that
@@ -92,11 +107,21 @@ fn set_mode(file: &std::fs::File, mode: u32) -> std::io::Result<()> {
     Ok(())
 }
 
-fn read_regular(opened: Result<Option<std::fs::File>>, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+fn read_regular(
+    opened: Result<Option<std::fs::File>>,
+    path: &Path,
+    limit: u64,
+    reader: Option<&Account>,
+) -> Result<Option<Vec<u8>>> {
     let Some(file) = opened? else { return Ok(None) };
     let failed = |source| Error::Path { doing: "read", path: path.to_path_buf(), source };
     // Of the open file, not of the path: the path may name something else by now.
-    let kind = file.metadata().map_err(failed)?.file_type();
+    let meta = file.metadata().map_err(failed)?;
+    let kind = meta.file_type();
+    if let Some(reader) = reader.filter(|reader| kind.is_file() && !unix_or_windows::can_read(reader, &meta))
+    {
+        return Err(Error::NotForUser { path: path.to_path_buf(), user: reader.name.clone() });
+    }
     if !kind.is_file() {
         return Err(Error::NotAFile { path: path.to_path_buf(), found: kind_name(kind) });
     }
@@ -125,7 +150,7 @@ fn kind_name(kind: std::fs::FileType) -> &'static str {
 
 #[cfg(unix)]
 mod unix_or_windows {
-    use super::{Error, Result, kind_name};
+    use super::{Account, Error, Result, kind_name};
     use crate::host::CREATE_FOLDER;
     use rustix::fs::{Mode, OFlags};
     use rustix::io::Errno;
@@ -171,6 +196,12 @@ mod unix_or_windows {
         }
     }
 
+    /// Whether the mode lets the user read the file; its supplementary groups do not count.
+    pub fn can_read(reader: &Account, meta: &std::fs::Metadata) -> bool {
+        let through_group = meta.gid() == reader.gid && meta.mode() & 0o040 != 0;
+        meta.uid() == reader.uid || through_group || meta.mode() & 0o004 != 0
+    }
+
     pub fn create_dir_all(path: &Path, mode: u32) -> Result<()> {
         if path.as_os_str().is_empty() {
             return Ok(());
@@ -210,7 +241,7 @@ mod unix_or_windows {
 
 #[cfg(not(unix))]
 mod unix_or_windows {
-    use super::{Error, Result};
+    use super::{Account, Error, Result};
     use crate::host::CREATE_FOLDER;
     use std::fs::File;
     use std::path::Path;
@@ -232,6 +263,11 @@ mod unix_or_windows {
             return Err(Error::SymbolicLink { path: folder.to_path_buf() });
         }
         open(&folder.join(name))
+    }
+
+    /// Never asked: nobody is root.
+    pub fn can_read(_: &Account, _: &std::fs::Metadata) -> bool {
+        true
     }
 
     pub fn create_dir_all(path: &Path, _mode: u32) -> Result<()> {

@@ -6,6 +6,7 @@
 pub mod account;
 mod cloud;
 pub mod command;
+pub mod delete;
 mod detect;
 mod elf;
 mod error;

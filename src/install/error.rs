@@ -60,6 +60,8 @@ pub enum Error {
     Tampered { dir: PathBuf, on_disk: u64, in_journal: u64 },
     #[error("{} can be changed by {owner}, who could swap what runup works on as root there", folder.display())]
     UnsafeParent { folder: PathBuf, owner: String },
+    #[error("root is to use {} at every start of the service, and {who} can change {}", file.display(), path.display())]
+    NotForRoot { file: PathBuf, path: PathBuf, who: String },
     #[error("there is no way to {} in {}: a loop of symbolic links, or a folder that cannot be looked at", path.display(), root.display())]
     NoWayTo { path: PathBuf, root: PathBuf },
     #[error("--user {name} was given, but only root can work as another user")]
@@ -277,6 +279,7 @@ impl Failure for Error {
             | Self::ConfiguredByHand { .. }
             | Self::Tampered { .. }
             | Self::UnsafeParent { .. }
+            | Self::NotForRoot { .. }
             | Self::NoWayTo { .. }
             | Self::UserIsRoot { .. }
             | Self::NameTaken { .. }

@@ -58,6 +58,11 @@ pub(super) fn of(error: &Error) -> Option<String> {
             "Choose a --dir below folders that only root can write, such as /opt, or let only root write {}.",
             folder.display()
         ),
+        Error::NotForRoot { file, path, .. } => format!(
+            "Put {} where only root can write, such as /usr/local/bin or /etc/runup, or let only root write {}.",
+            file.display(),
+            path.display()
+        ),
         Error::NotRoot { .. } => "Run as root, or leave --user out: the runner is then yours.".into(),
         Error::UserIsRoot { .. } => "Name an unprivileged user, or say --user root if you mean it.".into(),
         Error::CredentialMissing { .. } | Error::CannotChange { .. } => {

@@ -4,6 +4,7 @@ use super::Error;
 use super::fresh::{self, Offer, Told, Verdict};
 use super::journal::{Act, Journal, Registered, Step};
 use super::site::Site;
+use super::trust;
 use crate::github;
 use crate::host::{self, Account, systemd};
 use crate::runner::unit::{self, Unit};
@@ -126,7 +127,7 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     let name = wanted_name(site, journal, clone)?;
     let ours = journal.registered().map(|(_, registered)| registered).filter(|_| !clone);
     let server = ask(site, ours, &local, name.as_ref()).await?;
-    let service = look_at_service(site).await?;
+    let service = look_at_service(site, account.as_ref()).await?;
     let key = state::has_key(&dir);
     let platform = site.platform().to_string();
     let traces = if matches!(tree, Tree::Ours { .. }) { traces(site, journal)? } else { Vec::new() };
@@ -254,11 +255,17 @@ fn owner(_: &Site<'_>, _: &Tree) -> Result<Option<Owner>, Error> {
     Ok(None)
 }
 
-async fn look_at_service(site: &Site<'_>) -> Result<Option<Service>, Error> {
+async fn look_at_service(site: &Site<'_>, account: Option<&Account>) -> Result<Option<Service>, Error> {
     let (Some(wanted), Some(target)) = (&site.request.service, &site.request.target) else { return Ok(None) };
     let dir = &site.request.dir;
     if !unit::can_hold(dir) || !unit::can_hold(&wanted.program) {
         return Err(Error::UnitPath { dir: dir.clone(), program: wanted.program.clone() });
+    }
+    if let unit::Main::Supervisor { arguments, .. } = &wanted.main {
+        let configuration = arguments.iter().filter_map(|argument| argument.strip_prefix("--config="));
+        for file in configuration.map(Path::new).chain([wanted.program.as_path()]) {
+            trust::check(file, account)?;
+        }
     }
     let name = unit::name(dir);
     let wanted = unit::render(&Unit {

@@ -31,6 +31,7 @@ mod service;
 mod site;
 mod status;
 mod supervise;
+mod trust;
 mod watch;
 
 pub use engine::{Installed, Nobody, RegisteredRunner, bake, install, plan};

@@ -3,14 +3,14 @@
 //!
 //! The old tree belongs to jobs, so nothing of it is completed or trusted: a verified tree is staged beside it, the few
 //! files that make the runner this runner are copied without following a link, and the two change places in one step.
-//! What the files say was the runner's user's to write before, and is so afterwards: nobody gains by it. The runner
+//! What the files say was the runner's user's to read and write before, and is so afterwards: nobody gains by it. The runner
 //! stays registered as it is, which a removal and a new registration could not promise.
 
 use super::Error;
 use super::site::Site;
 use crate::host;
 use crate::host::account::Account;
-use crate::host::file::read_untrusted_in;
+use crate::host::file::read_untrusted_for;
 use crate::host::process::Which;
 use crate::runner::{listener, state, tree};
 use crate::transfer::place;
@@ -62,12 +62,12 @@ pub(super) fn put(site: &Site<'_>, staging: &Path, account: &Account) -> Result<
 /// Copies the identity into the staged tree, and what the jobs' environment is made of.
 fn carry(dir: &Path, staging: &Path, account: &Account) -> Result<(), Error> {
     for name in state::IDENTITY_FILES {
-        if let Some(bytes) = read_untrusted_in(dir, name, LIMIT)? {
+        if let Some(bytes) = read_untrusted_for(account, dir, name, LIMIT)? {
             write(staging, name, &bytes, account)?;
         }
     }
     for name in STEERING {
-        match read_untrusted_in(dir, name, LIMIT) {
+        match read_untrusted_for(account, dir, name, LIMIT) {
             Ok(Some(bytes)) => write(staging, name, &bytes, account)?,
             Ok(None) => {}
             Err(error) => tracing::warn!("{name} is not kept: {}", crate::error::chain(&error)),

@@ -7,6 +7,7 @@ use super::error::Error;
 use crate::error::chain;
 use crate::host::{
     self,
+    delete::delete_folder,
     file::{read_untrusted_in, remove_if_present},
 };
 use serde::Serialize;
@@ -170,9 +171,8 @@ pub fn clean_identity(dir: &Path) -> Result<(), Error> {
 /// Deletes whatever stands there: with a folder in a file's place, a job could keep us from ever coming to an end.
 fn unlink(path: &Path) -> Result<(), Error> {
     match remove_if_present(path) {
-        Err(_) if fs_err::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) => {
-            Ok(fs_err::remove_dir_all(path)?)
-        }
+        Err(_) if fs_err::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) => delete_folder(path)
+            .map_err(|source| host::Error::Path { doing: "delete", path: path.to_owned(), source }.into()),
         other => Ok(other.map(drop)?),
     }
 }

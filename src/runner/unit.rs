@@ -154,7 +154,19 @@ fn percent(text: &str) -> String {
 
 /// One word of a command line in a unit file.
 fn quoted(word: &str) -> String {
-    let word = percent(word).replace('\\', "\\\\").replace('"', "\\\"").replace('$', "$$");
+    let escaped = percent(word).replace('\\', "\\\\").replace('"', "\\\"").replace('$', "$$");
+    // A line that ends in the middle of a word would go on as a setting of its own.
+    let mut word = String::with_capacity(escaped.len());
+    for letter in escaped.chars() {
+        if letter.is_control() {
+            let mut bytes = [0; 4];
+            letter.encode_utf8(&mut bytes).bytes().for_each(|byte| {
+                let _ = write!(word, "\\x{byte:02x}");
+            });
+        } else {
+            word.push(letter);
+        }
+    }
     if word.is_empty() || word.contains(char::is_whitespace) || word.contains(['"', '\'', ';', '\\']) {
         format!("\"{word}\"")
     } else {
@@ -195,6 +207,15 @@ mod tests {
         assert!(text.contains("\nExecStart=/usr/bin/runup run --name \"my runner $$x\"\n"), "{text}");
         assert!(text.contains("\nLoadCredential=runup.token:/etc/runup/token\n"));
         assert!(!text.contains("User="));
+    }
+
+    #[test]
+    fn an_argument_cannot_end_its_line() {
+        let arguments = vec!["--token-command=export A=\"1\"\nExecStartPre=/bin/evil\t%n\u{85}".to_owned()];
+        let text = render(&unit(Main::Supervisor { arguments, token_file: None }));
+        let wanted = r#"run "--token-command=export A=\"1\"\x0aExecStartPre=/bin/evil\x09%%n\xc2\x85""#;
+        assert!(text.contains(wanted), "{text}");
+        assert!(!text.lines().any(|line| line.starts_with("ExecStartPre")), "{text}");
     }
 
     #[test]

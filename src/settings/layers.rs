@@ -8,6 +8,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Where the file is looked for when nobody names one.
@@ -62,8 +63,13 @@ impl File {
     }
 
     fn read(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::FileUnreadable { path: path.to_owned(), source })?;
+        let unreadable = |source| Error::FileUnreadable { path: path.to_owned(), source };
+        let mut file = std::fs::File::open(path).map_err(unreadable)?;
+        if is_open_to_all(&file) {
+            return Err(Error::FileOpenToAll { path: path.to_owned() });
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(unreadable)?;
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| Error::FileMalformed {
             path: path.to_owned(),
             message: error.to_string().trim_end().replace('\n', " "),
@@ -95,6 +101,18 @@ impl File {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Whether every user can write it: it names a command that is run, and where the runner comes from.
+#[cfg(unix)]
+fn is_open_to_all(file: &std::fs::File) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o002 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_open_to_all(_: &std::fs::File) -> bool {
+    false
 }
 
 fn named(arguments: &[OsString]) -> Option<PathBuf> {

@@ -176,6 +176,12 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The configuration file can be written by every user.
+    #[error("the configuration file {} can be written by every user of this machine", path.display())]
+    FileOpenToAll {
+        /// The file.
+        path: PathBuf,
+    },
     /// The configuration file is not TOML.
     #[error("the configuration file {} is not valid TOML: {message}", path.display())]
     FileMalformed {
@@ -219,6 +225,7 @@ impl Failure for Error {
             }
             Self::CredentialMalformed { .. } => Class::NoPerm,
             Self::CredentialOpenToAll { .. }
+            | Self::FileOpenToAll { .. }
             | Self::FileMalformed { .. }
             | Self::FileUnknownKey { .. }
             | Self::FileValue { .. } => Class::Config,
@@ -240,6 +247,10 @@ impl Failure for Error {
             Self::FileUnreadable { .. } => {
                 "Name a file that is there and can be read with --config, or leave it out.".to_owned()
             }
+            Self::FileOpenToAll { path } => format!(
+                "Look at it: whoever writes it says what command is run here. Then run: chmod go-w {}",
+                path.display()
+            ),
             Self::FileUnknownKey { .. } => {
                 "Keys are the long options without their dashes; `runup install --help` lists them."
                     .to_owned()

@@ -2,6 +2,8 @@
 //! none of it, whenever the power fails.
 
 use super::error::Error;
+use crate::host::account::is_root;
+use crate::host::delete::delete_folder;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -171,19 +173,19 @@ pub(super) fn delete(path: &Path) -> Result<(), Error> {
     if !is_folder {
         return fs_err::remove_file(path).map_err(failed);
     }
-    match fs_err::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+    match delete_folder(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_root() => {
             // Jobs leave folders behind that not even their owner may write to, as Go's module cache is.
             unlock_folders(path);
-            fs_err::remove_dir_all(path).map_err(failed)
+            delete_folder(path).map_err(failed)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         outcome => outcome.map_err(failed),
     }
 }
 
-/// Lets the owner write to all folders below `path`, as far as that works. Only ever needed by an ordinary user, for a
-/// tree of its own: to root, no folder is locked.
+/// Lets the owner write to all folders below `path`, as far as that works. Only for an ordinary user and a tree of its
+/// own: to root no folder is locked, and a job could put a link to any folder of the machine in the place of one of these.
 #[cfg(unix)]
 fn unlock_folders(path: &Path) {
     use std::os::unix::fs::PermissionsExt;

@@ -73,6 +73,36 @@ fn the_flag_beats_the_file_and_two_of_a_kind_are_refused() {
         .says("--token-file and --token-command exclude each other");
 }
 
+/// As a shell that traces does.
+#[test]
+fn a_command_that_also_says_the_token_puts_it_into_no_log_and_no_error() {
+    let (rig, _vault, command) = rig();
+    let token = rig.sandbox.token();
+    for (end, code) in [("", 0), ("; exit 126", 78)] {
+        let traced = format!("set -x; token=$({command}); echo $token{end}");
+        let ran = run(&rig, &["plan", "-v", "--token-command", &traced]).expect(code);
+        assert!(ran.all().contains("+ echo [secret]"), "{ran:#?}");
+        assert!(!ran.all().contains(token.expose()), "the token is printed");
+    }
+}
+
+/// Every user of the machine could say what root is to run.
+#[test]
+fn a_command_from_a_file_that_all_can_write_is_not_run() {
+    let (rig, vault, command) = rig();
+    let seen = vault.path().join("seen");
+    let line = format!("token-command = \"touch {}; {command}\"\n", seen.display());
+    let config = rig.write("config.toml", line);
+    for (mode, code) in [(0o666, 78), (0o602, 78), (0o664, 0), (0o600, 0)] {
+        std::fs::set_permissions(&config, std::fs::Permissions::from_mode(mode)).unwrap();
+        let ran = run(&rig, &["plan", "--config", &config]).expect(code);
+        assert_eq!(seen.exists(), code == 0, "{mode:o}");
+        if code != 0 {
+            ran.says("can be written by every user").says(&format!("chmod go-w {config}"));
+        }
+    }
+}
+
 #[test]
 fn a_command_that_cannot_work_is_said_with_what_it_said() {
     let (rig, ..) = rig();

@@ -3,6 +3,7 @@
 use crate::rig::{Rig, finish, names_in, signal, until};
 use runup::sandbox::{Fault, FaultKind, Scope, Update};
 use rustix::process::Signal;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Child;
 
 fn scope() -> Scope {
@@ -164,6 +165,32 @@ fn a_repair_follows_no_link_out_of_the_tree() {
     assert!(std::fs::symlink_metadata(dir.join(".env")).is_err(), "the link is not kept");
     assert_eq!(std::fs::read_to_string(&secret).unwrap(), "secret of root");
     rig.assert_exactly_one_runner();
+}
+
+/// Where the kernel lets users link to what they do not own, a job can make a name in the tree for any file of root's.
+#[test]
+fn a_repair_gives_the_runner_s_user_nothing_that_it_could_not_read() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let rig = half_moved();
+    let secret = rig.write("precious", "secret of root");
+    std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
+    let env = rig.dir().join(".env");
+    let _ = std::fs::remove_file(&env);
+    std::fs::hard_link(&secret, &env).unwrap();
+    rig.run(&["install"]).expect(0).says(".env is not kept");
+    assert!(std::fs::symlink_metadata(&env).is_err(), "it is not in the new tree");
+    rig.assert_exactly_one_runner();
+
+    // What root has put there for it is kept: the user can read it.
+    let rig = half_moved();
+    let env = rig.dir().join(".env");
+    std::fs::write(&env, "LANG=C\n").unwrap();
+    std::os::unix::fs::chown(&env, Some(0), Some(65534)).unwrap();
+    std::fs::set_permissions(&env, PermissionsExt::from_mode(0o640)).unwrap();
+    rig.run(&["install"]).expect(0);
+    assert_eq!(std::fs::read_to_string(&env).unwrap(), "LANG=C\n");
 }
 
 #[test]

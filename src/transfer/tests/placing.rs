@@ -77,6 +77,31 @@ fn folders_that_a_job_has_locked_are_deleted_too() {
     assert!(!target.exists());
 }
 
+/// A mode is set by path, and a job may have put a link to anything there by then.
+#[cfg(target_os = "linux")]
+#[test]
+fn root_sets_no_mode_in_a_tree_that_it_cannot_delete() {
+    use std::os::unix::fs::PermissionsExt;
+    let Place { _folder, target, staging } = place_with_staging();
+    place::commit(&staging, &target).unwrap();
+    let bin = target.join("bin");
+    fs_err::set_permissions(&bin, std::fs::Permissions::from_mode(0o555)).unwrap();
+    let chattr = |how: &str, folder: &Path| {
+        let run = std::process::Command::new("chattr").arg(how).arg(folder.join("bin/new")).output();
+        run.is_ok_and(|ran| ran.status.success())
+    };
+    if !crate::host::account::is_root() || !chattr("+i", &target) {
+        println!("skipped: may not make a file that even root cannot delete");
+        return;
+    }
+    let refused = place::remove(&target);
+    let aside = place::litter(&target).unwrap().pop().unwrap();
+    let mode = fs_err::metadata(aside.join("bin")).unwrap().permissions().mode() & 0o7777;
+    assert!(chattr("-i", &aside));
+    refused.unwrap_err();
+    assert_eq!(mode, 0o555);
+}
+
 #[test]
 fn only_our_own_litter_is_swept() {
     let Place { _folder, target, staging } = place_with_staging();

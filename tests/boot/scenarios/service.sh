@@ -672,6 +672,11 @@ scenario_user_of_others() {
     exits 78 runup install --user toor
     says "toor" "root"
     absent $tree
+    # A service that runs as root runs nothing that a job could change.
+    as_root install --owner=ci --mode=755 /usr/bin/runup /srv/ci/runup
+    exits 78 as_root /srv/ci/runup install --user ci --ephemeral
+    says "/srv/ci/runup" "the runner's user ci can change"
+    as_root rm /srv/ci/runup
     exits 0 runup install --user ci
     must online
     same ci "$(inside ps -o user:32= --pid "$(property $unit MainPID)")" "the service's user"

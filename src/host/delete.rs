@@ -1,0 +1,215 @@
+//! Deletes trees that a hostile user has made, and may be changing at this moment.
+//!
+//! No link is followed, nothing that is mounted in the tree is touched, and the depth of the tree costs neither stack nor
+//! open files: what lies too deep is moved up to the tree's top first.
+
+use std::io;
+use std::path::Path;
+
+/// Deletes the folder at `path` with all that is in it. One that is not there is [`io::ErrorKind::NotFound`]; one with
+/// something mounted in it is [`io::ErrorKind::ResourceBusy`], and what is mounted stays whole.
+pub fn delete_folder(path: &Path) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    return linux::delete(path);
+    #[cfg(not(target_os = "linux"))]
+    fs_err::remove_dir_all(path)
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use rustix::fd::{AsFd, BorrowedFd};
+    use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, RenameFlags, StatxFlags};
+    use rustix::io::Errno;
+    use std::ffi::CStr;
+    use std::io;
+    use std::path::Path;
+
+    /// How many folders are open at a time.
+    const DEPTH: usize = 32;
+
+    /// The same where folders cannot be moved, as those of an image's layer in a container: no job has made those.
+    const MOST: usize = 256;
+
+    /// How often the top is gone through again. Each time is good for [`DEPTH`] more levels; without an end, whoever goes
+    /// on making folders could keep us for ever.
+    const PASSES: usize = 100_000;
+
+    const FOLDER: OFlags =
+        OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+    pub fn delete(path: &Path) -> io::Result<()> {
+        let top = rustix::fs::openat(CWD, path, FOLDER, Mode::empty())?;
+        let mut work = Work { mount: mount(top.as_fd()), top: top.as_fd(), moved: 0 };
+        for _ in 0..PASSES {
+            let before = work.moved;
+            work.empty(Dir::read_from(&top)?, 0)?;
+            if work.moved == before {
+                break;
+            }
+        }
+        Ok(rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR)?)
+    }
+
+    struct Work<'a> {
+        top: BorrowedFd<'a>,
+        mount: Option<u64>,
+        /// How many folders were moved up.
+        moved: u64,
+    }
+
+    impl Work<'_> {
+        fn empty(&mut self, mut folder: Dir, depth: usize) -> io::Result<()> {
+            while let Some(entry) = folder.read() {
+                let entry = entry?;
+                let name = entry.file_name();
+                if matches!(name.to_bytes(), b"." | b"..") {
+                    continue;
+                }
+                match rustix::fs::unlinkat(folder.fd()?, name, AtFlags::empty()) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    // Linux says the first of a folder, POSIX the second.
+                    Err(error @ (Errno::ISDIR | Errno::PERM)) => {
+                        self.folder(folder.fd()?, name, depth, error)?;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok(())
+        }
+
+        fn folder(
+            &mut self,
+            parent: BorrowedFd<'_>,
+            name: &CStr,
+            depth: usize,
+            refusal: Errno,
+        ) -> io::Result<()> {
+            if depth >= DEPTH && (self.move_up(parent, name)? || depth >= MOST) {
+                return Ok(());
+            }
+            let folder = match rustix::fs::openat(parent, name, FOLDER, Mode::empty()) {
+                Ok(folder) => folder,
+                Err(Errno::NOENT) => return Ok(()),
+                // No folder, and not to be deleted; or a link that has just taken its place.
+                Err(Errno::NOTDIR | Errno::LOOP) => {
+                    return match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+                        Ok(()) | Err(Errno::NOENT) => Ok(()),
+                        Err(_) => Err(refusal.into()),
+                    };
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if mount(folder.as_fd()) != self.mount {
+                return Err(Errno::BUSY.into());
+            }
+            self.empty(Dir::new(folder)?, depth + 1)?;
+            match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        }
+
+        /// A rename moves a folder whatever is in it, and does not move what is mounted there. Whether it could be moved.
+        fn move_up(&mut self, parent: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
+            loop {
+                let up = format!(".{:016x}", fastrand::u64(..));
+                let renamed =
+                    match rustix::fs::renameat_with(parent, name, self.top, &up, RenameFlags::NOREPLACE) {
+                        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                            rustix::fs::renameat(parent, name, self.top, &up)
+                        }
+                        outcome => outcome,
+                    };
+                match renamed {
+                    Ok(()) => {
+                        self.moved += 1;
+                        return Ok(true);
+                    }
+                    Err(Errno::EXIST) => {}
+                    Err(Errno::NOENT) => return Ok(true),
+                    Err(Errno::XDEV) => return Ok(false),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+    }
+
+    /// Which mount a folder is in; `None` before Linux 5.8, which cannot be asked.
+    fn mount(folder: BorrowedFd<'_>) -> Option<u64> {
+        let facts = rustix::fs::statx(folder, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
+        (facts.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(facts.stx_mnt_id)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use rustix::fs::{CWD, Mode, OFlags};
+    use std::os::unix::fs::symlink;
+
+    /// So many folders, one in the other: deeper than any path can say.
+    fn deep(top: &Path, levels: usize) {
+        std::fs::create_dir(top).expect("folders can be made");
+        let mut here =
+            rustix::fs::openat(CWD, top, OFlags::DIRECTORY, Mode::empty()).expect("folders can be made");
+        for _ in 0..levels {
+            rustix::fs::mkdirat(&here, "d", Mode::RWXU).expect("folders can be made");
+            here = rustix::fs::openat(&here, "d", OFlags::DIRECTORY, Mode::empty())
+                .expect("folders can be made");
+        }
+    }
+
+    #[test]
+    fn a_tree_is_deleted_however_deep_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path().join("top");
+        deep(&top, 3000);
+        // Neither the stack of this thread nor the process's open files are enough for a level each.
+        std::thread::Builder::new()
+            .stack_size(256 * 1024)
+            .spawn(move || delete_folder(&top).unwrap())
+            .unwrap()
+            .join()
+            .unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn links_are_deleted_and_what_they_lead_to_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (top, outside) = (folder.path().join("top"), folder.path().join("outside"));
+        std::fs::create_dir_all(top.join("a/b")).unwrap();
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::write(outside.join("precious"), "x").unwrap();
+        symlink(&outside, top.join("a/link")).unwrap();
+        symlink("nowhere", top.join("a/b/dangling")).unwrap();
+        symlink(&top, folder.path().join("to-top")).unwrap();
+        assert!(delete_folder(&folder.path().join("to-top")).is_err(), "a link is no folder");
+        delete_folder(&top).unwrap();
+        assert!(!top.exists() && outside.join("precious").exists());
+        assert_eq!(delete_folder(&top).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_is_mounted_inside_stays_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let (disk, top) = (folder.path().join("disk"), folder.path().join("top"));
+        let place = top.join("_work");
+        std::fs::create_dir(&disk).unwrap();
+        std::fs::create_dir_all(&place).unwrap();
+        std::fs::write(disk.join("cache"), "precious").unwrap();
+        let run = |program: &str, arguments: &[&Path]| {
+            std::process::Command::new(program).args(arguments).output().is_ok_and(|ran| ran.status.success())
+        };
+        // Only root may, and not in every container.
+        if !run("mount", &[Path::new("--bind"), &disk, &place]) {
+            return;
+        }
+        let refused = delete_folder(&top).unwrap_err();
+        let kept = disk.join("cache").exists();
+        assert!(run("umount", &[&place]));
+        assert!(kept && refused.kind() == io::ErrorKind::ResourceBusy, "{refused}");
+        delete_folder(&top).unwrap();
+        assert!(disk.join("cache").exists());
+    }
+}
