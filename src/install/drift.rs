@@ -19,6 +19,27 @@ impl Asked {
         })
     }
 
+    /// What holds of a registration that stays: what is not named now is as it was asked for then.
+    pub(super) fn since(self, then: &Self) -> Self {
+        Self {
+            labels: self.labels.or_else(|| then.labels.clone()),
+            group: self.group.or_else(|| then.group.clone()),
+            version: self.version.or_else(|| then.version.clone()),
+            ..self
+        }
+    }
+
+    /// Whether labels are named now, and others than then.
+    pub(super) fn asks_other_labels(&self, then: &Self) -> bool {
+        let sorted = |labels: &[String]| {
+            let mut labels: Vec<String> = labels.iter().map(|label| label.to_lowercase()).collect();
+            labels.sort();
+            labels
+        };
+        let then = sorted(then.labels.as_deref().unwrap_or_default());
+        self.labels.as_deref().is_some_and(|labels| sorted(labels) != then)
+    }
+
     /// The options that are another now and that only a new registration can change. A group that is not named is no
     /// wish for the default one.
     pub(super) fn changed(&self, now: &Self) -> Vec<&'static str> {

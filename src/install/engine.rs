@@ -77,7 +77,7 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
         (plan, seen) = decide(site, &journal).await?;
     }
     libraries::ensure(site).await?;
-    settle(&mut journal, &plan, &seen)?;
+    settle(site, &mut journal, &plan, &seen)?;
     let cause = match take(site, &mut journal, &plan, &seen).await {
         Ok(status) if plan.takes(Step::StartService) => {
             // A service that registers by itself needs the lock to come up.
@@ -111,7 +111,7 @@ pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
     seal::check(site, &journal)?;
     let (plan, seen) = decide(site, &journal).await?;
     libraries::ensure(site).await?;
-    settle(&mut journal, &plan, &seen)?;
+    settle(site, &mut journal, &plan, &seen)?;
     match take(site, &mut journal, &plan, &seen).await {
         Ok(_) => {
             let phase = site.phase("seal");
@@ -230,7 +230,7 @@ async fn take(
 }
 
 /// A registration that is kept, but whose run was cut off before it could say so, is done.
-fn settle(journal: &mut Journal, plan: &Plan, seen: &Seen) -> Result<(), Error> {
+fn settle(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: &Seen) -> Result<(), Error> {
     let kept =
         plan.steps.iter().any(|planned| planned.step == Step::Register && planned.action == Action::Keep);
     if let Some((State::Begun, registered)) = journal.registered()
@@ -239,6 +239,9 @@ fn settle(journal: &mut Journal, plan: &Plan, seen: &Seen) -> Result<(), Error> 
     {
         let registered = Registered { agent_id: Some(file.agent_id), ..registered.clone() };
         journal.done(Act::Register(registered))?;
+    }
+    if kept && matches!(seen.server, Server::Has(_)) {
+        register::note_asked(site, journal)?;
     }
     if !plan.takes(Step::PlaceRunner) {
         place_runner::note_current(journal, seen)?;

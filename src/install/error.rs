@@ -104,7 +104,7 @@ pub enum Error {
     Busy { name: String, id: u64 },
     #[error("the runner {name} (id {id}) is running a job, and {} can only be changed between jobs", options.join(", "))]
     BusyToChange { name: String, id: u64, options: Vec<&'static str> },
-    #[error("the runner in {} was registered with another {}, and there is no credential to register it anew", dir.display(), options.join(", "))]
+    #[error("the runner in {} was registered with another {}, and there is no credential to change that", dir.display(), options.join(", "))]
     CannotChange { dir: PathBuf, options: Vec<&'static str> },
     #[error("the server still has the runner {name}{}", id.map(|id| format!(" (id {id})")).unwrap_or_default())]
     StillOnServer { name: String, id: Option<u64> },

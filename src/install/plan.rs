@@ -229,8 +229,8 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
             Care { clean_identity: true, ..Care::default() },
             format!("{fresh}: the server has forgotten the runner"),
         ),
-        (Server::NotAsked, true) if !changes(request, registered).is_empty() => {
-            let options = changes(request, registered);
+        (Server::NotAsked, true) if !unseen_changes(request, registered).is_empty() => {
+            let options = unseen_changes(request, registered);
             return Err(Error::CannotChange { dir: request.dir.clone(), options });
         }
         (Server::NotAsked, true) if state == State::Done || !dirty => Planned {
@@ -257,6 +257,17 @@ fn changes(request: &Request, registered: &Registered) -> Vec<&'static str> {
         (Some(then), Some(now)) => then.changed(&now),
         _ => Vec::new(),
     }
+}
+
+/// Those, and the labels: without a credential they cannot be changed either, and nobody can look what they are.
+fn unseen_changes(request: &Request, registered: &Registered) -> Vec<&'static str> {
+    let mut options = changes(request, registered);
+    if let (Some(then), Some(now)) = (&registered.asked, Asked::of(request))
+        && now.asks_other_labels(then)
+    {
+        options.push("--labels");
+    }
+    options
 }
 
 /// What has to be done about a runner that is registered, but not as it is asked for now.

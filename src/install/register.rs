@@ -167,8 +167,20 @@ pub async fn relabel(site: &Site<'_>, journal: &mut Journal, id: u64) -> Result<
     let phase = site.phase("labels");
     site.within("setting the runner's labels", client.set_labels(id, &labels)).await?;
     phase.end(format!("its labels are now {}", drift::listed(&labels)));
-    if let Some((State::Done, registered)) = journal.registered() {
-        let registered = Registered { asked, ..registered.clone() };
+    note_asked(site, journal)?;
+    Ok(())
+}
+
+/// Writes down what is asked of a registration that stays: `status` compares with that.
+///
+/// # Errors
+/// The journal cannot be written.
+pub fn note_asked(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+    let Some((State::Done, registered)) = journal.registered() else { return Ok(()) };
+    let (Some(then), Some(now)) = (&registered.asked, Asked::of(site.request)) else { return Ok(()) };
+    let asked = now.since(then);
+    if asked != *then {
+        let registered = Registered { asked: Some(asked), ..registered.clone() };
         journal.done(Act::Register(registered))?;
     }
     Ok(())

@@ -81,6 +81,25 @@ fn labels_are_put_right_without_a_new_registration() {
 }
 
 #[test]
+fn what_was_asked_for_is_what_the_last_install_asked_for() {
+    let rig = installed(&["--group", "gpu", "--labels", "slow"]);
+    // Somebody has set these by hand, and now they are wanted.
+    rig.run(&["install", "--labels", "gpu"]).expect(0);
+    rig.run(&["install", "--labels", "slow"]).expect(0);
+    let id = rig.state().runners[0].id;
+    let labels = json!({"labels": [{"name": "gpu", "type": "custom"}]});
+    rig.answer("get-runner", &told(&rig, &labels));
+    rig.run(&["install", "--labels", "gpu", "--json"]).expect(0).says("\"changed\": false");
+    rig.sandbox.faults_clear();
+    assert_eq!(drift(&rig, &labels), (0, Vec::new()));
+    // A group that is not named with the labels is not forgotten for that.
+    let before = rig.state().runners[0].group_id;
+    rig.run(&["install", "--group", "Default"]).expect(0);
+    let runner = rig.state().runners[0].clone();
+    assert!(runner.group_id != before && runner.id != id, "{runner:#?}");
+}
+
+#[test]
 fn what_only_a_new_registration_can_change_is_registered_anew() {
     let rig = installed(&["--labels", "gpu"]);
     let before = rig.state().runners[0].id;
@@ -116,6 +135,7 @@ fn without_a_credential_a_change_is_refused_and_what_is_there_stays() {
         .expect(77)
         .says("was registered with another --work")
         .says("--token-file");
+    rig.run_without_token(&["install", "--labels", "gpu"]).expect(77).says("--labels");
     assert_eq!(rig.state().runners, before);
     rig.run_without_token(&["install"]).expect(0);
 }
