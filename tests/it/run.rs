@@ -31,8 +31,11 @@ fn start(rig: &Rig, arguments: &[&str]) -> Child {
 fn start_online(rig: &Rig, arguments: &[&str]) -> Child {
     rig.sandbox.requests_clear();
     let child = start(rig, arguments);
+    // In a session of its own: a listener that somebody left asks for jobs as well.
     until("the runner asks for jobs", || {
-        rig.sandbox.requests().iter().any(|request| request.route == "message")
+        let requests = rig.sandbox.requests();
+        let opened = requests.iter().position(|request| request.route == "session");
+        opened.is_some_and(|at| requests[at..].iter().any(|request| request.route == "message"))
     });
     child
 }

@@ -161,7 +161,7 @@ fn a_server_that_cannot_resume_sends_it_again() {
 fn a_download_that_never_gets_far_ends_at_the_deadline() {
     let rig = Rig::new();
     rig.faults(&["archive:cut=0"]);
-    rig.refuses(75, &["--deadline", "1s"]).says("cut").says("packagedownload").hints("gain");
+    rig.refuses(75, &["--deadline", "4s"]).says("cut").says("packagedownload").hints("gain");
 }
 
 #[test]

@@ -159,7 +159,7 @@ fn a_runner_that_came_online_meanwhile_is_not_pulled_away() {
     let rig = Rig::new();
     // Between registering and looking, somebody else got that name and started it.
     rig.faults(&["runner-registration:script=hang-after-register"]);
-    let child = rig.start(&["install", "--name", "box", "--deadline", "4s"]);
+    let child = rig.start(&["install", "--name", "box", "--deadline", "8s"]);
     until("the server has the runner", || !rig.state().runners.is_empty());
     let id = rig.state().runners[0].id;
     rig.sandbox.change_runner(id, RunnerChange { online: Some(true), ..RunnerChange::default() });
