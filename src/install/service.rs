@@ -184,7 +184,7 @@ async fn wait(
             deadline = Deadline::after(ONLINE.min(site.deadline.left()));
             steady = Deadline::after(STEADY);
             look = Deadline::after(pause);
-        } else if !state.is_up() || state.restarts >= restarts + 3 {
+        } else if !state.runs() || state.restarts >= restarts + 3 {
             let tail = systemd::log_tail(unit, &site.stop).await;
             let state = format!("{}, {}, restarted {} times", state.active, state.result, state.restarts);
             return Err(Error::ServiceFailed { unit: unit.to_owned(), state, tail });
@@ -204,7 +204,8 @@ async fn wait(
                 let name = registered.name.clone();
                 return Err(Error::NotOnline { unit: unit.to_owned(), name, after: deadline.total(), tail });
             }
-        } else if steady.passed() {
+        } else if steady.passed() && state.is_up() {
+            // One that is ending is about to be started again by systemd, or to fail.
             return Ok(None);
         }
         tokio::select! {

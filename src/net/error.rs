@@ -63,7 +63,7 @@ pub enum Error {
         status: u16,
     },
     /// The time for the call is over.
-    #[error("{method} {url}: gave up after {attempts} attempts in {} s{}", total.as_secs_f32().ceil(), after(last.as_deref()))]
+    #[error("{method} {url}: gave up after {attempts} attempt{} in {} s{}", if *attempts == 1 { "" } else { "s" }, total.as_secs_f32().ceil(), after(last.as_deref()))]
     Deadline {
         /// The method.
         method: String,
