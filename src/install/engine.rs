@@ -248,7 +248,7 @@ fn settle(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: &Seen) -> R
     }
     // The same of the service: its unit is as it should be, and runs.
     for step in [Step::WriteService, Step::StartService] {
-        let kept = plan.steps.iter().any(|planned| planned.step == step && planned.action == Action::Keep);
+        let kept = plan.steps.iter().any(|planned| planned.step == step && planned.stands());
         let begun = journal.entry(step).filter(|entry| kept && entry.state == State::Begun);
         if let Some(act) = begun.map(|entry| entry.act.clone()) {
             journal.done(act)?;

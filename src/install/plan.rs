@@ -71,6 +71,14 @@ pub struct Care {
 }
 
 impl Planned {
+    /// Whether what is there already is as the step would leave it, though it may have to be waited for.
+    pub(super) fn stands(&self) -> bool {
+        match &self.action {
+            Action::Keep => true,
+            Action::Do(care) => care.await_online,
+        }
+    }
+
     /// Whether a service that runs has to be started again for it.
     fn restarts(&self) -> bool {
         matches!(&self.action, Action::Do(care) if care.relabel.is_none() && !care.await_online)

@@ -85,3 +85,28 @@ scenario_change_of_mind() {
 }
 
 registered_as() { same "$1" "$(jq --raw-output .workFolder <(sed '1s/^\xef\xbb\xbf//' "$root$tree/.runner"))" "the work folder"; }
+
+# A run that the power cut off while it waited for its service is finished by the next one, though all that is left to do is
+# to wait: the server does not see the runner yet.
+scenario_cut_off_before_online() {
+    with_service
+    local before file
+    before=$(runner_id)
+    file=$(find "$root/var/lib/runup" -name '*.json')
+    jq '(.entries[] | select(.step == "start-service")).state = "begun"' "$file" >"$here/journal.json"
+    cat "$here/journal.json" >"$file"
+    status_is 75 .state unfinished
+    inside pkill --signal=STOP --full "^/bin/bash $tree/bin/Runner.Listener run"
+    forget_session
+    in_background converge /usr/bin/runup install
+    within 20 waits_for_it "$file"
+    must offline
+    inside pkill --signal=CONT --full "^/bin/bash $tree/bin/Runner.Listener run"
+    within 60 inactive converge
+    undisturbed
+}
+
+# The journal says that the service was started, and the run that says so has not ended.
+waits_for_it() {
+    [[ $(jq --raw-output '.entries[] | select(.step == "start-service") | .state' "$1") == "done" ]] && active converge
+}
