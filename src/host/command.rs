@@ -269,6 +269,11 @@ impl Command {
         Ok(self.drive(stop, on_line).await?.1)
     }
 
+    /// Whether what it prints there may be shown with its end.
+    fn tells(&self, stream: Stream) -> bool {
+        !(self.secret_output && stream == Stream::Out)
+    }
+
     async fn drive(
         self,
         stop: &CancellationToken,
@@ -294,7 +299,7 @@ impl Command {
 
         while status.is_none() || out.open() || err.open() {
             let mut print = |stream, line: &str| {
-                if !(self.secret_output && stream == Stream::Out) {
+                if self.tells(stream) {
                     tail.push(line);
                 }
                 on_line(stream, line);
@@ -338,7 +343,7 @@ impl Command {
             }
         }
         let mut print = |stream, line: &str| {
-            if !(self.secret_output && stream == Stream::Out) {
+            if self.tells(stream) {
                 tail.push(line);
             }
             on_line(stream, line);

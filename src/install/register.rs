@@ -49,7 +49,7 @@ pub async fn take(
     if let Some(id) = care.ghost {
         let phase = site.phase("ghost");
         site.within("deleting what was registered before", client.delete(id)).await?;
-        phase.end(format!("deleted id {id}, what was registered before, from the server"));
+        phase.end(format!("deleted id {id}, which was registered before, from the server"));
         reach(Checkpoint::RegisterGhostGone);
     }
     if care.clean_identity {
