@@ -236,6 +236,12 @@ pub fn groups(root: &Root, account: &Account) -> Vec<u32> {
     gids
 }
 
+/// The id of the group of that name; `None` where `/etc/group` does not know it.
+#[must_use]
+pub fn group_id(root: &Root, name: &str) -> Option<u32> {
+    group_file(root).into_iter().find(|group| group.name == name).map(|group| group.gid)
+}
+
 /// Whether the account is in the group of that name, which `/etc/group` has to know.
 #[must_use]
 pub fn in_group(root: &Root, account: &Account, group: &str) -> bool {

@@ -10,7 +10,8 @@ use crate::deadline::Deadline;
 use crate::host::lock::Lock;
 use crate::host::process::{self, Which};
 use crate::host::{self, account};
-use crate::runner::{LocalState, config_sh, preflight};
+use crate::runner::{Guard, LocalState, config_sh, preflight, state};
+use crate::transfer::place;
 use serde::Serialize;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -59,6 +60,7 @@ pub struct RegisteredRunner {
 /// the error and in the journal.
 pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     let (mut lock, mut journal) = prepare(site, "install").await?;
+    let site = &create_user::claim(site, &mut journal).await?;
     recover(site, &mut journal).await?;
     let (mut plan, mut seen) = decide(site, &journal).await?;
     if plan.replaces_registration() {
@@ -78,7 +80,11 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     }
     libraries::ensure(site).await?;
     settle(site, &mut journal, &plan, &seen)?;
+    let then = journal.clone();
     let cause = match take(site, &mut journal, &plan, &seen).await {
+        Err(cause) if plan.converts() => {
+            return go_on_as_it_was(site, &mut journal, &then, &before, (plan, seen), cause).await;
+        }
         Ok(status) if plan.takes(Step::StartService) => {
             // A service that registers by itself needs the lock to come up.
             drop(lock);
@@ -106,6 +112,7 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
 /// As for [`install`]; and [`Error::NotSealed`] if the image holds what no image may hold.
 pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
     let (_lock, mut journal) = prepare(site, "bake").await?;
+    let site = &create_user::claim(site, &mut journal).await?;
     recover(site, &mut journal).await?;
     // Before anything is downloaded: an identity that is there already will not go away by itself.
     seal::check(site, &journal)?;
@@ -140,13 +147,13 @@ pub async fn plan(site: &Site<'_>) -> Result<(Plan, Seen), Error> {
 async fn decide(site: &Site<'_>, journal: &Journal) -> Result<(Plan, Seen), Error> {
     let mut seen = look(site, journal).await?;
     site.check_clock()?;
-    let plan = plan::make(site.request, journal, &seen)?;
-    let counts = site.request.bakes() || plan.registers(site.request);
+    let plan = plan::make(&site.request, journal, &seen)?;
+    let counts = site.request.bakes() || plan.registers(&site.request);
     if !counts || plan.takes(Step::PlaceRunner) {
         return Ok((plan, seen));
     }
     seen.offer = look_at_offer(site, &seen).await?;
-    Ok((plan::make(site.request, journal, &seen)?, seen))
+    Ok((plan::make(&site.request, journal, &seen)?, seen))
 }
 
 async fn prepare(site: &Site<'_>, doing: &str) -> Result<(Lock, Journal), Error> {
@@ -220,13 +227,49 @@ async fn take(
                     register::relabel(site, journal, id).await?;
                     continue;
                 }
-                let name = seen.name.as_ref().expect("a plan with this step has a name");
                 service::quiet(site, seen).await?;
-                status = register::take(site, journal, care, name, known(owner.as_ref())).await?;
+                status = register::take(site, journal, care, seen, known(owner.as_ref())).await?;
+                if care.converts {
+                    place_runner::discard(&place::staging_path(&site.dir()));
+                }
             }
         }
     }
     Ok(status)
+}
+
+/// A conversion that failed before the new registration: what was there works as before, and `status` says what is wrong with
+/// it.
+async fn go_on_as_it_was(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    then: &Journal,
+    before: &service::Before,
+    (mut plan, seen): (Plan, Seen),
+    cause: Error,
+) -> Result<Installed, Error> {
+    let taken_over = matches!(state::read(&site.dir()), Ok(LocalState::Configured(_))) && journal.guard() != Guard::Open;
+    if taken_over {
+        // The server has given the runner to the new tree, and the old one is nobody any more.
+        return Err(cause);
+    }
+    if let (Some(now), Some(old)) = (journal.entry(Step::PlaceRunner), then.entry(Step::PlaceRunner))
+        && now != old
+    {
+        place_runner::put_back(site, journal, old.act.clone())?;
+    }
+    if let Some((State::Done, registered)) = then.registered() {
+        journal.done(Act::Register(registered.clone()))?;
+    }
+    before.resume(site, journal).await;
+    if cause.is_stop() {
+        return Err(cause);
+    }
+    tracing::warn!("the runner goes on as it was, not locked: {}", crate::error::chain(&cause));
+    for planned in &mut plan.steps {
+        planned.action = Action::Keep;
+    }
+    Ok(report(site, journal, plan, seen, None))
 }
 
 /// A registration that is kept, but whose run was cut off before it could say so, is done.
@@ -237,11 +280,24 @@ fn settle(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: &Seen) -> R
         && kept
         && let LocalState::Configured(file) = &seen.local
     {
-        let registered = Registered { agent_id: Some(file.agent_id), ..registered.clone() };
+        // Without the server's word, the id is only what the files say.
+        let (agent_id, confirmed) = match &seen.server {
+            Server::Has(runner) => (runner.id, true),
+            _ => (file.agent_id, false),
+        };
+        let registered = Registered { agent_id: Some(agent_id), confirmed, ..registered.clone() };
         journal.done(Act::Register(registered))?;
     }
     if kept && matches!(seen.server, Server::Has(_)) {
         register::note_asked(site, journal)?;
+    }
+    if kept
+        && journal.guard() == Guard::Locked
+        && seen.wanted_guard == Guard::Sealed
+        && matches!(journal.registered(), Some((State::Done, _)))
+        && let (LocalState::Configured(_), Some(account)) = (&seen.local, &seen.account)
+    {
+        register::keep(site, journal, account, Guard::Sealed)?;
     }
     if !plan.takes(Step::PlaceRunner) {
         place_runner::note_current(journal, seen)?;
@@ -291,7 +347,7 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
             Step::Register => register::unwind(&site, journal).await,
             Step::PlaceRunner => place_runner::undo(&site, journal),
             Step::CreateUser => {
-                let name = super::look::made_user(journal).unwrap_or_default().to_owned();
+                let name = journal.created_user().unwrap_or_default().to_owned();
                 create_user::undo(&site, journal, &name).await.map(drop)
             }
         };

@@ -10,7 +10,7 @@ use super::site::Site;
 use crate::github::Application;
 use crate::host;
 use crate::host::account::Account;
-use crate::runner::{asset, tree};
+use crate::runner::{Guard, Keeper, asset, guard, tree};
 use crate::transfer::{self, DigestError, Expect, Form, Order, Owner, Sha256Digest, Source, Staged, place};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,6 +47,7 @@ pub async fn take(
     if care.keep_identity {
         repair::check_idle(site)?;
     }
+    let guarded = site.isolates(account) && !care.keep_identity;
     let choice = choose(site, seen.offer.as_ref().map(|offer| offer.applications.as_slice())).await?;
     let form = Form::from_filename(&choice.filename)
         .ok_or_else(|| Error::FormUnknown { filename: choice.filename.clone() })?;
@@ -59,6 +60,7 @@ pub async fn take(
         verified: matches!(choice.expect, Expect::Sha256(_)),
         current_at: choice.current_at.map(|at| at.to_string()),
         replaces: None,
+        guard: if guarded { Guard::Locked } else { Guard::Open },
     };
     let old = journal.entry(Step::PlaceRunner).filter(|entry| care.remove_tree && entry.state == State::Done);
     let old = old.map(|entry| entry.act.clone());
@@ -80,7 +82,8 @@ pub async fn take(
         form,
         expect: choice.expect,
         staging: staging.clone(),
-        owner: owner(account),
+        owner: owner(account, guarded),
+        closed: guarded,
         limits: transfer::Limits::default(),
         patience: site.deadline.left().min(PATIENCE),
     };
@@ -89,6 +92,11 @@ pub async fn take(
     if !report.is_runner() {
         discard(&staging);
         return Err(Error::NoRunnerInside { filename: choice.filename, lacks: report.lacks() });
+    }
+    let keeper = site.keeper(account, journal);
+    if guarded {
+        guard::furnish(&staging, keeper, report.version, &staged.sha256.to_string())
+            .inspect_err(|_| discard(&staging))?;
     }
     reach(Checkpoint::PlaceStaged);
     if let Act::PlaceRunner { version, sha256, .. } = &mut act {
@@ -104,8 +112,11 @@ pub async fn take(
     };
     put.inspect_err(|_| discard(&staging))?;
     reach(Checkpoint::PlaceRenamed);
+    if guarded {
+        guard::lock(&dir, keeper)?;
+    }
     journal.done(act)?;
-    if care.remove_tree || care.keep_identity {
+    if (care.remove_tree || care.keep_identity) && !care.converts {
         discard(&staging);
     }
     let version = report
@@ -128,6 +139,36 @@ pub async fn take(
         dir.display(),
     ));
     Ok(())
+}
+
+/// A verified tree beside the runner's, which its user cannot reach yet; nothing of it is in the journal.
+///
+/// # Errors
+/// Nothing of it stays.
+pub(super) async fn stage_fresh(site: &Site<'_>, account: &Account, keeper: Keeper) -> Result<PathBuf, Error> {
+    let choice = choose(site, None).await?;
+    let form = Form::from_filename(&choice.filename)
+        .ok_or_else(|| Error::FormUnknown { filename: choice.filename.clone() })?;
+    let staging = place::staging_path(&site.dir());
+    let order = Order {
+        source: choice.source,
+        form,
+        expect: choice.expect,
+        staging: staging.clone(),
+        owner: owner(account, true),
+        closed: true,
+        limits: transfer::Limits::default(),
+        patience: site.deadline.left().min(PATIENCE),
+    };
+    let staged = stage(site, &order).await.inspect_err(|_| discard(&staging))?;
+    let report = tree::inspect(&staging, site.platform()).inspect_err(|_| discard(&staging))?;
+    if !report.is_runner() {
+        discard(&staging);
+        return Err(Error::NoRunnerInside { filename: choice.filename, lacks: report.lacks() });
+    }
+    guard::furnish(&staging, keeper, report.version, &staged.sha256.to_string())
+        .inspect_err(|_| discard(&staging))?;
+    Ok(staging)
 }
 
 /// Puts the verified tree into the place of the one that is there, which stands at `staging` afterwards.
@@ -254,13 +295,22 @@ pub fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
         return Ok(());
     }
     let mut act = act.clone();
-    let Act::PlaceRunner { version, replaces, .. } = &mut act else { return Ok(()) };
+    let Act::PlaceRunner { version, replaces, guard, .. } = &mut act else { return Ok(()) };
+    let guarded = *guard;
     let found = report.version.map(|version| version.to_string());
     match replaces.take() {
         // Which of two stands there, only the version tells; where it does not, it is the old one that has to be looked
         // at again.
         Some(old) if found != *version || old.version() == version.as_deref() => act = *old,
-        _ => *version = found,
+        _ => {
+            *version = found;
+            if guarded != Guard::Open
+                && let Some(account) = site.account()?
+            {
+                // It was cut off before its user could look into it.
+                guard::lock(&dir, site.keeper(&account, journal))?;
+            }
+        }
     }
     Ok(journal.done(act)?)
 }
@@ -363,15 +413,29 @@ fn unverified(filename: &str) -> Expect {
     Expect::Unverified
 }
 
+/// A guarded tree is root's from its first file on.
 #[cfg(unix)]
 #[expect(clippy::unnecessary_wraps, reason = "there are no owners on Windows")]
-fn owner(account: &Account) -> Option<Owner> {
-    Some(Owner { uid: account.uid, gid: account.gid })
+fn owner(account: &Account, guarded: bool) -> Option<Owner> {
+    Some(if guarded { Owner { uid: 0, gid: 0 } } else { Owner { uid: account.uid, gid: account.gid } })
 }
 
 #[cfg(not(unix))]
-fn owner(_: &Account) -> Option<Owner> {
+fn owner(_: &Account, _: bool) -> Option<Owner> {
     None
+}
+
+/// Puts the tree back that a new one has replaced, and which stands beside it.
+///
+/// # Errors
+/// The new one stays.
+pub fn put_back(site: &Site<'_>, journal: &mut Journal, old: Act) -> Result<(), Error> {
+    let dir = site.dir();
+    let staging = place::staging_path(&dir);
+    place::replace(&staging, &dir)?;
+    journal.done(old)?;
+    discard(&staging);
+    Ok(())
 }
 
 fn make_parents(dir: &Path) -> Result<(), Error> {
