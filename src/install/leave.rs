@@ -145,8 +145,9 @@ impl Snapshot {
 pub(super) async fn clean_tree(site: &Site<'_>, before: &Snapshot) -> Result<(), Error> {
     let phase = site.phase("clean");
     let dir = site.dir();
-    let left = Which::WithEnv(listener::MARKER.to_owned(), dir.display().to_string());
-    process::end(&left, Deadline::after(LEFTOVERS)).await?;
+    let left =
+        Which::MarkedBy { uid: None, key: listener::MARKER.to_owned(), value: dir.display().to_string() };
+    process::end(&left, process::Ask::Interrupt, Deadline::after(LEFTOVERS)).await?;
     state::clean_identity(&dir)?;
     let now = Snapshot::take(&dir);
     for (name, (before, now)) in STEERING.iter().zip(before.0.iter().zip(&now.0)) {
