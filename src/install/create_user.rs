@@ -106,7 +106,7 @@ pub(super) async fn end_processes(site: &Site<'_>, journal: &Journal, account: &
     let shared = others(site, journal)?.iter().any(|other| other.user() == Some(account.name.as_str()));
     if journal.created_user() == Some(account.name.as_str()) && !shared {
         let deadline = Deadline::after(ENDING.min(site.deadline.left()));
-        let ended = crate::host::process::end(&crate::host::process::Which::OfUser(account.uid), deadline).await?;
+        let ended = account::end_account(account, deadline).await?;
         if ended > 0 {
             tracing::info!("ended {ended} processes of the user {}", account.name);
         }

@@ -176,11 +176,15 @@ async fn prepare(site: &Site<'_>, doing: &str) -> Result<(Lock, Journal), Error>
 /// Ends what outlived a run that was cut off, and settles what it had begun.
 pub(super) async fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     // A config.sh whose runup was killed may still be about to register.
-    let leftovers = Which::WithEnv(config_sh::MARKER.to_owned(), site.dir().display().to_string());
+    let leftovers = Which::MarkedBy {
+        uid: None,
+        key: config_sh::MARKER.to_owned(),
+        value: site.dir().display().to_string(),
+    };
     let pids = leftovers.find();
     if !pids.is_empty() && journal.entry(Step::Register).is_some() {
         tracing::warn!("ending config.sh, left by a run that was cut off (process {pids:?})");
-        process::end(&leftovers, Deadline::after(Duration::from_secs(20))).await?;
+        process::end(&leftovers, process::Ask::Terminate, Deadline::after(Duration::from_secs(20))).await?;
     }
     if let Some(entry) = journal.entry(Step::CreateUser)
         && entry.state == State::Begun

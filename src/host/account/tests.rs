@@ -1,7 +1,11 @@
 //! Tests of [`super`], with real users where we are root.
 
 use super::*;
+use crate::deadline::Deadline;
+use crate::host::Command;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 #[test]
 fn names_that_some_tool_would_refuse_are_refused() {
