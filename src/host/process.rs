@@ -57,6 +57,12 @@ impl Ask {
     }
 }
 
+/// The ids of the processes of any user that were started with the variable `key` set to `value`.
+#[must_use]
+pub fn with_env(key: &str, value: &str) -> Vec<u32> {
+    Which::MarkedBy { uid: None, key: key.into(), value: value.into() }.find()
+}
+
 impl Which {
     /// The ids of those that are there now. A process that has ended and waits to be reaped is not.
     #[must_use]
@@ -255,6 +261,62 @@ mod tests {
         assert!(ended >= 2, "{ended}");
         assert!(!reaper.join().unwrap().success());
         assert!(which.find().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_process_of_another_user_never_counts_where_the_user_is_known() {
+        let mark = format!("mark-{}-uid", std::process::id());
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().canonicalize().unwrap();
+        let script = below.join("Some.Listener");
+        std::fs::write(&script, "echo up; read line").unwrap();
+        let mut child = std::process::Command::new("/bin/sh")
+            .arg(&script)
+            .env("RUNUP_TEST_MARK", &mark)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let out = child.stdout.take().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
+        let us = rustix::process::geteuid().as_raw();
+        let program = |uid| Which::Program { uid, below: below.clone(), name: "Some.Listener".into() };
+        for (uid, counts) in [(None, true), (Some(us), true), (Some(us + 1), false)] {
+            assert_eq!(marked(uid, &mark).find().contains(&child.id()), counts, "{uid:?}");
+            assert_eq!(program(uid).find().contains(&child.id()), counts, "{uid:?}");
+        }
+        let soon = Deadline::after(Duration::from_secs(20));
+        assert_eq!(end(&marked(Some(us + 1), &mark), Ask::Terminate, soon).await.unwrap(), 0);
+        assert!(child.try_wait().unwrap().is_none(), "another user's process was ended");
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_listener_is_interrupted_and_never_terminated() {
+        for (script, signal) in [
+            ("trap 'exit 7' INT; trap 'exit 8' TERM; echo up; while :; do sleep 0.05; done", None),
+            // As one that a background shell started.
+            ("trap '' INT; trap 'exit 8' TERM; echo up; while :; do sleep 0.05; done", Some(9)),
+        ] {
+            let mark = format!("mark-{}-asked-{}", std::process::id(), signal.is_some());
+            let mut child = std::process::Command::new("/bin/sh")
+                .args(["-c", script])
+                .env("RUNUP_TEST_MARK", &mark)
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut line = String::new();
+            let out = child.stdout.take().unwrap();
+            std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
+            let reaper = std::thread::spawn(move || child.wait().unwrap());
+            let soon = Deadline::after(Duration::from_secs(60));
+            end(&marked(None, &mark), Ask::Interrupt, soon).await.unwrap();
+            let status = reaper.join().unwrap();
+            assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), signal, "{status}");
+            assert_eq!(status.code(), signal.is_none().then_some(7), "{status}");
+        }
     }
 
     #[tokio::test]

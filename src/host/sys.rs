@@ -110,12 +110,21 @@ pub fn prepare(
 #[cfg(unix)]
 fn reset_signals() -> io::Result<()> {
     const LAST: libc::c_int = if cfg!(target_os = "linux") { 64 } else { 31 };
-    // SAFETY: both structures are plain data, for which all zeroes is a valid value; zeroes are SIG_DFL without flags.
+    // SAFETY: the structures are plain data, for which all zeroes is a valid value; zeroes are SIG_DFL without flags.
     unsafe {
-        let default: libc::sigaction = std::mem::zeroed();
         for signal in 1..=LAST {
-            // Refused for SIGKILL, SIGSTOP and those that the C library keeps for itself, none of which can be ignored.
-            libc::sigaction(signal, &raw const default, std::ptr::null_mut());
+            // Refused for SIGKILL and SIGSTOP, which cannot be ignored. The C library's wrapper would keep 32 and 33 as
+            // they are; what the kernel wants is smaller than this on every architecture.
+            #[cfg(target_os = "linux")]
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                [0_u64; 8].as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            );
+            #[cfg(not(target_os = "linux"))]
+            libc::sigaction(signal, &std::mem::zeroed(), std::ptr::null_mut());
         }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);

@@ -165,10 +165,9 @@ impl Sudoers {
         }
     }
 
-    /// `USERS HOSTS = WHAT`. A comment begins with `#`, but `#1000` is a user.
+    /// `USERS HOSTS = WHAT`.
     fn rule(&mut self, line: &str, path: &Path) {
-        let is_id = line.strip_prefix('#').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-        let line = if is_id { line } else { line.split('#').next().unwrap_or_default() };
+        let line = without_comment(line);
         if let Some((left, what)) = line.split_once('=') {
             let left = without_blanks_at_commas(left);
             if let Some(users) = left.split_whitespace().next() {
@@ -219,6 +218,13 @@ impl Sudoers {
 /// An include's path may be relative to the file that has it.
 fn beside(file: &Path, path: &str) -> PathBuf {
     file.parent().unwrap_or(Path::new("/")).join(path)
+}
+
+/// A comment begins with `#`, but `#1000` is a user.
+fn without_comment(line: &str) -> &str {
+    let is_comment = |at: &usize| !line[at + 1..].starts_with(|c: char| c.is_ascii_digit());
+    let end = line.match_indices('#').map(|(at, _)| at).find(is_comment);
+    &line[..end.unwrap_or(line.len())]
 }
 
 fn without_blanks_at_commas(text: &str) -> String {

@@ -221,8 +221,14 @@ if (exec 9<>/dev/tty) 2>/dev/null; then echo terminal; else echo "no terminal"; 
 "#;
 
 fn session_of_this_process() -> String {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    stat.rsplit_once(") ").unwrap().1.split_whitespace().nth(3).unwrap().to_owned()
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("the child tells what it finds");
+    stat.rsplit_once(") ")
+        .expect("the child tells what it finds")
+        .1
+        .split_whitespace()
+        .nth(3)
+        .expect("the child tells what it finds")
+        .to_owned()
 }
 
 async fn look_around(account: Option<&Account>) {
@@ -231,7 +237,7 @@ async fn look_around(account: Option<&Account>) {
         command = command.account(account);
     }
     let (outcome, seen) = run(command).await;
-    assert!(outcome.unwrap().success(), "{seen:?}");
+    assert!(outcome.expect("the child tells what it finds").success(), "{seen:?}");
     let lines: Vec<&str> = seen.iter().map(|(_, line)| line.as_str()).collect();
     // State, parent, group, session.
     let stat: Vec<&str> = lines[0].split_whitespace().skip(1).collect();
