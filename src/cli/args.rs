@@ -28,6 +28,9 @@ pub(super) enum Command {
     /// Converge, then run the runner in the foreground: in a container, or as a service
     #[command(after_long_help = RUN_HELP)]
     Run(Box<RunFlags>),
+    /// Prepare the runner's directories before it starts; the service does this
+    #[command(hide = true)]
+    PrepareStart(PrepareStartFlags),
     /// Wait until no job of this runner runs on this machine: 0 when it is idle, 75 if it is not in time
     Drain(DrainFlags),
     /// Place the runner and seal: for an image, without registration
@@ -101,6 +104,12 @@ pub(super) struct RunFlags {
     pub run: Run,
     #[command(flatten)]
     pub cloud: Cloud,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct PrepareStartFlags {
+    #[command(flatten)]
+    pub place: Place,
 }
 
 #[derive(Debug, Clone, Args)]

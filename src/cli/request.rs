@@ -34,6 +34,11 @@ pub(super) fn install(flags: &ConvergeFlags, session: &Session) -> Result<Reques
     if runner.no_default_labels && runner.labels.is_none() {
         return Err(Error::Contradiction("--no-default-labels needs --labels".into()).into());
     }
+    if runner.self_update && runner.disable_update {
+        return Err(
+            Error::Contradiction("--self-update and --disable-update exclude each other".into()).into()
+        );
+    }
     let options = config_sh::Options {
         labels: runner.labels.clone(),
         no_default_labels: runner.no_default_labels,
@@ -75,8 +80,8 @@ pub(super) fn run(flags: &RunFlags, session: &Session) -> Result<Request, super:
     Ok(request)
 }
 
-/// The runner's folder, as this process sees it.
-pub(super) fn dir(place: &Place, session: &Session) -> Result<PathBuf, super::Failed> {
+/// The request of what only concerns this machine.
+pub(super) fn place(place: &Place, session: &Session) -> Result<Request, super::Failed> {
     let server = Server {
         url: None,
         api_url: None,
@@ -86,7 +91,12 @@ pub(super) fn dir(place: &Place, session: &Session) -> Result<PathBuf, super::Fa
         token_command: None,
         deadline: std::time::Duration::ZERO,
     };
-    let request = base(&server, place, None, Credentials::default(), session)?;
+    base(&server, place, None, Credentials::default(), session)
+}
+
+/// The runner's folder, as this process sees it.
+pub(super) fn dir(runner: &Place, session: &Session) -> Result<PathBuf, super::Failed> {
+    let request = place(runner, session)?;
     Ok(request.root.join(&request.dir))
 }
 

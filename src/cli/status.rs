@@ -66,6 +66,8 @@ fn text(status: &Status) -> String {
     row("user", status.user.clone());
     row("tree", status.guard.filter(|guard| *guard != Guard::Open).map(|guard| guard.to_string()));
     row("tree", status.not_locked.as_ref().map(|why| format!("not locked: {why}")));
+    let ways = Some(&status.ways_to_root).filter(|ways| !ways.is_empty());
+    row("jobs", ways.map(|ways| format!("not isolated: their user can become root ({})", ways.join(", "))));
     row("server", status.not_asked.as_ref().map(|why| format!("not asked: {why}")));
     row(
         "service",

@@ -78,7 +78,11 @@ fn check_name(site: &Site<'_>, file: &RunnerFile) -> Result<(), Error> {
     if confirmed {
         return Ok(());
     }
-    Err(Error::NameNotConfirmed { dir: site.request.dir.clone(), name: name.clone(), id: Some(file.agent_id) })
+    Err(Error::NameNotConfirmed {
+        dir: site.request.dir.clone(),
+        name: name.clone(),
+        id: Some(file.agent_id),
+    })
 }
 
 fn adopted(file: &RunnerFile, url: String, api_url: String) -> Registered {

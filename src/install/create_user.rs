@@ -7,6 +7,7 @@
 use super::Error;
 use super::checkpoint::{Checkpoint, reach};
 use super::journal::{Act, Journal, RunnerUser, State, Step};
+use super::plan::Plan;
 use super::site::Site;
 use crate::deadline::Deadline;
 use crate::host::account::{self, Account};
@@ -16,6 +17,9 @@ use std::time::Duration;
 
 /// How long the run of another runner, to which the user is handed, is waited for. It may be waiting for us.
 const HANDING_OVER: Duration = Duration::from_secs(10);
+
+/// No tool takes a longer name.
+const LONGEST_GROUP: usize = 32;
 
 /// How long the processes of a user may take to end that are killed.
 const ENDING: Duration = Duration::from_secs(15);
@@ -43,7 +47,8 @@ pub(super) fn name(site: &Site<'_>, journal: &Journal) -> Result<Option<String>,
     if let Some(known) = known(site, journal)? {
         return Ok(Some(known));
     }
-    let taken: Vec<String> = others(site, journal)?.iter().filter_map(|other| other.user().map(str::to_owned)).collect();
+    let taken: Vec<String> =
+        others(site, journal)?.iter().filter_map(|other| other.user().map(str::to_owned)).collect();
     for number in 1..=MOST_USERS {
         let name = if number == 1 { wanted.clone() } else { format!("{wanted}-{number}") };
         if !taken.contains(&name) && account::find(&request.root, &name)?.is_none() {
@@ -67,24 +72,68 @@ fn known(site: &Site<'_>, journal: &Journal) -> Result<Option<String>, Error> {
     Ok(account::find_by_id(&site.request.root, uid)?.filter(|_| uid != 0).map(|account| account.name))
 }
 
-/// Writes down whose this runner is, before anybody relies on it, and goes on for that user.
+/// Writes down whose this runner is, before anybody relies on it.
 ///
 /// # Errors
-/// The journal cannot be written.
-pub(super) async fn claim<'a>(site: &Site<'a>, journal: &mut Journal) -> Result<Site<'a>, Error> {
-    if site.request.user.is_none() {
-        return Ok(site.clone());
-    }
+/// Another runner has chosen the same name meanwhile; the journal cannot be written.
+pub(super) async fn claim(site: &Site<'_>, journal: &mut Journal, plan: &Plan) -> Result<(), Error> {
+    let Some(wanted) = site.request.user.clone().filter(|_| !plan.is_empty()) else { return Ok(()) };
     let _users = site.lock_users().await?;
-    let name = name(site, journal)?;
-    let site = site.with_user(name.clone());
-    if let Some(name) = name
-        && known(&site, journal)?.is_none_or(|known| known == name)
+    let known = known(site, journal)?;
+    if site.request.user_is_default
+        && known.is_none()
+        && name(&site.with_base_user(), journal)?.as_ref() != Some(&wanted)
     {
-        let group = journal.group().map(str::to_owned);
-        journal.set_user(RunnerUser { name, group })?;
+        return Err(Error::UserTaken { name: wanted });
     }
-    Ok(site)
+    if known.is_none_or(|known| known == wanted) {
+        let group = journal.group().map(str::to_owned);
+        journal.set_user(RunnerUser { name: wanted, group })?;
+    }
+    Ok(())
+}
+
+/// Gives the runner a group of its own where its user's primary group has other members, who could look into its tree.
+///
+/// # Errors
+/// The group cannot be created.
+pub(super) async fn ensure_group(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    account: &Account,
+) -> Result<(), Error> {
+    if !site.isolates(account) {
+        return Ok(());
+    }
+    let root = &site.request.root;
+    let name = journal.group().map(str::to_owned);
+    let others =
+        account::primary_group_members(root, account.gid).into_iter().any(|name| name != account.name);
+    if name.is_none() && !others {
+        return Ok(());
+    }
+    let name =
+        name.unwrap_or_else(|| format!("runup-{}", account.name).chars().take(LONGEST_GROUP).collect());
+    let _users = site.lock_users().await?;
+    journal.set_user(RunnerUser { name: account.name.clone(), group: Some(name.clone()) })?;
+    if account::group_id(root, &name).is_none() {
+        account::create_group(root, &name, &site.stop).await?;
+    }
+    account::add_to_group(root, &account.name, &name, &site.stop).await?;
+    Ok(())
+}
+
+/// Deletes the runner's own group, unless another runner uses it.
+///
+/// # Errors
+/// It stays.
+pub(super) async fn delete_group(site: &Site<'_>, journal: &Journal) -> Result<(), Error> {
+    let Some(group) = journal.group() else { return Ok(()) };
+    let _users = site.lock_users().await?;
+    if !others(site, journal)?.iter().any(|other| other.group() == Some(group)) {
+        account::delete_group(&site.request.root, group, &site.stop).await?;
+    }
+    Ok(())
 }
 
 /// The journals of the other runners of this machine.
@@ -99,7 +148,11 @@ fn others(site: &Site<'_>, journal: &Journal) -> Result<Vec<Journal>, Error> {
 ///
 /// # Errors
 /// One does not end.
-pub(super) async fn end_processes(site: &Site<'_>, journal: &Journal, account: &Account) -> Result<(), Error> {
+pub(super) async fn end_processes(
+    site: &Site<'_>,
+    journal: &Journal,
+    account: &Account,
+) -> Result<(), Error> {
     if !site.isolates(account) || !site.request.root.is_host() {
         return Ok(());
     }
@@ -126,7 +179,9 @@ pub(super) async fn check_alone(site: &Site<'_>, journal: &Journal, account: &Ac
         if other.user() != Some(account.name.as_str()) {
             continue;
         }
-        let Some(unit) = other.unit().filter(|_| site.request.root.is_host() && systemd::is_running()) else { continue };
+        let Some(unit) = other.unit().filter(|_| site.request.root.is_host() && systemd::is_running()) else {
+            continue;
+        };
         if systemd::show(unit, &site.stop).await?.runs() {
             let (user, dir, unit) = (account.name.clone(), other.dir().to_owned(), unit.to_owned());
             return Err(Error::UserShared { user, dir, unit });

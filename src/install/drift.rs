@@ -126,8 +126,9 @@ pub(super) fn of_registration(
     if let (Some(wanted), Some(found)) = (&asked.version, version)
         && *wanted != found.to_string()
     {
-        let by_itself =
-            wanted.parse::<RunnerVersion>().is_ok_and(|wanted| wanted < found) && !asked.disable_update && open;
+        let by_itself = wanted.parse::<RunnerVersion>().is_ok_and(|wanted| wanted < found)
+            && !asked.disable_update
+            && open;
         let how = if by_itself { ": it has updated itself, as it may without --disable-update" } else { "" };
         drift.push(format!("its version is {found}, and {wanted} was asked for{how}"));
     }

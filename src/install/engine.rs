@@ -30,6 +30,10 @@ pub struct Installed {
     pub version: Option<String>,
     /// The user that it runs as.
     pub user: Option<String>,
+    /// Whether jobs are kept from what is root's; `None` where they run as the user that runs this.
+    pub isolated: Option<bool>,
+    /// How the tree is guarded from its jobs, where they run as another user.
+    pub guard: Option<Guard>,
     /// The runner on the server; `None` for an image.
     pub runner: Option<RegisteredRunner>,
     /// The steps and what was done about each.
@@ -60,7 +64,6 @@ pub struct RegisteredRunner {
 /// the error and in the journal.
 pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     let (mut lock, mut journal) = prepare(site, "install").await?;
-    let site = &create_user::claim(site, &mut journal).await?;
     recover(site, &mut journal).await?;
     let (mut plan, mut seen) = decide(site, &journal).await?;
     if plan.replaces_registration() {
@@ -79,6 +82,7 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
         (plan, seen) = decide(site, &journal).await?;
     }
     libraries::ensure(site).await?;
+    create_user::claim(site, &mut journal, &plan).await?;
     settle(site, &mut journal, &plan, &seen)?;
     let then = journal.clone();
     let cause = match take(site, &mut journal, &plan, &seen).await {
@@ -112,12 +116,12 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
 /// As for [`install`]; and [`Error::NotSealed`] if the image holds what no image may hold.
 pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
     let (_lock, mut journal) = prepare(site, "bake").await?;
-    let site = &create_user::claim(site, &mut journal).await?;
     recover(site, &mut journal).await?;
     // Before anything is downloaded: an identity that is there already will not go away by itself.
     seal::check(site, &journal)?;
     let (plan, seen) = decide(site, &journal).await?;
     libraries::ensure(site).await?;
+    create_user::claim(site, &mut journal, &plan).await?;
     settle(site, &mut journal, &plan, &seen)?;
     match take(site, &mut journal, &plan, &seen).await {
         Ok(_) => {
@@ -221,6 +225,7 @@ async fn take(
                 owner = Some(create_user::take(site, journal, name).await?);
             }
             Step::PlaceRunner => {
+                create_user::ensure_group(site, journal, known(owner.as_ref())).await?;
                 if care.remove_tree {
                     service::quiet(site, seen).await?;
                 }
@@ -252,7 +257,8 @@ async fn go_on_as_it_was(
     (mut plan, seen): (Plan, Seen),
     cause: Error,
 ) -> Result<Installed, Error> {
-    let taken_over = matches!(state::read(&site.dir()), Ok(LocalState::Configured(_))) && journal.guard() != Guard::Open;
+    let taken_over =
+        matches!(state::read(&site.dir()), Ok(LocalState::Configured(_))) && journal.guard() != Guard::Open;
     if taken_over {
         // The server has given the runner to the new tree, and the old one is nobody any more.
         return Err(cause);
@@ -362,10 +368,12 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
         }
         tracing::info!("undid {step}");
     }
-    if journal.entries().is_empty()
-        && let Err(error) = journal.delete()
-    {
-        left.push(error.into());
+    if journal.entries().is_empty() {
+        if let Err(error) = create_user::delete_group(&site, journal).await {
+            left.push(error);
+        } else if let Err(error) = journal.delete() {
+            left.push(error.into());
+        }
     }
     if left.is_empty() { cause } else { Error::Unwound { cause: Box::new(cause), left } }
 }
@@ -390,16 +398,41 @@ fn report(site: &Site<'_>, journal: &Journal, plan: Plan, seen: Seen, status: Op
         url: registered.url.clone(),
         status,
     });
+    let isolated = isolation(site);
     Installed {
         changed: !plan.is_empty(),
         dir: site.request.dir.clone(),
         version,
         user: site.request.user.clone(),
+        isolated,
+        guard: isolated.map(|_| journal.guard()),
         runner,
         steps: plan.steps,
         service: journal.unit().map(str::to_owned),
         calls: site.client.as_deref().map_or(0, crate::github::Client::calls),
     }
+}
+
+/// Whether the runner's user is kept from what is root's; one that can become root is not, and a warning says how.
+fn isolation(site: &Site<'_>) -> Option<bool> {
+    let account = site.account().ok().flatten()?;
+    if !site.isolates(&account) {
+        return None;
+    }
+    let ways = account::ways_to_root(&site.request.root, &account);
+    if !ways.is_empty() {
+        tracing::warn!("{}", not_isolated(&account, &ways));
+    }
+    Some(ways.is_empty())
+}
+
+/// For people.
+pub(super) fn not_isolated(account: &account::Account, ways: &[String]) -> String {
+    format!(
+        "jobs are not isolated: the user {} can become root ({}); a rootless engine needs none of that",
+        account.name,
+        ways.join(", ")
+    )
 }
 
 /// Names what a watcher is for, where nobody watches.

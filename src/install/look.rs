@@ -140,7 +140,8 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     let platform = site.platform().to_string();
     let traces = if matches!(tree, Tree::Ours { .. }) { traces(site, journal)? } else { Vec::new() };
     let offer = None;
-    let guard = if matches!(tree, Tree::Absent | Tree::Foreign { .. }) { Guard::Open } else { journal.guard() };
+    let guard =
+        if matches!(tree, Tree::Absent | Tree::Foreign { .. }) { Guard::Open } else { journal.guard() };
     let isolates = account.as_ref().map_or_else(account::is_root, |account| site.isolates(account));
     let (wanted_guard, _) = site.wanted_guard(account.as_ref(), guard);
     Ok(Seen {
@@ -294,9 +295,10 @@ async fn look_at_service(site: &Site<'_>, account: Option<&Account>) -> Result<O
     if !unit::can_hold(dir) || !unit::can_hold(&wanted.program) {
         return Err(Error::UnitPath { dir: dir.clone(), program: wanted.program.clone() });
     }
+    trust::check(&wanted.program, account)?;
     if let unit::Main::Supervisor { arguments, .. } = &wanted.main {
         let configuration = arguments.iter().filter_map(|argument| argument.strip_prefix("--config="));
-        for file in configuration.map(Path::new).chain([wanted.program.as_path()]) {
+        for file in configuration.map(Path::new) {
             trust::check(file, account)?;
         }
     }
@@ -368,4 +370,3 @@ async fn ask(
         _ => (Server::Nothing, known_id.is_none()),
     })
 }
-

@@ -183,7 +183,12 @@ async fn open_for_config(site: &Site<'_>, journal: &mut Journal, account: &Accou
 ///
 /// # Errors
 /// It is as it was while config.sh ran.
-pub(super) fn keep(site: &Site<'_>, journal: &mut Journal, account: &Account, kept: Guard) -> Result<(), Error> {
+pub(super) fn keep(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    account: &Account,
+    kept: Guard,
+) -> Result<(), Error> {
     if !site.isolates(account) || journal.guard() == kept && kept != Guard::Sealed {
         return Ok(());
     }
@@ -208,7 +213,7 @@ async fn take_back(site: &Site<'_>, registered: &Registered) -> Result<(), Error
     let Some(client) = site.eyes() else {
         return Err(Error::StillOnServer { name: registered.name.clone(), id: None });
     };
-    if let Some(runner) = ownership::ours(site, client, registered, UNWINDING).await? {
+    if let Some(runner) = ownership::ours(site, client, registered, Duration::ZERO).await? {
         site.within("deleting the runner", client.delete(runner.id)).await?;
     }
     Ok(())
@@ -360,11 +365,12 @@ pub async fn unwind(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error>
         return Ok(());
     };
     let work = async {
-        let mut runner = ownership::ours(site, client, &registered, UNWINDING).await?;
+        // Ours has never started.
+        let mut runner = ownership::ours(site, client, &registered, Duration::ZERO).await?;
         if runner.is_none() && registered.agent_id.is_none() && state::has_key(&dir) {
             // The request of a config.sh that was killed may still be on its way.
             tokio::time::sleep(IN_FLIGHT).await;
-            runner = ownership::ours(site, client, &registered, UNWINDING).await?;
+            runner = ownership::ours(site, client, &registered, Duration::ZERO).await?;
         }
         if let Some(runner) = runner {
             match client.delete(runner.id).await? {

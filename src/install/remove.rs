@@ -91,8 +91,13 @@ pub enum Why {
 /// # Errors
 /// What could not be taken back; the journal keeps it for the next run.
 pub async fn remove(site: &Site<'_>, to: Reach, drain: Duration) -> Result<Removed, Error> {
-    let nothing =
-        || Removed { changed: false, dir: site.request.dir.clone(), undone: vec![], deregistered: None, left_on_server: None };
+    let nothing = || Removed {
+        changed: false,
+        dir: site.request.dir.clone(),
+        undone: vec![],
+        deregistered: None,
+        left_on_server: None,
+    };
     // Where there is a lock, another run may be about to make something.
     if !site.dir().exists() && !site.read_journal()?.exists() && !site.has_lock() {
         return Ok(nothing());
@@ -139,15 +144,13 @@ pub async fn remove(site: &Site<'_>, to: Reach, drain: Duration) -> Result<Remov
         }
         let undone = match &entry.act {
             Act::Register(registered) => match to {
-                Reach::Server if !copy => {
-                    deregister(site, &mut journal, registered).await.inspect(|()| {
-                        removed.deregistered = Some(Deregistered {
-                            name: registered.name.clone(),
-                            id: registered.agent_id,
-                            url: registered.url.clone(),
-                        });
-                    })
-                }
+                Reach::Server if !copy => deregister(site, &mut journal, registered).await.inspect(|()| {
+                    removed.deregistered = Some(Deregistered {
+                        name: registered.name.clone(),
+                        id: registered.agent_id,
+                        url: registered.url.clone(),
+                    });
+                }),
                 _ => {
                     removed.left_on_server = Some(LeftOnServer {
                         name: registered.name.clone(),
@@ -201,6 +204,7 @@ pub async fn remove(site: &Site<'_>, to: Reach, drain: Duration) -> Result<Remov
     }
     if errors.is_empty() {
         reach(Checkpoint::RemoveJournalLeft);
+        create_user::delete_group(site, &journal).await?;
         journal.delete()?;
         return Ok(removed);
     }
@@ -243,7 +247,7 @@ pub(super) async fn deregister(
         let phase = site.phase("look");
         match ownership::ours(site, client, registered, OFFLINE).await? {
             None => {
-                phase.end(format!("the server has no runner {} of this machine", registered.name));
+                phase.end(format!("the server has no runner {} of this machine any more", registered.name));
                 reach(Checkpoint::RemoveDeregistered);
                 return clean(site, journal);
             }

@@ -1,9 +1,9 @@
 //! The place of work: one request, the machine, the server, the clock, and who watches.
 
 use super::journal::Journal;
-use super::{Error, create_user};
 use super::request::Request;
 use super::watch::{Phase, Watch};
+use super::{Error, create_user};
 use crate::deadline::Deadline;
 use crate::github::{Client, Target};
 use crate::host::account::{self, Account};
@@ -30,6 +30,8 @@ pub struct Site<'a> {
     pub(super) dir: PathBuf,
     /// Where journals live, as this process sees it.
     pub(super) state: PathBuf,
+    /// The user of the request, before a number was added to it.
+    pub(super) base_user: Option<String>,
     /// The HTTP client.
     pub http: Http,
     /// The REST API, where a server is known.
@@ -62,17 +64,25 @@ impl<'a> Site<'a> {
                 .ok_or_else(|| Error::NoWayTo { path: path.to_owned(), root: request.root.path().to_owned() })
         };
         let (dir, state) = (locate(&request.dir)?, locate(&request.state)?);
+        let base_user = request.user.clone();
         let request = Arc::new(request.clone());
-        let site = Self { request, machine, dir, state, http, client, deadline, stop, watch };
+        let site = Self { request, machine, dir, state, base_user, http, client, deadline, stop, watch };
         // What cannot be read is said by whoever needs it.
         let user = site.read_journal().and_then(|journal| create_user::name(&site, &journal)).ok().flatten();
         Ok(site.with_user(user))
     }
 
+    /// The same place of work as it was asked for, where the user is still to be chosen.
+    #[must_use]
+    pub(super) fn with_base_user(&self) -> Self {
+        self.with_user(self.base_user.clone())
+    }
+
     /// The same place of work for a runner of this user.
     #[must_use]
-    pub(super) fn with_user(&self, user: Option<String>) -> Self {
-        let request = Request { user: user.or_else(|| self.request.user.clone()), ..Request::clone(&self.request) };
+    fn with_user(&self, user: Option<String>) -> Self {
+        let request =
+            Request { user: user.or_else(|| self.request.user.clone()), ..Request::clone(&self.request) };
         Self { request: Arc::new(request), ..self.clone() }
     }
 
@@ -156,7 +166,8 @@ impl<'a> Site<'a> {
             // It is about to be created.
             None => cfg!(unix) && account::is_root(),
         };
-        let ephemeral = request.jit || request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
+        let ephemeral =
+            request.jit || request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
         let kept = if ephemeral { Guard::Locked } else { Guard::Sealed };
         let hosted = request.target.as_ref().is_some_and(Target::is_hosted);
         if !isolates {

@@ -6,7 +6,7 @@ use super::site::Site;
 use super::{Error, drift};
 use crate::error::chain;
 use crate::github::{Client, Runner};
-use crate::host::{Account, systemd};
+use crate::host::{Account, account, systemd};
 use crate::runner::{Guard, LocalState, RunnerVersion, state, tree};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -26,6 +26,10 @@ pub struct Status {
     pub user: Option<String>,
     /// How its tree is guarded from its jobs, where runup set it up as root.
     pub guard: Option<Guard>,
+    /// Whether its user is kept from what is root's; `None` where runup did not set it up as root.
+    pub isolated: Option<bool>,
+    /// How its user can become root.
+    pub ways_to_root: Vec<String>,
     /// Why jobs can change the runner's programs, where they could be kept from it.
     pub not_locked: Option<String>,
     /// Its name, as registered.
@@ -100,6 +104,8 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
         journal: journal.exists(),
         user: journal.user().map(str::to_owned),
         guard: None,
+        isolated: None,
+        ways_to_root: Vec::new(),
         not_locked: None,
         name: None,
         id: None,
@@ -114,6 +120,8 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
         && site.isolates(&account)
     {
         status.guard = Some(journal.guard());
+        status.ways_to_root = account::ways_to_root(&site.request.root, &account);
+        status.isolated = Some(status.ways_to_root.is_empty());
         status.not_locked = not_locked(site, &journal, &account);
     }
     if let Some((_, registered)) = journal.registered() {
@@ -160,7 +168,10 @@ fn not_locked(site: &Site<'_>, journal: &Journal, account: &Account) -> Option<S
     }
     let asked = registered.asked.as_ref().is_some_and(|asked| asked.self_update);
     Some(if asked {
-        format!("--self-update was asked for, so {} owns the runner's programs, and its jobs can change them", account.name)
+        format!(
+            "--self-update was asked for, so {} owns the runner's programs, and its jobs can change them",
+            account.name
+        )
     } else {
         format!(
             "{} owns the runner's programs, and its jobs can change them; `runup install` with a --token-file that stays \

@@ -66,7 +66,12 @@ pub struct Keeper {
 ///
 /// # Errors
 /// One of them cannot be written.
-pub fn furnish(dir: &Path, keeper: Keeper, version: Option<RunnerVersion>, sha256: &str) -> Result<(), Error> {
+pub fn furnish(
+    dir: &Path,
+    keeper: Keeper,
+    version: Option<RunnerVersion>,
+    sha256: &str,
+) -> Result<(), Error> {
     let version = version.map_or_else(|| "of unknown version".to_owned(), |version| version.to_string());
     let origin = serde_json::json!([{
         "group": "Runner installation",
@@ -195,7 +200,11 @@ fn make_for(path: &Path, keeper: Keeper) -> Result<(), Error> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             // An operator may have created it.
             let metadata = fs_err::symlink_metadata(path)?;
-            if metadata.is_dir() && is_roots(path)? { own_folder(path, keeper.uid, keeper.gid, 0o755) } else { Ok(()) }
+            if metadata.is_dir() && is_roots(path)? {
+                own_folder(path, keeper.uid, keeper.gid, 0o755)
+            } else {
+                Ok(())
+            }
         }
         made => {
             made?;

@@ -172,7 +172,7 @@ pub struct Runner {
     pub disable_update: bool,
     /// The runner updates itself, as GitHub's own scripts set it up: then its user owns its programs, jobs can change
     /// them, and runup gives them no token. Without it, runup updates the runner wherever it can
-    #[arg(long, conflicts_with = "disable_update")]
+    #[arg(long)]
     pub self_update: bool,
     /// Take over a runner of the same name, even one that is alive elsewhere
     #[arg(long)]

@@ -12,7 +12,8 @@ use crate::runner::{Guard, LocalState, RunnerVersion};
 /// converted now goes on as it is.
 pub(super) fn converts(request: &Request, journal: &Journal, seen: &Seen) -> bool {
     let ours = matches!(seen.tree, Tree::Ours { .. } | Tree::Incomplete { .. });
-    let registered = journal.registered().is_some() && matches!(seen.local, LocalState::Configured(_)) && !seen.clone;
+    let registered =
+        journal.registered().is_some() && matches!(seen.local, LocalState::Configured(_)) && !seen.clone;
     let open = seen.guard == Guard::Open && seen.wanted_guard != Guard::Open;
     ours && registered && open && request.registration.is_some() && why_not(request, seen).is_none()
 }
@@ -37,11 +38,14 @@ fn can_fetch(request: &Request) -> bool {
 
 /// Where a registration is about to be made in a tree that jobs could change, a fresh one is placed first.
 pub(super) fn freshen(steps: &mut [Planned], request: &Request, seen: &Seen) -> Result<(), Error> {
-    if !seen.isolates || seen.guard != Guard::Open || matches!(seen.tree, Tree::Absent | Tree::Foreign { .. }) {
+    if !seen.isolates || seen.guard != Guard::Open || matches!(seen.tree, Tree::Absent | Tree::Foreign { .. })
+    {
         return Ok(());
     }
     let registers = steps.iter().any(|planned| planned.step == Step::Register && planned.restarts());
-    let Some(place) = steps.iter_mut().find(|planned| planned.step == Step::PlaceRunner) else { return Ok(()) };
+    let Some(place) = steps.iter_mut().find(|planned| planned.step == Step::PlaceRunner) else {
+        return Ok(());
+    };
     if !registers || matches!(&place.action, Action::Do(care) if care.remove_tree) {
         return Ok(());
     }
@@ -49,7 +53,8 @@ pub(super) fn freshen(steps: &mut [Planned], request: &Request, seen: &Seen) -> 
         return Err(Error::TreeNotGuarded { dir: request.dir.clone() });
     }
     place.action = Action::Do(Care { remove_tree: true, ..Care::default() });
-    place.detail = format!("place a fresh runner in {}: jobs could change the one that is there", request.dir.display());
+    place.detail =
+        format!("place a fresh runner in {}: jobs could change the one that is there", request.dir.display());
     Ok(())
 }
 
