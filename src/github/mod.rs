@@ -10,6 +10,7 @@ mod deprecation;
 mod document;
 mod error;
 mod jit;
+mod release;
 mod scope;
 mod target;
 
@@ -19,5 +20,6 @@ pub use deprecation::Deprecation;
 pub use document::{Application, JitConfig, Label, Runner, RunnerToken, Status};
 pub use error::{Error, Reply};
 pub use jit::NewJitRunner;
+pub use release::Release;
 pub use scope::{RepositoryName, Scope, Slug};
 pub use target::{Target, TargetError};

@@ -60,8 +60,21 @@ pub struct Service {
     pub wanted: String,
     /// What its file says; `None` if there is none.
     pub found: Option<String>,
+    /// The units that upgrade the runner.
+    pub upgrades: [Extra; 2],
     /// What systemd knows of it.
     pub state: systemd::Unit,
+}
+
+/// A unit beside the service's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extra {
+    /// Its name.
+    pub unit: String,
+    /// What its file should say; `None` if it should not be there.
+    pub wanted: Option<String>,
+    /// What its file says; `None` if there is none.
+    pub found: Option<String>,
 }
 
 /// The name to register.
@@ -135,15 +148,15 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     let name = wanted_name(site, journal, clone)?;
     let ours = journal.registered().map(|(_, registered)| registered).filter(|_| !clone);
     let (server, name_is_free) = ask(site, ours, name.as_ref()).await?;
-    let service = look_at_service(site, account.as_ref()).await?;
+    let guard =
+        if matches!(tree, Tree::Absent | Tree::Foreign { .. }) { Guard::Open } else { journal.guard() };
+    let (wanted_guard, _) = site.wanted_guard(account.as_ref(), guard);
+    let service = look_at_service(site, account.as_ref(), wanted_guard).await?;
     let key = state::has_key(&dir);
     let platform = site.platform().to_string();
     let traces = if matches!(tree, Tree::Ours { .. }) { traces(site, journal)? } else { Vec::new() };
     let offer = None;
-    let guard =
-        if matches!(tree, Tree::Absent | Tree::Foreign { .. }) { Guard::Open } else { journal.guard() };
     let isolates = account.as_ref().map_or_else(account::is_root, |account| site.isolates(account));
-    let (wanted_guard, _) = site.wanted_guard(account.as_ref(), guard);
     Ok(Seen {
         account,
         platform,
@@ -289,7 +302,11 @@ fn owner(_: &Site<'_>, _: &Journal, _: &Tree) -> Result<Option<Owner>, Error> {
     Ok(None)
 }
 
-async fn look_at_service(site: &Site<'_>, account: Option<&Account>) -> Result<Option<Service>, Error> {
+async fn look_at_service(
+    site: &Site<'_>,
+    account: Option<&Account>,
+    guard: Guard,
+) -> Result<Option<Service>, Error> {
     let (Some(wanted), Some(target)) = (&site.request.service, &site.request.target) else { return Ok(None) };
     let dir = &site.request.dir;
     if !unit::can_hold(dir) || !unit::can_hold(&wanted.program) {
@@ -303,22 +320,35 @@ async fn look_at_service(site: &Site<'_>, account: Option<&Account>) -> Result<O
         }
     }
     let name = unit::name(dir);
-    let wanted = unit::render(&Unit {
+    let upgrades = wanted.upgrades.as_ref().filter(|_| guard == Guard::Sealed);
+    let unit = Unit {
         dir: dir.clone(),
         user: site.request.user.clone().unwrap_or_else(|| account::current().name),
         url: target.url.as_str().trim_end_matches('/').to_owned(),
         program: wanted.program.clone(),
         main: wanted.main.clone(),
         drain: wanted.drain.as_secs(),
-    });
-    let path = unit_path(site, &name);
-    let found = match fs_err::read_to_string(&path) {
-        Ok(text) => Some(text),
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => return Err(host::Error::from(error).into()),
+        upgrades: upgrades.is_some(),
     };
+    let wanted = unit::render(&unit);
+    let (service, timer) = upgrades.map(|upgrades| unit::render_upgrade(&unit, upgrades)).unzip();
+    let extra = |kind: &str, wanted| {
+        let unit = format!("{}.{kind}", unit::upgrade_name(&name));
+        Ok::<_, Error>(Extra { found: read_unit(site, &unit)?, unit, wanted })
+    };
+    let upgrades = [extra("service", service)?, extra("timer", timer)?];
+    let found = read_unit(site, &name)?;
     let state = systemd::show(&name, &site.stop).await?;
-    Ok(Some(Service { unit: name, wanted, found, state }))
+    Ok(Some(Service { unit: name, wanted, found, upgrades, state }))
+}
+
+/// What a unit's file says; `None` if there is none.
+pub(super) fn read_unit(site: &Site<'_>, unit: &str) -> Result<Option<String>, Error> {
+    match fs_err::read_to_string(unit_path(site, unit)) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(host::Error::from(error).into()),
+    }
 }
 
 /// Where the unit's file is.

@@ -36,6 +36,8 @@ mod start;
 mod status;
 mod supervise;
 mod trust;
+mod upgrade;
+mod upgrades;
 mod watch;
 
 pub use engine::{Installed, Nobody, RegisteredRunner, bake, install, plan};
@@ -49,4 +51,5 @@ pub use run::{AfterJob, Because, Ran, Running, drain, run};
 pub use site::Site;
 pub use start::prepare as prepare_start;
 pub use status::{State, Status, status};
+pub use upgrade::{Support, Upgraded, Upgrading, upgrade};
 pub use watch::Watch;

@@ -8,6 +8,8 @@ use super::look::{Seen, Tree};
 use super::plan::Care;
 use super::repair;
 use super::site::Site;
+use super::upgrade;
+use crate::github::Application;
 use crate::host;
 use crate::host::account::Account;
 use crate::runner::{Guard, Keeper, guard, tree};
@@ -132,7 +134,16 @@ pub async fn take(
     Ok(())
 }
 
-/// A verified tree beside the runner's, which its user cannot reach yet; nothing of it is in the journal.
+/// A verified tree beside the runner's place.
+pub(super) struct Fresh {
+    /// Where it is.
+    pub staging: PathBuf,
+    /// What the journal is to say of it.
+    pub act: Act,
+}
+
+/// A verified tree beside the runner's, which its user cannot reach yet; nothing of it is in the journal. `listed` is the
+/// list of the server, where it was asked for already.
 ///
 /// # Errors
 /// Nothing of it stays.
@@ -140,11 +151,13 @@ pub(super) async fn stage_fresh(
     site: &Site<'_>,
     account: &Account,
     keeper: Keeper,
-) -> Result<PathBuf, Error> {
-    let choice = choose(site, None).await?;
+    listed: Option<&[Application]>,
+) -> Result<Fresh, Error> {
+    let choice = choose(site, listed).await?;
     let form = Form::from_filename(&choice.filename)
         .ok_or_else(|| Error::FormUnknown { filename: choice.filename.clone() })?;
     let staging = place::staging_path(&site.dir());
+    let verified = matches!(choice.expect, Expect::Sha256(_));
     let order = Order {
         source: choice.source,
         form,
@@ -163,7 +176,16 @@ pub(super) async fn stage_fresh(
     }
     guard::furnish(&staging, keeper, report.version, &staged.sha256.to_string())
         .inspect_err(|_| discard(&staging))?;
-    Ok(staging)
+    let act = Act::PlaceRunner {
+        version: report.version.map(|version| version.to_string()),
+        platform: site.platform().to_string(),
+        sha256: Some(staged.sha256.to_string()),
+        verified,
+        current_at: choice.current_at.map(|at| at.to_string()),
+        replaces: None,
+        guard: Guard::Locked,
+    };
+    Ok(Fresh { staging, act })
 }
 
 /// Puts the verified tree into the place of the one that is there, which stands at `staging` afterwards.
@@ -280,6 +302,11 @@ pub fn undo(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
 /// The litter cannot be deleted.
 pub fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     let dir = site.dir();
+    if upgrade::is_running(site)? {
+        // What stands beside the place is what that run works with.
+        return Ok(());
+    }
+    upgrade::take_along(site, journal)?;
     if dir.parent().is_some_and(Path::is_dir) {
         place::sweep(&dir)?;
     }
@@ -299,7 +326,8 @@ pub fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
         Some(old) if found != *version || old.version() == version.as_deref() => act = *old,
         _ => {
             *version = found;
-            if guarded != Guard::Open
+            // A sealed one was sealed before it was put there.
+            if guarded == Guard::Locked
                 && let Some(account) = site.account()?
             {
                 // It was cut off before its user could look into it.

@@ -7,7 +7,7 @@ use super::journal::Journal;
 use super::notice::Notices;
 use super::site::Site;
 use super::supervise::{Ended, supervise};
-use super::{Error, engine, jit, leave};
+use super::{Error, engine, jit, leave, upgrade};
 use crate::deadline::Deadline;
 use crate::host::file::create_private_dir;
 use crate::host::lock::{self, Lock};
@@ -99,6 +99,7 @@ pub async fn run(site: &Site<'_>, running: &Running) -> Result<Ran, Error> {
     let (mut lost, mut broken) = (VecDeque::new(), VecDeque::new());
     loop {
         let config = converge(site, running).await?;
+        upgrade::before_start(&afresh(site)).await;
         let before = leave::Snapshot::take(&site.dir());
         let mut jobs = 0;
         let ended = supervise(&afresh(site), running, config.as_ref(), &mut jobs).await;
