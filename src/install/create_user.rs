@@ -86,8 +86,9 @@ pub(super) async fn claim(site: &Site<'_>, journal: &mut Journal, plan: &Plan) -
     {
         return Err(Error::UserTaken { name: wanted });
     }
-    if known.is_none_or(|known| known == wanted) {
-        let group = journal.group().map(str::to_owned);
+    // A runner that gives way to another user's is that one's from here on.
+    if known.is_none_or(|known| known == wanted) || plan.takes(Step::PlaceRunner) {
+        let group = journal.group().filter(|_| journal.user() == Some(wanted.as_str())).map(str::to_owned);
         journal.set_user(RunnerUser { name: wanted, group })?;
     }
     Ok(())
