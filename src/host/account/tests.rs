@@ -178,24 +178,30 @@ async fn a_bomb_of_respawning_processes_is_ended() {
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let script = folder.path().join("respawn");
     // Each one starts its successor in a session of its own, and ends.
-    std::fs::write(&script, "trap '' TERM INT HUP\nsleep 0.01\nsetsid sh \"$0\" &\n").unwrap();
-    for _ in 0..8 {
+    std::fs::write(&script, "trap '' TERM INT HUP\nsleep 0.02\necho >>\"$1\"\nsetsid sh \"$0\" \"$1\" &\n")
+        .unwrap();
+    let count = folder.path().join("count");
+    std::fs::write(&count, "").unwrap();
+    std::fs::set_permissions(&count, std::fs::Permissions::from_mode(0o666)).unwrap();
+    for _ in 0..3 {
         let mut bomb = std::process::Command::new("/bin/sh");
         std::os::unix::process::CommandExt::uid(&mut bomb, account.uid);
         std::os::unix::process::CommandExt::gid(&mut bomb, account.gid);
-        let mut bomb = bomb.arg(&script).current_dir("/").spawn().unwrap();
+        let mut bomb = bomb.arg(&script).arg(&count).current_dir("/").spawn().unwrap();
         std::thread::spawn(move || bomb.wait().unwrap());
     }
-    let which = crate::host::process::Which::OfUser(account.uid);
-    let mut seen = std::collections::BTreeSet::new();
+    let generations = || std::fs::metadata(&count).unwrap().len();
     let limit = Deadline::after(Duration::from_secs(60));
-    while seen.len() < 40 {
+    while generations() < 20 {
         assert!(!limit.passed(), "it does not respawn");
-        seen.extend(which.find());
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    let which = crate::host::process::Which::OfUser(account.uid);
     end_account(&account, Deadline::after(Duration::from_secs(30))).await.unwrap();
     assert_eq!(which.find(), [] as [u32; 0]);
+    let ended = generations();
     assert_eq!(end_account(&account, Deadline::after(Duration::from_secs(30))).await.unwrap(), 0);
+    assert_eq!(generations(), ended, "one of them goes on");
 }
 
 #[tokio::test]
