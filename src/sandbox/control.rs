@@ -1,6 +1,7 @@
 //! The sandbox's own calls under `/_sandbox`, for other processes. They need the API token.
 
 use super::fault::Fault;
+use super::job::NewJob;
 use super::reply::Reply;
 use super::request::Request;
 use super::route::Control;
@@ -15,19 +16,6 @@ use serde_json::{Value, json};
 #[derive(Deserialize)]
 struct NewVersion {
     version: String,
-}
-
-#[derive(Deserialize)]
-struct NewJob {
-    scope: String,
-    #[serde(default = "build")]
-    name: String,
-    #[serde(default)]
-    seconds: u64,
-}
-
-fn build() -> String {
-    "build".to_owned()
 }
 
 /// Answers one control call.
@@ -80,7 +68,7 @@ pub(super) fn answer(shared: &Shared, control: Control, request: &Request) -> Re
                 return Reply::message(400, "Problems parsing JSON");
             };
             match job.scope.parse::<Scope>() {
-                Ok(scope) => Reply::json(201, &json!({"id": world.add_job(scope, &job.name, job.seconds)})),
+                Ok(scope) => Reply::json(201, &json!({"id": world.add_job(scope, job)})),
                 Err(error) => Reply::message(422, &error),
             }
         }
