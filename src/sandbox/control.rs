@@ -9,13 +9,20 @@ use super::scope::Scope;
 use super::server::Shared;
 use super::token::CredentialKind;
 use super::update::Update;
-use super::world::{Deprecation, RunnerChange};
+use super::world::{Deprecation, NewRunner, RunnerChange};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 #[derive(Deserialize)]
 struct NewVersion {
     version: String,
+}
+
+/// A runner of some other machine.
+#[derive(Deserialize)]
+struct ElsewhereRunner {
+    scope: String,
+    name: String,
 }
 
 /// Answers one control call.
@@ -71,6 +78,24 @@ pub(super) fn answer(shared: &Shared, control: Control, request: &Request) -> Re
                 Ok(scope) => Reply::json(201, &json!({"id": world.add_job(scope, job)})),
                 Err(error) => Reply::message(422, &error),
             }
+        }
+        Control::AddRunner => {
+            let Some(new) = request.json::<ElsewhereRunner>() else {
+                return Reply::message(400, "Problems parsing JSON");
+            };
+            let scope = match new.scope.parse::<Scope>() {
+                Ok(scope) => scope,
+                Err(error) => return Reply::message(422, &error),
+            };
+            let newest = world.newest().to_owned();
+            match world.register(scope, NewRunner::elsewhere(&new.name, &newest, Vec::new())) {
+                Ok(runner) => Reply::json(201, &json!({"id": runner.record.id})),
+                Err(_) => Reply::message(409, "the name is taken"),
+            }
+        }
+        Control::Tokens => {
+            let issued = world.tokens.issued();
+            Reply::json(200, &json!(issued.iter().map(|token| token.expose()).collect::<Vec<_>>()))
         }
         Control::AddUpdate => match request.json::<Update>() {
             Some(update) if update.is_valid() => {

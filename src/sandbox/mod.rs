@@ -11,6 +11,8 @@
 //! | `GET state`, `GET requests` | everything that is there; every request so far |
 //! | `POST faults`, `DELETE faults` | adds a fault; ends them all |
 //! | `POST jobs` | queues a job: `{"scope": "orgs/acme", "name": "build", "seconds": 3}`, or one that runs a shell script as the runner's user: `{"scope": "orgs/acme", "script": "id", "runner": "NAME"}` |
+//! | `GET tokens` | every registration, remove and download token that was issued, for a search where none may be |
+//! | `POST runners` | adds a runner of another machine: `{"scope": "orgs/acme", "name": "victim"}` |
 //! | `PATCH runners/ID` | changes or deletes a runner behind its back: `{"deleted": true}` |
 //! | `POST versions` | puts a newer version on offer: `{"version": "2.340.0"}` |
 //! | `POST deprecations` | ends the support of one: `{"version": "2.336.0", "registration_deprecates_at": "2026-01-01T00:00:00Z"}` |
@@ -312,16 +314,8 @@ impl Sandbox {
     /// Adds a runner as if some other machine had registered it; `None` if the name is taken.
     #[must_use]
     pub fn add_runner(&self, scope: &Scope, name: &str, labels: &[&str]) -> Option<u64> {
-        let new = NewRunner {
-            name: name.to_owned(),
-            os: "linux".to_owned(),
-            version: self.runner_version(),
-            ephemeral: false,
-            disable_update: false,
-            group_id: 1,
-            labels: labels.iter().map(|&label| label.to_owned()).collect(),
-            replace: false,
-        };
+        let labels = labels.iter().map(|&label| label.to_owned()).collect();
+        let new = NewRunner::elsewhere(name, &self.runner_version(), labels);
         self.shared.world().register(scope.clone(), new).ok().map(|runner| runner.record.id)
     }
 

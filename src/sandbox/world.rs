@@ -175,6 +175,22 @@ pub(super) struct NewRunner {
     pub replace: bool,
 }
 
+impl NewRunner {
+    /// A runner of another machine.
+    pub fn elsewhere(name: &str, version: &str, labels: Vec<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            os: linux(),
+            version: version.to_owned(),
+            ephemeral: false,
+            disable_update: false,
+            group_id: first_group(),
+            labels,
+            replace: false,
+        }
+    }
+}
+
 /// The REST API takes labels as names, the runner sends objects.
 fn label_names<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(serde::Deserialize)]

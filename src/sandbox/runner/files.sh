@@ -1,6 +1,7 @@
 # The files of a configured runner, and words to the terminal and to the log.
 
-log() { printf '[%s INFO Listener] %s\n' "$(date -u '+%Y-%m-%d %H:%M:%SZ')" "$(mask "$*")" >>"$diag"; }
+# GitHub's holds its log open, whatever a job puts in its place; opened anew, a FIFO would stop this one.
+log() { [[ ! -f $diag ]] || printf '[%s INFO Listener] %s\n' "$(date -u '+%Y-%m-%d %H:%M:%SZ')" "$(mask "$*")" >>"$diag"; }
 say() { printf '%s\n' "$*"; log "$*"; }
 complain() { printf '%s\n' "$(mask "$*")" >&2; log "$*"; }
 fail() { complain "$@"; exit 1; }

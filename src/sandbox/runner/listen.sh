@@ -129,7 +129,7 @@ take_job() {
         run_worker "$id" "$name" "$seconds" "$work" "$script" || result=Failed
     fi
     still_ours
-    [[ -z $script ]] || send_log
+    [[ -z $script || ! -f $job_log ]] || send_log
     ask POST "$server/jobs/$id/done" "Bearer $client" "{\"result\":\"$result\"}" ||
         complain "$(stamp): the end of the job could not be reported"
     say "$(stamp): Job $name completed with result: $result"
