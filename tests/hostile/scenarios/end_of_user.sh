@@ -40,14 +40,13 @@ scenario_fork_bomb_at_a_stop() {
     local uid from
     with_service
     uid=$(uid_of actions-runner)
-    hostile "cat >\$loot/bomb.sh <<'BOMB'
-ulimit -u 250
-trap '' TERM INT HUP
-bomb() { while :; do bomb & sleep 0.2; done 2>/dev/null; }
-bomb
-BOMB
-hide bash \$loot/bomb.sh
-escape 'exec bash /srv/loot/bomb.sh'
+    hostile "cat >\$loot/bomb.pl <<'PERL'
+\$SIG{\$_} = 'IGNORE' for qw(TERM INT HUP);
+for (1 .. 30) { last if !fork }
+while (1) { exit if fork; select(undef, undef, undef, 0.04) }
+PERL
+hide perl \$loot/bomb.pl
+escape 'exec perl /srv/loot/bomb.pl'
 sleep 2; ps -u \$(id -u) | wc -l"
     from=$(now)
     inside systemctl stop $unit
