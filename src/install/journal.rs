@@ -4,14 +4,15 @@
 //! An entry is durable as *begun* before its act and as *done*, with what its undo needs, after it. `remove` undoes
 //! what stands here and nothing else; there is no second list.
 
-pub use super::act::{Act, Asked, Entry, Registered, State, Step};
+pub use super::act::{Act, Asked, Entry, Registered, RunnerUser, State, Step};
 use crate::host;
+use crate::runner::Guard;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 
 /// The version that this build writes. Older ones must parse; newer ones are refused.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const LIMIT: u64 = 1024 * 1024;
 
 /// What is wrong with a journal.
@@ -65,10 +66,16 @@ pub enum Error {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
     version: u32,
+    /// The runup that wrote it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    runup: Option<String>,
     dir: PathBuf,
     /// The fingerprint of the machine that registered: a clone of its disk has another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     machine: Option<String>,
+    /// Whose the runner is; unknown where an older runup wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user: Option<RunnerUser>,
     entries: Vec<Entry>,
 }
 
@@ -81,6 +88,8 @@ pub struct Placed<'a> {
     pub current_at: Option<jiff::Timestamp>,
     /// The digest of its archive.
     pub sha256: Option<&'a str>,
+    /// Whose it is.
+    pub guard: Guard,
 }
 
 /// The journal of one runner folder.
@@ -121,7 +130,14 @@ impl Journal {
         if let Some(journal) = Self::read(&path)? {
             return Ok(journal);
         }
-        let record = Record { version: VERSION, dir: dir.to_owned(), machine: None, entries: Vec::new() };
+        let record = Record {
+            version: VERSION,
+            runup: None,
+            dir: dir.to_owned(),
+            machine: None,
+            user: None,
+            entries: Vec::new(),
+        };
         Ok(Self { path, record, exists: false, begun: Vec::new() })
     }
 
@@ -174,7 +190,10 @@ impl Journal {
     pub fn reload(&mut self) -> Result<(), Error> {
         match Self::read(&self.path)? {
             Some(read) => self.record = read.record,
-            None => self.record.entries.clear(),
+            None => {
+                self.record.entries.clear();
+                self.record.user = None;
+            }
         }
         Ok(())
     }
@@ -210,14 +229,68 @@ impl Journal {
     #[must_use]
     pub fn placed(&self) -> Option<Placed<'_>> {
         match &self.entry(Step::PlaceRunner)?.act {
-            Act::PlaceRunner { platform, current_at, sha256, .. } => Some(Placed {
+            Act::PlaceRunner { platform, current_at, sha256, guard, .. } => Some(Placed {
                 platform,
+                guard: *guard,
                 sha256: sha256.as_deref(),
                 // One that cannot be read is no proof of anything.
                 current_at: current_at.as_deref().and_then(|text| text.parse().ok()),
             }),
             _ => None,
         }
+    }
+
+    /// Whose the tree is; open where none is known.
+    #[must_use]
+    pub fn guard(&self) -> Guard {
+        self.placed().map(|placed| placed.guard).unwrap_or_default()
+    }
+
+    /// Makes it durable that the tree is guarded so, if there is one that is placed.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_guard(&mut self, guard: Guard) -> Result<(), Error> {
+        let Some(Entry { state, act }) = self.entry(Step::PlaceRunner).cloned() else { return Ok(()) };
+        let mut act = act;
+        match &mut act {
+            Act::PlaceRunner { guard: old, .. } if *old != guard => *old = guard,
+            _ => return Ok(()),
+        }
+        self.put(Entry { state, act })
+    }
+
+    /// Whose the runner is, where this runup or one that knew wrote it down; else the user that was created for it.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.record.user.as_ref().map(|user| user.name.as_str()).or_else(|| self.created_user())
+    }
+
+    /// The user that runup created for this runner, or is about to.
+    #[must_use]
+    pub fn created_user(&self) -> Option<&str> {
+        match self.entry(Step::CreateUser).map(|entry| &entry.act) {
+            Some(Act::CreateUser { name }) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The group that runup created for this runner.
+    #[must_use]
+    pub fn group(&self) -> Option<&str> {
+        self.record.user.as_ref()?.group.as_deref()
+    }
+
+    /// Makes durable whose the runner is, before that is relied on.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_user(&mut self, user: RunnerUser) -> Result<(), Error> {
+        if self.record.user.as_ref() == Some(&user) {
+            return Ok(());
+        }
+        let before = self.record.user.replace(user);
+        self.write().inspect_err(|_| self.record.user = before)
     }
 
     /// The unit of the service, if one was written or was about to be.
@@ -324,6 +397,7 @@ impl Journal {
     pub fn delete(&mut self) -> Result<(), Error> {
         self.exists = false;
         self.record.entries.clear();
+        self.record.user = None;
         match std::fs::remove_file(&self.path) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::Delete { path: self.path.clone(), source })
@@ -349,6 +423,8 @@ impl Journal {
     }
 
     fn write(&mut self) -> Result<(), Error> {
+        self.record.version = VERSION;
+        self.record.runup = Some(env!("CARGO_PKG_VERSION").to_owned());
         let mut text =
             serde_json::to_vec_pretty(&self.record).expect("a record of texts and numbers is JSON");
         text.push(b'\n');
@@ -395,6 +471,8 @@ mod tests {
             template: "{hostname}".into(),
             unique: false,
             agent_id: Some(23),
+            confirmed: false,
+            name_was_free: false,
             asked: None,
         }
     }

@@ -68,7 +68,7 @@ pub fn workers(dir: &Path) -> Which {
     // The worker is started by its resolved path; after a self-update that is bin.VERSION.
     let below = fs_err::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     let name = if cfg!(windows) { "Runner.Worker.exe" } else { "Runner.Worker" };
-    Which::Program { below, name: name.to_owned() }
+    Which::Program { uid: None, below, name: name.to_owned() }
 }
 
 /// What a line of the listener's output tells.
