@@ -10,7 +10,7 @@ use super::site::Site;
 use crate::github::Application;
 use crate::host;
 use crate::host::account::Account;
-use crate::runner::{asset, tree};
+use crate::runner::{asset, state, tree};
 use crate::transfer::{self, DigestError, Expect, Form, Order, Owner, Sha256Digest, Source, Staged, place};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -89,6 +89,11 @@ pub async fn take(
     if !report.is_runner() {
         discard(&staging);
         return Err(Error::NoRunnerInside { filename: choice.filename, lacks: report.lacks() });
+    }
+    let personal = state::personal_in(&staging).inspect_err(|_| discard(&staging))?;
+    if !personal.is_empty() {
+        discard(&staging);
+        return Err(Error::PersonalInside { filename: choice.filename, files: personal });
     }
     reach(Checkpoint::PlaceStaged);
     if let Act::PlaceRunner { version, sha256, .. } = &mut act {
@@ -299,6 +304,9 @@ async fn choose(site: &Site<'_>, listed: Option<&[Application]>) -> Result<Choic
             bearer: application.temp_download_token.clone(),
         },
     };
+    if let Source::Http { url, bearer: Some(_) } = &source {
+        site.http.check_bearer(url)?;
+    }
     phase.end(format!("{} for {}", application.filename, site.platform()));
     let current_at = asked.version.is_none().then(|| client.now());
     Ok(Choice { filename: application.filename, source, expect, current_at })

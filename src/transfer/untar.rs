@@ -117,10 +117,7 @@ fn extend(
         // Archives made from git carry a comment; what would rename or resize all entries is not for us.
         let meddling = pairs.iter().find(|(key, _)| changes_reading(key) || is_used(key));
         return match meddling {
-            Some((key, _)) => Err(refused(
-                b"pax_global_header",
-                Refusal::Attribute { key: shown(key) },
-            )),
+            Some((key, _)) => Err(refused(b"pax_global_header", Refusal::Attribute { key: shown(key) })),
             None => Ok(()),
         };
     }
