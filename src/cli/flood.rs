@@ -9,6 +9,7 @@ const RATE: u64 = 16 << 10;
 
 /// How much may still be written, and what was left out.
 pub(super) struct Flood {
+    frame: u64,
     left: u64,
     counted_at: Instant,
     lines: u64,
@@ -16,13 +17,15 @@ pub(super) struct Flood {
 }
 
 impl Flood {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { left: BURST, counted_at: now, lines: 0, bytes: 0 }
+    /// `frame` bytes are written around each line.
+    pub(super) fn new(frame: u64, now: Instant) -> Self {
+        Self { frame, left: BURST, counted_at: now, lines: 0, bytes: 0 }
     }
 
     /// Whether a line of so many bytes may be written now.
     pub(super) fn admits(&mut self, bytes: usize, now: Instant) -> bool {
-        let bytes = bytes as u64 + 1;
+        let bytes = bytes as u64;
+        let cost = bytes + self.frame;
         let earned = now.saturating_duration_since(self.counted_at).as_millis() * u128::from(RATE) / 1000;
         if earned > 0 {
             let earned = u64::try_from(earned).unwrap_or(BURST);
@@ -30,13 +33,13 @@ impl Flood {
             self.counted_at = now;
         }
         // Where lines were left out, a few more wait: a report after every second line would be another flood.
-        let needed = if self.lines > 0 { bytes.max(RATE) } else { bytes };
+        let needed = if self.lines > 0 { cost.max(RATE) } else { cost };
         if self.left < needed {
             self.lines += 1;
             self.bytes += bytes;
             return false;
         }
-        self.left -= bytes;
+        self.left -= cost;
         true
     }
 
@@ -55,11 +58,11 @@ mod tests {
     #[test]
     fn an_honest_child_is_written_whole_and_a_flood_is_bounded_and_counted() {
         let began = Instant::now();
-        let mut flood = Flood::new(began);
+        let mut flood = Flood::new(1, began);
         assert!((0..2000).all(|_| flood.admits(200, began)));
         assert_eq!(flood.left_out(), None);
 
-        let mut flood = Flood::new(began);
+        let mut flood = Flood::new(1, began);
         let (mut written, mut left_out, mut reports) = (0, 0, 0);
         // A line of 99 bytes every microsecond, for ten seconds.
         for microsecond in 0..10_000_000_u64 {

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// In a pipe, how often a download says how far it is.
 const NOW_AND_THEN: Duration = Duration::from_secs(10);
+/// What a line takes in bytes besides itself where it becomes a JSON object.
+const JSON_FRAME: u64 = 192;
 
 /// Where progress and log share one place without tearing each other's lines.
 pub(super) struct Screen {
@@ -46,14 +48,15 @@ impl Screen {
     pub(super) fn new(common: &Common) -> Arc<Self> {
         let draw = std::io::stderr().is_terminal() && !common.quiet && common.log_format == LogFormat::Text;
         let now = Instant::now();
+        let log_json = common.log_format == LogFormat::Json;
         Arc::new(Self {
             draw,
             json: common.json,
-            log_json: common.log_format == LogFormat::Json,
+            log_json,
             bar: Mutex::new(None),
             phases: Mutex::new(Vec::new()),
-            scripts: Mutex::new(Flood::new(now)),
-            listener: Mutex::new(Flood::new(now)),
+            scripts: Mutex::new(Flood::new(if log_json { JSON_FRAME } else { 32 }, now)),
+            listener: Mutex::new(Flood::new(1, now)),
         })
     }
 

@@ -23,6 +23,8 @@ use url::Url;
 const ACCEPT: &str = "application/vnd.github+json";
 /// The version of the API that is asked for. Servers before 3.9 ignore it.
 const API_VERSION: &str = "2022-11-28";
+/// The longest address of an archive, in bytes. Signed ones have some two thousand.
+const LONGEST_ADDRESS: usize = 16 << 10;
 /// The most that a page can hold.
 pub(super) const PER_PAGE: &str = "100";
 
@@ -346,7 +348,12 @@ impl Client {
 
 fn application(document: &RawValue) -> Option<Application> {
     match serde_json::from_str::<Application>(document.get()) {
-        Ok(one) if matches!(one.download_url.scheme(), "http" | "https") => Some(one),
+        Ok(one)
+            if matches!(one.download_url.scheme(), "http" | "https")
+                && one.download_url.as_str().len() <= LONGEST_ADDRESS =>
+        {
+            Some(one)
+        }
         Ok(one) => {
             debug!(filename = one.filename, "left out a runner application whose address is not one of HTTP");
             None

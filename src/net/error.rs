@@ -338,9 +338,9 @@ impl Failure for Error {
             | Self::PlainBearer { .. }
             | Self::Header { .. } => Class::Config,
             Self::Transport { trouble, .. } => match trouble {
-                Trouble::Certificate | Trouble::Tls => Class::Config,
+                // An address that the URL standard allows and HTTP does not; a server may have sent it.
+                Trouble::Certificate | Trouble::Tls | Trouble::Request => Class::Config,
                 Trouble::NotHttp => Class::Protocol,
-                Trouble::Request => Class::Software,
                 _ => Class::TempFail,
             },
             Self::Status { .. } | Self::Deadline { .. } | Self::RateLimited { .. } => Class::TempFail,
