@@ -9,35 +9,29 @@ use std::net::IpAddr;
 #[non_exhaustive]
 pub enum MetadataError {
     /// The rules may not be changed.
-    #[error("failed to deny the cloud's metadata to uid {uid}: changing the routing rules is not permitted")]
+    #[error("failed to deny the cloud's metadata to jobs: changing the routing rules is not permitted")]
     NotPermitted {
-        /// The user.
-        uid: u32,
         /// What the system said.
         source: io::Error,
     },
 
     /// The system has no such rules.
-    #[error("failed to deny the cloud's metadata to uid {uid}: {why}")]
+    #[error("failed to deny the cloud's metadata to jobs: {why}")]
     Unsupported {
-        /// The user.
-        uid: u32,
         /// What is missing.
         why: String,
     },
 
     /// A rule could not be set, deleted or checked for another reason.
-    #[error("failed to change the routing rules that deny the cloud's metadata to uid {uid}")]
+    #[error("failed to change the routing rules that deny the cloud's metadata to jobs")]
     Rule {
-        /// The user.
-        uid: u32,
         /// What the system said.
         source: io::Error,
     },
 
     /// The rules are there, and the kernel does not follow them.
     #[error(
-        "uid {uid} can still reach the cloud's metadata at {address}: another routing rule, or an address of \
+        "jobs (uid {uid}) can still reach the cloud's metadata at {address}: another routing rule, or an address of \
              this machine, comes first"
     )]
     StillReachable {

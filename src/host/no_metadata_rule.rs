@@ -6,9 +6,17 @@ use super::{Error, MetadataError};
 ///
 /// # Errors
 /// [`MetadataError::Unsupported`], always.
-pub fn deny(uid: u32) -> Result<(), Error> {
+pub fn deny(_: u32) -> Result<(), Error> {
+    check()
+}
+
+/// Says that it cannot work here.
+///
+/// # Errors
+/// [`MetadataError::Unsupported`], always.
+pub fn check() -> Result<(), Error> {
     let why = "only Linux has rules for a user's sockets".into();
-    Err(MetadataError::Unsupported { uid, why }.into())
+    Err(MetadataError::Unsupported { why }.into())
 }
 
 /// Nothing was denied.

@@ -17,6 +17,7 @@ pub mod journal;
 mod leave;
 mod libraries;
 mod look;
+mod metadata;
 pub mod notice;
 mod place_runner;
 pub mod plan;
