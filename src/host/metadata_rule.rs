@@ -11,25 +11,28 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The services: address and TCP port. Port 53 is none of them: at some of these addresses a name server answers.
-///
-/// - 169.254.169.254: AWS, Azure, Google Cloud, Oracle, IBM, OpenStack, `DigitalOcean`, Hetzner, Akamai and others
-/// - fd00:ec2::254: AWS; fd20:ce::254: Google Cloud; fe80::a9fe:a9fe: OpenStack; fd00:a9fe:a9fe::1: Akamai
-/// - 169.254.170.2, 169.254.170.23, fd00:ec2::23: credentials of an ECS task and an EKS pod
-/// - 168.63.129.16: Azure's wire server, with the settings and certificates of the machine's extensions
-/// - 169.254.42.42, fd00:42::42: Scaleway; 169.254.0.23: Tencent Cloud
 pub const SERVICES: [(IpAddr, u16); 13] = [
+    // AWS, Azure, Google Cloud, Oracle, IBM, OpenStack, DigitalOcean, Hetzner, Akamai and others.
     (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80),
+    // AWS.
     (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), 80),
+    // Google Cloud.
     (IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)), 80),
+    // OpenStack.
     (IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe)), 80),
+    // Akamai.
     (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1)), 80),
+    // The credentials of an ECS task, and of an EKS pod.
     (IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)), 80),
     (IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)), 80),
     (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)), 80),
+    // Azure's wire server: the settings and certificates of the machine's extensions.
     (IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)), 80),
     (IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)), 32526),
+    // Scaleway.
     (IpAddr::V4(Ipv4Addr::new(169, 254, 42, 42)), 80),
     (IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)), 80),
+    // Tencent Cloud.
     (IpAddr::V4(Ipv4Addr::new(169, 254, 0, 23)), 80),
 ];
 
@@ -316,8 +319,8 @@ mod tests {
             .args(["--exact", &name, "--ignored", "--nocapture"])
             .output()
             .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && text.contains("1 passed"), "{text}{output:?}");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && printed.contains("1 passed"), "{printed}{output:?}");
     }
 
     fn ip(arguments: &str) -> Output {
