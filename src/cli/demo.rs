@@ -124,6 +124,12 @@ fn request_for(sandbox: &Background, folder: &Path) -> Result<Request, Failed> {
     let name = "{hostname}-{random}".parse().expect("the template is valid");
     let user = account::is_root().then(|| format!("runup-demo-{}", crate::runner::name::random_word()));
     Ok(Request {
+        user_is_default: false,
+        self_update: false,
+        supervised: false,
+        credential_lasts: false,
+        confirmed_name: None,
+        trust_tree: false,
         root: Root::host(),
         dir: folder.join("actions-runner"),
         state: folder.join("state"),

@@ -32,6 +32,7 @@ pub mod process;
 mod resources;
 mod root;
 pub mod signals;
+mod sys;
 pub mod systemd;
 
 pub use account::Account;

@@ -250,13 +250,17 @@ async fn refuse_beside_service(site: &Site<'_>) -> Result<(), Error> {
 
 /// Ends a listener whose supervisor was killed, before anything is done to its runner.
 async fn end_orphan(site: &Site<'_>) -> Result<(), Error> {
-    let orphan = Which::WithEnv(listener::MARKER.to_owned(), site.dir().display().to_string());
+    let orphan = Which::MarkedBy {
+        uid: None,
+        key: listener::MARKER.to_owned(),
+        value: site.dir().display().to_string(),
+    };
     let pids = orphan.find();
     if pids.is_empty() {
         return Ok(());
     }
     tracing::warn!("ending a listener that outlived the run that had started it (process {pids:?})");
-    process::end(&orphan, Deadline::after(ORPHAN)).await?;
+    process::end(&orphan, process::Ask::Interrupt, Deadline::after(ORPHAN)).await?;
     Ok(())
 }
 

@@ -238,7 +238,8 @@ async fn announced(running: &Running, stop: &CancellationToken) -> Notice {
 async fn updated(site: &Site<'_>) -> Result<bool, Error> {
     let dir = site.dir();
     let finished = dir.join(listener::UPDATE_FINISHED);
-    let script = Which::WithEnv(listener::MARKER.to_owned(), dir.display().to_string());
+    let script =
+        Which::MarkedBy { uid: None, key: listener::MARKER.to_owned(), value: dir.display().to_string() };
     let deadline = Deadline::after(UPDATE);
     tracing::info!("the runner updates itself");
     loop {

@@ -170,6 +170,10 @@ pub struct Runner {
     /// The runner does not update itself: GitHub sends it no jobs 30 days after the next release
     #[arg(long)]
     pub disable_update: bool,
+    /// The runner updates itself, as GitHub's own scripts set it up: then its user owns its programs, jobs can change
+    /// them, and runup gives them no token. Without it, runup updates the runner wherever it can
+    #[arg(long)]
+    pub self_update: bool,
     /// Take over a runner of the same name, even one that is alive elsewhere
     #[arg(long)]
     pub replace: bool,
