@@ -52,6 +52,7 @@ pub(super) fn install(flags: &ConvergeFlags, session: &Session) -> Result<Reques
     request.registration = Some(Registration { name: runner.name.clone(), options });
     request.self_update = runner.self_update;
     request.archive.no_refresh = flags.no_refresh;
+    request.allow_metadata = flags.metadata.allow_metadata;
     request.keep_on_failure = flags.keep_on_failure;
     request.token_on_argv = runner.token_via == TokenVia::Argv;
     Ok(request)
@@ -276,6 +277,7 @@ fn base(
         keep_on_failure: false,
         token_on_argv: false,
         allow_http: server.allow_http,
+        allow_metadata: false,
         environment: runner_environment(server, environment),
         deadline: server.deadline,
     })

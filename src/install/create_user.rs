@@ -227,6 +227,9 @@ pub async fn undo(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<
     let undone = if let Some(dir) = hand_over(site, journal, name).await? {
         Undone::HandedTo(dir)
     } else {
+        if let Some(account) = account::find(&site.request.root, name)? {
+            super::metadata::allow(site, &account);
+        }
         account::delete(&site.request.root, name, &site.stop).await?;
         Undone::Deleted
     };
