@@ -60,7 +60,8 @@ pub(super) fn adopt(site: &Site<'_>, journal: &mut Journal, to: Reach) -> Result
     write_adopted(site, journal, &report, registered)
 }
 
-fn adopted(file: &RunnerFile, url: String, api_url: String) -> Registered {
+/// What is written down of a runner that only files describe: a claim, which the server has not confirmed.
+pub(super) fn adopted(file: &RunnerFile, url: String, api_url: String) -> Registered {
     Registered {
         url,
         api_url,

@@ -122,6 +122,18 @@ pub enum Error {
     ServiceFailed { unit: String, state: String, tail: String },
     #[error("the service {unit} runs, but the server did not see {name} online within {} s", after.as_secs())]
     NotOnline { unit: String, name: String, after: Duration, tail: String },
+    #[error("there is no runner in {}, and no archive or token to get one with", dir.display())]
+    NothingToPlace { dir: PathBuf },
+    #[error(
+        "the server has no runner {name} (id {id}) any more: its just-in-time configuration was used before, or the runner was deleted"
+    )]
+    JitConfigUsed { name: String, id: u64 },
+    #[error(
+        "the just-in-time configuration of {name} (id {id}) is in use: another listener has this runner's session"
+    )]
+    JitConfigInUse { name: String, id: u64 },
+    #[error("the server has deleted the runner in {}, and runup holds no credential to register it again", dir.display())]
+    CredentialDropped { dir: PathBuf },
     #[error("there is no runner in {}, and no journal of one", dir.display())]
     NothingThere { dir: PathBuf },
     #[error("{} holds more than a runner: {}", dir.display(), shortened(others))]
@@ -262,9 +274,11 @@ impl Failure for Error {
             | Self::ChecksumsDisagree { .. }
             | Self::FormUnknown { .. }
             | Self::NoRunnerInside { .. } => Class::Data,
-            Self::ArchiveUnclear { .. } | Self::ArchiveWithoutDigest { .. } => Class::Usage,
+            Self::ArchiveUnclear { .. } | Self::ArchiveWithoutDigest { .. } | Self::NothingToPlace { .. } => {
+                Class::Usage
+            }
             Self::ArchiveMissing { .. } => Class::NoInput,
-            Self::NotBaked { .. } => Class::Unavailable,
+            Self::NotBaked { .. } | Self::JitConfigUsed { .. } => Class::Unavailable,
             Self::NotRoot { .. }
             | Self::CredentialMissing { .. }
             | Self::CannotChange { .. }
@@ -313,6 +327,8 @@ impl Failure for Error {
             | Self::Busy { .. }
             | Self::BusyToChange { .. }
             | Self::SessionConflict { .. }
+            | Self::JitConfigInUse { .. }
+            | Self::CredentialDropped { .. }
             | Self::DeadlinePassed { .. } => Class::TempFail,
             // The process's main knows the signal's number and puts it here.
             Self::Stopped | Self::CutShort { .. } => Class::Signal(15),

@@ -3,19 +3,23 @@
 //! The lock of the journal is held only while something is changed, so that `status` and `remove` can work meanwhile. A
 //! lock of its own says that somebody sees to this runner: a listener that is found without it is nobody's.
 
+use super::exposure::{self, CredentialSource};
 use super::journal::Journal;
 use super::notice::Notices;
+use super::request::Request;
 use super::site::Site;
 use super::supervise::{Ended, supervise};
-use super::{Error, engine, jit, leave};
+use super::watch::Watch;
+use super::{Error, engine, handed, jit, leave};
 use crate::deadline::Deadline;
 use crate::host::file::create_private_dir;
 use crate::host::lock::{self, Lock};
 use crate::host::process::{self, Which};
 use crate::host::{self, Command, systemd};
 use crate::net::Http;
-use crate::runner::{LocalState, config_sh, listener, state, tree};
+use crate::runner::{JitIdentity, LocalState, config_sh, listener, state, tree};
 use crate::secret::Secret;
+use crate::settings::Credentials;
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -26,6 +30,10 @@ const HOLD: Duration = Duration::from_secs(5);
 
 /// How long a listener that outlived its supervisor gets to end.
 const ORPHAN: Duration = Duration::from_secs(30);
+
+/// What such a listener gets to end its session, and how often it is asked to.
+const GOODBYE: Duration = Duration::from_secs(8);
+const INSIST: Duration = Duration::from_secs(2);
 
 /// So many times in [`LOST_WITHIN`] a deleted runner is registered again, or a broken one replaced.
 const MOST_LOST: usize = 3;
@@ -41,12 +49,49 @@ pub struct Running {
     pub leaving: Duration,
     /// After the one job of an ephemeral runner.
     pub after_job: AfterJob,
-    /// The server makes the runner, without `config.sh`.
-    pub jit: bool,
+    /// How the server gets to know the runner.
+    pub source: RunnerSource,
+    /// Where the credential for the API comes from.
+    pub credential: CredentialSource,
     /// The second request to end: no draining.
     pub insist: CancellationToken,
     /// Who may announce that the machine is taken away, and the client that asks them.
     pub notices: Option<(Http, Notices)>,
+}
+
+/// How the server gets to know the runner.
+#[derive(Debug, Clone)]
+pub enum RunnerSource {
+    /// `config.sh` registers it.
+    ConfigSh,
+    /// The server creates it when we ask, without `config.sh`.
+    Jit,
+    /// The server has created it already, and its configuration was handed to us.
+    JitConfig(Box<JitIdentity>),
+}
+
+impl Running {
+    /// The configuration that was handed to us.
+    pub(super) fn handed(&self) -> Option<&JitIdentity> {
+        if let RunnerSource::JitConfig(identity) = &self.source { Some(identity) } else { None }
+    }
+}
+
+/// What `run` works with.
+#[derive(Clone)]
+pub struct Surroundings<'a> {
+    /// The HTTP client.
+    pub http: Http,
+    /// A signal asks to stop.
+    pub stop: CancellationToken,
+    /// Who watches.
+    pub watch: &'a dyn Watch,
+}
+
+impl<'a> Surroundings<'a> {
+    fn site(&self, request: &'a Request) -> Result<Site<'a>, Error> {
+        Site::new(request, self.http.clone(), self.stop.clone(), self.watch)
+    }
 }
 
 /// What follows the one job of an ephemeral runner.
@@ -62,21 +107,46 @@ pub enum AfterJob {
 
 /// How `run` ended.
 #[derive(Debug, Clone, Serialize)]
-pub struct Ran {
-    /// The runner's folder.
+pub struct RunResult {
+    /// The runner's directory.
     pub dir: std::path::PathBuf,
     /// How many jobs were taken.
     pub jobs: u32,
     /// Why it ended.
-    pub because: Because,
+    #[serde(rename = "because")]
+    pub reason: ExitReason,
     /// Whether the server has no runner of ours any more.
     pub deregistered: bool,
+    /// The ephemeral runner that stays on the server, because there is nothing to deregister it with, or that was not
+    /// requested.
+    pub left_on_server: Option<LeftRunner>,
 }
 
-/// Why `run` ended well.
+/// A runner that stays on the server.
+#[derive(Debug, Clone, Serialize)]
+pub struct LeftRunner {
+    /// Its name.
+    pub name: String,
+    /// Its id, if known.
+    pub id: Option<u64>,
+}
+
+impl std::fmt::Display for LeftRunner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let id = self.id.map(|id| format!(" (id {id})")).unwrap_or_default();
+        // Contract, section 5: "server removes idle ephemeral after 1 day".
+        write!(
+            f,
+            "{}{id} stays on the server; GitHub deletes an idle ephemeral runner after a day",
+            self.name
+        )
+    }
+}
+
+/// Why `run` ended with success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Because {
+pub enum ExitReason {
     /// It was told to.
     Told,
     /// The one job is done.
@@ -85,87 +155,161 @@ pub enum Because {
     ListenerDone,
 }
 
-/// Converges, and runs the runner.
+/// Converges, and runs the runner. The request is consumed: its credentials are wiped as soon as nothing needs them, where
+/// jobs run as our own user.
 ///
 /// # Errors
 /// It did not converge; the listener cannot work; a job was cut short; the runner could not be taken off the server.
-pub async fn run(site: &Site<'_>, running: &Running) -> Result<Ran, Error> {
+pub async fn run(
+    mut request: Request,
+    running: &Running,
+    surroundings: &Surroundings<'_>,
+) -> Result<RunResult, Error> {
+    let site = surroundings.site(&request)?;
     site.check_parents()?;
-    let _held = hold(site, Deadline::after(HOLD)).await?;
-    refuse_beside_service(site).await?;
-    end_orphan(site).await?;
-    let ephemeral = site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
-    let mut ran = Ran { dir: site.request.dir.clone(), jobs: 0, because: Because::Told, deregistered: false };
-    let (mut lost, mut broken) = (VecDeque::new(), VecDeque::new());
+    let _held = hold(&site, Deadline::after(HOLD)).await?;
+    refuse_beside_service(&site).await?;
+    end_orphan(&site).await?;
+    drop(site);
+    let mut result = RunResult {
+        dir: request.dir.clone(),
+        jobs: 0,
+        reason: ExitReason::Told,
+        deregistered: false,
+        left_on_server: None,
+    };
+    let mut lost = Lost::default();
+    let mut dropped = false;
     loop {
-        let config = converge(site, running).await?;
-        let before = leave::Snapshot::take(&site.dir());
-        let mut jobs = 0;
-        let ended = supervise(&afresh(site), running, config.as_ref(), &mut jobs).await;
-        drop(config);
-        ran.jobs += jobs;
-        let ended = match ended {
-            // One that was told to end and failed at it has been told to end.
-            Err(error) if !site.stop.is_cancelled() => {
-                if running.remove_on_shutdown {
-                    quit(site, running, None, before, &mut ran).await.unwrap_or_else(|error| warn(&error));
-                }
-                return Err(error);
-            }
-            Err(error) => {
-                warn(&error);
-                Ended::Told { cut: false, until: None }
-            }
-            Ok(ended) => ended,
-        };
-        match ended {
-            Ended::Told { cut, until } => {
-                if running.remove_on_shutdown {
-                    quit(site, running, until, before, &mut ran).await?;
-                }
-                return if cut { Err(Error::CutShort { dir: ran.dir }) } else { Ok(ran) };
-            }
-            Ended::Itself if ephemeral && jobs > 0 => {
-                leave::forgotten(&leaving(site, running, None)).await?;
-                leave::clean_tree(site, &before).await?;
-                ran.deregistered = true;
-                ran.because = Because::JobDone;
-                match running.after_job {
-                    AfterJob::Again if !site.stop.is_cancelled() => continue,
-                    AfterJob::PowerOff => power_off(&site.stop).await?,
-                    _ => {}
-                }
-                return Ok(ran);
-            }
-            Ended::Itself if !is_lost(site).await? => {
-                ran.because = Because::ListenerDone;
-                return Ok(ran);
-            }
-            Ended::Broken => {
-                if site.stop.is_cancelled() {
-                    return Ok(ran);
-                }
-                if once_more(&mut broken).is_err() {
-                    let missing = tree::inspect(&site.dir(), site.platform())?.lacks();
-                    return Err(Error::TreeIncomplete { dir: ran.dir, missing });
-                }
-                tracing::warn!(
-                    "an update of the runner by itself was cut off; putting a complete one in its place"
-                );
-                end_orphan(site).await?;
-            }
-            Ended::Itself | Ended::Deleted => {
-                if site.stop.is_cancelled() {
-                    return Ok(ran);
-                }
-                if let Err(times) = once_more(&mut lost) {
-                    return Err(Error::DeletedAgain { dir: ran.dir, times });
-                }
-                tracing::warn!("the server has deleted the runner behind our back; registering it again");
-                state::clean_identity(&site.dir())?;
+        if dropped {
+            request.credentials = (running.credential.read_again)()?;
+            if running.handed().is_none() && !can_register(&request) {
+                return Err(Error::CredentialDropped { dir: result.dir });
             }
         }
+        let site = surroundings.site(&request)?;
+        let config = converge(&site, running).await?;
+        let before = leave::Snapshot::take(&site.dir());
+        let shared = exposure::is_shared(&site)?;
+        if shared && !dropped {
+            exposure::warn(&site, running);
+        }
+        drop(site);
+        if shared && exposure::needed_for(running).is_empty() {
+            // A job can do what we can do. Wiped here, with the client's copy.
+            request.credentials = Credentials::default();
+            dropped = true;
+        }
+        let site = surroundings.site(&request)?;
+        let listener = config.as_ref().or_else(|| running.handed().map(JitIdentity::encoded));
+        let mut jobs = 0;
+        let ended = supervise(&site, running, listener, &mut jobs).await;
+        drop(config);
+        result.jobs += jobs;
+        let Some(reason) = finish(&site, running, ended, jobs, &before, &mut lost, &mut result).await? else {
+            continue;
+        };
+        result.reason = reason;
+        return Ok(result);
     }
+}
+
+/// What follows the listener's end: why it is the end of all, or `None` for another round.
+async fn finish(
+    site: &Site<'_>,
+    running: &Running,
+    ended: Result<Ended, Error>,
+    jobs: u32,
+    before: &leave::Snapshot,
+    lost: &mut Lost,
+    result: &mut RunResult,
+) -> Result<Option<ExitReason>, Error> {
+    let ephemeral = site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
+    let ended = match ended {
+        // One that was told to end and failed at it has been told to end.
+        Err(error) if !site.stop.is_cancelled() => {
+            quit(site, running, None, before, result).await.unwrap_or_else(|error| warn(&error));
+            if let Some(left) = &result.left_on_server {
+                tracing::warn!("{left}");
+            }
+            return Err(error);
+        }
+        Err(error) => {
+            warn(&error);
+            Ended::Told { cut: false, until: None }
+        }
+        Ok(ended) => ended,
+    };
+    match ended {
+        Ended::Told { cut, until } => {
+            quit(site, running, until, before, result).await?;
+            if cut { Err(Error::CutShort { dir: result.dir.clone() }) } else { Ok(Some(ExitReason::Told)) }
+        }
+        Ended::Itself if ephemeral && jobs > 0 => {
+            if running.handed().is_some() {
+                handed::end(&leaving(site, running, None), before).await?;
+            } else {
+                leave::forgotten(&leaving(site, running, None)).await?;
+                leave::clean_tree(site, before).await?;
+            }
+            result.deregistered = true;
+            match running.after_job {
+                AfterJob::Again if !site.stop.is_cancelled() => return Ok(None),
+                AfterJob::PowerOff => power_off(&site.stop).await?,
+                _ => {}
+            }
+            Ok(Some(ExitReason::JobDone))
+        }
+        // It has read on the server that there is no such runner any more.
+        Ended::Itself if running.handed().is_some() => {
+            handed::end(&leaving(site, running, None), before).await?;
+            result.deregistered = true;
+            Ok(Some(ExitReason::ListenerDone))
+        }
+        Ended::Itself if !is_lost(site).await? => Ok(Some(ExitReason::ListenerDone)),
+        Ended::Broken => {
+            if site.stop.is_cancelled() {
+                return Ok(Some(ExitReason::Told));
+            }
+            if once_more(&mut lost.broken).is_err() {
+                let missing = tree::inspect(&site.dir(), site.platform())?.lacks();
+                return Err(Error::TreeIncomplete { dir: result.dir.clone(), missing });
+            }
+            tracing::warn!(
+                "an update of the runner by itself was cut off; putting a complete one in its place"
+            );
+            end_orphan(site).await?;
+            Ok(None)
+        }
+        Ended::Itself | Ended::Deleted => {
+            if site.stop.is_cancelled() {
+                return Ok(Some(ExitReason::Told));
+            }
+            if let Err(times) = once_more(&mut lost.deleted) {
+                return Err(Error::DeletedAgain { dir: result.dir.clone(), times });
+            }
+            tracing::warn!("the server has deleted the runner behind our back; registering it again");
+            state::clean_identity(&site.dir())?;
+            Ok(None)
+        }
+    }
+}
+
+/// What was put right lately, and when.
+#[derive(Default)]
+struct Lost {
+    deleted: VecDeque<Instant>,
+    broken: VecDeque<Instant>,
+}
+
+/// Whether the request has what a registration takes.
+fn can_register(request: &Request) -> bool {
+    request.credentials.api.is_some() || request.credentials.registration.is_some()
+}
+
+/// Whether the request has what taking a runner off the server takes.
+fn can_deregister(request: &Request) -> bool {
+    request.credentials.api.is_some() || request.credentials.remove.is_some()
 }
 
 /// Whether something may be put right once more; if it was too often lately, how often.
@@ -179,13 +323,13 @@ fn once_more(times: &mut VecDeque<Instant>) -> Result<(), usize> {
     Ok(())
 }
 
-/// What `install` does, or its counterpart for a runner that the server makes; the latter's configuration.
+/// What `install` does, or its counterpart for a runner that the server creates; the latter's configuration.
 async fn converge(site: &Site<'_>, running: &Running) -> Result<Option<Secret>, Error> {
-    let site = afresh(site);
-    if running.jit {
-        return jit::converge(&site).await.map(Some);
+    match &running.source {
+        RunnerSource::Jit => return jit::converge(site).await.map(Some),
+        RunnerSource::JitConfig(identity) => handed::converge(site, identity).await?,
+        RunnerSource::ConfigSh => drop(engine::install(site).await?),
     }
-    engine::install(&site).await?;
     Ok(None)
 }
 
@@ -200,22 +344,38 @@ fn leaving<'a>(site: &Site<'a>, running: &Running, until: Option<Deadline>) -> S
     site.until(Deadline::after(patience), CancellationToken::new())
 }
 
-/// Takes the runner off the server, and out of its folder.
+/// Takes the runner off the server and out of its directory, where that was requested and can be done; else says which one
+/// stays there.
 async fn quit(
     site: &Site<'_>,
     running: &Running,
     until: Option<Deadline>,
-    before: leave::Snapshot,
-    ran: &mut Ran,
+    before: &leave::Snapshot,
+    result: &mut RunResult,
 ) -> Result<(), Error> {
-    let site = leaving(site, running, until);
-    leave::deregister(&site).await.inspect_err(|_| {
+    let leaves = leaving(site, running, until);
+    if let Some(identity) = running.handed() {
+        let runner = identity.runner();
+        result.left_on_server =
+            Some(LeftRunner { name: runner.agent_name.clone(), id: Some(runner.agent_id) });
+        return handed::end(&leaves, before).await;
+    }
+    if !(running.remove_on_shutdown && can_deregister(site.request)) {
+        let journal = site.read_journal()?;
+        let ephemeral = site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
+        result.left_on_server = journal
+            .registered()
+            .filter(|_| ephemeral)
+            .map(|(_, registered)| LeftRunner { name: registered.name.clone(), id: registered.agent_id });
+        return Ok(());
+    }
+    leave::deregister(&leaves).await.inspect_err(|_| {
         tracing::warn!(
             "the server may still have the runner; the journal knows it, and the next run finishes this"
         );
     })?;
-    ran.deregistered = true;
-    leave::clean_tree(&site, &before).await
+    result.deregistered = true;
+    leave::clean_tree(&leaves, before).await
 }
 
 /// Whether the runner that ended by itself has no registration any more.
@@ -255,8 +415,33 @@ async fn end_orphan(site: &Site<'_>) -> Result<(), Error> {
         return Ok(());
     }
     tracing::warn!("ending a listener that outlived the run that had started it (process {pids:?})");
+    interrupt_listener(site, &orphan).await;
     process::end(&orphan, Deadline::after(ORPHAN)).await?;
     Ok(())
+}
+
+/// Asks the listener among `orphans` to end as it should be asked: after any other signal than SIGINT, its session stays on
+/// the server (contract, section 10). Gives it some time for that, and no more.
+async fn interrupt_listener(site: &Site<'_>, orphans: &Which) {
+    let listeners = listener::processes(&site.dir());
+    let find = || {
+        let marked = orphans.find();
+        listeners.find().into_iter().filter(move |pid| marked.contains(pid)).collect::<Vec<_>>()
+    };
+    let deadline = Deadline::after(GOODBYE);
+    let mut asked = None;
+    loop {
+        let pids = find();
+        if pids.is_empty() || deadline.passed() {
+            return;
+        }
+        // One that is too young to have its handlers may lose the first request.
+        if asked.is_none_or(|then: Instant| then.elapsed() >= INSIST) {
+            pids.into_iter().for_each(process::interrupt);
+            asked = Some(Instant::now());
+        }
+        tokio::time::sleep(super::supervise::LOOK.min(deadline.left())).await;
+    }
 }
 
 /// For `remove`: nobody sees to this runner, and no listener of a `run` that was killed is left.

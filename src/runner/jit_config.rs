@@ -60,9 +60,11 @@ impl Failure for Error {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NotBase64 { json: true } => {
-                "Write the value of `encoded_jit_config` to the file, not the whole answer of the API.".to_owned()
+                "Write the value of `encoded_jit_config` to the file, not the whole answer of the API."
+                    .to_owned()
             }
-            _ => "Write the `encoded_jit_config` that GitHub returned to the file, unchanged and alone.".to_owned(),
+            _ => "Write the `encoded_jit_config` that GitHub returned to the file, unchanged and alone."
+                .to_owned(),
         })
     }
 }
@@ -185,7 +187,8 @@ mod tests {
     #[test]
     fn numbers_and_flags_may_be_texts() {
         let mut files = good();
-        files[".runner"] = encode(r#"{"AgentId":"1042","AgentName":"x","Ephemeral":"True","PoolName":null}"#).into();
+        files[".runner"] =
+            encode(r#"{"AgentId":"1042","AgentName":"x","Ephemeral":"True","PoolName":null}"#).into();
         let identity = JitIdentity::parse(&config(&files)).unwrap();
         assert_eq!((identity.runner().agent_id, identity.runner().ephemeral), (1042, true));
     }
@@ -208,7 +211,9 @@ mod tests {
         for name in FILES {
             let mut files = good();
             files.as_object_mut().unwrap().remove(name);
-            assert!(matches!(refused(&config(&files)), Error::MissingFile { name: missing } if missing == name));
+            assert!(
+                matches!(refused(&config(&files)), Error::MissingFile { name: missing } if missing == name)
+            );
             for content in ["no base64!".to_owned(), encode("[]"), encode("{"), encode("")] {
                 let mut files = good();
                 files[name] = content.into();

@@ -316,8 +316,7 @@ mod tests {
     #[test]
     fn a_wiped_environment_holds_no_credential() {
         let variables = CREDENTIALS.into_iter().chain(["PATH"]);
-        let mut environment: Environment =
-            variables.map(|name| (name.to_owned(), "x".to_owned())).collect();
+        let mut environment: Environment = variables.map(|name| (name.to_owned(), "x".to_owned())).collect();
         environment.wipe_credentials();
         assert_eq!(environment.iter().collect::<Vec<_>>(), [("PATH".to_owned(), "x".to_owned())]);
     }
