@@ -2,6 +2,7 @@
 
 mod args;
 mod bake;
+mod create_jit;
 #[cfg(feature = "sandbox")]
 mod demo;
 mod downloads;

@@ -85,16 +85,6 @@ pub async fn end(which: &Which, deadline: Deadline) -> Result<usize, Error> {
     }
 }
 
-/// Sends SIGINT to the process `pid`, which was looked up just now; nothing where there are no signals.
-pub fn interrupt(pid: u32) {
-    #[cfg(unix)]
-    if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
-    }
-    #[cfg(not(unix))]
-    let _ = pid;
-}
-
 #[cfg(target_os = "linux")]
 mod linux {
     use super::Which;

@@ -122,6 +122,12 @@ pub enum Error {
     ServiceFailed { unit: String, state: String, tail: String },
     #[error("the service {unit} runs, but the server did not see {name} online within {} s", after.as_secs())]
     NotOnline { unit: String, name: String, after: Duration, tail: String },
+    #[error("{} is not the receipt of a runner: {message}", path.display())]
+    ReceiptMalformed { path: PathBuf, message: String },
+    #[error("--url is {given}, and {} is the receipt of a runner at {receipt}", path.display())]
+    OtherReceipt { path: PathBuf, given: String, receipt: String },
+    #[error("the server calls the runner with id {id} {name}, and {} says {receipt}", path.display())]
+    ReceiptName { path: PathBuf, id: u64, name: String, receipt: String },
     #[error("there is no runner in {}, and no archive or token to get one with", dir.display())]
     NothingToPlace { dir: PathBuf },
     #[error(
@@ -310,6 +316,9 @@ impl Failure for Error {
             | Self::UnitPath { .. }
             | Self::NoSystemd
             | Self::NoSuchGroup { .. }
+            | Self::ReceiptMalformed { .. }
+            | Self::OtherReceipt { .. }
+            | Self::ReceiptName { .. }
             | Self::UrlNeededToAdopt { .. } => Class::Config,
             Self::VersionDeprecated { .. } | Self::TooOld { .. } => Class::Deprecated,
             Self::ConfigFailed { cause, .. } | Self::ListenerFailed { cause, .. } => {

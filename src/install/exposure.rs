@@ -4,7 +4,7 @@
 //! a credential is dropped as soon as nothing needs it; our memory cannot be read (see [`memory`](crate::host::memory)),
 //! but where the credential came from may be.
 
-use super::run::{AfterJob, RunnerSource, Running};
+use super::running::{AfterJob, RunnerSource, Running};
 use super::site::Site;
 use crate::host::account;
 use crate::settings::{self, Credentials};

@@ -114,6 +114,11 @@ pub(super) fn of(error: &Error) -> Option<String> {
              this one was cut off."
                 .into()
         }
+        Error::ReceiptMalformed { path, .. } | Error::ReceiptName { path, .. } => format!(
+            "Look for the runner with `runup runners list`, delete it with `runup runners delete`, and remove {}.",
+            path.display()
+        ),
+        Error::OtherReceipt { receipt, .. } => format!("Pass --url {receipt}, or another --receipt."),
         Error::NothingToPlace { .. } => {
             "Bake the runner into the image, or pass --archive with --sha256, or --url with a token.".into()
         }

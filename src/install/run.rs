@@ -3,24 +3,21 @@
 //! The lock of the journal is held only while something is changed, so that `status` and `remove` can work meanwhile. A
 //! lock of its own says that somebody sees to this runner: a listener that is found without it is nobody's.
 
-use super::exposure::{self, CredentialSource};
+use super::exposure;
 use super::journal::Journal;
-use super::notice::Notices;
 use super::request::Request;
+use super::running::{AfterJob, ExitReason, LeftRunner, RunResult, RunnerSource, Running, Surroundings};
 use super::site::Site;
 use super::supervise::{Ended, supervise};
-use super::watch::Watch;
 use super::{Error, engine, handed, jit, leave};
 use crate::deadline::Deadline;
 use crate::host::file::create_private_dir;
 use crate::host::lock::{self, Lock};
 use crate::host::process::{self, Which};
 use crate::host::{self, Command, systemd};
-use crate::net::Http;
 use crate::runner::{JitIdentity, LocalState, config_sh, listener, state, tree};
 use crate::secret::Secret;
 use crate::settings::Credentials;
-use serde::Serialize;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -31,129 +28,9 @@ const HOLD: Duration = Duration::from_secs(5);
 /// How long a listener that outlived its supervisor gets to end.
 const ORPHAN: Duration = Duration::from_secs(30);
 
-/// What such a listener gets to end its session, and how often it is asked to.
-const GOODBYE: Duration = Duration::from_secs(8);
-const INSIST: Duration = Duration::from_secs(2);
-
 /// So many times in [`LOST_WITHIN`] a deleted runner is registered again, or a broken one replaced.
 const MOST_LOST: usize = 3;
 const LOST_WITHIN: Duration = Duration::from_secs(600);
-
-/// What `run` does besides what `install` does.
-pub struct Running {
-    /// Once told to end, so long a job that runs may go on.
-    pub drain: Duration,
-    /// Once told to end, the runner is taken off the server.
-    pub remove_on_shutdown: bool,
-    /// How long that may take, where the server answers and the machine stays.
-    pub leaving: Duration,
-    /// After the one job of an ephemeral runner.
-    pub after_job: AfterJob,
-    /// How the server gets to know the runner.
-    pub source: RunnerSource,
-    /// Where the credential for the API comes from.
-    pub credential: CredentialSource,
-    /// The second request to end: no draining.
-    pub insist: CancellationToken,
-    /// Who may announce that the machine is taken away, and the client that asks them.
-    pub notices: Option<(Http, Notices)>,
-}
-
-/// How the server gets to know the runner.
-#[derive(Debug, Clone)]
-pub enum RunnerSource {
-    /// `config.sh` registers it.
-    ConfigSh,
-    /// The server creates it when we ask, without `config.sh`.
-    Jit,
-    /// The server has created it already, and its configuration was handed to us.
-    JitConfig(Box<JitIdentity>),
-}
-
-impl Running {
-    /// The configuration that was handed to us.
-    pub(super) fn handed(&self) -> Option<&JitIdentity> {
-        if let RunnerSource::JitConfig(identity) = &self.source { Some(identity) } else { None }
-    }
-}
-
-/// What `run` works with.
-#[derive(Clone)]
-pub struct Surroundings<'a> {
-    /// The HTTP client.
-    pub http: Http,
-    /// A signal asks to stop.
-    pub stop: CancellationToken,
-    /// Who watches.
-    pub watch: &'a dyn Watch,
-}
-
-impl<'a> Surroundings<'a> {
-    fn site(&self, request: &'a Request) -> Result<Site<'a>, Error> {
-        Site::new(request, self.http.clone(), self.stop.clone(), self.watch)
-    }
-}
-
-/// What follows the one job of an ephemeral runner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AfterJob {
-    /// The end.
-    Stop,
-    /// The next registration, and the next job.
-    Again,
-    /// The machine is switched off.
-    PowerOff,
-}
-
-/// How `run` ended.
-#[derive(Debug, Clone, Serialize)]
-pub struct RunResult {
-    /// The runner's directory.
-    pub dir: std::path::PathBuf,
-    /// How many jobs were taken.
-    pub jobs: u32,
-    /// Why it ended.
-    #[serde(rename = "because")]
-    pub reason: ExitReason,
-    /// Whether the server has no runner of ours any more.
-    pub deregistered: bool,
-    /// The ephemeral runner that stays on the server, because there is nothing to deregister it with, or that was not
-    /// requested.
-    pub left_on_server: Option<LeftRunner>,
-}
-
-/// A runner that stays on the server.
-#[derive(Debug, Clone, Serialize)]
-pub struct LeftRunner {
-    /// Its name.
-    pub name: String,
-    /// Its id, if known.
-    pub id: Option<u64>,
-}
-
-impl std::fmt::Display for LeftRunner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let id = self.id.map(|id| format!(" (id {id})")).unwrap_or_default();
-        // Contract, section 5: "server removes idle ephemeral after 1 day".
-        write!(
-            f,
-            "{}{id} stays on the server; GitHub deletes an idle ephemeral runner after a day",
-            self.name
-        )
-    }
-}
-
-/// Why `run` ended with success.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ExitReason {
-    /// It was told to.
-    Told,
-    /// The one job is done.
-    JobDone,
-    /// The listener ended by itself.
-    ListenerDone,
-}
 
 /// Converges, and runs the runner. The request is consumed: its credentials are wiped as soon as nothing needs them, where
 /// jobs run as our own user.
@@ -415,33 +292,8 @@ async fn end_orphan(site: &Site<'_>) -> Result<(), Error> {
         return Ok(());
     }
     tracing::warn!("ending a listener that outlived the run that had started it (process {pids:?})");
-    interrupt_listener(site, &orphan).await;
     process::end(&orphan, Deadline::after(ORPHAN)).await?;
     Ok(())
-}
-
-/// Asks the listener among `orphans` to end as it should be asked: after any other signal than SIGINT, its session stays on
-/// the server (contract, section 10). Gives it some time for that, and no more.
-async fn interrupt_listener(site: &Site<'_>, orphans: &Which) {
-    let listeners = listener::processes(&site.dir());
-    let find = || {
-        let marked = orphans.find();
-        listeners.find().into_iter().filter(move |pid| marked.contains(pid)).collect::<Vec<_>>()
-    };
-    let deadline = Deadline::after(GOODBYE);
-    let mut asked = None;
-    loop {
-        let pids = find();
-        if pids.is_empty() || deadline.passed() {
-            return;
-        }
-        // One that is too young to have its handlers may lose the first request.
-        if asked.is_none_or(|then: Instant| then.elapsed() >= INSIST) {
-            pids.into_iter().for_each(process::interrupt);
-            asked = Some(Instant::now());
-        }
-        tokio::time::sleep(super::supervise::LOOK.min(deadline.left())).await;
-    }
 }
 
 /// For `remove`: nobody sees to this runner, and no listener of a `run` that was killed is left.

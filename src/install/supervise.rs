@@ -1,7 +1,7 @@
 //! Sees to one registration's listener: starts it, starts it again where its end asks for that, and ends it when told.
 
 use super::notice::{self, Notice};
-use super::run::Running;
+use super::running::Running;
 use super::site::Site;
 use super::{Error, leave};
 use crate::deadline::Deadline;

@@ -74,14 +74,6 @@ pub fn workers(dir: &Path) -> Which {
     Which::Program { below, name: name.to_owned() }
 }
 
-/// The processes that are the listener of the runner in `dir`. Anybody can make a process look like that.
-#[must_use]
-pub fn processes(dir: &Path) -> Which {
-    let below = fs_err::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
-    let name = if cfg!(windows) { "Runner.Listener.exe" } else { "Runner.Listener" };
-    Which::Program { below, name: name.to_owned() }
-}
-
 /// Whether a line of its output says that another listener has the runner's session.
 #[must_use]
 pub fn is_conflict(line: &str) -> bool {

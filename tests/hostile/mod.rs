@@ -1,0 +1,3 @@
+//! What a hostile job tries, with a job's user and real processes.
+
+mod plain_user;
