@@ -46,7 +46,8 @@ pub(super) async fn run(flags: Box<RunFlags>, mut session: Session) -> Result<Ou
     #[cfg(target_os = "linux")]
     tokio::spawn(crate::host::orphans::adopt());
     let stop = session.signals.stop().clone();
-    let result = see_to_it(request, &running, &Surroundings { http, stop, watch: &session.screen }).await?;
+    let surroundings = Surroundings { http, stop, watch: &session.screen };
+    let result = Box::pin(see_to_it(request, &running, &surroundings)).await?;
     Ok(Output::new(text(&result), &result))
 }
 

@@ -10,6 +10,7 @@ use crate::secret::Secret;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::zeroize::{Zeroize as _, Zeroizing};
+use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 
 /// The files of a runner that the server created; GitHub sends these three.
@@ -97,7 +98,7 @@ impl JitIdentity {
             let bad = |why: &str| Error::BadFile { name, why: why.to_owned() };
             if name == ".runner" {
                 runner = Some(state::parse(&content).map_err(|why| bad(&why))?);
-            } else if serde_json::from_slice::<Object>(strip_mark(&content)).is_err() {
+            } else if !is_object(&content) {
                 return Err(bad("it is not a JSON object"));
             }
         }
@@ -117,9 +118,6 @@ impl JitIdentity {
         &self.runner
     }
 }
-
-/// Only that it is an object: its values are not looked at, and not copied.
-type Object = BTreeMap<String, serde::de::IgnoredAny>;
 
 /// The map, whose values are wiped.
 struct Files(BTreeMap<String, String>);
@@ -142,9 +140,10 @@ fn zeroize(text: &mut String) {
     text.zeroize();
 }
 
-/// The runner's files may begin with a byte order mark.
-fn strip_mark(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+/// Whether it is a JSON object, after the byte order mark that the runner's files may have. Its values are not copied.
+fn is_object(content: &[u8]) -> bool {
+    let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+    content.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(content).is_ok()
 }
 
 #[cfg(test)]
