@@ -35,6 +35,11 @@ pub(super) fn of(error: &Error) -> Option<String> {
             remove(dir)
         ),
         Error::NoRunnerInside { .. } => "Take the archive from the list of runner applications (`runup downloads`).".into(),
+        Error::PersonalInside { .. } => {
+            "It was packed from the directory of a registered runner, whose identity every copy would share. Take the \
+             archive from the list of runner applications (`runup downloads`)."
+                .into()
+        }
         Error::OtherVersion { dir, .. } | Error::ConfiguredOtherwise { dir, .. } => {
             format!("Run `{}` first, or choose another --dir for a second runner.", remove(dir))
         }
@@ -126,6 +131,24 @@ pub(super) fn of(error: &Error) -> Option<String> {
             "See which machine runs with a copy of this runner's files; or wait some minutes and try again, if \
              this one was cut off."
                 .into()
+        }
+        Error::ReceiptMalformed { path, .. } | Error::ReceiptName { path, .. } => format!(
+            "Look for the runner with `runup runners list`, delete it with `runup runners delete`, and remove {}.",
+            path.display()
+        ),
+        Error::OtherReceipt { receipt, .. } => format!("Pass --url {receipt}, or another --receipt."),
+        Error::NothingToPlace { .. } => {
+            "Bake the runner into the image, or pass --archive with --sha256, or --url with a token.".into()
+        }
+        Error::JitConfigUsed { .. } => {
+            "Create another just-in-time configuration: each is for one runner and one job.".into()
+        }
+        Error::JitConfigInUse { .. } => {
+            "Look which machine has the same configuration. After a power cut of this one, try again in some minutes."
+                .into()
+        }
+        Error::CredentialDropped { .. } => {
+            "Start `runup run` again. A --token-file or --token-command is read again when it is needed.".into()
         }
         Error::DeletedAgain { .. } => {
             "See who deletes it: the settings page of the runners, `runup runners prune`, another machine.".into()

@@ -14,7 +14,7 @@ use std::path::{Component, Path};
 use std::time::Duration;
 
 /// The server needs a moment to see that a job's runner is gone.
-const BUSY_POLL: Duration = Duration::from_secs(1);
+pub(super) const BUSY_POLL: Duration = Duration::from_secs(1);
 
 /// How long a server is waited for that does not answer, when the network may be going down as well.
 pub(super) const SILENCE: Duration = Duration::from_secs(14);
@@ -213,6 +213,7 @@ async fn clean_work(site: &Site<'_>, work: &str) -> Result<(), Error> {
         .args(["-mindepth", "1", "-delete"])
         .env("PATH", config_sh::PATH)
         .account(&account)
+        .groups_of(&site.request.root)
         .deadline(site.deadline);
     let shown = command.render();
     command

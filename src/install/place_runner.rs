@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::checkpoint::{Checkpoint, reach};
-use super::choose::choose;
+use super::choose::{Choice, choose};
 use super::journal::{Act, Entry, Journal, State, Step};
 use super::look::{Seen, Tree};
 use super::plan::Care;
@@ -12,7 +12,7 @@ use super::upgrade;
 use crate::github::Application;
 use crate::host;
 use crate::host::account::Account;
-use crate::runner::{Guard, Keeper, guard, tree};
+use crate::runner::{Guard, Keeper, TreeReport, guard, state, tree};
 use crate::transfer::{self, Expect, Form, Order, Owner, Staged, place};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -42,8 +42,7 @@ pub async fn take(
     }
     let guarded = site.isolates(account) && !care.keep_identity;
     let choice = choose(site, seen.offer.as_ref().map(|offer| offer.applications.as_slice())).await?;
-    let form = Form::from_filename(&choice.filename)
-        .ok_or_else(|| Error::FormUnknown { filename: choice.filename.clone() })?;
+    let form = form(&choice)?;
     let dir = site.dir();
     let platform = site.platform();
     let mut act = Act::PlaceRunner {
@@ -69,23 +68,10 @@ pub async fn take(
     site.check_parents()?;
 
     let phase = site.phase("place");
-    let staging = place::staging_path(&dir);
-    let order = Order {
-        source: choice.source,
-        form,
-        expect: choice.expect,
-        staging: staging.clone(),
-        owner: owner(account, guarded),
-        closed: guarded,
-        limits: transfer::Limits::default(),
-        patience: site.deadline.left().min(PATIENCE),
-    };
-    let staged = stage(site, &order).await.inspect_err(|_| discard(&staging))?;
-    let report = tree::inspect(&staging, platform).inspect_err(|_| discard(&staging))?;
-    if !report.is_runner() {
-        discard(&staging);
-        return Err(Error::NoRunnerInside { filename: choice.filename, lacks: report.lacks() });
-    }
+    let expects = matches!(choice.expect, Expect::Sha256(_));
+    let filename = choice.filename.clone();
+    let (staging, staged, report) =
+        stage_runner(site, choice, form, owner(account, guarded), guarded).await?;
     let keeper = site.keeper(account, journal);
     if guarded {
         guard::furnish(&staging, keeper, report.version, &staged.sha256.to_string())
@@ -112,10 +98,7 @@ pub async fn take(
     if (care.remove_tree || care.keep_identity) && !care.converts {
         discard(&staging);
     }
-    let version = report
-        .version
-        .as_ref()
-        .map_or_else(|| choice.filename.clone(), |version| format!("runner {version}"));
+    let version = report.version.as_ref().map_or(filename, |version| format!("runner {version}"));
     let resumed = match staged.resumed {
         0 => String::new(),
         1 => ", resumed once".into(),
@@ -127,7 +110,7 @@ pub async fn take(
         "{version}: {} received{resumed}, sha256 {}… {}, {} entries in {}{kept}",
         megabytes(staged.received),
         &digest[..12],
-        if matches!(order.expect, Expect::Sha256(_)) { "as expected" } else { "NOT VERIFIED" },
+        if expects { "as expected" } else { "NOT VERIFIED" },
         staged.entries,
         dir.display(),
     ));
@@ -154,17 +137,46 @@ pub(super) async fn stage_fresh(
     listed: Option<&[Application]>,
 ) -> Result<Fresh, Error> {
     let choice = choose(site, listed).await?;
-    let form = Form::from_filename(&choice.filename)
-        .ok_or_else(|| Error::FormUnknown { filename: choice.filename.clone() })?;
-    let staging = place::staging_path(&site.dir());
+    let form = form(&choice)?;
     let verified = matches!(choice.expect, Expect::Sha256(_));
+    let current_at = choice.current_at;
+    let (staging, staged, report) = stage_runner(site, choice, form, owner(account, true), true).await?;
+    guard::furnish(&staging, keeper, report.version, &staged.sha256.to_string())
+        .inspect_err(|_| discard(&staging))?;
+    let act = Act::PlaceRunner {
+        version: report.version.map(|version| version.to_string()),
+        platform: site.platform().to_string(),
+        sha256: Some(staged.sha256.to_string()),
+        verified,
+        current_at: current_at.map(|at| at.to_string()),
+        replaces: None,
+        guard: Guard::Locked,
+    };
+    Ok(Fresh { staging, act })
+}
+
+fn form(choice: &Choice) -> Result<Form, Error> {
+    Form::from_filename(&choice.filename)
+        .ok_or_else(|| Error::FormUnknown { filename: choice.filename.clone() })
+}
+
+/// Downloads, verifies and unpacks what was chosen beside the runner's place, and looks whether it is a runner and nothing but
+/// one. On failure nothing of it stays.
+async fn stage_runner(
+    site: &Site<'_>,
+    choice: Choice,
+    form: Form,
+    owner: Option<Owner>,
+    closed: bool,
+) -> Result<(PathBuf, Staged, TreeReport), Error> {
+    let staging = place::staging_path(&site.dir());
     let order = Order {
         source: choice.source,
         form,
         expect: choice.expect,
         staging: staging.clone(),
-        owner: owner(account, true),
-        closed: true,
+        owner,
+        closed,
         limits: transfer::Limits::default(),
         patience: site.deadline.left().min(PATIENCE),
     };
@@ -174,18 +186,12 @@ pub(super) async fn stage_fresh(
         discard(&staging);
         return Err(Error::NoRunnerInside { filename: choice.filename, lacks: report.lacks() });
     }
-    guard::furnish(&staging, keeper, report.version, &staged.sha256.to_string())
-        .inspect_err(|_| discard(&staging))?;
-    let act = Act::PlaceRunner {
-        version: report.version.map(|version| version.to_string()),
-        platform: site.platform().to_string(),
-        sha256: Some(staged.sha256.to_string()),
-        verified,
-        current_at: choice.current_at.map(|at| at.to_string()),
-        replaces: None,
-        guard: Guard::Locked,
-    };
-    Ok(Fresh { staging, act })
+    let personal = state::personal_in(&staging).inspect_err(|_| discard(&staging))?;
+    if !personal.is_empty() {
+        discard(&staging);
+        return Err(Error::PersonalInside { filename: choice.filename, files: personal });
+    }
+    Ok((staging, staged, report))
 }
 
 /// Puts the verified tree into the place of the one that is there, which stands at `staging` afterwards.

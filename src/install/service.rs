@@ -112,7 +112,7 @@ pub async fn write(
     let by_itself =
         matches!(site.request.service.as_ref().map(|wanted| &wanted.main), Some(Main::Supervisor { .. }));
     if !by_itself {
-        write_dot_service(site, &service.unit, account, journal).await?;
+        write_dot_service(site, journal, &service.unit, account).await?;
     }
     systemd::reload(&site.stop).await?;
     upgrades::enable(site, service).await?;
@@ -121,15 +121,17 @@ pub async fn write(
     Ok(())
 }
 
-/// Upstream's tools take `.service` for the unit's name. Where the folder is the runner's, the runner's user writes it:
-/// root would follow whatever a job has put in its place. In a sealed one nobody but root can.
+/// Upstream's tools take `.service` for the unit's name. The folder is the runner's, so the runner's user writes it:
+/// root would follow whatever a job has put in its place.
 async fn write_dot_service(
     site: &Site<'_>,
+    journal: &Journal,
     unit: &str,
     account: &Account,
-    journal: &Journal,
 ) -> Result<(), Error> {
-    if journal.guard() == Guard::Sealed {
+    if journal.guard() != Guard::Open {
+        // In the place of the file that its user may have created there; nothing is followed.
+        state::clean_service(&site.dir())?;
         return Ok(file::write_atomic(&site.dir().join(".service"), format!("{unit}\n").as_bytes(), 0o644)?);
     }
     let command = Command::new("/bin/sh")
@@ -139,6 +141,7 @@ async fn write_dot_service(
         .arg(unit)
         .cwd(site.dir())
         .account(account)
+        .groups_of(&site.request.root)
         .env("PATH", "/usr/bin:/bin")
         .deadline(Deadline::after(Duration::from_secs(20)));
     let rendered = command.render();
