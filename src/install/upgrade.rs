@@ -476,7 +476,10 @@ async fn resume(site: &Site<'_>) -> Result<Option<Upgraded>, Error> {
             if unit.is_some() && journal.registered().is_some_and(|(at, _)| at == State::Done) =>
         {
             let (_lock, mut journal) = site.open_journal("upgrade").await?;
-            start_again(site, &mut journal, unit.as_deref()).await?;
+            // An installation may have been in the middle of its start just now.
+            if journal.entry(Step::StartService).is_some_and(|entry| entry.state == State::Begun) {
+                start_again(site, &mut journal, unit.as_deref()).await?;
+            }
             Ok(None)
         }
         _ => Ok(None),

@@ -200,7 +200,7 @@ pub fn render_upgrade(unit: &Unit, upgrades: &Upgrades) -> (String, String) {
          ExecStart={program} upgrade --daily --quiet --window=2h --dir {dir}{arguments}\n\
          SuccessExitStatus=75\n\
          # Should it be killed while the runner's listener is stopped for a look, the listener goes on.\n\
-         ExecStopPost=-/bin/systemctl kill --signal=CONT {main}\n\
+         ExecStopPost=-/bin/sh -c '[ \"$$SERVICE_RESULT\" = success ] || exec systemctl kill --signal=CONT {main}'\n\
          # TERM goes to runup, which puts back what it had begun.\n\
          KillMode=mixed\n\
          TimeoutStopSec=10min\n\
