@@ -12,18 +12,21 @@ mod elf;
 mod error;
 pub mod file;
 mod group;
+mod hint;
 mod library;
 pub mod lock;
 pub mod mounts;
 #[cfg(target_os = "linux")]
 pub mod orphans;
 mod output;
+pub mod owner;
 pub mod packages;
 mod platform;
 pub mod process;
 mod resources;
 mod root;
 pub mod signals;
+mod sweep;
 mod sys;
 pub mod systemd;
 
