@@ -23,6 +23,7 @@ mod token;
 mod usage;
 
 use crate::host::signals::{self, Signals};
+use crate::host::umask;
 use crate::settings::flags::Common;
 use crate::settings::{Environment, Given, Origin, layers};
 use args::{Cli, Command};
@@ -59,6 +60,7 @@ impl Session {
 /// Runs the process's command line and says how the process ends.
 #[must_use]
 pub fn main() -> ExitCode {
+    umask::close();
     output::exit_with_70_on_a_bug();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let environment = Environment::of_process();

@@ -29,6 +29,7 @@ pub mod signals;
 mod sweep;
 mod sys;
 pub mod systemd;
+pub mod umask;
 
 pub use account::Account;
 pub use cloud::{Provider, cloud};

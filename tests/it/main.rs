@@ -12,6 +12,7 @@ mod house;
 mod images;
 mod libraries;
 mod life;
+mod others;
 mod packages;
 mod prune;
 mod rebake;
