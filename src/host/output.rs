@@ -263,7 +263,7 @@ mod tests {
             sink.take_at(at(500), Stream::Err, &format!("{number}"));
         }
         sink.take_at(at(1700), Stream::Out, "next");
-        for _ in 0..BYTES_A_SECOND / LINE_LIMIT + 1 {
+        for _ in 0..=BYTES_A_SECOND / LINE_LIMIT {
             sink.take_at(at(1800), Stream::Out, &"x".repeat(LINE_LIMIT));
         }
         let tail = sink.finish();

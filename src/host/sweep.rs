@@ -96,9 +96,8 @@ mod linux {
         ) {
             if depth >= DEPTH {
                 // Another user's directories as deep as that are not gone through, nor are they moved.
-                match top.filter(|_| owned).map(|top| self.move_up(parent, name, top)) {
-                    Some(false) => self.left.push(path.to_owned()),
-                    Some(true) | None => {}
+                if top.is_some_and(|top| owned && !self.move_up(parent, name, top)) {
+                    self.left.push(path.to_owned());
                 }
                 return;
             }

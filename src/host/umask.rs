@@ -34,8 +34,21 @@ pub fn for_others<T>(work: impl FnOnce() -> T) -> T {
 
 #[cfg(unix)]
 fn set(mask: u32) -> u32 {
-    let before = rustix::process::umask(rustix::fs::Mode::from_bits_truncate(mask.into()));
-    // The type is narrower on macOS.
-    #[cfg_attr(target_os = "linux", expect(clippy::useless_conversion, reason = "it is on Linux"))]
-    before.bits().into()
+    use rustix::fs::Mode;
+    // Bit by bit: the type of a mode is narrower on macOS.
+    let bits = [
+        Mode::RUSR,
+        Mode::WUSR,
+        Mode::XUSR,
+        Mode::RGRP,
+        Mode::WGRP,
+        Mode::XGRP,
+        Mode::ROTH,
+        Mode::WOTH,
+        Mode::XOTH,
+    ];
+    let numbered = || bits.iter().zip((0..9).rev());
+    let wanted = numbered().filter(|(_, bit)| mask & (1 << bit) != 0).map(|(mode, _)| *mode).collect();
+    let before = rustix::process::umask(wanted);
+    numbered().filter(|(mode, _)| before.contains(**mode)).map(|(_, bit)| 1 << bit).sum()
 }

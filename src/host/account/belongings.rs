@@ -40,13 +40,9 @@ pub async fn forget_starters(root: &Root, account: &Account, stop: &Cancellation
     let mut left = Vec::new();
     for directory in STARTERS {
         let Some(path) = root.locate(&Path::new(directory).join(&account.name)) else { continue };
-        match fs_err::symlink_metadata(&path) {
-            Ok(meta) if !meta.is_dir() => {
-                if fs_err::remove_file(&path).is_err() {
-                    left.push(path.display().to_string());
-                }
-            }
-            _ => {}
+        let is_file = fs_err::symlink_metadata(&path).is_ok_and(|meta| !meta.is_dir());
+        if is_file && fs_err::remove_file(&path).is_err() {
+            left.push(path.display().to_string());
         }
     }
     left
