@@ -11,6 +11,7 @@ mod install;
 mod log;
 mod output;
 mod plan;
+mod prepare_start;
 mod remove;
 mod request;
 mod run;
@@ -107,6 +108,7 @@ async fn dispatch(command: Command, session: Session) -> Result<Output, Failed> 
     match command {
         Command::Install(flags) => install::run(flags, session).await,
         Command::Run(flags) => run::run(flags, session).await,
+        Command::PrepareStart(flags) => prepare_start::run(&flags, &session),
         Command::Drain(flags) => run::wait(flags, session).await,
         Command::Bake(flags) => bake::run(flags, session).await,
         Command::Remove(flags) => remove::run(flags, session).await,

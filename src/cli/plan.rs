@@ -52,7 +52,7 @@ pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Ou
 
 /// The command line that `install` would run, with the secret marked.
 fn command(site: &Site<'_>, seen: &crate::install::Seen) -> Option<String> {
-    let request = site.request;
+    let request = &site.request;
     let (Some(wanted), Some(target), Some(name)) = (&request.registration, &request.target, &seen.name)
     else {
         return None;

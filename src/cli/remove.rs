@@ -21,6 +21,11 @@ fn text(removed: &Removed) -> String {
         return format!("nothing to do: there is no runner in {}", removed.dir.display());
     }
     let mut text = format!("done: the runner in {} is gone", removed.dir.display());
+    if let Some(gone) = &removed.deregistered {
+        let id = gone.id.map(|id| format!(" (id {id})")).unwrap_or_default();
+        let from = if gone.url.is_empty() { "its server" } else { &gone.url };
+        let _ = write!(text, "; {}{id} is off {from}", gone.name);
+    }
     if let Some(left) = &removed.left_on_server {
         let id = left.id.map(|id| format!(" (id {id})")).unwrap_or_default();
         if left.why == Why::OtherMachine {

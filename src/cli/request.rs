@@ -35,6 +35,11 @@ pub(super) fn install(flags: &ConvergeFlags, session: &Session) -> Result<Reques
     if runner.no_default_labels && runner.labels.is_none() {
         return Err(Error::Contradiction("--no-default-labels needs --labels".into()).into());
     }
+    if runner.self_update && runner.disable_update {
+        return Err(
+            Error::Contradiction("--self-update and --disable-update exclude each other".into()).into()
+        );
+    }
     let options = config_sh::Options {
         labels: runner.labels.clone(),
         no_default_labels: runner.no_default_labels,
@@ -45,7 +50,9 @@ pub(super) fn install(flags: &ConvergeFlags, session: &Session) -> Result<Reques
         replace: runner.replace,
     };
     request.registration = Some(Registration { name: runner.name.clone(), options });
+    request.self_update = runner.self_update;
     request.archive.no_refresh = flags.no_refresh;
+    request.allow_metadata = flags.metadata.allow_metadata;
     request.keep_on_failure = flags.keep_on_failure;
     request.token_on_argv = runner.token_via == TokenVia::Argv;
     Ok(request)
@@ -54,6 +61,9 @@ pub(super) fn install(flags: &ConvergeFlags, session: &Session) -> Result<Reques
 /// The request of `run`.
 pub(super) fn run(flags: &RunFlags, session: &Session) -> Result<Request, super::Failed> {
     let mut request = install(&flags.converge, session)?;
+    // Whatever starts `run` gives it its credential each time.
+    request.supervised = true;
+    request.credential_lasts = request.credentials.api.is_some();
     let run = &flags.run;
     if let Some(registration) = &mut request.registration {
         // Just-in-time runners take one job, whatever was asked for.
@@ -72,8 +82,8 @@ pub(super) fn run(flags: &RunFlags, session: &Session) -> Result<Request, super:
     Ok(request)
 }
 
-/// The runner's folder, as this process sees it.
-pub(super) fn dir(place: &Place, session: &Session) -> Result<PathBuf, super::Failed> {
+/// The request of what only concerns this machine.
+pub(super) fn place(place: &Place, session: &Session) -> Result<Request, super::Failed> {
     let server = Server {
         url: None,
         api_url: None,
@@ -83,7 +93,12 @@ pub(super) fn dir(place: &Place, session: &Session) -> Result<PathBuf, super::Fa
         token_command: None,
         deadline: std::time::Duration::ZERO,
     };
-    let request = base(&server, place, None, Credentials::default(), session)?;
+    base(&server, place, None, Credentials::default(), session)
+}
+
+/// The runner's folder, as this process sees it.
+pub(super) fn dir(runner: &Place, session: &Session) -> Result<PathBuf, super::Failed> {
+    let request = place(runner, session)?;
     Ok(request.root.join(&request.dir))
 }
 
@@ -139,6 +154,10 @@ pub(super) fn remove(flags: &RemoveFlags, session: &Session) -> Result<Request, 
     let credentials = if flags.local { Credentials::default() } else { find(files, &session.environment)? };
     let mut request = base(&flags.server, &flags.place, target(&flags.server)?, credentials, session)?;
     request.token_on_argv = flags.token_via == TokenVia::Argv;
+    request.confirmed_name.clone_from(&flags.name);
+    request.trust_tree = flags.trust_tree;
+    request.archive.archive.clone_from(&flags.archive);
+    request.archive.sha256 = flags.sha256;
     Ok(request)
 }
 
@@ -227,6 +246,7 @@ fn base(
         return Err(Error::Contradiction(format!("--dir {} is no folder for a runner", dir.display())).into());
     }
     let state = state(as_root, environment);
+    let user_is_default = place.user.is_none();
     let user = match &place.user {
         Some(user) if !account::is_root() && *user == account::current().name => None,
         Some(user) => Some(user.clone()),
@@ -238,6 +258,13 @@ fn base(
         dir,
         state,
         user,
+        user_is_default,
+        self_update: false,
+        supervised: false,
+        credential_lasts: server.token_command.is_some()
+            || server.token_file.as_ref().is_some_and(|file| file != "-"),
+        confirmed_name: None,
+        trust_tree: false,
         target,
         credentials,
         token_files: Vec::new(),
@@ -250,6 +277,7 @@ fn base(
         keep_on_failure: false,
         token_on_argv: false,
         allow_http: server.allow_http,
+        allow_metadata: false,
         environment: runner_environment(server, environment),
         deadline: server.deadline,
     })

@@ -91,6 +91,7 @@ pub enum Because {
 /// It did not converge; the listener cannot work; a job was cut short; the runner could not be taken off the server.
 pub async fn run(site: &Site<'_>, running: &Running) -> Result<Ran, Error> {
     site.check_parents()?;
+    super::metadata::check(site)?;
     let _held = hold(site, Deadline::after(HOLD)).await?;
     refuse_beside_service(site).await?;
     end_orphan(site).await?;
@@ -249,13 +250,17 @@ async fn refuse_beside_service(site: &Site<'_>) -> Result<(), Error> {
 
 /// Ends a listener whose supervisor was killed, before anything is done to its runner.
 async fn end_orphan(site: &Site<'_>) -> Result<(), Error> {
-    let orphan = Which::WithEnv(listener::MARKER.to_owned(), site.dir().display().to_string());
+    let orphan = Which::MarkedBy {
+        uid: None,
+        key: listener::MARKER.to_owned(),
+        value: site.dir().display().to_string(),
+    };
     let pids = orphan.find();
     if pids.is_empty() {
         return Ok(());
     }
     tracing::warn!("ending a listener that outlived the run that had started it (process {pids:?})");
-    process::end(&orphan, Deadline::after(ORPHAN)).await?;
+    process::end(&orphan, process::Ask::Interrupt, Deadline::after(ORPHAN)).await?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ pub mod asset;
 pub mod complaint;
 pub mod config_sh;
 mod error;
+pub mod guard;
 pub mod libraries;
 pub mod listener;
 pub mod name;
@@ -19,6 +20,7 @@ pub mod version;
 
 pub use asset::Choice;
 pub use error::Error;
+pub use guard::{Guard, Keeper};
 pub use name::{Label, Labels, NameContext, NameTemplate, RunnerName};
 pub use state::{LocalState, RunnerFile};
 pub use tree::TreeReport;

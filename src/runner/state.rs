@@ -189,7 +189,7 @@ pub fn clean_identity(dir: &Path) -> Result<(), Error> {
 }
 
 /// Deletes whatever stands there: with a folder in a file's place, a job could keep us from ever coming to an end.
-fn unlink(path: &Path) -> Result<(), Error> {
+pub(super) fn unlink(path: &Path) -> Result<(), Error> {
     match remove_if_present(path) {
         Err(_) if fs_err::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) => delete_folder(path)
             .map_err(|source| host::Error::Path { doing: "delete", path: path.to_owned(), source }.into()),
@@ -200,6 +200,16 @@ fn unlink(path: &Path) -> Result<(), Error> {
 /// Deletes `.service`, which makes `config.sh remove` refuse even when the service is long gone.
 pub fn clean_service(dir: &Path) -> Result<(), Error> {
     unlink(&dir.join(".service"))
+}
+
+/// Deletes what the listener would read in the place of the identity that config.sh wrote.
+pub fn discard_migrated(dir: &Path) -> Result<(), Error> {
+    [".runner_migrated", ".credentials_migrated"].iter().try_for_each(|name| unlink(&dir.join(name)))
+}
+
+/// Deletes what GitHub's way to a service leaves in the tree: root would run it, and config.sh cannot replace root's.
+pub fn discard_svc(dir: &Path) -> Result<(), Error> {
+    ["svc.sh", "runsvc.sh"].iter().try_for_each(|name| unlink(&dir.join(name)))
 }
 
 /// Which of the `names` exist in `dir`; a link counts, wherever it leads.

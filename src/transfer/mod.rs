@@ -120,6 +120,8 @@ pub struct Order {
     pub staging: PathBuf,
     /// Who is to own it; `None` leaves it to the current user.
     pub owner: Option<Owner>,
+    /// Leaves the staging folder closed to everybody else, for whoever puts it in place to open.
+    pub closed: bool,
     /// How much it may ask of this machine.
     pub limits: Limits,
     /// How long a download may be in trouble, over requests and bodies together, before it is given up. The time

@@ -154,7 +154,9 @@ async fn fill(
         }
     };
     let received = pump.received;
-    tree.open_up()?;
+    if !order.closed {
+        tree.open_up()?;
+    }
     let staged = Staged {
         path: order.staging.clone(),
         sha256,
