@@ -6,7 +6,9 @@ use crate::error::Class;
 use crate::host::{Arch, Os};
 use crate::install::{NamePrefix, OwnershipLabel};
 use crate::runner::{Labels, NameTemplate};
-use crate::settings::flags::{Archive, Cloud, Common, Libraries, Place, Run, Runner, Server, Service};
+use crate::settings::flags::{
+    Archive, Cloud, Common, Libraries, Metadata, Place, Run, Runner, Server, Service,
+};
 use crate::settings::parse_duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt::Write as _;
@@ -30,6 +32,9 @@ pub(super) enum Command {
     /// Converge, then run the runner in the foreground: in a container, or as a service
     #[command(after_long_help = RUN_HELP)]
     Run(Box<RunFlags>),
+    /// Prepare the runner's directories before it starts; the service does this
+    #[command(hide = true)]
+    PrepareStart(PrepareStartFlags),
     /// Wait until no job of this runner runs on this machine: 0 when it is idle, 75 if it is not in time
     Drain(DrainFlags),
     /// Place the runner and seal: for an image, without registration
@@ -67,6 +72,8 @@ pub(super) struct ConvergeFlags {
     pub place: Place,
     #[command(flatten)]
     pub archive: Archive,
+    #[command(flatten)]
+    pub metadata: Metadata,
     /// Refuse a placed runner that is too old to register, with exit code 80, instead of replacing it by the newest
     #[arg(long, help_heading = "Archive")]
     pub no_refresh: bool,
@@ -105,6 +112,12 @@ pub(super) struct RunFlags {
     pub run: Run,
     #[command(flatten)]
     pub cloud: Cloud,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct PrepareStartFlags {
+    #[command(flatten)]
+    pub place: Place,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -149,6 +162,19 @@ pub(super) struct RemoveFlags {
     /// How long a running job may go on before it is cancelled, where runup's own service runs it
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = parse_duration)]
     pub drain: Duration,
+    /// The runner's name, to confirm what the files of a runner say that runup did not set up
+    #[arg(long = "name", value_name = "NAME", id = "confirmed_name")]
+    pub name: Option<String>,
+    /// Give the remove token to the config.sh that is there, though jobs could have changed it
+    #[arg(long)]
+    pub trust_tree: bool,
+    /// An archive of the runner, whose config.sh may get the remove token where jobs could have changed the one that is
+    /// there; needs --sha256
+    #[arg(long, value_name = "FILE|URL")]
+    pub archive: Option<String>,
+    /// The sha256 that the archive must have
+    #[arg(long, value_name = "HEX")]
+    pub sha256: Option<crate::transfer::Sha256Digest>,
     /// File with a remove token issued elsewhere, or - for stdin [else: RUNUP_REMOVE_TOKEN]
     #[arg(long, value_name = "FILE")]
     pub remove_token_file: Option<String>,

@@ -6,11 +6,13 @@ mod create_jit;
 #[cfg(feature = "sandbox")]
 mod demo;
 mod downloads;
+mod flood;
 mod generate;
 mod install;
 mod log;
 mod output;
 mod plan;
+mod prepare_start;
 mod remove;
 mod request;
 mod run;
@@ -22,6 +24,7 @@ mod service;
 mod status;
 mod token;
 mod usage;
+mod visible;
 
 use crate::host::memory;
 use crate::host::signals::{self, Signals};
@@ -112,6 +115,7 @@ async fn dispatch(command: Command, session: Session) -> Result<Output, Failed> 
     match command {
         Command::Install(flags) => install::run(flags, session).await,
         Command::Run(flags) => run::run(flags, session).await,
+        Command::PrepareStart(flags) => prepare_start::run(&flags, &session),
         Command::Drain(flags) => run::wait(flags, session).await,
         Command::Bake(flags) => bake::run(flags, session).await,
         Command::Remove(flags) => remove::run(flags, session).await,

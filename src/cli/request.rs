@@ -2,6 +2,7 @@
 
 use super::Session;
 use super::args::{BakeFlags, ConvergeFlags, RemoveFlags};
+use crate::deadline::Deadline;
 use crate::github::{Client, Target};
 use crate::host::{self, Root, account};
 use crate::install::{Archive, Registration, Request};
@@ -42,6 +43,11 @@ pub(super) fn converge(
     if runner.no_default_labels && runner.labels.is_none() {
         return Err(Error::Contradiction("--no-default-labels needs --labels".into()).into());
     }
+    if runner.self_update && runner.disable_update {
+        return Err(
+            Error::Contradiction("--self-update and --disable-update exclude each other".into()).into()
+        );
+    }
     let options = config_sh::Options {
         labels: runner.labels.clone(),
         no_default_labels: runner.no_default_labels,
@@ -52,14 +58,16 @@ pub(super) fn converge(
         replace: runner.replace,
     };
     request.registration = Some(Registration { name: runner.name.clone(), options });
+    request.self_update = runner.self_update;
     request.archive.no_refresh = flags.no_refresh;
+    request.allow_metadata = flags.metadata.allow_metadata;
     request.keep_on_failure = flags.keep_on_failure;
     request.token_on_argv = runner.token_via == TokenVia::Argv;
     Ok(request)
 }
 
-/// The runner's folder, as this process sees it.
-pub(super) fn dir(place: &Place, session: &Session) -> Result<PathBuf, super::Failed> {
+/// The request of what only concerns this machine.
+pub(super) fn place(place: &Place, session: &Session) -> Result<Request, super::Failed> {
     let server = Server {
         url: None,
         api_url: None,
@@ -69,7 +77,12 @@ pub(super) fn dir(place: &Place, session: &Session) -> Result<PathBuf, super::Fa
         token_command: None,
         deadline: std::time::Duration::ZERO,
     };
-    let request = base(&server, place, None, Credentials::default(), session)?;
+    base(&server, place, None, Credentials::default(), session)
+}
+
+/// The runner's folder, as this process sees it.
+pub(super) fn dir(runner: &Place, session: &Session) -> Result<PathBuf, super::Failed> {
+    let request = place(runner, session)?;
     Ok(request.root.join(&request.dir))
 }
 
@@ -125,6 +138,10 @@ pub(super) fn remove(flags: &RemoveFlags, session: &Session) -> Result<Request, 
     let credentials = if flags.local { Credentials::default() } else { find(files, &session.environment)? };
     let mut request = base(&flags.server, &flags.place, target(&flags.server)?, credentials, session)?;
     request.token_on_argv = flags.token_via == TokenVia::Argv;
+    request.confirmed_name.clone_from(&flags.name);
+    request.trust_tree = flags.trust_tree;
+    request.archive.archive.clone_from(&flags.archive);
+    request.archive.sha256 = flags.sha256;
     Ok(request)
 }
 
@@ -139,17 +156,25 @@ pub(super) fn client(server: &Server, session: &Session) -> Result<Client, super
     let target = target(server)?.ok_or(Error::UrlMissing)?;
     let credentials = find(api_only(server, session)?, &session.environment)?;
     let http = http(server, &session.environment)?;
-    Ok(Client::new(http, target, credentials.api, server.deadline))
+    let client = Client::new(http, target, credentials.api, server.deadline);
+    Ok(client.until(Deadline::after(server.deadline)))
 }
 
 /// The HTTP client.
 pub(super) fn http(server: &Server, environment: &Environment) -> Result<Http, super::Failed> {
     let options = Options {
         ca_file: server.ca_file.clone(),
-        proxy: ProxyRules::from_vars(environment.iter()),
+        proxy: ProxyRules::from_vars(environment.iter())?,
+        allow_http: server.allow_http,
         ..Options::default()
     };
     Ok(Http::new(options)?)
+}
+
+/// The HTTP client of a command that asks no server: a proxy that cannot be used is no reason to refuse it.
+pub(super) fn http_offline(server: &Server, environment: &Environment) -> Result<Http, super::Failed> {
+    let proxy = ProxyRules::from_vars(environment.iter()).unwrap_or_default();
+    Ok(Http::new(Options { ca_file: server.ca_file.clone(), proxy, ..Options::default() })?)
 }
 
 /// Where the credential for the API is, if an option says so. The two options exclude each other; but as with any option,
@@ -205,6 +230,7 @@ fn base(
         return Err(Error::Contradiction(format!("--dir {} is no folder for a runner", dir.display())).into());
     }
     let state = state(as_root, environment);
+    let user_is_default = place.user.is_none();
     let user = match &place.user {
         Some(user) if !account::is_root() && *user == account::current().name => None,
         Some(user) => Some(user.clone()),
@@ -216,6 +242,13 @@ fn base(
         dir,
         state,
         user,
+        user_is_default,
+        self_update: false,
+        supervised: false,
+        credential_lasts: server.token_command.is_some()
+            || server.token_file.as_ref().is_some_and(|file| file != "-"),
+        confirmed_name: None,
+        trust_tree: false,
         target,
         credentials,
         token_files: Vec::new(),
@@ -228,6 +261,7 @@ fn base(
         keep_on_failure: false,
         token_on_argv: false,
         allow_http: server.allow_http,
+        allow_metadata: false,
         environment: runner_environment(server, environment),
         deadline: server.deadline,
     })

@@ -1,23 +1,15 @@
-//! Users of the machine: who we are, who is there, making and deleting the one that the runner gets.
+//! Users of the machine: who we are, who is there, creating and deleting the one that the runner gets, and ending its
+//! processes.
 
-use super::process::{self, Which};
-use super::{Command, Error, Root};
-use crate::deadline::Deadline;
+mod end;
+mod manage;
+mod ways;
+
+use super::{Error, Root};
+pub use end::end_account;
+pub use manage::{Deleted, OWN_IDS, add_to_group, create, create_group, delete, delete_group, ensure_home};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-use tokio_util::sync::CancellationToken;
-
-/// The longest that `useradd` or `userdel` may take; they wait for each other's locks.
-const TOOL_TIME: Duration = Duration::from_secs(60);
-
-/// The longest that a user's processes may take to end, killing included.
-const END_TIME: Duration = Duration::from_secs(15);
-
-/// `userdel`'s exit code for a user that does not exist.
-const NO_SUCH_USER: i32 = 6;
-
-/// Where system programs lie; PATH may lack the `sbin` folders.
-const SYSTEM_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+pub use ways::ways_to_root;
 
 /// A user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,15 +22,6 @@ pub struct Account {
     pub gid: u32,
     /// Home folder, as seen inside the root.
     pub home: PathBuf,
-}
-
-/// How [`delete`] found the user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deleted {
-    /// It was there and is deleted.
-    Now,
-    /// There was none.
-    AlreadyGone,
 }
 
 /// Refuses names that some tool or another would: what Debian's and systemd's strict rules both accept, at most 32
@@ -120,105 +103,14 @@ pub fn find_by_id(root: &Root, uid: u32) -> Result<Option<Account>, Error> {
     Ok(None)
 }
 
-/// Makes a system user with a group of the same name, the home folder `/home/NAME` and no login shell. Root only; a
-/// user or a home folder that exists is refused.
-pub async fn create(root: &Root, name: &str, stop: &CancellationToken) -> Result<Account, Error> {
-    check_name(name)?;
-    needs_root(name)?;
-    if find(root, name)?.is_some() {
-        return Err(Error::UserExists { name: name.into() });
-    }
-    // useradd --prefix follows links as this machine does.
-    if let Some(path) = ["/home", "/etc"].into_iter().find(|path| root.leads_out(Path::new(path))) {
-        return Err(Error::LeadsOut { name: name.into(), path: root.join(Path::new(path)) });
-    }
-    let home = Path::new("/home").join(name);
-    let outside = root.join(&home);
-    if fs_err::symlink_metadata(&outside).is_ok() {
-        return Err(Error::HomeTaken { name: name.into(), home: outside });
-    }
-    fs_err::create_dir_all(root.join(Path::new("/home")))?;
-    let command = tool(root, name, "useradd")?.arg("--system");
-    // A group without its user is what a deletion leaves that was cut off.
-    let command = match own_group(root, name) {
-        Some(_) => command.arg("--gid").arg(name),
-        None => command.arg("--user-group"),
-    };
-    let command = command
-        .arg("--create-home")
-        .arg("--home-dir")
-        .arg(home)
-        .arg("--shell")
-        .arg(no_login_shell(root))
-        .arg(name);
-    let rendered = command.render();
-    command.run(stop, &mut |_, line| tracing::debug!(line, "useradd")).await?.into_success(&rendered)?;
-    let account = find(root, name)?.ok_or_else(|| Error::AccountUnchanged {
-        name: name.into(),
-        tool: "useradd",
-        state: "is missing",
-    })?;
-    tracing::debug!(name, uid = account.uid, "created the user");
-    Ok(account)
-}
-
-/// Ends whatever still runs as the user (on the machine itself), then deletes it with its home folder and its group.
-/// Root only; a user that is gone already is success.
-pub async fn delete(root: &Root, name: &str, stop: &CancellationToken) -> Result<Deleted, Error> {
-    check_name(name)?;
-    let Some(account) = find(root, name)? else {
-        delete_group(root, name, stop).await?;
-        return Ok(Deleted::AlreadyGone);
-    };
-    needs_root(name)?;
-    // A uid 0 under another name is root itself, whose processes are the machine.
-    if account.uid == 0 {
-        return Err(Error::BadUserName { name: name.into() });
-    }
-    if root.is_host() {
-        process::end(&Which::OfUser(account.uid), Deadline::after(END_TIME)).await?;
-    }
-    let command = tool(root, name, "userdel")?.arg("--remove").arg(name);
-    let rendered = command.render();
-    let outcome = command.run(stop, &mut |_, line| tracing::debug!(line, "userdel")).await?;
-    if outcome.code == Some(NO_SUCH_USER) {
-        return Ok(Deleted::AlreadyGone);
-    }
-    outcome.into_success(&rendered)?;
-    if find(root, name)?.is_some() {
-        return Err(Error::AccountUnchanged { name: name.into(), tool: "userdel", state: "still exists" });
-    }
-    delete_group(root, name, stop).await?;
-    tracing::debug!(name, uid = account.uid, "deleted the user");
-    Ok(Deleted::Now)
-}
-
-/// The group of that name, if it is a user's own: nobody is listed as its member, and it is nobody's primary group but
-/// that user's.
-fn own_group(root: &Root, name: &str) -> Option<Group> {
-    let group = group_file(root).into_iter().find(|group| group.name == name && group.members.is_empty())?;
-    let passwd = root.resolve(Path::new("/etc/passwd")).and_then(|path| fs_err::read_to_string(path).ok());
-    let passwd = passwd.unwrap_or_default();
-    let shared =
-        passwd.lines().filter_map(parse_passwd).any(|user| user.gid == group.gid && user.name != name);
-    (!shared && group.gid != 0).then_some(group)
-}
-
-/// Deletes the user's own group where `userdel` left it: whether it does depends on `USERGROUPS_ENAB` of login.defs(5).
-async fn delete_group(root: &Root, name: &str, stop: &CancellationToken) -> Result<(), Error> {
-    if !is_root() || own_group(root, name).is_none() {
-        return Ok(());
-    }
-    let command = tool(root, name, "groupdel")?.arg(name);
-    let rendered = command.render();
-    command.run(stop, &mut |_, line| tracing::debug!(line, "groupdel")).await?.into_success(&rendered)?;
-    Ok(())
-}
-
-/// The group ids of an account: its primary group and the supplementary ones.
+/// The group ids of an account: its primary group and the supplementary ones. A user of that name with another uid is
+/// not the account, and lends it no groups: an account of an image on the machine itself, say.
 #[must_use]
 pub fn groups(root: &Root, account: &Account) -> Vec<u32> {
     let mut gids = vec![account.gid];
+    if !find(root, &account.name).is_ok_and(|found| found.is_some_and(|found| found.uid == account.uid)) {
+        return gids;
+    }
     #[cfg(all(unix, not(target_vendor = "apple")))]
     if root.is_host()
         && let Ok(name) = std::ffi::CString::new(account.name.as_str())
@@ -226,14 +118,18 @@ pub fn groups(root: &Root, account: &Account) -> Vec<u32> {
     {
         gids.extend(found.into_iter().map(nix::unistd::Gid::as_raw));
     }
-    let member_of = group_file(root)
-        .into_iter()
-        .filter(|group| group.members.contains(&account.name))
-        .map(|group| group.gid);
+    let member_of =
+        group_file(root).into_iter().filter(|group| group.has(&account.name)).map(|group| group.gid);
     gids.extend(member_of);
     gids.sort_unstable();
     gids.dedup();
     gids
+}
+
+/// The id of the group of that name; `None` where `/etc/group` does not know it.
+#[must_use]
+pub fn group_id(root: &Root, name: &str) -> Option<u32> {
+    group_file(root).into_iter().find(|group| group.name == name).map(|group| group.gid)
 }
 
 /// Whether the account is in the group of that name, which `/etc/group` has to know.
@@ -243,19 +139,39 @@ pub fn in_group(root: &Root, account: &Account, group: &str) -> bool {
     group_file(root).into_iter().any(|found| found.name == group && gids.contains(&found.gid))
 }
 
+/// The users that share the group `gid`: it is their primary group, or they are listed as its members. What the user
+/// database holds beyond `/etc/passwd` and `/etc/group` is seen for listed members of the machine itself only.
+#[must_use]
+pub fn primary_group_members(root: &Root, gid: u32) -> Vec<String> {
+    let mut names: Vec<String> =
+        users(root).into_iter().filter(|user| user.gid == gid).map(|user| user.name).collect();
+    names.extend(
+        group_file(root).into_iter().filter(|group| group.gid == gid).flat_map(|group| group.members),
+    );
+    #[cfg(unix)]
+    if root.is_host()
+        && let Ok(Some(group)) = nix::unistd::Group::from_gid(gid.into())
+    {
+        names.extend(group.mem);
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
 /// The outermost of `path` and the folders above it that the account cannot both list and enter. GitHub's runner
 /// enumerates them all at every start and ends if it may not. What does not exist yet is no obstacle.
 ///
 /// Judged by mode, owner and groups; access control lists are not looked at. Nothing on Windows.
 #[must_use]
-pub fn first_unreadable_ancestor(path: &Path, account: &Account) -> Option<PathBuf> {
+pub fn first_unreadable_ancestor(root: &Root, path: &Path, account: &Account) -> Option<PathBuf> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt as _;
         if account.uid == 0 {
             return None;
         }
-        let gids = groups(&Root::host(), account);
+        let gids = groups(root, account);
         let mut ancestors: Vec<&Path> =
             path.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty()).collect();
         ancestors.reverse();
@@ -275,7 +191,7 @@ pub fn first_unreadable_ancestor(path: &Path, account: &Account) -> Option<PathB
     }
     #[cfg(not(unix))]
     {
-        let _ = (path, account);
+        let _ = (root, path, account);
         None
     }
 }
@@ -300,28 +216,18 @@ fn needs_root(name: &str) -> Result<(), Error> {
     is_root().then_some(()).ok_or_else(|| Error::NeedsRoot { name: name.into() })
 }
 
-/// `useradd` or `userdel` of this machine, told to work inside the root.
-fn tool(root: &Root, name: &str, tool: &'static str) -> Result<Command, Error> {
-    let program = super::find_program(tool, SYSTEM_PATH)
-        .ok_or_else(|| Error::AccountToolMissing { name: name.into(), tool })?;
-    let command = Command::new(program)
-        .env("PATH", SYSTEM_PATH)
-        .env("LC_ALL", "C")
-        .deadline(Deadline::after(TOOL_TIME));
-    // Not --root: that is a chroot, and the image's programs may be for another architecture.
-    Ok(if root.is_host() { command } else { command.arg("--prefix").arg(root.path()) })
-}
-
-fn no_login_shell(root: &Root) -> &'static str {
-    ["/usr/sbin/nologin", "/sbin/nologin", "/usr/bin/nologin"]
-        .into_iter()
-        .find(|shell| root.resolve(Path::new(shell)).is_some())
-        .unwrap_or("/bin/false")
-}
-
 #[cfg(unix)]
 fn from_nix(user: nix::unistd::User) -> Account {
     Account { name: user.name, uid: user.uid.as_raw(), gid: user.gid.as_raw(), home: user.dir }
+}
+
+/// What `/etc/passwd` says; nothing where there is none.
+fn users(root: &Root) -> Vec<Account> {
+    let text = root
+        .resolve(Path::new("/etc/passwd"))
+        .and_then(|path| fs_err::read_to_string(path).ok())
+        .unwrap_or_default();
+    text.lines().filter_map(parse_passwd).collect()
 }
 
 /// A line of passwd(5).
@@ -338,6 +244,13 @@ struct Group {
     name: String,
     gid: u32,
     members: Vec<String>,
+}
+
+impl Group {
+    /// Whether the user is listed as a member; a primary group does not list its users.
+    fn has(&self, user: &str) -> bool {
+        self.members.iter().any(|member| member == user)
+    }
 }
 
 /// What `/etc/group` says; nothing where there is none.
@@ -365,5 +278,4 @@ fn parse_group(line: &str) -> Option<Group> {
 }
 
 #[cfg(all(test, unix))]
-#[path = "account_tests.rs"]
 mod tests;

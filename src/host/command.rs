@@ -1,11 +1,12 @@
 //! A child process that cannot hang us, sees nothing it need not, and does not outlive us.
 //!
-//! It gets a cleared environment, a null stdin and a process group of its own. Its output is read as it comes, with the
-//! command's secrets scrubbed. On a deadline, a stop or a dropped future the whole group ends.
+//! It gets a cleared environment, a null stdin, and a session of its own: no controlling terminal, no keys, no signals
+//! ignored, no open files of ours. Its output is read as it comes, with the command's secrets scrubbed. On a deadline, a
+//! stop or a dropped future the whole process group ends.
 
 use super::account::{self, Account};
 use super::output::{Pipe, Scrubber, Tail};
-use super::{Error, group::Group};
+use super::{Error, Root, group::Group, sys};
 use crate::deadline::Deadline;
 use crate::secret::{MARK, Secret};
 use std::borrow::Cow;
@@ -65,6 +66,8 @@ pub struct Command {
     env: Vec<(String, Word)>,
     cwd: Option<PathBuf>,
     account: Option<Account>,
+    /// Whose group database says in which groups the account is.
+    groups_of: Root,
     deadline: Deadline,
     grace: Duration,
     /// Ends by SIGINT to the child alone.
@@ -122,6 +125,7 @@ impl Command {
             env: Vec::new(),
             cwd: None,
             account: None,
+            groups_of: Root::host(),
             deadline: Deadline::after(DEFAULT_TIME),
             grace: GRACE,
             interrupts: false,
@@ -173,11 +177,18 @@ impl Command {
         self
     }
 
-    /// Runs it as this user: with its uid and gid and no supplementary groups. Nothing changes if that is who we are;
-    /// if we are somebody else and not root, running it is refused.
+    /// Runs it as this user: with its uid, its gid and its supplementary groups. Nothing changes if that is who we are;
+    /// if we are another user and not root, running it is refused.
     #[must_use]
     pub fn account(mut self, account: &Account) -> Self {
         self.account = Some(account.clone());
+        self
+    }
+
+    /// The account is one of the image in this root, whose `/etc/group` says which supplementary groups it has.
+    #[must_use]
+    pub fn groups_of(mut self, root: &Root) -> Self {
+        self.groups_of = root.clone();
         self
     }
 
@@ -367,21 +378,18 @@ impl Command {
         child.envs(self.env.iter().map(|(key, value)| (key, value.expose())));
         child.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         child.kill_on_drop(true);
-        #[cfg(unix)]
-        child.process_group(0);
-        if let Some(folder) = &self.cwd {
-            child.current_dir(folder);
-        }
+        let mut identity = None;
         if let Some(account) = &self.account
             && account.uid != account::current().uid
         {
             if !account::is_root() {
                 return Err(Error::CannotBecome { program: program(), account: account.name.clone() });
             }
-            // With a uid given and root to begin with, the standard library also clears the supplementary groups.
-            #[cfg(unix)]
-            child.uid(account.uid).gid(account.gid);
+            let groups = account::groups(&self.groups_of, account);
+            identity = Some(sys::Identity { uid: account.uid, gid: account.gid, groups });
         }
+        sys::prepare(&mut child, identity, self.cwd.as_deref())
+            .map_err(|source| Error::Spawn { command: command.into(), source })?;
         child.spawn().map_err(|source| match (source.kind(), &self.cwd) {
             (io::ErrorKind::NotFound, Some(folder)) if !folder.is_dir() => {
                 Error::FolderMissing { program: program(), folder: folder.clone() }

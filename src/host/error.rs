@@ -193,6 +193,35 @@ pub enum Error {
         name: String,
     },
 
+    /// The group to be created exists.
+    #[error("failed to create the group {name}: it exists already")]
+    GroupExists {
+        /// The group.
+        name: String,
+    },
+
+    /// Every number that runup gives to users and groups is taken.
+    #[error("failed to create {name}: every user and group id from {lowest} to {highest} is taken")]
+    NoFreeId {
+        /// The user or group.
+        name: String,
+        /// The lowest id of the range.
+        lowest: u32,
+        /// The highest one.
+        highest: u32,
+    },
+
+    /// The processes of this user must not be ended.
+    #[error("refused to end every process of the user {user} (uid {uid}): {reason}")]
+    MustNotEnd {
+        /// The user.
+        user: String,
+        /// Its id.
+        uid: u32,
+        /// Why not.
+        reason: &'static str,
+    },
+
     /// A folder of the image is a link to this machine.
     #[error("failed to create the user {name}: {} is a link that leads out of the image", path.display())]
     LeadsOut {
@@ -254,6 +283,10 @@ pub enum Error {
         name: String,
     },
 
+    /// A user could not be kept from the cloud's metadata.
+    #[error(transparent)]
+    Metadata(#[from] super::MetadataError),
+
     /// The runner does not exist for this machine.
     #[error("there is no runner for this machine: kernel {kernel}, programs {userland}")]
     Unsupported {
@@ -306,9 +339,12 @@ impl Failure for Error {
             | Self::NotPrivate { .. }
             | Self::FolderMissing { .. }
             | Self::UserExists { .. }
+            | Self::GroupExists { .. }
+            | Self::MustNotEnd { .. }
             | Self::LeadsOut { .. }
             | Self::HomeTaken { .. } => Class::Config,
             Self::NotAName { .. } => Class::Software,
+            Self::Metadata(error) => error.class(),
             Self::ProgramMissing { .. }
             | Self::InterpreterMissing { .. }
             | Self::Wait { .. }
@@ -317,6 +353,7 @@ impl Failure for Error {
             | Self::AccountToolMissing { .. }
             | Self::AccountUnchanged { .. }
             | Self::AccountsUnsupported { .. }
+            | Self::NoFreeId { .. }
             | Self::Signals { .. } => Class::Os,
             Self::NotExecutable { .. } | Self::CannotBecome { .. } | Self::NeedsRoot { .. } => Class::NoPerm,
             Self::Deadline { .. } | Self::Locked { .. } | Self::StillRunning { .. } => Class::TempFail,
@@ -363,6 +400,13 @@ impl Failure for Error {
                 "Use at most 32 lower-case letters, digits, `_` and `-`, beginning with a letter or `_`."
             }
             Self::UserExists { .. } => "Use the user that is there, or choose another name with --user.",
+            Self::GroupExists { .. } => {
+                "Delete the group if it is left from an earlier try, or choose another name."
+            }
+            Self::NoFreeId { .. } => "Create the user yourself, with another id, and pass it with --user.",
+            Self::MustNotEnd { .. } => {
+                "Pass a user of the runner's own with --user, or none, so that runup creates one."
+            }
             Self::LeadsOut { .. } => {
                 "Make it a relative link, or create the user in the image yourself and name it with --user."
             }
@@ -380,6 +424,7 @@ impl Failure for Error {
                  If the detection is wrong, say what to take with --os and --arch."
             }
             Self::Locked { .. } => "Wait until it is done, then run it again.",
+            Self::Metadata(error) => error.hint(),
             Self::Spawn { .. }
             | Self::Wait { .. }
             | Self::Failed { .. }

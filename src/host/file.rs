@@ -88,6 +88,12 @@ pub fn create_private_dir(path: &Path) -> Result<()> {
     }
 }
 
+/// Creates the directory `path` and the missing ones above it, all with this mode whatever the umask is; those that exist
+/// are left as they are. The mode means nothing on Windows.
+pub fn create_dir_all(path: &Path, mode: u32) -> Result<()> {
+    unix_or_windows::create_dir_all(path, mode)
+}
+
 /// Makes the names in a folder durable: what was created, renamed or removed in it. Nothing on Windows, which has no
 /// such call.
 pub fn sync_dir(path: &Path) -> Result<()> {
@@ -155,7 +161,7 @@ mod unix_or_windows {
     use rustix::fs::{Mode, OFlags};
     use rustix::io::Errno;
     use std::fs::File;
-    use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+    use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
     use std::path::Path;
 
     /// Neither follows a link nor waits for a FIFO's writer nor takes a terminal.
@@ -203,22 +209,31 @@ mod unix_or_windows {
     }
 
     pub fn create_dir_all(path: &Path, mode: u32) -> Result<()> {
-        if path.as_os_str().is_empty() {
+        if path.as_os_str().is_empty() || path.is_dir() {
             return Ok(());
         }
-        std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|source| Error::Path {
-            doing: CREATE_FOLDER,
-            path: path.to_path_buf(),
-            source,
-        })
+        if let Some(parent) = path.parent() {
+            create_dir_all(parent, mode)?;
+        }
+        match create_dir(path, mode) {
+            // Another run was faster.
+            Err(Error::Path { source, .. })
+                if source.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() =>
+            {
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     pub fn create_dir(path: &Path, mode: u32) -> Result<()> {
-        std::fs::DirBuilder::new().mode(mode).create(path).map_err(|source| Error::Path {
-            doing: CREATE_FOLDER,
-            path: path.to_path_buf(),
-            source,
-        })
+        let failed = |source| Error::Path { doing: CREATE_FOLDER, path: path.to_path_buf(), source };
+        std::fs::DirBuilder::new().mode(mode).create(path).map_err(failed)?;
+        // The umask may have taken bits away. Whoever can write the directory above may have put a link here meanwhile, and
+        // nothing is changed through one.
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
+        File::from(directory).set_permissions(std::fs::Permissions::from_mode(mode)).map_err(failed)
     }
 
     pub fn check_private(path: &Path) -> Result<()> {

@@ -11,30 +11,56 @@ use std::time::Duration;
 /// How often it is looked whether processes have ended.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Between the polite signal and the final one.
-const GRACE: Duration = Duration::from_secs(3);
-
 /// Which processes are meant. Never ourselves nor our ancestors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Which {
     /// Those that were started with this variable set to this value.
-    WithEnv(String, String),
-    /// Those that run as this user id.
+    MarkedBy {
+        /// Only those that have this user id as their real, effective or saved one: any other user could set the variable
+        /// as well, and hold up whoever waits for the processes. `None` where the user is not known.
+        uid: Option<u32>,
+        /// The variable's name.
+        key: String,
+        /// Its value.
+        value: String,
+    },
+    /// Those that run as this user id: it is their real, effective, saved or file system one.
     OfUser(u32),
-    /// Those whose program, or script, is the file of this name somewhere below the folder. Anybody can make a process
+    /// Those whose program, or script, is the file of this name somewhere below the directory. Any user can make a process
     /// look like that: it is good for waiting, not for ending.
     Program {
-        /// The folder, without links in its path.
+        /// As for [`Which::MarkedBy`].
+        uid: Option<u32>,
+        /// The directory, without links in its path.
         below: PathBuf,
         /// The file's name.
         name: String,
     },
 }
 
-/// The ids of the processes that were started with the variable `key` set to `value`.
+/// How [`end`] asks a process to end before it kills it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// SIGTERM, and three seconds.
+    Terminate,
+    /// SIGINT, and ten seconds. A runner's listener deletes its session on this one only, and must not get SIGTERM. A
+    /// process that ignores SIGINT is killed at once.
+    Interrupt,
+}
+
+impl Ask {
+    fn grace(self) -> Duration {
+        match self {
+            Self::Terminate => Duration::from_secs(3),
+            Self::Interrupt => Duration::from_secs(10),
+        }
+    }
+}
+
+/// The ids of the processes of any user that were started with the variable `key` set to `value`.
 #[must_use]
 pub fn with_env(key: &str, value: &str) -> Vec<u32> {
-    Which::WithEnv(key.into(), value.into()).find()
+    Which::MarkedBy { uid: None, key: key.into(), value: value.into() }.find()
 }
 
 impl Which {
@@ -51,18 +77,19 @@ impl Which {
 impl std::fmt::Display for Which {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            // Not the value: this room cannot know whether it may be shown.
-            Self::WithEnv(key, _) => write!(f, "the processes with {key} in their environment"),
+            // Not the value: this module cannot know whether it may be shown.
+            Self::MarkedBy { key, .. } => write!(f, "the processes with {key} in their environment"),
             Self::OfUser(uid) => write!(f, "the processes of the user id {uid}"),
-            Self::Program { below, name } => write!(f, "the processes of {name} in {}", below.display()),
+            Self::Program { below, name, .. } => write!(f, "the processes of {name} in {}", below.display()),
         }
     }
 }
 
-/// Ends the processes and those that they start meanwhile: SIGTERM, after three seconds SIGKILL. Returns how many
-/// there were once none is left; [`Error::StillRunning`] at the deadline.
-pub async fn end(which: &Which, deadline: Deadline) -> Result<usize, Error> {
-    let kill = Deadline::after(GRACE).within(deadline.left() / 2);
+/// Ends the processes and those that they start meanwhile: they are asked, and killed after the time that [`Ask`] gives
+/// them or half of what is left, whichever is shorter. Returns how many there were once none is left;
+/// [`Error::StillRunning`] at the deadline.
+pub async fn end(which: &Which, ask: Ask, deadline: Deadline) -> Result<usize, Error> {
+    let kill = Deadline::after(ask.grace()).within(deadline.left() / 2);
     let mut asked = std::collections::BTreeSet::new();
     let mut seen = std::collections::BTreeSet::new();
     loop {
@@ -78,16 +105,22 @@ pub async fn end(which: &Which, deadline: Deadline) -> Result<usize, Error> {
             let forced = kill.passed();
             if forced || asked.insert(pid) {
                 #[cfg(target_os = "linux")]
-                linux::signal(which, pid, forced);
+                linux::signal(which, pid, (!forced).then_some(ask));
             }
         }
         tokio::time::sleep(POLL.min(deadline.left())).await;
     }
 }
 
+/// Every user id that some process has.
+#[cfg(target_os = "linux")]
+pub(super) fn uids_in_use() -> std::collections::BTreeSet<u32> {
+    linux::uids_in_use()
+}
+
 #[cfg(target_os = "linux")]
 mod linux {
-    use super::Which;
+    use super::{Ask, Which};
     use rustix::process::{Pid, PidfdFlags, Signal};
     use std::collections::BTreeSet;
     use std::ffi::OsStr;
@@ -95,19 +128,31 @@ mod linux {
     use std::path::Path;
 
     pub fn find(which: &Which) -> Vec<u32> {
-        let Ok(entries) = fs_err::read_dir("/proc") else { return Vec::new() };
         let ours = ourselves();
-        let mut found: Vec<u32> = entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .filter(|pid| !ours.contains(pid) && matches(which, *pid))
-            .collect();
+        let mut found: Vec<u32> =
+            all().into_iter().filter(|pid| !ours.contains(pid) && matches(which, *pid)).collect();
         found.sort_unstable();
         found
     }
 
+    pub fn uids_in_use() -> BTreeSet<u32> {
+        all().into_iter().filter_map(Status::of).flat_map(|status| status.uids).collect()
+    }
+
+    fn all() -> Vec<u32> {
+        let Ok(entries) = fs_err::read_dir("/proc") else { return Vec::new() };
+        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+    }
+
     /// Signals the process, unless its id means another one by now.
-    pub fn signal(which: &Which, pid: u32, forced: bool) {
-        let signal = if forced { Signal::KILL } else { Signal::TERM };
+    pub fn signal(which: &Which, pid: u32, ask: Option<Ask>) {
+        let signal = match ask {
+            Some(Ask::Terminate) => Signal::TERM,
+            Some(Ask::Interrupt) if !Status::of(pid).is_some_and(|status| status.ignores_interrupt) => {
+                Signal::INT
+            }
+            _ => Signal::KILL,
+        };
         let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
         let result = match rustix::process::pidfd_open(id, PidfdFlags::empty()) {
             // The descriptor means one process for good, so looking again now settles which.
@@ -129,14 +174,20 @@ mod linux {
         match which {
             Which::OfUser(uid) => status.uids.contains(uid),
             // A script's own path is its interpreter's first argument.
-            Which::Program { below, name } => {
+            Which::Program { uid, below, name } => {
+                if uid.is_some_and(|uid| !status.uids.contains(&uid)) {
+                    return false;
+                }
                 let Ok(line) = fs_err::read(format!("/proc/{pid}/cmdline")) else { return false };
                 line.split(|byte| *byte == 0).take(2).any(|word| {
                     let path = Path::new(OsStr::from_bytes(word));
                     path.starts_with(below) && path.file_name() == Some(OsStr::new(name))
                 })
             }
-            Which::WithEnv(key, value) => {
+            Which::MarkedBy { uid, key, value } => {
+                if uid.is_some_and(|uid| !status.uids.contains(&uid)) {
+                    return false;
+                }
                 let wanted = format!("{key}={value}");
                 fs_err::read(format!("/proc/{pid}/environ"))
                     .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|set| set == wanted.as_bytes()))
@@ -160,6 +211,7 @@ mod linux {
         uids: Vec<u32>,
         /// A zombie, or about to vanish.
         ended: bool,
+        ignores_interrupt: bool,
     }
 
     impl Status {
@@ -171,6 +223,9 @@ mod linux {
                 parent: field("PPid")?.trim().parse().ok()?,
                 uids: field("Uid")?.split_whitespace().filter_map(|id| id.parse().ok()).collect(),
                 ended: matches!(field("State")?.trim().chars().next(), Some('Z' | 'X')),
+                ignores_interrupt: field("SigIgn")
+                    .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+                    .is_some_and(|mask| mask & (1 << (Signal::INT.as_raw() - 1)) != 0),
             })
         }
     }
@@ -179,6 +234,10 @@ mod linux {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    fn marked(uid: Option<u32>, value: &str) -> Which {
+        Which::MarkedBy { uid, key: "RUNUP_TEST_MARK".into(), value: value.into() }
+    }
 
     #[tokio::test]
     async fn a_marked_process_and_its_children_are_found_and_ended() {
@@ -193,15 +252,71 @@ mod tests {
         let mut line = String::new();
         let out = child.stdout.take().unwrap();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
-        assert!(with_env("RUNUP_TEST_MARK", &mark).contains(&child.id()));
-        assert!(with_env("RUNUP_TEST_MARK", "mark").is_empty(), "a part of the value is not the value");
+        assert!(marked(None, &mark).find().contains(&child.id()));
+        assert!(marked(None, "mark").find().is_empty(), "a part of the value is not the value");
 
         let reaper = std::thread::spawn(move || child.wait().unwrap());
-        let which = Which::WithEnv("RUNUP_TEST_MARK".into(), mark);
-        let ended = end(&which, Deadline::after(Duration::from_secs(30))).await.unwrap();
+        let which = marked(None, &mark);
+        let ended = end(&which, Ask::Terminate, Deadline::after(Duration::from_secs(30))).await.unwrap();
         assert!(ended >= 2, "{ended}");
         assert!(!reaper.join().unwrap().success());
         assert!(which.find().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_process_of_another_user_never_counts_where_the_user_is_known() {
+        let mark = format!("mark-{}-uid", std::process::id());
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().canonicalize().unwrap();
+        let script = below.join("Some.Listener");
+        std::fs::write(&script, "echo up; read line").unwrap();
+        let mut child = std::process::Command::new("/bin/sh")
+            .arg(&script)
+            .env("RUNUP_TEST_MARK", &mark)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let out = child.stdout.take().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
+        let us = rustix::process::geteuid().as_raw();
+        let program = |uid| Which::Program { uid, below: below.clone(), name: "Some.Listener".into() };
+        for (uid, counts) in [(None, true), (Some(us), true), (Some(us + 1), false)] {
+            assert_eq!(marked(uid, &mark).find().contains(&child.id()), counts, "{uid:?}");
+            assert_eq!(program(uid).find().contains(&child.id()), counts, "{uid:?}");
+        }
+        let soon = Deadline::after(Duration::from_secs(20));
+        assert_eq!(end(&marked(Some(us + 1), &mark), Ask::Terminate, soon).await.unwrap(), 0);
+        assert!(child.try_wait().unwrap().is_none(), "another user's process was ended");
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_listener_is_interrupted_and_never_terminated() {
+        for (script, signal) in [
+            ("trap 'exit 7' INT; trap 'exit 8' TERM; echo up; while :; do sleep 0.05; done", None),
+            // As one that a background shell started.
+            ("trap '' INT; trap 'exit 8' TERM; echo up; while :; do sleep 0.05; done", Some(9)),
+        ] {
+            let mark = format!("mark-{}-asked-{}", std::process::id(), signal.is_some());
+            let mut child = std::process::Command::new("/bin/sh")
+                .args(["-c", script])
+                .env("RUNUP_TEST_MARK", &mark)
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut line = String::new();
+            let out = child.stdout.take().unwrap();
+            std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
+            let reaper = std::thread::spawn(move || child.wait().unwrap());
+            let soon = Deadline::after(Duration::from_secs(60));
+            end(&marked(None, &mark), Ask::Interrupt, soon).await.unwrap();
+            let status = reaper.join().unwrap();
+            assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), signal, "{status}");
+            assert_eq!(status.code(), signal.is_none().then_some(7), "{status}");
+        }
     }
 
     #[tokio::test]
@@ -218,8 +333,8 @@ mod tests {
         std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
         let reaper = std::thread::spawn(move || child.wait().unwrap());
         // Half of the deadline is for asking.
-        let which = Which::WithEnv("RUNUP_TEST_MARK".into(), mark);
-        end(&which, Deadline::after(Duration::from_secs(1))).await.unwrap();
+        let which = marked(None, &mark);
+        end(&which, Ask::Terminate, Deadline::after(Duration::from_secs(1))).await.unwrap();
         let status = reaper.join().unwrap();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
     }
@@ -240,7 +355,7 @@ mod tests {
         let mut line = String::new();
         let out = child.stdout.take().unwrap();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
-        let which = |below: PathBuf, name: &str| Which::Program { below, name: name.into() };
+        let which = |below: PathBuf, name: &str| Which::Program { uid: None, below, name: name.into() };
         assert_eq!(which(below.clone(), "Some.Worker").find(), [child.id()]);
         assert_eq!(which(below.clone(), "Worker").find(), [] as [u32; 0]);
         assert_eq!(which(below.join("bi"), "Some.Worker").find(), [] as [u32; 0]);
@@ -258,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_message_does_not_show_the_value() {
-        let which = Which::WithEnv("KEY".into(), "value".into());
+        let which = Which::MarkedBy { uid: None, key: "KEY".into(), value: "value".into() };
         assert!(!which.to_string().contains("value"));
     }
 }

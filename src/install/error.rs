@@ -39,6 +39,8 @@ pub enum Error {
     TreeIncomplete { dir: PathBuf, missing: Vec<String> },
     #[error("{filename} is no runner: {} in it", lacks.join(", "))]
     NoRunnerInside { filename: String, lacks: Vec<String> },
+    #[error("{filename} is not a clean runner: it brings {}", shortened(files))]
+    PersonalInside { filename: String, files: Vec<String> },
     #[error("{} holds runner {found}, and --runner-version asks for {wanted}", dir.display())]
     OtherVersion { dir: PathBuf, found: String, wanted: String },
     #[error("runner {here} in {} is too old to register, and {newest} is on offer: {why}", dir.display())]
@@ -64,6 +66,16 @@ pub enum Error {
     NotForRoot { file: PathBuf, path: PathBuf, who: String },
     #[error("there is no way to {} in {}: a loop of symbolic links, or a folder that cannot be looked at", path.display(), root.display())]
     NoWayTo { path: PathBuf, root: PathBuf },
+    #[error("the programs of the runner in {} can be changed by its jobs, so none of them gets a token", dir.display())]
+    TreeNotGuarded { dir: PathBuf },
+    #[error("the user {user} also runs the runner in {}, whose jobs could read the token of this one", dir.display())]
+    UserShared { user: String, dir: PathBuf, unit: String },
+    #[error("the files of the runner in {} name the server {on_disk}, and the journal says {journal}", dir.display())]
+    OtherServer { dir: PathBuf, on_disk: String, journal: String },
+    #[error("the user {name} was created by something else just now")]
+    UserTaken { name: String },
+    #[error("the files in {} say that the runner is {name}{}, and its jobs can write them", dir.display(), id.map(|id| format!(" (id {id})")).unwrap_or_default())]
+    NameNotConfirmed { dir: PathBuf, name: String, id: Option<u64> },
     #[error("--user {name} was given, but only root can work as another user")]
     NotRoot { name: String },
     #[error("the user {name} is root under another name")]
@@ -279,7 +291,8 @@ impl Failure for Error {
             | Self::ChecksumMalformed { .. }
             | Self::ChecksumsDisagree { .. }
             | Self::FormUnknown { .. }
-            | Self::NoRunnerInside { .. } => Class::Data,
+            | Self::NoRunnerInside { .. }
+            | Self::PersonalInside { .. } => Class::Data,
             Self::ArchiveUnclear { .. } | Self::ArchiveWithoutDigest { .. } | Self::NothingToPlace { .. } => {
                 Class::Usage
             }
@@ -290,6 +303,10 @@ impl Failure for Error {
             | Self::CannotChange { .. }
             | Self::NoWayToDeregister { .. } => Class::NoPerm,
             Self::NotOurs { .. }
+            | Self::TreeNotGuarded { .. }
+            | Self::UserShared { .. }
+            | Self::NameNotConfirmed { .. }
+            | Self::OtherServer { .. }
             | Self::TreeIncomplete { .. }
             | Self::OtherVersion { .. }
             | Self::OtherPlatform { .. }
@@ -334,6 +351,7 @@ impl Failure for Error {
             Self::ClockOff { .. }
             | Self::ConfigHung { .. }
             | Self::Busy { .. }
+            | Self::UserTaken { .. }
             | Self::BusyToChange { .. }
             | Self::SessionConflict { .. }
             | Self::JitConfigInUse { .. }

@@ -10,6 +10,7 @@ use super::site::Site;
 use super::{Error, adopt, engine, leave, look, register};
 use crate::host::{Os, Platform};
 use crate::runner::{JitIdentity, LocalState, RunnerFile, preflight, state};
+use std::sync::Arc;
 
 /// Places the runner, and makes the tree ready for the listener that gets the configuration.
 ///
@@ -25,12 +26,12 @@ pub(super) async fn converge(site: &Site<'_>, identity: &JitIdentity) -> Result<
             return Err(Error::NothingToPlace { dir: site.request.dir.clone() });
         }
     }
-    let placing = Request { registration: None, jit: true, archive, ..site.request.clone() };
-    engine::install(&Site { request: &placing, ..site.clone() }).await?;
+    let placing = Request { registration: None, jit: true, archive, ..Request::clone(&site.request) };
+    engine::install(&Site { request: Arc::new(placing), ..site.clone() }).await?;
 
     let (_lock, mut journal) = site.open_journal("run").await?;
     let account = site.account()?.ok_or_else(|| Error::NothingThere { dir: site.request.dir.clone() })?;
-    preflight::check(&site.dir(), &account, &site.stop).await?;
+    preflight::check(&site.request.root, &site.dir(), &account, &site.stop).await?;
     register::unseal(site, &look::traces(site, &journal)?)?;
     // The listener writes its own three files; another one of an earlier runner would be read as well.
     state::clean_identity(&site.dir())?;

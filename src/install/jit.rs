@@ -10,6 +10,7 @@ use crate::github::{self, Client, JitConfig, NewJitRunner, Status};
 use crate::host::{Os, Platform};
 use crate::runner::{config_sh, preflight};
 use crate::secret::Secret;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -28,12 +29,12 @@ pub(super) async fn converge(site: &Site<'_>) -> Result<Secret, Error> {
         let (_lock, mut journal) = site.open_journal("run").await?;
         leave::take_back(site, &mut journal).await?;
     }
-    let placing = Request { registration: None, jit: true, ..site.request.clone() };
-    engine::install(&Site { request: &placing, ..site.clone() }).await?;
+    let placing = Request { registration: None, jit: true, ..Request::clone(&site.request) };
+    engine::install(&Site { request: Arc::new(placing), ..site.clone() }).await?;
 
     let (_lock, mut journal) = site.open_journal("run").await?;
     let account = site.account()?.ok_or_else(|| Error::NothingThere { dir: site.request.dir.clone() })?;
-    preflight::check(&site.dir(), &account, &site.stop).await?;
+    preflight::check(&site.request.root, &site.dir(), &account, &site.stop).await?;
     register::unseal(site, &look::traces(site, &journal)?)?;
     let name = look::wanted_name(site, &journal, false)?.ok_or(crate::settings::Error::UrlMissing)?;
     let client = site.eyes().ok_or(Error::CredentialMissing { purpose: "to make a just-in-time runner" })?;
@@ -71,7 +72,9 @@ async fn make(
         template: wanted.name.to_string(),
         unique: name.unique,
         agent_id: None,
-        asked: Asked::of(site.request),
+        confirmed: false,
+        name_was_free: false,
+        asked: Asked::of(&site.request),
     };
     journal.set_machine(look::fingerprint(site));
     journal.begin(Act::Register(registered.clone()))?;
@@ -89,6 +92,7 @@ async fn make(
     };
     // Before the listener can be that runner: whatever happens now, it is found.
     registered.agent_id = Some(made.runner.id);
+    registered.confirmed = true;
     journal.done(Act::Register(registered))?;
     phase.end(format!("the server made {} (id {}) for one job", made.runner.name, made.runner.id));
     Ok(made.encoded)

@@ -29,7 +29,9 @@ const LIMIT: u64 = 256 * 1024;
 /// [`Error::TreeIncomplete`].
 pub(super) fn check_idle(site: &Site<'_>) -> Result<(), Error> {
     let dir = site.dir();
-    if Which::WithEnv(listener::MARKER.to_owned(), dir.display().to_string()).find().is_empty() {
+    let marked =
+        Which::MarkedBy { uid: None, key: listener::MARKER.to_owned(), value: dir.display().to_string() };
+    if marked.find().is_empty() {
         return Ok(());
     }
     let missing = tree::inspect(&dir, site.platform())?.lacks();

@@ -44,6 +44,7 @@ pub async fn run(
 ) -> Result<RunResult, Error> {
     let site = surroundings.site(&request)?;
     site.check_parents()?;
+    super::metadata::check(&site)?;
     let _held = hold(&site, Deadline::after(HOLD)).await?;
     refuse_beside_service(&site).await?;
     end_orphan(&site).await?;
@@ -237,7 +238,7 @@ async fn quit(
             Some(LeftRunner { name: runner.agent_name.clone(), id: Some(runner.agent_id) });
         return handed::end(&leaves, before).await;
     }
-    if !(running.remove_on_shutdown && can_deregister(site.request)) {
+    if !(running.remove_on_shutdown && can_deregister(&site.request)) {
         let journal = site.read_journal()?;
         let ephemeral = site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
         result.left_on_server = journal
@@ -286,13 +287,17 @@ async fn refuse_beside_service(site: &Site<'_>) -> Result<(), Error> {
 
 /// Ends a listener whose supervisor was killed, before anything is done to its runner.
 async fn end_orphan(site: &Site<'_>) -> Result<(), Error> {
-    let orphan = Which::WithEnv(listener::MARKER.to_owned(), site.dir().display().to_string());
+    let orphan = Which::MarkedBy {
+        uid: None,
+        key: listener::MARKER.to_owned(),
+        value: site.dir().display().to_string(),
+    };
     let pids = orphan.find();
     if pids.is_empty() {
         return Ok(());
     }
     tracing::warn!("ending a listener that outlived the run that had started it (process {pids:?})");
-    process::end(&orphan, Deadline::after(ORPHAN)).await?;
+    process::end(&orphan, process::Ask::Interrupt, Deadline::after(ORPHAN)).await?;
     Ok(())
 }
 

@@ -66,6 +66,7 @@ pub(super) async fn supervise(
     jobs: &mut u32,
 ) -> Result<Ended, Error> {
     let account = site.account()?.ok_or_else(|| Error::NothingThere { dir: site.request.dir.clone() })?;
+    super::metadata::deny(site, &account)?;
     let setting = site.config_setting(account);
     let mut failures = 0;
     let mut conflict: Option<Deadline> = None;
@@ -259,7 +260,8 @@ async fn announced(running: &Running, stop: &CancellationToken) -> Notice {
 async fn updated(site: &Site<'_>) -> Result<bool, Error> {
     let dir = site.dir();
     let finished = dir.join(listener::UPDATE_FINISHED);
-    let script = Which::WithEnv(listener::MARKER.to_owned(), dir.display().to_string());
+    let script =
+        Which::MarkedBy { uid: None, key: listener::MARKER.to_owned(), value: dir.display().to_string() };
     let deadline = Deadline::after(UPDATE);
     tracing::info!("the runner updates itself");
     loop {

@@ -71,7 +71,7 @@ pub fn workers(dir: &Path) -> Which {
     // The worker is started by its resolved path; after a self-update that is bin.VERSION.
     let below = fs_err::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     let name = if cfg!(windows) { "Runner.Worker.exe" } else { "Runner.Worker" };
-    Which::Program { below, name: name.to_owned() }
+    Which::Program { uid: None, below, name: name.to_owned() }
 }
 
 /// Whether a line of its output says that another listener has the runner's session.
@@ -210,6 +210,7 @@ mod tests {
         let setting = Setting {
             dir: "/opt/actions-runner".into(),
             account: Account { name: "runner".into(), uid: 990, gid: 990, home: "/home/runner".into() },
+            root: crate::host::Root::host(),
             allow_root: false,
             environment: vec![],
             token_on_argv: false,

@@ -8,6 +8,7 @@ pub mod asset;
 pub mod complaint;
 pub mod config_sh;
 mod error;
+pub mod guard;
 pub mod jit_config;
 pub mod libraries;
 pub mod listener;
@@ -20,6 +21,7 @@ pub mod version;
 
 pub use asset::Choice;
 pub use error::Error;
+pub use guard::{Guard, Keeper};
 pub use jit_config::JitIdentity;
 pub use name::{Label, Labels, NameContext, NameTemplate, RunnerName};
 pub use state::{LocalState, RunnerFile};

@@ -95,6 +95,8 @@ pub fn render(unit: &Unit) -> String {
                 "# Jobs run as this user. Nothing of this service runs as root.\n\
                  User={user}\n\
                  WorkingDirectory={dir}\n\
+                 # As root: the runner's user can create nothing at the top of its tree.\n\
+                 ExecStartPre=+{program} prepare-start --quiet --dir {dir}\n\
                  # GitHub's supported entry point. bin is a link after a self-update, so the path stays right; bash is\n\
                  # named because SELinux lets systemd start it whatever label the script has.\n\
                  ExecStart=/bin/bash {dir}/bin/runsvc.sh\n\

@@ -283,7 +283,7 @@ fn a_failing_listener_is_started_again_and_an_updating_one_after_its_update() {
         // Each fault counts the requests of its own.
         rig.sandbox.fault(fault.times(1));
     }
-    let child = start_online(&rig, &[]);
+    let child = start_online(&rig, &["--self-update"]);
     assert!(std::fs::symlink_metadata(rig.dir().join("bin")).unwrap().is_symlink(), "it has updated itself");
     assert!(!rig.dir().join("update.finished").exists());
     stop(child).expect(0).says("has updated itself").says("starting it again");

@@ -209,3 +209,84 @@ async fn another_user_is_become_only_by_root() {
         assert!(matches!(result, Err(Error::CannotBecome { .. })), "{result:?}");
     }
 }
+
+/// What a child of ours finds: session, umask, ignored and blocked signals, open descriptors, terminal.
+const LOOK_AROUND: &str = r#"
+read -r stat </proc/self/stat
+echo "stat ${stat##*) }"
+echo "umask $(umask)"
+while read -r name value; do case $name in SigIgn:|SigBlk:) echo "$name $value";; esac; done </proc/self/status
+for fd in /proc/self/fd/*; do case ${fd##*/} in [3-9]|[1-9][0-9]*) [ ! -e "$fd" ] || echo "open ${fd##*/}";; esac; done
+if (exec 9<>/dev/tty) 2>/dev/null; then echo terminal; else echo "no terminal"; fi
+"#;
+
+fn session_of_this_process() -> String {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("the child tells what it finds");
+    stat.rsplit_once(") ")
+        .expect("the child tells what it finds")
+        .1
+        .split_whitespace()
+        .nth(3)
+        .expect("the child tells what it finds")
+        .to_owned()
+}
+
+async fn look_around(account: Option<&Account>) {
+    let mut command = sh(LOOK_AROUND).cwd("/");
+    if let Some(account) = account {
+        command = command.account(account);
+    }
+    let (outcome, seen) = run(command).await;
+    assert!(outcome.expect("the child tells what it finds").success(), "{seen:?}");
+    let lines: Vec<&str> = seen.iter().map(|(_, line)| line.as_str()).collect();
+    // State, parent, group, session.
+    let stat: Vec<&str> = lines[0].split_whitespace().skip(1).collect();
+    assert_eq!(stat[2], stat[3], "it leads neither its group nor its session: {lines:?}");
+    assert_ne!(stat[3], session_of_this_process());
+    assert_eq!(stat[4], "0", "it has a terminal: {lines:?}");
+    let rest: Vec<&str> = lines[1..].to_vec();
+    let none = "0000000000000000";
+    assert_eq!(rest, ["umask 0022", &format!("SigBlk: {none}"), &format!("SigIgn: {none}"), "no terminal"]);
+}
+
+/// Not a test by itself: what the next one runs in a terminal, with a descriptor left open and signals ignored.
+#[tokio::test]
+async fn looks_around_from_a_terminal() {
+    if std::env::var_os("RUNUP_TEST_TERMINAL").is_none() {
+        return;
+    }
+    // Without these, the test would show nothing.
+    assert!(std::fs::File::options().read(true).write(true).open("/dev/tty").is_ok(), "no terminal here");
+    assert!(std::fs::read_link("/proc/self/fd/7").is_ok(), "no descriptor was left open");
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    assert_eq!(u64::from_str_radix(ignored.trim(), 16).unwrap() & 0b11, 0b11, "HUP and INT are not ignored");
+
+    look_around(None).await;
+    if account::is_root() {
+        let other = Account { name: "no-such-user".into(), uid: 234_567, gid: 234_567, home: "/".into() };
+        look_around(Some(&other)).await;
+    }
+    println!("looked around");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_child_cannot_reach_our_terminal_and_inherits_nothing() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
+    let side = std::fs::File::options().read(true).write(true).open(name).unwrap();
+    let ran = std::process::Command::new("setsid")
+        .args(["--ctty", "--wait", "/bin/sh", "-c"])
+        .arg("trap '' HUP INT; umask 0; exec \"$0\" --exact host::command::tests::looks_around_from_a_terminal --nocapture 7</dev/null")
+        .arg(std::env::current_exe().unwrap())
+        .env("RUNUP_TEST_TERMINAL", "1")
+        .stdin(side)
+        .output()
+        .unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success() && text.contains("looked around"), "{text}");
+}

@@ -1,0 +1,17 @@
+//! `runup prepare-start`: what a unit runs as root before it starts the runner.
+
+use super::args::PrepareStartFlags;
+use super::output::{Failed, Output};
+use super::{Session, request};
+use crate::install::{Site, prepare_start};
+
+pub(super) fn run(flags: &PrepareStartFlags, session: &Session) -> Result<Output, Failed> {
+    let request = request::place(&flags.place, session)?;
+    let http = crate::net::Http::new(crate::net::Options::default())?;
+    let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
+    prepare_start(&site)?;
+    Ok(Output::new(
+        format!("done: {} is ready", request.dir.display()),
+        &serde_json::json!({ "dir": request.dir }),
+    ))
+}

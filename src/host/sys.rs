@@ -1,0 +1,251 @@
+//! The system calls that have no safe wrapper: what a child does between fork and exec, the kill of a whole user id, and
+//! the removal of System V IPC objects.
+//!
+//! All unsafe code of the crate is here. After a fork only calls that are async-signal-safe are made: raw system calls on
+//! data that was prepared before, no allocation, no locks.
+#![expect(
+    unsafe_code,
+    reason = "fork, pre_exec, sigaction, keyctl and the IPC calls have no safe wrapper; each use says why it is sound"
+)]
+
+use std::io;
+use std::path::Path;
+
+/// The umask of every child: foreign programs expect the usual one, and runup's own is stricter.
+#[cfg(unix)]
+const CHILD_UMASK: rustix::fs::Mode = rustix::fs::Mode::WGRP.union(rustix::fs::Mode::WOTH);
+
+/// The ids that a child takes on.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Real, effective and saved user id.
+    pub uid: u32,
+    /// Real, effective and saved group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// Makes `child` begin in a session of its own without a controlling terminal, with a session keyring of its own, umask
+/// 022, all signals at their default disposition and unblocked, no file descriptors but 0 to 2, as `identity` if given
+/// (else with our ids), in the directory `cwd` as far as that user may enter it.
+///
+/// A setuid program keeps its effect: `no_new_privs` is not set, because jobs may use sudo.
+#[cfg(target_os = "linux")]
+pub fn prepare(
+    child: &mut tokio::process::Command,
+    identity: Option<Identity>,
+    cwd: Option<&Path>,
+) -> io::Result<()> {
+    use rustix::process::{Gid, Uid};
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let cwd = cwd.map(|path| std::ffi::CString::new(path.as_os_str().as_bytes())).transpose()?;
+    let foreign = identity.is_some();
+    let ids = identity.map(|identity| {
+        let groups: Vec<Gid> = identity.groups.into_iter().map(Gid::from_raw).collect();
+        (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid), groups)
+    });
+    let setup = move || -> io::Result<()> {
+        rustix::process::setsid()?;
+        reset_signals()?;
+        // Before the ids change: the keyring counts against our quota, which the user cannot exhaust.
+        join_keyring(foreign)?;
+        rustix::process::umask(CHILD_UMASK);
+        if let Some((uid, gid, groups)) = &ids {
+            // The calls are the thread's, and after a fork there is only one.
+            rustix::thread::set_thread_groups(groups)?;
+            rustix::thread::set_thread_res_gid(*gid, *gid, *gid)?;
+            rustix::thread::set_thread_res_uid(*uid, *uid, *uid)?;
+        }
+        if let Some(cwd) = &cwd {
+            rustix::process::chdir(cwd)?;
+        }
+        close_on_exec();
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls only, on values that were allocated before the fork and are not freed in it.
+    unsafe { child.pre_exec(setup) };
+    Ok(())
+}
+
+/// The same where the kernel has no keyrings, and the standard library changes the ids.
+#[cfg(all(unix, not(target_os = "linux")))]
+pub fn prepare(
+    child: &mut tokio::process::Command,
+    identity: Option<Identity>,
+    cwd: Option<&Path>,
+) -> io::Result<()> {
+    if let Some(identity) = identity {
+        child.uid(identity.uid).gid(identity.gid);
+    }
+    if let Some(cwd) = cwd {
+        child.current_dir(cwd);
+    }
+    let setup = || -> io::Result<()> {
+        rustix::process::setsid()?;
+        reset_signals()?;
+        rustix::process::umask(CHILD_UMASK);
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls only.
+    unsafe { child.pre_exec(setup) };
+    Ok(())
+}
+
+/// There are no sessions, and no user is changed.
+#[cfg(not(unix))]
+pub fn prepare(
+    child: &mut tokio::process::Command,
+    _identity: Option<Identity>,
+    cwd: Option<&Path>,
+) -> io::Result<()> {
+    if let Some(cwd) = cwd {
+        child.current_dir(cwd);
+    }
+    Ok(())
+}
+
+/// An ignored signal stays ignored across exec, and a listener started so could not be interrupted.
+#[cfg(unix)]
+fn reset_signals() -> io::Result<()> {
+    const LAST: libc::c_int = if cfg!(target_os = "linux") { 64 } else { 31 };
+    // SAFETY: the structures are plain data, for which all zeroes is a valid value; zeroes are SIG_DFL without flags.
+    unsafe {
+        for signal in 1..=LAST {
+            // Refused for SIGKILL and SIGSTOP, which cannot be ignored. The C library's wrapper would keep 32 and 33 as
+            // they are; what the kernel wants is smaller than this on every architecture.
+            #[cfg(target_os = "linux")]
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                [0_u64; 8].as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            );
+            #[cfg(not(target_os = "linux"))]
+            libc::sigaction(signal, &std::mem::zeroed(), std::ptr::null_mut());
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        match libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) {
+            0 => Ok(()),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+}
+
+/// A new session keyring; without it a child possesses root's keys. Kernels without keyrings, and containers that forbid
+/// them, have none to share. Another failure is fatal for a child of another account only.
+#[cfg(target_os = "linux")]
+fn join_keyring(foreign: bool) -> io::Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    const ANONYMOUS: libc::c_long = 0;
+    // SAFETY: the name is a null pointer, which this operation takes for "a new one without a name".
+    if unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, ANONYMOUS) } >= 0 || !foreign {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::ENOSYS | libc::EPERM) => Ok(()),
+        _ => Err(error),
+    }
+}
+
+/// Descriptors that whoever started runup left open. They close at exec and not now: the standard library still needs the
+/// one by which it learns of a failed exec.
+#[cfg(target_os = "linux")]
+fn close_on_exec() {
+    const FIRST: libc::c_uint = 3;
+    const MOST: libc::c_int = 4096;
+    // SAFETY: no memory is passed.
+    unsafe {
+        if libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) == 0 {
+            return;
+        }
+        // Before Linux 5.11, or behind a strict seccomp filter.
+        for descriptor in 3..MOST {
+            libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC);
+        }
+    }
+}
+
+/// Forks a process that sends SIGKILL to every process with the real or saved user id `uid`, then ends; its id, to be
+/// waited for. The kernel goes through all processes in one go, so one that forks meanwhile does not escape.
+///
+/// The killer's own real and saved ids are `outsider`, which no process may have: those that it kills cannot stop it
+/// first. Where `outsider` is not mapped (user namespaces), it has `uid` alone, and may have to be sent again.
+#[cfg(target_os = "linux")]
+pub fn fork_killer(uid: u32, outsider: u32) -> io::Result<rustix::process::Pid> {
+    use rustix::process::Uid;
+    use rustix::thread::{set_thread_groups, set_thread_res_uid};
+    if uid == 0 || outsider == 0 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let (user, outsider) = (Uid::from_raw(uid), Uid::from_raw(outsider));
+    // SAFETY: the child makes system calls only, and ends without running anything of this process.
+    unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            let dropped = set_thread_groups(&[]).is_ok()
+                && (set_thread_res_uid(outsider, user, outsider).is_ok()
+                    || set_thread_res_uid(user, user, user).is_ok());
+            // As root it would kill everything.
+            let harmless = !rustix::process::getuid().is_root() && !rustix::process::geteuid().is_root();
+            if dropped && harmless {
+                libc::kill(-1, libc::SIGKILL);
+            }
+            libc::_exit(i32::from(!(dropped && harmless)));
+        }
+        rustix::process::Pid::from_raw(child).ok_or_else(io::Error::last_os_error)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::deadline::Deadline;
+    use crate::host::Command;
+    use tokio_util::sync::CancellationToken;
+
+    /// The serial number of this process's session keyring.
+    fn session_keyring() -> io::Result<i64> {
+        const GET_KEYRING_ID: libc::c_long = 0;
+        const SESSION_KEYRING: libc::c_long = -3;
+        // SAFETY: no memory is passed.
+        match unsafe { libc::syscall(libc::SYS_keyctl, GET_KEYRING_ID, SESSION_KEYRING, 0 as libc::c_long) } {
+            id if id >= 0 => Ok(id),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Not a test by itself: the child of the next one.
+    #[test]
+    fn tells_its_keyring() {
+        if std::env::var_os("RUNUP_TEST_KEYRING").is_some() {
+            println!("keyring={}", session_keyring().unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_child_has_a_session_keyring_of_its_own() {
+        let Ok(ours) = session_keyring() else {
+            println!("skipped: there are no keyrings here");
+            return;
+        };
+        let mut theirs = None;
+        let outcome = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "host::sys::tests::tells_its_keyring", "--nocapture"])
+            .env("RUNUP_TEST_KEYRING", "1")
+            .deadline(Deadline::after(std::time::Duration::from_secs(60)))
+            .run(&CancellationToken::new(), &mut |_, line| {
+                if let Some((_, id)) = line.split_once("keyring=") {
+                    theirs = id.trim().parse::<i64>().ok();
+                }
+            })
+            .await
+            .unwrap();
+        assert!(outcome.success(), "{}", outcome.tail);
+        assert!(theirs.is_some_and(|theirs| theirs != ours), "{theirs:?} and {ours}");
+    }
+}
