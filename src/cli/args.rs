@@ -4,7 +4,9 @@
 
 use crate::error::Class;
 use crate::install::{NamePrefix, OwnershipLabel};
-use crate::settings::flags::{Archive, Cloud, Common, Libraries, Place, Run, Runner, Server, Service};
+use crate::settings::flags::{
+    Archive, Cloud, Common, Libraries, Metadata, Place, Run, Runner, Server, Service,
+};
 use crate::settings::parse_duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt::Write as _;
@@ -68,6 +70,8 @@ pub(super) struct ConvergeFlags {
     pub place: Place,
     #[command(flatten)]
     pub archive: Archive,
+    #[command(flatten)]
+    pub metadata: Metadata,
     /// Refuse a placed runner that is too old to register, with exit code 80, instead of replacing it by the newest
     #[arg(long, help_heading = "Archive")]
     pub no_refresh: bool,

@@ -146,6 +146,7 @@ fn request_for(sandbox: &Background, folder: &Path) -> Result<Request, Failed> {
         keep_on_failure: false,
         token_on_argv: false,
         allow_http: false,
+        allow_metadata: false,
         environment: Vec::new(),
         deadline: Duration::from_secs(60),
     })

@@ -5,6 +5,7 @@ mod bake;
 #[cfg(feature = "sandbox")]
 mod demo;
 mod downloads;
+mod flood;
 mod generate;
 mod install;
 mod log;
@@ -22,6 +23,7 @@ mod service;
 mod status;
 mod token;
 mod usage;
+mod visible;
 
 use crate::host::signals::{self, Signals};
 use crate::settings::flags::Common;

@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 
 pub(super) async fn run(flags: Box<RemoveFlags>, session: Session) -> Result<Output, Failed> {
     let request = request::remove(&flags, &session)?;
-    let http = request::http(&flags.server, &session.environment)?;
+    let http = if flags.local { request::http_offline } else { request::http };
+    let http = http(&flags.server, &session.environment)?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     let reach = if flags.local { Reach::Local } else { Reach::Server };
     let removed = remove(&site, reach, flags.drain).await?;

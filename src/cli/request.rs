@@ -2,6 +2,7 @@
 
 use super::Session;
 use super::args::{BakeFlags, ConvergeFlags, RemoveFlags, RunFlags};
+use crate::deadline::Deadline;
 use crate::github::{Client, Target};
 use crate::host::{self, Root, account};
 use crate::install::{Archive, Registration, Request};
@@ -51,6 +52,7 @@ pub(super) fn install(flags: &ConvergeFlags, session: &Session) -> Result<Reques
     request.registration = Some(Registration { name: runner.name.clone(), options });
     request.self_update = runner.self_update;
     request.archive.no_refresh = flags.no_refresh;
+    request.allow_metadata = flags.metadata.allow_metadata;
     request.keep_on_failure = flags.keep_on_failure;
     request.token_on_argv = runner.token_via == TokenVia::Argv;
     Ok(request)
@@ -170,17 +172,25 @@ pub(super) fn client(server: &Server, session: &Session) -> Result<Client, super
     let target = target(server)?.ok_or(Error::UrlMissing)?;
     let credentials = find(api_only(server, session)?, &session.environment)?;
     let http = http(server, &session.environment)?;
-    Ok(Client::new(http, target, credentials.api, server.deadline))
+    let client = Client::new(http, target, credentials.api, server.deadline);
+    Ok(client.until(Deadline::after(server.deadline)))
 }
 
 /// The HTTP client.
 pub(super) fn http(server: &Server, environment: &Environment) -> Result<Http, super::Failed> {
     let options = Options {
         ca_file: server.ca_file.clone(),
-        proxy: ProxyRules::from_vars(environment.iter()),
+        proxy: ProxyRules::from_vars(environment.iter())?,
+        allow_http: server.allow_http,
         ..Options::default()
     };
     Ok(Http::new(options)?)
+}
+
+/// The HTTP client of a command that asks no server: a proxy that cannot be used is no reason to refuse it.
+pub(super) fn http_offline(server: &Server, environment: &Environment) -> Result<Http, super::Failed> {
+    let proxy = ProxyRules::from_vars(environment.iter()).unwrap_or_default();
+    Ok(Http::new(Options { ca_file: server.ca_file.clone(), proxy, ..Options::default() })?)
 }
 
 /// Where the credential for the API is, if an option says so. The two options exclude each other; but as with any option,
@@ -267,6 +277,7 @@ fn base(
         keep_on_failure: false,
         token_on_argv: false,
         allow_http: server.allow_http,
+        allow_metadata: false,
         environment: runner_environment(server, environment),
         deadline: server.deadline,
     })

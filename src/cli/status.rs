@@ -2,7 +2,7 @@
 
 use super::args::StatusFlags;
 use super::output::{Failed, Output};
-use super::{Session, request};
+use super::{Session, request, visible};
 use crate::error::Class;
 use crate::install::{Site, State, Status, status};
 use crate::runner::Guard;
@@ -54,7 +54,7 @@ fn text(status: &Status) -> String {
     }];
     let mut row = |key: &str, value: Option<String>| {
         if let Some(value) = value {
-            lines.push(format!("  {key:<8} {value}"));
+            lines.push(format!("  {key:<8} {}", visible::line(&value)));
         }
     };
     row("version", status.version.clone());

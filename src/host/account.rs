@@ -164,14 +164,14 @@ pub fn primary_group_members(root: &Root, gid: u32) -> Vec<String> {
 ///
 /// Judged by mode, owner and groups; access control lists are not looked at. Nothing on Windows.
 #[must_use]
-pub fn first_unreadable_ancestor(path: &Path, account: &Account) -> Option<PathBuf> {
+pub fn first_unreadable_ancestor(root: &Root, path: &Path, account: &Account) -> Option<PathBuf> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt as _;
         if account.uid == 0 {
             return None;
         }
-        let gids = groups(&Root::host(), account);
+        let gids = groups(root, account);
         let mut ancestors: Vec<&Path> =
             path.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty()).collect();
         ancestors.reverse();
@@ -191,7 +191,7 @@ pub fn first_unreadable_ancestor(path: &Path, account: &Account) -> Option<PathB
     }
     #[cfg(not(unix))]
     {
-        let _ = (path, account);
+        let _ = (root, path, account);
         None
     }
 }

@@ -283,6 +283,10 @@ pub enum Error {
         name: String,
     },
 
+    /// A user could not be kept from the cloud's metadata.
+    #[error(transparent)]
+    Metadata(#[from] super::MetadataError),
+
     /// The runner does not exist for this machine.
     #[error("there is no runner for this machine: kernel {kernel}, programs {userland}")]
     Unsupported {
@@ -340,6 +344,7 @@ impl Failure for Error {
             | Self::LeadsOut { .. }
             | Self::HomeTaken { .. } => Class::Config,
             Self::NotAName { .. } => Class::Software,
+            Self::Metadata(error) => error.class(),
             Self::ProgramMissing { .. }
             | Self::InterpreterMissing { .. }
             | Self::Wait { .. }
@@ -419,6 +424,7 @@ impl Failure for Error {
                  If the detection is wrong, say what to take with --os and --arch."
             }
             Self::Locked { .. } => "Wait until it is done, then run it again.",
+            Self::Metadata(error) => error.hint(),
             Self::Spawn { .. }
             | Self::Wait { .. }
             | Self::Failed { .. }

@@ -57,6 +57,9 @@ pub(super) async fn choose(site: &Site<'_>, listed: Option<&[Application]>) -> R
             bearer: application.temp_download_token.clone(),
         },
     };
+    if let Source::Http { url, bearer: Some(_) } = &source {
+        site.http.check_bearer(url)?;
+    }
     phase.end(format!("{} for {}", application.filename, site.platform()));
     let current_at = asked.version.is_none().then(|| client.now());
     Ok(Choice { filename: application.filename, source, expect, current_at })

@@ -86,8 +86,9 @@ pub(super) async fn claim(site: &Site<'_>, journal: &mut Journal, plan: &Plan) -
     {
         return Err(Error::UserTaken { name: wanted });
     }
-    if known.is_none_or(|known| known == wanted) {
-        let group = journal.group().map(str::to_owned);
+    // A runner that gives way to another user's is that one's from here on.
+    if known.is_none_or(|known| known == wanted) || plan.takes(Step::PlaceRunner) {
+        let group = journal.group().filter(|_| journal.user() == Some(wanted.as_str())).map(str::to_owned);
         journal.set_user(RunnerUser { name: wanted, group })?;
     }
     Ok(())
@@ -226,6 +227,9 @@ pub async fn undo(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<
     let undone = if let Some(dir) = hand_over(site, journal, name).await? {
         Undone::HandedTo(dir)
     } else {
+        if let Some(account) = account::find(&site.request.root, name)? {
+            super::metadata::allow(site, &account);
+        }
         account::delete(&site.request.root, name, &site.stop).await?;
         Undone::Deleted
     };

@@ -63,6 +63,9 @@ pub struct RegisteredRunner {
 /// What this run had done is undone then (unless the request says to keep it), and what could not be undone stands in
 /// the error and in the journal.
 pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
+    if site.request.service.is_some() {
+        super::metadata::check(site)?;
+    }
     let (mut lock, mut journal) = prepare(site, "install").await?;
     recover(site, &mut journal).await?;
     let (mut plan, mut seen) = decide(site, &journal).await?;

@@ -39,6 +39,8 @@ pub enum Error {
     TreeIncomplete { dir: PathBuf, missing: Vec<String> },
     #[error("{filename} is no runner: {} in it", lacks.join(", "))]
     NoRunnerInside { filename: String, lacks: Vec<String> },
+    #[error("{filename} is not a clean runner: it brings {}", shortened(files))]
+    PersonalInside { filename: String, files: Vec<String> },
     #[error("{} holds runner {found}, and --runner-version asks for {wanted}", dir.display())]
     OtherVersion { dir: PathBuf, found: String, wanted: String },
     #[error("runner {here} in {} is too old to register, and {newest} is on offer: {why}", dir.display())]
@@ -271,7 +273,8 @@ impl Failure for Error {
             | Self::ChecksumMalformed { .. }
             | Self::ChecksumsDisagree { .. }
             | Self::FormUnknown { .. }
-            | Self::NoRunnerInside { .. } => Class::Data,
+            | Self::NoRunnerInside { .. }
+            | Self::PersonalInside { .. } => Class::Data,
             Self::ArchiveUnclear { .. } | Self::ArchiveWithoutDigest { .. } => Class::Usage,
             Self::ArchiveMissing { .. } => Class::NoInput,
             Self::NotBaked { .. } => Class::Unavailable,

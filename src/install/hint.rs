@@ -35,6 +35,11 @@ pub(super) fn of(error: &Error) -> Option<String> {
             remove(dir)
         ),
         Error::NoRunnerInside { .. } => "Take the archive from the list of runner applications (`runup downloads`).".into(),
+        Error::PersonalInside { .. } => {
+            "It was packed from the directory of a registered runner, whose identity every copy would share. Take the \
+             archive from the list of runner applications (`runup downloads`)."
+                .into()
+        }
         Error::OtherVersion { dir, .. } | Error::ConfiguredOtherwise { dir, .. } => {
             format!("Run `{}` first, or choose another --dir for a second runner.", remove(dir))
         }

@@ -34,7 +34,7 @@ pub(super) async fn converge(site: &Site<'_>) -> Result<Secret, Error> {
 
     let (_lock, mut journal) = site.open_journal("run").await?;
     let account = site.account()?.ok_or_else(|| Error::NothingThere { dir: site.request.dir.clone() })?;
-    preflight::check(&site.dir(), &account, &site.stop).await?;
+    preflight::check(&site.request.root, &site.dir(), &account, &site.stop).await?;
     register::unseal(site, &look::traces(site, &journal)?)?;
     let name = look::wanted_name(site, &journal, false)?.ok_or(crate::settings::Error::UrlMissing)?;
     let client = site.eyes().ok_or(Error::CredentialMissing { purpose: "to make a just-in-time runner" })?;

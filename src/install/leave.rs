@@ -213,6 +213,7 @@ async fn clean_work(site: &Site<'_>, work: &str) -> Result<(), Error> {
         .args(["-mindepth", "1", "-delete"])
         .env("PATH", config_sh::PATH)
         .account(&account)
+        .groups_of(&site.request.root)
         .deadline(site.deadline);
     let shown = command.render();
     command

@@ -29,6 +29,8 @@ pub struct Seen {
     pub guard: Guard,
     /// How it is to be guarded once it is registered.
     pub wanted_guard: Guard,
+    /// Why it is to be left to its user, where it could be guarded.
+    pub open_because: Option<&'static str>,
     /// Whether the runner's user is another than ours, so that its tree can be guarded.
     pub isolates: bool,
     /// Whether the server said that no runner has the name.
@@ -143,7 +145,9 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     let guard =
         if matches!(tree, Tree::Absent | Tree::Foreign { .. }) { Guard::Open } else { journal.guard() };
     let isolates = account.as_ref().map_or_else(account::is_root, |account| site.isolates(account));
-    let (wanted_guard, _) = site.wanted_guard(account.as_ref(), guard);
+    // What an image brought is not anybody's yet.
+    let kept = if journal.registered().is_some() { guard } else { Guard::Open };
+    let (wanted_guard, open_because) = site.wanted_guard(account.as_ref(), kept);
     Ok(Seen {
         account,
         platform,
@@ -151,6 +155,7 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
         owner,
         guard,
         wanted_guard,
+        open_because,
         isolates,
         name_is_free,
         local,

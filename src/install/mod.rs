@@ -18,6 +18,7 @@ pub mod journal;
 mod leave;
 mod libraries;
 mod look;
+mod metadata;
 pub mod notice;
 mod ownership;
 mod place_runner;

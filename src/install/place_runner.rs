@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::checkpoint::{Checkpoint, reach};
-use super::choose::choose;
+use super::choose::{Choice, choose};
 use super::journal::{Act, Entry, Journal, State, Step};
 use super::look::{Seen, Tree};
 use super::plan::Care;
@@ -10,7 +10,7 @@ use super::repair;
 use super::site::Site;
 use crate::host;
 use crate::host::account::Account;
-use crate::runner::{Guard, Keeper, guard, tree};
+use crate::runner::{Guard, Keeper, TreeReport, guard, state, tree};
 use crate::transfer::{self, Expect, Form, Order, Owner, Staged, place};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,8 +40,7 @@ pub async fn take(
     }
     let guarded = site.isolates(account) && !care.keep_identity;
     let choice = choose(site, seen.offer.as_ref().map(|offer| offer.applications.as_slice())).await?;
-    let form = Form::from_filename(&choice.filename)
-        .ok_or_else(|| Error::FormUnknown { filename: choice.filename.clone() })?;
+    let form = form(&choice)?;
     let dir = site.dir();
     let platform = site.platform();
     let mut act = Act::PlaceRunner {
@@ -67,23 +66,10 @@ pub async fn take(
     site.check_parents()?;
 
     let phase = site.phase("place");
-    let staging = place::staging_path(&dir);
-    let order = Order {
-        source: choice.source,
-        form,
-        expect: choice.expect,
-        staging: staging.clone(),
-        owner: owner(account, guarded),
-        closed: guarded,
-        limits: transfer::Limits::default(),
-        patience: site.deadline.left().min(PATIENCE),
-    };
-    let staged = stage(site, &order).await.inspect_err(|_| discard(&staging))?;
-    let report = tree::inspect(&staging, platform).inspect_err(|_| discard(&staging))?;
-    if !report.is_runner() {
-        discard(&staging);
-        return Err(Error::NoRunnerInside { filename: choice.filename, lacks: report.lacks() });
-    }
+    let expects = matches!(choice.expect, Expect::Sha256(_));
+    let filename = choice.filename.clone();
+    let (staging, staged, report) =
+        stage_runner(site, choice, form, owner(account, guarded), guarded).await?;
     let keeper = site.keeper(account, journal);
     if guarded {
         guard::furnish(&staging, keeper, report.version, &staged.sha256.to_string())
@@ -110,10 +96,7 @@ pub async fn take(
     if (care.remove_tree || care.keep_identity) && !care.converts {
         discard(&staging);
     }
-    let version = report
-        .version
-        .as_ref()
-        .map_or_else(|| choice.filename.clone(), |version| format!("runner {version}"));
+    let version = report.version.as_ref().map_or(filename, |version| format!("runner {version}"));
     let resumed = match staged.resumed {
         0 => String::new(),
         1 => ", resumed once".into(),
@@ -125,7 +108,7 @@ pub async fn take(
         "{version}: {} received{resumed}, sha256 {}… {}, {} entries in {}{kept}",
         megabytes(staged.received),
         &digest[..12],
-        if matches!(order.expect, Expect::Sha256(_)) { "as expected" } else { "NOT VERIFIED" },
+        if expects { "as expected" } else { "NOT VERIFIED" },
         staged.entries,
         dir.display(),
     ));
@@ -142,16 +125,35 @@ pub(super) async fn stage_fresh(
     keeper: Keeper,
 ) -> Result<PathBuf, Error> {
     let choice = choose(site, None).await?;
-    let form = Form::from_filename(&choice.filename)
-        .ok_or_else(|| Error::FormUnknown { filename: choice.filename.clone() })?;
+    let form = form(&choice)?;
+    let (staging, staged, report) = stage_runner(site, choice, form, owner(account, true), true).await?;
+    guard::furnish(&staging, keeper, report.version, &staged.sha256.to_string())
+        .inspect_err(|_| discard(&staging))?;
+    Ok(staging)
+}
+
+fn form(choice: &Choice) -> Result<Form, Error> {
+    Form::from_filename(&choice.filename)
+        .ok_or_else(|| Error::FormUnknown { filename: choice.filename.clone() })
+}
+
+/// Downloads, verifies and unpacks what was chosen beside the runner's place, and looks whether it is a runner and nothing but
+/// one. On failure nothing of it stays.
+async fn stage_runner(
+    site: &Site<'_>,
+    choice: Choice,
+    form: Form,
+    owner: Option<Owner>,
+    closed: bool,
+) -> Result<(PathBuf, Staged, TreeReport), Error> {
     let staging = place::staging_path(&site.dir());
     let order = Order {
         source: choice.source,
         form,
         expect: choice.expect,
         staging: staging.clone(),
-        owner: owner(account, true),
-        closed: true,
+        owner,
+        closed,
         limits: transfer::Limits::default(),
         patience: site.deadline.left().min(PATIENCE),
     };
@@ -161,9 +163,12 @@ pub(super) async fn stage_fresh(
         discard(&staging);
         return Err(Error::NoRunnerInside { filename: choice.filename, lacks: report.lacks() });
     }
-    guard::furnish(&staging, keeper, report.version, &staged.sha256.to_string())
-        .inspect_err(|_| discard(&staging))?;
-    Ok(staging)
+    let personal = state::personal_in(&staging).inspect_err(|_| discard(&staging))?;
+    if !personal.is_empty() {
+        discard(&staging);
+        return Err(Error::PersonalInside { filename: choice.filename, files: personal });
+    }
+    Ok((staging, staged, report))
 }
 
 /// Puts the verified tree into the place of the one that is there, which stands at `staging` afterwards.

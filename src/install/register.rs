@@ -43,7 +43,7 @@ pub async fn take(
     create_user::check_alone(site, journal, account).await?;
 
     let phase = site.phase("preflight");
-    preflight::check(&setting.dir, account, &site.stop).await?;
+    preflight::check(&request.root, &setting.dir, account, &site.stop).await?;
     phase.end("config.sh finds what it needs");
     if let Some(port) = target.port_warning() {
         tracing::warn!("{port}");
@@ -93,7 +93,7 @@ pub async fn take(
     reach(Checkpoint::RegisterTokenMinted);
 
     let phase = site.phase("config.sh");
-    let (mut kept, why) = site.wanted_guard(Some(account), seen.guard);
+    let mut kept = seen.wanted_guard;
     let mut options = config_sh::Options {
         replace: wanted.options.replace || care.reclaim_name,
         disable_update: wanted.options.disable_update || kept != Guard::Open,
@@ -148,7 +148,7 @@ pub async fn take(
     registered.confirmed = status.is_some();
     reach(Checkpoint::RegisterConfirmed);
     journal.done(Act::Register(registered))?;
-    if let Some(why) = why.filter(|_| kept == Guard::Open) {
+    if let Some(why) = seen.open_because.filter(|_| kept == Guard::Open) {
         tracing::info!("the runner may update itself, and its user owns its programs: {why}");
     }
     keep(site, journal, account, kept)?;

@@ -56,6 +56,8 @@ pub struct Request {
     pub token_on_argv: bool,
     /// `http://` to a host that is not this machine was allowed.
     pub allow_http: bool,
+    /// Jobs may use the identity of the machine in its cloud.
+    pub allow_metadata: bool,
     /// What of our environment `config.sh` gets.
     pub environment: Vec<(String, String)>,
     /// How long the whole may take.

@@ -91,6 +91,7 @@ pub enum Because {
 /// It did not converge; the listener cannot work; a job was cut short; the runner could not be taken off the server.
 pub async fn run(site: &Site<'_>, running: &Running) -> Result<Ran, Error> {
     site.check_parents()?;
+    super::metadata::check(site)?;
     let _held = hold(site, Deadline::after(HOLD)).await?;
     refuse_beside_service(site).await?;
     end_orphan(site).await?;

@@ -243,6 +243,7 @@ impl<'a> Site<'a> {
     #[must_use]
     pub fn config_setting(&self, account: Account) -> config_sh::Setting {
         config_sh::Setting {
+            root: self.request.root.clone(),
             dir: self.dir(),
             allow_root: account.uid == 0 && cfg!(unix),
             account,

@@ -66,6 +66,7 @@ pub(super) async fn supervise(
     jobs: &mut u32,
 ) -> Result<Ended, Error> {
     let account = site.account()?.ok_or_else(|| Error::NothingThere { dir: site.request.dir.clone() })?;
+    super::metadata::deny(site, &account)?;
     let setting = site.config_setting(account);
     let mut failures = 0;
     let mut conflict: Option<Deadline> = None;

@@ -193,6 +193,7 @@ mod tests {
         let setting = Setting {
             dir: "/opt/actions-runner".into(),
             account: Account { name: "runner".into(), uid: 990, gid: 990, home: "/home/runner".into() },
+            root: crate::host::Root::host(),
             allow_root: false,
             environment: vec![],
             token_on_argv: false,

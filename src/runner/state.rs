@@ -130,6 +130,26 @@ pub fn personal_files() -> impl Iterator<Item = &'static str> {
     IDENTITY_FILES.into_iter().chain(GENERATED_FILES).chain([LOG_FOLDER, WORK_FOLDER])
 }
 
+/// What in `dir` would make it a certain runner before it is registered, as an archive may bring it: personal files in
+/// any case, as some file systems have it, and whatever else is named like credentials or a configuration. Sorted.
+pub fn personal_in(dir: &Path) -> Result<Vec<String>, Error> {
+    let failed = |source| host::Error::Path { doing: "read", path: dir.to_owned(), source };
+    let mut found = Vec::new();
+    for entry in fs_err::read_dir(dir).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+        let lower = name.to_ascii_lowercase();
+        let is_personal = personal_files().any(|personal| lower == personal)
+            || lower.starts_with(".runner")
+            || lower.starts_with(".credential")
+            || matches!(lower.as_str(), ".proxy" | ".proxycredentials" | ".certificates" | ".options");
+        if is_personal {
+            found.push(name);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// Whether `config.sh` got as far as making its key, which it does just before it registers.
 #[must_use]
 pub fn has_key(dir: &Path) -> bool {
@@ -275,6 +295,23 @@ mod tests {
     fn a_migrated_runner_is_configured_too() {
         let dir = folder(&[(".runner_migrated", RUNNER.as_bytes())]);
         assert!(matches!(read(dir.path()).unwrap(), LocalState::Configured(_)));
+    }
+
+    #[test]
+    fn what_would_make_an_archive_s_tree_a_certain_runner_is_found() {
+        let dir = folder(&[
+            (".Runner", b""),
+            (".credentials_rsaparams", b""),
+            (".credential_store", b""),
+            ("SVC.sh", b""),
+            ("run.sh", b""),
+            ("run-helper.sh.template", b""),
+            (".gitignore", b""),
+        ]);
+        std::fs::create_dir(dir.path().join("_diag")).unwrap();
+        let expected = [".Runner", ".credential_store", ".credentials_rsaparams", "SVC.sh", "_diag"];
+        assert_eq!(personal_in(dir.path()).unwrap(), expected);
+        assert!(personal_in(&dir.path().join("missing")).is_err());
     }
 
     #[test]

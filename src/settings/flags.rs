@@ -253,6 +253,19 @@ pub enum TokenVia {
     Argv,
 }
 
+/// What jobs may have of this machine's cloud.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Cloud")]
+pub struct Metadata {
+    /// Let jobs reach the cloud's metadata, and with it use the identity of this machine
+    ///
+    /// As root, runup denies it to the runner's user at each start, by routing rules for TCP port 80 of 169.254.169.254,
+    /// fd00:ec2::254 and their like, and refuses to start where it cannot set them. Containers that a job starts need a
+    /// hop limit of 1 at the cloud as well.
+    #[arg(long)]
+    pub allow_metadata: bool,
+}
+
 /// Who may take this machine away.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Cloud")]

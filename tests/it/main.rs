@@ -8,6 +8,8 @@ mod cli;
 mod commands;
 mod crash;
 mod drift;
+#[path = "../hostile/mod.rs"]
+mod hostile;
 mod house;
 mod images;
 mod libraries;
