@@ -43,7 +43,8 @@ EVERYTHING
 }
 
 nothing_happened() {
-    absent $loot/ran $loot/received $loot/given $loot/won $loot/lied $loot/had-a-terminal $loot/files
+    absent $loot/ran $loot/received $loot/given $loot/won $loot/lied $loot/had-a-terminal
+    [[ ! -s $root$loot/files ]] || fail "a file of root's was read"
     [[ ! -s $root$loot/seen ]] || fail "a token was seen in a process"
     nothing_was_taken
     victim_lives
