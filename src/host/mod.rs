@@ -14,6 +14,7 @@ pub mod file;
 mod group;
 mod library;
 pub mod lock;
+pub mod memory;
 mod metadata_error;
 #[cfg(target_os = "linux")]
 pub mod metadata_rule;

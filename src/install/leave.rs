@@ -14,7 +14,7 @@ use std::path::{Component, Path};
 use std::time::Duration;
 
 /// The server needs a moment to see that a job's runner is gone.
-const BUSY_POLL: Duration = Duration::from_secs(1);
+pub(super) const BUSY_POLL: Duration = Duration::from_secs(1);
 
 /// How long a server is waited for that does not answer, when the network may be going down as well.
 pub(super) const SILENCE: Duration = Duration::from_secs(14);

@@ -180,7 +180,7 @@ impl<'a> Site<'a> {
             (kept, None)
         } else if request.service.is_none() && !request.supervised {
             (Guard::Open, Some("no service of runup's runs it, which could update it"))
-        } else if !request.credential_lasts && !hosted {
+        } else if !request.credential_lasts && !hosted && !ephemeral {
             (Guard::Open, Some("there is no credential that lasts, such as --token-file, to update it with"))
         } else {
             (kept, None)

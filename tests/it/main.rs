@@ -12,6 +12,7 @@ mod drift;
 mod hostile;
 mod house;
 mod images;
+mod jit_config;
 mod libraries;
 mod life;
 mod packages;
