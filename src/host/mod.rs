@@ -13,6 +13,7 @@ mod error;
 pub mod file;
 pub mod freeze;
 mod group;
+mod hint;
 mod library;
 pub mod lock;
 pub mod memory;
@@ -28,14 +29,17 @@ mod netlink;
 #[cfg(target_os = "linux")]
 pub mod orphans;
 mod output;
+pub mod owner;
 pub mod packages;
 mod platform;
 pub mod process;
 mod resources;
 mod root;
 pub mod signals;
+mod sweep;
 mod sys;
 pub mod systemd;
+pub mod umask;
 
 pub use account::Account;
 pub use cloud::{Provider, cloud};

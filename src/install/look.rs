@@ -318,14 +318,16 @@ async fn look_at_service(
         return Err(Error::UnitPath { dir: dir.clone(), program: wanted.program.clone() });
     }
     trust::check(&wanted.program, account)?;
-    if let unit::Main::Supervisor { arguments, .. } = &wanted.main {
-        let configuration = arguments.iter().filter_map(|argument| argument.strip_prefix("--config="));
-        for file in configuration.map(Path::new) {
-            trust::check(file, account)?;
-        }
+    let upgrades = wanted.upgrades.as_ref().filter(|_| guard == Guard::Sealed);
+    let supervisor = match &wanted.main {
+        unit::Main::Supervisor { arguments, .. } => arguments.as_slice(),
+        unit::Main::Runsvc => &[],
+    };
+    let arguments = supervisor.iter().chain(upgrades.iter().flat_map(|upgrades| &upgrades.arguments));
+    for file in arguments.filter_map(|argument| argument.strip_prefix("--config=")).map(Path::new) {
+        trust::check(file, account)?;
     }
     let name = unit::name(dir);
-    let upgrades = wanted.upgrades.as_ref().filter(|_| guard == Guard::Sealed);
     let unit = Unit {
         dir: dir.clone(),
         user: site.request.user.clone().unwrap_or_else(|| account::current().name),
@@ -334,6 +336,7 @@ async fn look_at_service(
         main: wanted.main.clone(),
         drain: wanted.drain.as_secs(),
         upgrades: upgrades.is_some(),
+        allow_metadata: site.request.allow_metadata,
     };
     let wanted = unit::render(&unit);
     let (service, timer) = upgrades.map(|upgrades| unit::render_upgrade(&unit, upgrades)).unzip();

@@ -41,7 +41,9 @@ impl Watched {
         let (Some((_, registered)), Some(account)) = (journal.registered(), site.account()?) else {
             return Ok(None);
         };
-        let Which::Program { below, name, .. } = listener::workers(&site.dir()) else { return Ok(None) };
+        let Which::Program { below, name, .. } = listener::workers(&site.dir(), Some(account.uid)) else {
+            return Ok(None);
+        };
         let uid = Some(account.uid);
         let listener = Which::Program { uid, below: below.clone(), name: name.replace("Worker", "Listener") };
         let worker = Which::Program { uid, below, name };
