@@ -11,22 +11,20 @@ pub(super) async fn run(flags: Box<UpgradeFlags>, session: Session) -> Result<Ou
     let http = request::http(&flags.server, &session.environment)?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     let how = Upgrading { window: flags.window, daily: flags.daily };
-    let upgraded = upgrade(&site, &how).await?;
+    let upgraded = Box::pin(upgrade(&site, &how)).await?;
     Ok(Output::new(text(&upgraded), &upgraded))
 }
 
 fn text(upgraded: &Upgraded) -> String {
     let version = |version: &Option<String>| version.clone().unwrap_or_else(|| "of unknown version".into());
     let dir = upgraded.dir.display();
-    match &upgraded.reason {
-        Some(reason) => format!("nothing to do in {dir}: {reason}"),
-        None => {
-            let status = upgraded.status.as_ref().map(|status| format!(", {status}")).unwrap_or_default();
-            format!(
-                "done: runner {} is in {dir}, it was {}{status}",
-                version(&upgraded.version),
-                version(&upgraded.from)
-            )
-        }
+    if let Some(reason) = &upgraded.reason {
+        return format!("nothing to do in {dir}: {reason}");
     }
+    let status = upgraded.status.as_ref().map(|status| format!(", {status}")).unwrap_or_default();
+    format!(
+        "done: runner {} is in {dir}, it was {}{status}",
+        version(&upgraded.version),
+        version(&upgraded.from)
+    )
 }

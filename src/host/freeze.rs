@@ -29,6 +29,15 @@ impl Frozen {
         &self.pids
     }
 
+    /// Whether one of them has bytes from the network that it has not read yet: an answer is on its way to it.
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        return self.pids.iter().any(|pid| unread::any(*pid));
+        #[cfg(not(target_os = "linux"))]
+        false
+    }
+
     /// Lets them go on with SIGINT pending, which is then the first thing that they meet.
     pub fn interrupt(self) {
         #[cfg(target_os = "linux")]
@@ -90,6 +99,40 @@ pub async fn freeze(which: &Which) -> Result<Frozen, Error> {
     }
 }
 
+#[cfg(target_os = "linux")]
+mod unread {
+    use std::collections::BTreeSet;
+
+    /// Whether a TCP socket of the process has bytes that it has not read (the kernel's `proc_net_tcp.rst`).
+    pub fn any(pid: u32) -> bool {
+        let sockets = sockets(pid);
+        if sockets.is_empty() {
+            return false;
+        }
+        ["tcp", "tcp6"].iter().any(|table| {
+            fs_err::read_to_string(format!("/proc/{pid}/net/{table}"))
+                .is_ok_and(|text| text.lines().skip(1).any(|line| is_unread(line, &sockets)))
+        })
+    }
+
+    /// The inodes of its sockets.
+    fn sockets(pid: u32) -> BTreeSet<String> {
+        let Ok(entries) = fs_err::read_dir(format!("/proc/{pid}/fd")) else { return BTreeSet::new() };
+        let links = entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        links
+            .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+            .collect()
+    }
+
+    /// One line: number, local and remote address, state, `tx:rx` queues, timer, retransmits, uid, timeout, inode.
+    fn is_unread(line: &str, sockets: &BTreeSet<String>) -> bool {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (Some(queues), Some(inode)) = (fields.get(4), fields.get(9)) else { return false };
+        let waiting = queues.split_once(':').and_then(|(_, rx)| u64::from_str_radix(rx, 16).ok());
+        sockets.contains(*inode) && waiting.is_some_and(|bytes| bytes > 0)
+    }
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
@@ -102,9 +145,11 @@ mod tests {
             .env("RUNUP_TEST_MARK", mark)
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap();
+            .expect("there is a shell");
         let mut line = String::new();
-        std::io::BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        std::io::BufReader::new(child.stdout.as_mut().expect("it is piped"))
+            .read_line(&mut line)
+            .expect("it says that it is up");
         child
     }
 
@@ -133,6 +178,32 @@ mod tests {
             std::thread::sleep(Duration::from_millis(5));
         }
         child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_a_frozen_process_has_not_read_is_seen() {
+        let mark = format!("freeze-{}-net", std::process::id());
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = server.local_addr().unwrap().port();
+        let mut child = Command::new("/bin/bash")
+            .args(["-c", &format!("exec 3<>/dev/tcp/127.0.0.1/{port}; echo up; read -r line <&3")])
+            .env("RUNUP_TEST_MARK", &mark)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut stream, _) = server.accept().unwrap();
+        let mut line = String::new();
+        std::io::BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let frozen = freeze(&marked(&mark)).await.unwrap();
+        assert!(!frozen.has_unread());
+        std::io::Write::write_all(&mut stream, b"a job\n").unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while !frozen.has_unread() {
+            assert!(std::time::Instant::now() < deadline, "the bytes are not seen");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        drop(frozen);
         child.wait().unwrap();
     }
 

@@ -68,6 +68,14 @@ pub struct Service {
     pub state: systemd::Unit,
 }
 
+impl Service {
+    /// Whether the service's own unit is as it should be, whatever the ones beside it are.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.found.as_deref() == Some(self.wanted.as_str())
+    }
+}
+
 /// A unit beside the service's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extra {

@@ -159,7 +159,8 @@ pub fn make(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, E
     if let Some(service) = &seen.service {
         let written = write_service(request, service)?;
         let changed = steps.iter().any(|planned| planned.step != Step::CreateUser && planned.restarts());
-        let restart = changed || written.action != Action::Keep;
+        // The units beside it are nothing to restart it for.
+        let restart = changed || !service.is_written();
         steps.push(written);
         let by_itself = matches!(
             request.service.as_ref().map(|wanted| &wanted.main),

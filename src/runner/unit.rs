@@ -186,7 +186,10 @@ pub fn upgrade_name(unit: &str) -> String {
 pub fn render_upgrade(unit: &Unit, upgrades: &Upgrades) -> (String, String) {
     let dir = percent(&unit.dir.display().to_string());
     let main = name(&unit.dir);
-    let arguments: String = upgrades.arguments.iter().map(|one| format!(" {}", quoted(one))).collect();
+    let mut arguments = String::new();
+    for argument in &upgrades.arguments {
+        let _ = write!(arguments, " {}", quoted(argument));
+    }
     let mut service = headline(&unit.dir);
     let _ = write!(
         service,

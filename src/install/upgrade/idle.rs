@@ -3,7 +3,7 @@
 //! A listener cannot be told to take no more jobs. Between a look that finds it idle and the signal that ends it, a job may
 //! come, and would be cancelled (actions/runner#4461). So the listener is stopped first (SIGSTOP), and only then looked at:
 //! a stopped listener starts no job. If it has one, it goes on, and the next idle moment is waited for. If it has none, it
-//! gets SIGINT before it goes on, and ends. A job whose message was on its way is not acknowledged by it, and the server
+//! gets SIGINT before it goes on, and ends. One that has an answer to read may be about to get a job, and goes on too. A job whose message was on its way is not acknowledged by it, and the server
 //! gives it to the next session.
 
 use super::super::Error;
@@ -111,7 +111,7 @@ impl Watched {
                 return Ok(None);
             }
         };
-        if self.job().is_some() {
+        if self.job().is_some() || frozen.has_unread() {
             return Ok(None);
         }
         let Some(client) = site.eyes() else { return Ok(Some(frozen)) };
@@ -123,7 +123,11 @@ impl Watched {
             }
         };
         match quick.within("asking whether the runner is busy", asked).await {
-            Ok(runner) => Ok((!runner.is_some_and(|runner| runner.busy)).then_some(frozen)),
+            // The server may have sent a job while it was asked.
+            Ok(runner) => {
+                let idle = !runner.is_some_and(|runner| runner.busy) && !frozen.has_unread();
+                Ok(idle.then_some(frozen))
+            }
             Err(error) if error.is_stop() => Err(error),
             // Not known to be idle.
             Err(error) => {
