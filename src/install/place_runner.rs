@@ -6,8 +6,8 @@ use super::choose::{Choice, choose};
 use super::journal::{Act, Entry, Journal, State, Step};
 use super::look::{Seen, Tree};
 use super::plan::Care;
-use super::repair;
 use super::site::Site;
+use super::{kept, repair};
 use crate::host;
 use crate::host::account::Account;
 use crate::runner::{Guard, Keeper, TreeReport, guard, state, tree};
@@ -74,6 +74,9 @@ pub async fn take(
     if guarded {
         guard::furnish(&staging, keeper, report.version, &staged.sha256.to_string())
             .inspect_err(|_| discard(&staging))?;
+    }
+    if guarded && care.remove_tree && journal.guard() == Guard::Open {
+        kept::keep(site, journal, &dir).inspect_err(|_| discard(&staging))?;
     }
     reach(Checkpoint::PlaceStaged);
     if let Act::PlaceRunner { version, sha256, .. } = &mut act {
