@@ -2,6 +2,7 @@
 
 mod args;
 mod bake;
+mod create_jit;
 #[cfg(feature = "sandbox")]
 mod demo;
 mod downloads;
@@ -25,7 +26,9 @@ mod token;
 mod usage;
 mod visible;
 
+use crate::host::memory;
 use crate::host::signals::{self, Signals};
+use crate::host::umask;
 use crate::settings::flags::Common;
 use crate::settings::{Environment, Given, Origin, layers};
 use args::{Cli, Command};
@@ -62,7 +65,10 @@ impl Session {
 /// Runs the process's command line and says how the process ends.
 #[must_use]
 pub fn main() -> ExitCode {
+    umask::close();
     output::exit_with_70_on_a_bug();
+    // Before anything else: a job that shares our user must find no credential here.
+    let hidden = memory::hide();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let environment = Environment::of_process();
     let (cli, given) = match parse(&arguments, &environment) {
@@ -79,6 +85,9 @@ pub fn main() -> ExitCode {
     let common = cli.common.clone();
     let screen = Screen::new(&common);
     log::start(&common, &screen);
+    if cfg!(target_os = "linux") && !hidden {
+        tracing::debug!("the kernel does not keep other processes of this user out of our memory");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,

@@ -1,7 +1,7 @@
 //! Flags, environment and machine come down to the plain values of a request.
 
 use super::Session;
-use super::args::{BakeFlags, ConvergeFlags, RemoveFlags, RunFlags};
+use super::args::{BakeFlags, ConvergeFlags, RemoveFlags};
 use crate::deadline::Deadline;
 use crate::github::{Client, Target};
 use crate::host::{self, Root, account};
@@ -24,13 +24,21 @@ const ROOT_STATE: &str = "/var/lib/runup";
 /// The request of `install` and `plan`, without a service.
 pub(super) fn install(flags: &ConvergeFlags, session: &Session) -> Result<Request, super::Failed> {
     let target = target(&flags.server)?.ok_or(Error::UrlMissing)?;
+    converge(flags, Some(target), session)
+}
+
+/// The same; without a target, nothing can be registered.
+pub(super) fn converge(
+    flags: &ConvergeFlags,
+    target: Option<Target>,
+    session: &Session,
+) -> Result<Request, super::Failed> {
     let files = Files {
         registration: flags.runner.registration_token_file.as_deref(),
         ..api_only(&flags.server, session)?
     };
     let runner = &flags.runner;
-    let mut request =
-        base(&flags.server, &flags.place, Some(target), find(files, &session.environment)?, session)?;
+    let mut request = base(&flags.server, &flags.place, target, find(files, &session.environment)?, session)?;
     request.archive = archive(&flags.archive)?;
     if runner.no_default_labels && runner.labels.is_none() {
         return Err(Error::Contradiction("--no-default-labels needs --labels".into()).into());
@@ -58,30 +66,6 @@ pub(super) fn install(flags: &ConvergeFlags, session: &Session) -> Result<Reques
     Ok(request)
 }
 
-/// The request of `run`.
-pub(super) fn run(flags: &RunFlags, session: &Session) -> Result<Request, super::Failed> {
-    let mut request = install(&flags.converge, session)?;
-    // Whatever starts `run` gives it its credential each time.
-    request.supervised = true;
-    request.credential_lasts = request.credentials.api.is_some();
-    let run = &flags.run;
-    if let Some(registration) = &mut request.registration {
-        // Just-in-time runners take one job, whatever was asked for.
-        registration.options.ephemeral |= run.jit;
-        if !registration.options.ephemeral && run.after_job != flags::AfterJob::Stop {
-            return Err(Error::Contradiction("--after-job needs --ephemeral or --jit".into()).into());
-        }
-    }
-    if run.after_job == flags::AfterJob::Poweroff
-        && (flags.converge.place.root.is_some() || !account::is_root())
-    {
-        let message =
-            "--after-job poweroff takes root, and excludes --root: it is this machine that goes off";
-        return Err(Error::Contradiction(message.into()).into());
-    }
-    Ok(request)
-}
-
 /// The request of what only concerns this machine.
 pub(super) fn place(place: &Place, session: &Session) -> Result<Request, super::Failed> {
     let server = Server {
@@ -94,12 +78,6 @@ pub(super) fn place(place: &Place, session: &Session) -> Result<Request, super::
         deadline: std::time::Duration::ZERO,
     };
     base(&server, place, None, Credentials::default(), session)
-}
-
-/// The runner's folder, as this process sees it.
-pub(super) fn dir(runner: &Place, session: &Session) -> Result<PathBuf, super::Failed> {
-    let request = place(runner, session)?;
-    Ok(request.root.join(&request.dir))
 }
 
 /// The request of `bake`.
@@ -169,11 +147,16 @@ pub(super) fn status(server: &Server, place: &Place, session: &Session) -> Resul
 
 /// A client for the commands that only talk to the server.
 pub(super) fn client(server: &Server, session: &Session) -> Result<Client, super::Failed> {
+    Ok(lasting_client(server, session)?.until(Deadline::after(server.deadline)))
+}
+
+/// The same for a command that waits before its calls, or has something to take back when its deadline has passed: only
+/// each call by itself has a deadline.
+pub(super) fn lasting_client(server: &Server, session: &Session) -> Result<Client, super::Failed> {
     let target = target(server)?.ok_or(Error::UrlMissing)?;
     let credentials = find(api_only(server, session)?, &session.environment)?;
     let http = http(server, &session.environment)?;
-    let client = Client::new(http, target, credentials.api, server.deadline);
-    Ok(client.until(Deadline::after(server.deadline)))
+    Ok(Client::new(http, target, credentials.api, server.deadline))
 }
 
 /// The HTTP client.
@@ -216,7 +199,7 @@ pub(super) fn api_only<'a>(server: &'a Server, session: &Session) -> Result<File
     }
 }
 
-fn target(server: &Server) -> Result<Option<Target>, super::Failed> {
+pub(super) fn target(server: &Server) -> Result<Option<Target>, super::Failed> {
     let Some(url) = &server.url else { return Ok(None) };
     Ok(Some(Target::parse(url, server.api_url.as_deref(), server.allow_http)?))
 }
@@ -356,7 +339,7 @@ fn archive(flags: &flags::Archive) -> Result<Archive, super::Failed> {
 }
 
 /// `config.sh` drops a value that begins with a dash, without a word, and takes an empty one for none.
-fn plain_word(option: &str, value: Option<&str>) -> Result<Option<String>, Error> {
+pub(super) fn plain_word(option: &str, value: Option<&str>) -> Result<Option<String>, Error> {
     let Some(value) = value.map(str::trim) else { return Ok(None) };
     if value.is_empty() || value.starts_with('-') || value.chars().any(char::is_control) {
         let message = format!(

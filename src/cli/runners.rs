@@ -2,7 +2,7 @@
 
 use super::args::{RunnersCommand, RunnersFlags, RunnersOneFlags, RunnersPruneFlags};
 use super::output::{Failed, Output, table};
-use super::{Session, request, visible};
+use super::{Session, create_jit, request, visible};
 use crate::deadline::Deadline;
 use crate::error::{Class, Failure};
 use crate::github::{Client, Deletion, Filter, Runner, Status};
@@ -74,6 +74,8 @@ pub(super) async fn run(flags: RunnersFlags, session: Session) -> Result<Output,
                 &json!({"deleted": runner, "already_gone": deletion == Deletion::AlreadyGone}),
             ))
         }
+        RunnersCommand::CreateJit(flags) => create_jit::create(&flags, &session).await,
+        RunnersCommand::DeleteOnStop(flags) => create_jit::delete_on_stop(&flags, &session).await,
         RunnersCommand::Prune(flags) => prune_ghosts(&flags, &session).await,
     }
 }

@@ -85,7 +85,8 @@ fn check_name(site: &Site<'_>, file: &RunnerFile) -> Result<(), Error> {
     })
 }
 
-fn adopted(file: &RunnerFile, url: String, api_url: String) -> Registered {
+/// What is written down of a runner that only files describe: a claim, which the server has not confirmed.
+pub(super) fn adopted(file: &RunnerFile, url: String, api_url: String) -> Registered {
     Registered {
         url,
         api_url,

@@ -134,6 +134,24 @@ pub enum Error {
     ServiceFailed { unit: String, state: String, tail: String },
     #[error("the service {unit} runs, but the server did not see {name} online within {} s", after.as_secs())]
     NotOnline { unit: String, name: String, after: Duration, tail: String },
+    #[error("{} is not the receipt of a runner: {message}", path.display())]
+    ReceiptMalformed { path: PathBuf, message: String },
+    #[error("--url is {given}, and {} is the receipt of a runner at {receipt}", path.display())]
+    OtherReceipt { path: PathBuf, given: String, receipt: String },
+    #[error("the server calls the runner with id {id} {name}, and {} says {receipt}", path.display())]
+    ReceiptName { path: PathBuf, id: u64, name: String, receipt: String },
+    #[error("there is no runner in {}, and no archive or token to get one with", dir.display())]
+    NothingToPlace { dir: PathBuf },
+    #[error(
+        "the server has no runner {name} (id {id}) any more: its just-in-time configuration was used before, or the runner was deleted"
+    )]
+    JitConfigUsed { name: String, id: u64 },
+    #[error(
+        "the just-in-time configuration of {name} (id {id}) is in use: another listener has this runner's session"
+    )]
+    JitConfigInUse { name: String, id: u64 },
+    #[error("the server has deleted the runner in {}, and runup holds no credential to register it again", dir.display())]
+    CredentialDropped { dir: PathBuf },
     #[error("there is no runner in {}, and no journal of one", dir.display())]
     NothingThere { dir: PathBuf },
     #[error("{} holds more than a runner: {}", dir.display(), shortened(others))]
@@ -275,9 +293,11 @@ impl Failure for Error {
             | Self::FormUnknown { .. }
             | Self::NoRunnerInside { .. }
             | Self::PersonalInside { .. } => Class::Data,
-            Self::ArchiveUnclear { .. } | Self::ArchiveWithoutDigest { .. } => Class::Usage,
+            Self::ArchiveUnclear { .. } | Self::ArchiveWithoutDigest { .. } | Self::NothingToPlace { .. } => {
+                Class::Usage
+            }
             Self::ArchiveMissing { .. } => Class::NoInput,
-            Self::NotBaked { .. } => Class::Unavailable,
+            Self::NotBaked { .. } | Self::JitConfigUsed { .. } => Class::Unavailable,
             Self::NotRoot { .. }
             | Self::CredentialMissing { .. }
             | Self::CannotChange { .. }
@@ -313,6 +333,9 @@ impl Failure for Error {
             | Self::UnitPath { .. }
             | Self::NoSystemd
             | Self::NoSuchGroup { .. }
+            | Self::ReceiptMalformed { .. }
+            | Self::OtherReceipt { .. }
+            | Self::ReceiptName { .. }
             | Self::UrlNeededToAdopt { .. } => Class::Config,
             Self::VersionDeprecated { .. } | Self::TooOld { .. } => Class::Deprecated,
             Self::ConfigFailed { cause, .. } | Self::ListenerFailed { cause, .. } => {
@@ -331,6 +354,8 @@ impl Failure for Error {
             | Self::UserTaken { .. }
             | Self::BusyToChange { .. }
             | Self::SessionConflict { .. }
+            | Self::JitConfigInUse { .. }
+            | Self::CredentialDropped { .. }
             | Self::DeadlinePassed { .. } => Class::TempFail,
             // The process's main knows the signal's number and puts it here.
             Self::Stopped | Self::CutShort { .. } => Class::Signal(15),

@@ -132,6 +132,24 @@ pub(super) fn of(error: &Error) -> Option<String> {
              this one was cut off."
                 .into()
         }
+        Error::ReceiptMalformed { path, .. } | Error::ReceiptName { path, .. } => format!(
+            "Look for the runner with `runup runners list`, delete it with `runup runners delete`, and remove {}.",
+            path.display()
+        ),
+        Error::OtherReceipt { receipt, .. } => format!("Pass --url {receipt}, or another --receipt."),
+        Error::NothingToPlace { .. } => {
+            "Bake the runner into the image, or pass --archive with --sha256, or --url with a token.".into()
+        }
+        Error::JitConfigUsed { .. } => {
+            "Create another just-in-time configuration: each is for one runner and one job.".into()
+        }
+        Error::JitConfigInUse { .. } => {
+            "Look which machine has the same configuration. After a power cut of this one, try again in some minutes."
+                .into()
+        }
+        Error::CredentialDropped { .. } => {
+            "Start `runup run` again. A --token-file or --token-command is read again when it is needed.".into()
+        }
         Error::DeletedAgain { .. } => {
             "See who deletes it: the settings page of the runners, `runup runners prune`, another machine.".into()
         }

@@ -7,15 +7,15 @@ use super::site::Site;
 use super::{Error, engine, leave, register};
 use crate::deadline::Deadline;
 use crate::github::{self, Client, JitConfig, NewJitRunner, Status};
-use crate::host::Os;
-use crate::runner::preflight;
+use crate::host::{Os, Platform};
+use crate::runner::{config_sh, preflight};
 use crate::secret::Secret;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The group that every scope has.
-const DEFAULT_GROUP: u64 = 1;
+pub(super) const DEFAULT_GROUP: u64 = 1;
 
 /// How long taking back a runner may take whose making was cut off.
 const UNWINDING: Duration = Duration::from_secs(60);
@@ -61,7 +61,7 @@ async fn make(
     let new = NewJitRunner {
         name: name.name.to_string(),
         runner_group_id: group(site, client, wanted.options.group.as_deref()).await?,
-        labels: labels(site, wanted),
+        labels: labels(site.platform(), &wanted.options),
         work_folder: wanted.options.work.clone(),
     };
     let target = client.target();
@@ -134,10 +134,9 @@ async fn group(site: &Site<'_>, client: &Client, name: Option<&str>) -> Result<u
 }
 
 /// All labels: the server adds none of those that `config.sh` would.
-fn labels(site: &Site<'_>, wanted: &super::Registration) -> Vec<String> {
-    let platform = site.platform();
+pub(super) fn labels(platform: Platform, options: &config_sh::Options) -> Vec<String> {
     let mut labels = Vec::new();
-    if !wanted.options.no_default_labels {
+    if !options.no_default_labels {
         let os = match platform.os {
             Os::Linux => "Linux",
             Os::Osx => "macOS",
@@ -145,7 +144,7 @@ fn labels(site: &Site<'_>, wanted: &super::Registration) -> Vec<String> {
         };
         labels.extend(["self-hosted".to_owned(), os.to_owned(), platform.arch.to_string().to_uppercase()]);
     }
-    if let Some(more) = &wanted.options.labels {
+    if let Some(more) = &options.labels {
         labels.extend(more.to_string().split(',').map(str::to_owned));
     }
     labels

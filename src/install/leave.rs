@@ -14,7 +14,7 @@ use std::path::{Component, Path};
 use std::time::Duration;
 
 /// The server needs a moment to see that a job's runner is gone.
-const BUSY_POLL: Duration = Duration::from_secs(1);
+pub(super) const BUSY_POLL: Duration = Duration::from_secs(1);
 
 /// How long a server is waited for that does not answer, when the network may be going down as well.
 pub(super) const SILENCE: Duration = Duration::from_secs(14);
@@ -158,8 +158,11 @@ impl Snapshot {
 pub(super) async fn clean_tree(site: &Site<'_>, before: &Snapshot) -> Result<(), Error> {
     let phase = site.phase("clean");
     let dir = site.dir();
-    let left =
-        Which::MarkedBy { uid: None, key: listener::MARKER.to_owned(), value: dir.display().to_string() };
+    let left = Which::MarkedBy {
+        uid: site.runner_uid(),
+        key: listener::MARKER.to_owned(),
+        value: dir.display().to_string(),
+    };
     process::end(&left, process::Ask::Interrupt, Deadline::after(LEFTOVERS)).await?;
     let journal = site.read_journal()?;
     if let Some(account) = site.account()? {

@@ -225,8 +225,9 @@ fn present(dir: &Path, names: impl IntoIterator<Item = &'static str>) -> Result<
     Ok(there)
 }
 
-/// Reads what the runner wrote: JSON after a byte order mark, with keys whose case has varied.
-fn parse(bytes: &[u8]) -> Result<RunnerFile, String> {
+/// Reads what the runner wrote: JSON after a byte order mark, with keys whose case has varied. In a just-in-time
+/// configuration, numbers and flags are texts.
+pub(super) fn parse(bytes: &[u8]) -> Result<RunnerFile, String> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if bytes.trim_ascii().is_empty() {
         return Err("it is empty".to_owned());
@@ -240,10 +241,13 @@ fn parse(bytes: &[u8]) -> Result<RunnerFile, String> {
         let text = get(key)?.as_str()?;
         (!text.is_empty() && !text.contains(char::is_control)).then(|| text.to_owned())
     };
-    let flag = |key| get(key).and_then(serde_json::Value::as_bool).unwrap_or(false);
+    let flag = |key| match get(key) {
+        Some(serde_json::Value::String(text)) => text.eq_ignore_ascii_case("true"),
+        value => value.and_then(serde_json::Value::as_bool).unwrap_or(false),
+    };
     Ok(RunnerFile {
         agent_id: get("agentId")
-            .and_then(serde_json::Value::as_u64)
+            .and_then(|id| id.as_u64().or_else(|| id.as_str()?.parse().ok()))
             .filter(|id| *id > 0)
             .ok_or("it has no `agentId`")?,
         agent_name: text("agentName").ok_or("it has no `agentName`")?,

@@ -231,6 +231,10 @@ pub struct Run {
     /// Let the server make the runner, for one job, without config.sh (Enterprise Server: 3.10 and newer)
     #[arg(long)]
     pub jit: bool,
+    /// Run the runner of this just-in-time configuration, which was created elsewhere: no token is needed here. Its file,
+    /// or - for stdin [else: a systemd credential runup.jit-config]
+    #[arg(long, value_name = "FILE")]
+    pub jit_config_file: Option<String>,
 }
 
 /// What follows the one job of an ephemeral runner.

@@ -3,6 +3,7 @@
 
 mod archive;
 mod network;
+mod plain_user;
 
 use crate::rig::{PATIENCE, Ran};
 use std::process::Child;

@@ -87,9 +87,15 @@ fn example(option: &str) -> &'static str {
         "arch" => "arm64",
         "log-format" => "json",
         "token-via" => "argv",
-        "dir" | "root" | "ca-file" | "token-file" | "registration-token-file" | "remove-token-file" => {
-            "/nowhere"
-        }
+        "dir"
+        | "root"
+        | "ca-file"
+        | "token-file"
+        | "registration-token-file"
+        | "remove-token-file"
+        | "receipt"
+        | "jit-config-out"
+        | "jit-config-file" => "/nowhere",
         "status" => "online",
         "name" | "labels" | "label" | "prefix" | "group" | "work" | "user" | "archive" | "token-command" => {
             "word"
@@ -114,6 +120,8 @@ fn every_option_has_a_variable_and_a_key_by_construction() {
         &["runners", "show", "1"],
         &["runners", "delete", "1"],
         &["runners", "prune"],
+        &["runners", "create-jit"],
+        &["runners", "delete-on-stop"],
     ] {
         for option in options_of(&rig, command) {
             if option == "config" {
