@@ -157,6 +157,7 @@ fn place_once(url: &str, sha256: &str, target: &Path) -> Outcome<()> {
             expect: Expect::Sha256(sha256.parse()?),
             staging: place::staging_path(target),
             owner: None,
+            closed: false,
             limits: Limits::default(),
             patience: Duration::from_secs(60),
         };

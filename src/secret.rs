@@ -1,7 +1,14 @@
 //! The one way a credential enters or leaves.
 //!
 //! A [`Secret`] has no `Display`, prints itself as `[secret]`, and is wiped from memory when dropped.
-//! [`Secret::expose`] is the only way out: search for it to see every place where a credential is used.
+//! [`Secret::expose`] is the only way out: search for it to see every place where a credential is used. Whatever text
+//! comes from outside goes through [`scrub`] before it is printed, and what a user may have mistyped through [`mask`].
+
+mod known;
+mod shape;
+
+pub use known::{remember, scrub};
+pub use shape::mask;
 
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
@@ -20,7 +27,10 @@ impl Secret {
     pub fn new(token: &str) -> Option<Self> {
         let token = token.trim();
         let usable = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-        usable.then(|| Self(SecretString::from(token)))
+        usable.then(|| {
+            remember(token);
+            Self(SecretString::from(token))
+        })
     }
 
     /// The token itself. Whatever receives it must not print, log or store it.

@@ -27,42 +27,94 @@ def seconds(duration):
     return int(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]
 
 
+def names(container, key):
+    return {one["name"] for one in container.get(key, [])}
+
+
+def values(container):
+    return {one["name"]: one["value"] for one in container["env"]}
+
+
+def place(pod, container, path):
+    """The volume that a container has at a file's path, and how it is mounted."""
+    (mount,) = [mount for mount in container["volumeMounts"] if path.startswith(mount["mountPath"] + "/")]
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == mount["name"]]
+    return volume, mount
+
+
 def promises(job):
     """What no schema says, and what a pod would be refused or killed for; `AssertionError` if it does not hold."""
     pod = job["template"]["spec"]
     (runner,) = pod["containers"]
-    environment = {one["name"]: one["value"] for one in runner["env"]}
+    inits = pod["initContainers"]
+    order = [container["name"] for container in inits]
+    by_name = {container["name"]: container for container in inits}
+    create, delete = by_name["create"], by_name["delete"]
     assert pod["restartPolicy"] == "Never", "podFailurePolicy takes only Never"
     assert pod["automountServiceAccountToken"] is False, "a job could speak to the cluster"
+    environment = values(runner)
     assert pod["terminationGracePeriodSeconds"] >= seconds(environment["RUNUP_DRAIN"]) + 90, "killed while it drains"
-    assert "--ephemeral" in runner["args"], "a runner that stays in a pod that goes"
-    assert "RUNUP_TOKEN" not in environment, "a token is a file"
-    (rule,) = [rule for rule in job["podFailurePolicy"]["rules"] if rule["action"] == "FailJob"]
-    assert {64, 77, 78, 80} <= set(rule["onExitCodes"]["values"]), "what no other pod does better"
-    assert not {0, 75} & set(rule["onExitCodes"]["values"]), "what another pod does better"
-    assert rule["onExitCodes"]["containerName"] == runner["name"]
+
+    # No token where jobs are: not in a file, not in a variable, not in a process that they see, not under their user.
     security = pod["securityContext"]
+    secrets = {volume["name"] for volume in pod["volumes"] if "secret" in volume}
+    holders = [container for container in inits + [runner] if names(container, "volumeMounts") & secrets]
+    assert holders == [delete, create], "the token is where it is not needed"
+    assert not any("TOKEN" in name for name in environment), "a runner with a token"
+    assert all("valueFrom" not in one for container in inits + [runner] for one in container.get("env", []))
+    assert not any(container.get("envFrom") for container in inits + [runner]), "a token is a file"
+    assert pod["shareProcessNamespace"] is False, "a job sees the processes that hold the token"
+    for holder in holders:
+        user = holder["securityContext"]["runAsUser"]
+        assert user not in (0, security["runAsUser"]), "the token's processes are the jobs' user"
+        assert holder["securityContext"]["runAsGroup"] != security["runAsGroup"]
+        assert "RUNUP_TOKEN" not in values(holder), "a token is a file"
+        volume, _ = place(pod, holder, values(holder)["RUNUP_TOKEN_FILE"])
+        # The kubelet gives the file to root and the pod's group: 0400 could not be read by a user who is not root.
+        assert volume["secret"]["defaultMode"] == 0o440
+    assert "runAsUser" not in runner["securityContext"] and security["fsGroup"] == security["runAsGroup"]
+
+    # The configuration goes from one to the other, and the receipt stays with its holders.
+    path = values(create)["RUNUP_JIT_CONFIG_OUT"]
+    assert environment["RUNUP_JIT_CONFIG_FILE"] == path
+    (out, _), (back, mount) = place(pod, create, path), place(pod, runner, path)
+    assert out == back and out["emptyDir"].get("medium") == "Memory", "the configuration is not handed over, or lands on a disk"
+    assert mount.get("readOnly") is True, "a job could leave something for another container"
+    receipts = [place(pod, holder, values(holder)["RUNUP_RECEIPT"])[0] for holder in holders]
+    assert receipts[0] == receipts[1] and receipts[0]["name"] not in names(runner, "volumeMounts"), "a job could write it"
+    assert values(create)["RUNUP_RECEIPT"] == values(delete)["RUNUP_RECEIPT"]
+    assert values(create)["RUNUP_URL"] == values(delete)["RUNUP_URL"]
+    assert create["command"][-1] == "create-jit" and delete["command"][-1] == "delete-on-stop"
+    assert delete.get("restartPolicy") == "Always" and "restartPolicy" not in create, "only what deletes is a sidecar"
+    assert order.index("copy") < order.index("delete") < order.index("create"), "what is created would not be deleted"
+
+    failing = {
+        rule["onExitCodes"]["containerName"]: set(rule["onExitCodes"]["values"])
+        for rule in job["podFailurePolicy"]["rules"]
+        if rule["action"] == "FailJob"
+    }
+    assert {64, 77, 78} <= failing["create"] and {64, 78, 80} <= failing["runner"], "what no other pod does better"
+    # 69 of the runner: its configuration was used, or somebody deleted the runner; the next pod gets one of its own.
+    assert not {0, 75} & failing["create"] and not {0, 69, 75} & failing["runner"], "what another pod does better"
     assert security["runAsNonRoot"] and security["runAsUser"] > 0
     assert security["seccompProfile"]["type"] == "RuntimeDefault"
-    for container in pod["initContainers"] + pod["containers"]:
+    for container in inits + [runner]:
         confined = container["securityContext"]
         assert confined["capabilities"]["drop"] == ["ALL"] and not confined["allowPrivilegeEscalation"]
         assert confined["readOnlyRootFilesystem"]
         assert container["resources"]["requests"] and container["resources"]["limits"]["memory"]
-    volumes = {volume["name"]: volume for volume in pod["volumes"]}
-    token = volumes["token"]["secret"]
-    # The kubelet gives the file to root and the pod's group: 0400 could not be read by a user who is not root.
-    assert token["defaultMode"] == 0o440 and security["fsGroup"] == security["runAsGroup"]
-    (mount,) = [mount for mount in runner["volumeMounts"] if mount["name"] == "token"]
-    assert environment["RUNUP_TOKEN_FILE"].startswith(mount["mountPath"] + "/")
-    used = {mount["name"] for container in pod["initContainers"] + pod["containers"] for mount in container["volumeMounts"]}
-    assert used == set(volumes), "a volume that nobody mounts, or that is not there"
+    used = {name for container in inits + [runner] for name in names(container, "volumeMounts")}
+    assert used == names(pod, "volumes"), "a volume that nobody mounts, or that is not there"
 
 
 def changed(job, change):
     job = copy.deepcopy(job)
     change(job, job["template"]["spec"])
     return job
+
+
+def volume(pod, name):
+    return next(volume for volume in pod["volumes"] if volume["name"] == name)
 
 
 def refused(check, what):
@@ -80,9 +132,29 @@ for name, job in jobs():
     for what, change in {
         "a pod that is killed while it drains": lambda job, pod: pod.update(terminationGracePeriodSeconds=30),
         "a pod with the cluster's token": lambda job, pod: pod.update(automountServiceAccountToken=True),
-        "a token that all can read": lambda job, pod: pod["volumes"][2]["secret"].update(defaultMode=0o444),
+        "a token that all can read": lambda job, pod: volume(pod, "token")["secret"].update(defaultMode=0o444),
         "a pod that is started again in its place": lambda job, pod: pod.update(restartPolicy="OnFailure"),
         "trying again that ends the job": lambda job, pod: job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"].append(75),
+        "a clean stop that ends the job": lambda job, pod: job["podFailurePolicy"]["rules"][1]["onExitCodes"]["values"].append(0),
+        "a deleted runner that ends the pool": lambda job, pod: job["podFailurePolicy"]["rules"][1]["onExitCodes"]["values"].append(69),
+        "a runner with the token's file": lambda job, pod: pod["containers"][0]["volumeMounts"].append(
+            {"name": "token", "mountPath": "/run/secrets/runup"}
+        ),
+        "a runner with a token in a variable": lambda job, pod: pod["containers"][0]["env"].append(
+            {"name": "RUNUP_TOKEN_FILE", "value": "/run/runup/token"}
+        ),
+        "a variable from a secret": lambda job, pod: pod["initContainers"][2]["env"].append(
+            {"name": "X", "value": "", "valueFrom": {"secretKeyRef": {"name": "runup", "key": "token"}}}
+        ),
+        "processes that a job sees": lambda job, pod: pod.update(shareProcessNamespace=True),
+        "a holder that is the jobs' user": lambda job, pod: pod["initContainers"][2]["securityContext"].update(runAsUser=1001),
+        "a configuration that a job can write": lambda job, pod: pod["containers"][0]["volumeMounts"][2].pop("readOnly"),
+        "a configuration on a disk": lambda job, pod: volume(pod, "jit").update(emptyDir={}),
+        "a receipt that a job can write": lambda job, pod: pod["containers"][0]["volumeMounts"].append(
+            {"name": "receipt", "mountPath": "/run/receipt"}
+        ),
+        "a runner that nothing deletes": lambda job, pod: pod["initContainers"][1].pop("restartPolicy"),
+        "a runner that is created before it can be deleted": lambda job, pod: pod["initContainers"].reverse(),
     }.items():
         refused(lambda: promises(changed(job, change)), f"{name}: {what}")
 assert len(templates) == 2 and templates[0] == templates[1], "job.yaml and pool.yaml have different pods"

@@ -3,8 +3,12 @@
 #![expect(clippy::doc_markdown, reason = "these comments are the help texts, printed as they are")]
 
 use crate::error::Class;
+use crate::host::{Arch, Os};
 use crate::install::{NamePrefix, OwnershipLabel};
-use crate::settings::flags::{Archive, Cloud, Common, Libraries, Place, Run, Runner, Server, Service};
+use crate::runner::{Labels, NameTemplate};
+use crate::settings::flags::{
+    Archive, Cloud, Common, Libraries, Metadata, Place, Run, Runner, Server, Service,
+};
 use crate::settings::parse_duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt::Write as _;
@@ -28,6 +32,9 @@ pub(super) enum Command {
     /// Converge, then run the runner in the foreground: in a container, or as a service
     #[command(after_long_help = RUN_HELP)]
     Run(Box<RunFlags>),
+    /// Prepare the runner's directories before it starts; the service does this
+    #[command(hide = true)]
+    PrepareStart(PrepareStartFlags),
     /// Wait until no job of this runner runs on this machine: 0 when it is idle, 75 if it is not in time
     Drain(DrainFlags),
     /// Place the runner and seal: for an image, without registration
@@ -38,7 +45,7 @@ pub(super) enum Command {
     Status(Box<StatusFlags>),
     /// What install would do
     Plan(Box<InstallFlags>),
-    /// The runners on the server: list, show, delete, prune
+    /// The runners on the server: list, show, delete, prune, create
     Runners(RunnersFlags),
     /// The runner applications on offer
     Downloads(DownloadsFlags),
@@ -65,6 +72,8 @@ pub(super) struct ConvergeFlags {
     pub place: Place,
     #[command(flatten)]
     pub archive: Archive,
+    #[command(flatten)]
+    pub metadata: Metadata,
     /// Refuse a placed runner that is too old to register, with exit code 80, instead of replacing it by the newest
     #[arg(long, help_heading = "Archive")]
     pub no_refresh: bool,
@@ -86,8 +95,10 @@ pub(super) struct InstallFlags {
 /// What the exit code of `run` means beyond the table.
 const RUN_HELP: &str = "Exit code:
   0 after the one job of an ephemeral runner, when the listener ended by itself, and after a stop signal that
-  was obeyed: idle, or the job was waited for, and the runner taken off the server where that was asked for.
+  was obeyed: idle, or the job was waited for, and the runner taken off the server where that was requested and there
+  is a token for it; otherwise the runner that stays is named.
   128+n only if that signal cut something short: a job, or the installation.
+  65 the just-in-time configuration is none, 69 it was used before, and 75 it is in use elsewhere.
   75 another machine has this runner's session; 79 the listener fails again and again; 80 its version is too old.
 
 The first SIGTERM or SIGINT drains for --drain; a second one ends that. What a shutdown could not take off the
@@ -101,6 +112,14 @@ pub(super) struct RunFlags {
     pub run: Run,
     #[command(flatten)]
     pub cloud: Cloud,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct PrepareStartFlags {
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub metadata: Metadata,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -145,6 +164,19 @@ pub(super) struct RemoveFlags {
     /// How long a running job may go on before it is cancelled, where runup's own service runs it
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = parse_duration)]
     pub drain: Duration,
+    /// The runner's name, to confirm what the files of a runner say that runup did not set up
+    #[arg(long = "name", value_name = "NAME", id = "confirmed_name")]
+    pub name: Option<String>,
+    /// Give the remove token to the config.sh that is there, though jobs could have changed it
+    #[arg(long)]
+    pub trust_tree: bool,
+    /// An archive of the runner, whose config.sh may get the remove token where jobs could have changed the one that is
+    /// there; needs --sha256
+    #[arg(long, value_name = "FILE|URL")]
+    pub archive: Option<String>,
+    /// The sha256 that the archive must have
+    #[arg(long, value_name = "HEX")]
+    pub sha256: Option<crate::transfer::Sha256Digest>,
     /// File with a remove token issued elsewhere, or - for stdin [else: RUNUP_REMOVE_TOKEN]
     #[arg(long, value_name = "FILE")]
     pub remove_token_file: Option<String>,
@@ -198,11 +230,59 @@ pub(super) enum RunnersCommand {
     Show(RunnersOneFlags),
     /// Delete one runner from the server, by force: for a machine that no longer exists
     Delete(RunnersOneFlags),
+    /// Create a just-in-time runner for another machine or container, which then needs no token (`run --jit-config-file`)
+    CreateJit(Box<CreateJitFlags>),
+    /// Wait for a stop signal, then delete the runner that create-jit created: beside a container that has no token
+    DeleteOnStop(DeleteOnStopFlags),
     /// Delete the ghosts: offline, idle runners whose names this machine made, but not the ones it has now
     ///
     /// With --label or --prefix it is not the machine that counts but the label or the beginning of the name, on
     /// every machine; a runner that was registered just now and has not started yet is offline too.
     Prune(RunnersPruneFlags),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct CreateJitFlags {
+    /// Where to write the configuration, or - for stdout: a new file of mode 0600, or 0640 in a directory that hands its
+    /// group on (setgid)
+    #[arg(long, value_name = "FILE")]
+    pub jit_config_out: String,
+    /// Where to write down which runner was created, for delete-on-stop; a runner that is written down there already is
+    /// deleted first
+    #[arg(long, value_name = "FILE")]
+    pub receipt: Option<PathBuf>,
+    #[command(flatten)]
+    pub server: Server,
+    /// Its name: text with {hostname}, {machine-id}, {random}, {os}, {arch}
+    #[arg(long, value_name = "TEMPLATE", default_value = "{hostname}-{random}", help_heading = "Runner")]
+    pub name: NameTemplate,
+    /// Labels besides the default ones, separated by commas
+    #[arg(long, value_name = "LABELS", help_heading = "Runner")]
+    pub labels: Option<Labels>,
+    /// Without self-hosted and the labels for system and architecture; needs --labels
+    #[arg(long, help_heading = "Runner")]
+    pub no_default_labels: bool,
+    /// Runner group (organizations and enterprises)
+    #[arg(long, value_name = "NAME", help_heading = "Runner")]
+    pub group: Option<String>,
+    /// Where jobs work, below the runner's directory
+    #[arg(long, value_name = "DIR", default_value = "_work", help_heading = "Runner")]
+    pub work: String,
+    /// The operating system of the machine that runs it: linux, osx, win [default: this one's]
+    #[arg(long, value_name = "OS", help_heading = "Runner")]
+    pub os: Option<Os>,
+    /// The architecture of the machine that runs it: x64, arm64, arm [default: this one's]
+    #[arg(long, value_name = "ARCH", help_heading = "Runner")]
+    pub arch: Option<Arch>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct DeleteOnStopFlags {
+    /// What create-jit has written down; without it there is nothing to delete
+    #[arg(long, value_name = "FILE")]
+    pub receipt: PathBuf,
+    #[command(flatten)]
+    pub server: Server,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -19,7 +19,7 @@ pub(super) async fn run(flags: Box<BakeFlags>, session: Session) -> Result<Outpu
 
 fn check(flags: &BakeFlags, session: &Session) -> Result<Output, Failed> {
     let request = request::check(flags, session)?;
-    let http = request::http(&flags.server, &session.environment)?;
+    let http = request::http_offline(&flags.server, &session.environment)?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     let seal = seal::inspect(&site)?;
     let output = Output::new(text(&seal), &seal);

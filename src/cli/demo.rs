@@ -124,6 +124,12 @@ fn request_for(sandbox: &Background, folder: &Path) -> Result<Request, Failed> {
     let name = "{hostname}-{random}".parse().expect("the template is valid");
     let user = account::is_root().then(|| format!("runup-demo-{}", crate::runner::name::random_word()));
     Ok(Request {
+        user_is_default: false,
+        self_update: false,
+        supervised: false,
+        credential_lasts: false,
+        confirmed_name: None,
+        trust_tree: false,
         root: Root::host(),
         dir: folder.join("actions-runner"),
         state: folder.join("state"),
@@ -140,6 +146,7 @@ fn request_for(sandbox: &Background, folder: &Path) -> Result<Request, Failed> {
         keep_on_failure: false,
         token_on_argv: false,
         allow_http: false,
+        allow_metadata: false,
         environment: Vec::new(),
         deadline: Duration::from_secs(60),
     })

@@ -1,6 +1,7 @@
 //! The log on stderr: lines for people, or one JSON object each.
 
 use super::screen::Screen;
+use super::visible;
 use crate::settings::flags::{Common, LogFormat};
 use std::fmt;
 use std::sync::Arc;
@@ -97,6 +98,7 @@ where
         event.record(&mut fields);
         if event.metadata().target() == PHASE {
             let Fields { phase, detail, milliseconds, .. } = fields;
+            let detail = visible::message(&detail);
             return writeln!(writer, "{phase:<10} {milliseconds:>6} ms  {detail}");
         }
         let prefix = match *event.metadata().level() {
@@ -105,9 +107,9 @@ where
             Level::DEBUG | Level::TRACE => "debug: ",
             Level::INFO => "",
         };
-        write!(writer, "{prefix}{}", fields.message)?;
+        write!(writer, "{prefix}{}", visible::message(&fields.message))?;
         if !fields.others.is_empty() {
-            write!(writer, " ({})", fields.others.join(", "))?;
+            write!(writer, " ({})", visible::message(&fields.others.join(", ")))?;
         }
         writeln!(writer)
     }

@@ -2,14 +2,17 @@
 
 mod args;
 mod bake;
+mod create_jit;
 #[cfg(feature = "sandbox")]
 mod demo;
 mod downloads;
+mod flood;
 mod generate;
 mod install;
 mod log;
 mod output;
 mod plan;
+mod prepare_start;
 mod remove;
 mod request;
 mod run;
@@ -21,7 +24,9 @@ mod service;
 mod status;
 mod token;
 mod usage;
+mod visible;
 
+use crate::host::memory;
 use crate::host::signals::{self, Signals};
 use crate::host::umask;
 use crate::settings::flags::Common;
@@ -62,6 +67,8 @@ impl Session {
 pub fn main() -> ExitCode {
     umask::close();
     output::exit_with_70_on_a_bug();
+    // Before anything else: a job that shares our user must find no credential here.
+    let hidden = memory::hide();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let environment = Environment::of_process();
     let (cli, given) = match parse(&arguments, &environment) {
@@ -78,6 +85,9 @@ pub fn main() -> ExitCode {
     let common = cli.common.clone();
     let screen = Screen::new(&common);
     log::start(&common, &screen);
+    if cfg!(target_os = "linux") && !hidden {
+        tracing::debug!("the kernel does not keep other processes of this user out of our memory");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -107,6 +117,7 @@ async fn dispatch(command: Command, session: Session) -> Result<Output, Failed> 
     match command {
         Command::Install(flags) => install::run(flags, session).await,
         Command::Run(flags) => run::run(flags, session).await,
+        Command::PrepareStart(flags) => prepare_start::run(&flags, &session),
         Command::Drain(flags) => run::wait(flags, session).await,
         Command::Bake(flags) => bake::run(flags, session).await,
         Command::Remove(flags) => remove::run(flags, session).await,

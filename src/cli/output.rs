@@ -1,23 +1,50 @@
 //! What is printed in the end, and how the process ends. Nobody else prints or exits.
 
+use super::visible;
 use crate::error::{Class, Failure, chain};
+use crate::secret;
 use crate::settings::flags::{Common, LogFormat};
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::io::Write as _;
 use std::process::ExitCode;
 
 /// A result in both of its forms.
 pub(super) struct Output {
     text: String,
-    json: Value,
+    json: Document,
     code: u8,
+    /// It holds a secret that was asked for.
+    secret: bool,
+}
+
+enum Document {
+    Value(Value),
+    /// JSON already, for what would take too much memory as a value.
+    Written(String),
 }
 
 impl Output {
     /// A result that is fine.
     pub(super) fn new(text: impl Into<String>, json: &impl serde::Serialize) -> Self {
         let json = serde_json::to_value(json).expect("results are texts, numbers and lists of them");
-        Self { text: text.into(), json, code: 0 }
+        Self { text: text.into(), json: Document::Value(json), code: 0, secret: false }
+    }
+
+    /// A list, of which only the form that is printed is made, and of that one element after the other.
+    pub(super) fn list<T: serde::Serialize>(
+        elements: &[T],
+        as_json: bool,
+        text: impl FnOnce(&[T]) -> String,
+    ) -> Self {
+        let (text, json) =
+            if as_json { (String::new(), json_list(elements)) } else { (text(elements), String::new()) };
+        Self { text, json: Document::Written(json), code: 0, secret: false }
+    }
+
+    /// The same, for a command that prints a secret because that is what was asked for.
+    pub(super) fn with_secret(self) -> Self {
+        Self { secret: true, ..self }
     }
 
     /// The same, with an exit code that says that not all is fine.
@@ -28,7 +55,7 @@ impl Output {
     /// Nothing left to print.
     #[cfg(feature = "sandbox")]
     pub(super) fn silent() -> Self {
-        Self { text: String::new(), json: Value::Null, code: 0 }
+        Self { text: String::new(), json: Document::Value(Value::Null), code: 0, secret: false }
     }
 }
 
@@ -59,15 +86,27 @@ impl<E: Failure> From<E> for Failed {
 pub(super) fn finish(result: Result<Output, Failed>, common: &Common, signal: Option<u8>) -> ExitCode {
     match result {
         Ok(output) => {
-            let text = if common.json {
-                if output.json.is_null() { String::new() } else { format!("{:#}\n", output.json) }
-            } else if output.text.is_empty() {
-                String::new()
+            let written = if common.json {
+                match output.json {
+                    Document::Value(Value::Null) => String::new(),
+                    Document::Value(value) => format!("{value:#}"),
+                    Document::Written(text) => text,
+                }
             } else {
-                format!("{}\n", output.text.trim_end())
+                output.text
             };
+            let scrubbed =
+                if output.secret { Cow::Borrowed(written.as_str()) } else { secret::scrub(&written) };
+            let text =
+                if common.json { visible::json(&scrubbed) } else { visible::lines(scrubbed.trim_end()) };
             // A closed pipe (`| head`) is no failure of ours.
-            let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
+            if !text.is_empty() {
+                let mut stdout = std::io::stdout().lock();
+                let _ = stdout
+                    .write_all(text.as_bytes())
+                    .and_then(|()| stdout.write_all(b"\n"))
+                    .and_then(|()| stdout.flush());
+            }
             ExitCode::from(output.code)
         }
         Err(failed) => {
@@ -82,41 +121,58 @@ pub(super) fn finish(result: Result<Output, Failed>, common: &Common, signal: Op
 }
 
 fn print_failure(failed: &Failed, class: Class, common: &Common) {
-    let message = chain(failed.error.as_ref());
-    let hint = failed.error.hint();
+    let said = chain(failed.error.as_ref());
+    let hint = hint_for(failed.error.hint(), &said);
+    let message = visible::marked(&said);
+    let hint = hint.as_deref().map(visible::marked);
+    let left: Vec<String> = failed.left.iter().map(|left| visible::marked(left)).collect();
+    let output = failed.output.as_deref().map(visible::marked);
     let document = json!({
         "error": {
             "class": class.name(),
             "exit_code": class.exit_code(),
             "message": message,
             "hint": hint,
-            "output": failed.output,
-            "not_undone": failed.left,
+            "output": output,
+            "not_undone": left,
             "command": failed.command,
         }
     });
     if common.json {
-        let _ = writeln!(std::io::stdout(), "{document:#}");
+        let _ = writeln!(std::io::stdout(), "{}", visible::json(&format!("{document:#}")));
     } else if let Some(command) = &failed.command {
-        let _ = writeln!(std::io::stdout(), "{command}");
+        let _ = writeln!(std::io::stdout(), "{}", visible::lines(command));
     }
     let mut stderr = std::io::stderr().lock();
     if common.log_format == LogFormat::Json {
         tracing::error!(class = class.name(), exit_code = class.exit_code(), hint, "{message}");
         return;
     }
-    if let Some(output) = &failed.output {
+    if let Some(output) = &output {
         let _ = writeln!(stderr, "the end of its output:");
         for line in output.trim_end().lines() {
-            let _ = writeln!(stderr, "  | {line}");
+            let _ = writeln!(stderr, "  | {}", visible::line(line));
         }
     }
-    let _ = writeln!(stderr, "error: {message}");
-    for left in &failed.left {
-        let _ = writeln!(stderr, "not undone: {left}");
+    let _ = writeln!(stderr, "error: {}", visible::message(&message));
+    for left in &left {
+        let _ = writeln!(stderr, "not undone: {}", visible::message(left));
     }
     if let Some(hint) = hint {
-        let _ = writeln!(stderr, "hint: {hint}");
+        let _ = writeln!(stderr, "hint: {}", visible::message(&hint));
+    }
+}
+
+/// What to do where a token was given in the place of something else: its own hint would send people on looking for a
+/// file or a URL of that name.
+pub(super) fn hint_for(hint: Option<String>, said: &str) -> Option<String> {
+    match secret::mask(said) {
+        Cow::Borrowed(_) => hint,
+        Cow::Owned(_) => Some(
+            "That looks like a token, which this option does not take: put it in a file for --token-file, or in \
+             RUNUP_TOKEN. On the command line, every user of this machine could read it: consider revoking it."
+                .to_owned(),
+        ),
     }
 }
 
@@ -130,8 +186,9 @@ pub(super) fn exit_with_70_on_a_bug() {
             text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
         let _ = writeln!(
             std::io::stderr(),
-            "error: a bug in runup {} at {place}: {what}\nhint: Please report it with this line.",
-            env!("CARGO_PKG_VERSION")
+            "error: a bug in runup {} at {place}: {}\nhint: Please report it with this line.",
+            env!("CARGO_PKG_VERSION"),
+            visible::message(what)
         );
         #[expect(clippy::exit, reason = "a panic has no other way to an exit code")]
         std::process::exit(i32::from(Class::Software.exit_code()));
@@ -156,23 +213,79 @@ impl Failure for NoRuntime {
     }
 }
 
-/// Columns, as wide as their widest cell.
+/// A list as JSON, laid out as the values of other results are.
+fn json_list<T: serde::Serialize>(elements: &[T]) -> String {
+    if elements.is_empty() {
+        return "[]".to_owned();
+    }
+    let mut text = String::from("[");
+    for (index, element) in elements.iter().enumerate() {
+        let value = serde_json::to_value(element).expect("results are texts, numbers and lists of them");
+        text.push_str(if index == 0 { "\n  " } else { ",\n  " });
+        // In JSON, a line break can only be one of its layout.
+        text.push_str(&format!("{value:#}").replace('\n', "\n  "));
+    }
+    text.push_str("\n]");
+    text
+}
+
+/// The longest text in a cell, in characters.
+const LONGEST_CELL: usize = 2000;
+/// No column is made wider than this: a longer cell reaches into the next one.
+const WIDEST: usize = 80;
+
+/// Columns, as wide as their widest cell, within reason. What is in a cell stays in its line.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let shown = |cell: &str| visible::line(&visible::shortened(cell, LONGEST_CELL)).into_owned();
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
-    for row in rows {
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| shown(cell)).collect()).collect();
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+            *width = (*width).max(cell.chars().count().min(WIDEST));
         }
     }
-    let line = |cells: Vec<&str>| {
-        let padded: Vec<String> = cells
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}", width = *width))
-            .collect();
-        padded.join("  ").trim_end().to_owned()
+    let mut text = String::new();
+    let mut line = |cells: &mut dyn Iterator<Item = &str>| {
+        let began = text.len();
+        for (cell, width) in cells.zip(&widths) {
+            text.push_str(cell);
+            let missing = width.saturating_sub(cell.chars().count());
+            text.extend(std::iter::repeat_n(' ', missing + 2));
+        }
+        let end = text[began..].trim_end().len();
+        text.truncate(began + end);
+        text.push('\n');
     };
-    let mut lines = vec![line(head.to_vec())];
-    lines.extend(rows.iter().map(|row| line(row.iter().map(String::as_str).collect())));
-    lines.join("\n")
+    line(&mut head.iter().copied());
+    for row in &rows {
+        line(&mut row.iter().map(String::as_str));
+    }
+    text.pop();
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_of_any_length_and_content_stays_in_its_line() {
+        let rows = [
+            vec!["1".to_owned(), "x".repeat(70_000), "last".to_owned()],
+            vec!["2".to_owned(), "two\nlines\u{1b}[2J".to_owned(), "l".repeat(70_000)],
+        ];
+        let text = table(&["A", "B", "C"], &rows);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(lines.iter().all(|line| line.len() < 2 * LONGEST_CELL + 100));
+        assert!(lines[2].starts_with("2  two\\nlines\\x1b[2J  "), "{}", lines[2]);
+    }
+
+    #[test]
+    fn a_list_is_laid_out_as_any_other_document() {
+        let elements = [json!({"b": [1, 2], "a": "x\ny"}), json!(null), json!([])];
+        assert_eq!(json_list(&elements), format!("{:#}", json!(elements)));
+        assert_eq!(json_list::<Value>(&[]), format!("{:#}", json!([])));
+    }
 }

@@ -2,13 +2,13 @@
 
 use super::args::InstallFlags;
 use super::output::{Failed, Output};
-use super::{Session, request, service};
+use super::{Session, request, service, visible};
 use crate::deadline::Deadline;
 use crate::host::Account;
 use crate::install::plan::Action;
 use crate::install::{Site, libraries_command, plan};
 use crate::runner::config_sh;
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 use crate::settings::flags::ServiceKind;
 use serde_json::json;
 
@@ -30,19 +30,20 @@ pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Ou
     if let Some(command) = &libraries {
         lines.push(format!("\nthe missing libraries are installed before that by this:\n  {command}"));
     }
-    let command = command(&site, &seen);
+    let command = command(&site, &seen).map(|command| secret::mask(&command).into_owned());
     if let Some(command) = &command {
         lines.push(format!("\nconfig.sh is run as this:\n  {command}"));
     }
     lines.push("\nsettings, and who set them:".to_owned());
     let width = session.given.iter().map(|given| given.key.len()).max().unwrap_or(0);
     for given in &session.given {
-        lines.push(format!("  {:<width$}  {}  ({})", given.key, given.value, given.origin));
+        let value = secret::mask(&given.value);
+        lines.push(format!("  {:<width$}  {}  ({})", given.key, visible::line(&value), given.origin));
     }
     let settings: Vec<_> = session
         .given
         .iter()
-        .map(|given| json!({"key": given.key, "value": given.value, "origin": given.origin.to_string()}))
+        .map(|given| json!({"key": given.key, "value": secret::mask(&given.value), "origin": given.origin.to_string()}))
         .collect();
     let document =
         json!({"steps": plan.steps, "deps": libraries, "config_sh": command, "settings": settings});
@@ -51,7 +52,7 @@ pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Ou
 
 /// The command line that `install` would run, with the secret marked.
 fn command(site: &Site<'_>, seen: &crate::install::Seen) -> Option<String> {
-    let request = site.request;
+    let request = &site.request;
     let (Some(wanted), Some(target), Some(name)) = (&request.registration, &request.target, &seen.name)
     else {
         return None;

@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 
 pub(super) async fn run(flags: Box<RemoveFlags>, session: Session) -> Result<Output, Failed> {
     let request = request::remove(&flags, &session)?;
-    let http = request::http(&flags.server, &session.environment)?;
+    let http = if flags.local { request::http_offline } else { request::http };
+    let http = http(&flags.server, &session.environment)?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     let reach = if flags.local { Reach::Local } else { Reach::Server };
     let removed = remove(&site, reach, flags.drain).await?;
@@ -20,6 +21,11 @@ fn text(removed: &Removed) -> String {
         return format!("nothing to do: there is no runner in {}", removed.dir.display());
     }
     let mut text = format!("done: the runner in {} is gone", removed.dir.display());
+    if let Some(gone) = &removed.deregistered {
+        let id = gone.id.map(|id| format!(" (id {id})")).unwrap_or_default();
+        let from = if gone.url.is_empty() { "its server" } else { &gone.url };
+        let _ = write!(text, "; {}{id} is off {from}", gone.name);
+    }
     if let Some(left) = &removed.left_on_server {
         let id = left.id.map(|id| format!(" (id {id})")).unwrap_or_default();
         if left.why == Why::OtherMachine {

@@ -1,7 +1,8 @@
 //! Flags, environment and machine come down to the plain values of a request.
 
 use super::Session;
-use super::args::{BakeFlags, ConvergeFlags, RemoveFlags, RunFlags};
+use super::args::{BakeFlags, ConvergeFlags, RemoveFlags};
+use crate::deadline::Deadline;
 use crate::github::{Client, Target};
 use crate::host::{self, Root, account};
 use crate::install::{Archive, Registration, Request};
@@ -23,16 +24,29 @@ const ROOT_STATE: &str = "/var/lib/runup";
 /// The request of `install` and `plan`, without a service.
 pub(super) fn install(flags: &ConvergeFlags, session: &Session) -> Result<Request, super::Failed> {
     let target = target(&flags.server)?.ok_or(Error::UrlMissing)?;
+    converge(flags, Some(target), session)
+}
+
+/// The same; without a target, nothing can be registered.
+pub(super) fn converge(
+    flags: &ConvergeFlags,
+    target: Option<Target>,
+    session: &Session,
+) -> Result<Request, super::Failed> {
     let files = Files {
         registration: flags.runner.registration_token_file.as_deref(),
         ..api_only(&flags.server, session)?
     };
     let runner = &flags.runner;
-    let mut request =
-        base(&flags.server, &flags.place, Some(target), find(files, &session.environment)?, session)?;
+    let mut request = base(&flags.server, &flags.place, target, find(files, &session.environment)?, session)?;
     request.archive = archive(&flags.archive)?;
     if runner.no_default_labels && runner.labels.is_none() {
         return Err(Error::Contradiction("--no-default-labels needs --labels".into()).into());
+    }
+    if runner.self_update && runner.disable_update {
+        return Err(
+            Error::Contradiction("--self-update and --disable-update exclude each other".into()).into()
+        );
     }
     let options = config_sh::Options {
         labels: runner.labels.clone(),
@@ -44,35 +58,16 @@ pub(super) fn install(flags: &ConvergeFlags, session: &Session) -> Result<Reques
         replace: runner.replace,
     };
     request.registration = Some(Registration { name: runner.name.clone(), options });
+    request.self_update = runner.self_update;
     request.archive.no_refresh = flags.no_refresh;
+    request.allow_metadata = flags.metadata.allow_metadata;
     request.keep_on_failure = flags.keep_on_failure;
     request.token_on_argv = runner.token_via == TokenVia::Argv;
     Ok(request)
 }
 
-/// The request of `run`.
-pub(super) fn run(flags: &RunFlags, session: &Session) -> Result<Request, super::Failed> {
-    let mut request = install(&flags.converge, session)?;
-    let run = &flags.run;
-    if let Some(registration) = &mut request.registration {
-        // Just-in-time runners take one job, whatever was asked for.
-        registration.options.ephemeral |= run.jit;
-        if !registration.options.ephemeral && run.after_job != flags::AfterJob::Stop {
-            return Err(Error::Contradiction("--after-job needs --ephemeral or --jit".into()).into());
-        }
-    }
-    if run.after_job == flags::AfterJob::Poweroff
-        && (flags.converge.place.root.is_some() || !account::is_root())
-    {
-        let message =
-            "--after-job poweroff takes root, and excludes --root: it is this machine that goes off";
-        return Err(Error::Contradiction(message.into()).into());
-    }
-    Ok(request)
-}
-
-/// The runner's folder, as this process sees it.
-pub(super) fn dir(place: &Place, session: &Session) -> Result<PathBuf, super::Failed> {
+/// The request of what only concerns this machine.
+pub(super) fn place(place: &Place, session: &Session) -> Result<Request, super::Failed> {
     let server = Server {
         url: None,
         api_url: None,
@@ -82,8 +77,7 @@ pub(super) fn dir(place: &Place, session: &Session) -> Result<PathBuf, super::Fa
         token_command: None,
         deadline: std::time::Duration::ZERO,
     };
-    let request = base(&server, place, None, Credentials::default(), session)?;
-    Ok(request.root.join(&request.dir))
+    base(&server, place, None, Credentials::default(), session)
 }
 
 /// The request of `bake`.
@@ -138,6 +132,10 @@ pub(super) fn remove(flags: &RemoveFlags, session: &Session) -> Result<Request, 
     let credentials = if flags.local { Credentials::default() } else { find(files, &session.environment)? };
     let mut request = base(&flags.server, &flags.place, target(&flags.server)?, credentials, session)?;
     request.token_on_argv = flags.token_via == TokenVia::Argv;
+    request.confirmed_name.clone_from(&flags.name);
+    request.trust_tree = flags.trust_tree;
+    request.archive.archive.clone_from(&flags.archive);
+    request.archive.sha256 = flags.sha256;
     Ok(request)
 }
 
@@ -152,17 +150,25 @@ pub(super) fn client(server: &Server, session: &Session) -> Result<Client, super
     let target = target(server)?.ok_or(Error::UrlMissing)?;
     let credentials = find(api_only(server, session)?, &session.environment)?;
     let http = http(server, &session.environment)?;
-    Ok(Client::new(http, target, credentials.api, server.deadline))
+    let client = Client::new(http, target, credentials.api, server.deadline);
+    Ok(client.until(Deadline::after(server.deadline)))
 }
 
 /// The HTTP client.
 pub(super) fn http(server: &Server, environment: &Environment) -> Result<Http, super::Failed> {
     let options = Options {
         ca_file: server.ca_file.clone(),
-        proxy: ProxyRules::from_vars(environment.iter()),
+        proxy: ProxyRules::from_vars(environment.iter())?,
+        allow_http: server.allow_http,
         ..Options::default()
     };
     Ok(Http::new(options)?)
+}
+
+/// The HTTP client of a command that asks no server: a proxy that cannot be used is no reason to refuse it.
+pub(super) fn http_offline(server: &Server, environment: &Environment) -> Result<Http, super::Failed> {
+    let proxy = ProxyRules::from_vars(environment.iter()).unwrap_or_default();
+    Ok(Http::new(Options { ca_file: server.ca_file.clone(), proxy, ..Options::default() })?)
 }
 
 /// Where the credential for the API is, if an option says so. The two options exclude each other; but as with any option,
@@ -188,7 +194,7 @@ pub(super) fn api_only<'a>(server: &'a Server, session: &Session) -> Result<File
     }
 }
 
-fn target(server: &Server) -> Result<Option<Target>, super::Failed> {
+pub(super) fn target(server: &Server) -> Result<Option<Target>, super::Failed> {
     let Some(url) = &server.url else { return Ok(None) };
     Ok(Some(Target::parse(url, server.api_url.as_deref(), server.allow_http)?))
 }
@@ -218,6 +224,7 @@ fn base(
         return Err(Error::Contradiction(format!("--dir {} is no folder for a runner", dir.display())).into());
     }
     let state = state(as_root, environment);
+    let user_is_default = place.user.is_none();
     let user = match &place.user {
         Some(user) if !account::is_root() && *user == account::current().name => None,
         Some(user) => Some(user.clone()),
@@ -229,6 +236,13 @@ fn base(
         dir,
         state,
         user,
+        user_is_default,
+        self_update: false,
+        supervised: false,
+        credential_lasts: server.token_command.is_some()
+            || server.token_file.as_ref().is_some_and(|file| file != "-"),
+        confirmed_name: None,
+        trust_tree: false,
         target,
         credentials,
         token_files: Vec::new(),
@@ -241,6 +255,7 @@ fn base(
         keep_on_failure: false,
         token_on_argv: false,
         allow_http: server.allow_http,
+        allow_metadata: false,
         environment: runner_environment(server, environment),
         deadline: server.deadline,
     })
@@ -319,7 +334,7 @@ fn archive(flags: &flags::Archive) -> Result<Archive, super::Failed> {
 }
 
 /// `config.sh` drops a value that begins with a dash, without a word, and takes an empty one for none.
-fn plain_word(option: &str, value: Option<&str>) -> Result<Option<String>, Error> {
+pub(super) fn plain_word(option: &str, value: Option<&str>) -> Result<Option<String>, Error> {
     let Some(value) = value.map(str::trim) else { return Ok(None) };
     if value.is_empty() || value.starts_with('-') || value.chars().any(char::is_control) {
         let message = format!(

@@ -4,58 +4,205 @@ use super::args::{DrainFlags, RunFlags};
 use super::output::{Failed, Output};
 use super::{Session, request};
 use crate::deadline::Deadline;
-use crate::install::{Because, Ran, Running, Site, drain, notice, run as see_to_it};
-use crate::settings::flags;
+use crate::host::account;
+use crate::install::{
+    CredentialSource, ExitReason, Request, RunResult, RunnerSource, Running, Surroundings, drain, notice,
+    run as see_to_it,
+};
+use crate::runner::{JitIdentity, state};
+use crate::settings::{Error, Origin, credential, flags};
+use std::path::Path;
 use std::time::Duration;
 
 /// What taking the runner off the server may take of a shutdown, when the network may be going down as well.
 const LEAVING: Duration = Duration::from_secs(60);
 
-pub(super) async fn run(flags: Box<RunFlags>, session: Session) -> Result<Output, Failed> {
-    let request = request::run(&flags, &session)?;
+pub(super) async fn run(flags: Box<RunFlags>, mut session: Session) -> Result<Output, Failed> {
+    let (request, source) = requested(&flags, &session)?;
+    // What is needed of it has been taken.
+    session.environment.wipe_credentials();
+    let credential = credential_source(&flags, &session)?;
     let http = request::http(&flags.converge.server, &session.environment)?;
     let ephemeral = request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
     let notices =
         notice::Notices::of(&flags.cloud.providers(&request.root), flags.cloud.metadata_url.as_ref());
     let running = Running {
         drain: flags.run.drain,
-        remove_on_shutdown: flags.run.remove_on_shutdown.unwrap_or(ephemeral),
+        remove_on_shutdown: flags.run.remove_on_shutdown.unwrap_or(ephemeral)
+            && !matches!(source, RunnerSource::JitConfig(_))
+            && has_means(&request),
         leaving: LEAVING,
         after_job: match flags.run.after_job {
             flags::AfterJob::Stop => crate::install::AfterJob::Stop,
             flags::AfterJob::Again => crate::install::AfterJob::Again,
             flags::AfterJob::Poweroff => crate::install::AfterJob::PowerOff,
         },
-        jit: flags.run.jit,
+        source,
+        credential,
         insist: session.signals.again().clone(),
         notices: if notices.is_empty() { None } else { Some((notice::client()?, notices)) },
     };
     // The entry point of a container is process 1 there.
     #[cfg(target_os = "linux")]
     tokio::spawn(crate::host::orphans::adopt());
-    let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
-    let ran = see_to_it(&site, &running).await?;
-    Ok(Output::new(text(&ran), &ran))
+    let stop = session.signals.stop().clone();
+    let surroundings = Surroundings { http, stop, watch: &session.screen };
+    let result = Box::pin(see_to_it(request, &running, &surroundings)).await?;
+    Ok(Output::new(text(&result), &result))
+}
+
+/// The request of `run`, and what the server knows of the runner before.
+fn requested(flags: &RunFlags, session: &Session) -> Result<(Request, RunnerSource), Failed> {
+    let run = &flags.run;
+    let source = match (run.jit, run.jit_config_file.as_deref()) {
+        (true, Some(_)) => {
+            return Err(Error::Contradiction("--jit and --jit-config-file exclude each other".into()).into());
+        }
+        (true, None) => RunnerSource::Jit,
+        (false, file) => match credential::jit_config(file, &session.environment)? {
+            Some(text) => RunnerSource::JitConfig(Box::new(JitIdentity::parse(&text)?)),
+            None => RunnerSource::ConfigSh,
+        },
+    };
+    let mut request = if let RunnerSource::JitConfig(identity) = &source {
+        refuse_beside_jit_config(flags, session)?;
+        let mut request =
+            request::converge(&flags.converge, request::target(&flags.converge.server)?, session)?;
+        if let Some(registration) = &mut request.registration {
+            let work = identity.runner().work_folder.as_deref();
+            registration.options.work = request::plain_word("the work directory of --jit-config-file", work)?
+                .unwrap_or_else(|| state::WORK_FOLDER.to_owned());
+        }
+        request
+    } else {
+        request::install(&flags.converge, session)?
+    };
+    if let Some(registration) = &mut request.registration {
+        // Just-in-time runners take one job, whatever was asked for.
+        registration.options.ephemeral |= !matches!(source, RunnerSource::ConfigSh);
+        if !registration.options.ephemeral && run.after_job != flags::AfterJob::Stop {
+            return Err(Error::Contradiction("--after-job needs --ephemeral or --jit".into()).into());
+        }
+    }
+    if run.after_job == flags::AfterJob::Poweroff
+        && (flags.converge.place.root.is_some() || !account::is_root())
+    {
+        let message =
+            "--after-job poweroff takes root, and excludes --root: it is this machine that goes off";
+        return Err(Error::Contradiction(message.into()).into());
+    }
+    let handed = matches!(source, RunnerSource::JitConfig(_));
+    // Whatever starts `run` gives it its credential each time.
+    request.supervised = true;
+    request.credential_lasts = request.credentials.api.is_some();
+    let credentials = &request.credentials;
+    if run.remove_on_shutdown == Some(true)
+        && !handed
+        && credentials.api.is_none()
+        && credentials.remove.is_none()
+    {
+        let message =
+            "--remove-on-shutdown needs a token for the API (--token-file, --token-command, RUNUP_TOKEN)";
+        return Err(Error::Contradiction(message.into()).into());
+    }
+    Ok((request, source))
+}
+
+/// What a configuration that was handed over excludes: it says already what the runner is, and whoever created it deletes
+/// it.
+fn refuse_beside_jit_config(flags: &RunFlags, session: &Session) -> Result<(), Error> {
+    const SAID_BY_IT: [&str; 8] = [
+        "name",
+        "labels",
+        "no-default-labels",
+        "group",
+        "work",
+        "replace",
+        "disable-update",
+        "registration-token-file",
+    ];
+    let given = session.given.iter().filter(|given| given.origin == Origin::Flag);
+    let mut excluded: Vec<String> = given
+        .filter(|given| SAID_BY_IT.contains(&given.key.as_str()))
+        .map(|given| format!("--{}", given.key))
+        .collect();
+    if flags.run.after_job == flags::AfterJob::Again {
+        excluded.push("--after-job again".to_owned());
+    }
+    if flags.run.remove_on_shutdown == Some(true) {
+        excluded.push("--remove-on-shutdown".to_owned());
+    }
+    if excluded.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "a just-in-time configuration excludes {}: it is for one runner and one job, and says what the runner is",
+        excluded.join(", ")
+    );
+    Err(Error::Contradiction(message))
+}
+
+/// Whether a runner can be taken off the server.
+fn has_means(request: &Request) -> bool {
+    request.credentials.api.is_some() || request.credentials.remove.is_some()
+}
+
+/// Where the credential came from, if it stays there. The environment's was wiped.
+fn credential_source(flags: &RunFlags, session: &Session) -> Result<CredentialSource, Error> {
+    let environment = session.environment.clone();
+    let named = request::api_only(&flags.converge.server, session)?;
+    let is_file = |file: &&str| std::fs::metadata(file).is_ok_and(|metadata| metadata.is_file());
+    let file = named.api.filter(is_file).map(str::to_owned);
+    let command = named.command.filter(|_| named.api.is_none()).map(str::to_owned);
+    let registration = flags.converge.runner.registration_token_file.as_deref();
+    let registration = registration.filter(is_file).map(str::to_owned);
+    let systemd = environment.get("CREDENTIALS_DIRECTORY").map(|dir| Path::new(dir).join("runup.token"));
+    let stays_at = match (&file, &command) {
+        (Some(file), _) => Some(format!("--token-file {file}")),
+        (None, Some(_)) => Some("what --token-command prints".to_owned()),
+        (None, None) => systemd
+            .filter(|path| named.api.is_none() && path.exists())
+            .map(|_| "the systemd credential runup.token".to_owned()),
+    };
+    let read_again = Box::new(move || {
+        let files = credential::Files {
+            api: file.as_deref(),
+            command: command.as_deref(),
+            registration: registration.as_deref(),
+            remove: None,
+        };
+        credential::find(files, &environment)
+    });
+    Ok(CredentialSource { stays_at, read_again })
 }
 
 /// `runup drain`: waits until no job of this runner runs here.
 pub(super) async fn wait(flags: DrainFlags, session: Session) -> Result<Output, Failed> {
-    let dir = request::dir(&flags.place, &session)?;
-    drain(&dir, Deadline::after(flags.deadline), session.signals.stop()).await?;
+    let request = request::place(&flags.place, &session)?;
+    let http = crate::net::Http::new(crate::net::Options::default())?;
+    let site = crate::install::Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
+    // Whoever else runs this looks at its own jobs: the unit runs it as the runner's user, who cannot read the journal.
+    let uid = if account::is_root() { site.runner_uid() } else { Some(account::current().uid) };
+    let dir = site.dir();
+    drain(&dir, uid, Deadline::after(flags.deadline), session.signals.stop()).await?;
     let result = serde_json::json!({ "dir": dir, "idle": true });
     Ok(Output::new(format!("done: no job runs in {}", dir.display()), &result))
 }
 
-fn text(ran: &Ran) -> String {
-    let jobs = match ran.jobs {
+fn text(result: &RunResult) -> String {
+    let jobs = match result.jobs {
         1 => "1 job".to_owned(),
         jobs => format!("{jobs} jobs"),
     };
-    let because = match ran.because {
-        Because::Told => "stopped as told",
-        Because::JobDone => "the job is done",
-        Because::ListenerDone => "the listener ended by itself",
+    let reason = match result.reason {
+        ExitReason::Told => "stopped as told",
+        ExitReason::JobDone => "the job is done",
+        ExitReason::ListenerDone => "the listener ended by itself",
     };
-    let gone = if ran.deregistered { "; the runner is off the server" } else { "" };
-    format!("done: {because} after {jobs}{gone}")
+    let server = match &result.left_on_server {
+        Some(left) => format!("; {left}"),
+        None if result.deregistered => "; the runner is off the server".to_owned(),
+        None => String::new(),
+    };
+    format!("done: {reason} after {jobs}{server}")
 }

@@ -2,7 +2,7 @@
 
 use super::args::{RunnersCommand, RunnersFlags, RunnersOneFlags, RunnersPruneFlags};
 use super::output::{Failed, Output, table};
-use super::{Session, request};
+use super::{Session, create_jit, request, visible};
 use crate::deadline::Deadline;
 use crate::error::{Class, Failure};
 use crate::github::{Client, Deletion, Filter, Runner, Status};
@@ -55,7 +55,7 @@ pub(super) async fn run(flags: RunnersFlags, session: Session) -> Result<Output,
             let client = request::client(&flags.server, &session)?;
             let filter = Filter { name: flags.name, status, label: flags.label };
             let runners = session.or_stop(client.runners(&filter)).await??;
-            Ok(Output::new(list(&runners), &runners))
+            Ok(Output::list(&runners, session.screen.is_json(), list))
         }
         RunnersCommand::Show(flags) => {
             let (_, runner) = one(&flags, &session).await?;
@@ -68,12 +68,14 @@ pub(super) async fn run(flags: RunnersFlags, session: Session) -> Result<Output,
                 Deletion::Deleted => "deleted",
                 Deletion::AlreadyGone => "gone already",
             };
-            let text = format!("{verb}: {} (id {})", runner.name, runner.id);
+            let text = format!("{verb}: {} (id {})", visible::line(&runner.name), runner.id);
             Ok(Output::new(
                 text,
                 &json!({"deleted": runner, "already_gone": deletion == Deletion::AlreadyGone}),
             ))
         }
+        RunnersCommand::CreateJit(flags) => create_jit::create(&flags, &session).await,
+        RunnersCommand::DeleteOnStop(flags) => create_jit::delete_on_stop(&flags, &session).await,
         RunnersCommand::Prune(flags) => prune_ghosts(&flags, &session).await,
     }
 }
@@ -106,10 +108,11 @@ fn pruned_text(pruned: &Pruned) -> String {
             (false, true) => "gone already",
             (false, false) => "deleted",
         };
-        lines.push(format!("{verb}: {} (id {})", gone.runner.name, gone.runner.id));
+        lines.push(format!("{verb}: {} (id {})", visible::line(&gone.runner.name), gone.runner.id));
     }
     for kept in &pruned.kept {
-        lines.push(format!("kept: {} (id {}): {}", kept.runner.name, kept.runner.id, kept.why));
+        let (name, why) = (visible::line(&kept.runner.name), visible::line(&kept.why));
+        lines.push(format!("kept: {name} (id {}): {why}", kept.runner.id));
     }
     if pruned.deleted.is_empty() {
         lines.push("nothing to prune".to_owned());

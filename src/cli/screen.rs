@@ -1,8 +1,11 @@
 //! The terminal or pipe that somebody may be watching: phases, and the download's progress.
 
+use super::flood::Flood;
 use super::log::PHASE;
+use super::visible;
 use crate::host::Stream;
 use crate::install::Watch;
+use crate::secret;
 use crate::settings::flags::{Common, LogFormat};
 use crate::transfer::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -13,14 +16,20 @@ use std::time::{Duration, Instant};
 
 /// In a pipe, how often a download says how far it is.
 const NOW_AND_THEN: Duration = Duration::from_secs(10);
+/// What a line takes in bytes besides itself where it becomes a JSON object.
+const JSON_FRAME: u64 = 192;
 
 /// Where progress and log share one place without tearing each other's lines.
 pub(super) struct Screen {
     draw: bool,
     /// stdout is for one document.
     json: bool,
+    log_json: bool,
     bar: Mutex<Option<ProgressBar>>,
     phases: Mutex<Vec<Done>>,
+    /// What `config.sh` prints, and what the listener does.
+    scripts: Mutex<Flood>,
+    listener: Mutex<Flood>,
 }
 
 /// A phase that ended well.
@@ -38,11 +47,32 @@ impl Screen {
     /// A bar is drawn on a terminal, for a person who did not ask for silence.
     pub(super) fn new(common: &Common) -> Arc<Self> {
         let draw = std::io::stderr().is_terminal() && !common.quiet && common.log_format == LogFormat::Text;
-        Arc::new(Self { draw, json: common.json, bar: Mutex::new(None), phases: Mutex::new(Vec::new()) })
+        let now = Instant::now();
+        let log_json = common.log_format == LogFormat::Json;
+        Arc::new(Self {
+            draw,
+            json: common.json,
+            log_json,
+            bar: Mutex::new(None),
+            phases: Mutex::new(Vec::new()),
+            scripts: Mutex::new(Flood::new(if log_json { JSON_FRAME } else { 32 }, now)),
+            listener: Mutex::new(Flood::new(1, now)),
+        })
     }
 
-    /// Takes the bar away.
+    /// Whether stdout is for one JSON document.
+    pub(super) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Takes the bar away, and says what was left out of a child's output.
     pub(super) fn clear(&self) {
+        if let Some(left_out) = lock(&self.scripts).left_out() {
+            tracing::debug!("config.sh: {left_out}");
+        }
+        if let Some(left_out) = lock(&self.listener).left_out() {
+            tracing::warn!("the listener: {left_out}");
+        }
         if let Some(bar) = self.bar().take() {
             bar.finish_and_clear();
         }
@@ -64,15 +94,24 @@ impl Screen {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Writes above the bar.
 pub(super) struct Line(Arc<Screen>);
 
 impl Write for Line {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        // One whole event. What is in it was made visible as text; as JSON it is now.
+        let event = String::from_utf8_lossy(bytes);
+        let marked = secret::mask(&event);
+        let marked = secret::scrub(&marked);
+        let shown = if self.0.log_json { visible::json(&marked) } else { marked };
         let bar = self.0.bar().clone();
         match bar {
-            Some(bar) => bar.suspend(|| std::io::stderr().write_all(bytes))?,
-            None => std::io::stderr().write_all(bytes)?,
+            Some(bar) => bar.suspend(|| std::io::stderr().write_all(shown.as_bytes()))?,
+            None => std::io::stderr().write_all(shown.as_bytes())?,
         }
         Ok(bytes.len())
     }
@@ -96,11 +135,25 @@ impl Watch for Arc<Screen> {
     }
 
     fn line(&self, stream: Stream, line: &str) {
-        tracing::debug!(?stream, "config.sh: {line}");
+        let mut flood = lock(&self.scripts);
+        if flood.admits(line.len(), Instant::now()) {
+            if let Some(left_out) = flood.left_out() {
+                tracing::debug!("config.sh: {left_out}");
+            }
+            tracing::debug!(?stream, "config.sh: {line}");
+        }
     }
 
     fn output(&self, stream: Stream, line: &str) {
-        let line = format!("{line}\n");
+        let mut flood = lock(&self.listener);
+        if !flood.admits(line.len(), Instant::now()) {
+            return;
+        }
+        if let Some(left_out) = flood.left_out() {
+            tracing::warn!("the listener: {left_out}");
+        }
+        drop(flood);
+        let line = format!("{}\n", visible::lines(&secret::scrub(line)));
         // Whoever read this may have gone away; the runner goes on.
         let _ = match stream {
             Stream::Out if !self.json => {

@@ -2,9 +2,10 @@
 
 use super::args::StatusFlags;
 use super::output::{Failed, Output};
-use super::{Session, request};
+use super::{Session, request, visible};
 use crate::error::Class;
 use crate::install::{Site, State, Status, status};
+use crate::runner::Guard;
 
 pub(super) async fn run(flags: Box<StatusFlags>, session: Session) -> Result<Output, Failed> {
     let request = request::status(&flags.server, &flags.place, &session)?;
@@ -53,7 +54,7 @@ fn text(status: &Status) -> String {
     }];
     let mut row = |key: &str, value: Option<String>| {
         if let Some(value) = value {
-            lines.push(format!("  {key:<8} {value}"));
+            lines.push(format!("  {key:<8} {}", visible::line(&value)));
         }
     };
     row("version", status.version.clone());
@@ -62,6 +63,11 @@ fn text(status: &Status) -> String {
     row("url", status.url.clone());
     let busy = if status.busy == Some(true) { ", busy" } else { "" };
     row("server", status.server.as_ref().map(|server| format!("{server}{busy}")));
+    row("user", status.user.clone());
+    row("tree", status.guard.filter(|guard| *guard != Guard::Open).map(|guard| guard.to_string()));
+    row("tree", status.not_locked.as_ref().map(|why| format!("not locked: {why}")));
+    let ways = Some(&status.ways_to_root).filter(|ways| !ways.is_empty());
+    row("jobs", ways.map(|ways| format!("not isolated: their user can become root ({})", ways.join(", "))));
     row("server", status.not_asked.as_ref().map(|why| format!("not asked: {why}")));
     row(
         "service",

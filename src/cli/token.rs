@@ -13,5 +13,5 @@ pub(super) async fn run(flags: TokenFlags, session: Session) -> Result<Output, F
     };
     tracing::info!("good until {}", token.expires_at);
     let document = json!({"token": token.token.expose(), "expires_at": token.expires_at.to_string()});
-    Ok(Output::new(token.token.expose(), &document))
+    Ok(Output::new(token.token.expose(), &document).with_secret())
 }

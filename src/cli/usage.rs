@@ -1,10 +1,13 @@
 //! What clap says of a command line that it cannot take, and who wrote what it complains of.
 
 use super::output::{self, Failed};
+use super::visible;
 use crate::error::{Class, Failure};
+use crate::secret;
 use crate::settings::flags::{Common, LogFormat};
 use crate::settings::{Environment, Origin, layers};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -67,7 +70,19 @@ pub(super) fn clap_says(error: &clap::Error, origin: &Origin, common: &Common) -
         Origin::Flag | Origin::Default => None,
     };
     if !common.json && common.log_format == LogFormat::Text {
-        let _ = error.print();
+        let said = error.render().to_string();
+        match secret::mask(&said) {
+            Cow::Borrowed(_) => {
+                let _ = error.print();
+            }
+            // A token in the place of something else is not repeated.
+            Cow::Owned(masked) => {
+                let _ = write!(std::io::stderr(), "{}", visible::lines(&masked));
+            }
+        }
+        if let Some(hint) = output::hint_for(None, &said) {
+            let _ = writeln!(std::io::stderr(), "hint: {hint}");
+        }
         if let Some(source) = source {
             let _ = writeln!(std::io::stderr(), "hint: {source}");
         }

@@ -5,9 +5,12 @@ use crate::net::{Answer, redact};
 use jiff::Timestamp;
 use reqwest::Method;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 /// How much of an answer that is not JSON is shown, in characters.
 pub(super) const START: usize = 80;
+/// How much of a message is shown, in characters.
+const MOST_SAID: usize = 400;
 
 pub(super) fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
     answer.headers.get(name)?.to_str().ok()
@@ -42,15 +45,43 @@ pub(super) fn until(answer: &Answer) -> Option<Timestamp> {
 
 /// GitHub's `message`, with what its `errors` add; `None` if the body is not a JSON object.
 pub(super) fn message(body: &[u8]) -> Option<String> {
-    let body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body).ok()?;
-    let mut text = body.get("message").and_then(|message| message.as_str()).unwrap_or_default().to_owned();
-    for error in body.get("errors").and_then(|errors| errors.as_array()).into_iter().flatten() {
-        let detail = error.as_str().or_else(|| error.get("message")?.as_str());
-        if let Some(detail) = detail.filter(|detail| !text.contains(detail)) {
+    #[derive(serde::Deserialize)]
+    struct Refusal<'a> {
+        #[serde(borrow, default)]
+        message: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        errors: Option<&'a RawValue>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Detail {
+        message: String,
+    }
+
+    // An array would be taken for a struct whose fields come in their order.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
+    let body: Refusal<'_> = serde_json::from_slice(body).ok()?;
+    let mut text = body.message.and_then(|raw| short_text(raw.get())).unwrap_or_default();
+    let mut add = |raw: &RawValue| {
+        let detail = short_text(raw.get())
+            .or_else(|| serde_json::from_str::<Detail>(raw.get()).ok().map(|detail| detail.message));
+        if let Some(detail) =
+            detail.filter(|detail| text.len() < MOST_SAID && !text.contains(detail.as_str()))
+        {
             text = format!("{text}; {detail}");
         }
+    };
+    if let Some(errors) = body.errors {
+        // What is no list adds nothing.
+        let _ = super::listing::each(errors.get().as_bytes(), |raw: &RawValue| add(raw));
     }
-    Some(text.chars().filter(|c| !c.is_control()).take(400).collect())
+    Some(text.chars().filter(|c| !c.is_control()).take(MOST_SAID).collect())
+}
+
+fn short_text(json: &str) -> Option<String> {
+    let text: String = serde_json::from_str(json).ok()?;
+    Some(text.chars().take(MOST_SAID).collect())
 }
 
 /// How a body begins, printable characters only. Of what looks like JSON nothing is shown: it may hold a token.
@@ -69,13 +100,21 @@ pub(super) fn read<T: DeserializeOwned>(
     answer: &Answer,
     what: &'static str,
 ) -> Result<T, Error> {
-    serde_json::from_slice(&answer.body).map_err(|source| {
-        if serde_json::from_slice::<serde::de::IgnoredAny>(&answer.body).is_err() {
-            let (url, start) = (redact(&answer.url), start(&answer.body));
-            return Error::NotJson { method: method.to_string(), url, status: answer.status, start };
-        }
-        bad_document(method, answer, what, source)
-    })
+    serde_json::from_slice(&answer.body).map_err(|source| unreadable(method, answer, what, source))
+}
+
+/// The error for a body that is not JSON, or not the document that it should be.
+pub(super) fn unreadable(
+    method: &Method,
+    answer: &Answer,
+    what: &'static str,
+    source: serde_json::Error,
+) -> Error {
+    if serde_json::from_slice::<serde::de::IgnoredAny>(&answer.body).is_err() {
+        let (url, start) = (redact(&answer.url), start(&answer.body));
+        return Error::NotJson { method: method.to_string(), url, status: answer.status, start };
+    }
+    bad_document(method, answer, what, source)
 }
 
 pub(super) fn bad_document(
@@ -84,5 +123,11 @@ pub(super) fn bad_document(
     what: &'static str,
     source: serde_json::Error,
 ) -> Error {
+    let said = source.to_string();
+    // It quotes what it found, which can be the whole answer.
+    let source = match said.char_indices().nth(MOST_SAID) {
+        Some((end, _)) => serde::de::Error::custom(format_args!("{}[...]", &said[..end])),
+        None => source,
+    };
     Error::BadDocument { what, method: method.to_string(), url: redact(&answer.url), source }
 }

@@ -1,9 +1,10 @@
 //! The calls of one scope.
 
-use super::answer::{bad_document, has_next, header, is_rate_limit, message, read, start, until};
+use super::answer::{bad_document, header, is_rate_limit, message, read, start, until};
 use super::credential::Credential;
-use super::document::{Application, RawToken, Runner, RunnerPage, RunnerToken, Status};
+use super::document::{Application, RawToken, Runner, RunnerToken, Status};
 use super::error::{Error, Reply};
+use super::listing::{each, parse};
 use super::scope::Scope;
 use super::target::Target;
 use crate::deadline::Deadline;
@@ -11,7 +12,7 @@ use crate::net::{Answer, Call, Http, redact};
 use crate::secret::Secret;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
-use std::collections::HashSet;
+use serde_json::value::RawValue;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -22,10 +23,10 @@ use url::Url;
 const ACCEPT: &str = "application/vnd.github+json";
 /// The version of the API that is asked for. Servers before 3.9 ignore it.
 const API_VERSION: &str = "2022-11-28";
+/// The longest address of an archive, in bytes. Signed ones have some two thousand.
+const LONGEST_ADDRESS: usize = 16 << 10;
 /// The most that a page can hold.
 pub(super) const PER_PAGE: &str = "100";
-/// More pages than any group of runners fills: 10,000 runners is GitHub's limit for one.
-const MAX_PAGES: u32 = 10_000;
 
 /// Which runners of a list are wanted; the default is all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,6 +71,7 @@ pub struct Client {
     target: Target,
     credential: Option<Credential>,
     patience: Duration,
+    end: Option<Deadline>,
     calls: AtomicU32,
     skew: Mutex<Option<SignedDuration>>,
 }
@@ -78,7 +80,26 @@ impl Client {
     /// A client for `target`. `patience` is what one call may take, retries included.
     #[must_use]
     pub fn new(http: Http, target: Target, credential: Option<Credential>, patience: Duration) -> Self {
-        Self { http, target, credential, patience, calls: AtomicU32::new(0), skew: Mutex::new(None) }
+        Self {
+            http,
+            target,
+            credential,
+            patience,
+            end: None,
+            calls: AtomicU32::new(0),
+            skew: Mutex::new(None),
+        }
+    }
+
+    /// The same client, none of whose calls goes on after `end`.
+    #[must_use]
+    pub fn until(self, end: Deadline) -> Self {
+        Self { end: Some(end), ..self }
+    }
+
+    /// When a call that begins now has to be over.
+    pub(super) fn call_deadline(&self) -> Deadline {
+        self.end.map_or_else(|| Deadline::after(self.patience), |end| end.within(self.patience))
     }
 
     /// The scope that is asked.
@@ -109,8 +130,12 @@ impl Client {
     /// program does not know.
     pub async fn downloads(&self) -> Result<Vec<Application>, Error> {
         let answer = self.get("/actions/runners/downloads", &[]).await?;
-        let list: Vec<serde_json::Value> = read(&Method::GET, &answer, "list of runner applications")?;
-        Ok(list.into_iter().filter_map(application).collect())
+        let what = "list of runner applications";
+        let list: &RawValue = parse(&answer, what)?;
+        let mut applications = Vec::new();
+        each(list.get().as_bytes(), |one: &RawValue| applications.extend(application(one)))
+            .map_err(|source| bad_document(&Method::GET, &answer, what, source))?;
+        Ok(applications)
     }
 
     /// The time by the server's clock, as far as an answer has told it.
@@ -130,28 +155,9 @@ impl Client {
         self.runner_token("/actions/runners/remove-token", "remove token").await
     }
 
-    /// The runners of the scope that `filter` admits, from all pages.
+    /// The runners of the scope that `filter` admits, from all pages. All pages together have the time of one call.
     pub async fn runners(&self, filter: &Filter) -> Result<Vec<Runner>, Error> {
-        let mut seen = HashSet::new();
-        let mut runners = Vec::new();
-        for page in 1..=MAX_PAGES {
-            let number = page.to_string();
-            let mut query = vec![("per_page", PER_PAGE), ("page", number.as_str())];
-            // Servers before 3.11 ignore the name, so the filter is applied here in any case.
-            query.extend(filter.name.as_deref().map(|name| ("name", name)));
-            let answer = self.get("/actions/runners", &query).await?;
-            let known = seen.len();
-            let list: RunnerPage = read(&Method::GET, &answer, "list of runners")?;
-            // A runner that is added or removed meanwhile shifts the pages: one may be listed twice.
-            runners.extend(list.runners.into_iter().filter(|one| seen.insert(one.id) && filter.admits(one)));
-            if !has_next(&answer) {
-                return Ok(runners);
-            }
-            if seen.len() == known || page == MAX_PAGES {
-                return Err(Error::EndlessPages { url: redact(&answer.url), page });
-            }
-        }
-        Ok(runners)
+        self.runners_where(filter.name.as_deref(), |runner| filter.admits(runner)).await
     }
 
     /// The runner with this id; `None` if the scope can be seen and has none.
@@ -217,9 +223,31 @@ impl Client {
         self.send(method, tail, query, access, None).await
     }
 
+    /// A GET with a deadline of the caller's.
+    pub(super) async fn get_by(
+        &self,
+        deadline: Deadline,
+        tail: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Answer, Error> {
+        self.send_by(deadline, Method::GET, tail, query, Access::Read, None).await
+    }
+
     /// One call; only a success is `Ok`.
     pub(super) async fn send(
         &self,
+        method: Method,
+        tail: &str,
+        query: &[(&str, &str)],
+        access: Access,
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer, Error> {
+        self.send_by(self.call_deadline(), method, tail, query, access, body).await
+    }
+
+    async fn send_by(
+        &self,
+        deadline: Deadline,
         method: Method,
         tail: &str,
         query: &[(&str, &str)],
@@ -242,7 +270,6 @@ impl Client {
         if body.is_some() {
             headers.push(("content-type", "application/json".to_owned()));
         }
-        let deadline = Deadline::after(self.patience);
         let mut token = credential.token(deadline).await?;
         let mut renewed = false;
         loop {
@@ -319,9 +346,14 @@ impl Client {
     }
 }
 
-fn application(value: serde_json::Value) -> Option<Application> {
-    match serde_json::from_value::<Application>(value) {
-        Ok(one) if matches!(one.download_url.scheme(), "http" | "https") => Some(one),
+fn application(document: &RawValue) -> Option<Application> {
+    match serde_json::from_str::<Application>(document.get()) {
+        Ok(one)
+            if matches!(one.download_url.scheme(), "http" | "https")
+                && one.download_url.as_str().len() <= LONGEST_ADDRESS =>
+        {
+            Some(one)
+        }
         Ok(one) => {
             debug!(filename = one.filename, "left out a runner application whose address is not one of HTTP");
             None

@@ -1,5 +1,6 @@
 //! The documents that GitHub answers. Unknown fields are ignored, optional ones are optional, empty strings are absent.
 
+use super::listing::few;
 use crate::secret::{MARK, Secret};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -52,11 +53,6 @@ impl TryFrom<RawJitConfig> for JitConfig {
             .ok_or_else(|| <serde_json::Error as serde::de::Error>::custom("the configuration is empty"))?;
         Ok(Self { runner: raw.runner, encoded })
     }
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct GroupPage {
-    pub runner_groups: Vec<Group>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -193,7 +189,7 @@ pub struct Runner {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner_group_id: Option<u64>,
     /// Its labels.
-    #[serde(default, deserialize_with = "or_empty")]
+    #[serde(default, deserialize_with = "few")]
     pub labels: Vec<Label>,
     /// Its version; newer servers only.
     #[serde(default, deserialize_with = "non_empty", skip_serializing_if = "Option::is_none")]
@@ -219,11 +215,6 @@ impl Runner {
 
 fn same(one: &str, other: &str) -> bool {
     one.to_lowercase() == other.to_lowercase()
-}
-
-#[derive(Deserialize)]
-pub(super) struct RunnerPage {
-    pub(super) runners: Vec<Runner>,
 }
 
 fn or_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
@@ -276,7 +267,11 @@ mod tests {
 
     #[test]
     fn the_documented_examples_are_read() {
-        let page: RunnerPage = serde_json::from_str(RUNNERS).unwrap();
+        #[derive(Deserialize)]
+        struct Page {
+            runners: Vec<Runner>,
+        }
+        let page: Page = serde_json::from_str(RUNNERS).unwrap();
         assert_eq!(page.runners.len(), 2);
         assert_eq!(page.runners[0].status, Status::Online);
         assert!(page.runners[0].busy);

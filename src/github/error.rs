@@ -170,6 +170,22 @@ pub enum Error {
         /// The page after which we gave up.
         page: u32,
     },
+    /// A list of more elements than any scope has.
+    #[error("the list at {url} has more than {limit} elements")]
+    ListTooLong {
+        /// The address of the list, redacted.
+        url: String,
+        /// After how many we gave up.
+        limit: usize,
+    },
+    /// A list that would take more memory than we use.
+    #[error("the list at {url} is too large to be held in memory: {count} runners and more")]
+    ListTooLarge {
+        /// The address of the list, redacted.
+        url: String,
+        /// How many runners were kept by then.
+        count: usize,
+    },
     /// No answer.
     #[error(transparent)]
     Transport(#[from] net::Error),
@@ -216,9 +232,12 @@ impl Failure for Error {
             Self::RateLimited { .. } | Self::Busy { .. } | Self::TokenCommandFailed { .. } => Class::TempFail,
             Self::NoJit { .. } => Class::Unavailable,
             Self::Odd(reply) if reply.status >= 500 => Class::TempFail,
-            Self::Unprocessable(_) | Self::Odd(_) | Self::BadDocument { .. } | Self::EndlessPages { .. } => {
-                Class::Protocol
-            }
+            Self::Unprocessable(_)
+            | Self::Odd(_)
+            | Self::BadDocument { .. }
+            | Self::EndlessPages { .. }
+            | Self::ListTooLong { .. }
+            | Self::ListTooLarge { .. } => Class::Protocol,
             Self::NotJson { status, .. } => {
                 if *status >= 500 {
                     Class::TempFail
@@ -270,6 +289,13 @@ impl Failure for Error {
                  proxy or sign-in page between here and there."
                     .to_owned(),
             ),
+            Self::EndlessPages { .. } | Self::ListTooLong { .. } => Some(
+                "No GitHub answers like this: check the host of --url, --api-url, and any proxy between here and there."
+                    .to_owned(),
+            ),
+            Self::ListTooLarge { .. } => {
+                Some("Narrow the list, for instance with --status, --label or --name.".to_owned())
+            }
             Self::Odd(reply) if reply.status >= 500 => Some("The server has a problem. Try again later.".to_owned()),
             Self::Transport(error) => error.hint(),
             _ => None,

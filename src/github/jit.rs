@@ -1,8 +1,8 @@
 //! Just-in-time runners: made by one call, for one job, without `config.sh`.
 
 use super::answer::{bad_document, read};
-use super::client::{Access, Client, PER_PAGE};
-use super::document::{Group, GroupPage, JitConfig, RawJitConfig};
+use super::client::{Access, Client};
+use super::document::{JitConfig, RawJitConfig};
 use super::error::Error;
 use reqwest::Method;
 use serde::Serialize;
@@ -43,18 +43,12 @@ impl Client {
 
     /// The id of the runner group of this name; `None` if there is none. Repositories have no groups.
     pub async fn group_named(&self, name: &str) -> Result<Option<u64>, Error> {
-        let groups = self.groups().await?;
-        Ok(groups.into_iter().find(|group| group.name.eq_ignore_ascii_case(name)).map(|group| group.id))
+        let group = self.group_where(|group| group.name.eq_ignore_ascii_case(name)).await?;
+        Ok(group.map(|group| group.id))
     }
 
     /// The name of the runner group with this id; `None` if there is none that can be seen.
     pub async fn group_name(&self, id: u64) -> Result<Option<String>, Error> {
-        Ok(self.groups().await?.into_iter().find(|group| group.id == id).map(|group| group.name))
-    }
-
-    async fn groups(&self) -> Result<Vec<Group>, Error> {
-        let answer = self.get("/actions/runner-groups", &[("per_page", PER_PAGE)]).await?;
-        let list: GroupPage = read(&Method::GET, &answer, "list of runner groups")?;
-        Ok(list.runner_groups)
+        Ok(self.group_where(|group| group.id == id).await?.map(|group| group.name))
     }
 }

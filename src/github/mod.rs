@@ -10,6 +10,7 @@ mod deprecation;
 mod document;
 mod error;
 mod jit;
+mod listing;
 mod scope;
 mod target;
 

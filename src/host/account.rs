@@ -127,6 +127,12 @@ pub fn groups(root: &Root, account: &Account) -> Vec<u32> {
     gids
 }
 
+/// The id of the group of that name; `None` where `/etc/group` does not know it.
+#[must_use]
+pub fn group_id(root: &Root, name: &str) -> Option<u32> {
+    group_file(root).into_iter().find(|group| group.name == name).map(|group| group.gid)
+}
+
 /// Whether the account is in the group of that name, which `/etc/group` has to know.
 #[must_use]
 pub fn in_group(root: &Root, account: &Account, group: &str) -> bool {
@@ -159,14 +165,14 @@ pub fn primary_group_members(root: &Root, gid: u32) -> Vec<String> {
 ///
 /// Judged by mode, owner and groups; access control lists are not looked at. Nothing on Windows.
 #[must_use]
-pub fn first_unreadable_ancestor(path: &Path, account: &Account) -> Option<PathBuf> {
+pub fn first_unreadable_ancestor(root: &Root, path: &Path, account: &Account) -> Option<PathBuf> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt as _;
         if account.uid == 0 {
             return None;
         }
-        let gids = groups(&Root::host(), account);
+        let gids = groups(root, account);
         let mut ancestors: Vec<&Path> =
             path.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty()).collect();
         ancestors.reverse();
@@ -186,7 +192,7 @@ pub fn first_unreadable_ancestor(path: &Path, account: &Account) -> Option<PathB
     }
     #[cfg(not(unix))]
     {
-        let _ = (path, account);
+        let _ = (root, path, account);
         None
     }
 }

@@ -300,6 +300,10 @@ pub enum Error {
         name: String,
     },
 
+    /// A user could not be kept from the cloud's metadata.
+    #[error(transparent)]
+    Metadata(#[from] super::MetadataError),
+
     /// The runner does not exist for this machine.
     #[error("there is no runner for this machine: kernel {kernel}, programs {userland}")]
     Unsupported {
@@ -357,6 +361,7 @@ impl Failure for Error {
             | Self::LeadsOut { .. }
             | Self::HomeTaken { .. } => Class::Config,
             Self::NotAName { .. } => Class::Software,
+            Self::Metadata(error) => error.class(),
             Self::ProgramMissing { .. }
             | Self::InterpreterMissing { .. }
             | Self::Wait { .. }

@@ -68,6 +68,7 @@ pub(super) fn of(error: &Error) -> Option<String> {
          If the detection is wrong, say what to take with --os and --arch."
         }
         Error::Locked { .. } => "Wait until it is done, then run it again.",
+        Error::Metadata(error) => error.hint(),
         Error::Spawn { .. }
         | Error::Wait { .. }
         | Error::Failed { .. }

@@ -15,7 +15,16 @@ mod group;
 mod hint;
 mod library;
 pub mod lock;
+pub mod memory;
+mod metadata_error;
+#[cfg(target_os = "linux")]
+pub mod metadata_rule;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_metadata_rule.rs"]
+pub mod metadata_rule;
 pub mod mounts;
+#[cfg(target_os = "linux")]
+mod netlink;
 #[cfg(target_os = "linux")]
 pub mod orphans;
 mod output;
@@ -37,6 +46,7 @@ pub use command::{Command, Outcome, Stream, Word};
 pub use error::{CREATE_FOLDER, Error};
 pub use library::{find_program, has_library, has_program};
 pub use lock::Lock;
+pub use metadata_error::MetadataError;
 pub use platform::{Arch, Distribution, Libc, Machine, Os, Platform, UnknownWord, detect};
 pub use resources::{free_space, hostname, machine_id, memory};
 pub use root::Root;

@@ -1,5 +1,6 @@
 //! The steps, and what each leaves in the journal: what it did, and what its undo needs.
 
+use crate::runner::Guard;
 use serde::{Deserialize, Serialize};
 
 /// What was done, and what undoing it needs.
@@ -28,6 +29,9 @@ pub enum Act {
         /// While it is begun: the tree that stands in its place until then, as it was done.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         replaces: Option<Box<Act>>,
+        /// Whose the tree is, and so what may be believed of it.
+        #[serde(default, skip_serializing_if = "Guard::is_open")]
+        guard: Guard,
     },
     /// The runner was registered.
     Register(Registered),
@@ -60,6 +64,13 @@ pub struct Registered {
     pub unique: bool,
     /// The runner's id on the server, once known.
     pub agent_id: Option<u64>,
+    /// Whether the server itself said that the id bears the name. An id that only the runner's own files gave is shown, and
+    /// never used to delete.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub confirmed: bool,
+    /// Whether the server said just before that no runner had the name: one that has it since then is this one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub name_was_free: bool,
     /// What it was to be; unknown of one that was adopted, or registered by an older runup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Asked>,
@@ -78,8 +89,21 @@ pub struct Asked {
     pub ephemeral: bool,
     /// No self-update.
     pub disable_update: bool,
+    /// Self-update, where runup could update it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub self_update: bool,
     /// The version, where one was asked for.
     pub version: Option<String>,
+}
+
+/// Whose the runner is. What stands here counts; who owns the files on disk says nothing about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunnerUser {
+    /// The user's name.
+    pub name: String,
+    /// The group that runup created for this runner, where the user's own has other members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 /// The kinds of steps, in the order in which `install` takes them.

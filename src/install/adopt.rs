@@ -2,11 +2,12 @@
 //!
 //! Its folder belongs to jobs. What it says decides neither where a credential goes nor that all of it may be deleted.
 
-use super::Error;
 use super::journal::{Act, Journal, Registered};
 use super::remove::Reach;
 use super::site::Site;
-use crate::runner::{LocalState, RunnerFile, TreeReport, state, tree};
+use super::{Error, look};
+use crate::host;
+use crate::runner::{Guard, LocalState, RunnerFile, TreeReport, state, tree};
 
 /// Without a journal: writes down what a hand-made runner consists of, so that the way back is the same.
 pub(super) fn adopt(site: &Site<'_>, journal: &mut Journal, to: Reach) -> Result<(), Error> {
@@ -32,6 +33,9 @@ pub(super) fn adopt(site: &Site<'_>, journal: &mut Journal, to: Reach) -> Result
     }
     let registered = match state {
         LocalState::Configured(file) => {
+            if to == Reach::Server {
+                check_name(site, &file)?;
+            }
             let on_disk = file.github_url.as_deref().unwrap_or_default().trim_end_matches('/').to_owned();
             // The folder belongs to jobs. A credential goes where the operator says, never where a file in it says.
             let Some(target) = &site.request.target else {
@@ -60,7 +64,29 @@ pub(super) fn adopt(site: &Site<'_>, journal: &mut Journal, to: Reach) -> Result
     write_adopted(site, journal, &report, registered)
 }
 
-fn adopted(file: &RunnerFile, url: String, api_url: String) -> Registered {
+/// The folder belongs to jobs, so its word is not enough to delete a runner by. A name that this machine has, or that the
+/// operator confirms, is.
+fn check_name(site: &Site<'_>, file: &RunnerFile) -> Result<(), Error> {
+    let name = &file.agent_name;
+    let confirmed = match &site.request.confirmed_name {
+        Some(given) => given.eq_ignore_ascii_case(name),
+        None => {
+            host::hostname().eq_ignore_ascii_case(name)
+                || look::fingerprint(site).is_some_and(|fingerprint| name.contains(&fingerprint))
+        }
+    };
+    if confirmed {
+        return Ok(());
+    }
+    Err(Error::NameNotConfirmed {
+        dir: site.request.dir.clone(),
+        name: name.clone(),
+        id: Some(file.agent_id),
+    })
+}
+
+/// What is written down of a runner that only files describe: a claim, which the server has not confirmed.
+pub(super) fn adopted(file: &RunnerFile, url: String, api_url: String) -> Registered {
     Registered {
         url,
         api_url,
@@ -68,6 +94,8 @@ fn adopted(file: &RunnerFile, url: String, api_url: String) -> Registered {
         template: file.agent_name.clone(),
         unique: false,
         agent_id: Some(file.agent_id),
+        confirmed: false,
+        name_was_free: false,
         asked: None,
     }
 }
@@ -86,6 +114,7 @@ fn write_adopted(
         verified: false,
         current_at: None,
         replaces: None,
+        guard: Guard::Open,
     })?;
     if let Some(registered) = registered {
         journal.done(Act::Register(registered))?;

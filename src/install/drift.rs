@@ -15,6 +15,7 @@ impl Asked {
             work: options.work.clone(),
             ephemeral: options.ephemeral,
             disable_update: options.disable_update,
+            self_update: request.self_update,
             version: request.archive.version.map(|version| version.to_string()),
         })
     }
@@ -85,13 +86,14 @@ pub(super) fn listed<S: AsRef<str>>(labels: &[S]) -> String {
 }
 
 /// What of the registration is not as it was asked for, each in a sentence that says what puts it right. `group` is the
-/// name of the runner's group on the server, if that is known.
+/// name of the runner's group on the server, if that is known; only an `open` tree can have updated itself.
 pub(super) fn of_registration(
     asked: &Asked,
     runner: Option<&github::Runner>,
     file: Option<&RunnerFile>,
     version: Option<RunnerVersion>,
     group: Option<&str>,
+    open: bool,
 ) -> Vec<String> {
     let mut drift = Vec::new();
     if let (Some(wanted), Some(runner)) = (&asked.labels, runner)
@@ -124,8 +126,9 @@ pub(super) fn of_registration(
     if let (Some(wanted), Some(found)) = (&asked.version, version)
         && *wanted != found.to_string()
     {
-        let by_itself =
-            wanted.parse::<RunnerVersion>().is_ok_and(|wanted| wanted < found) && !asked.disable_update;
+        let by_itself = wanted.parse::<RunnerVersion>().is_ok_and(|wanted| wanted < found)
+            && !asked.disable_update
+            && open;
         let how = if by_itself { ": it has updated itself, as it may without --disable-update" } else { "" };
         drift.push(format!("its version is {found}, and {wanted} was asked for{how}"));
     }
@@ -143,6 +146,7 @@ mod tests {
             work: "_work".into(),
             ephemeral: false,
             disable_update: false,
+            self_update: false,
             version: None,
         }
     }
@@ -168,7 +172,7 @@ mod tests {
     #[test]
     fn an_update_of_the_runner_by_itself_is_drift_only_where_a_version_was_pinned() {
         let version = Some(RunnerVersion::new(2, 337, 0));
-        let of = |asked: &Asked| of_registration(asked, None, None, version, None);
+        let of = |asked: &Asked| of_registration(asked, None, None, version, None, true);
         assert_eq!(of(&asked()), [] as [&str; 0]);
         assert_eq!(of(&Asked { version: Some("2.337.0".into()), ..asked() }), [] as [&str; 0]);
         let pinned = Asked { version: Some("2.336.0".into()), ..asked() };

@@ -10,7 +10,8 @@ use crate::deadline::Deadline;
 use crate::host::lock::Lock;
 use crate::host::process::{self, Which};
 use crate::host::{self, account};
-use crate::runner::{LocalState, config_sh, preflight};
+use crate::runner::{Guard, LocalState, config_sh, preflight, state};
+use crate::transfer::place;
 use serde::Serialize;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,10 @@ pub struct Installed {
     pub version: Option<String>,
     /// The user that it runs as.
     pub user: Option<String>,
+    /// Whether jobs are kept from what is root's; `None` where they run as the user that runs this.
+    pub isolated: Option<bool>,
+    /// How the tree is guarded from its jobs, where they run as another user.
+    pub guard: Option<Guard>,
     /// The runner on the server; `None` for an image.
     pub runner: Option<RegisteredRunner>,
     /// The steps and what was done about each.
@@ -58,6 +63,9 @@ pub struct RegisteredRunner {
 /// What this run had done is undone then (unless the request says to keep it), and what could not be undone stands in
 /// the error and in the journal.
 pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
+    if site.request.service.is_some() {
+        super::metadata::check(site)?;
+    }
     let (mut lock, mut journal) = prepare(site, "install").await?;
     recover(site, &mut journal).await?;
     let (mut plan, mut seen) = decide(site, &journal).await?;
@@ -77,8 +85,13 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
         (plan, seen) = decide(site, &journal).await?;
     }
     libraries::ensure(site).await?;
+    create_user::claim(site, &mut journal, &plan).await?;
     settle(site, &mut journal, &plan, &seen)?;
+    let then = journal.clone();
     let cause = match take(site, &mut journal, &plan, &seen).await {
+        Err(cause) if plan.converts() => {
+            return go_on_as_it_was(site, &mut journal, &then, &before, (plan, seen), cause).await;
+        }
         Ok(status) if plan.takes(Step::StartService) => {
             // A service that registers by itself needs the lock to come up.
             drop(lock);
@@ -111,6 +124,7 @@ pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
     seal::check(site, &journal)?;
     let (plan, seen) = decide(site, &journal).await?;
     libraries::ensure(site).await?;
+    create_user::claim(site, &mut journal, &plan).await?;
     settle(site, &mut journal, &plan, &seen)?;
     match take(site, &mut journal, &plan, &seen).await {
         Ok(_) => {
@@ -140,13 +154,13 @@ pub async fn plan(site: &Site<'_>) -> Result<(Plan, Seen), Error> {
 async fn decide(site: &Site<'_>, journal: &Journal) -> Result<(Plan, Seen), Error> {
     let mut seen = look(site, journal).await?;
     site.check_clock()?;
-    let plan = plan::make(site.request, journal, &seen)?;
-    let counts = site.request.bakes() || plan.registers(site.request);
+    let plan = plan::make(&site.request, journal, &seen)?;
+    let counts = site.request.bakes() || plan.registers(&site.request);
     if !counts || plan.takes(Step::PlaceRunner) {
         return Ok((plan, seen));
     }
     seen.offer = look_at_offer(site, &seen).await?;
-    Ok((plan::make(site.request, journal, &seen)?, seen))
+    Ok((plan::make(&site.request, journal, &seen)?, seen))
 }
 
 async fn prepare(site: &Site<'_>, doing: &str) -> Result<(Lock, Journal), Error> {
@@ -170,7 +184,7 @@ async fn prepare(site: &Site<'_>, doing: &str) -> Result<(Lock, Journal), Error>
 pub(super) async fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     // A config.sh whose runup was killed may still be about to register.
     let leftovers = Which::MarkedBy {
-        uid: None,
+        uid: site.runner_uid(),
         key: config_sh::MARKER.to_owned(),
         value: site.dir().display().to_string(),
     };
@@ -214,6 +228,7 @@ async fn take(
                 owner = Some(create_user::take(site, journal, name).await?);
             }
             Step::PlaceRunner => {
+                create_user::ensure_group(site, journal, known(owner.as_ref())).await?;
                 if care.remove_tree {
                     service::quiet(site, seen).await?;
                 }
@@ -224,13 +239,50 @@ async fn take(
                     register::relabel(site, journal, id).await?;
                     continue;
                 }
-                let name = seen.name.as_ref().expect("a plan with this step has a name");
                 service::quiet(site, seen).await?;
-                status = register::take(site, journal, care, name, known(owner.as_ref())).await?;
+                status = register::take(site, journal, care, seen, known(owner.as_ref())).await?;
+                if care.converts {
+                    place_runner::discard(&place::staging_path(&site.dir()));
+                }
             }
         }
     }
     Ok(status)
+}
+
+/// A conversion that failed before the new registration: what was there works as before, and `status` says what is wrong with
+/// it.
+async fn go_on_as_it_was(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    then: &Journal,
+    before: &service::Before,
+    (mut plan, seen): (Plan, Seen),
+    cause: Error,
+) -> Result<Installed, Error> {
+    let taken_over =
+        matches!(state::read(&site.dir()), Ok(LocalState::Configured(_))) && journal.guard() != Guard::Open;
+    if taken_over {
+        // The server has given the runner to the new tree, and the old one is nobody any more.
+        return Err(cause);
+    }
+    if let (Some(now), Some(old)) = (journal.entry(Step::PlaceRunner), then.entry(Step::PlaceRunner))
+        && now != old
+    {
+        place_runner::put_back(site, journal, old.act.clone())?;
+    }
+    if let Some((State::Done, registered)) = then.registered() {
+        journal.done(Act::Register(registered.clone()))?;
+    }
+    before.resume(site, journal).await;
+    if cause.is_stop() {
+        return Err(cause);
+    }
+    tracing::warn!("the runner goes on as it was, not locked: {}", crate::error::chain(&cause));
+    for planned in &mut plan.steps {
+        planned.action = Action::Keep;
+    }
+    Ok(report(site, journal, plan, seen, None))
 }
 
 /// A registration that is kept, but whose run was cut off before it could say so, is done.
@@ -241,11 +293,24 @@ fn settle(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: &Seen) -> R
         && kept
         && let LocalState::Configured(file) = &seen.local
     {
-        let registered = Registered { agent_id: Some(file.agent_id), ..registered.clone() };
+        // Without the server's word, the id is only what the files say.
+        let (agent_id, confirmed) = match &seen.server {
+            Server::Has(runner) => (runner.id, true),
+            _ => (file.agent_id, false),
+        };
+        let registered = Registered { agent_id: Some(agent_id), confirmed, ..registered.clone() };
         journal.done(Act::Register(registered))?;
     }
     if kept && matches!(seen.server, Server::Has(_)) {
         register::note_asked(site, journal)?;
+    }
+    if kept
+        && journal.guard() == Guard::Locked
+        && seen.wanted_guard == Guard::Sealed
+        && matches!(journal.registered(), Some((State::Done, _)))
+        && let (LocalState::Configured(_), Some(account)) = (&seen.local, &seen.account)
+    {
+        register::keep(site, journal, account, Guard::Sealed)?;
     }
     if !plan.takes(Step::PlaceRunner) {
         place_runner::note_current(journal, seen)?;
@@ -295,7 +360,7 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
             Step::Register => register::unwind(&site, journal).await,
             Step::PlaceRunner => place_runner::undo(&site, journal),
             Step::CreateUser => {
-                let name = super::look::made_user(journal).unwrap_or_default().to_owned();
+                let name = journal.created_user().unwrap_or_default().to_owned();
                 create_user::undo(&site, journal, &name).await.map(drop)
             }
         };
@@ -306,10 +371,12 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
         }
         tracing::info!("undid {step}");
     }
-    if journal.entries().is_empty()
-        && let Err(error) = journal.delete()
-    {
-        left.push(error.into());
+    if journal.entries().is_empty() {
+        if let Err(error) = create_user::delete_group(&site, journal).await {
+            left.push(error);
+        } else if let Err(error) = journal.delete() {
+            left.push(error.into());
+        }
     }
     if left.is_empty() { cause } else { Error::Unwound { cause: Box::new(cause), left } }
 }
@@ -334,16 +401,41 @@ fn report(site: &Site<'_>, journal: &Journal, plan: Plan, seen: Seen, status: Op
         url: registered.url.clone(),
         status,
     });
+    let isolated = isolation(site);
     Installed {
         changed: !plan.is_empty(),
         dir: site.request.dir.clone(),
         version,
         user: site.request.user.clone(),
+        isolated,
+        guard: isolated.map(|_| journal.guard()),
         runner,
         steps: plan.steps,
         service: journal.unit().map(str::to_owned),
         calls: site.client.as_deref().map_or(0, crate::github::Client::calls),
     }
+}
+
+/// Whether the runner's user is kept from what is root's; one that can become root is not, and a warning says how.
+fn isolation(site: &Site<'_>) -> Option<bool> {
+    let account = site.account().ok().flatten()?;
+    if !site.isolates(&account) {
+        return None;
+    }
+    let ways = account::ways_to_root(&site.request.root, &account);
+    if !ways.is_empty() {
+        tracing::warn!("{}", not_isolated(&account, &ways));
+    }
+    Some(ways.is_empty())
+}
+
+/// For people.
+pub(super) fn not_isolated(account: &account::Account, ways: &[String]) -> String {
+    format!(
+        "jobs are not isolated: the user {} can become root ({}); a rootless engine needs none of that",
+        account.name,
+        ways.join(", ")
+    )
 }
 
 /// Names what a watcher is for, where nobody watches.

@@ -39,6 +39,8 @@ pub enum Error {
     TreeIncomplete { dir: PathBuf, missing: Vec<String> },
     #[error("{filename} is no runner: {} in it", lacks.join(", "))]
     NoRunnerInside { filename: String, lacks: Vec<String> },
+    #[error("{filename} is not a clean runner: it brings {}", shortened(files))]
+    PersonalInside { filename: String, files: Vec<String> },
     #[error("{} holds runner {found}, and --runner-version asks for {wanted}", dir.display())]
     OtherVersion { dir: PathBuf, found: String, wanted: String },
     #[error("runner {here} in {} is too old to register, and {newest} is on offer: {why}", dir.display())]
@@ -64,6 +66,16 @@ pub enum Error {
     NotForRoot { file: PathBuf, path: PathBuf, who: String },
     #[error("there is no way to {} in {}: a loop of symbolic links, or a folder that cannot be looked at", path.display(), root.display())]
     NoWayTo { path: PathBuf, root: PathBuf },
+    #[error("the programs of the runner in {} can be changed by its jobs, so none of them gets a token", dir.display())]
+    TreeNotGuarded { dir: PathBuf },
+    #[error("the user {user} also runs the runner in {}, whose jobs could read the token of this one", dir.display())]
+    UserShared { user: String, dir: PathBuf, unit: String },
+    #[error("the files of the runner in {} name the server {on_disk}, and the journal says {journal}", dir.display())]
+    OtherServer { dir: PathBuf, on_disk: String, journal: String },
+    #[error("the user {name} was created by something else just now")]
+    UserTaken { name: String },
+    #[error("the files in {} say that the runner is {name}{}, and its jobs can write them", dir.display(), id.map(|id| format!(" (id {id})")).unwrap_or_default())]
+    NameNotConfirmed { dir: PathBuf, name: String, id: Option<u64> },
     #[error("--user {name} was given, but only root can work as another user")]
     NotRoot { name: String },
     #[error("the user {name} is root under another name")]
@@ -122,6 +134,24 @@ pub enum Error {
     ServiceFailed { unit: String, state: String, tail: String },
     #[error("the service {unit} runs, but the server did not see {name} online within {} s", after.as_secs())]
     NotOnline { unit: String, name: String, after: Duration, tail: String },
+    #[error("{} is not the receipt of a runner: {message}", path.display())]
+    ReceiptMalformed { path: PathBuf, message: String },
+    #[error("--url is {given}, and {} is the receipt of a runner at {receipt}", path.display())]
+    OtherReceipt { path: PathBuf, given: String, receipt: String },
+    #[error("the server calls the runner with id {id} {name}, and {} says {receipt}", path.display())]
+    ReceiptName { path: PathBuf, id: u64, name: String, receipt: String },
+    #[error("there is no runner in {}, and no archive or token to get one with", dir.display())]
+    NothingToPlace { dir: PathBuf },
+    #[error(
+        "the server has no runner {name} (id {id}) any more: its just-in-time configuration was used before, or the runner was deleted"
+    )]
+    JitConfigUsed { name: String, id: u64 },
+    #[error(
+        "the just-in-time configuration of {name} (id {id}) is in use: another listener has this runner's session"
+    )]
+    JitConfigInUse { name: String, id: u64 },
+    #[error("the server has deleted the runner in {}, and runup holds no credential to register it again", dir.display())]
+    CredentialDropped { dir: PathBuf },
     #[error("there is no runner in {}, and no journal of one", dir.display())]
     NothingThere { dir: PathBuf },
     #[error("{} holds more than a runner: {}", dir.display(), shortened(others))]
@@ -261,15 +291,22 @@ impl Failure for Error {
             | Self::ChecksumMalformed { .. }
             | Self::ChecksumsDisagree { .. }
             | Self::FormUnknown { .. }
-            | Self::NoRunnerInside { .. } => Class::Data,
-            Self::ArchiveUnclear { .. } | Self::ArchiveWithoutDigest { .. } => Class::Usage,
+            | Self::NoRunnerInside { .. }
+            | Self::PersonalInside { .. } => Class::Data,
+            Self::ArchiveUnclear { .. } | Self::ArchiveWithoutDigest { .. } | Self::NothingToPlace { .. } => {
+                Class::Usage
+            }
             Self::ArchiveMissing { .. } => Class::NoInput,
-            Self::NotBaked { .. } => Class::Unavailable,
+            Self::NotBaked { .. } | Self::JitConfigUsed { .. } => Class::Unavailable,
             Self::NotRoot { .. }
             | Self::CredentialMissing { .. }
             | Self::CannotChange { .. }
             | Self::NoWayToDeregister { .. } => Class::NoPerm,
             Self::NotOurs { .. }
+            | Self::TreeNotGuarded { .. }
+            | Self::UserShared { .. }
+            | Self::NameNotConfirmed { .. }
+            | Self::OtherServer { .. }
             | Self::TreeIncomplete { .. }
             | Self::OtherVersion { .. }
             | Self::OtherPlatform { .. }
@@ -296,6 +333,9 @@ impl Failure for Error {
             | Self::UnitPath { .. }
             | Self::NoSystemd
             | Self::NoSuchGroup { .. }
+            | Self::ReceiptMalformed { .. }
+            | Self::OtherReceipt { .. }
+            | Self::ReceiptName { .. }
             | Self::UrlNeededToAdopt { .. } => Class::Config,
             Self::VersionDeprecated { .. } | Self::TooOld { .. } => Class::Deprecated,
             Self::ConfigFailed { cause, .. } | Self::ListenerFailed { cause, .. } => {
@@ -311,8 +351,11 @@ impl Failure for Error {
             Self::ClockOff { .. }
             | Self::ConfigHung { .. }
             | Self::Busy { .. }
+            | Self::UserTaken { .. }
             | Self::BusyToChange { .. }
             | Self::SessionConflict { .. }
+            | Self::JitConfigInUse { .. }
+            | Self::CredentialDropped { .. }
             | Self::DeadlinePassed { .. } => Class::TempFail,
             // The process's main knows the signal's number and puts it here.
             Self::Stopped | Self::CutShort { .. } => Class::Signal(15),

@@ -35,6 +35,11 @@ pub(super) fn of(error: &Error) -> Option<String> {
             remove(dir)
         ),
         Error::NoRunnerInside { .. } => "Take the archive from the list of runner applications (`runup downloads`).".into(),
+        Error::PersonalInside { .. } => {
+            "It was packed from the directory of a registered runner, whose identity every copy would share. Take the \
+             archive from the list of runner applications (`runup downloads`)."
+                .into()
+        }
         Error::OtherVersion { dir, .. } | Error::ConfiguredOtherwise { dir, .. } => {
             format!("Run `{}` first, or choose another --dir for a second runner.", remove(dir))
         }
@@ -51,7 +56,7 @@ pub(super) fn of(error: &Error) -> Option<String> {
             "Say --user {found}, or run `{}` first, or choose another --dir for a second runner.",
             remove(dir)
         ),
-        Error::Tampered { dir, .. } => {
+        Error::Tampered { dir, .. } | Error::OtherServer { dir, .. } => {
             format!("Look who did that. `{}` takes the runner of the journal off the server.", remove(dir))
         }
         Error::UnsafeParent { folder, .. } => format!(
@@ -69,6 +74,19 @@ pub(super) fn of(error: &Error) -> Option<String> {
             "Give --token-file FILE or RUNUP_TOKEN.".into()
         }
         Error::BusyToChange { .. } => "Run the same command again when the job has ended.".into(),
+        Error::TreeNotGuarded { dir } => format!(
+            "Give --token-file FILE, so that the runner is deleted by its id; or --archive with --sha256, so that a fresh one \
+             is used; or clean up here with `{} --local` and delete it with `runup runners delete` from elsewhere. \
+             --trust-tree takes the risk.",
+            remove(dir)
+        ),
+        Error::UserShared { unit, .. } => format!(
+            "Leave --user out, so that this runner gets a user of its own, or stop {unit} while it registers."
+        ),
+        Error::UserTaken { .. } => "Run the same command again: it takes the next name that is free.".into(),
+        Error::NameNotConfirmed { name, .. } => {
+            format!("If that is the runner to delete, run the same command again with --name {name}.")
+        }
         Error::NoWayToDeregister { .. } => {
             "Give --token-file FILE or RUNUP_TOKEN, or a token for this one purpose with --remove-token-file. \
              --local cleans up this machine alone."
@@ -113,6 +131,24 @@ pub(super) fn of(error: &Error) -> Option<String> {
             "See which machine runs with a copy of this runner's files; or wait some minutes and try again, if \
              this one was cut off."
                 .into()
+        }
+        Error::ReceiptMalformed { path, .. } | Error::ReceiptName { path, .. } => format!(
+            "Look for the runner with `runup runners list`, delete it with `runup runners delete`, and remove {}.",
+            path.display()
+        ),
+        Error::OtherReceipt { receipt, .. } => format!("Pass --url {receipt}, or another --receipt."),
+        Error::NothingToPlace { .. } => {
+            "Bake the runner into the image, or pass --archive with --sha256, or --url with a token.".into()
+        }
+        Error::JitConfigUsed { .. } => {
+            "Create another just-in-time configuration: each is for one runner and one job.".into()
+        }
+        Error::JitConfigInUse { .. } => {
+            "Look which machine has the same configuration. After a power cut of this one, try again in some minutes."
+                .into()
+        }
+        Error::CredentialDropped { .. } => {
+            "Start `runup run` again. A --token-file or --token-command is read again when it is needed.".into()
         }
         Error::DeletedAgain { .. } => {
             "See who deletes it: the settings page of the runners, `runup runners prune`, another machine.".into()

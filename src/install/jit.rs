@@ -7,14 +7,15 @@ use super::site::Site;
 use super::{Error, engine, leave, register};
 use crate::deadline::Deadline;
 use crate::github::{self, Client, JitConfig, NewJitRunner, Status};
-use crate::host::Os;
-use crate::runner::preflight;
+use crate::host::{Os, Platform};
+use crate::runner::{config_sh, preflight};
 use crate::secret::Secret;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The group that every scope has.
-const DEFAULT_GROUP: u64 = 1;
+pub(super) const DEFAULT_GROUP: u64 = 1;
 
 /// How long taking back a runner may take whose making was cut off.
 const UNWINDING: Duration = Duration::from_secs(60);
@@ -28,12 +29,12 @@ pub(super) async fn converge(site: &Site<'_>) -> Result<Secret, Error> {
         let (_lock, mut journal) = site.open_journal("run").await?;
         leave::take_back(site, &mut journal).await?;
     }
-    let placing = Request { registration: None, jit: true, ..site.request.clone() };
-    engine::install(&Site { request: &placing, ..site.clone() }).await?;
+    let placing = Request { registration: None, jit: true, ..Request::clone(&site.request) };
+    engine::install(&Site { request: Arc::new(placing), ..site.clone() }).await?;
 
     let (_lock, mut journal) = site.open_journal("run").await?;
     let account = site.account()?.ok_or_else(|| Error::NothingThere { dir: site.request.dir.clone() })?;
-    preflight::check(&site.dir(), &account, &site.stop).await?;
+    preflight::check(&site.request.root, &site.dir(), &account, &site.stop).await?;
     register::unseal(site, &look::traces(site, &journal)?)?;
     let name = look::wanted_name(site, &journal, false)?.ok_or(crate::settings::Error::UrlMissing)?;
     let client = site.eyes().ok_or(Error::CredentialMissing { purpose: "to make a just-in-time runner" })?;
@@ -60,7 +61,7 @@ async fn make(
     let new = NewJitRunner {
         name: name.name.to_string(),
         runner_group_id: group(site, client, wanted.options.group.as_deref()).await?,
-        labels: labels(site, wanted),
+        labels: labels(site.platform(), &wanted.options),
         work_folder: wanted.options.work.clone(),
     };
     let target = client.target();
@@ -71,7 +72,9 @@ async fn make(
         template: wanted.name.to_string(),
         unique: name.unique,
         agent_id: None,
-        asked: Asked::of(site.request),
+        confirmed: false,
+        name_was_free: false,
+        asked: Asked::of(&site.request),
     };
     journal.set_machine(look::fingerprint(site));
     journal.begin(Act::Register(registered.clone()))?;
@@ -89,6 +92,7 @@ async fn make(
     };
     // Before the listener can be that runner: whatever happens now, it is found.
     registered.agent_id = Some(made.runner.id);
+    registered.confirmed = true;
     journal.done(Act::Register(registered))?;
     phase.end(format!("the server made {} (id {}) for one job", made.runner.name, made.runner.id));
     Ok(made.encoded)
@@ -130,10 +134,9 @@ async fn group(site: &Site<'_>, client: &Client, name: Option<&str>) -> Result<u
 }
 
 /// All labels: the server adds none of those that `config.sh` would.
-fn labels(site: &Site<'_>, wanted: &super::Registration) -> Vec<String> {
-    let platform = site.platform();
+pub(super) fn labels(platform: Platform, options: &config_sh::Options) -> Vec<String> {
     let mut labels = Vec::new();
-    if !wanted.options.no_default_labels {
+    if !options.no_default_labels {
         let os = match platform.os {
             Os::Linux => "Linux",
             Os::Osx => "macOS",
@@ -141,7 +144,7 @@ fn labels(site: &Site<'_>, wanted: &super::Registration) -> Vec<String> {
         };
         labels.extend(["self-hosted".to_owned(), os.to_owned(), platform.arch.to_string().to_uppercase()]);
     }
-    if let Some(more) = &wanted.options.labels {
+    if let Some(more) = &options.labels {
         labels.extend(more.to_string().split(',').map(str::to_owned));
     }
     labels

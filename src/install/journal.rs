@@ -4,14 +4,17 @@
 //! An entry is durable as *begun* before its act and as *done*, with what its undo needs, after it. `remove` undoes
 //! what stands here and nothing else; there is no second list.
 
-pub use super::act::{Act, Asked, Entry, Registered, State, Step};
+mod user;
+
+pub use super::act::{Act, Asked, Entry, Registered, RunnerUser, State, Step};
 use crate::host;
+use crate::runner::Guard;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 
 /// The version that this build writes. Older ones must parse; newer ones are refused.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const LIMIT: u64 = 1024 * 1024;
 
 /// What is wrong with a journal.
@@ -65,10 +68,16 @@ pub enum Error {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
     version: u32,
+    /// The runup that wrote it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    runup: Option<String>,
     dir: PathBuf,
     /// The fingerprint of the machine that registered: a clone of its disk has another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     machine: Option<String>,
+    /// Whose the runner is; unknown where an older runup wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user: Option<RunnerUser>,
     entries: Vec<Entry>,
 }
 
@@ -81,6 +90,8 @@ pub struct Placed<'a> {
     pub current_at: Option<jiff::Timestamp>,
     /// The digest of its archive.
     pub sha256: Option<&'a str>,
+    /// Whose it is.
+    pub guard: Guard,
 }
 
 /// The journal of one runner folder.
@@ -121,7 +132,14 @@ impl Journal {
         if let Some(journal) = Self::read(&path)? {
             return Ok(journal);
         }
-        let record = Record { version: VERSION, dir: dir.to_owned(), machine: None, entries: Vec::new() };
+        let record = Record {
+            version: VERSION,
+            runup: None,
+            dir: dir.to_owned(),
+            machine: None,
+            user: None,
+            entries: Vec::new(),
+        };
         Ok(Self { path, record, exists: false, begun: Vec::new() })
     }
 
@@ -174,7 +192,10 @@ impl Journal {
     pub fn reload(&mut self) -> Result<(), Error> {
         match Self::read(&self.path)? {
             Some(read) => self.record = read.record,
-            None => self.record.entries.clear(),
+            None => {
+                self.record.entries.clear();
+                self.record.user = None;
+            }
         }
         Ok(())
     }
@@ -210,8 +231,9 @@ impl Journal {
     #[must_use]
     pub fn placed(&self) -> Option<Placed<'_>> {
         match &self.entry(Step::PlaceRunner)?.act {
-            Act::PlaceRunner { platform, current_at, sha256, .. } => Some(Placed {
+            Act::PlaceRunner { platform, current_at, sha256, guard, .. } => Some(Placed {
                 platform,
+                guard: *guard,
                 sha256: sha256.as_deref(),
                 // One that cannot be read is no proof of anything.
                 current_at: current_at.as_deref().and_then(|text| text.parse().ok()),
@@ -324,6 +346,7 @@ impl Journal {
     pub fn delete(&mut self) -> Result<(), Error> {
         self.exists = false;
         self.record.entries.clear();
+        self.record.user = None;
         match std::fs::remove_file(&self.path) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::Delete { path: self.path.clone(), source })
@@ -349,6 +372,8 @@ impl Journal {
     }
 
     fn write(&mut self) -> Result<(), Error> {
+        self.record.version = VERSION;
+        self.record.runup = Some(env!("CARGO_PKG_VERSION").to_owned());
         let mut text =
             serde_json::to_vec_pretty(&self.record).expect("a record of texts and numbers is JSON");
         text.push(b'\n');
@@ -395,6 +420,8 @@ mod tests {
             template: "{hostname}".into(),
             unique: false,
             agent_id: Some(23),
+            confirmed: false,
+            name_was_free: false,
             asked: None,
         }
     }

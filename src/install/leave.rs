@@ -2,19 +2,19 @@
 
 use super::journal::{Act, Journal, Registered};
 use super::site::Site;
-use super::{Error, look, remove};
+use super::{Error, create_user, look, ownership, remove};
 use crate::deadline::Deadline;
 use crate::github::{self, Client, Deletion};
 use crate::host::file::read_untrusted_in;
 use crate::host::process::{self, Which};
 use crate::host::{self, Command};
-use crate::runner::{LocalState, config_sh, listener, state};
+use crate::runner::{Guard, config_sh, guard, listener, state};
 use crate::transfer::place;
 use std::path::{Component, Path};
 use std::time::Duration;
 
 /// The server needs a moment to see that a job's runner is gone.
-const BUSY_POLL: Duration = Duration::from_secs(1);
+pub(super) const BUSY_POLL: Duration = Duration::from_secs(1);
 
 /// How long a server is waited for that does not answer, when the network may be going down as well.
 pub(super) const SILENCE: Duration = Duration::from_secs(14);
@@ -41,18 +41,32 @@ pub(super) async fn deregister(site: &Site<'_>) -> Result<(), Error> {
     let Some((_, registered)) = journal.registered() else { return Ok(()) };
     let registered = registered.clone();
     journal.begin(Act::Register(registered.clone()))?;
-    let (Some(client), Some(id)) = (site.eyes(), registered.agent_id) else {
+    let Some(client) = site.eyes() else {
         let site = site.until(site.deadline.within(SILENCE), site.stop.clone());
         return remove::deregister(&site, &mut journal, &registered).await;
     };
     // By id at once: config.sh would take three calls more, and there may be little time.
     let phase = site.phase("leave");
-    let detail = match delete(site, client, id, SILENCE).await? {
-        Deletion::Deleted => format!("took {} (id {id}) off the server", registered.name),
-        Deletion::AlreadyGone => format!("the server has no {} (id {id}) any more", registered.name),
-    };
-    phase.end(detail);
+    phase.end(take_off(site, client, &registered, SILENCE).await?);
     remove::clean(site, &mut journal)
+}
+
+/// Deletes the runner of the journal, if the server still has it; in words.
+async fn take_off(
+    site: &Site<'_>,
+    client: &Client,
+    registered: &Registered,
+    silence: Duration,
+) -> Result<String, Error> {
+    let site = &site.until(site.deadline.within(silence), site.stop.clone());
+    let name = &registered.name;
+    let Some(runner) = ownership::ours(site, client, registered, silence).await? else {
+        return Ok(format!("the server has no {name} of this machine any more"));
+    };
+    Ok(match delete(site, client, runner.id, silence).await? {
+        Deletion::Deleted => format!("took {name} (id {}) off the server", runner.id),
+        Deletion::AlreadyGone => format!("the server has no {name} (id {}) any more", runner.id),
+    })
 }
 
 /// After the one job of an ephemeral runner: the server forgets it by itself, or is told to.
@@ -63,13 +77,15 @@ pub(super) async fn forgotten(site: &Site<'_>) -> Result<(), Error> {
     let (_lock, mut journal) = site.open_journal("run").await?;
     let Some((_, registered)) = journal.registered() else { return Ok(()) };
     if let (Some(client), Some(id)) = (site.eyes(), registered.agent_id) {
+        let registered = registered.clone();
         let phase = site.phase("forget");
         let mut looks = 0;
         let doing = "asking whether the runner is gone";
-        while site.within(doing, client.runner(id)).await?.is_some() {
+        let still = |found: &github::Runner| found.is_named(&registered.name);
+        while site.within(doing, client.runner(id)).await?.as_ref().is_some_and(still) {
             looks += 1;
             if looks == LOOKS {
-                delete(site, client, id, SILENCE).await?;
+                take_off(site, client, &registered, SILENCE).await?;
                 break;
             }
             tokio::time::sleep(BUSY_POLL.min(site.deadline.left())).await;
@@ -95,10 +111,7 @@ pub(super) async fn take_back(site: &Site<'_>, journal: &mut Journal) -> Result<
     let Some(client) = site.eyes() else {
         return remove::deregister(site, journal, &registered).await;
     };
-    let configured = matches!(state::read(&site.dir())?, LocalState::Configured(_));
-    if let Some(runner) = remove::find(site, client, &registered, configured).await? {
-        delete(site, client, runner.id, site.deadline.left()).await?;
-    }
+    take_off(site, client, &registered, site.deadline.left()).await?;
     remove::clean(site, journal)
 }
 
@@ -145,10 +158,21 @@ impl Snapshot {
 pub(super) async fn clean_tree(site: &Site<'_>, before: &Snapshot) -> Result<(), Error> {
     let phase = site.phase("clean");
     let dir = site.dir();
-    let left =
-        Which::MarkedBy { uid: None, key: listener::MARKER.to_owned(), value: dir.display().to_string() };
+    let left = Which::MarkedBy {
+        uid: site.runner_uid(),
+        key: listener::MARKER.to_owned(),
+        value: dir.display().to_string(),
+    };
     process::end(&left, process::Ask::Interrupt, Deadline::after(LEFTOVERS)).await?;
+    let journal = site.read_journal()?;
+    if let Some(account) = site.account()? {
+        create_user::end_processes(site, &journal, &account).await?;
+    }
     state::clean_identity(&dir)?;
+    if journal.guard() != Guard::Open {
+        // Whatever the job created at the top of the tree; the rest it could not change.
+        guard::sweep(&dir, site.work())?;
+    }
     let now = Snapshot::take(&dir);
     for (name, (before, now)) in STEERING.iter().zip(before.0.iter().zip(&now.0)) {
         if before != now {
@@ -156,11 +180,12 @@ pub(super) async fn clean_tree(site: &Site<'_>, before: &Snapshot) -> Result<(),
             place::remove(&dir.join(name))?;
         }
     }
-    for name in LITTER {
-        place::remove(&dir.join(name))?;
+    if journal.guard() == Guard::Open {
+        for name in LITTER {
+            place::remove(&dir.join(name))?;
+        }
     }
-    let work = site.request.registration.as_ref().map_or(state::WORK_FOLDER, |wanted| &wanted.options.work);
-    clean_work(site, work).await?;
+    clean_work(site, site.work()).await?;
     phase.end(format!("{} is clean for the next job", site.request.dir.display()));
     Ok(())
 }
@@ -191,6 +216,7 @@ async fn clean_work(site: &Site<'_>, work: &str) -> Result<(), Error> {
         .args(["-mindepth", "1", "-delete"])
         .env("PATH", config_sh::PATH)
         .account(&account)
+        .groups_of(&site.request.root)
         .deadline(site.deadline);
     let shown = command.render();
     command

@@ -2,14 +2,14 @@
 
 use super::Error;
 use super::fresh::{self, Offer, Told, Verdict};
-use super::journal::{Act, Journal, Registered, Step};
+use super::journal::{Journal, Registered, Step};
 use super::site::Site;
 use super::trust;
 use crate::github;
-use crate::host::{self, Account, systemd};
+use crate::host::{self, Account, account, systemd};
 use crate::runner::unit::{self, Unit};
 use crate::runner::{
-    LocalState, NameContext, RunnerName, RunnerVersion, TreeReport, asset, name, state, tree,
+    Guard, LocalState, NameContext, RunnerName, RunnerVersion, TreeReport, asset, name, state, tree,
 };
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,16 @@ pub struct Seen {
     pub tree: Tree,
     /// Whose that is, if it is ours.
     pub owner: Option<Owner>,
+    /// How that is guarded.
+    pub guard: Guard,
+    /// How it is to be guarded once it is registered.
+    pub wanted_guard: Guard,
+    /// Why it is to be left to its user, where it could be guarded.
+    pub open_because: Option<&'static str>,
+    /// Whether the runner's user is another than ours, so that its tree can be guarded.
+    pub isolates: bool,
+    /// Whether the server said that no runner has the name.
+    pub name_is_free: bool,
     /// What the folder says of a registration.
     pub local: LocalState,
     /// Whether the folder has the key that `config.sh` makes just before it registers.
@@ -117,7 +127,7 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     let dir = site.dir();
     let account = site.account()?;
     let tree = look_at_tree(&dir, site, journal)?;
-    let owner = owner(site, &tree)?;
+    let owner = owner(site, journal, &tree)?;
     // What is not ours is not read: the plan will refuse it.
     let local = match &tree {
         Tree::Foreign { .. } | Tree::Absent => LocalState::Unconfigured,
@@ -126,13 +136,37 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     let clone = is_copy(site, journal);
     let name = wanted_name(site, journal, clone)?;
     let ours = journal.registered().map(|(_, registered)| registered).filter(|_| !clone);
-    let server = ask(site, ours, &local, name.as_ref()).await?;
+    let (server, name_is_free) = ask(site, ours, name.as_ref()).await?;
     let service = look_at_service(site, account.as_ref()).await?;
     let key = state::has_key(&dir);
     let platform = site.platform().to_string();
     let traces = if matches!(tree, Tree::Ours { .. }) { traces(site, journal)? } else { Vec::new() };
     let offer = None;
-    Ok(Seen { account, platform, tree, owner, local, key, traces, clone, name, server, offer, service })
+    let guard =
+        if matches!(tree, Tree::Absent | Tree::Foreign { .. }) { Guard::Open } else { journal.guard() };
+    let isolates = account.as_ref().map_or_else(account::is_root, |account| site.isolates(account));
+    // What an image brought is not anybody's yet.
+    let kept = if journal.registered().is_some() { guard } else { Guard::Open };
+    let (wanted_guard, open_because) = site.wanted_guard(account.as_ref(), kept);
+    Ok(Seen {
+        account,
+        platform,
+        tree,
+        owner,
+        guard,
+        wanted_guard,
+        open_because,
+        isolates,
+        name_is_free,
+        local,
+        key,
+        traces,
+        clone,
+        name,
+        server,
+        offer,
+        service,
+    })
 }
 
 /// What is in the folder of a runner that this machine has never registered, and that only one which was registered
@@ -238,20 +272,25 @@ fn look_at_tree(dir: &Path, site: &Site<'_>, journal: &Journal) -> Result<Tree, 
 }
 
 #[cfg(unix)]
-fn owner(site: &Site<'_>, tree: &Tree) -> Result<Option<Owner>, Error> {
+fn owner(site: &Site<'_>, journal: &Journal, tree: &Tree) -> Result<Option<Owner>, Error> {
     use std::os::unix::fs::MetadataExt as _;
     if matches!(tree, Tree::Absent | Tree::Foreign { .. }) {
         return Ok(None);
     }
+    if let Some(name) = journal.user() {
+        let uid = account::find(&site.request.root, name)?.map_or(u32::MAX, |account| account.uid);
+        return Ok(Some(Owner { uid, name: name.to_owned() }));
+    }
+    // An older runup did not write it down.
     let uid = fs_err::symlink_metadata(site.dir()).map_err(host::Error::from)?.uid();
-    let account = host::account::find_by_id(&site.request.root, uid)?;
+    let account = account::find_by_id(&site.request.root, uid)?;
     let name = account.map_or_else(|| uid.to_string(), |account| account.name);
     Ok(Some(Owner { uid, name }))
 }
 
 #[cfg(not(unix))]
 #[expect(clippy::unnecessary_wraps, reason = "there are no owners on Windows")]
-fn owner(_: &Site<'_>, _: &Tree) -> Result<Option<Owner>, Error> {
+fn owner(_: &Site<'_>, _: &Journal, _: &Tree) -> Result<Option<Owner>, Error> {
     Ok(None)
 }
 
@@ -261,20 +300,22 @@ async fn look_at_service(site: &Site<'_>, account: Option<&Account>) -> Result<O
     if !unit::can_hold(dir) || !unit::can_hold(&wanted.program) {
         return Err(Error::UnitPath { dir: dir.clone(), program: wanted.program.clone() });
     }
+    trust::check(&wanted.program, account)?;
     if let unit::Main::Supervisor { arguments, .. } = &wanted.main {
         let configuration = arguments.iter().filter_map(|argument| argument.strip_prefix("--config="));
-        for file in configuration.map(Path::new).chain([wanted.program.as_path()]) {
+        for file in configuration.map(Path::new) {
             trust::check(file, account)?;
         }
     }
     let name = unit::name(dir);
     let wanted = unit::render(&Unit {
         dir: dir.clone(),
-        user: site.request.user.clone().unwrap_or_else(|| host::account::current().name),
+        user: site.request.user.clone().unwrap_or_else(|| account::current().name),
         url: target.url.as_str().trim_end_matches('/').to_owned(),
         program: wanted.program.clone(),
         main: wanted.main.clone(),
         drain: wanted.drain.as_secs(),
+        allow_metadata: site.request.allow_metadata,
     });
     let path = unit_path(site, &name);
     let found = match fs_err::read_to_string(&path) {
@@ -317,36 +358,21 @@ pub(super) fn wanted_name(
     Ok(Some(WantedName { name: wanted.name.render(&context)?, unique: wanted.name.is_unique() }))
 }
 
-/// Asks the server once: by id where one is known to us, by name otherwise.
+/// Asks the server once: by id where one is known to us, by name otherwise; and whether the name is free, as far as that tells.
 async fn ask(
     site: &Site<'_>,
     registered: Option<&Registered>,
-    local: &LocalState,
     name: Option<&WantedName>,
-) -> Result<Server, Error> {
-    let Some(client) = site.eyes() else { return Ok(Server::NotAsked) };
-    let Some(name) = name else { return Ok(Server::NotAsked) };
+) -> Result<(Server, bool), Error> {
+    let (Some(client), Some(name)) = (site.eyes(), name) else { return Ok((Server::NotAsked, false)) };
     let known_id = registered.and_then(|registered| registered.agent_id);
-    let answer = match (known_id, local) {
-        (Some(id), _) => site.within("asking for the runner", client.runner(id)).await?,
-        // The folder of a run that was cut off right after config.sh: the journal has no id yet.
-        (None, LocalState::Configured(file)) if registered.is_some() => {
-            site.within("asking for the runner", client.runner(file.agent_id)).await?
-        }
-        _ => site.within("asking for the name", client.runner_named(name.name.as_str())).await?,
+    let answer = match known_id {
+        Some(id) => site.within("asking for the runner", client.runner(id)).await?,
+        None => site.within("asking for the name", client.runner_named(name.name.as_str())).await?,
     };
-    let same_name = |runner: &github::Runner| runner.is_named(name.name.as_str());
     Ok(match answer {
-        Some(runner) if same_name(&runner) || known_id == Some(runner.id) => Server::Has(runner),
-        _ => Server::Nothing,
+        // An id whose runner has another name is another machine's.
+        Some(runner) if runner.is_named(name.name.as_str()) => (Server::Has(runner), false),
+        _ => (Server::Nothing, known_id.is_none()),
     })
-}
-
-/// Whether the journal says that the user was made by us.
-#[must_use]
-pub fn made_user(journal: &Journal) -> Option<&str> {
-    match journal.entry(Step::CreateUser).map(|entry| &entry.act) {
-        Some(Act::CreateUser { name }) => Some(name),
-        _ => None,
-    }
 }

@@ -2,30 +2,21 @@
 
 use super::Error;
 use super::checkpoint::{Checkpoint, reach};
+use super::choose::{Choice, choose};
 use super::journal::{Act, Entry, Journal, State, Step};
 use super::look::{Seen, Tree};
 use super::plan::Care;
 use super::repair;
 use super::site::Site;
-use crate::github::Application;
 use crate::host;
 use crate::host::account::Account;
-use crate::runner::{asset, tree};
-use crate::transfer::{self, DigestError, Expect, Form, Order, Owner, Sha256Digest, Source, Staged, place};
+use crate::runner::{Guard, Keeper, TreeReport, guard, state, tree};
+use crate::transfer::{self, Expect, Form, Order, Owner, Staged, place};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// One budget for the request and the body, retries included, where the whole run's deadline leaves more.
 const PATIENCE: Duration = Duration::from_secs(900);
-
-/// What is fetched, from where, and what it must be.
-struct Choice {
-    filename: String,
-    source: Source,
-    expect: Expect,
-    /// When it was the newest on offer, if that is why it was chosen.
-    current_at: Option<jiff::Timestamp>,
-}
 
 /// How long a tree goes on being known as the newest on offer before that is written down again.
 const NOTED: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
@@ -47,9 +38,9 @@ pub async fn take(
     if care.keep_identity {
         repair::check_idle(site)?;
     }
+    let guarded = site.isolates(account) && !care.keep_identity;
     let choice = choose(site, seen.offer.as_ref().map(|offer| offer.applications.as_slice())).await?;
-    let form = Form::from_filename(&choice.filename)
-        .ok_or_else(|| Error::FormUnknown { filename: choice.filename.clone() })?;
+    let form = form(&choice)?;
     let dir = site.dir();
     let platform = site.platform();
     let mut act = Act::PlaceRunner {
@@ -59,6 +50,7 @@ pub async fn take(
         verified: matches!(choice.expect, Expect::Sha256(_)),
         current_at: choice.current_at.map(|at| at.to_string()),
         replaces: None,
+        guard: if guarded { Guard::Locked } else { Guard::Open },
     };
     let old = journal.entry(Step::PlaceRunner).filter(|entry| care.remove_tree && entry.state == State::Done);
     let old = old.map(|entry| entry.act.clone());
@@ -74,21 +66,14 @@ pub async fn take(
     site.check_parents()?;
 
     let phase = site.phase("place");
-    let staging = place::staging_path(&dir);
-    let order = Order {
-        source: choice.source,
-        form,
-        expect: choice.expect,
-        staging: staging.clone(),
-        owner: owner(account),
-        limits: transfer::Limits::default(),
-        patience: site.deadline.left().min(PATIENCE),
-    };
-    let staged = stage(site, &order).await.inspect_err(|_| discard(&staging))?;
-    let report = tree::inspect(&staging, platform).inspect_err(|_| discard(&staging))?;
-    if !report.is_runner() {
-        discard(&staging);
-        return Err(Error::NoRunnerInside { filename: choice.filename, lacks: report.lacks() });
+    let expects = matches!(choice.expect, Expect::Sha256(_));
+    let filename = choice.filename.clone();
+    let (staging, staged, report) =
+        stage_runner(site, choice, form, owner(account, guarded), guarded).await?;
+    let keeper = site.keeper(account, journal);
+    if guarded {
+        guard::furnish(&staging, keeper, report.version, &staged.sha256.to_string())
+            .inspect_err(|_| discard(&staging))?;
     }
     reach(Checkpoint::PlaceStaged);
     if let Act::PlaceRunner { version, sha256, .. } = &mut act {
@@ -104,14 +89,14 @@ pub async fn take(
     };
     put.inspect_err(|_| discard(&staging))?;
     reach(Checkpoint::PlaceRenamed);
+    if guarded {
+        guard::lock(&dir, keeper)?;
+    }
     journal.done(act)?;
-    if care.remove_tree || care.keep_identity {
+    if (care.remove_tree || care.keep_identity) && !care.converts {
         discard(&staging);
     }
-    let version = report
-        .version
-        .as_ref()
-        .map_or_else(|| choice.filename.clone(), |version| format!("runner {version}"));
+    let version = report.version.as_ref().map_or(filename, |version| format!("runner {version}"));
     let resumed = match staged.resumed {
         0 => String::new(),
         1 => ", resumed once".into(),
@@ -123,11 +108,67 @@ pub async fn take(
         "{version}: {} received{resumed}, sha256 {}… {}, {} entries in {}{kept}",
         megabytes(staged.received),
         &digest[..12],
-        if matches!(order.expect, Expect::Sha256(_)) { "as expected" } else { "NOT VERIFIED" },
+        if expects { "as expected" } else { "NOT VERIFIED" },
         staged.entries,
         dir.display(),
     ));
     Ok(())
+}
+
+/// A verified tree beside the runner's, which its user cannot reach yet; nothing of it is in the journal.
+///
+/// # Errors
+/// Nothing of it stays.
+pub(super) async fn stage_fresh(
+    site: &Site<'_>,
+    account: &Account,
+    keeper: Keeper,
+) -> Result<PathBuf, Error> {
+    let choice = choose(site, None).await?;
+    let form = form(&choice)?;
+    let (staging, staged, report) = stage_runner(site, choice, form, owner(account, true), true).await?;
+    guard::furnish(&staging, keeper, report.version, &staged.sha256.to_string())
+        .inspect_err(|_| discard(&staging))?;
+    Ok(staging)
+}
+
+fn form(choice: &Choice) -> Result<Form, Error> {
+    Form::from_filename(&choice.filename)
+        .ok_or_else(|| Error::FormUnknown { filename: choice.filename.clone() })
+}
+
+/// Downloads, verifies and unpacks what was chosen beside the runner's place, and looks whether it is a runner and nothing but
+/// one. On failure nothing of it stays.
+async fn stage_runner(
+    site: &Site<'_>,
+    choice: Choice,
+    form: Form,
+    owner: Option<Owner>,
+    closed: bool,
+) -> Result<(PathBuf, Staged, TreeReport), Error> {
+    let staging = place::staging_path(&site.dir());
+    let order = Order {
+        source: choice.source,
+        form,
+        expect: choice.expect,
+        staging: staging.clone(),
+        owner,
+        closed,
+        limits: transfer::Limits::default(),
+        patience: site.deadline.left().min(PATIENCE),
+    };
+    let staged = stage(site, &order).await.inspect_err(|_| discard(&staging))?;
+    let report = tree::inspect(&staging, site.platform()).inspect_err(|_| discard(&staging))?;
+    if !report.is_runner() {
+        discard(&staging);
+        return Err(Error::NoRunnerInside { filename: choice.filename, lacks: report.lacks() });
+    }
+    let personal = state::personal_in(&staging).inspect_err(|_| discard(&staging))?;
+    if !personal.is_empty() {
+        discard(&staging);
+        return Err(Error::PersonalInside { filename: choice.filename, files: personal });
+    }
+    Ok((staging, staged, report))
 }
 
 /// Puts the verified tree into the place of the one that is there, which stands at `staging` afterwards.
@@ -254,124 +295,49 @@ pub fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
         return Ok(());
     }
     let mut act = act.clone();
-    let Act::PlaceRunner { version, replaces, .. } = &mut act else { return Ok(()) };
+    let Act::PlaceRunner { version, replaces, guard, .. } = &mut act else { return Ok(()) };
+    let guarded = *guard;
     let found = report.version.map(|version| version.to_string());
     match replaces.take() {
         // Which of two stands there, only the version tells; where it does not, it is the old one that has to be looked
         // at again.
         Some(old) if found != *version || old.version() == version.as_deref() => act = *old,
-        _ => *version = found,
+        _ => {
+            *version = found;
+            if guarded != Guard::Open
+                && let Some(account) = site.account()?
+            {
+                // It was cut off before its user could look into it.
+                guard::lock(&dir, site.keeper(&account, journal))?;
+            }
+        }
     }
     Ok(journal.done(act)?)
 }
 
-async fn choose(site: &Site<'_>, listed: Option<&[Application]>) -> Result<Choice, Error> {
-    let asked = &site.request.archive;
-    if let Some(archive) = &asked.archive {
-        return chosen_by_hand(site, archive);
-    }
-    let client = site.client.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
-    if !client.has_token() {
-        return Err(Error::CredentialMissing { purpose: "to ask which runner applications are on offer" });
-    }
-    let asked_now;
-    let applications = if let Some(listed) = listed {
-        listed
-    } else {
-        let phase = site.phase("list");
-        asked_now = site.within("asking for the runner applications", client.downloads()).await?;
-        site.check_clock()?;
-        phase.end(format!("{} runner applications on offer at {}", asked_now.len(), client.target().url));
-        &asked_now
-    };
-
-    let phase = site.phase("pick");
-    let picked = asset::choose(applications, site.platform(), asked.version.as_ref())?;
-    let application = picked.application.clone();
-    let expect = expected(site, &application)?;
-    let source = match &asked.mirror {
-        Some(mirror) => {
-            let url = format!("{}/{}", mirror.trim_end_matches('/'), application.filename);
-            Source::Http { url: parse_url(&url)?, bearer: None }
-        }
-        None => Source::Http {
-            url: application.download_url.clone(),
-            bearer: application.temp_download_token.clone(),
-        },
-    };
-    phase.end(format!("{} for {}", application.filename, site.platform()));
-    let current_at = asked.version.is_none().then(|| client.now());
-    Ok(Choice { filename: application.filename, source, expect, current_at })
-}
-
-fn chosen_by_hand(site: &Site<'_>, archive: &str) -> Result<Choice, Error> {
-    let asked = &site.request.archive;
-    let filename = archive.split(['?', '#']).next().unwrap_or(archive);
-    let filename = filename.rsplit(['/', '\\']).next().unwrap_or(filename).to_owned();
-    let expect = match &asked.sha256 {
-        Some(digest) => Expect::Sha256(*digest),
-        None if asked.accept_unverified => unverified(&filename),
-        None => return Err(Error::ArchiveWithoutDigest { archive: archive.to_owned() }),
-    };
-    let source = if archive.starts_with("http://") || archive.starts_with("https://") {
-        Source::Http { url: parse_url(archive)?, bearer: None }
-    } else if archive.contains("://") {
-        return Err(Error::ArchiveUnclear { archive: archive.to_owned() });
-    } else {
-        let path = PathBuf::from(archive);
-        if !path.exists() {
-            return Err(Error::ArchiveMissing { path });
-        }
-        Source::File(path)
-    };
-    Ok(Choice { filename, source, expect, current_at: None })
-}
-
-fn parse_url(text: &str) -> Result<url::Url, Error> {
-    text.parse().map_err(|_| Error::ArchiveUnclear { archive: text.to_owned() })
-}
-
-/// The digest that the archive must have: the operator's, the list's, and if both speak they must agree.
-fn expected(site: &Site<'_>, application: &Application) -> Result<Expect, Error> {
-    let asked = &site.request.archive;
-    let filename = application.filename.clone();
-    let listed = match application.sha256_checksum.as_deref() {
-        None => Err(Error::ChecksumAbsent { filename: filename.clone() }),
-        Some(text) => text.parse::<Sha256Digest>().map_err(|error| match error {
-            DigestError::Empty => Error::ChecksumEmpty { filename: filename.clone() },
-            DigestError::Malformed { .. } => Error::ChecksumMalformed {
-                filename: filename.clone(),
-                found: text.chars().take(80).collect(),
-            },
-        }),
-    };
-    match (&asked.sha256, listed) {
-        (Some(given), Ok(listed)) if *given != listed => {
-            Err(Error::ChecksumsDisagree { filename, given: given.to_string(), listed: listed.to_string() })
-        }
-        (Some(given), _) => Ok(Expect::Sha256(*given)),
-        (None, Ok(listed)) => Ok(Expect::Sha256(listed)),
-        (None, Err(_)) if asked.accept_unverified => Ok(unverified(&filename)),
-        (None, Err(error)) => Err(error),
-    }
-}
-
-fn unverified(filename: &str) -> Expect {
-    tracing::warn!(
-        "{filename} is NOT VERIFIED, as --accept-unverified asks: whoever can change it on its way can run anything here"
-    );
-    Expect::Unverified
-}
-
+/// A guarded tree is root's from its first file on.
 #[cfg(unix)]
 #[expect(clippy::unnecessary_wraps, reason = "there are no owners on Windows")]
-fn owner(account: &Account) -> Option<Owner> {
-    Some(Owner { uid: account.uid, gid: account.gid })
+fn owner(account: &Account, guarded: bool) -> Option<Owner> {
+    Some(if guarded { Owner { uid: 0, gid: 0 } } else { Owner { uid: account.uid, gid: account.gid } })
 }
 
 #[cfg(not(unix))]
-fn owner(_: &Account) -> Option<Owner> {
+fn owner(_: &Account, _: bool) -> Option<Owner> {
     None
+}
+
+/// Puts the tree back that a new one has replaced, and which stands beside it.
+///
+/// # Errors
+/// The new one stays.
+pub fn put_back(site: &Site<'_>, journal: &mut Journal, old: Act) -> Result<(), Error> {
+    let dir = site.dir();
+    let staging = place::staging_path(&dir);
+    place::replace(&staging, &dir)?;
+    journal.done(old)?;
+    discard(&staging);
+    Ok(())
 }
 
 fn make_parents(dir: &Path) -> Result<(), Error> {

@@ -3,11 +3,11 @@
 mod place;
 
 use super::journal::{Asked, Journal, Registered, State, Step};
-use super::look::{Seen, Server, Service, made_user};
+use super::look::{Seen, Server, Service};
 use super::request::Request;
 use super::{Error, drift};
 use crate::github;
-use crate::runner::{LocalState, unit};
+use crate::runner::{Guard, LocalState, unit};
 use serde::Serialize;
 
 /// The steps, in their order.
@@ -68,6 +68,10 @@ pub struct Care {
     /// The service runs as it should, and the server does not see its runner yet: that is waited for.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub await_online: bool,
+    /// The tree that jobs could change gives way to one that they cannot, and the registration to a new one under the same name
+    /// and id. What is there works until then, and comes back if it fails.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub converts: bool,
 }
 
 impl Planned {
@@ -112,6 +116,12 @@ impl Plan {
         })
     }
 
+    /// Whether it only makes a runner that works safer, which must not take it down.
+    #[must_use]
+    pub fn converts(&self) -> bool {
+        self.steps.iter().any(|planned| matches!(&planned.action, Action::Do(care) if care.converts))
+    }
+
     /// Whether there is anything to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -132,7 +142,8 @@ pub fn make(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, E
     if let Some(user) = &request.user {
         steps.push(create_user(user, request, journal, seen)?);
     }
-    steps.push(place::place_runner(request, journal, seen)?);
+    let converts = place::converts(request, journal, seen);
+    steps.push(place::place_runner(request, journal, seen, converts)?);
     if request.registration.is_some() {
         steps.push(match supervised(request, seen) {
             Some(unit) => Planned {
@@ -140,9 +151,11 @@ pub fn make(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, E
                 action: Action::Keep,
                 detail: format!("{unit} runs, and registers by itself"),
             },
+            None if converts => take_over(request, journal, seen)?,
             None => register(request, journal, seen)?,
         });
     }
+    place::freshen(&mut steps, request, seen)?;
     if let Some(service) = &seen.service {
         let written = write_service(request, service)?;
         let changed = steps.iter().any(|planned| planned.step != Step::CreateUser && planned.restarts());
@@ -161,7 +174,7 @@ pub fn make(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, E
 }
 
 fn create_user(user: &str, request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned, Error> {
-    let (action, detail) = match (&seen.account, made_user(journal)) {
+    let (action, detail) = match (&seen.account, journal.created_user()) {
         (Some(account), _) => (Action::Keep, format!("the user {user} exists (uid {})", account.uid)),
         // The journal would forget the one that it has to delete.
         (None, Some(made)) if made != user => {
@@ -209,9 +222,15 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
         let dir = request.dir.clone();
         return Err(Error::Tampered { dir, on_disk: file.agent_id, in_journal: id });
     }
-    let configured = matches!(seen.local, LocalState::Configured(_));
+    let configured = match (&seen.local, &seen.server) {
+        // Cut off before the journal knew the id: the files count only if the server's runner of our name is that one.
+        (LocalState::Configured(file), Server::Has(runner)) if registered.agent_id.is_none() => {
+            file.agent_id == runner.id
+        }
+        (local, _) => matches!(local, LocalState::Configured(_)),
+    };
     Ok(match (&seen.server, configured) {
-        (Server::Has(runner), true) => match change(request, registered, runner)? {
+        (Server::Has(runner), true) => match change(request, seen, registered, runner)? {
             Some((care, what)) => doing(care, format!("{what} of {} (id {})", runner.name, runner.id)),
             None => Planned {
                 step: Step::Register,
@@ -237,8 +256,8 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
             Care { clean_identity: true, ..Care::default() },
             format!("{fresh}: the server has forgotten the runner"),
         ),
-        (Server::NotAsked, true) if !unseen_changes(request, registered).is_empty() => {
-            let options = unseen_changes(request, registered);
+        (Server::NotAsked, true) if !unseen_changes(request, seen, registered).is_empty() => {
+            let options = unseen_changes(request, seen, registered);
             return Err(Error::CannotChange { dir: request.dir.clone(), options });
         }
         (Server::NotAsked, true) if state == State::Done || !dirty => Planned {
@@ -259,17 +278,34 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
     })
 }
 
+/// Registers the runner that is there once more, under its name and id, in a tree that jobs cannot change.
+fn take_over(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned, Error> {
+    // What cannot be is refused all the same.
+    let as_it_is = register(request, journal, seen)?;
+    if as_it_is.action != Action::Keep {
+        return Ok(as_it_is);
+    }
+    let care = Care { converts: true, reclaim_name: true, ..Care::default() };
+    let name = seen.name.as_ref().map_or_else(String::new, |wanted| wanted.name.to_string());
+    let detail = format!("register {name} once more, in place of the registration that jobs could change");
+    Ok(Planned { step: Step::Register, action: Action::Do(care), detail })
+}
+
 /// The options that only a new registration can change.
-fn changes(request: &Request, registered: &Registered) -> Vec<&'static str> {
-    match (&registered.asked, Asked::of(request)) {
+fn changes(request: &Request, seen: &Seen, registered: &Registered) -> Vec<&'static str> {
+    let mut options = match (&registered.asked, Asked::of(request)) {
         (Some(then), Some(now)) => then.changed(&now),
         _ => Vec::new(),
+    };
+    if seen.guard != Guard::Open && seen.wanted_guard == Guard::Open {
+        options.push("--self-update");
     }
+    options
 }
 
 /// Those, and the labels: without a credential they cannot be changed either, and nobody can look what they are.
-fn unseen_changes(request: &Request, registered: &Registered) -> Vec<&'static str> {
-    let mut options = changes(request, registered);
+fn unseen_changes(request: &Request, seen: &Seen, registered: &Registered) -> Vec<&'static str> {
+    let mut options = changes(request, seen, registered);
     if let (Some(then), Some(now)) = (&registered.asked, Asked::of(request))
         && now.asks_other_labels(then)
     {
@@ -281,11 +317,12 @@ fn unseen_changes(request: &Request, registered: &Registered) -> Vec<&'static st
 /// What has to be done about a runner that is registered, but not as it is asked for now.
 fn change(
     request: &Request,
+    seen: &Seen,
     registered: &Registered,
     runner: &github::Runner,
 ) -> Result<Option<(Care, String)>, Error> {
     let Some(now) = Asked::of(request) else { return Ok(None) };
-    let options = changes(request, registered);
+    let options = changes(request, seen, registered);
     if !options.is_empty() {
         if runner.busy {
             return Err(Error::BusyToChange { name: runner.name.clone(), id: runner.id, options });
@@ -344,9 +381,11 @@ fn start_service(service: &Service, restart: bool, offline: bool) -> Planned {
 }
 
 /// Whether a runner of the journal's name can only be the journal's: the server told its id, nobody else could have made
-/// the name, or `config.sh` had made its key, the last thing before it registers.
+/// the name, or nobody had it and `config.sh` had made its key, the last thing before it registers.
 fn is_ours(registered: &Registered, seen: &Seen) -> bool {
-    registered.agent_id.is_some() || registered.unique || seen.key
+    registered.agent_id.is_some()
+        || registered.unique
+        || (seen.key && (registered.name_was_free || seen.guard == Guard::Open && !seen.isolates))
 }
 
 fn fresh_registration(request: &Request, seen: &Seen, detail: String, dirty: bool) -> Result<Planned, Error> {

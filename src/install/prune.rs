@@ -7,7 +7,7 @@ use super::Error;
 use super::journal::{Journal, Registered};
 use crate::deadline::Deadline;
 use crate::error::chain;
-use crate::github::{self, Client, Deletion, Filter, Runner, Status};
+use crate::github::{self, Client, Deletion, Runner, Status};
 use crate::runner::Label;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -153,8 +153,7 @@ pub async fn prune(order: &Prune<'_>, stop: &CancellationToken) -> Result<Pruned
 
 async fn each(order: &Prune<'_>) -> Result<Pruned, Error> {
     let mut pruned = Pruned { deleted: Vec::new(), kept: Vec::new(), dry_run: order.dry_run };
-    let mut ours = order.client.runners(&Filter::default()).await?;
-    ours.retain(|runner| order.claim.covers(runner));
+    let ours = order.client.runners_where(None, |runner| order.claim.covers(runner)).await?;
     for runner in ours {
         match one(order, runner).await? {
             Fate::Gone(gone) => pruned.deleted.push(gone),

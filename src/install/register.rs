@@ -5,14 +5,14 @@
 
 use super::checkpoint::{Checkpoint, reach};
 use super::journal::{Act, Asked, Journal, Registered, State, Step};
-use super::look::{self, WantedName};
+use super::look::{self, Seen};
 use super::plan::Care;
 use super::site::Site;
-use super::{Error, drift};
+use super::{Error, create_user, drift, ownership};
 use crate::deadline::Deadline;
-use crate::github::{Client, Deletion, Status};
+use crate::github::{Client, Deletion};
 use crate::host::{self, Account, Outcome};
-use crate::runner::{LocalState, RunnerFile, complaint, config_sh, preflight, state};
+use crate::runner::{Guard, LocalState, RunnerFile, complaint, config_sh, guard, preflight, state, tree};
 use crate::secret::Secret;
 use crate::transfer::place;
 use std::time::Duration;
@@ -31,17 +31,19 @@ pub async fn take(
     site: &Site<'_>,
     journal: &mut Journal,
     care: &Care,
-    name: &WantedName,
+    seen: &Seen,
     account: &Account,
 ) -> Result<Option<String>, Error> {
-    let request = site.request;
+    let request = &site.request;
+    let name = seen.name.as_ref().expect("a plan with this step has a name");
     let wanted = request.registration.as_ref().expect("a plan with this step has a registration");
     let target = request.target.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
     let client = site.client.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
     let setting = site.config_setting(account.clone());
+    create_user::check_alone(site, journal, account).await?;
 
     let phase = site.phase("preflight");
-    preflight::check(&setting.dir, account, &site.stop).await?;
+    preflight::check(&request.root, &setting.dir, account, &site.stop).await?;
     phase.end("config.sh finds what it needs");
     if let Some(port) = target.port_warning() {
         tracing::warn!("{port}");
@@ -52,10 +54,19 @@ pub async fn take(
         phase.end(format!("deleted id {id}, which was registered before, from the server"));
         reach(Checkpoint::RegisterGhostGone);
     }
+    open_for_config(site, journal, account).await?;
     if care.clean_identity {
         state::clean_identity(&setting.dir)?;
     }
     unseal(site, &care.traces)?;
+    let free = match site.eyes() {
+        _ if seen.name_is_free || care.ghost.is_some() => true,
+        Some(client) if !wanted.options.replace && !care.reclaim_name => {
+            let asking = client.runner_named(name.name.as_str());
+            site.within("asking for the name", asking).await?.is_none()
+        }
+        _ => false,
+    };
 
     let mut registered = Registered {
         url: target.url.to_string(),
@@ -63,34 +74,57 @@ pub async fn take(
         name: name.name.to_string(),
         template: wanted.name.to_string(),
         unique: name.unique,
-        agent_id: None,
+        // Taking over the name keeps the id.
+        agent_id: journal.registered().filter(|_| care.converts).and_then(|(_, old)| old.agent_id),
+        confirmed: journal.registered().is_some_and(|(_, old)| care.converts && old.confirmed),
+        name_was_free: free,
         asked: Asked::of(request),
     };
     journal.set_machine(look::fingerprint(site));
-    journal.begin(Act::Register(registered.clone()))?;
+    if care.converts {
+        // The runner that is there works until config.sh has taken its place.
+        journal.begin_instead(Act::Register(registered.clone()))?;
+    } else {
+        journal.begin(Act::Register(registered.clone()))?;
+    }
     reach(Checkpoint::RegisterBegun);
 
     let token = token(site, client).await?;
     reach(Checkpoint::RegisterTokenMinted);
 
     let phase = site.phase("config.sh");
-    let options =
-        config_sh::Options { replace: wanted.options.replace || care.reclaim_name, ..wanted.options.clone() };
-    let url = target.url.as_str().trim_end_matches('/');
-    let command = config_sh::configure(&setting, url, &name.name, &options, &token, site.deadline);
-    let shown = command.render();
-    tracing::debug!(command = shown, "running config.sh");
-    let outcome = command.run(&site.stop, &mut |stream, line| site.watch.line(stream, line)).await;
-    drop(token);
-    reach(Checkpoint::RegisterConfigured);
-
-    let outcome = match outcome {
-        Ok(outcome) => outcome,
-        Err(host::Error::Deadline { tail, total, .. }) => {
-            return Err(Error::ConfigHung { command: shown, after: total, tail });
-        }
-        Err(error) => return Err(error.into()),
+    let mut kept = seen.wanted_guard;
+    let mut options = config_sh::Options {
+        replace: wanted.options.replace || care.reclaim_name,
+        disable_update: wanted.options.disable_update || kept != Guard::Open,
+        ..wanted.options.clone()
     };
+    let url = target.url.as_str().trim_end_matches('/');
+    let (outcome, shown) = loop {
+        let command = config_sh::configure(&setting, url, &name.name, &options, &token, site.deadline);
+        let shown = command.render();
+        tracing::debug!(command = shown, "running config.sh");
+        let outcome = command.run(&site.stop, &mut |stream, line| site.watch.line(stream, line)).await;
+        reach(Checkpoint::RegisterConfigured);
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(host::Error::Deadline { tail, total, .. }) => {
+                return Err(Error::ConfigHung { command: shown, after: total, tail });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let refused = complaint::refuses_disable_update(&outcome.tail);
+        if !refused || wanted.options.disable_update || !options.disable_update {
+            break (outcome, shown);
+        }
+        // An older server refuses it, after it has added the runner.
+        tracing::warn!("the server does not support --disable-update: the runner will update itself");
+        kept = Guard::Open;
+        options.disable_update = false;
+        take_back(site, &registered).await?;
+        state::clean_identity(&setting.dir)?;
+    };
+    drop(token);
     let file = match judge(state::read(&setting.dir)?, &outcome, &shown) {
         Ok(file) => file,
         Err(error) => {
@@ -111,9 +145,78 @@ pub async fn take(
 
     registered.agent_id = Some(file.agent_id);
     let status = confirm(site, client, &file, name.name.as_str()).await?;
+    registered.confirmed = status.is_some();
     reach(Checkpoint::RegisterConfirmed);
     journal.done(Act::Register(registered))?;
+    if let Some(why) = seen.open_because.filter(|_| kept == Guard::Open) {
+        tracing::info!("the runner may update itself, and its user owns its programs: {why}");
+    }
+    keep(site, journal, account, kept)?;
     Ok(status)
+}
+
+/// Before a program of the tree gets a token: nothing of the runner's user runs any more, and what is there to run is root's.
+async fn open_for_config(site: &Site<'_>, journal: &mut Journal, account: &Account) -> Result<(), Error> {
+    let dir = site.dir();
+    create_user::end_processes(site, journal, account).await?;
+    if !site.isolates(account) {
+        return Ok(());
+    }
+    if journal.guard() == Guard::Open {
+        return Err(Error::TreeNotGuarded { dir: site.request.dir.clone() });
+    }
+    let keeper = site.keeper(account, journal);
+    if journal.guard() == Guard::Sealed {
+        journal.set_guard(Guard::Locked)?;
+        guard::unseal(&dir, keeper)?;
+    }
+    guard::lock(&dir, keeper)?;
+    state::discard_svc(&dir)?;
+    #[cfg(unix)]
+    if let Some(path) = tree::writable_by_others(&dir)? {
+        return Err(Error::UnsafeTree { path });
+    }
+    Ok(())
+}
+
+/// Guards the tree of a runner that is registered for as long as it stays that runner.
+///
+/// # Errors
+/// It is as it was while config.sh ran.
+pub(super) fn keep(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    account: &Account,
+    kept: Guard,
+) -> Result<(), Error> {
+    if !site.isolates(account) || journal.guard() == kept && kept != Guard::Sealed {
+        return Ok(());
+    }
+    let (dir, keeper) = (site.dir(), site.keeper(account, journal));
+    match kept {
+        Guard::Open => {
+            // From here on, nothing of it is believed.
+            journal.set_guard(kept)?;
+            guard::open(&dir, keeper)?;
+        }
+        Guard::Locked => {}
+        Guard::Sealed => {
+            guard::seal(&dir, keeper, site.work())?;
+            journal.set_guard(kept)?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes what config.sh has just registered and then refused to go on with.
+async fn take_back(site: &Site<'_>, registered: &Registered) -> Result<(), Error> {
+    let Some(client) = site.eyes() else {
+        return Err(Error::StillOnServer { name: registered.name.clone(), id: None });
+    };
+    if let Some(runner) = ownership::ours(site, client, registered, Duration::ZERO).await? {
+        site.within("deleting the runner", client.delete(runner.id)).await?;
+    }
+    Ok(())
 }
 
 /// Looks at what `config.sh` would find out only after the runner that works is gone. Whoever may not list the groups leaves
@@ -162,7 +265,7 @@ pub(super) fn unseal(site: &Site<'_>, traces: &[&str]) -> Result<(), Error> {
 /// The server refuses them.
 pub async fn relabel(site: &Site<'_>, journal: &mut Journal, id: u64) -> Result<(), Error> {
     let client = site.client.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
-    let asked = Asked::of(site.request);
+    let asked = Asked::of(&site.request);
     let labels = asked.as_ref().and_then(|asked| asked.labels.clone()).unwrap_or_default();
     let phase = site.phase("labels");
     site.within("setting the runner's labels", client.set_labels(id, &labels)).await?;
@@ -177,7 +280,7 @@ pub async fn relabel(site: &Site<'_>, journal: &mut Journal, id: u64) -> Result<
 /// The journal cannot be written.
 pub fn note_asked(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     let Some((State::Done, registered)) = journal.registered() else { return Ok(()) };
-    let (Some(then), Some(now)) = (&registered.asked, Asked::of(site.request)) else { return Ok(()) };
+    let (Some(then), Some(now)) = (&registered.asked, Asked::of(&site.request)) else { return Ok(()) };
     let asked = now.since(then);
     if asked != *then {
         let registered = Registered { asked: Some(asked), ..registered.clone() };
@@ -244,44 +347,30 @@ async fn confirm(
 
 /// Takes a registration of this very run back, after a later failure or a signal.
 ///
-/// Without the key that `config.sh` makes just before it registers, nothing was registered: a runner of that name is
-/// somebody else's, which `--replace` was to take over. With it, the name was free when the run began (or the plan
-/// refused), so what has it now, and is not online, is ours.
-///
 /// # Errors
 /// The server may still have the runner.
 pub async fn unwind(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     let Some((_, registered)) = journal.registered() else { return Ok(()) };
     let registered = registered.clone();
     let dir = site.dir();
-    let id = registered.agent_id.or(match state::read(&dir)? {
-        LocalState::Configured(file) => Some(file.agent_id),
-        _ => None,
-    });
-    if id.is_none() && !state::has_key(&dir) {
-        state::clean_identity(&dir)?;
-        journal.forget(Step::Register)?;
-        return Ok(());
-    }
     let deadline = Deadline::after(UNWINDING);
     let Some(client) = site.eyes() else {
+        let begun = registered.agent_id.is_some() || state::has_key(&dir);
         state::clean_identity(&dir)?;
-        // Without a credential nobody can look, so the entry stays for the run that has one.
-        return Err(Error::StillOnServer { name: registered.name, id: registered.agent_id });
+        if begun {
+            // Without a credential nobody can look, so the entry stays for the run that has one.
+            return Err(Error::StillOnServer { name: registered.name, id: registered.agent_id });
+        }
+        journal.forget(Step::Register)?;
+        return Ok(());
     };
     let work = async {
-        let by_name = async || {
-            let found = client.runner_named(&registered.name).await?;
-            Ok::<_, Error>(found.filter(|runner| runner.status != Status::Online))
-        };
-        let mut runner = match id {
-            Some(id) => client.runner(id).await?,
-            None => by_name().await?,
-        };
-        if runner.is_none() && id.is_none() {
+        // Ours has never started.
+        let mut runner = ownership::ours(site, client, &registered, Duration::ZERO).await?;
+        if runner.is_none() && registered.agent_id.is_none() && state::has_key(&dir) {
             // The request of a config.sh that was killed may still be on its way.
             tokio::time::sleep(IN_FLIGHT).await;
-            runner = by_name().await?;
+            runner = ownership::ours(site, client, &registered, Duration::ZERO).await?;
         }
         if let Some(runner) = runner {
             match client.delete(runner.id).await? {

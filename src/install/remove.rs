@@ -1,29 +1,27 @@
 //! The way back: the undos of what the journal says, in reverse, each of which takes "already gone" for success.
 //!
-//! Deregistering is a ladder. `config.sh remove` with a remove token is the first rung; the server is asked afterwards
-//! whatever it said, because it reports success without having done anything when its files are missing, and failure
-//! when the server's entry was gone already. The second rung deletes by the id of the journal. Local files go last:
-//! while they are there, a later run can still do what this one could not.
+//! Deregistering is a ladder. `config.sh remove` with a remove token is the first rung, where its program can be trusted with
+//! one; the server is asked afterwards whatever it said, because it reports success without having done anything when its
+//! files are missing, and failure when the server's entry was gone already. The second rung deletes by the id that the server
+//! confirmed. Local files go last: while they are there, a later run can still do what this one could not.
 
 use super::checkpoint::{Checkpoint, reach};
 use super::create_user::Undone;
 use super::journal::{Act, Entry, Journal, Registered, Step};
 use super::site::Site;
-use super::{Error, adopt, create_user, engine, look, place_runner, run, service};
-use crate::github::{Client, Deletion, Status};
-use crate::host;
-use crate::host::account::{self, Account};
-#[cfg(unix)]
-use crate::runner::tree;
-use crate::runner::{LocalState, complaint, config_sh, state};
-use crate::secret::Secret;
+use super::{Error, adopt, create_user, engine, look, ownership, place_runner, run, script, service};
+use crate::github::{Client, Deletion};
+use crate::runner::state;
 use serde::Serialize;
 use std::time::Duration;
+
+/// How long a runner that should be offline is waited for: the server notices late that a session is over.
+const OFFLINE: Duration = Duration::from_secs(90);
 
 /// How often a busy runner is looked at again.
 const BUSY_POLL: Duration = Duration::from_secs(5);
 
-const NO_REMOVE_TOKEN: &str = "to ask for a remove token, and no remove token";
+pub(super) const NO_REMOVE_TOKEN: &str = "to ask for a remove token, and no remove token";
 const FILES_GONE: &str =
     "to delete the runner from the server, and its own files, which config.sh remove needs, are gone";
 
@@ -45,8 +43,21 @@ pub struct Removed {
     pub dir: std::path::PathBuf,
     /// What was taken back, in order.
     pub undone: Vec<Step>,
+    /// The runner that is off the server now.
+    pub deregistered: Option<Deregistered>,
     /// What stays on the server, because only this machine was to be cleaned.
     pub left_on_server: Option<LeftOnServer>,
+}
+
+/// A registration that is gone.
+#[derive(Debug, Clone, Serialize)]
+pub struct Deregistered {
+    /// Its name.
+    pub name: String,
+    /// Its id, if known.
+    pub id: Option<u64>,
+    /// What it was registered with.
+    pub url: String,
 }
 
 /// A registration that stays.
@@ -80,8 +91,13 @@ pub enum Why {
 /// # Errors
 /// What could not be taken back; the journal keeps it for the next run.
 pub async fn remove(site: &Site<'_>, to: Reach, drain: Duration) -> Result<Removed, Error> {
-    let nothing =
-        || Removed { changed: false, dir: site.request.dir.clone(), undone: vec![], left_on_server: None };
+    let nothing = || Removed {
+        changed: false,
+        dir: site.request.dir.clone(),
+        undone: vec![],
+        deregistered: None,
+        left_on_server: None,
+    };
     // Where there is a lock, another run may be about to make something.
     if !site.dir().exists() && !site.read_journal()?.exists() && !site.has_lock() {
         return Ok(nothing());
@@ -120,11 +136,21 @@ pub async fn remove(site: &Site<'_>, to: Reach, drain: Duration) -> Result<Remov
         // A service of ours may be what runs it, and goes first.
         if !nobody_runs_it && !matches!(step, Step::StartService | Step::WriteService) {
             run::end_if_orphaned(site).await?;
+            if let Some(account) = site.account()? {
+                // What a job left running would go on writing where it is deleted.
+                create_user::end_processes(site, &journal, &account).await?;
+            }
             nobody_runs_it = true;
         }
         let undone = match &entry.act {
             Act::Register(registered) => match to {
-                Reach::Server if !copy => deregister(site, &mut journal, registered).await,
+                Reach::Server if !copy => deregister(site, &mut journal, registered).await.inspect(|()| {
+                    removed.deregistered = Some(Deregistered {
+                        name: registered.name.clone(),
+                        id: registered.agent_id,
+                        url: registered.url.clone(),
+                    });
+                }),
                 _ => {
                     removed.left_on_server = Some(LeftOnServer {
                         name: registered.name.clone(),
@@ -168,16 +194,17 @@ pub async fn remove(site: &Site<'_>, to: Reach, drain: Duration) -> Result<Remov
         };
         match undone {
             Ok(()) => removed.undone.push(step),
-            Err(error) if step >= Step::Register => {
-                // A service that still runs, and the tree and the user, are what the next attempt works with.
+            Err(error) => {
+                // A service that still runs, a tree that is still there and its user are what the next attempt works with:
+                // without its user, what is left of a tree would be the next user's of that number.
                 errors.push(error);
                 break;
             }
-            Err(error) => errors.push(error),
         }
     }
     if errors.is_empty() {
         reach(Checkpoint::RemoveJournalLeft);
+        create_user::delete_group(site, &journal).await?;
         journal.delete()?;
         return Ok(removed);
     }
@@ -194,12 +221,12 @@ fn names_folder(unit: &str, dir: &str) -> bool {
     })
 }
 
+/// Takes the runner of the journal off the server, and its identity out of the tree.
 pub(super) async fn deregister(
     site: &Site<'_>,
     journal: &mut Journal,
     registered: &Registered,
 ) -> Result<(), Error> {
-    let dir = site.dir();
     check_means(site, registered)?;
     check_service(site)?;
     // An adopted registration has no address: only the operator can say where the credential goes.
@@ -215,14 +242,12 @@ pub(super) async fn deregister(
             Some(&own)
         }
     };
-    let configured = is_configured(site, registered)?;
-
     let mut id = registered.agent_id;
     if let Some(client) = client {
         let phase = site.phase("look");
-        match find(site, client, registered, configured).await? {
+        match ownership::ours(site, client, registered, OFFLINE).await? {
             None => {
-                phase.end(format!("the server has no runner {} any more", registered.name));
+                phase.end(format!("the server has no runner {} of this machine any more", registered.name));
                 reach(Checkpoint::RemoveDeregistered);
                 return clean(site, journal);
             }
@@ -236,11 +261,7 @@ pub(super) async fn deregister(
         }
     }
 
-    let script = if configured && config_sh::path(&dir).exists() {
-        config_remove(site, client).await
-    } else {
-        Err(Error::NothingThere { dir: site.request.dir.clone() })
-    };
+    let script = script::remove(site, journal, registered, client).await;
     site.check("deregistering")?;
     let Some(client) = client else {
         // Nobody can look. The script's word counts, and only if there was something for it to work with.
@@ -260,6 +281,9 @@ pub(super) async fn deregister(
     match &script {
         Ok(()) | Err(Error::NothingThere { .. }) => {}
         Err(error) if error.is_stop() => return Err(Error::Stopped),
+        Err(Error::TreeNotGuarded { .. }) => {
+            tracing::info!("jobs could change the config.sh that is there; deleting by id instead");
+        }
         Err(error) => tracing::warn!("{}; deleting by id instead", crate::error::chain(error)),
     }
     let phase = site.phase("check");
@@ -280,7 +304,7 @@ pub(super) async fn deregister(
 
 /// Whether the request says what deregistering needs: the right server, and a credential of some kind.
 fn check_means(site: &Site<'_>, registered: &Registered) -> Result<(), Error> {
-    let request = site.request;
+    let request = &site.request;
     if let Some(given) = &request.target {
         let given = given.url.as_str().trim_end_matches('/');
         let known = registered.url.trim_end_matches('/');
@@ -290,7 +314,7 @@ fn check_means(site: &Site<'_>, registered: &Registered) -> Result<(), Error> {
         }
     }
     if request.credentials.api.is_none() {
-        if !is_configured(site, registered)? {
+        if !script::is_configured(site, registered)? {
             return Err(Error::NoWayToDeregister { purpose: FILES_GONE });
         }
         if request.credentials.remove.is_none() {
@@ -298,36 +322,6 @@ fn check_means(site: &Site<'_>, registered: &Registered) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// Whether the folder has the runner of the journal. `config.sh remove` takes off the server whatever runner stands in
-/// the folder, and a job can write any runner's id there.
-fn is_configured(site: &Site<'_>, registered: &Registered) -> Result<bool, Error> {
-    let LocalState::Configured(file) = state::read(&site.dir())? else { return Ok(false) };
-    let Some(in_journal) = registered.agent_id.filter(|id| *id != file.agent_id) else { return Ok(true) };
-    let (dir, on_disk) = (site.request.dir.clone(), file.agent_id);
-    let tampered = Error::Tampered { dir, on_disk, in_journal };
-    if site.request.credentials.api.is_none() {
-        return Err(tampered);
-    }
-    tracing::warn!("{tampered}; deleting the journal's by id");
-    Ok(false)
-}
-
-/// The runner of the journal on the server. Without an id, one of that name counts only if it can be nobody else's.
-pub(super) async fn find(
-    site: &Site<'_>,
-    client: &Client,
-    registered: &Registered,
-    configured: bool,
-) -> Result<Option<crate::github::Runner>, Error> {
-    let doing = "asking for the runner";
-    if let Some(id) = registered.agent_id {
-        return site.within(doing, client.runner(id)).await;
-    }
-    let found = site.within(doing, client.runner_named(&registered.name)).await?;
-    let ours = registered.unique || configured || state::has_key(&site.dir());
-    Ok(found.filter(|runner| ours && (configured || runner.status != Status::Online)))
 }
 
 async fn wait_until_idle(
@@ -359,69 +353,6 @@ async fn wait_until_idle(
             }
         }
     }
-}
-
-/// The first rung.
-async fn config_remove(site: &Site<'_>, client: Option<&Client>) -> Result<(), Error> {
-    let token: Secret = match (&site.request.credentials.remove, client) {
-        (Some(token), _) => token.clone(),
-        (None, Some(client)) => {
-            let phase = site.phase("token");
-            let token = site.within("asking for a remove token", client.remove_token()).await?;
-            phase.end(format!("remove token, good until {}", token.expires_at));
-            token.token
-        }
-        (None, None) => {
-            return Err(Error::NoWayToDeregister { purpose: NO_REMOVE_TOKEN });
-        }
-    };
-    reach(Checkpoint::RemoveTokenMinted);
-    let Some(account) = owner_of_tree(site)? else {
-        return Err(Error::NothingThere { dir: site.request.dir.clone() });
-    };
-    let phase = site.phase("config.sh");
-    let command = config_sh::remove(&site.config_setting(account), &token, site.deadline);
-    let shown = command.render();
-    let outcome = command.run(&site.stop, &mut |stream, line| site.watch.line(stream, line)).await;
-    match outcome {
-        Ok(outcome) if outcome.success() => {
-            phase.end("config.sh remove ended well");
-            Ok(())
-        }
-        Ok(outcome) => Err(Error::ConfigFailed {
-            command: shown,
-            status: outcome.how(),
-            cause: complaint::recognise(&outcome.tail),
-            tail: outcome.tail,
-        }),
-        Err(host::Error::Deadline { tail, total, .. }) => {
-            Err(Error::ConfigHung { command: shown, after: total, tail })
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Who runs `config.sh remove`: whoever owns the tree, so that a runner made by other means works too.
-#[cfg(unix)]
-fn owner_of_tree(site: &Site<'_>) -> Result<Option<Account>, Error> {
-    use std::os::unix::fs::MetadataExt as _;
-    if !account::is_root() {
-        return Ok(Some(account::current()));
-    }
-    let dir = site.dir();
-    let metadata = fs_err::symlink_metadata(&dir).map_err(host::Error::from)?;
-    if metadata.uid() == 0
-        && let Some(path) = tree::writable_by_others(&dir)?
-    {
-        return Err(Error::UnsafeTree { path });
-    }
-    Ok(account::find_by_id(&site.request.root, metadata.uid())?)
-}
-
-#[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "the other platform can fail")]
-fn owner_of_tree(_: &Site<'_>) -> Result<Option<Account>, Error> {
-    Ok(Some(account::current()))
 }
 
 /// `config.sh remove` refuses while `.service` is there, even when the unit is long gone.

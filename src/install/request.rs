@@ -20,6 +20,18 @@ pub struct Request {
     pub state: PathBuf,
     /// The runner's user, if it is to be another than the one who runs this.
     pub user: Option<String>,
+    /// Nobody named the user: a runner that is not known yet gets the first free name of those that begin with it.
+    pub user_is_default: bool,
+    /// The runner updates itself, in a tree that its user owns.
+    pub self_update: bool,
+    /// `run` sees to the runner.
+    pub supervised: bool,
+    /// The credential is there at every later start too: a file that stays, or a command.
+    pub credential_lasts: bool,
+    /// The name that confirms which runner is meant, where only files that its jobs could write say so.
+    pub confirmed_name: Option<String>,
+    /// Programs of a tree that jobs could change may get a remove token.
+    pub trust_tree: bool,
     /// Which enterprise, organization or repository.
     pub target: Option<Target>,
     /// The credentials that were found.
@@ -44,6 +56,8 @@ pub struct Request {
     pub token_on_argv: bool,
     /// `http://` to a host that is not this machine was allowed.
     pub allow_http: bool,
+    /// Jobs may use the identity of the machine in its cloud.
+    pub allow_metadata: bool,
     /// What of our environment `config.sh` gets.
     pub environment: Vec<(String, String)>,
     /// How long the whole may take.

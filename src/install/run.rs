@@ -3,20 +3,21 @@
 //! The lock of the journal is held only while something is changed, so that `status` and `remove` can work meanwhile. A
 //! lock of its own says that somebody sees to this runner: a listener that is found without it is nobody's.
 
+use super::exposure;
 use super::journal::Journal;
-use super::notice::Notices;
+use super::request::Request;
+use super::running::{AfterJob, ExitReason, LeftRunner, RunResult, RunnerSource, Running, Surroundings};
 use super::site::Site;
 use super::supervise::{Ended, supervise};
-use super::{Error, engine, jit, leave};
+use super::{Error, engine, handed, jit, leave};
 use crate::deadline::Deadline;
 use crate::host::file::create_private_dir;
 use crate::host::lock::{self, Lock};
 use crate::host::process::{self, Which};
 use crate::host::{self, Command, systemd};
-use crate::net::Http;
-use crate::runner::{LocalState, config_sh, listener, state, tree};
+use crate::runner::{JitIdentity, LocalState, config_sh, listener, state, tree};
 use crate::secret::Secret;
-use serde::Serialize;
+use crate::settings::Credentials;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -31,141 +32,162 @@ const ORPHAN: Duration = Duration::from_secs(30);
 const MOST_LOST: usize = 3;
 const LOST_WITHIN: Duration = Duration::from_secs(600);
 
-/// What `run` does besides what `install` does.
-pub struct Running {
-    /// Once told to end, so long a job that runs may go on.
-    pub drain: Duration,
-    /// Once told to end, the runner is taken off the server.
-    pub remove_on_shutdown: bool,
-    /// How long that may take, where the server answers and the machine stays.
-    pub leaving: Duration,
-    /// After the one job of an ephemeral runner.
-    pub after_job: AfterJob,
-    /// The server makes the runner, without `config.sh`.
-    pub jit: bool,
-    /// The second request to end: no draining.
-    pub insist: CancellationToken,
-    /// Who may announce that the machine is taken away, and the client that asks them.
-    pub notices: Option<(Http, Notices)>,
-}
-
-/// What follows the one job of an ephemeral runner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AfterJob {
-    /// The end.
-    Stop,
-    /// The next registration, and the next job.
-    Again,
-    /// The machine is switched off.
-    PowerOff,
-}
-
-/// How `run` ended.
-#[derive(Debug, Clone, Serialize)]
-pub struct Ran {
-    /// The runner's folder.
-    pub dir: std::path::PathBuf,
-    /// How many jobs were taken.
-    pub jobs: u32,
-    /// Why it ended.
-    pub because: Because,
-    /// Whether the server has no runner of ours any more.
-    pub deregistered: bool,
-}
-
-/// Why `run` ended well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Because {
-    /// It was told to.
-    Told,
-    /// The one job is done.
-    JobDone,
-    /// The listener ended by itself.
-    ListenerDone,
-}
-
-/// Converges, and runs the runner.
+/// Converges, and runs the runner. The request is consumed: its credentials are wiped as soon as nothing needs them, where
+/// jobs run as our own user.
 ///
 /// # Errors
 /// It did not converge; the listener cannot work; a job was cut short; the runner could not be taken off the server.
-pub async fn run(site: &Site<'_>, running: &Running) -> Result<Ran, Error> {
+pub async fn run(
+    mut request: Request,
+    running: &Running,
+    surroundings: &Surroundings<'_>,
+) -> Result<RunResult, Error> {
+    let site = surroundings.site(&request)?;
     site.check_parents()?;
-    let _held = hold(site, Deadline::after(HOLD)).await?;
-    refuse_beside_service(site).await?;
-    end_orphan(site).await?;
-    let ephemeral = site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
-    let mut ran = Ran { dir: site.request.dir.clone(), jobs: 0, because: Because::Told, deregistered: false };
-    let (mut lost, mut broken) = (VecDeque::new(), VecDeque::new());
+    super::metadata::check(&site)?;
+    let _held = hold(&site, Deadline::after(HOLD)).await?;
+    refuse_beside_service(&site).await?;
+    end_orphan(&site).await?;
+    drop(site);
+    let mut result = RunResult {
+        dir: request.dir.clone(),
+        jobs: 0,
+        reason: ExitReason::Told,
+        deregistered: false,
+        left_on_server: None,
+    };
+    let mut lost = Lost::default();
+    let mut dropped = false;
     loop {
-        let config = converge(site, running).await?;
-        let before = leave::Snapshot::take(&site.dir());
-        let mut jobs = 0;
-        let ended = supervise(&afresh(site), running, config.as_ref(), &mut jobs).await;
-        drop(config);
-        ran.jobs += jobs;
-        let ended = match ended {
-            // One that was told to end and failed at it has been told to end.
-            Err(error) if !site.stop.is_cancelled() => {
-                if running.remove_on_shutdown {
-                    quit(site, running, None, before, &mut ran).await.unwrap_or_else(|error| warn(&error));
-                }
-                return Err(error);
-            }
-            Err(error) => {
-                warn(&error);
-                Ended::Told { cut: false, until: None }
-            }
-            Ok(ended) => ended,
-        };
-        match ended {
-            Ended::Told { cut, until } => {
-                if running.remove_on_shutdown {
-                    quit(site, running, until, before, &mut ran).await?;
-                }
-                return if cut { Err(Error::CutShort { dir: ran.dir }) } else { Ok(ran) };
-            }
-            Ended::Itself if ephemeral && jobs > 0 => {
-                leave::forgotten(&leaving(site, running, None)).await?;
-                leave::clean_tree(site, &before).await?;
-                ran.deregistered = true;
-                ran.because = Because::JobDone;
-                match running.after_job {
-                    AfterJob::Again if !site.stop.is_cancelled() => continue,
-                    AfterJob::PowerOff => power_off(&site.stop).await?,
-                    _ => {}
-                }
-                return Ok(ran);
-            }
-            Ended::Itself if !is_lost(site).await? => {
-                ran.because = Because::ListenerDone;
-                return Ok(ran);
-            }
-            Ended::Broken => {
-                if site.stop.is_cancelled() {
-                    return Ok(ran);
-                }
-                if once_more(&mut broken).is_err() {
-                    let missing = tree::inspect(&site.dir(), site.platform())?.lacks();
-                    return Err(Error::TreeIncomplete { dir: ran.dir, missing });
-                }
-                tracing::warn!(
-                    "an update of the runner by itself was cut off; putting a complete one in its place"
-                );
-                end_orphan(site).await?;
-            }
-            Ended::Itself | Ended::Deleted => {
-                if site.stop.is_cancelled() {
-                    return Ok(ran);
-                }
-                if let Err(times) = once_more(&mut lost) {
-                    return Err(Error::DeletedAgain { dir: ran.dir, times });
-                }
-                tracing::warn!("the server has deleted the runner behind our back; registering it again");
-                state::clean_identity(&site.dir())?;
+        if dropped {
+            request.credentials = (running.credential.read_again)()?;
+            if running.handed().is_none() && !can_register(&request) {
+                return Err(Error::CredentialDropped { dir: result.dir });
             }
         }
+        let site = surroundings.site(&request)?;
+        let config = converge(&site, running).await?;
+        let before = leave::Snapshot::take(&site.dir());
+        let shared = exposure::is_shared(&site)?;
+        if shared && !dropped {
+            exposure::warn(&site, running);
+        }
+        drop(site);
+        if shared && exposure::needed_for(running).is_empty() {
+            // A job can do what we can do. Wiped here, with the client's copy.
+            request.credentials = Credentials::default();
+            dropped = true;
+        }
+        let site = surroundings.site(&request)?;
+        let listener = config.as_ref().or_else(|| running.handed().map(JitIdentity::encoded));
+        let mut jobs = 0;
+        let ended = supervise(&site, running, listener, &mut jobs).await;
+        drop(config);
+        result.jobs += jobs;
+        let Some(reason) = finish(&site, running, ended, jobs, &before, &mut lost, &mut result).await? else {
+            continue;
+        };
+        result.reason = reason;
+        return Ok(result);
     }
+}
+
+/// What follows the listener's end: why it is the end of all, or `None` for another round.
+async fn finish(
+    site: &Site<'_>,
+    running: &Running,
+    ended: Result<Ended, Error>,
+    jobs: u32,
+    before: &leave::Snapshot,
+    lost: &mut Lost,
+    result: &mut RunResult,
+) -> Result<Option<ExitReason>, Error> {
+    let ephemeral = site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
+    let ended = match ended {
+        // One that was told to end and failed at it has been told to end.
+        Err(error) if !site.stop.is_cancelled() => {
+            quit(site, running, None, before, result).await.unwrap_or_else(|error| warn(&error));
+            if let Some(left) = &result.left_on_server {
+                tracing::warn!("{left}");
+            }
+            return Err(error);
+        }
+        Err(error) => {
+            warn(&error);
+            Ended::Told { cut: false, until: None }
+        }
+        Ok(ended) => ended,
+    };
+    match ended {
+        Ended::Told { cut, until } => {
+            quit(site, running, until, before, result).await?;
+            if cut { Err(Error::CutShort { dir: result.dir.clone() }) } else { Ok(Some(ExitReason::Told)) }
+        }
+        Ended::Itself if ephemeral && jobs > 0 => {
+            if running.handed().is_some() {
+                handed::end(&leaving(site, running, None), before).await?;
+            } else {
+                leave::forgotten(&leaving(site, running, None)).await?;
+                leave::clean_tree(site, before).await?;
+            }
+            result.deregistered = true;
+            match running.after_job {
+                AfterJob::Again if !site.stop.is_cancelled() => return Ok(None),
+                AfterJob::PowerOff => power_off(&site.stop).await?,
+                _ => {}
+            }
+            Ok(Some(ExitReason::JobDone))
+        }
+        // It has read on the server that there is no such runner any more.
+        Ended::Itself if running.handed().is_some() => {
+            handed::end(&leaving(site, running, None), before).await?;
+            result.deregistered = true;
+            Ok(Some(ExitReason::ListenerDone))
+        }
+        Ended::Itself if !is_lost(site).await? => Ok(Some(ExitReason::ListenerDone)),
+        Ended::Broken => {
+            if site.stop.is_cancelled() {
+                return Ok(Some(ExitReason::Told));
+            }
+            if once_more(&mut lost.broken).is_err() {
+                let missing = tree::inspect(&site.dir(), site.platform())?.lacks();
+                return Err(Error::TreeIncomplete { dir: result.dir.clone(), missing });
+            }
+            tracing::warn!(
+                "an update of the runner by itself was cut off; putting a complete one in its place"
+            );
+            end_orphan(site).await?;
+            Ok(None)
+        }
+        Ended::Itself | Ended::Deleted => {
+            if site.stop.is_cancelled() {
+                return Ok(Some(ExitReason::Told));
+            }
+            if let Err(times) = once_more(&mut lost.deleted) {
+                return Err(Error::DeletedAgain { dir: result.dir.clone(), times });
+            }
+            tracing::warn!("the server has deleted the runner behind our back; registering it again");
+            state::clean_identity(&site.dir())?;
+            Ok(None)
+        }
+    }
+}
+
+/// What was put right lately, and when.
+#[derive(Default)]
+struct Lost {
+    deleted: VecDeque<Instant>,
+    broken: VecDeque<Instant>,
+}
+
+/// Whether the request has what a registration takes.
+fn can_register(request: &Request) -> bool {
+    request.credentials.api.is_some() || request.credentials.registration.is_some()
+}
+
+/// Whether the request has what taking a runner off the server takes.
+fn can_deregister(request: &Request) -> bool {
+    request.credentials.api.is_some() || request.credentials.remove.is_some()
 }
 
 /// Whether something may be put right once more; if it was too often lately, how often.
@@ -179,13 +201,13 @@ fn once_more(times: &mut VecDeque<Instant>) -> Result<(), usize> {
     Ok(())
 }
 
-/// What `install` does, or its counterpart for a runner that the server makes; the latter's configuration.
+/// What `install` does, or its counterpart for a runner that the server creates; the latter's configuration.
 async fn converge(site: &Site<'_>, running: &Running) -> Result<Option<Secret>, Error> {
-    let site = afresh(site);
-    if running.jit {
-        return jit::converge(&site).await.map(Some);
+    match &running.source {
+        RunnerSource::Jit => return jit::converge(site).await.map(Some),
+        RunnerSource::JitConfig(identity) => handed::converge(site, identity).await?,
+        RunnerSource::ConfigSh => drop(engine::install(site).await?),
     }
-    engine::install(&site).await?;
     Ok(None)
 }
 
@@ -200,22 +222,38 @@ fn leaving<'a>(site: &Site<'a>, running: &Running, until: Option<Deadline>) -> S
     site.until(Deadline::after(patience), CancellationToken::new())
 }
 
-/// Takes the runner off the server, and out of its folder.
+/// Takes the runner off the server and out of its directory, where that was requested and can be done; else says which one
+/// stays there.
 async fn quit(
     site: &Site<'_>,
     running: &Running,
     until: Option<Deadline>,
-    before: leave::Snapshot,
-    ran: &mut Ran,
+    before: &leave::Snapshot,
+    result: &mut RunResult,
 ) -> Result<(), Error> {
-    let site = leaving(site, running, until);
-    leave::deregister(&site).await.inspect_err(|_| {
+    let leaves = leaving(site, running, until);
+    if let Some(identity) = running.handed() {
+        let runner = identity.runner();
+        result.left_on_server =
+            Some(LeftRunner { name: runner.agent_name.clone(), id: Some(runner.agent_id) });
+        return handed::end(&leaves, before).await;
+    }
+    if !(running.remove_on_shutdown && can_deregister(&site.request)) {
+        let journal = site.read_journal()?;
+        let ephemeral = site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
+        result.left_on_server = journal
+            .registered()
+            .filter(|_| ephemeral)
+            .map(|(_, registered)| LeftRunner { name: registered.name.clone(), id: registered.agent_id });
+        return Ok(());
+    }
+    leave::deregister(&leaves).await.inspect_err(|_| {
         tracing::warn!(
             "the server may still have the runner; the journal knows it, and the next run finishes this"
         );
     })?;
-    ran.deregistered = true;
-    leave::clean_tree(&site, &before).await
+    result.deregistered = true;
+    leave::clean_tree(&leaves, before).await
 }
 
 /// Whether the runner that ended by itself has no registration any more.
@@ -250,7 +288,7 @@ async fn refuse_beside_service(site: &Site<'_>) -> Result<(), Error> {
 /// Ends a listener whose supervisor was killed, before anything is done to its runner.
 async fn end_orphan(site: &Site<'_>) -> Result<(), Error> {
     let orphan = Which::MarkedBy {
-        uid: None,
+        uid: site.runner_uid(),
         key: listener::MARKER.to_owned(),
         value: site.dir().display().to_string(),
     };
@@ -281,12 +319,18 @@ fn warn(error: &Error) {
     tracing::warn!("{}", crate::error::chain(error));
 }
 
-/// Waits until no job of the runner in `dir` runs on this machine.
+/// Waits until no job of the runner in `dir` runs on this machine. Any user can start a process that is called like one: only
+/// those of the user `uid` count, if that is known.
 ///
 /// # Errors
 /// One still runs at the deadline, or a signal came.
-pub async fn drain(dir: &std::path::Path, deadline: Deadline, stop: &CancellationToken) -> Result<(), Error> {
-    let workers = listener::workers(dir);
+pub async fn drain(
+    dir: &std::path::Path,
+    uid: Option<u32>,
+    deadline: Deadline,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let workers = listener::workers(dir, uid);
     loop {
         let pids = workers.find();
         if pids.is_empty() {

@@ -4,7 +4,7 @@ use super::Error;
 use super::journal::{Journal, State, Step};
 use super::site::Site;
 use crate::host::{self, lock};
-use crate::runner::{state, tree};
+use crate::runner::{Guard, guard as guarding, state, tree};
 use crate::transfer::place;
 use serde::Serialize;
 use std::io::ErrorKind;
@@ -52,7 +52,7 @@ pub struct Seal {
 /// # Errors
 /// [`Error::NotBaked`] if no baked runner is there; something could not be looked at, and so proves nothing.
 pub fn inspect(site: &Site<'_>) -> Result<Seal, Error> {
-    let request = site.request;
+    let request = &site.request;
     let journal = site.read_journal()?;
     let not_baked = |what: String| Error::NotBaked { dir: request.dir.clone(), what };
     let placed = journal.placed().ok_or_else(|| not_baked("runup has placed none".into()))?;
@@ -67,7 +67,7 @@ pub fn inspect(site: &Site<'_>) -> Result<Seal, Error> {
         format!("the journals and locks in {}", request.state.display()),
         format!("tokens in {}", shown(&request.token_files)),
     ];
-    let mut found = of_runner(site)?;
+    let mut found = of_runner(site, &journal)?;
     found.extend(of_journals(site)?);
     found.extend(of_tokens(&request.token_files)?);
     let running = request.root.is_host();
@@ -91,7 +91,7 @@ pub fn inspect(site: &Site<'_>) -> Result<Seal, Error> {
 /// # Errors
 /// [`Error::NotSealed`], with all that was found.
 pub fn check(site: &Site<'_>, journal: &Journal) -> Result<(), Error> {
-    let mut found = personal(site)?;
+    let mut found = personal(site, journal.guard())?;
     found.extend(of_registration(site, journal));
     if !site.request.root.is_host() {
         found.extend(of_tokens(&site.request.token_files)?);
@@ -115,8 +115,8 @@ pub fn remind(site: &Site<'_>) {
     }
 }
 
-fn of_runner(site: &Site<'_>) -> Result<Vec<Finding>, Error> {
-    let mut found = personal(site)?;
+fn of_runner(site: &Site<'_>, journal: &Journal) -> Result<Vec<Finding>, Error> {
+    let mut found = personal(site, journal.guard())?;
     let litter = place::litter(&site.dir())?;
     found.extend(litter.iter().map(|path| Finding {
         what: format!("{}, what is left of a runner that was replaced", path.display()),
@@ -126,11 +126,12 @@ fn of_runner(site: &Site<'_>) -> Result<Vec<Finding>, Error> {
 }
 
 /// What a runner has in its folder only once it has been configured, or has run.
-fn personal(site: &Site<'_>) -> Result<Vec<Finding>, Error> {
+fn personal(site: &Site<'_>, guard: Guard) -> Result<Vec<Finding>, Error> {
     let dir = site.dir();
     let mut found = Vec::new();
+    let placed_so = |name| guard == Guard::Locked && guarding::FURNISHED.contains(&name);
     for name in state::personal_files() {
-        if !is_there(&dir.join(name))? {
+        if !is_there(&dir.join(name))? || placed_so(name) {
             continue;
         }
         let fix = match name {

@@ -9,7 +9,7 @@ use crate::github::Status;
 use crate::host::account::Account;
 use crate::host::{Command, file, systemd};
 use crate::runner::unit::Main;
-use crate::runner::{LocalState, listener, state};
+use crate::runner::{Guard, LocalState, listener, state};
 use sha2::{Digest as _, Sha256};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -101,7 +101,7 @@ pub async fn write(
     let by_itself =
         matches!(site.request.service.as_ref().map(|wanted| &wanted.main), Some(Main::Supervisor { .. }));
     if !by_itself {
-        write_dot_service(site, &service.unit, account).await?;
+        write_dot_service(site, journal, &service.unit, account).await?;
     }
     systemd::reload(&site.stop).await?;
     journal.done(act)?;
@@ -111,7 +111,17 @@ pub async fn write(
 
 /// Upstream's tools take `.service` for the unit's name. The folder is the runner's, so the runner's user writes it:
 /// root would follow whatever a job has put in its place.
-async fn write_dot_service(site: &Site<'_>, unit: &str, account: &Account) -> Result<(), Error> {
+async fn write_dot_service(
+    site: &Site<'_>,
+    journal: &Journal,
+    unit: &str,
+    account: &Account,
+) -> Result<(), Error> {
+    if journal.guard() != Guard::Open {
+        // In the place of the file that its user may have created there; nothing is followed.
+        state::clean_service(&site.dir())?;
+        return Ok(file::write_atomic(&site.dir().join(".service"), format!("{unit}\n").as_bytes(), 0o644)?);
+    }
     let command = Command::new("/bin/sh")
         .arg("-c")
         .arg("rm -f .service && printf '%s\\n' \"$1\" > .service")
@@ -119,6 +129,7 @@ async fn write_dot_service(site: &Site<'_>, unit: &str, account: &Account) -> Re
         .arg(unit)
         .cwd(site.dir())
         .account(account)
+        .groups_of(&site.request.root)
         .env("PATH", "/usr/bin:/bin")
         .deadline(Deadline::after(Duration::from_secs(20)));
     let rendered = command.render();
@@ -228,7 +239,7 @@ pub async fn quiet(site: &Site<'_>, seen: &Seen) -> Result<(), Error> {
 
 /// Stops the unit: waits `drain` for a running job, then lets the runner cancel it.
 async fn stop(site: &Site<'_>, unit: &str, drain: Duration) -> Result<(), Error> {
-    let worker = listener::workers(&site.dir());
+    let worker = listener::workers(&site.dir(), site.runner_uid());
     let drained = Deadline::after(drain.min(site.deadline.left()));
     let running = || !worker.find().is_empty();
     while running() && !drained.passed() {

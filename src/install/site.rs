@@ -1,9 +1,9 @@
 //! The place of work: one request, the machine, the server, the clock, and who watches.
 
-use super::Error;
 use super::journal::Journal;
 use super::request::Request;
 use super::watch::{Phase, Watch};
+use super::{Error, create_user};
 use crate::deadline::Deadline;
 use crate::github::{Client, Target};
 use crate::host::account::{self, Account};
@@ -11,7 +11,7 @@ use crate::host::file::create_private_dir;
 use crate::host::lock::{self, Lock};
 use crate::host::{self, Machine, Platform};
 use crate::net::Http;
-use crate::runner::config_sh;
+use crate::runner::{Guard, Keeper, config_sh, state};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -22,14 +22,16 @@ const CLOCK_LIMIT: i64 = 300;
 /// Everything that a step needs besides the journal.
 #[derive(Clone)]
 pub struct Site<'a> {
-    /// What was asked for.
-    pub request: &'a Request,
+    /// What was asked for, with the user that this runner has.
+    pub request: Arc<Request>,
     /// What the machine is.
     pub machine: Machine,
     /// The runner's folder as this process sees it.
     pub(super) dir: PathBuf,
     /// Where journals live, as this process sees it.
     pub(super) state: PathBuf,
+    /// The user of the request, before a number was added to it.
+    pub(super) base_user: Option<String>,
     /// The HTTP client.
     pub http: Http,
     /// The REST API, where a server is known.
@@ -48,7 +50,7 @@ impl<'a> Site<'a> {
     /// # Errors
     /// The machine is of no known kind.
     pub fn new(
-        request: &'a Request,
+        request: &Request,
         http: Http,
         stop: CancellationToken,
         watch: &'a dyn Watch,
@@ -62,7 +64,26 @@ impl<'a> Site<'a> {
                 .ok_or_else(|| Error::NoWayTo { path: path.to_owned(), root: request.root.path().to_owned() })
         };
         let (dir, state) = (locate(&request.dir)?, locate(&request.state)?);
-        Ok(Self { request, machine, dir, state, http, client, deadline, stop, watch })
+        let base_user = request.user.clone();
+        let request = Arc::new(request.clone());
+        let site = Self { request, machine, dir, state, base_user, http, client, deadline, stop, watch };
+        // What cannot be read is said by whoever needs it.
+        let user = site.read_journal().and_then(|journal| create_user::name(&site, &journal)).ok().flatten();
+        Ok(site.with_user(user))
+    }
+
+    /// The same place of work as it was asked for, where the user is still to be chosen.
+    #[must_use]
+    pub(super) fn with_base_user(&self) -> Self {
+        self.with_user(self.base_user.clone())
+    }
+
+    /// The same place of work for a runner of this user.
+    #[must_use]
+    fn with_user(&self, user: Option<String>) -> Self {
+        let request =
+            Request { user: user.or_else(|| self.request.user.clone()), ..Request::clone(&self.request) };
+        Self { request: Arc::new(request), ..self.clone() }
     }
 
     fn client_for(request: &Request, http: &Http, target: Target) -> Client {
@@ -82,7 +103,7 @@ impl<'a> Site<'a> {
     /// The URL in the journal is none.
     pub fn client_at(&self, url: &str, api_url: &str) -> Result<Client, Error> {
         let target = Target::parse(url, Some(api_url), self.request.allow_http)?;
-        Ok(Self::client_for(self.request, &self.http, target))
+        Ok(Self::client_for(&self.request, &self.http, target))
     }
 
     /// The client, if it has a credential and so can look.
@@ -122,11 +143,67 @@ impl<'a> Site<'a> {
         }
     }
 
+    /// The id of the runner's user, if that is known: a process of any other is none of this runner's.
+    #[must_use]
+    pub fn runner_uid(&self) -> Option<u32> {
+        self.account().ok().flatten().map(|account| account.uid).filter(|_| cfg!(unix))
+    }
+
+    /// Whether the runner's user is another than ours, so that it can be kept from what is root's.
+    #[must_use]
+    pub fn isolates(&self, account: &Account) -> bool {
+        cfg!(unix) && account::is_root() && account.uid != 0
+    }
+
+    /// The user, and the group that may look into the tree: the user's own, or the one that was created for this runner.
+    #[must_use]
+    pub fn keeper(&self, account: &Account, journal: &Journal) -> Keeper {
+        let group = journal.group().and_then(|name| account::group_id(&self.request.root, name));
+        Keeper { uid: account.uid, gid: group.unwrap_or(account.gid) }
+    }
+
+    /// How the tree of a runner of this request is to be guarded once it is registered, and why it is left open where it
+    /// could be guarded. A tree that is guarded stays so, unless its runner is to update itself.
+    #[must_use]
+    pub fn wanted_guard(&self, account: Option<&Account>, now: Guard) -> (Guard, Option<&'static str>) {
+        let request = &self.request;
+        let isolates = match account {
+            Some(account) => self.isolates(account),
+            // It is about to be created.
+            None => cfg!(unix) && account::is_root(),
+        };
+        let ephemeral =
+            request.jit || request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
+        let kept = if ephemeral { Guard::Locked } else { Guard::Sealed };
+        let hosted = request.target.as_ref().is_some_and(Target::is_hosted);
+        if !isolates {
+            (Guard::Open, None)
+        } else if request.self_update {
+            (Guard::Open, Some("--self-update asks for it"))
+        } else if request.bakes() {
+            (Guard::Locked, None)
+        } else if now != Guard::Open {
+            (kept, None)
+        } else if request.service.is_none() && !request.supervised {
+            (Guard::Open, Some("no service of runup's runs it, which could update it"))
+        } else if !request.credential_lasts && !hosted && !ephemeral {
+            (Guard::Open, Some("there is no credential that lasts, such as --token-file, to update it with"))
+        } else {
+            (kept, None)
+        }
+    }
+
     /// The distribution's name, as far as the machine tells it.
     #[must_use]
     pub fn system(&self) -> &str {
         let pretty = self.machine.distribution.pretty.as_str();
         if pretty.is_empty() { "a system without /etc/os-release" } else { pretty }
+    }
+
+    /// The jobs' work directory, as it was asked for.
+    #[must_use]
+    pub fn work(&self) -> &str {
+        self.request.registration.as_ref().map_or(state::WORK_FOLDER, |wanted| &wanted.options.work)
     }
 
     /// Begins a phase.
@@ -172,6 +249,7 @@ impl<'a> Site<'a> {
     #[must_use]
     pub fn config_setting(&self, account: Account) -> config_sh::Setting {
         config_sh::Setting {
+            root: self.request.root.clone(),
             dir: self.dir(),
             allow_root: account.uid == 0 && cfg!(unix),
             account,

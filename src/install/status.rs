@@ -6,8 +6,8 @@ use super::site::Site;
 use super::{Error, drift};
 use crate::error::chain;
 use crate::github::{Client, Runner};
-use crate::host::systemd;
-use crate::runner::{LocalState, RunnerVersion, state, tree};
+use crate::host::{Account, account, systemd};
+use crate::runner::{Guard, LocalState, RunnerVersion, state, tree};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -22,6 +22,16 @@ pub struct Status {
     pub version: Option<String>,
     /// Whether runup set it up.
     pub journal: bool,
+    /// The runner's user.
+    pub user: Option<String>,
+    /// How its tree is guarded from its jobs, where runup set it up as root.
+    pub guard: Option<Guard>,
+    /// Whether its user is kept from what is root's; `None` where runup did not set it up as root.
+    pub isolated: Option<bool>,
+    /// How its user can become root.
+    pub ways_to_root: Vec<String>,
+    /// Why jobs can change the runner's programs, where they could be kept from it.
+    pub not_locked: Option<String>,
     /// Its name, as registered.
     pub name: Option<String>,
     /// Its id on the server.
@@ -92,6 +102,11 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
         dir: site.request.dir.clone(),
         version: version.map(|version| version.to_string()),
         journal: journal.exists(),
+        user: journal.user().map(str::to_owned),
+        guard: None,
+        isolated: None,
+        ways_to_root: Vec::new(),
+        not_locked: None,
         name: None,
         id: None,
         url: None,
@@ -101,6 +116,14 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
         service: None,
         drift: Vec::new(),
     };
+    if let (Some(_), Some(account)) = (journal.entry(Step::PlaceRunner), site.account()?)
+        && site.isolates(&account)
+    {
+        status.guard = Some(journal.guard());
+        status.ways_to_root = account::ways_to_root(&site.request.root, &account);
+        status.isolated = Some(status.ways_to_root.is_empty());
+        status.not_locked = not_locked(site, &journal, &account);
+    }
     if let Some((_, registered)) = journal.registered() {
         status.name = Some(registered.name.clone());
         status.id = registered.agent_id;
@@ -121,7 +144,7 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
         LocalState::Partial { .. } | LocalState::Corrupt { .. } => State::Unfinished,
     };
     if status.state == State::Registered {
-        let found = Found { local: &local, version };
+        let found = Found { local: &local, version, open: journal.guard() == Guard::Open };
         ask(site, &mut status, &found, journal.entry(Step::Register).map(|entry| &entry.act)).await;
     }
     let lacks = tree.map(|tree| tree.lacks()).unwrap_or_default();
@@ -134,6 +157,29 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
     }
     look_at_service(site, &journal, &mut status, lacks.is_empty()).await?;
     Ok(status)
+}
+
+/// Why jobs can change the runner, and what ends that. `status` is not told what the next `install` will be asked for, so it
+/// goes by what is there.
+fn not_locked(site: &Site<'_>, journal: &Journal, account: &Account) -> Option<String> {
+    let (_, registered) = journal.registered()?;
+    if journal.guard() != Guard::Open {
+        return None;
+    }
+    let asked = registered.asked.as_ref().is_some_and(|asked| asked.self_update);
+    Some(if asked {
+        format!(
+            "--self-update was asked for, so {} owns the runner's programs, and its jobs can change them",
+            account.name
+        )
+    } else {
+        format!(
+            "{} owns the runner's programs, and its jobs can change them; `runup install` with a --token-file that stays \
+             converts it{}",
+            account.name,
+            if site.request.root.is_host() { "" } else { " on the machine itself" }
+        )
+    })
 }
 
 /// The service and what became of its unit, where the journal has one and systemd runs this machine. Only a `whole`
@@ -181,6 +227,7 @@ async fn look_at_service(
 struct Found<'a> {
     local: &'a LocalState,
     version: Option<RunnerVersion>,
+    open: bool,
 }
 
 /// The server's word is welcome but not needed: a machine without network still has a state.
@@ -225,6 +272,7 @@ async fn ask(site: &Site<'_>, status: &mut Status, found: &Found<'_>, act: Optio
         file,
         found.version,
         group.as_deref(),
+        found.open,
     ));
 }
 

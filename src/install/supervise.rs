@@ -1,7 +1,7 @@
 //! Sees to one registration's listener: starts it, starts it again where its end asks for that, and ends it when told.
 
 use super::notice::{self, Notice};
-use super::run::Running;
+use super::running::Running;
 use super::site::Site;
 use super::{Error, leave};
 use crate::deadline::Deadline;
@@ -10,7 +10,7 @@ use crate::host::Outcome;
 use crate::host::file::remove_if_present;
 use crate::host::process::Which;
 use crate::runner::listener::{self, News, Next};
-use crate::runner::{asset, complaint, tree};
+use crate::runner::{JitIdentity, asset, complaint, tree};
 use crate::secret::Secret;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -66,6 +66,7 @@ pub(super) async fn supervise(
     jobs: &mut u32,
 ) -> Result<Ended, Error> {
     let account = site.account()?.ok_or_else(|| Error::NothingThere { dir: site.request.dir.clone() })?;
+    super::start::prepare(site)?;
     let setting = site.config_setting(account);
     let mut failures = 0;
     let mut conflict: Option<Deadline> = None;
@@ -82,6 +83,9 @@ pub(super) async fn supervise(
         let mut on_line = |stream, line: &str| {
             work.note(line);
             site.watch.output(stream, line);
+            if listener::is_conflict(line) && !work.conflict.swap(true, Relaxed) {
+                tracing::warn!("another listener has this runner's session; the runner waits for its end");
+            }
         };
         tracing::debug!("starting the listener");
         let outcome = {
@@ -123,6 +127,9 @@ pub(super) async fn supervise(
             conflict = None;
         }
         let next = listener::after(&outcome);
+        if let Some(identity) = running.handed() {
+            refuse_used(identity, next, &outcome, work.listened.load(Relaxed))?;
+        }
         let pause = match next {
             Next::Done => return Ok(Ended::Itself),
             Next::Deleted => return Ok(Ended::Deleted),
@@ -156,6 +163,21 @@ pub(super) async fn supervise(
     }
 }
 
+/// A just-in-time configuration is for one runner and one job; that it was used before is known from what the listener says
+/// (contract, sections 2.4 and 5). The listener itself has tried for some minutes.
+fn refuse_used(identity: &JitIdentity, next: Next, outcome: &Outcome, listened: bool) -> Result<(), Error> {
+    let (name, id) = (identity.runner().agent_name.clone(), identity.runner().agent_id);
+    let gone = match next {
+        Next::Conflict => return Err(Error::JitConfigInUse { name, id }),
+        Next::Deleted => true,
+        Next::Failed => listener::misses_runner(&outcome.tail),
+        // The server has revoked its credential: nothing was listened for.
+        Next::Done => !listened,
+        _ => false,
+    };
+    if gone { Err(Error::JitConfigUsed { name, id }) } else { Ok(()) }
+}
+
 fn failed(outcome: Outcome) -> Error {
     let (status, cause) = (outcome.how(), complaint::recognise(&outcome.tail));
     Error::ListenerFailed { status, cause, tail: outcome.tail }
@@ -174,6 +196,7 @@ struct Work {
     listened: AtomicBool,
     busy: AtomicBool,
     canceled: AtomicBool,
+    conflict: AtomicBool,
     jobs: AtomicU32,
 }
 
@@ -195,7 +218,7 @@ impl Work {
 
     /// Waits for the end of a running job, as long as the machine has; whether none is left.
     async fn drained(&self, site: &Site<'_>, running: &Running, until: Option<Deadline>) -> bool {
-        let workers = listener::workers(&site.dir());
+        let workers = listener::workers(&site.dir(), site.runner_uid());
         let left = until.map_or(Duration::MAX, |until| until.left().saturating_sub(RESERVE));
         let patience = running.drain.min(left);
         let deadline = Deadline::after(patience);
@@ -237,8 +260,11 @@ async fn announced(running: &Running, stop: &CancellationToken) -> Notice {
 async fn updated(site: &Site<'_>) -> Result<bool, Error> {
     let dir = site.dir();
     let finished = dir.join(listener::UPDATE_FINISHED);
-    let script =
-        Which::MarkedBy { uid: None, key: listener::MARKER.to_owned(), value: dir.display().to_string() };
+    let script = Which::MarkedBy {
+        uid: site.runner_uid(),
+        key: listener::MARKER.to_owned(),
+        value: dir.display().to_string(),
+    };
     let deadline = Deadline::after(UPDATE);
     tracing::info!("the runner updates itself");
     loop {

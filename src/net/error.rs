@@ -1,5 +1,6 @@
 //! What can go wrong between us and a server.
 
+use super::ProxyProblem;
 use crate::error::{Class, Failure};
 use rustls::CertificateError;
 use std::fmt;
@@ -29,6 +30,20 @@ pub enum Error {
     /// Not `http` or `https`.
     #[error("{url} is neither http nor https")]
     Scheme {
+        /// The URL.
+        url: String,
+    },
+    /// A proxy that neither we nor the runner can use. The address is not shown: it may hold a password.
+    #[error("the proxy in {variable} cannot be used: {problem}")]
+    Proxy {
+        /// The environment variable that names it.
+        variable: String,
+        /// What is wrong with it.
+        problem: ProxyProblem,
+    },
+    /// A bearer token for plain http to another machine; nothing was sent.
+    #[error("refused to send a credential to {url} without encryption")]
+    PlainBearer {
         /// The URL.
         url: String,
     },
@@ -317,11 +332,15 @@ impl Failure for Error {
             Self::CaFile { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Class::NoInput,
             Self::CaFile { source, .. } => Class::of_io(source, Class::Io),
             Self::CaFileEmpty { .. } => Class::Data,
-            Self::Client(_) | Self::Scheme { .. } | Self::Header { .. } => Class::Config,
+            Self::Client(_)
+            | Self::Scheme { .. }
+            | Self::Proxy { .. }
+            | Self::PlainBearer { .. }
+            | Self::Header { .. } => Class::Config,
             Self::Transport { trouble, .. } => match trouble {
-                Trouble::Certificate | Trouble::Tls => Class::Config,
+                // An address that the URL standard allows and HTTP does not; a server may have sent it.
+                Trouble::Certificate | Trouble::Tls | Trouble::Request => Class::Config,
                 Trouble::NotHttp => Class::Protocol,
-                Trouble::Request => Class::Software,
                 _ => Class::TempFail,
             },
             Self::Status { .. } | Self::Deadline { .. } | Self::RateLimited { .. } => Class::TempFail,
@@ -336,6 +355,15 @@ impl Failure for Error {
         let hint = match self {
             Self::CaFile { .. } | Self::CaFileEmpty { .. } => {
                 "Name a readable file with PEM certificates, or leave the option out."
+            }
+            Self::Proxy { variable, .. } => {
+                return Some(format!(
+                    "Set {variable} to http://HOST:PORT or https://HOST:PORT, or unset it. GitHub's runner supports no \
+                     other kind of proxy."
+                ));
+            }
+            Self::PlainBearer { .. } => {
+                "Use https://. If this network is trusted, --allow-http accepts that everyone on it can read the token."
             }
             Self::Transport { trouble: Trouble::Certificate, .. } => {
                 "Install the certificate authority that signed it on this machine, or name its PEM file; check the \

@@ -13,7 +13,7 @@ mod verdict;
 
 pub use body::{Body, Range};
 pub use error::{Error, Trouble};
-pub use proxy::ProxyRules;
+pub use proxy::{ProxyProblem, ProxyRules};
 pub use redact::redact;
 pub use reqwest::Method;
 pub use reqwest::header::HeaderMap;
@@ -30,8 +30,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// The largest body that [`Http::call`] accepts: API answers are a few hundred kilobytes at most.
-pub const BODY_LIMIT: usize = 16 << 20;
+/// The largest body that [`Http::call`] accepts, in bytes: API answers are a few hundred kilobytes at most. It is held in
+/// memory, so it counts against what the whole program may take.
+pub const BODY_LIMIT: usize = 4 << 20;
 
 /// How the client behaves.
 #[derive(Debug, Clone)]
@@ -46,6 +47,8 @@ pub struct Options {
     pub ca_file: Option<PathBuf>,
     /// Which proxy to use for what.
     pub proxy: ProxyRules,
+    /// Whether a bearer token may be sent over plain http to another machine.
+    pub allow_http: bool,
 }
 
 impl Default for Options {
@@ -56,6 +59,7 @@ impl Default for Options {
             stall_timeout: Duration::from_secs(30),
             ca_file: None,
             proxy: ProxyRules::default(),
+            allow_http: false,
         }
     }
 }
@@ -157,10 +161,7 @@ impl Http {
                     verdict => (verdict, error),
                 },
             };
-            let (wait, asked) = match verdict {
-                Verdict::RetryAfter(wait) => (wait, true),
-                _ => (backoff.wait(), false),
-            };
+            let (wait, asked) = backoff.obey(verdict);
             if wait >= call.deadline.left() {
                 return Err(match failure.status() {
                     Some(status) if asked => rate_limited(&call, status, wait),
@@ -244,6 +245,7 @@ impl Http {
                 .request(hop.method.clone(), hop.url.clone())
                 .headers(headers.clone());
             if let Some(secret) = bearer.filter(|_| hop.may_authorize) {
+                self.check_bearer(&hop.url)?;
                 let mut value = HeaderValue::try_from(format!("Bearer {}", secret.expose()))
                     .expect("a secret has only characters that a header can carry");
                 value.set_sensitive(true);
@@ -262,6 +264,15 @@ impl Http {
                 None => return Ok(response),
             }
         }
+    }
+
+    /// Refuses to send a bearer token where everyone on the way could read it: over plain http to another machine,
+    /// unless [`Options::allow_http`]. Nothing is sent.
+    pub fn check_bearer(&self, url: &Url) -> Result<(), Error> {
+        if url.scheme() != "http" || self.inner.options.allow_http || proxy::is_loopback(url) {
+            return Ok(());
+        }
+        Err(Error::PlainBearer { url: redact(url) })
     }
 
     fn client_for(&self, url: &Url) -> Result<&Client, Error> {

@@ -3,6 +3,8 @@
 //!
 //! The variables come in as a value; nobody here reads the environment.
 
+use super::Error;
+use crate::secret;
 use std::collections::HashMap;
 use std::fmt;
 use url::{Host, Url};
@@ -25,21 +27,28 @@ enum Bypass {
 impl ProxyRules {
     /// The rules in `vars`: `https_proxy` for https only and `http_proxy` for http only, lower case before upper case,
     /// `http://` where a scheme is missing; `no_proxy` is a list of host suffixes with an optional port, or `*`, in
-    /// which literal IPv4 addresses are ignored. A proxy that is not a URL is ignored too, with a warning.
-    pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Self {
+    /// which literal IPv4 addresses are ignored. An empty variable does not count.
+    ///
+    /// # Errors
+    /// [`Error::Proxy`]: a proxy that neither we nor the runner can use. Without it, requests would go past the proxy, or
+    /// the runner would fail later.
+    pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, Error> {
         let vars: HashMap<String, String> = vars.into_iter().collect();
         let value = |name: &str| {
             [name.to_owned(), name.to_ascii_uppercase()]
-                .iter()
-                .filter_map(|name| vars.get(name))
-                .map(|value| value.trim().to_owned())
-                .find(|value| !value.is_empty())
+                .into_iter()
+                .filter_map(|name| vars.get(&name).map(|value| (name, value.trim().to_owned())))
+                .find(|(_, value)| !value.is_empty())
         };
-        Self {
-            http: value("http_proxy").and_then(|text| proxy_url("http_proxy", &text)),
-            https: value("https_proxy").and_then(|text| proxy_url("https_proxy", &text)),
-            direct: value("no_proxy").map(|list| bypasses(&list)).unwrap_or_default(),
-        }
+        let proxy = |name| {
+            let Some((variable, text)) = value(name) else { return Ok(None) };
+            proxy_url(&text).map(Some).map_err(|problem| Error::Proxy { variable, problem })
+        };
+        Ok(Self {
+            http: proxy("http_proxy")?,
+            https: proxy("https_proxy")?,
+            direct: value("no_proxy").map(|(_, list)| bypasses(&list)).unwrap_or_default(),
+        })
     }
 
     /// The proxy for `url`, with its credentials as user information; `None` is a direct connection. Loopback is
@@ -81,18 +90,54 @@ impl Bypass {
     }
 }
 
-fn proxy_url(name: &str, text: &str) -> Option<Url> {
-    let lower = text.to_ascii_lowercase();
-    let text = if lower.starts_with("http://") || lower.starts_with("https://") {
-        text.to_owned()
-    } else {
-        format!("http://{text}")
-    };
-    let url = Url::parse(&text).ok().filter(Url::has_host);
-    if url.is_none() {
-        tracing::warn!(variable = name, "ignoring a proxy that is not a URL");
+/// What is wrong with the address of a proxy. Nothing of the address is in it: it may hold a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyProblem {
+    /// `socks5://…`, `ftp://…`.
+    #[error("its scheme is neither http nor https")]
+    Scheme,
+    /// `http://`, `:3128`.
+    #[error("it names no host")]
+    NoHost,
+    /// `proxy:0`, `proxy:99999`, `proxy:port`.
+    #[error("its port is not a number from 1 to 65535")]
+    Port,
+    /// White space, or what the parser refuses for another reason.
+    #[error("it is not a URL")]
+    NotUrl,
+}
+
+fn proxy_url(text: &str) -> Result<Url, ProxyProblem> {
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(ProxyProblem::NotUrl);
     }
-    url
+    let whole = match text.split_once("://") {
+        Some((scheme, _)) if ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => {
+            text.to_owned()
+        }
+        Some(_) => return Err(ProxyProblem::Scheme),
+        None => format!("http://{text}"),
+    };
+    // The parser would skip further slashes, and take the first name of a path for the host.
+    let rest = whole.split_once("://").map_or("", |(_, rest)| rest);
+    if rest.is_empty() || rest.starts_with(['/', '\\', '?', '#', ':']) {
+        return Err(ProxyProblem::NoHost);
+    }
+    let url = Url::parse(&whole).map_err(|error| match error {
+        url::ParseError::EmptyHost => ProxyProblem::NoHost,
+        url::ParseError::InvalidPort => ProxyProblem::Port,
+        _ => ProxyProblem::NotUrl,
+    })?;
+    if let Some(password) = url.password() {
+        // A proxy may send it back.
+        secret::remember(password);
+        secret::remember(&percent_encoding::percent_decode_str(password).decode_utf8_lossy());
+    }
+    match url.port() {
+        Some(0) => Err(ProxyProblem::Port),
+        _ if url.has_host() => Ok(url),
+        _ => Err(ProxyProblem::NoHost),
+    }
 }
 
 fn bypasses(list: &str) -> Vec<Bypass> {
@@ -109,7 +154,8 @@ fn bypasses(list: &str) -> Vec<Bypass> {
         .collect()
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether `url` is on this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -123,8 +169,8 @@ mod tests {
     use super::*;
 
     fn through(vars: &[(&str, &str)], url: &str) -> Option<String> {
-        let rules =
-            ProxyRules::from_vars(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let rules = ProxyRules::from_vars(vars).unwrap();
         rules.proxy_for(&Url::parse(url).unwrap()).map(ToString::to_string)
     }
 
@@ -145,7 +191,40 @@ mod tests {
             Some("http://low/")
         );
         assert_eq!(through(&[("http_proxy", " "), ("HTTP_PROXY", "up")], url).as_deref(), Some("http://up/"));
-        assert_eq!(through(&[("http_proxy", "http://:x:/")], url), None);
+    }
+
+    #[test]
+    fn a_proxy_that_cannot_be_used_is_refused_by_the_name_of_its_variable() {
+        use ProxyProblem as Problem;
+        for (text, expected) in [
+            ("socks5://proxy:1080", Problem::Scheme),
+            ("SOCKS5H://user:canary@proxy", Problem::Scheme),
+            ("ftp://proxy", Problem::Scheme),
+            ("http://", Problem::NoHost),
+            ("http:///proxy", Problem::NoHost),
+            ("https://:3128", Problem::NoHost),
+            (":3128", Problem::NoHost),
+            ("http://user:canary@", Problem::NoHost),
+            ("http://user:canary@:3128", Problem::NoHost),
+            ("proxy:99999", Problem::Port),
+            ("proxy:0", Problem::Port),
+            ("http://user:canary@proxy:port", Problem::Port),
+            ("http://pro xy:3128", Problem::NotUrl),
+            ("http://[::1", Problem::NotUrl),
+            ("http://pro<xy", Problem::NotUrl),
+        ] {
+            for name in ["http_proxy", "HTTPS_PROXY"] {
+                let error = ProxyRules::from_vars([(name.to_owned(), text.to_owned())]).unwrap_err();
+                let said = format!("{error} {error:?} {:?}", crate::error::Failure::hint(&error));
+                let Error::Proxy { variable, problem } = error else { panic!("{said}") };
+                assert_eq!((variable.as_str(), problem), (name, expected), "{text}");
+                assert!(!said.contains("canary"), "{said}");
+            }
+        }
+        let fine = ["proxy", "proxy:3128", "HTTP://proxy", "http://u:p@[::1]:3128/"];
+        for text in fine {
+            assert!(ProxyRules::from_vars([("http_proxy".to_owned(), text.to_owned())]).is_ok(), "{text}");
+        }
     }
 
     #[test]
@@ -174,7 +253,8 @@ mod tests {
 
     #[test]
     fn the_credentials_of_a_proxy_are_not_printed() {
-        let rules = ProxyRules::from_vars([("http_proxy".to_owned(), "http://u:canary@p".to_owned())]);
+        let rules =
+            ProxyRules::from_vars([("http_proxy".to_owned(), "http://u:canary@p".to_owned())]).unwrap();
         assert!(!format!("{rules:?}").contains("canary"));
     }
 }

@@ -5,10 +5,22 @@ use url::Url;
 /// Query keys whose values say nothing secret and help to understand a log line.
 const PLAIN: [&str; 4] = ["page", "per_page", "name", "filter"];
 
+/// The longest address that is shown, in bytes. A server can redirect to one of hundreds of kilobytes.
+const LONGEST: usize = 500;
+
 /// `url` for errors and logs: user information, the fragment and the values of unknown query keys are hidden, because
-/// the addresses of downloads carry their authorization in the query.
+/// the addresses of downloads carry their authorization in the query. What is very long is cut.
 #[must_use]
 pub fn redact(url: &Url) -> String {
+    let mut text = whole(url);
+    if text.len() > LONGEST {
+        text.truncate((0..=LONGEST).rfind(|at| text.is_char_boundary(*at)).unwrap_or(0));
+        text.push_str("[...]");
+    }
+    text
+}
+
+fn whole(url: &Url) -> String {
     let mut shown = url.clone();
     shown.set_fragment(None);
     if !url.username().is_empty() || url.password().is_some() {
@@ -53,5 +65,12 @@ mod tests {
         for (url, shown) in cases {
             assert_eq!(redact(&Url::parse(url).unwrap()), shown);
         }
+    }
+
+    #[test]
+    fn what_is_very_long_is_cut() {
+        let long = format!("https://host/{}?x", "p".repeat(300_000));
+        let shown = redact(&Url::parse(&long).unwrap());
+        assert!(shown.len() < LONGEST + 10 && shown.ends_with("[...]"), "{shown}");
     }
 }

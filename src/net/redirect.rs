@@ -4,6 +4,8 @@ use super::{Error, HeaderMap, Method, Url, redact};
 
 /// More would be a loop.
 const LIMIT: usize = 10;
+/// The longest address that is followed, in bytes. Signed ones have some two thousand.
+const LONGEST: usize = 16 << 10;
 
 /// One request on the way to the answer.
 pub(super) struct Hop {
@@ -29,7 +31,7 @@ impl Hop {
         let location = headers.get("location").and_then(|value| value.to_str().ok());
         let url = location
             .and_then(|location| self.url.join(location).ok())
-            .filter(|url| matches!(url.scheme(), "http" | "https"))
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.as_str().len() <= LONGEST)
             .ok_or_else(|| Error::RedirectBroken { url: redact(&self.url), status })?;
         if self.url.scheme() == "https" && url.scheme() != "https" {
             return Err(Error::RedirectInsecure { from: redact(&self.url), to: redact(&url) });
@@ -112,6 +114,9 @@ mod tests {
             next(&get("http://h/"), 302, "ftp://h/").err().unwrap(),
             Error::RedirectBroken { .. }
         ));
+        let long = HeaderValue::from_str(&format!("/{}", "p".repeat(LONGEST))).unwrap();
+        let headers = HeaderMap::from_iter([("location".parse().unwrap(), long)]);
+        assert!(matches!(get("http://h/").next(302, &headers), Err(Error::RedirectBroken { .. })));
         assert!(matches!(get("http://h/").next(302, &HeaderMap::new()), Err(Error::RedirectBroken { .. })));
     }
 }

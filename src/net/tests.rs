@@ -138,7 +138,8 @@ async fn a_request_goes_through_the_proxy_with_its_credentials() {
     let (proxy, server) = serve(vec![answer("200 OK", "", "by proxy")]).await;
     let port = proxy.port().unwrap();
     let vars = [("http_proxy".to_owned(), format!("http://user:p%40ss@127.0.0.1:{port}"))];
-    let http = Http::new(Options { proxy: ProxyRules::from_vars(vars), ..Options::default() }).unwrap();
+    let http =
+        Http::new(Options { proxy: ProxyRules::from_vars(vars).unwrap(), ..Options::default() }).unwrap();
     let url = Url::parse("http://far.invalid/file").unwrap();
     assert_eq!(http.call(call(&url, 60)).await.unwrap().body, b"by proxy");
     let asked = &server.await.unwrap()[0];

@@ -115,6 +115,19 @@ impl Backoff {
         ceiling.mul_f64(fastrand::f64())
     }
 
+    /// How long to wait by a verdict that says to try again, and whether the server asked for it. A server that asks for
+    /// less than the back-off, or for nothing, is not asked again sooner.
+    pub fn obey(&mut self, verdict: Verdict) -> (Duration, bool) {
+        let ceiling = self.ceiling;
+        let own = self.wait();
+        match verdict {
+            // Of a wait of ours the jitter may leave next to nothing, which is for failures that have nothing to do
+            // with each other; a server that pushes is met with at least half.
+            Verdict::RetryAfter(asked) => (asked.max(own).max(ceiling / 2), true),
+            _ => (own, false),
+        }
+    }
+
     /// Starts over, after an attempt that got somewhere.
     pub fn reset(&mut self) {
         *self = Self::default();
@@ -185,6 +198,35 @@ mod tests {
         let date = [("retry-after", "Fri, 15 Jan 2027 08:01:00 GMT".to_owned())];
         assert_eq!(judge(&Method::GET, 429, &date, ""), Verdict::RetryAfter(Duration::from_secs(61)));
         assert_eq!(judge(&Method::GET, 503, &date, ""), Verdict::RetryAfter(Duration::from_secs(61)));
+    }
+
+    #[test]
+    fn a_server_that_asks_for_no_wait_gets_the_back_off() {
+        let mut backoff = Backoff::default();
+        let (mut ceiling, mut total) = (Backoff::START, Duration::ZERO);
+        for _ in 0..10 {
+            let (wait, asked) = backoff.obey(Verdict::RetryAfter(Duration::ZERO));
+            assert!(asked && wait >= ceiling / 2 && wait <= ceiling, "{wait:?} of {ceiling:?}");
+            ceiling = (ceiling * 2).min(Backoff::CAP);
+            total += wait;
+        }
+        assert!(total > Duration::from_secs(20), "{total:?}");
+        assert_eq!(backoff.obey(Verdict::RetryAfter(Duration::from_secs(60))).0, Duration::from_secs(60));
+        let get = Method::GET;
+        for odd in ["-5", "", "soon", "0.5", "99999999999999999999999", "\u{7f}"] {
+            let Ok(value) = HeaderValue::from_str(odd) else { continue };
+            let headers = HeaderMap::from_iter([(HeaderName::from_static("retry-after"), value)]);
+            let now = Timestamp::from_second(NOW).unwrap();
+            let outcome = |status| Outcome::Answered { status, headers: &headers, body: b"", now };
+            assert_eq!(verdict(&get, &outcome(429)), Verdict::RetryAfter(RATE_LIMIT_WAIT), "{odd:?}");
+            assert_eq!(verdict(&get, &outcome(503)), Verdict::Retry, "{odd:?}");
+        }
+        let past = [("retry-after", "Fri, 15 Jan 2021 08:01:00 GMT".to_owned())];
+        assert_eq!(judge(&get, 429, &past, ""), Verdict::RetryAfter(Duration::from_secs(1)));
+        let absurd = [("retry-after", u64::MAX.to_string())];
+        assert_eq!(judge(&get, 429, &absurd, ""), Verdict::RetryAfter(Duration::from_secs(u64::MAX)));
+        let limit = [("x-ratelimit-remaining", "0".to_owned()), ("x-ratelimit-reset", i64::MIN.to_string())];
+        assert_eq!(judge(&get, 403, &limit, ""), Verdict::RetryAfter(RATE_LIMIT_WAIT));
     }
 
     #[test]

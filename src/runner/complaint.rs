@@ -128,6 +128,13 @@ static KNOWN: [(&str, Complaint); 12] = [
     ),
 ];
 
+/// Whether the script says that the server knows no runner that does not update itself, which it says after the server has
+/// added the runner.
+#[must_use]
+pub fn refuses_disable_update(output: &str) -> bool {
+    output.to_lowercase().contains("does not support configuring a self-hosted runner with 'disableupdate'")
+}
+
 /// What `output`, the end of what the script printed, means; `None` if it is nothing that we know.
 #[must_use]
 pub fn recognise(output: &str) -> Option<&'static Complaint> {

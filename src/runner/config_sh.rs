@@ -8,7 +8,7 @@
 
 use super::{Labels, RunnerName};
 use crate::deadline::Deadline;
-use crate::host::{Account, Command};
+use crate::host::{Account, Command, Root};
 use crate::secret::Secret;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,6 +32,8 @@ pub struct Setting {
     pub dir: PathBuf,
     /// The runner's user.
     pub account: Account,
+    /// Whose group database says in which groups that user is.
+    pub root: Root,
     /// Running as root was asked for.
     pub allow_root: bool,
     /// Proxies and certificates.
@@ -136,7 +138,7 @@ fn script(setting: &Setting, first: &[&str], deadline: Deadline) -> Command {
 /// proxies and certificates.
 pub(super) fn surroundings(command: Command, setting: &Setting, path: &str) -> Command {
     let account = &setting.account;
-    let mut command = command.cwd(&setting.dir).account(account);
+    let mut command = command.cwd(&setting.dir).account(account).groups_of(&setting.root);
     if cfg!(windows) {
         // Windows programs do not start without these.
         for name in ["SystemRoot", "PATH", "PATHEXT", "TEMP", "USERPROFILE", "ProgramFiles", "ComSpec"] {
@@ -175,6 +177,7 @@ mod tests {
         Setting {
             dir: "/opt/actions-runner".into(),
             account: Account { name: "runner".into(), uid: 990, gid: 990, home: "/home/runner".into() },
+            root: Root::host(),
             allow_root: false,
             environment: vec![("https_proxy".into(), "http://proxy:3128".into())],
             token_on_argv,

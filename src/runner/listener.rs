@@ -27,6 +27,9 @@ const JIT_INPUT: &str = "ACTIONS_RUNNER_INPUT_JITCONFIG";
 /// Exit codes of a listener whose update goes on without it.
 const UPDATING: &[i32] = &[3, 4];
 
+/// How it says that the server has another session of this runner.
+const CONFLICT: &str = "A session for this runner already exists";
+
 /// A long PATH has some thousand bytes.
 const PATH_LIMIT: u64 = 64 * 1024;
 
@@ -64,11 +67,25 @@ fn path(dir: &Path) -> String {
 
 /// The processes that run a job of the runner in `dir`.
 #[must_use]
-pub fn workers(dir: &Path) -> Which {
+pub fn workers(dir: &Path, uid: Option<u32>) -> Which {
     // The worker is started by its resolved path; after a self-update that is bin.VERSION.
     let below = fs_err::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     let name = if cfg!(windows) { "Runner.Worker.exe" } else { "Runner.Worker" };
-    Which::Program { uid: None, below, name: name.to_owned() }
+    Which::Program { uid, below, name: name.to_owned() }
+}
+
+/// Whether a line of its output says that another listener has the runner's session.
+#[must_use]
+pub fn is_conflict(line: &str) -> bool {
+    line.contains(CONFLICT)
+}
+
+/// Whether the end of its output says that it could not open a session because the server does not know the runner. (That
+/// its registration was deleted is [`Next::Deleted`].)
+#[must_use]
+pub fn misses_runner(tail: &str) -> bool {
+    let tail = tail.to_lowercase();
+    tail.contains("failed to create session") && tail.contains("not found")
 }
 
 /// What a line of the listener's output tells.
@@ -127,7 +144,7 @@ pub fn after(outcome: &Outcome) -> Next {
         Some(0) => Next::Done,
         Some(1) if says("registration has been deleted from the server") => Next::Deleted,
         Some(1) if says("is deprecated and cannot receive messages") => Next::Deprecated,
-        Some(1) if says("A session for this runner already exists") => Next::Conflict,
+        Some(1) if says(CONFLICT) => Next::Conflict,
         Some(1) => Next::Failed,
         Some(3 | 4) => Next::Updating,
         Some(5) => Next::Conflict,
@@ -193,6 +210,7 @@ mod tests {
         let setting = Setting {
             dir: "/opt/actions-runner".into(),
             account: Account { name: "runner".into(), uid: 990, gid: 990, home: "/home/runner".into() },
+            root: crate::host::Root::host(),
             allow_root: false,
             environment: vec![],
             token_on_argv: false,
@@ -224,5 +242,9 @@ mod tests {
         let canceled = "2026-01-01 00:00:00Z: Job build completed with result: Canceled";
         assert_eq!(news(canceled), Some(News::JobDone { canceled: true }));
         assert_eq!(news("Exiting..."), None);
+        assert!(is_conflict("Runner connect error: A session for this runner already exists.. Retrying"));
+        assert!(misses_runner("Failed to create session. Agent 23 was not found.\n"));
+        assert!(!misses_runner("Failed to create session. Http response code: BadGateway\n"));
+        assert!(!misses_runner("The file was not found.\n"));
     }
 }

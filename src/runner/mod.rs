@@ -8,6 +8,8 @@ pub mod asset;
 pub mod complaint;
 pub mod config_sh;
 mod error;
+pub mod guard;
+pub mod jit_config;
 pub mod libraries;
 pub mod listener;
 pub mod name;
@@ -19,6 +21,8 @@ pub mod version;
 
 pub use asset::Choice;
 pub use error::Error;
+pub use guard::{Guard, Keeper};
+pub use jit_config::JitIdentity;
 pub use name::{Label, Labels, NameContext, NameTemplate, RunnerName};
 pub use state::{LocalState, RunnerFile};
 pub use tree::TreeReport;

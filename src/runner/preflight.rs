@@ -110,8 +110,13 @@ pub fn libc(machine: &Machine) -> Result<(), Error> {
 ///
 /// # Errors
 /// The first thing that `config.sh` would refuse.
-pub async fn check(dir: &Path, account: &Account, stop: &CancellationToken) -> Result<(), Error> {
-    if let Some(folder) = host::account::first_unreadable_ancestor(dir, account) {
+pub async fn check(
+    root: &Root,
+    dir: &Path,
+    account: &Account,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    if let Some(folder) = host::account::first_unreadable_ancestor(root, dir, account) {
         return Err(Error::AncestorUnreadable { user: account.name.clone(), folder });
     }
     if !cfg!(target_os = "linux") {
@@ -121,7 +126,7 @@ pub async fn check(dir: &Path, account: &Account, stop: &CancellationToken) -> R
     let script = String::from_utf8_lossy(&script).to_lowercase();
     if script.contains("ldd") {
         program("ldd", stop).await?;
-        let missing = missing_libraries(dir, account, stop).await?;
+        let missing = missing_libraries(root, dir, account, stop).await?;
         if !missing.is_empty() {
             let install = remedy(&missing, stop).await?;
             return Err(Error::LibrariesMissing { missing, install });
@@ -159,6 +164,7 @@ async fn remedy(missing: &[String], stop: &CancellationToken) -> Result<String, 
 }
 
 async fn missing_libraries(
+    root: &Root,
     dir: &Path,
     account: &Account,
     stop: &CancellationToken,
@@ -172,6 +178,7 @@ async fn missing_libraries(
             .arg(format!("./{library}"))
             .cwd(dir)
             .account(account)
+            .groups_of(root)
             .env("PATH", PATH)
             .env("LC_ALL", "C")
             .all_lines()

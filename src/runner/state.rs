@@ -130,6 +130,26 @@ pub fn personal_files() -> impl Iterator<Item = &'static str> {
     IDENTITY_FILES.into_iter().chain(GENERATED_FILES).chain([LOG_FOLDER, WORK_FOLDER])
 }
 
+/// What in `dir` would make it a certain runner before it is registered, as an archive may bring it: personal files in
+/// any case, as some file systems have it, and whatever else is named like credentials or a configuration. Sorted.
+pub fn personal_in(dir: &Path) -> Result<Vec<String>, Error> {
+    let failed = |source| host::Error::Path { doing: "read", path: dir.to_owned(), source };
+    let mut found = Vec::new();
+    for entry in fs_err::read_dir(dir).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+        let lower = name.to_ascii_lowercase();
+        let is_personal = personal_files().any(|personal| lower == personal)
+            || lower.starts_with(".runner")
+            || lower.starts_with(".credential")
+            || matches!(lower.as_str(), ".proxy" | ".proxycredentials" | ".certificates" | ".options");
+        if is_personal {
+            found.push(name);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// Whether `config.sh` got as far as making its key, which it does just before it registers.
 #[must_use]
 pub fn has_key(dir: &Path) -> bool {
@@ -169,7 +189,7 @@ pub fn clean_identity(dir: &Path) -> Result<(), Error> {
 }
 
 /// Deletes whatever stands there: with a folder in a file's place, a job could keep us from ever coming to an end.
-fn unlink(path: &Path) -> Result<(), Error> {
+pub(super) fn unlink(path: &Path) -> Result<(), Error> {
     match remove_if_present(path) {
         Err(_) if fs_err::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) => delete_folder(path)
             .map_err(|source| host::Error::Path { doing: "delete", path: path.to_owned(), source }.into()),
@@ -180,6 +200,16 @@ fn unlink(path: &Path) -> Result<(), Error> {
 /// Deletes `.service`, which makes `config.sh remove` refuse even when the service is long gone.
 pub fn clean_service(dir: &Path) -> Result<(), Error> {
     unlink(&dir.join(".service"))
+}
+
+/// Deletes what the listener would read in the place of the identity that config.sh wrote.
+pub fn discard_migrated(dir: &Path) -> Result<(), Error> {
+    [".runner_migrated", ".credentials_migrated"].iter().try_for_each(|name| unlink(&dir.join(name)))
+}
+
+/// Deletes what GitHub's way to a service leaves in the tree: root would run it, and config.sh cannot replace root's.
+pub fn discard_svc(dir: &Path) -> Result<(), Error> {
+    ["svc.sh", "runsvc.sh"].iter().try_for_each(|name| unlink(&dir.join(name)))
 }
 
 /// Which of the `names` exist in `dir`; a link counts, wherever it leads.
@@ -195,8 +225,9 @@ fn present(dir: &Path, names: impl IntoIterator<Item = &'static str>) -> Result<
     Ok(there)
 }
 
-/// Reads what the runner wrote: JSON after a byte order mark, with keys whose case has varied.
-fn parse(bytes: &[u8]) -> Result<RunnerFile, String> {
+/// Reads what the runner wrote: JSON after a byte order mark, with keys whose case has varied. In a just-in-time
+/// configuration, numbers and flags are texts.
+pub(super) fn parse(bytes: &[u8]) -> Result<RunnerFile, String> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if bytes.trim_ascii().is_empty() {
         return Err("it is empty".to_owned());
@@ -210,10 +241,13 @@ fn parse(bytes: &[u8]) -> Result<RunnerFile, String> {
         let text = get(key)?.as_str()?;
         (!text.is_empty() && !text.contains(char::is_control)).then(|| text.to_owned())
     };
-    let flag = |key| get(key).and_then(serde_json::Value::as_bool).unwrap_or(false);
+    let flag = |key| match get(key) {
+        Some(serde_json::Value::String(text)) => text.eq_ignore_ascii_case("true"),
+        value => value.and_then(serde_json::Value::as_bool).unwrap_or(false),
+    };
     Ok(RunnerFile {
         agent_id: get("agentId")
-            .and_then(serde_json::Value::as_u64)
+            .and_then(|id| id.as_u64().or_else(|| id.as_str()?.parse().ok()))
             .filter(|id| *id > 0)
             .ok_or("it has no `agentId`")?,
         agent_name: text("agentName").ok_or("it has no `agentName`")?,
@@ -265,6 +299,23 @@ mod tests {
     fn a_migrated_runner_is_configured_too() {
         let dir = folder(&[(".runner_migrated", RUNNER.as_bytes())]);
         assert!(matches!(read(dir.path()).unwrap(), LocalState::Configured(_)));
+    }
+
+    #[test]
+    fn what_would_make_an_archive_s_tree_a_certain_runner_is_found() {
+        let dir = folder(&[
+            (".Runner", b""),
+            (".credentials_rsaparams", b""),
+            (".credential_store", b""),
+            ("SVC.sh", b""),
+            ("run.sh", b""),
+            ("run-helper.sh.template", b""),
+            (".gitignore", b""),
+        ]);
+        std::fs::create_dir(dir.path().join("_diag")).unwrap();
+        let expected = [".Runner", ".credential_store", ".credentials_rsaparams", "SVC.sh", "_diag"];
+        assert_eq!(personal_in(dir.path()).unwrap(), expected);
+        assert!(personal_in(&dir.path().join("missing")).is_err());
     }
 
     #[test]

@@ -246,10 +246,12 @@ pub fn writable_by_others(dir: &Path) -> Result<Option<PathBuf>, Error> {
             inside
         }
     };
-    let root = ["", "config.sh", "env.sh", "bin", ".env"].iter().map(|name| dir.join(name));
+    let root = ["", "config.sh", "env.sh", "bin", ".env", ".path"].iter().map(|name| dir.join(name));
     for path in root.chain(bin) {
         let Some(meta) = look(&path)? else { continue };
-        if meta.uid() != 0 || (!meta.is_symlink() && meta.mode() & 0o022 != 0) {
+        // In a sticky directory, only the owner of a file can rename or delete it.
+        let closed = meta.is_symlink() || (path == dir.join("") && meta.mode() & 0o1000 != 0);
+        if meta.uid() != 0 || (!closed && meta.mode() & 0o022 != 0) {
             return Ok(Some(path));
         }
     }

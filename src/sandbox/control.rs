@@ -1,6 +1,7 @@
 //! The sandbox's own calls under `/_sandbox`, for other processes. They need the API token.
 
 use super::fault::Fault;
+use super::job::NewJob;
 use super::reply::Reply;
 use super::request::Request;
 use super::route::Control;
@@ -8,7 +9,7 @@ use super::scope::Scope;
 use super::server::Shared;
 use super::token::CredentialKind;
 use super::update::Update;
-use super::world::{Deprecation, RunnerChange};
+use super::world::{Deprecation, NewRunner, RunnerChange};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -17,17 +18,11 @@ struct NewVersion {
     version: String,
 }
 
+/// A runner of some other machine.
 #[derive(Deserialize)]
-struct NewJob {
+struct ElsewhereRunner {
     scope: String,
-    #[serde(default = "build")]
     name: String,
-    #[serde(default)]
-    seconds: u64,
-}
-
-fn build() -> String {
-    "build".to_owned()
 }
 
 /// Answers one control call.
@@ -80,9 +75,27 @@ pub(super) fn answer(shared: &Shared, control: Control, request: &Request) -> Re
                 return Reply::message(400, "Problems parsing JSON");
             };
             match job.scope.parse::<Scope>() {
-                Ok(scope) => Reply::json(201, &json!({"id": world.add_job(scope, &job.name, job.seconds)})),
+                Ok(scope) => Reply::json(201, &json!({"id": world.add_job(scope, job)})),
                 Err(error) => Reply::message(422, &error),
             }
+        }
+        Control::AddRunner => {
+            let Some(new) = request.json::<ElsewhereRunner>() else {
+                return Reply::message(400, "Problems parsing JSON");
+            };
+            let scope = match new.scope.parse::<Scope>() {
+                Ok(scope) => scope,
+                Err(error) => return Reply::message(422, &error),
+            };
+            let newest = world.newest().to_owned();
+            match world.register(scope, NewRunner::elsewhere(&new.name, &newest, Vec::new())) {
+                Ok(runner) => Reply::json(201, &json!({"id": runner.record.id})),
+                Err(_) => Reply::message(409, "the name is taken"),
+            }
+        }
+        Control::Tokens => {
+            let issued = world.tokens.issued();
+            Reply::json(200, &json!(issued.iter().map(|token| token.expose()).collect::<Vec<_>>()))
         }
         Control::AddUpdate => match request.json::<Update>() {
             Some(update) if update.is_valid() => {

@@ -114,6 +114,14 @@ pub enum FaultKind {
         /// Seconds.
         seconds: u64,
     },
+    /// Acts, and answers 502 as a gateway does that has lost the answer: whoever tries again meets what happened.
+    LostAnswer,
+    /// Only for `register`: an older server, which adds the runner without what it does not know. The stand-in for
+    /// `config.sh` fails then, and the runner stays.
+    Unsupported {
+        /// What it does not know.
+        flag: Unsupported,
+    },
     /// Only for `session`: tells the stand-in for the listener to end with this code.
     Exit {
         /// The code.
@@ -124,6 +132,26 @@ pub enum FaultKind {
         /// How.
         act: Act,
     },
+}
+
+/// What older servers do not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unsupported {
+    /// `--ephemeral`
+    Ephemeral,
+    /// `--disableupdate`
+    DisableUpdate,
+}
+
+impl Unsupported {
+    /// The name by which `config.sh` complains of it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Ephemeral => "Ephemeral",
+            Self::DisableUpdate => "DisableUpdate",
+        }
+    }
 }
 
 /// How the stand-in for `config.sh` misbehaves.
@@ -232,7 +260,7 @@ pub enum FaultTextError {
 const KINDS: &str = "status=CODE, delay=MS, delay-after=MS, stall[=BYTES], cut=BYTES, slow=BYTES_PER_SECOND, \
                      corrupt=OFFSET, wrong-length=BYTES, no-range, redirect[=URL], expired-token, html[=STATUS], \
                      empty-list, no-checksum, empty-checksum, malformed-checksum, wrong-checksum, not-json, \
-                     clock=SECONDS, rate-limit=SECONDS, retry-after=SECONDS, exit=CODE, script=ACT";
+                     clock=SECONDS, rate-limit=SECONDS, retry-after=SECONDS, lost-answer, unsupported=FLAG, exit=CODE, script=ACT";
 
 impl FromStr for Fault {
     type Err = FaultTextError;
@@ -307,6 +335,12 @@ impl FromStr for FaultKind {
             "clock" => Ok(Self::Clock { seconds: number(value).ok_or_else(bad)? }),
             "rate-limit" => Ok(Self::RateLimit { seconds: number(value).ok_or_else(bad)? }),
             "retry-after" => Ok(Self::RetryAfter { seconds: number(value).ok_or_else(bad)? }),
+            "lost-answer" => simple(Self::LostAnswer),
+            "unsupported" => match value {
+                Some("ephemeral") => Ok(Self::Unsupported { flag: Unsupported::Ephemeral }),
+                Some("disable-update") => Ok(Self::Unsupported { flag: Unsupported::DisableUpdate }),
+                _ => Err(bad()),
+            },
             "exit" => Ok(Self::Exit { code: number(value).ok_or_else(bad)? }),
             "script" => {
                 let act = Act::ALL.iter().find(|(word, _)| Some(*word) == value).ok_or_else(bad)?;
@@ -370,7 +404,11 @@ mod tests {
     #[test]
     fn every_kind_in_the_help_is_read() {
         for kind in KINDS.split(", ") {
-            let text = kind.replace("[=", "=").replace(']', "").replace("=ACT", "=hang");
+            let text = kind
+                .replace("[=", "=")
+                .replace(']', "")
+                .replace("=ACT", "=hang")
+                .replace("=FLAG", "=ephemeral");
             let text = text.split_once('=').map_or(text.clone(), |(name, value)| {
                 let value =
                     if value.chars().all(|c| c.is_ascii_uppercase() || c == '_') { "7" } else { value };

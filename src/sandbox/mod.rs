@@ -10,7 +10,9 @@
 //! |---|---|
 //! | `GET state`, `GET requests` | everything that is there; every request so far |
 //! | `POST faults`, `DELETE faults` | adds a fault; ends them all |
-//! | `POST jobs` | queues a job: `{"scope": "orgs/acme", "name": "build", "seconds": 3}` |
+//! | `POST jobs` | queues a job: `{"scope": "orgs/acme", "name": "build", "seconds": 3}`, or one that runs a shell script as the runner's user: `{"scope": "orgs/acme", "script": "id", "runner": "NAME"}` |
+//! | `GET tokens` | every registration, remove and download token that was issued, for a search where none may be |
+//! | `POST runners` | adds a runner of another machine: `{"scope": "orgs/acme", "name": "victim"}` |
 //! | `PATCH runners/ID` | changes or deletes a runner behind its back: `{"deleted": true}` |
 //! | `POST versions` | puts a newer version on offer: `{"version": "2.340.0"}` |
 //! | `POST deprecations` | ends the support of one: `{"version": "2.336.0", "registration_deprecates_at": "2026-01-01T00:00:00Z"}` |
@@ -27,6 +29,7 @@ mod clock;
 mod control;
 mod download;
 mod fault;
+mod job;
 mod layout;
 mod registration;
 mod reply;
@@ -44,12 +47,13 @@ mod world;
 mod tests;
 
 pub use background::{Background, spawn_in_thread};
-pub use fault::{Act, Fault, FaultKind, FaultTextError};
+pub use fault::{Act, Fault, FaultKind, FaultTextError, Unsupported};
+pub use job::{JobRecord, JobResult, NewJob};
 pub use route::NAMES as ROUTES;
 pub use scope::Scope;
 pub use token::{CredentialKind, TokenRecord};
 pub use update::Update;
-pub use world::{Deprecation, JobRecord, RequestRecord, RunnerChange, RunnerRecord, Snapshot};
+pub use world::{Deprecation, RequestRecord, RunnerChange, RunnerRecord, Snapshot};
 
 use crate::error::{Class, Failure};
 use crate::secret::Secret;
@@ -310,16 +314,8 @@ impl Sandbox {
     /// Adds a runner as if some other machine had registered it; `None` if the name is taken.
     #[must_use]
     pub fn add_runner(&self, scope: &Scope, name: &str, labels: &[&str]) -> Option<u64> {
-        let new = NewRunner {
-            name: name.to_owned(),
-            os: "linux".to_owned(),
-            version: self.runner_version(),
-            ephemeral: false,
-            disable_update: false,
-            group_id: 1,
-            labels: labels.iter().map(|&label| label.to_owned()).collect(),
-            replace: false,
-        };
+        let labels = labels.iter().map(|&label| label.to_owned()).collect();
+        let new = NewRunner::elsewhere(name, &self.runner_version(), labels);
         self.shared.world().register(scope.clone(), new).ok().map(|runner| runner.record.id)
     }
 
@@ -332,7 +328,26 @@ impl Sandbox {
     /// Queues a pretend job of so many seconds; its id.
     #[expect(clippy::must_use_candidate, reason = "mostly called for its effect")]
     pub fn add_job(&self, scope: &Scope, name: &str, seconds: u64) -> u64 {
-        self.shared.world().add_job(scope.clone(), name, seconds)
+        let job =
+            NewJob { scope: scope.to_string(), name: name.to_owned(), seconds, script: None, runner: None };
+        self.shared.world().add_job(scope.clone(), job)
+    }
+
+    /// Queues a job, which may run a script; its id. What the script printed is [`JobRecord::log`], and how it ended
+    /// [`JobRecord::result`].
+    ///
+    /// # Panics
+    ///
+    /// If its scope is none: it would never run.
+    #[expect(clippy::must_use_candidate, reason = "mostly called for its effect")]
+    pub fn queue(&self, job: NewJob) -> u64 {
+        let scope: Scope = job.scope.parse().unwrap_or_else(|error| panic!("{error}"));
+        self.shared.world().add_job(scope, job)
+    }
+
+    /// From now on, a session ends when its listener has not been heard of for so long; twenty seconds otherwise.
+    pub fn end_sessions_after(&self, silence: Duration) {
+        self.shared.world().session_life = silence;
     }
 
     /// From now on, tells idle listeners of older versions to update themselves, but for those that asked not to be.

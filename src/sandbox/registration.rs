@@ -1,6 +1,6 @@
 //! The calls that `config.sh` makes: what it exchanges its token for, and how it adds and removes its runner.
 
-use super::fault::FaultKind;
+use super::fault::{FaultKind, Unsupported};
 use super::reply::Reply;
 use super::request::Request;
 use super::rest;
@@ -37,7 +37,7 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
     }
     match route {
         Route::RunnerRegistration => exchange(shared, request, faults),
-        Route::Register => register(shared, request),
+        Route::Register => register(shared, request, faults),
         Route::RunnerList(scope) if request.credential.is(&REMOVE, scope) => {
             rest::list_runners(&shared.world(), scope, request, faults)
         }
@@ -81,8 +81,10 @@ fn exchange(shared: &Shared, request: &Request, faults: &[FaultKind]) -> Reply {
 }
 
 /// `POST /actions/runners/register`: adds the runner, or takes over the one of this name.
-fn register(shared: &Shared, request: &Request) -> Reply {
-    let Some(asked) = request.json::<Registration>() else { return Reply::message(422, "Invalid request.") };
+fn register(shared: &Shared, request: &Request, faults: &[FaultKind]) -> Reply {
+    let Some(mut asked) = request.json::<Registration>() else {
+        return Reply::message(422, "Invalid request.");
+    };
     let scope = Scope::of_runner_url(&asked.url);
     let Some(scope) = scope.filter(|scope| request.credential.is(&REGISTER, scope)) else {
         return Reply::not_found();
@@ -95,21 +97,39 @@ fn register(shared: &Shared, request: &Request) -> Reply {
         let message = format!("Runner version v{version} is deprecated and cannot register.");
         return Reply::message(403, &message);
     }
+    let unsupported = unsupported(&mut asked.runner, faults);
     let Ok(runner) = world.register(scope, asked.runner) else {
         return Reply::message(409, &format!("A runner with the name {name} already exists."));
     };
-    Reply::json(
-        201,
-        &json!({
-            "id": runner.record.id,
-            "name": runner.record.name,
-            "authorization": {
-                "authorization_url": format!("{}_services/token", request.base),
-                "server_url": format!("{}_services/", request.base),
-                "client_id": runner.client.expose(),
-            },
-        }),
-    )
+    let mut answer = json!({
+        "id": runner.record.id,
+        "name": runner.record.name,
+        "authorization": {
+            "authorization_url": format!("{}_services/token", request.base),
+            "server_url": format!("{}_services/", request.base),
+            "client_id": runner.client.expose(),
+        },
+    });
+    if let Some(flag) = unsupported {
+        answer["sandbox_unsupported"] = json!(flag.word());
+    }
+    Reply::json(201, &answer)
+}
+
+/// Takes away what this server does not know; the first of it that was requested.
+fn unsupported(new: &mut NewRunner, faults: &[FaultKind]) -> Option<Unsupported> {
+    let mut found = None;
+    for fault in faults {
+        let FaultKind::Unsupported { flag } = fault else { continue };
+        let requested = match flag {
+            Unsupported::Ephemeral => &mut new.ephemeral,
+            Unsupported::DisableUpdate => &mut new.disable_update,
+        };
+        if std::mem::take(requested) {
+            found = found.or(Some(*flag));
+        }
+    }
+    found
 }
 
 fn remove(shared: &Shared, scope: &Scope, id: u64) -> Reply {

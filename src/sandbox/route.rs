@@ -3,7 +3,7 @@
 use super::scope::Scope;
 
 /// Every route that a fault can name.
-pub const NAMES: [&str; 24] = [
+pub const NAMES: [&str; 26] = [
     "list-runners",
     "downloads",
     "registration-token",
@@ -25,6 +25,8 @@ pub const NAMES: [&str; 24] = [
     "runner-delete",
     "session",
     "message",
+    "job-script",
+    "job-log",
     "job-done",
     "session-end",
     "unknown",
@@ -57,6 +59,10 @@ pub(super) enum Route {
     RunnerDelete(Scope, u64),
     Session,
     Message,
+    /// The script of a job, for the runner that took it.
+    JobScript(u64),
+    /// What the script printed.
+    JobLog(u64),
     JobDone(u64),
     SessionEnd,
     Control(Control),
@@ -72,6 +78,8 @@ pub(super) enum Control {
     ClearFaults,
     PatchRunner(u64),
     AddJob,
+    AddRunner,
+    Tokens,
     Offer,
     Deprecate,
     AddUpdate,
@@ -144,6 +152,8 @@ impl Route {
             ("POST", ["session"]) => Self::Session,
             ("DELETE", ["session"]) => Self::SessionEnd,
             ("GET", ["message"]) => Self::Message,
+            ("GET", ["jobs", id, "script"]) => id.parse().map_or(Self::Unknown, Self::JobScript),
+            ("POST", ["jobs", id, "log"]) => id.parse().map_or(Self::Unknown, Self::JobLog),
             ("POST", ["jobs", id, "done"]) => id.parse().map_or(Self::Unknown, Self::JobDone),
             _ => Self::Unknown,
         }
@@ -156,6 +166,8 @@ impl Route {
             ("POST", ["faults"]) => Control::AddFault,
             ("DELETE", ["faults"]) => Control::ClearFaults,
             ("POST", ["jobs"]) => Control::AddJob,
+            ("POST", ["runners"]) => Control::AddRunner,
+            ("GET", ["tokens"]) => Control::Tokens,
             ("POST", ["versions"]) => Control::Offer,
             ("POST", ["deprecations"]) => Control::Deprecate,
             ("POST", ["updates"]) => Control::AddUpdate,
@@ -192,6 +204,8 @@ impl Route {
             Self::RunnerDelete(..) => "runner-delete",
             Self::Session => "session",
             Self::Message => "message",
+            Self::JobScript(_) => "job-script",
+            Self::JobLog(_) => "job-log",
             Self::JobDone(_) => "job-done",
             Self::SessionEnd => "session-end",
             Self::Control(_) => "control",

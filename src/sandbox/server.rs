@@ -76,6 +76,8 @@ pub(super) async fn answer(
     if let Some(record) = shared.world().requests.get_mut(number) {
         record.status = Some(reply.status);
     }
+    let lost = faults.iter().any(|fault| matches!(fault, FaultKind::LostAnswer));
+    let reply = if lost { Reply::message(502, "Bad Gateway") } else { reply };
     write(&shared, reply, &faults, &request.method)
 }
 
@@ -171,9 +173,12 @@ fn act(shared: &Shared, route: &Route, request: &Request, faults: &[FaultKind]) 
         | Route::RunnerList(_)
         | Route::GroupsOfRunner(_)
         | Route::RunnerDelete(..) => registration::answer(shared, route, request, faults),
-        Route::Session | Route::SessionEnd | Route::Message | Route::JobDone(_) => {
-            session::answer(shared, route, request, faults)
-        }
+        Route::Session
+        | Route::SessionEnd
+        | Route::Message
+        | Route::JobScript(_)
+        | Route::JobLog(_)
+        | Route::JobDone(_) => session::answer(shared, route, request, faults),
         _ => rest::refusal(route, request).unwrap_or_else(|| rest::answer(shared, route, request, faults)),
     }
 }

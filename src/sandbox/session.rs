@@ -4,6 +4,7 @@
 //! same: when the runner is online and busy, and when it is gone.
 
 use super::fault::FaultKind;
+use super::job::JobResult;
 use super::reply::Reply;
 use super::request::Request;
 use super::route::Route;
@@ -22,6 +23,12 @@ struct Opening {
     platform: Option<String>,
 }
 
+/// What a listener tells of a job's end.
+#[derive(Deserialize)]
+struct End {
+    result: JobResult,
+}
+
 /// Whether the version of a listener that wants a session gets none any more.
 fn is_deprecated(world: &mut World, id: u64, request: &Request) -> bool {
     // A runner may have updated itself since it registered.
@@ -34,9 +41,8 @@ fn is_deprecated(world: &mut World, id: u64, request: &Request) -> bool {
 pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: &[FaultKind]) -> Reply {
     let mut world = shared.world();
     world.age();
-    // A deleted or replaced runner's credential is not known any more.
     if request.credential.kind != CredentialKind::Runner {
-        return Reply::not_found();
+        return unknown_client(&world, request);
     }
     let Some(id) = request.credential.runner else { return Reply::not_found() };
     if matches!(route, Route::Session) && is_deprecated(&mut world, id, request) {
@@ -67,31 +73,47 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
             runner.record.online = false;
             runner.record.busy = false;
             runner.seen = None;
+            world.end_jobs(id, JobResult::Canceled);
             Reply::no_content()
         }
         Route::Message => {
             runner.seen = Some(Instant::now());
             runner.record.online = true;
-            let scope = runner.record.scope.clone();
+            // Asked for while a job runs, so that the session lives on.
+            if request.query("status") == Some("Busy") {
+                return Reply::no_content();
+            }
             if let Some(message) = update::message(shared, &mut world, id, &request.base) {
                 return Reply::json(200, &message);
             }
-            let waiting = |job: &&mut super::JobRecord| job.scope == scope && job.runner.is_none();
-            let Some(job) = world.jobs.iter_mut().find(waiting) else { return Reply::no_content() };
-            job.runner = Some(id);
-            let answer = json!({"job_id": job.id, "job_name": job.name, "seconds": job.seconds});
+            let Some(job) = world.take_job(id) else { return Reply::no_content() };
             if let Some(runner) = world.runner_by_id(id) {
                 runner.record.busy = true;
             }
-            Reply::json(200, &answer)
+            let script = job.script.is_some();
+            Reply::json(
+                200,
+                &json!({"job_id": job.id, "job_name": job.name, "seconds": job.seconds, "script": script}),
+            )
         }
+        Route::JobScript(job) => match world.running_job(*job, id).and_then(|job| job.script.clone()) {
+            Some(script) => Reply { status: 200, headers: Vec::new(), body: script.into() },
+            None => Reply::not_found(),
+        },
+        Route::JobLog(job) => match world.running_job(*job, id) {
+            Some(job) => {
+                job.keep_log(&request.body);
+                Reply::no_content()
+            }
+            None => Reply::not_found(),
+        },
         Route::JobDone(job) => {
             runner.record.busy = false;
             runner.seen = Some(Instant::now());
             let ephemeral = runner.record.ephemeral;
-            let mine = world.jobs.iter_mut().find(|record| record.id == *job && record.runner == Some(id));
-            let Some(record) = mine else { return Reply::not_found() };
+            let Some(record) = world.running_job(*job, id) else { return Reply::not_found() };
             record.done = true;
+            record.result = Some(request.json::<End>().map_or(JobResult::Succeeded, |end| end.result));
             if ephemeral {
                 world.delete(id);
             }
@@ -99,4 +121,13 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
         }
         _ => Reply::not_found(),
     }
+}
+
+/// A deleted runner is not found; one that was replaced has a client that is refused, as GitHub's token service does.
+fn unknown_client(world: &World, request: &Request) -> Reply {
+    let header = request.header("authorization").and_then(|header| header.split_once(' '));
+    if header.is_some_and(|(_, client)| world.was_rotated(client.trim())) {
+        return Reply::json(400, &json!({"error": "invalid_client"}));
+    }
+    Reply::not_found()
 }

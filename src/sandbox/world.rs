@@ -2,6 +2,7 @@
 
 use super::clock;
 use super::fault::{Fault, FaultKind};
+use super::job::{JobRecord, JobResult};
 use super::scope::Scope;
 use super::token::{Credential, CredentialKind, TokenRecord, Tokens, random};
 use super::update::Update;
@@ -10,7 +11,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// A runner that has a session but has not asked for a message for so long is offline: its process was killed.
+/// A runner that has a session but has not asked for a message for so long is offline: its process was killed. GitHub waits
+/// for some minutes.
 const SESSION_LIFE: Duration = Duration::from_secs(20);
 
 /// One registered runner.
@@ -62,23 +64,6 @@ pub struct RequestRecord {
     pub user_agent: Option<String>,
     /// The status that was answered; `None` while it is under way or if the client gave up.
     pub status: Option<u16>,
-}
-
-/// One pretend job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct JobRecord {
-    /// Its id.
-    pub id: u64,
-    /// Where it was queued.
-    pub scope: Scope,
-    /// Its name.
-    pub name: String,
-    /// How long it takes.
-    pub seconds: u64,
-    /// Who took it.
-    pub runner: Option<u64>,
-    /// Whether it is over.
-    pub done: bool,
 }
 
 /// Everything that can be seen from outside, at one moment.
@@ -190,6 +175,22 @@ pub(super) struct NewRunner {
     pub replace: bool,
 }
 
+impl NewRunner {
+    /// A runner of another machine.
+    pub fn elsewhere(name: &str, version: &str, labels: Vec<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            os: linux(),
+            version: version.to_owned(),
+            ephemeral: false,
+            disable_update: false,
+            group_id: first_group(),
+            labels,
+            replace: false,
+        }
+    }
+}
+
 /// The REST API takes labels as names, the runner sends objects.
 fn label_names<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(serde::Deserialize)]
@@ -228,7 +229,11 @@ pub(super) struct World {
     pub versions: Vec<String>,
     /// Every version whose end is known.
     pub deprecations: Vec<Deprecation>,
+    /// The credentials of runners that were replaced.
+    rotated: Vec<Secret>,
     next_id: u64,
+    /// How long a session outlives the last request of its listener.
+    pub session_life: Duration,
 }
 
 /// The name is taken and was not to be replaced, or its runner is busy.
@@ -248,7 +253,9 @@ impl World {
             groups,
             versions,
             deprecations: Vec::new(),
+            rotated: Vec::new(),
             next_id: 1,
+            session_life: SESSION_LIFE,
         }
     }
 
@@ -321,7 +328,11 @@ impl World {
             runner.record.scope == scope && runner.record.name.eq_ignore_ascii_case(&new.name)
         });
         let id = match taken {
-            Some(at) if new.replace && !self.runners[at].record.busy => self.runners.remove(at).record.id,
+            Some(at) if new.replace && !self.runners[at].record.busy => {
+                let old = self.runners.remove(at);
+                self.rotated.push(old.client);
+                old.record.id
+            }
             Some(_) => return Err(NameTaken),
             None => {
                 self.next_id += 1;
@@ -375,20 +386,26 @@ impl World {
         true
     }
 
-    pub fn add_job(&mut self, scope: Scope, name: &str, seconds: u64) -> u64 {
-        let id = self.jobs.len() as u64 + 1;
-        self.jobs.push(JobRecord { id, scope, name: name.to_owned(), seconds, runner: None, done: false });
-        id
-    }
-
-    /// Ends the sessions of listeners that have not been heard of.
+    /// Ends the sessions of listeners that have not been heard of, and what they were running.
     pub fn age(&mut self) {
+        let mut lost = Vec::new();
+        let life = self.session_life;
         for runner in &mut self.runners {
-            if runner.seen.is_some_and(|seen| seen.elapsed() > SESSION_LIFE) && !runner.record.busy {
+            if runner.seen.is_some_and(|seen| seen.elapsed() > life) {
                 runner.record.online = false;
+                runner.record.busy = false;
                 runner.seen = None;
+                lost.push(runner.record.id);
             }
         }
+        for id in lost {
+            self.end_jobs(id, JobResult::Abandoned);
+        }
+    }
+
+    /// Whether a runner was replaced and this was its credential before.
+    pub fn was_rotated(&self, client: &str) -> bool {
+        self.rotated.iter().any(|old| old.expose() == client)
     }
 
     pub fn snapshot(&mut self) -> Snapshot {

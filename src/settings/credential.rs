@@ -5,6 +5,7 @@ use crate::github::Credential;
 #[cfg(unix)]
 use crate::host::account;
 use crate::secret::Secret;
+use secrecy::zeroize::Zeroizing;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -70,6 +71,27 @@ pub fn find(files: Files<'_>, environment: &Environment) -> Result<Credentials, 
     })
 }
 
+/// The just-in-time configuration: the file that was named, with the same checks as a token's, else a systemd credential.
+///
+/// # Errors
+/// It cannot be read, or every user can read it.
+pub fn jit_config(file: Option<&str>, environment: &Environment) -> Result<Option<Zeroizing<String>>, Error> {
+    const WHAT: &str = "just-in-time configuration";
+    let systemd = || {
+        let path = Path::new(environment.get("CREDENTIALS_DIRECTORY")?).join("runup.jit-config");
+        path.exists().then(|| path.to_string_lossy().into_owned())
+    };
+    match file {
+        Some("-") => text(WHAT, "-", std::io::stdin()).map(Some),
+        Some(path) => {
+            let file = open(WHAT, path)?;
+            refuse_if_open_to_all(WHAT, path, &file)?;
+            text(WHAT, path, file).map(Some)
+        }
+        None => systemd().map(|path| text(WHAT, &path, open(WHAT, &path)?)).transpose(),
+    }
+}
+
 fn read(what: &'static str, path: &str) -> Result<Secret, Error> {
     if path == "-" {
         return take(what, path, std::io::stdin());
@@ -88,10 +110,16 @@ fn open(what: &'static str, path: &str) -> Result<std::fs::File, Error> {
 }
 
 fn take(what: &'static str, path: &str, from: impl std::io::Read) -> Result<Secret, Error> {
+    let text = text(what, path, from)?;
+    Secret::new(&text).ok_or_else(|| Error::CredentialMalformed { what, place: path.to_owned() })
+}
+
+/// What is there, in a buffer that does not leave it in freed memory.
+fn text(what: &'static str, path: &str, from: impl std::io::Read) -> Result<Zeroizing<String>, Error> {
     let unreadable = |source| Error::CredentialUnreadable { what, path: path.to_owned(), source };
-    let mut text = zeroizing::Text::default();
-    from.take(LONGEST).read_to_string(text.inner()).map_err(unreadable)?;
-    Secret::new(text.inner()).ok_or_else(|| Error::CredentialMalformed { what, place: path.to_owned() })
+    let mut text = Zeroizing::new(String::new());
+    from.take(LONGEST).read_to_string(&mut text).map_err(unreadable)?;
+    Ok(text)
 }
 
 /// Every job of every runner on this machine could read such a file. A group may be what shares it on purpose.
@@ -126,26 +154,6 @@ fn group_is_others(owner: u32, group: u32, we: u32) -> bool {
 #[expect(clippy::unnecessary_wraps, reason = "there are no such permissions on Windows")]
 fn refuse_if_open_to_all(_: &str, _: &str, _: &std::fs::File) -> Result<(), Error> {
     Ok(())
-}
-
-/// A buffer that does not leave the token in freed memory.
-mod zeroizing {
-    use secrecy::zeroize::Zeroize as _;
-
-    #[derive(Default)]
-    pub(super) struct Text(String);
-
-    impl Text {
-        pub(super) fn inner(&mut self) -> &mut String {
-            &mut self.0
-        }
-    }
-
-    impl Drop for Text {
-        fn drop(&mut self) {
-            self.0.zeroize();
-        }
-    }
 }
 
 #[cfg(test)]

@@ -170,6 +170,10 @@ pub struct Runner {
     /// The runner does not update itself: GitHub sends it no jobs 30 days after the next release
     #[arg(long)]
     pub disable_update: bool,
+    /// The runner updates itself, as GitHub's own scripts set it up: then its user owns its programs, jobs can change
+    /// them, and runup gives them no token. Without it, runup updates the runner wherever it can
+    #[arg(long)]
+    pub self_update: bool,
     /// Take over a runner of the same name, even one that is alive elsewhere
     #[arg(long)]
     pub replace: bool,
@@ -227,6 +231,10 @@ pub struct Run {
     /// Let the server make the runner, for one job, without config.sh (Enterprise Server: 3.10 and newer)
     #[arg(long)]
     pub jit: bool,
+    /// Run the runner of this just-in-time configuration, which was created elsewhere: no token is needed here. Its file,
+    /// or - for stdin [else: a systemd credential runup.jit-config]
+    #[arg(long, value_name = "FILE")]
+    pub jit_config_file: Option<String>,
 }
 
 /// What follows the one job of an ephemeral runner.
@@ -247,6 +255,19 @@ pub enum TokenVia {
     Env,
     /// As `--token TOKEN`, the form of GitHub's documentation.
     Argv,
+}
+
+/// What jobs may have of this machine's cloud.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Cloud")]
+pub struct Metadata {
+    /// Let jobs reach the cloud's metadata, and with it use the identity of this machine
+    ///
+    /// As root, runup denies it to the runner's user at each start, by routing rules for TCP port 80 of 169.254.169.254,
+    /// fd00:ec2::254 and their like, and refuses to start where it cannot set them. Containers that a job starts need a
+    /// hop limit of 1 at the cloud as well.
+    #[arg(long)]
+    pub allow_metadata: bool,
 }
 
 /// Who may take this machine away.

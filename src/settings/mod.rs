@@ -10,6 +10,7 @@ pub mod layers;
 use crate::error::{Class, Failure};
 use crate::github::Credential;
 use crate::secret::Secret;
+use secrecy::zeroize::Zeroize as _;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -64,6 +65,10 @@ pub struct Given {
     pub switch: bool,
 }
 
+/// The variables that hold a credential.
+const CREDENTIALS: [&str; 5] =
+    ["RUNUP_TOKEN", "RUNUP_REGISTRATION_TOKEN", "RUNUP_REMOVE_TOKEN", "GITHUB_TOKEN", "GH_TOKEN"];
+
 /// The process's environment, read once and passed down; no other room asks the operating system for it.
 #[derive(Debug, Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
@@ -93,13 +98,20 @@ impl Environment {
     /// What a command gets that fetches a token: all but the tokens that are here already.
     #[must_use]
     pub fn for_token_command(&self) -> Vec<(String, String)> {
-        const NOT: [&str; 5] =
-            ["RUNUP_TOKEN", "RUNUP_REGISTRATION_TOKEN", "RUNUP_REMOVE_TOKEN", "GITHUB_TOKEN", "GH_TOKEN"];
         let path =
             ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
         let missing = self.get("PATH").is_none();
-        let given = self.iter().filter(|(key, _)| !NOT.contains(&key.as_str()));
+        let given = self.iter().filter(|(key, _)| !CREDENTIALS.contains(&key.as_str()));
         given.chain(Some(path).filter(|_| missing)).collect()
+    }
+
+    /// Wipes the credentials: whoever needs one has taken it.
+    pub fn wipe_credentials(&mut self) {
+        for name in CREDENTIALS {
+            if let Some(mut value) = self.0.remove(name) {
+                value.zeroize();
+            }
+        }
     }
 
     /// The variables that the runner needs as we do, to reach GitHub: proxies and certificates. Nothing else of our
@@ -330,5 +342,13 @@ mod tests {
                 .into_iter()
                 .collect();
         assert_eq!(environment.for_runner(), [("https_proxy".to_owned(), "http://p:1".to_owned())]);
+    }
+
+    #[test]
+    fn a_wiped_environment_holds_no_credential() {
+        let variables = CREDENTIALS.into_iter().chain(["PATH"]);
+        let mut environment: Environment = variables.map(|name| (name.to_owned(), "x".to_owned())).collect();
+        environment.wipe_credentials();
+        assert_eq!(environment.iter().collect::<Vec<_>>(), [("PATH".to_owned(), "x".to_owned())]);
     }
 }

@@ -203,7 +203,8 @@ impl<'a> Download<'a> {
                 self.endure(net::Error::Status { method: Method::GET.to_string(), url, status }).await?;
                 Ok(Step::Again)
             }
-            Verdict::RetryAfter(wait) => {
+            verdict @ Verdict::RetryAfter(_) => {
+                let (wait, _) = self.backoff.obey(verdict);
                 if wait >= self.trouble(None).until.left() {
                     return Err(Error::AskedToWait { url, status, wait_seconds: wait.as_secs() });
                 }

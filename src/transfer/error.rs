@@ -262,6 +262,12 @@ pub enum Refusal {
     /// A NUL in the name.
     #[error("has a NUL in its name")]
     Nul,
+    /// A name or a link target of more than 4,096 bytes.
+    #[error("has a name or link target of more than {} bytes", super::path::LONGEST_NAME)]
+    TooLong,
+    /// A name or a link target of more than 128 components.
+    #[error("has a name or link target of more than {} components", super::path::MOST_COMPONENTS)]
+    TooDeep,
     /// An absolute name.
     #[error("has an absolute name")]
     Absolute,
@@ -310,6 +316,17 @@ pub enum Refusal {
     /// Encrypted, or compressed in a way that is not supported.
     #[error("is stored in a way that is not supported")]
     Stored,
+}
+
+/// How many bytes of a name out of an archive are shown.
+const SHOWN: usize = 200;
+
+/// A name out of an archive for an error: readable and not too long. What it holds is escaped where it is printed.
+pub(super) fn shown(name: &[u8]) -> String {
+    match name.get(..SHOWN) {
+        Some(start) if name.len() > SHOWN => format!("{}[...]", String::from_utf8_lossy(start)),
+        _ => String::from_utf8_lossy(name).into_owned(),
+    }
 }
 
 fn no_archive(start: Option<&str>) -> String {

@@ -91,7 +91,7 @@ pub struct Owner {
 /// How much an archive may ask of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Files, folders and links; 200,000. A runner has some 12,000.
+    /// Files, folders and links; 60,000. A runner has some 12,000.
     pub entries: u64,
     /// Bytes of all files; 8 GiB. A runner has some 700 MB.
     pub bytes: u64,
@@ -103,7 +103,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { entries: 200_000, bytes: 8 << 30, received: 4 << 30, ratio: 200 }
+        Self { entries: 60_000, bytes: 8 << 30, received: 4 << 30, ratio: 200 }
     }
 }
 
@@ -120,6 +120,8 @@ pub struct Order {
     pub staging: PathBuf,
     /// Who is to own it; `None` leaves it to the current user.
     pub owner: Option<Owner>,
+    /// Leaves the staging folder closed to everybody else, for whoever puts it in place to open.
+    pub closed: bool,
     /// How much it may ask of this machine.
     pub limits: Limits,
     /// How long a download may be in trouble, over requests and bodies together, before it is given up. The time

@@ -4,6 +4,12 @@
 use super::error::Refusal;
 use std::path::{Path, PathBuf};
 
+/// The longest name of an entry and the longest target of a link, in bytes: no path of the system is longer.
+pub(super) const LONGEST_NAME: usize = 4096;
+/// The most components of either. A runner's deepest file has some 20; what an archive may nest, its deletion has to
+/// walk.
+pub(super) const MOST_COMPONENTS: usize = 128;
+
 /// The path of an entry below the staging folder; empty for the folder itself. Components other than normal ones and
 /// `.` are refused.
 pub(super) fn entry_path(name: &[u8]) -> Result<PathBuf, Refusal> {
@@ -16,21 +22,36 @@ pub(super) fn entry_path(name: &[u8]) -> Result<PathBuf, Refusal> {
     if name.starts_with(b"/") {
         return Err(Refusal::Absolute);
     }
+    check_length(name)?;
     let mut path = PathBuf::new();
+    let mut components = 0;
     for part in name.split(|byte| *byte == b'/') {
         match part {
             b"" | b"." => {}
             b".." => return Err(Refusal::Climbs),
-            part => path.push(component(part)?),
+            part => {
+                components += 1;
+                if components > MOST_COMPONENTS {
+                    return Err(Refusal::TooDeep);
+                }
+                path.push(component(part)?);
+            }
         }
     }
     Ok(path)
 }
 
+/// Refuses a name, or the target of a link, that no path of the system could be. Asked as soon as its length is known,
+/// so that nothing is done with it before.
+pub(super) fn check_length(name: &[u8]) -> Result<(), Refusal> {
+    if name.len() > LONGEST_NAME { Err(Refusal::TooLong) } else { Ok(()) }
+}
+
 /// The target of a symbolic link at `link`, which must stay below the staging folder. `..` is taken only at the start:
 /// after a name it could step up from wherever a link of that name leads.
 pub(super) fn link_target(link: &Path, target: &[u8]) -> Result<PathBuf, Refusal> {
-    let shown = || String::from_utf8_lossy(target).into_owned();
+    let shown = || super::error::shown(target);
+    check_length(target)?;
     if target.is_empty() || target.contains(&0) {
         return Err(Refusal::LinkName);
     }
@@ -40,6 +61,7 @@ pub(super) fn link_target(link: &Path, target: &[u8]) -> Result<PathBuf, Refusal
     let mut depth = link.parent().map_or(0, |parent| parent.components().count());
     let mut path = PathBuf::new();
     let mut named = false;
+    let mut components = 0;
     for part in target.split(|byte| *byte == b'/') {
         match part {
             b"" | b"." => {}
@@ -50,6 +72,10 @@ pub(super) fn link_target(link: &Path, target: &[u8]) -> Result<PathBuf, Refusal
             }
             part => {
                 named = true;
+                components += 1;
+                if components > MOST_COMPONENTS {
+                    return Err(Refusal::TooDeep);
+                }
                 path.push(component(part)?);
             }
         }
@@ -95,6 +121,21 @@ mod tests {
         assert_eq!(entry_path(b".."), Err(Refusal::Climbs));
         assert_eq!(entry_path(b"a\0b"), Err(Refusal::Nul));
         assert_eq!(entry_path(b"..a/b..").unwrap(), Path::new("..a/b.."));
+    }
+
+    #[test]
+    fn names_that_no_system_takes_are_refused_by_their_length_and_depth() {
+        let deepest = "d/".repeat(MOST_COMPONENTS);
+        assert!(entry_path(deepest.as_bytes()).is_ok());
+        assert_eq!(entry_path(format!("{deepest}d").as_bytes()), Err(Refusal::TooDeep));
+        assert!(entry_path(&vec![b'n'; LONGEST_NAME]).is_ok());
+        assert_eq!(entry_path(&vec![b'n'; LONGEST_NAME + 1]), Err(Refusal::TooLong));
+        // Also where nothing of it counts as a component.
+        assert_eq!(entry_path(&b"./".repeat(LONGEST_NAME)), Err(Refusal::TooLong));
+        let link = Path::new("l");
+        assert!(link_target(link, deepest.as_bytes()).is_ok());
+        assert_eq!(link_target(link, format!("{deepest}d").as_bytes()), Err(Refusal::TooDeep));
+        assert_eq!(link_target(link, &vec![b'n'; LONGEST_NAME + 1]), Err(Refusal::TooLong));
     }
 
     #[test]

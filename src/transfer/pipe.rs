@@ -8,6 +8,7 @@ use bytes::Bytes;
 use flate2::bufread::GzDecoder;
 use std::io::{self, BufRead, Read};
 use std::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// Pieces of the archive that wait for the inflater. They are as large as the HTTP client makes them, up to about
 /// 400 KiB.
@@ -118,6 +119,7 @@ enum Block {
 pub(super) struct Outlet {
     full: mpsc::Sender<Block>,
     empty: mpsc::Receiver<Vec<u8>>,
+    stop: CancellationToken,
 }
 
 /// The receiving end of the inflated data.
@@ -128,23 +130,35 @@ pub(super) struct Blocks {
     at: usize,
     length: usize,
     ended: bool,
+    stop: CancellationToken,
 }
 
-/// The queue between the inflater and the unpacker.
-pub(super) fn queue() -> (Outlet, Blocks) {
+/// The queue between the inflater and the unpacker. Once `stop` is cancelled, neither end gets another buffer: what is
+/// in the archive cannot keep either of them at work.
+pub(super) fn queue(stop: &CancellationToken) -> (Outlet, Blocks) {
     let (full_in, full_out) = mpsc::channel();
     let (empty_in, empty_out) = mpsc::channel();
     for _ in 0..BUFFERS {
         empty_in.send(Vec::new()).expect("the receiver is right here");
     }
-    let blocks =
-        Blocks { full: full_out, empty: empty_in, block: Vec::new(), at: 0, length: 0, ended: false };
-    (Outlet { full: full_in, empty: empty_out }, blocks)
+    let blocks = Blocks {
+        full: full_out,
+        empty: empty_in,
+        block: Vec::new(),
+        at: 0,
+        length: 0,
+        ended: false,
+        stop: stop.clone(),
+    };
+    (Outlet { full: full_in, empty: empty_out, stop: stop.clone() }, blocks)
 }
 
 impl Outlet {
     fn buffer(&self) -> Result<Vec<u8>, Ended> {
         let mut buffer = self.empty.recv().map_err(|_| Ended::HungUp)?;
+        if self.stop.is_cancelled() {
+            return Err(Error::Stopped.into());
+        }
         // Made here, so that a small archive does not pay for eight of them.
         buffer.resize(BUFFER_SIZE, 0);
         Ok(buffer)
@@ -170,6 +184,9 @@ impl Read for Blocks {
             if !used.is_empty() {
                 // Nobody wants it back once the inflater is done.
                 let _ = self.empty.send(used);
+            }
+            if self.stop.is_cancelled() {
+                return Err(gone());
             }
             match self.full.recv().map_err(|_| gone())? {
                 Block::Data(block, length) => (self.block, self.at, self.length) = (block, 0, length),

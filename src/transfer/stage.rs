@@ -134,7 +134,7 @@ async fn fill(
     let inlet = Inlet::new(inlet);
     let (tree, sha256) = match order.form {
         Form::TarGz => {
-            let unpacking = unpack_tar(inlet, tree, order.limits);
+            let unpacking = unpack_tar(inlet, tree, order.limits, stop);
             let (tree, sha256) = pump.through(pieces, unpacking, order.expect).await?;
             check(order.expect, sha256, pump.received, None)?;
             (tree, sha256)
@@ -144,8 +144,8 @@ async fn fill(
             let spooling = spawn_blocking(move || spool(inlet, &folder));
             let (file, sha256) = pump.through(pieces, spooling, order.expect).await?;
             check(order.expect, sha256, pump.received, None)?;
-            let mut tree = tree;
-            let unpacked = spawn_blocking(move || unzip(file, &mut tree).map(|()| tree)).await;
+            let (mut tree, stopped) = (tree, stop.clone());
+            let unpacked = spawn_blocking(move || unzip(file, &mut tree, stopped).map(|()| tree)).await;
             let tree = unpacked.map_err(Error::Bug)?.map_err(|ended| match ended {
                 Ended::Failed(error) => error,
                 Ended::HungUp => Error::Stopped,
@@ -154,7 +154,9 @@ async fn fill(
         }
     };
     let received = pump.received;
-    tree.open_up()?;
+    if !order.closed {
+        tree.open_up()?;
+    }
     let staged = Staged {
         path: order.staging.clone(),
         sha256,
@@ -168,8 +170,13 @@ async fn fill(
 }
 
 /// Starts the inflating and the writing thread.
-fn unpack_tar(inlet: Inlet, mut tree: Tree, limits: Limits) -> JoinHandle<Result<Tree, Ended>> {
-    let (outlet, blocks) = queue();
+fn unpack_tar(
+    inlet: Inlet,
+    mut tree: Tree,
+    limits: Limits,
+    stop: &CancellationToken,
+) -> JoinHandle<Result<Tree, Ended>> {
+    let (outlet, blocks) = queue(stop);
     let inflating = spawn_blocking(move || inflate(inlet, &outlet, &limits));
     let writing = spawn_blocking(move || untar(blocks, &mut tree).map(|()| tree));
     tokio::spawn(async move {

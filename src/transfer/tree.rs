@@ -3,7 +3,7 @@
 //!
 //! The staging folder is ours alone while this goes on (mode 0700), so what was made here stays as it was made.
 
-use super::error::{Error, Refusal};
+use super::error::{Error, Refusal, shown};
 use super::path::{entry_path, link_target};
 use super::pipe::Ended;
 use super::{Limits, Order, Owner, Progress, space};
@@ -36,6 +36,7 @@ pub(super) struct Tree {
     hasher: RandomState,
     buffer: Vec<u8>,
     entries: u64,
+    extensions: u64,
     bytes: u64,
     needed: u64,
 }
@@ -54,6 +55,7 @@ impl Tree {
             hasher: RandomState::new(),
             buffer: vec![0; BUFFER_SIZE],
             entries: 0,
+            extensions: 0,
             bytes: 0,
             needed,
         }
@@ -137,7 +139,7 @@ impl Tree {
             }
         }
         if written < size {
-            return Err(Error::Truncated { what: format!("{:?}", String::from_utf8_lossy(name)) }.into());
+            return Err(Error::Truncated { what: format!("{:?}", shown(name)) }.into());
         }
         finish_file(&file, mode & MODE_MASK, self.owner).map_err(|source| self.write_error(name, source))
     }
@@ -169,6 +171,19 @@ impl Tree {
             .map_err(|source| Error::Staging { path: self.root.clone(), source })
     }
 
+    /// Counts a header that is no entry of its own, so that an archive of nothing else has an end.
+    pub fn extension(&mut self) -> Result<(), Ended> {
+        if self.stop.is_cancelled() {
+            return Err(Error::Stopped.into());
+        }
+        self.extensions += 1;
+        // An entry may have a long name, a long target and attributes.
+        if self.extensions > self.limits.entries.saturating_mul(3) {
+            return Err(Error::TooManyEntries { limit: self.limits.entries }.into());
+        }
+        Ok(())
+    }
+
     /// Counts an entry and judges its name.
     fn begin(&mut self, name: &[u8]) -> Result<PathBuf, Ended> {
         if self.stop.is_cancelled() {
@@ -190,7 +205,7 @@ impl Tree {
         if self.folders.contains_key(&self.hasher.hash_one(parent)) {
             return Ok(());
         }
-        // A name has at most 2,048 components that can exist; longer ones fail in the filesystem below.
+        // At most as many as a name may have components.
         let mut missing: Vec<&Path> = Vec::new();
         for ancestor in parent.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty()) {
             if self.folders.contains_key(&self.hasher.hash_one(ancestor)) {
@@ -235,7 +250,7 @@ impl Tree {
                     Error::NoMoreFiles { path, free, source }
                 }
             }
-            None => Error::Write { entry: String::from_utf8_lossy(name).into_owned(), source },
+            None => Error::Write { entry: shown(name), source },
         };
         Ended::Failed(error)
     }
@@ -243,7 +258,7 @@ impl Tree {
 
 /// Refuses the archive for the entry `name`.
 pub(super) fn refused(name: &[u8], refusal: Refusal) -> Ended {
-    Ended::Failed(Error::refused(String::from_utf8_lossy(name), refusal))
+    Ended::Failed(Error::refused(shown(name), refusal))
 }
 
 fn longer_than_it_says() -> io::Error {

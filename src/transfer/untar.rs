@@ -3,14 +3,19 @@
 //! Extension headers (long names of GNU tar, attributes of pax) are read here, not by the library, which would take as
 //! much memory for one as its header asks for.
 
-use super::error::{Error, Refusal};
+use super::error::{Error, Refusal, shown};
+use super::path::{LONGEST_NAME, check_length};
 use super::pipe::{Blocks, Ended};
 use super::tree::{Tree, refused};
 use std::io::{self, Read};
 use tar::{Archive, EntryType};
 
-/// The largest extension header: names are limited to 4 KiB by the system, and nothing else in them is used.
-const EXTENSION_LIMIT: u64 = 1 << 20;
+/// The largest header of pax attributes. Two names of 4 KiB are used of it; the archiver of macOS adds extended attributes.
+const PAX_LIMIT: u64 = 64 << 10;
+/// The largest header with a long name of GNU tar, which ends in a NUL.
+const NAME_LIMIT: u64 = LONGEST_NAME as u64 + 1;
+/// The bytes of all extension headers together. Those of a runner's archive take some 100 KiB.
+const EXTENSIONS_LIMIT: u64 = 64 << 20;
 
 /// What extension headers said about the entry that follows them.
 #[derive(Default)]
@@ -18,6 +23,7 @@ struct Extension {
     name: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
+    attributes: bool,
     seen: bool,
 }
 
@@ -26,10 +32,17 @@ pub(super) fn untar(blocks: Blocks, tree: &mut Tree) -> Result<(), Ended> {
     let mut archive = Archive::new(blocks);
     let mut after = String::new();
     let mut extension = Extension::default();
+    let mut extended: u64 = 0;
     for entry in archive.entries().map_err(|error| header_error(error, &after))?.raw(true) {
         let mut entry = entry.map_err(|error| header_error(error, &after))?;
         let kind = entry.header().entry_type();
-        if extend(&mut extension, kind, &mut entry, &after)? {
+        if is_extension(kind) {
+            tree.extension()?;
+            extended = extended.saturating_add(entry.size());
+            if extended > EXTENSIONS_LIMIT {
+                return Err(malformed("more extension headers than any archive needs", &after));
+            }
+            extend(&mut extension, kind, &mut entry, &after)?;
             continue;
         }
         let extension = std::mem::take(&mut extension);
@@ -46,7 +59,7 @@ pub(super) fn untar(blocks: Blocks, tree: &mut Tree) -> Result<(), Ended> {
             EntryType::Regular if name.ends_with(b"/") && size == 0 => tree.folder(&name, mode)?,
             EntryType::Regular => tree.file(&name, mode, size, &mut entry, |error| {
                 if error.kind() == io::ErrorKind::UnexpectedEof {
-                    Error::Truncated { what: format!("{:?}", String::from_utf8_lossy(&name)) }
+                    Error::Truncated { what: format!("{:?}", shown(&name)) }
                 } else {
                     Error::Damaged { source: error }
                 }
@@ -57,7 +70,7 @@ pub(super) fn untar(blocks: Blocks, tree: &mut Tree) -> Result<(), Ended> {
             }
             kind => return Err(refused(&name, Refusal::Kind { kind: describe(kind) })),
         }
-        after = String::from_utf8_lossy(&name).into_owned();
+        after = shown(&name);
     }
     let mut blocks = archive.into_inner();
     if extension.seen || blocks.met_end() {
@@ -66,22 +79,32 @@ pub(super) fn untar(blocks: Blocks, tree: &mut Tree) -> Result<(), Ended> {
     drain(&mut blocks)
 }
 
-/// Takes in an extension header; false if the entry is not one.
+fn is_extension(kind: EntryType) -> bool {
+    kind.is_gnu_longname()
+        || kind.is_gnu_longlink()
+        || kind.is_pax_local_extensions()
+        || kind.is_pax_global_extensions()
+}
+
+fn malformed(what: &'static str, after: &str) -> Ended {
+    header_error(io::Error::new(io::ErrorKind::InvalidData, what), after)
+}
+
+/// Takes in an extension header. Its size is judged before any of it is read.
 fn extend(
     extension: &mut Extension,
     kind: EntryType,
     entry: &mut tar::Entry<'_, impl Read>,
     after: &str,
-) -> Result<bool, Ended> {
-    let known = kind.is_gnu_longname()
-        || kind.is_gnu_longlink()
-        || kind.is_pax_local_extensions()
-        || kind.is_pax_global_extensions();
-    if !known {
-        return Ok(false);
+) -> Result<(), Ended> {
+    let malformed = |what| malformed(what, after);
+    let is_name = kind.is_gnu_longname() || kind.is_gnu_longlink();
+    if is_name && entry.size() > NAME_LIMIT {
+        let mut start = Vec::new();
+        entry.take(NAME_LIMIT).read_to_end(&mut start).map_err(|error| header_error(error, after))?;
+        return Err(refused(&start, Refusal::TooLong));
     }
-    let malformed = |what| header_error(io::Error::new(io::ErrorKind::InvalidData, what), after);
-    if entry.size() > EXTENSION_LIMIT {
+    if entry.size() > PAX_LIMIT {
         return Err(malformed("an extension header that is far too long"));
     }
     let mut data = Vec::new();
@@ -94,26 +117,29 @@ fn extend(
         // Archives made from git carry a comment; what would rename or resize all entries is not for us.
         let meddling = pairs.iter().find(|(key, _)| changes_reading(key) || is_used(key));
         return match meddling {
-            Some((key, _)) => Err(refused(
-                b"pax_global_header",
-                Refusal::Attribute { key: String::from_utf8_lossy(key).into_owned() },
-            )),
-            None => Ok(true),
+            Some((key, _)) => Err(refused(b"pax_global_header", Refusal::Attribute { key: shown(key) })),
+            None => Ok(()),
         };
     }
     extension.seen = true;
     if kind.is_pax_local_extensions() {
+        if std::mem::replace(&mut extension.attributes, true) {
+            return Err(malformed("two headers of attributes for one entry"));
+        }
         for (key, value) in pax_pairs(&data).ok_or_else(|| malformed("a malformed pax header"))? {
             match key {
-                b"path" => extension.name = Some(value.to_vec()),
-                b"linkpath" => extension.link = Some(value.to_vec()),
+                b"path" | b"linkpath" => {
+                    check_length(value).map_err(|refusal| refused(value, refusal))?;
+                    let is_name = key == b"path";
+                    let slot = if is_name { &mut extension.name } else { &mut extension.link };
+                    *slot = Some(value.to_vec());
+                }
                 b"size" => {
                     let size = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
                     extension.size = Some(size.ok_or_else(|| malformed("a malformed size"))?);
                 }
                 key if changes_reading(key) => {
-                    let key = String::from_utf8_lossy(key).into_owned();
-                    return Err(refused(after.as_bytes(), Refusal::Attribute { key }));
+                    return Err(refused(after.as_bytes(), Refusal::Attribute { key: shown(key) }));
                 }
                 _ => {}
             }
@@ -127,7 +153,7 @@ fn extend(
             return Err(malformed("two names for one entry"));
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 fn is_used(key: &[u8]) -> bool {

@@ -1,12 +1,14 @@
 //! Reads a zip file and hands its entries to the tree. A zip file has its list at the end, so it is first written, as
 //! it comes, to a file without a name, and unpacked when its digest is known to be right.
 
-use super::error::{Error, Refusal};
+use super::error::{Error, Refusal, shown};
+use super::path::{LONGEST_NAME, check_length};
 use super::pipe::{Ended, Inlet, show_start};
 use super::tree::{Tree, refused};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use tokio_util::sync::CancellationToken;
 use zip::result::ZipError;
 use zip::{ZipArchive, ZipReadOptions};
 
@@ -16,9 +18,11 @@ const TYPE_FILE: u32 = 0o100_000;
 const TYPE_FOLDER: u32 = 0o040_000;
 const TYPE_LINK: u32 = 0o120_000;
 /// Paths are limited to 4 KiB by the system.
-const LINK_LIMIT: u64 = 4096;
-/// The size of the list of entries in bytes, some 100 an entry. A runner's has a few thousand entries at most.
-const DIRECTORY_LIMIT: u32 = 4 << 20;
+const LINK_LIMIT: u64 = LONGEST_NAME as u64;
+/// The size of the list of entries in bytes, some 100 an entry. The library holds all of it in memory.
+const DIRECTORY_LIMIT: u32 = 2 << 20;
+/// The most entries of a zip file, each of which takes the library some 400 bytes. A runner's has a few hundred.
+const MOST_ENTRIES: u16 = 10_000;
 
 /// Writes what comes to a nameless file in `folder`.
 pub(super) fn spool(mut inlet: Inlet, folder: &Path) -> Result<File, Ended> {
@@ -30,12 +34,40 @@ pub(super) fn spool(mut inlet: Inlet, folder: &Path) -> Result<File, Ended> {
     Ok(file)
 }
 
-/// Unpacks all entries of the zip file in `file`.
-pub(super) fn unzip(mut file: File, tree: &mut Tree) -> Result<(), Ended> {
+/// A file that cannot be read any more once it is to stop: what the archive holds cannot keep the library at work.
+struct Stoppable {
+    file: File,
+    stop: CancellationToken,
+}
+
+impl Read for Stoppable {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.stop.is_cancelled() {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        self.file.read(buffer)
+    }
+}
+
+impl Seek for Stoppable {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+/// Unpacks all entries of the zip file in `file`, until `stop` is cancelled.
+pub(super) fn unzip(file: File, tree: &mut Tree, stop: CancellationToken) -> Result<(), Ended> {
+    match unpack(Stoppable { file, stop: stop.clone() }, tree) {
+        Err(_) if stop.is_cancelled() => Err(Error::Stopped.into()),
+        outcome => outcome,
+    }
+}
+
+fn unpack(mut file: Stoppable, tree: &mut Tree) -> Result<(), Ended> {
     let start = check_start(&mut file)?;
     let not_zip = |source: io::Error| Error::NotZip { start: start.clone(), source: Some(source) };
-    check_directory(&mut file).map_err(not_zip)?;
-    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| not_zip(error.into()))?;
+    let file = BufReader::new(check_directory(file, &start)?);
+    let mut archive = ZipArchive::new(file).map_err(|error| not_zip(error.into()))?;
     if archive.has_duplicate_names() {
         // The library keeps one of them, so it cannot say which one it was.
         return Err(refused(b"(some)", Refusal::Duplicate));
@@ -82,34 +114,78 @@ pub(super) fn unzip(mut file: File, tree: &mut Tree) -> Result<(), Ended> {
                 return Err(refused(&name, Refusal::Kind { kind }));
             }
         }
-        after = String::from_utf8_lossy(&name).into_owned();
+        after = shown(&name);
     }
     Ok(())
 }
 
-/// Refuses a list of entries that would not fit into our memory: the library reads it as a whole.
-fn check_directory(file: &mut File) -> io::Result<()> {
-    // The end record: signature, three counts, the list's size and place, and a comment of up to 64 KiB.
+/// Refuses a list of entries that the library might read otherwise than it says, or that would not fit into our memory:
+/// the library tries every end record that it finds, believes its count before its size, and holds the list as a whole.
+/// So there must be one end record, at the end; the list must end where it begins; and both must agree on how many
+/// entries there are.
+fn check_directory(mut file: Stoppable, start: &str) -> Result<Stoppable, Ended> {
+    // Signature, two disk numbers, two counts, the list's size and place, the length of a comment of up to 64 KiB.
     const RECORD: usize = 22;
-    let length = file.seek(SeekFrom::End(0))?;
-    file.seek(SeekFrom::Start(length.saturating_sub(RECORD as u64 + 0xffff)))?;
+    // A header of the list: signature, 24 bytes, the lengths of name, extra field and comment, 12 bytes.
+    const HEADER: usize = 46;
+    let failed = |source| Error::NotZip { start: start.to_owned(), source: Some(source) };
+    let invalid = |what| Ended::from(failed(io::Error::new(io::ErrorKind::InvalidData, what)));
+    let length = file.seek(SeekFrom::End(0)).map_err(failed)?;
+    let from = length.saturating_sub(RECORD as u64 + 0xffff + 4);
+    file.seek(SeekFrom::Start(from)).map_err(failed)?;
     let mut tail = Vec::new();
-    file.read_to_end(&mut tail)?;
-    let invalid = |what| io::Error::new(io::ErrorKind::InvalidData, what);
-    let record = tail
-        .windows(RECORD)
-        .rev()
-        .find(|window| window.starts_with(b"PK\x05\x06"))
-        .ok_or_else(|| invalid("its end record is missing"))?;
-    let size = u32::from_le_bytes([record[12], record[13], record[14], record[15]]);
-    if size > DIRECTORY_LIMIT { Err(invalid("its list of entries is too long")) } else { file.rewind() }
+    file.by_ref().take(RECORD as u64 + 0xffff + 4).read_to_end(&mut tail).map_err(failed)?;
+    let mut records = tail.windows(4).enumerate().filter(|(_, bytes)| *bytes == b"PK\x05\x06");
+    let (Some((at, _)), None) = (records.next(), records.next()) else {
+        return Err(invalid("its end record is missing, or there is more than one"));
+    };
+    let Some(record) = tail.get(at..at + RECORD) else { return Err(invalid("its end record is cut off")) };
+    let short = |at: usize| u16::from_le_bytes([record[at], record[at + 1]]);
+    let long = |at: usize| u32::from_le_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]]);
+    let (disks, here, count) = ((short(4), short(6)), short(8), short(10));
+    let (size, place, comment) = (long(12), long(16), short(20));
+    let end = from + at as u64;
+    if disks != (0, 0) || here != count || end + RECORD as u64 + u64::from(comment) != length {
+        return Err(invalid("its end record contradicts the file"));
+    }
+    if count > MOST_ENTRIES || size > DIRECTORY_LIMIT {
+        // In zip64 the numbers here are the largest there are, and no runner needs it.
+        return Err(invalid("its list of entries is too long, or of the kind zip64"));
+    }
+    if u64::from(place) + u64::from(size) != end {
+        return Err(invalid("its list of entries is not where its end record says"));
+    }
+    file.seek(SeekFrom::Start(place.into())).map_err(failed)?;
+    let mut list = BufReader::new(file.by_ref().take(size.into()));
+    for _ in 0..count {
+        let mut header = [0; HEADER];
+        list.read_exact(&mut header).map_err(failed)?;
+        if !header.starts_with(b"PK\x01\x02") {
+            return Err(invalid("its list of entries is damaged"));
+        }
+        let field = |at: usize| usize::from(u16::from_le_bytes([header[at], header[at + 1]]));
+        let mut name = vec![0; field(28)];
+        list.read_exact(&mut name).map_err(failed)?;
+        check_length(&name).map_err(|refusal| refused(&name, refusal))?;
+        let rest = (field(30) + field(32)) as u64;
+        let skipped = io::copy(&mut list.by_ref().take(rest), &mut io::sink()).map_err(failed)?;
+        if skipped != rest {
+            return Err(invalid("its list of entries is cut off"));
+        }
+    }
+    if list.read(&mut [0]).map_err(failed)? != 0 {
+        return Err(invalid("its list of entries is longer than its count"));
+    }
+    drop(list);
+    file.rewind().map_err(failed)?;
+    Ok(file)
 }
 
 /// The first bytes, to be shown if the rest is not what it should be.
-fn check_start(file: &mut File) -> Result<String, Error> {
+fn check_start(file: &mut Stoppable) -> Result<String, Error> {
     let mut start = Vec::new();
     file.rewind()
-        .and_then(|()| file.take(64).read_to_end(&mut start))
+        .and_then(|()| file.by_ref().take(64).read_to_end(&mut start))
         .map_err(|source| Error::NotZip { start: String::new(), source: Some(source) })?;
     if start.is_empty() {
         return Err(Error::Empty);

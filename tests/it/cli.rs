@@ -87,9 +87,15 @@ fn example(option: &str) -> &'static str {
         "arch" => "arm64",
         "log-format" => "json",
         "token-via" => "argv",
-        "dir" | "root" | "ca-file" | "token-file" | "registration-token-file" | "remove-token-file" => {
-            "/nowhere"
-        }
+        "dir"
+        | "root"
+        | "ca-file"
+        | "token-file"
+        | "registration-token-file"
+        | "remove-token-file"
+        | "receipt"
+        | "jit-config-out"
+        | "jit-config-file" => "/nowhere",
         "status" => "online",
         "name" | "labels" | "label" | "prefix" | "group" | "work" | "user" | "archive" | "token-command" => {
             "word"
@@ -114,6 +120,8 @@ fn every_option_has_a_variable_and_a_key_by_construction() {
         &["runners", "show", "1"],
         &["runners", "delete", "1"],
         &["runners", "prune"],
+        &["runners", "create-jit"],
+        &["runners", "delete-on-stop"],
     ] {
         for option in options_of(&rig, command) {
             if option == "config" {
@@ -154,7 +162,8 @@ fn every_option_has_a_variable_and_a_key_by_construction() {
             !["url", "api-url", "token-file", "token-command", "ca-file", "root", "user", "archive", "mirror"]
                 .contains(&it.as_str())
         })
-        .filter(|it| it.as_str() != "registration-token-file")
+        // And this excludes another one.
+        .filter(|it| !["registration-token-file", "self-update"].contains(&it.as_str()))
         .collect();
     let lines: Vec<String> = mine.iter().map(|it| format!("{it} = {:?}", example(it))).collect();
     let file = rig.write("config.toml", lines.join("\n"));

@@ -186,5 +186,6 @@ fn a_baked_runner_of_another_user_is_replaced_before_it_registers() {
     rig.run(&["install"]).expect(0);
     rig.assert_exactly_one_runner();
     let owner = |name| std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(rig.dir().join(name)).unwrap());
+    // Without a service of ours that could update it, it is its user's.
     assert_eq!([owner("config.sh"), owner(".runner")], [65533, 65533]);
 }

@@ -98,7 +98,7 @@ fn a_baked_image_is_sealed_and_boots_without_a_download_in_four_calls() {
     let baked = rig.run(&["bake", "--json"]).expect(0).json();
     assert_eq!(baked["runner"], json!(null));
     assert_eq!(rig.state().runners, []);
-    for name in [".runner", ".credentials", ".path", ".env", "_diag", "_work", "svc.sh"] {
+    for name in [".runner", ".credentials", "_diag", "_work", "svc.sh"] {
         assert!(!rig.dir().join(name).exists(), "{name}");
     }
     rig.routes();

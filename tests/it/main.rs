@@ -8,8 +8,11 @@ mod cli;
 mod commands;
 mod crash;
 mod drift;
+#[path = "../hostile/mod.rs"]
+mod hostile;
 mod house;
 mod images;
+mod jit_config;
 mod libraries;
 mod life;
 mod others;

@@ -21,7 +21,7 @@ fn holds(rig: &Rig) -> String {
     rig.run(&["bake", "--check", "--json"]).json()["version"].as_str().unwrap().to_owned()
 }
 
-fn fetch(rig: &Rig, path: &str) -> Vec<u8> {
+pub fn fetch(rig: &Rig, path: &str) -> Vec<u8> {
     let base = rig.sandbox.base_url();
     let host = (base.host_str().unwrap(), base.port().unwrap());
     let mut stream = std::net::TcpStream::connect(host).unwrap();

@@ -42,7 +42,7 @@ fn start_online(rig: &Rig, arguments: &[&str]) -> Child {
 
 /// Waits until a worker runs: the server knows of its job before.
 fn until_in_a_job(rig: &Rig) {
-    until("the job runs", || !workers(&rig.dir()).find().is_empty());
+    until("the job runs", || !workers(&rig.dir(), None).find().is_empty());
 }
 
 fn drain(rig: &Rig, deadline: &str) -> Ran {
@@ -192,6 +192,42 @@ fn a_persistent_runner_leaves_the_server_when_asked_to() {
     assert!(!rig.dir().join(".runner").exists() && rig.dir().join("config.sh").exists(), "the tree stays");
 }
 
+/// A registration token registers, and can do nothing else: Kubernetes ends a pool for a 77.
+#[test]
+fn with_nothing_to_deregister_with_a_stop_is_obeyed_and_the_runner_that_stays_is_named() {
+    let rig = Rig::new();
+    let token = rig.ask(&["token", "registration"]).expect(0).stdout;
+    let start = |arguments: &[&str]| {
+        let mut command = rig.on_machine(&["run", "--ephemeral", "--name", "left"]);
+        command.args(arguments).env_remove("RUNUP_TOKEN").env("RUNUP_REGISTRATION_TOKEN", token.trim());
+        command.spawn().unwrap()
+    };
+    rig.run(&["bake"]).expect(0);
+    let child = start(&[]);
+    rig.until_asked("message");
+    let id = rig.state().runners[0].id;
+    stop(child).expect(0).says(&format!("left (id {id}) stays on the server")).says("after a day");
+    assert_eq!(rig.state().runners.len(), 1);
+
+    // It is the same runner at the next start, and its one job is not lost.
+    rig.sandbox.add_job(&scope(), "only", 0);
+    finish(start(&[])).expect(0).says("the job is done");
+    assert_eq!(rig.state().runners, []);
+    finish(start(&["--remove-on-shutdown"])).expect(64).says("--remove-on-shutdown needs");
+}
+
+/// The same where a listener fails: what stays is named, and the failure is the listener's.
+#[test]
+fn a_failure_without_a_token_names_the_runner_that_stays() {
+    let rig = Rig::new();
+    rig.run(&["bake"]).expect(0);
+    let token = rig.ask(&["token", "registration"]).expect(0).stdout;
+    rig.sandbox.fault(Fault::new("session", FaultKind::Exit { code: 1 }));
+    let mut command = rig.on_machine(&["run", "--ephemeral", "--name", "left"]);
+    command.env_remove("RUNUP_TOKEN").env("RUNUP_REGISTRATION_TOKEN", token.trim());
+    finish(command.spawn().unwrap()).expect(79).says("left (id 1) stays on the server");
+}
+
 #[test]
 fn what_a_shutdown_could_not_take_off_the_server_the_next_run_finds() {
     let rig = Rig::new();
@@ -247,7 +283,7 @@ fn a_failing_listener_is_started_again_and_an_updating_one_after_its_update() {
         // Each fault counts the requests of its own.
         rig.sandbox.fault(fault.times(1));
     }
-    let child = start_online(&rig, &[]);
+    let child = start_online(&rig, &["--self-update"]);
     assert!(std::fs::symlink_metadata(rig.dir().join("bin")).unwrap().is_symlink(), "it has updated itself");
     assert!(!rig.dir().join("update.finished").exists());
     stop(child).expect(0).says("has updated itself").says("starting it again");
@@ -285,7 +321,9 @@ fn a_listener_that_cannot_work_is_not_started_for_ever() {
 #[test]
 fn a_runner_deleted_behind_our_back_is_registered_again() {
     let rig = Rig::new();
-    let child = start_online(&rig, &[]);
+    // One in the environment is dropped where jobs run as our own user.
+    let token = rig.write("token", rig.sandbox.token().expose());
+    let child = start_online(&rig, &["--token-file", &token]);
     let first = rig.state().runners[0].id;
     rig.sandbox.change_runner(first, RunnerChange { deleted: true, ..RunnerChange::default() });
     until("another one is online", || online(&rig) && rig.state().runners[0].id != first);
@@ -296,7 +334,8 @@ fn a_runner_deleted_behind_our_back_is_registered_again() {
 #[test]
 fn a_runner_deleted_again_and_again_is_somebody_s_will() {
     let rig = Rig::new();
-    let child = start(&rig, &[]);
+    let token = rig.write("token", rig.sandbox.token().expose());
+    let child = start(&rig, &["--token-file", &token]);
     for _ in 0..4 {
         until("it is online", || online(&rig));
         let id = rig.state().runners[0].id;

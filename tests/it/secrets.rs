@@ -57,6 +57,7 @@ fn watch(extra: &[&str]) -> Watched {
     let mut files = BTreeSet::new();
     for (command, route) in [("install", "register"), ("remove", "runner-delete")] {
         let mut arguments = vec![command, "-v", "--json"];
+        arguments.extend(["--trust-tree"].iter().filter(|_| command == "remove"));
         arguments.extend(extra);
         let child = rig.on_machine(&arguments).spawn().unwrap();
         until("config.sh talks to the server", || {

@@ -15,7 +15,7 @@ fn online(rig: &Rig) -> bool {
 }
 
 fn start(rig: &Rig, arguments: &[&str]) -> Child {
-    rig.start(&[&["run"], arguments].concat())
+    rig.start(&[&["run", "--self-update"], arguments].concat())
 }
 
 fn start_online(rig: &Rig, arguments: &[&str]) -> Child {

@@ -72,10 +72,13 @@ fn the_outermost_closed_folder_is_named_and_missing_ones_are_no_obstacle() {
         gid: meta.gid() + 54_321,
         home: "/".into(),
     };
-    assert_eq!(first_unreadable_ancestor(&closed.join("deep/missing"), &other), Some(closed.clone()));
-    assert_eq!(first_unreadable_ancestor(&folder.path().join("missing/more"), &other), None);
+    assert_eq!(
+        first_unreadable_ancestor(&Root::host(), &closed.join("deep/missing"), &other),
+        Some(closed.clone())
+    );
+    assert_eq!(first_unreadable_ancestor(&Root::host(), &folder.path().join("missing/more"), &other), None);
     let root = Account { uid: 0, ..other };
-    assert_eq!(first_unreadable_ancestor(&closed, &root), None);
+    assert_eq!(first_unreadable_ancestor(&Root::host(), &closed, &root), None);
 }
 
 #[tokio::test]

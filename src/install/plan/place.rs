@@ -4,11 +4,67 @@ use super::{Action, Care, Planned};
 use crate::install::Error;
 use crate::install::fresh::{self, Decision, Hold};
 use crate::install::journal::{Journal, Step};
-use crate::install::look::{Seen, Tree};
+use crate::install::look::{Seen, Server, Tree};
 use crate::install::request::Request;
-use crate::runner::{LocalState, RunnerVersion};
+use crate::runner::{Guard, LocalState, RunnerVersion};
 
-pub(super) fn place_runner(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned, Error> {
+/// Whether a runner that works is to be converted: jobs can change its programs, and it can be had otherwise. What cannot be
+/// converted now goes on as it is.
+pub(super) fn converts(request: &Request, journal: &Journal, seen: &Seen) -> bool {
+    let ours = matches!(seen.tree, Tree::Ours { .. } | Tree::Incomplete { .. });
+    let registered =
+        journal.registered().is_some() && matches!(seen.local, LocalState::Configured(_)) && !seen.clone;
+    let open = seen.guard == Guard::Open && seen.wanted_guard != Guard::Open;
+    ours && registered && open && request.registration.is_some() && why_not(request, seen).is_none()
+}
+
+/// Why a runner whose programs jobs can change cannot be converted now.
+pub(in crate::install) fn why_not(request: &Request, seen: &Seen) -> Option<&'static str> {
+    match &seen.server {
+        Server::Has(runner) if runner.busy => Some("it is running a job"),
+        Server::Has(_) if !can_fetch(request) => {
+            Some("there is no credential and no --archive to get a fresh runner with")
+        }
+        Server::Has(_) => None,
+        Server::Nothing => Some("the server does not know it"),
+        Server::NotAsked => Some("there is no credential to ask the server with"),
+    }
+}
+
+/// Whether a fresh, verified runner can be had.
+fn can_fetch(request: &Request) -> bool {
+    request.archive.archive.is_some() || request.credentials.api.is_some()
+}
+
+/// Where a registration is about to be made in a tree that jobs could change, a fresh one is placed first.
+pub(super) fn freshen(steps: &mut [Planned], request: &Request, seen: &Seen) -> Result<(), Error> {
+    if !seen.isolates || seen.guard != Guard::Open || matches!(seen.tree, Tree::Absent | Tree::Foreign { .. })
+    {
+        return Ok(());
+    }
+    let registers =
+        request.jit || steps.iter().any(|planned| planned.step == Step::Register && planned.restarts());
+    let Some(place) = steps.iter_mut().find(|planned| planned.step == Step::PlaceRunner) else {
+        return Ok(());
+    };
+    if !registers || matches!(&place.action, Action::Do(care) if care.remove_tree) {
+        return Ok(());
+    }
+    if !can_fetch(request) {
+        return Err(Error::TreeNotGuarded { dir: request.dir.clone() });
+    }
+    place.action = Action::Do(Care { remove_tree: true, ..Care::default() });
+    place.detail =
+        format!("place a fresh runner in {}: jobs could change the one that is there", request.dir.display());
+    Ok(())
+}
+
+pub(super) fn place_runner(
+    request: &Request,
+    journal: &Journal,
+    seen: &Seen,
+    converts: bool,
+) -> Result<Planned, Error> {
     let dir = &request.dir;
     let shown = dir.display();
     let registered = journal.registered().is_some() && !seen.clone;
@@ -25,6 +81,13 @@ pub(super) fn place_runner(request: &Request, journal: &Journal, seen: &Seen) ->
         return Ok(anew(format!(
             "replace the runner in {shown}: it belongs to the user {owner}, not to {wanted}"
         )));
+    }
+    if converts {
+        return Ok(Planned {
+            step: Step::PlaceRunner,
+            action: Action::Do(Care { remove_tree: true, converts: true, ..Care::default() }),
+            detail: format!("replace the runner in {shown} by one that its jobs cannot change"),
+        });
     }
     if let Some(what) = other_platform(journal, seen) {
         if registered || request.archive.no_refresh {

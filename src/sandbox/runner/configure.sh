@@ -122,14 +122,15 @@ choose_group() {
 write_rsa() {
     local key
     key=$(head -c 32 /dev/urandom | base64 | tr -d '\n')
-    rm -f "$root/.credentials_rsaparams"
-    : >"$root/.credentials_rsaparams" && chmod 600 "$root/.credentials_rsaparams" || exit 1
+    rm -f "$root/.credentials_rsaparams" 2>/dev/null || denied .credentials_rsaparams
+    write .credentials_rsaparams </dev/null
+    chmod 600 "$root/.credentials_rsaparams" || exit 1
     # Not a key: the sandbox knows its runners by their client ids.
-    printf '\xef\xbb\xbf{\n  "d": "%s",\n  "exponent": "AQAB",\n  "modulus": ""\n}' "$key" >"$root/.credentials_rsaparams"
+    printf '\xef\xbb\xbf{\n  "d": "%s",\n  "exponent": "AQAB",\n  "modulus": ""\n}' "$key" | write .credentials_rsaparams || exit 1
 }
 
 register_runner() {
-    local body labels='' label
+    local body labels='' label unsupported
     if flag no-default-labels; then
         [[ -n $(input labels) ]] || fail "You must provide --labels when using --no-default-labels"
     else
@@ -153,13 +154,16 @@ register_runner() {
         { refused POST "$api/actions/runners/register"; exit 1; }
     agent_id=$(value id "$http_body")
     client_id=$(value client_id "$http_body")
+    # The runner is on the server all the same.
+    unsupported=$(value sandbox_unsupported "$http_body") &&
+        fail "The GitHub server does not support configuring a self-hosted runner with '$unsupported' flag."
     authorization_url=$(value authorization_url "$http_body")
     server_url=$(value server_url "$http_body")
 }
 
 write_credentials() {
     printf '\xef\xbb\xbf{\n  "scheme": "OAuth",\n  "data": {\n    "clientId": %s,\n    "authorizationUrl": %s,\n    "requireFipsCryptography": "True"\n  }\n}' \
-        "$(quote "$client_id")" "$(quote "$authorization_url")" >"$root/.credentials" || exit 1
+        "$(quote "$client_id")" "$(quote "$authorization_url")" | write .credentials || exit 1
 }
 
 write_settings() {
@@ -168,7 +172,7 @@ write_settings() {
     flag ephemeral && more+=$',\n  "ephemeral": true'
     printf '\xef\xbb\xbf{\n  "agentId": %d,\n  "agentName": %s,\n  "poolId": %d,\n  "poolName": %s,\n  "isHostedServer": false,\n  "serverUrl": %s,\n  "gitHubUrl": %s,\n  "workFolder": %s,\n  "useV2Flow": true,\n  "serverUrlV2": %s%s\n}' \
         "$agent_id" "$(quote "$name")" "$group_id" "$(quote "$group")" "$(quote "$service")" "$(quote "$runner_url")" \
-        "$(quote "$1")" "$(quote "$server_url")" "$more" >"$root/.runner" || exit 1
+        "$(quote "$1")" "$(quote "$server_url")" "$more" | write .runner || exit 1
 }
 
 # The owner is the first path segment of the server's URL, as GitHub's runner takes it for a server of one's own.
@@ -177,5 +181,6 @@ write_svc() {
     [[ $os == linux ]] || return 0
     sed -e "s|{{SvcNameVar}}|${service_name//[^0-9a-zA-Z._-]/-}|" \
         -e "s|{{SvcDescription}}|GitHub Actions Runner (_services.${name//[^0-9a-zA-Z._ -]/-})|" \
-        "$root/bin/systemd.svc.sh.template" >"$root/svc.sh" && chmod 755 "$root/svc.sh"
+        "$root/bin/systemd.svc.sh.template" | write svc.sh || exit 1
+    chmod 755 "$root/svc.sh"
 }

@@ -1,6 +1,7 @@
 # The files of a configured runner, and words to the terminal and to the log.
 
-log() { printf '[%s INFO Listener] %s\n' "$(date -u '+%Y-%m-%d %H:%M:%SZ')" "$(mask "$*")" >>"$diag"; }
+# GitHub's holds its log open, whatever a job puts in its place; opened anew, a FIFO would stop this one.
+log() { [[ ! -f $diag ]] || printf '[%s INFO Listener] %s\n' "$(date -u '+%Y-%m-%d %H:%M:%SZ')" "$(mask "$*")" >>"$diag"; }
 say() { printf '%s\n' "$*"; log "$*"; }
 complain() { printf '%s\n' "$(mask "$*")" >&2; log "$*"; }
 fail() { complain "$@"; exit 1; }
@@ -46,14 +47,35 @@ value() {
     fi
 }
 
-# setting KEY: a value of .runner.
-setting() { value "$1" "$(cat "$root/.runner" 2>/dev/null)"; }
+# setting KEY: a value of .runner, or of what the server has put in its place.
+setting() { value "$1" "$(cat "$(newest .runner)" 2>/dev/null)"; }
+
+# newest FILE: the file of this name that counts.
+newest() {
+    if [[ -e $root/$1_migrated ]]; then echo "$root/$1_migrated"; else echo "$root/$1"; fi
+}
+
+# write FILE: saves what comes in.
+write() {
+    { cat >"$root/$1"; } 2>/dev/null || denied "$1"
+}
+
+# An exception: configure and remove print it and exit 1, run exits 2.
+failure_code=1
+throw() {
+    local prefix=''
+    ((failure_code == 1)) || prefix='An error occurred: '
+    complain "$prefix$1"
+    exit "$failure_code"
+}
+denied() { throw "Access to the path '$root/$1' is denied."; }
 
 delete_configuration() {
     local file
     for file in .credentials .credentials_migrated .credentials_rsaparams .runner .runner_migrated; do
-        if [[ -e $root/$file ]]; then
-            rm -f "${root:?}/$file" && say "√ Removed $file"
+        if [[ -e $root/$file || -L $root/$file ]]; then
+            rm -f "${root:?}/$file" 2>/dev/null || denied "$file"
+            say "√ Removed $file"
         fi
     done
 }

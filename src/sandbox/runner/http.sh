@@ -1,10 +1,23 @@
-# HTTP/1.1 over bash's /dev/tcp: plain, one request a connection.
+# HTTP/1.1 over bash's /dev/tcp: plain, one request a connection, through http_proxy where that is set.
+
+# The proxy for a host, as GitHub's runner chooses it: nothing for what is on this machine or in no_proxy.
+proxy_for() {
+    local host=$1 proxy=${http_proxy:-$HTTP_PROXY} entry entries
+    case $host in localhost | 127.* | ::1) return ;; esac
+    IFS=, read -ra entries <<<"${no_proxy:-$NO_PROXY}"
+    for entry in ${entries[@]+"${entries[@]}"}; do
+        entry=${entry#.}
+        [[ $entry == '*' || $host == "$entry" || (-n $entry && $host == *".$entry") ]] && return
+    done
+    proxy=${proxy#http://}
+    printf '%s' "${proxy%%/*}"
+}
 
 # open_request METHOD URL AUTHORIZATION [BODY]: sends a request and reads the head of its answer; sets http_status and http_id,
 # and leaves descriptor 3 open for the body. Fails if there is no connection.
 open_request() {
     local LC_ALL=C method=$1 url=$2 authorization=$3 body=${4-}
-    local rest=${url#http://} host port line credential=''
+    local rest=${url#http://} host port line proxy credential=''
     http_status='' http_body='' http_id=''
     [[ $rest != "$url" ]] || { complain "The sandbox's runner speaks http only, not '$url'"; return 1; }
     local authority=${rest%%/*} path=/${rest#*/}
@@ -12,6 +25,9 @@ open_request() {
     host=${authority%:*} port=${authority##*:}
     [[ $authority == *:* ]] || { host=$authority port=80; }
     host=${host#[} host=${host%]}
+    proxy=$(proxy_for "$host")
+    # Credentials in the proxy's URL are not sent.
+    [[ -z $proxy ]] || { proxy=${proxy##*@} host=${proxy%:*} port=${proxy##*:} path=$url; }
     { exec 3<>"/dev/tcp/$host/$port"; } 2>/dev/null || return 1
     # printf is part of bash: the token is on nobody's command line.
     [[ -z $authorization ]] || credential="Authorization: $authorization"$'\r\n'
@@ -47,30 +63,31 @@ request() {
     close_request "$1" "$2"
 }
 
-# fetch URL FILE: the document, byte by byte, which no variable of a shell can hold.
+# fetch URL FILE [AUTHORIZATION]: the document, byte by byte, which no variable of a shell can hold.
 fetch() {
-    open_request GET "$1" '' || return 1
+    open_request GET "$1" "${3-}" || return 1
     timeout 900 cat <&3 >"$2"
     close_request GET "$1" && [[ $http_status == 200 ]]
 }
 
-# ask METHOD URL AUTHORIZATION [BODY]: the same, three times; a 2xx succeeds. What is not there is not asked for again.
+# ask METHOD URL AUTHORIZATION [BODY]: the same, three times; a 2xx succeeds. Only what is not found is not asked for
+# again. GitHub's runner waits for 1 to 5 seconds before it does.
 ask() {
     local attempt
     for attempt in 1 2 3; do
         if request "$@"; then
             [[ $http_status == 2* ]] && return 0
-            [[ $http_status == 4* ]] && return 1
+            [[ $http_status == 404 ]] && return 1
         fi
         log "attempt $attempt failed"
-        [[ $attempt == 3 ]] || sleep 1
+        [[ $attempt == 3 ]] || sleep 0.3
     done
     return 1
 }
 
 # The words for an answer that was no success: what the runner says, then the server.
 refused() {
-    local method=$1 url=$2 name
+    local method=$1 url=$2 name words
     if [[ -z $http_status ]]; then
         complain "Connection refused (${url#http://})"
         return
@@ -87,9 +104,11 @@ refused() {
     503) name=ServiceUnavailable ;;
     *) name=$http_status ;;
     esac
+    # "Bad Gateway" of BadGateway.
+    words=$(printf '%s' "$name" | sed 's/\([a-z]\)\([A-Z]\)/\1 \2/g')
     complain "Http response code: $name from '$method $url' (Request Id: $http_id)"
     complain "$http_body"
-    complain "Response status code does not indicate success: $http_status ($name)."
+    complain "Response status code does not indicate success: $http_status ($words)."
 }
 
 # encode TEXT: percent-encoded.

@@ -1,4 +1,4 @@
-# run: goes online, takes pretend jobs, and ends as GitHub's listener ends.
+# run: goes online, takes jobs, and ends as GitHub's listener ends.
 #
 # One process waits for signals and does nothing else; a second one does the work. A trap that strikes a shell in the
 # middle of a command substitution can break it, so the first has none while its traps are set.
@@ -6,20 +6,29 @@
 stamp() { date -u '+%Y-%m-%d %H:%M:%SZ'; }
 
 listen() {
-    local code worker='' stopping='' folder
+    local code worker='' stopping='' work
+    # From here on an exception ends the program by another code.
+    failure_code=2
     write_jit
-    [[ -e $root/.runner && -e $root/.credentials ]] ||
-        fail "Not configured. Run config.(sh/cmd) to configure the runner."
-    client=$(value clientId "$(cat "$root/.credentials")")
+    is_configured || fail "Not configured. Run config.(sh/cmd) to configure the runner."
+    [[ -e $root/.runner ]] ||
+        throw "Value cannot be null. (Parameter 'configuredSettings')"
+    [[ -e $(newest .credentials) ]] || fail "Not configured. Run config.(sh/cmd) to configure the runner."
+    client=$(value clientId "$(cat "$(newest .credentials)")")
     server=$(setting serverUrlV2)
     server=${server%/}
     folder=$(setting workFolder)
-    mkdir -p "$root/$folder" 2>/dev/null ||
-        fail "Fail to create and validate runner's work directory '$root/$folder'."
+    work=$root/$folder
+    [[ $folder != /* ]] || work=$folder
+    { mkdir -p "$work" 2>/dev/null && [[ -r $work && -x $work ]]; } ||
+        fail "Fail to create and validate runner's work directory '$work'."
     ephemeral=$(setting ephemeral)
 
-    trap 'stopping=yes; [[ -z $worker ]] || kill -TERM "$worker" 2>/dev/null' INT TERM
-    work &
+    # A SIGINT that was ignored when this program started stays ignored: bash cannot trap it, and neither can .NET.
+    trap 'stopping=yes; [[ -z $worker ]] || kill -TERM "$worker" 2>/dev/null' INT
+    # SIGTERM ends it at once: its session stays on the server. So does its job, of which the server is told nothing.
+    trap '[[ -z $worker ]] || kill -KILL "$worker" 2>/dev/null; trap - TERM; kill -TERM $$' TERM
+    listening &
     worker=$!
     [[ -z $stopping ]] || kill -TERM "$worker" 2>/dev/null
     wait "$worker" 2>/dev/null
@@ -28,14 +37,14 @@ listen() {
         wait "$worker" 2>/dev/null
         code=$?
     done
-    trap '' INT TERM
+    trap '' INT
     [[ -n $stopping ]] || exit "$code"
     say "Exiting..."
     request DELETE "$server/session" "Bearer $client"
     exit 0
 }
 
-work() {
+listening() {
     trap - INT TERM
     open_session
     misbehave
@@ -48,22 +57,39 @@ work() {
         if request GET "$server/message" "Bearer $client"; then
             case $http_status in
             200) take_message ;;
+            400) offline "invalid_client" ;;
             404)
-                complain "The runner no longer exists on the server; its local configuration is removed."
+                complain "The runner no longer exists on the server. Cleaning up local configuration."
                 delete_configuration
                 exit 0
                 ;;
             esac
         fi
+        still_ours
         pause 0.3
     done
 }
 
+# The two processes are one program: this one does not outlive a killed listener.
+still_ours() { kill -0 $$ 2>/dev/null || exit 1; }
+
+# Said once, and tried again for ever.
+offline() {
+    [[ -z $was_offline ]] || return 0
+    was_offline=yes
+    complain "$(stamp): Runner connect error: $1. Retrying until reconnected."
+}
+
 open_session() {
-    local conflicts=0
-    until ask POST "$server/session" "Bearer $client" "{\"version\":\"$version\",\"platform\":\"$platform\"}"; do
+    local conflicts=0 failures=0
+    until request POST "$server/session" "Bearer $client" "{\"version\":\"$version\",\"platform\":\"$platform\"}" &&
+        [[ $http_status == 2* ]]; do
+        still_ours
         case $http_status in
-        404) fail "The runner registration has been deleted from the server, please re-configure. Runner registrations are automatically deleted for runners that have not connected to the service recently." ;;
+        400 | 404)
+            [[ $http_status == 404 ]] || log "$(value error "$http_body")"
+            fail "The runner registration has been deleted from the server, please re-configure. Runner registrations are automatically deleted for runners that have not connected to the service recently."
+            ;;
         409)
             complain "$(stamp): A session for this runner already exists."
             ((++conflicts < 12)) || exit 5
@@ -75,8 +101,9 @@ open_session() {
             exit 1
             ;;
         *)
-            refused POST "$server/session"
-            exit 1
+            log "attempt $((++failures)) failed"
+            ((failures < 3)) || { refused POST "$server/session"; exit 1; }
+            pause 1
             ;;
         esac
     done
@@ -87,29 +114,66 @@ take_message() {
 }
 
 take_job() {
-    local id name seconds
+    local id name seconds script='' job_log result=Succeeded
     id=$(value job_id "$http_body")
     name=$(value job_name "$http_body")
     seconds=$(value seconds "$http_body")
     say "$(stamp): Running job: $name"
-    : >"$root/_diag/Worker_$(date -u +%Y%m%d-%H%M%S)-utc.log"
-    run_worker "$seconds"
-    ask POST "$server/jobs/$id/done" "Bearer $client" || complain "$(stamp): the end of the job could not be reported"
-    say "$(stamp): Job $name completed with result: Succeeded"
+    job_log=$root/_diag/Worker_$(date -u +%Y%m%d-%H%M%S)-utc.log
+    : >"$job_log"
+    if [[ $(value script "$http_body") == true ]]; then
+        script=$work/_temp/$id.sh
+        mkdir -p "$work/_temp" && fetch "$server/jobs/$id/script" "$script" "Bearer $client" || result=Failed
+    fi
+    if [[ $result == Succeeded ]]; then
+        run_worker "$id" "$name" "$seconds" "$work" "$script" || result=Failed
+    fi
+    still_ours
+    [[ -z $script || ! -f $job_log ]] || send_log
+    ask POST "$server/jobs/$id/done" "Bearer $client" "{\"result\":\"$result\"}" ||
+        complain "$(stamp): the end of the job could not be reported"
+    say "$(stamp): Job $name completed with result: $result"
     if [[ $ephemeral == true ]]; then
         delete_configuration
         exit 0
     fi
 }
 
-# The job itself is a process of its own, as with GitHub's. It ends when its listener is told to.
+# What the job printed, as text; the server keeps some of it.
+send_log() {
+    local LC_ALL=C text
+    # With the line break at its end, which $(...) would take away.
+    IFS= read -r -d '' text < <(head -c 200000 "$job_log" | tr -d '\000')
+    ask POST "$server/jobs/$id/log" "Bearer $client" "$text" || log "the log of the job could not be sent"
+}
+
+# run_worker ARGUMENT...: the job itself is a process of its own, as with GitHub's. It is cancelled when its listener is
+# told to stop; until then the session is kept alive.
 run_worker() {
-    local job
-    "$root/bin/Runner.Worker" spawnclient "$1" </dev/null &
+    local job beat code
+    "$root/bin/Runner.Worker" spawnclient "$@" </dev/null >>"$job_log" 2>&1 &
     job=$!
-    trap 'kill "$job" 2>/dev/null; exit 143' TERM
+    heartbeat </dev/null >/dev/null 2>&1 &
+    beat=$!
+    trap 'kill "$beat" 2>/dev/null; cancel "$job"; say "$(stamp): Job $2 completed with result: Canceled"; exit 143' TERM
     wait "$job"
+    code=$?
     trap - TERM
+    kill "$beat" 2>/dev/null
+    wait "$beat" 2>/dev/null
+    return "$code"
+}
+
+heartbeat() {
+    while pause 2 && kill -0 $$ 2>/dev/null; do
+        request GET "$server/message?status=Busy" "Bearer $client"
+    done
+}
+
+# Ends the job, and waits for that.
+cancel() {
+    kill "$1" 2>/dev/null
+    while kill -0 "$1" 2>/dev/null; do wait "$1" 2>/dev/null; done
 }
 
 # What the sandbox asked for in its answer: to end with an exit code, once an update of itself is under way if that is
@@ -140,7 +204,7 @@ write_jit() {
     config=$(printf '%s' "$config" | base64 -d 2>/dev/null) || fail "The jit configuration is not valid."
     for file in .runner .credentials .credentials_rsaparams; do
         content=$(value "$file" "$config") || fail "The jit configuration is not valid."
-        printf '%s' "$content" | base64 -d >"$root/$file"
+        printf '%s' "$content" | base64 -d | write "$file" || exit
     done
     chmod 600 "$root/.credentials_rsaparams"
 }

@@ -3,7 +3,7 @@
 
 # self_update: what the message in http_body asks for. Returns if it fails: the old version goes on then.
 self_update() {
-    local target url sum staging=$root/$folder/_update script=$root/$folder/_update.sh cut
+    local target url sum staging=$work/_update script=$work/_update.sh cut
     target=$(value update_version "$http_body")
     url=$(value update_url "$http_body")
     sum=$(value update_sha256 "$http_body")

@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// Nobody, on every system that these tests run on.
-const NOBODY: u32 = 65534;
+pub(super) const NOBODY: u32 = 65534;
 
 /// An unpacked runner; tests as root run it as nobody, as config.sh refuses root.
 pub(super) struct Runner {
@@ -27,9 +27,19 @@ impl Runner {
         tar::Archive::new(flate2::read::GzDecoder::new(bytes.as_slice())).unpack(folder.path()).unwrap();
         let runner = Self { as_nobody: nix::unistd::Uid::effective().is_root(), folder };
         if runner.as_nobody {
-            own(runner.path());
+            own(runner.path(), NOBODY);
         }
         runner
+    }
+
+    /// Gives everything to this user; needs root.
+    pub fn own(&self, user: u32) {
+        own(self.path(), user);
+    }
+
+    /// The same for one of its directories.
+    pub fn own_below(&self, name: &str, user: u32) {
+        own(&self.path().join(name), user);
     }
 
     pub fn path(&self) -> &Path {
@@ -43,7 +53,7 @@ impl Runner {
     pub fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path().join(name), text).unwrap();
         if self.as_nobody {
-            own(&self.path().join(name));
+            own(&self.path().join(name), NOBODY);
         }
     }
 
@@ -83,11 +93,11 @@ impl Runner {
     }
 }
 
-fn own(path: &Path) {
-    std::os::unix::fs::lchown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+fn own(path: &Path, user: u32) {
+    std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
     if path.is_dir() && !path.is_symlink() {
         for entry in std::fs::read_dir(path).unwrap() {
-            own(&entry.unwrap().path());
+            own(&entry.unwrap().path(), user);
         }
     }
 }
@@ -101,12 +111,12 @@ pub(super) fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn assert_fails(output: &Output, words: &str) {
+pub(super) fn assert_fails(output: &Output, words: &str) {
     assert_eq!(output.status.code(), Some(1), "{}", text(output));
     assert!(text(output).contains(words), "{words:?} in {}", text(output));
 }
 
-fn assert_succeeds(output: &Output) {
+pub(super) fn assert_succeeds(output: &Output) {
     assert!(output.status.success(), "{}", text(output));
 }
 

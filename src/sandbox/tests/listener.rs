@@ -7,6 +7,7 @@ use super::config::{Runner, text};
 use super::{call_with, sandbox, until};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 pub(super) fn configured(sandbox: &Background, more: &[&str]) -> Runner {
     let runner = Runner::unpack(sandbox);
@@ -20,8 +21,11 @@ pub(super) struct Listener(Option<Child>);
 
 impl Listener {
     pub fn start(runner: &Runner, program: &str, arguments: &[&str]) -> Self {
-        let mut command = runner.command(program);
-        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        Self::of(runner.command(program).args(arguments))
+    }
+
+    pub fn of(command: &mut Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         Self(Some(command.spawn().unwrap()))
     }
 
@@ -44,6 +48,23 @@ impl Drop for Listener {
             drop(child.wait());
         }
     }
+}
+
+/// Sends SIGINT to the listener of this runner, which a script started.
+pub(super) fn interrupt(runner: &Runner) {
+    let program =
+        format!("^/bin/bash {}/bin/Runner.Listener run", runner.path().canonicalize().unwrap().display());
+    until("a listener runs", || {
+        let found = Command::new("pgrep").args(["--oldest", "--full", &program]).output().unwrap();
+        let pid = String::from_utf8(found.stdout).unwrap();
+        !pid.is_empty() && Command::new("kill").args(["-INT", pid.trim()]).status().unwrap().success()
+    });
+}
+
+/// Its exit code, or 128 and the signal that it died of.
+pub(super) fn death(output: &Output) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    output.status.code().or(output.status.signal().map(|signal| 128 + signal)).unwrap()
 }
 
 pub(super) fn acme() -> Scope {
@@ -95,7 +116,8 @@ fn a_runner_that_is_deleted_behind_its_back_cleans_up() {
     sandbox.change_runner(id, super::super::RunnerChange { deleted: true, ..Default::default() });
     let output = listener.end();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    assert!(!runner.has(".runner"));
+    let words = "The runner no longer exists on the server. Cleaning up local configuration.";
+    assert!(text(&output).contains(words) && !runner.has(".runner") && !runner.has(".credentials"));
 }
 
 #[test]
@@ -151,4 +173,75 @@ fn the_version_is_told_without_a_configuration() {
     let sandbox = sandbox();
     let output = Listener::start(&Runner::unpack(&sandbox), "bin/Runner.Listener", &["--version"]).end();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "2.336.0\n");
+}
+
+#[test]
+fn sigterm_leaves_the_session_and_the_next_start_meets_it() {
+    let sandbox = sandbox();
+    let runner = configured(&sandbox, &[]);
+    let listener = Listener::start(&runner, "bin/Runner.Listener", &["run"]);
+    until("online", || online(&sandbox));
+    listener.signal("-TERM");
+    assert_eq!(death(&listener.end()), 143);
+    assert!(online(&sandbox), "the session stays");
+    let next = Listener::start(&runner, "bin/Runner.Listener", &["run"]);
+    let sessions = || sandbox.requests().iter().filter(|request| request.route == "session").count();
+    until("the next start meets the session", || sessions() >= 2);
+    sandbox.end_sessions_after(Duration::from_secs(3));
+    let opened = || {
+        let opened =
+            |request: &super::super::RequestRecord| request.route == "session" && request.status == Some(200);
+        sandbox.requests().iter().filter(|request| opened(request)).count()
+    };
+    until("the old session is over", || opened() == 2);
+    next.signal("-INT");
+    assert!(text(&next.end()).contains("A session for this runner already exists."));
+}
+
+#[test]
+fn a_listener_that_was_started_with_sigint_ignored_ignores_it() {
+    let sandbox = sandbox();
+    let runner = configured(&sandbox, &[]);
+    // As a shell starts what it leaves in the background.
+    runner.write("background.sh", "trap '' INT\nexec bin/Runner.Listener run\n");
+    let listener = Listener::start(&runner, "/bin/bash", &["background.sh"]);
+    until("online", || online(&sandbox));
+    listener.signal("-INT");
+    sandbox.add_job(&acme(), "after", 0);
+    until("it works on", || sandbox.state().jobs[0].done);
+    assert!(online(&sandbox));
+}
+
+#[test]
+fn the_files_that_the_server_may_put_in_place_of_the_others_move_the_next_start() {
+    let (sandbox, other) = (sandbox(), sandbox());
+    let runner = configured(&sandbox, &[]);
+    let elsewhere = configured(&other, &[]);
+    for name in [".runner", ".credentials"] {
+        let text = std::fs::read_to_string(elsewhere.path().join(name)).unwrap();
+        runner.write(&format!("{name}_migrated"), &text);
+    }
+    let listener = Listener::start(&runner, "bin/Runner.Listener", &["run"]);
+    until("online", || online(&other));
+    assert!(!online(&sandbox));
+    drop(listener);
+    std::fs::remove_file(runner.path().join(".runner")).unwrap();
+    let output = Listener::start(&runner, "bin/Runner.Listener", &["run"]).end();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output).contains("Value cannot be null. (Parameter 'configuredSettings')"));
+}
+
+#[test]
+fn a_replaced_runner_s_client_is_refused() {
+    let sandbox = sandbox();
+    let (old, new) = (configured(&sandbox, &[]), configured(&sandbox, &["--replace"]));
+    assert_eq!(old.json(".runner")["agentId"], new.json(".runner")["agentId"]);
+    let output = Listener::start(&old, "bin/Runner.Listener", &["run"]).end();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("please re-configure"));
+    let log = Command::new("grep").args(["-r", "invalid_client"]).arg(old.path().join("_diag")).output();
+    assert!(log.unwrap().status.success());
+    let listener = Listener::start(&new, "bin/Runner.Listener", &["run"]);
+    until("online", || online(&sandbox));
+    drop(listener);
 }

@@ -2,8 +2,11 @@
 
 mod config;
 mod faults;
+mod jobs;
 mod listener;
 mod rest;
+mod trees;
+mod unkind;
 #[cfg(unix)]
 mod update;
 

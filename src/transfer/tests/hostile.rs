@@ -163,7 +163,122 @@ async fn a_bomb_stops_soon_after_it_shows() {
 async fn an_extension_header_takes_no_memory_on_credit() {
     let bench = Bench::new();
     let tar = Tar::new().raw(b"long", b'L', 0o644, 4 << 30, "", &[b'x'; 4096]).cut();
+    let error = bench.refuse(&gzip(&tar), Form::TarGz).await;
+    assert!(
+        matches!(error, Error::Truncated { .. } | Error::Header { .. } | Error::Refused { .. }),
+        "{error:?}"
+    );
+    let tar = Tar::new().raw(b"pax", b'x', 0o644, 300 << 20, "", &[b'x'; 4096]).cut();
     assert!(matches!(bench.refuse(&gzip(&tar), Form::TarGz).await, Error::Header { .. }));
+}
+
+#[tokio::test]
+async fn a_name_that_no_system_takes_is_refused_where_it_is_read() {
+    let bench = Bench::new();
+    let refused = async |tar: Tar| match bench.refuse(&gzip(&tar.finish()), Form::TarGz).await {
+        Error::Refused { entry, refusal } => {
+            assert!(entry.len() < 300, "{} bytes of a name are shown", entry.len());
+            refusal
+        }
+        error => panic!("{error:?}"),
+    };
+    let (long, deep) = ("n".repeat(5000), "d/".repeat(500));
+    let named = |kind, name: &str| {
+        Tar::new().extension(kind, format!("{name}\0").as_bytes()).raw(b"x", b'2', 0o644, 0, "target", b"")
+    };
+    for kind in [b'L', b'K'] {
+        assert_eq!(refused(named(kind, &long)).await, Refusal::TooLong);
+        assert_eq!(refused(named(kind, &deep)).await, Refusal::TooDeep);
+        // 500,000 components.
+        assert_eq!(refused(named(kind, &"d/".repeat(500_000))).await, Refusal::TooLong);
+    }
+    for key in ["path", "linkpath"] {
+        let tar = |value: &str| Tar::new().pax(b'x', key, value).link("x", "target");
+        assert_eq!(refused(tar(&long)).await, Refusal::TooLong);
+        assert_eq!(refused(tar(&deep)).await, Refusal::TooDeep);
+    }
+    let zipped = async |bytes: &[u8]| match bench.refuse(bytes, Form::Zip).await {
+        Error::Refused { refusal, .. } => refusal,
+        error => panic!("{error:?}"),
+    };
+    assert_eq!(zipped(&zip(&[(&long, None, b"")])).await, Refusal::TooLong);
+    assert_eq!(zipped(&zip(&[(&deep, None, b"")])).await, Refusal::TooDeep);
+    assert_eq!(zipped(&zip_link("l", &deep)).await, Refusal::TooDeep);
+    assert_eq!(zipped(&zip_link("l", &long)).await, Refusal::LinkName);
+}
+
+#[tokio::test]
+async fn extension_headers_have_a_ceiling_of_their_own() {
+    let bench = Bench::new();
+    let many = (0..40).fold(Tar::new(), |tar, _| tar.pax(b'g', "comment", "again")).file("x", 0o644, b"");
+    let mut order = bench.local(&gzip(&many.finish()), Form::TarGz, Expect::Unverified);
+    order.limits.entries = 10;
+    assert!(matches!(bench.stage(&order).await.unwrap_err(), Error::TooManyEntries { limit: 10 }));
+    let twice = Tar::new().pax(b'x', "path", "a").pax(b'x', "path", "b").file("x", 0o644, b"");
+    assert!(matches!(bench.refuse(&gzip(&twice.finish()), Form::TarGz).await, Error::Header { .. }));
+    // Incompressible, so that it is not the ratio that ends it.
+    let noise: Vec<u8> = std::iter::repeat_with(|| fastrand::alphanumeric() as u8).take(60_000).collect();
+    let noise = String::from_utf8(noise).unwrap();
+    let large = (0..1200).fold(Tar::new(), |tar, _| tar.pax(b'g', "comment", &noise)).file("x", 0o644, b"");
+    assert!(matches!(bench.refuse(&gzip(&large.finish()), Form::TarGz).await, Error::Header { .. }));
+}
+
+/// What the library would read otherwise than the end record says, or hold in memory without an end.
+#[tokio::test]
+async fn a_zip_file_has_one_end_record_and_a_list_that_agrees_with_it() {
+    let bench = Bench::new();
+    let good = zip(&[("a", None, b"1"), ("b", None, b"2")]);
+    let end = good.len() - 22;
+    let changed = |at: usize, bytes: &[u8]| {
+        let mut changed = good.clone();
+        changed[at..at + bytes.len()].copy_from_slice(bytes);
+        changed
+    };
+    let size = u32::from_le_bytes(good[end + 12..end + 16].try_into().unwrap());
+    let place = u32::from_le_bytes(good[end + 16..end + 20].try_into().unwrap());
+    let bad = [
+        ("more entries than the list has", changed(end + 8, &[3, 0, 3, 0])),
+        ("fewer", changed(end + 8, &[1, 0, 1, 0])),
+        ("zip64's count", changed(end + 8, &[0xff; 4])),
+        ("zip64's size and place", changed(end + 12, &[0xff; 8])),
+        ("counts that differ", changed(end + 8, &[2, 0, 3, 0])),
+        ("a smaller list", changed(end + 12, &(size - 46).to_le_bytes())),
+        ("another place", changed(end + 16, &(place - 1).to_le_bytes())),
+        ("another disk", changed(end + 4, &[1, 0])),
+        ("a comment that is not there", changed(end + 20, &[9, 0])),
+        ("something before it", [b"PK\x03\x04 and more", &good[..]].concat()),
+        ("something after it", [&good[..], b"more"].concat()),
+        ("two end records", [&good[..], &good[end..]].concat()),
+    ];
+    for (what, bytes) in bad {
+        let error = bench.refuse(&bytes, Form::Zip).await;
+        assert!(matches!(error, Error::NotZip { source: Some(_), .. }), "{what}: {error:?}");
+    }
+    let order = bench.local(&good, Form::Zip, Expect::Unverified);
+    bench.stage(&order).await.unwrap();
+}
+
+/// Ended while the reader has the whole archive already, so that only the threads can notice.
+#[tokio::test]
+async fn a_stop_ends_what_skips_or_drains() {
+    // A directory with contents is no sane archive; the library reads over them.
+    let skipped = Tar::new().raw(b"d/", b'5', 0o755, 60 << 20, "", &vec![0; 60 << 20]).finish();
+    // What follows the end marker is read for gzip's checksum.
+    let mut drained = Tar::new().file("x", 0o644, b"x").finish();
+    drained.resize(60 << 20, 0);
+    for tar in [skipped, drained] {
+        let bench = Bench::new();
+        let stop = CancellationToken::new();
+        struct AtOnce(CancellationToken);
+        impl Progress for AtOnce {
+            fn unpacked(&self, _entries: u64, _bytes: u64) {
+                self.0.cancel();
+            }
+        }
+        let order = bench.local(&gzip(&tar), Form::TarGz, Expect::Unverified);
+        let error = stage(&bench.http, &order, Arc::new(AtOnce(stop.clone())), &stop).await.unwrap_err();
+        assert!(matches!(error, Error::Stopped), "{error:?}");
+    }
 }
 
 #[tokio::test]

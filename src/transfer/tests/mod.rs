@@ -37,6 +37,7 @@ impl Bench {
             expect,
             staging: place::staging_path(&self.target()),
             owner: None,
+            closed: false,
             limits: Limits::default(),
             patience: Duration::from_secs(20),
         }

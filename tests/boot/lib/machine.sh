@@ -80,7 +80,7 @@ switch_on_at_once() {
         for folder in "${cgroups[@]}"; do echo "$BASHPID" >"$folder/cgroup.procs"; done
         # Should the scenario be killed, so is the machine.
         exec setpriv --pdeathsig KILL systemd-nspawn --quiet --directory="$root" --boot --register=no --keep-unit \
-            --machine="$machine" --hostname="$machine" --link-journal=no --resolv-conf=off --timezone=off
+            --capability=CAP_NET_ADMIN --machine="$machine" --hostname="$machine" --link-journal=no --resolv-conf=off --timezone=off
     ) </dev/null >>"$here/console.log" 2>&1 &
     nspawn=$!
     leader=""

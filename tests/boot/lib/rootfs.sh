@@ -2,7 +2,7 @@
 # the cache is a hash of this file, so whatever changes here is built anew.
 
 readonly rootfs_suite=bookworm
-readonly rootfs_packages=bash,ca-certificates,cloud-init,dbus,iproute2,libicu72,passwd,procps,systemd,systemd-sysv,udev
+readonly rootfs_packages=at,bash,ca-certificates,cloud-init,cron,dbus,iproute2,libicu72,passwd,procps,systemd,systemd-sysv,udev
 
 # Sets `base` to the root file system, and builds it if there is none.
 rootfs() {

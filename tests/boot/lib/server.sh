@@ -3,7 +3,7 @@
 # Starts one with the flags "$@"; sets `org_url` and `api_token`.
 server() {
     local ready=$here/server.json
-    setpriv --pdeathsig KILL "$bin" sandbox "$@" >"$ready" 2>"$here/server.log" </dev/null &
+    setpriv --pdeathsig KILL "${RUNUP_SANDBOX_BIN:-$bin}" sandbox "$@" >"$ready" 2>"$here/server.log" </dev/null &
     server_pid=$!
     within 10 test -s "$ready"
     server_url=$(jq --raw-output .url "$ready")

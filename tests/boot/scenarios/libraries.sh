@@ -24,9 +24,10 @@ fetch_debs() {
     rm --recursive --force "$folder"
     mkdir --parents "$folder" "$root/debs/partial"
     cp --remove-destination /etc/resolv.conf "$root/etc/resolv.conf"
-    chroot "$root" apt-get --quiet=2 update
+    # The network outside of the scenario.
+    nsenter --net="$RUNUP_BOOT_NET" chroot "$root" apt-get --quiet=2 update
     # shellcheck disable=SC2086 # two words
-    chroot "$root" apt-get --quiet=2 --option=Dir::Cache::archives=/debs/ --option=APT::Sandbox::User=root \
+    nsenter --net="$RUNUP_BOOT_NET" chroot "$root" apt-get --quiet=2 --option=Dir::Cache::archives=/debs/ --option=APT::Sandbox::User=root \
         install --yes --no-install-recommends --download-only $wanted_debs
     mv "$root"/debs/*.deb "$folder"
     for deb in "$folder"/*.deb; do

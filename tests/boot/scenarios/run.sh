@@ -32,6 +32,13 @@ UNIT
 # The exit code with which the unit's process ended.
 exit_status() { property $run_unit ExecMainStatus; }
 
+# The runner's user cannot reach the cloud's metadata.
+metadata_denied() {
+    local uid
+    uid=$(inside id --user actions-runner)
+    [[ $(ip rule list priority 1) == *"to 169.254.169.254 uidrange $uid-$uid ipproto tcp dport 80 prohibit"* ]]
+}
+
 # Nothing that could run as the runner is left in the machine.
 no_runner_processes() { must_not processes "$tree/"; }
 
@@ -39,6 +46,7 @@ scenario_run_and_stop() {
     with_run --drain 60s
     registered_once
     must no_root_in "$run_unit"
+    must metadata_denied
     local job from
     job=$(job 3)
     within 10 busy

@@ -116,7 +116,7 @@ fn a_signal_during_remove_leaves_what_the_next_one_needs() {
         rig.run(&["install"]).expect(0);
         rig.routes();
         rig.faults(&[fault]);
-        let child = rig.start(&["remove"]);
+        let child = rig.start(&["remove", "--trust-tree"]);
         rig.until_asked(route);
         signal(&child, Signal::TERM);
         finish(child).expect(143).says("stopped");

@@ -1,0 +1,36 @@
+//! Where there are no rules for a user's sockets: all systems but Linux. See `metadata_rule.rs`.
+
+use super::{Error, MetadataError};
+
+/// Denies nothing.
+///
+/// # Errors
+/// [`MetadataError::Unsupported`], always.
+pub fn deny(_: u32) -> Result<(), Error> {
+    check()
+}
+
+/// Says that it cannot work here.
+///
+/// # Errors
+/// [`MetadataError::Unsupported`], always.
+pub fn check() -> Result<(), Error> {
+    let why = "only Linux has rules for a user's sockets".into();
+    Err(MetadataError::Unsupported { why }.into())
+}
+
+/// Nothing was denied.
+///
+/// # Errors
+/// None.
+pub fn allow(_: u32) -> Result<(), Error> {
+    Ok(())
+}
+
+/// Nothing is denied.
+///
+/// # Errors
+/// None.
+pub fn is_denied(_: u32) -> Result<bool, Error> {
+    Ok(false)
+}

@@ -1,0 +1,352 @@
+//! Whose a runner's tree is, and so what root may believe of it, run in it, or give to a program of it.
+//!
+//! A job runs as the runner's user. What that user can write steers the next start, so in a guarded tree it can write
+//! nothing that does: GitHub's own listener and worker need no more than their logs and the work directory. Every change of
+//! hands below goes by file descriptors that follow no link.
+
+use super::config_sh::PATH;
+use super::state::{self, LOG_FOLDER};
+use super::{Error, RunnerVersion};
+use crate::host::file;
+use serde::{Deserialize, Serialize};
+use std::path::{Component, Path};
+
+/// What config.sh writes of the identity, in the order in which the listener reads it.
+const IDENTITY: [&str; 3] = [".runner", ".credentials", ".credentials_rsaparams"];
+
+/// What [`furnish`] writes into every guarded tree, with nothing of a machine in it.
+pub const FURNISHED: [&str; 4] = [".env", ".path", ".setup_info", "run-helper.sh"];
+
+/// Real ones have less than some kilobytes.
+const LIMIT: u64 = 256 * 1024;
+
+/// How a runner's tree is guarded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Guard {
+    /// The runner's user owns it: nothing in it is evidence, and no program of it gets a token.
+    #[default]
+    Open,
+    /// Programs, scripts and settings are root's, in a sticky directory in which the runner's user can create files.
+    Locked,
+    /// All of it is root's but the logs and the work directory.
+    Sealed,
+}
+
+impl Guard {
+    /// Whether its user owns it.
+    #[must_use]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    pub fn is_open(&self) -> bool {
+        *self == Self::Open
+    }
+}
+
+impl std::fmt::Display for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Locked => "locked",
+            Self::Sealed => "sealed",
+        })
+    }
+}
+
+/// The runner's user, and the group that may look into its tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keeper {
+    /// The user's id.
+    pub uid: u32,
+    /// The group's id.
+    pub gid: u32,
+}
+
+/// Writes what config.sh and run.sh would write as the runner's user, into a tree that nobody else can reach yet: the
+/// environment of the jobs, their PATH, where the runner came from, and the helper of `run.sh`. What is there stays.
+///
+/// # Errors
+/// One of them cannot be written.
+pub fn furnish(
+    dir: &Path,
+    keeper: Keeper,
+    version: Option<RunnerVersion>,
+    sha256: &str,
+) -> Result<(), Error> {
+    let version = version.map_or_else(|| "of unknown version".to_owned(), |version| version.to_string());
+    let origin = serde_json::json!([{
+        "group": "Runner installation",
+        "detail": format!("runner {version}, sha256 {sha256}, installed by runup {}", env!("CARGO_PKG_VERSION")),
+    }]);
+    let missing = |name: &str| fs_err::symlink_metadata(dir.join(name)).is_err();
+    for (name, text, mode) in [
+        (".env", "LANG=C.UTF-8\n".to_owned(), 0o640),
+        (".path", format!("{PATH}\n"), 0o644),
+        (".setup_info", format!("{origin}\n"), 0o644),
+    ] {
+        if missing(name) {
+            file::write_atomic(&dir.join(name), text.as_bytes(), mode)?;
+        }
+    }
+    give_group(&dir.join(".env"), keeper)?;
+    let template = file::read_untrusted_in(dir, "run-helper.sh.template", LIMIT)?;
+    if let Some(text) = template.filter(|_| missing("run-helper.sh")) {
+        file::write_atomic(&dir.join("run-helper.sh"), &text, 0o755)?;
+    }
+    Ok(())
+}
+
+/// Locks a tree of root's: from here on, its user can look into it and create files in it, and change nothing.
+///
+/// # Errors
+/// The directory cannot be given.
+pub fn lock(dir: &Path, keeper: Keeper) -> Result<(), Error> {
+    own_folder(dir, 0, keeper.gid, 0o1770)
+}
+
+/// Seals a locked tree in which config.sh has just registered: its user can create nothing more, what it created is
+/// root's, and what is not part of a registered runner is deleted.
+///
+/// # Errors
+/// Something of it is not what config.sh writes, or cannot be changed; the tree is locked or sealed then.
+pub fn seal(dir: &Path, keeper: Keeper, work: &str) -> Result<(), Error> {
+    // First of all, so that nothing is created while this goes on.
+    own_folder(dir, 0, keeper.gid, 0o750)?;
+    for name in IDENTITY {
+        // A new file for each: whoever holds the old one open goes on writing to nothing.
+        let Some(bytes) = file::read_untrusted_in(dir, name, LIMIT)? else { continue };
+        file::write_atomic(&dir.join(name), &bytes, 0o640)?;
+        give_group(&dir.join(name), keeper)?;
+    }
+    sweep(dir, work)?;
+    make_ready(dir, keeper, work)
+}
+
+/// Opens a sealed tree for config.sh: its user owns the identity again, and can create files. Nothing may run as that user
+/// meanwhile.
+///
+/// # Errors
+/// Something cannot be given back.
+pub fn unseal(dir: &Path, keeper: Keeper) -> Result<(), Error> {
+    state::discard_svc(dir)?;
+    for name in IDENTITY {
+        own_file(&dir.join(name), keeper.uid, keeper.gid, 0o600)?;
+    }
+    lock(dir, keeper)
+}
+
+/// Deletes what jobs left at the top of a guarded tree: all that is not root's, but the logs and the work directory.
+///
+/// # Errors
+/// Something stays.
+pub fn sweep(dir: &Path, work: &str) -> Result<(), Error> {
+    let work = Path::new(work).components().next();
+    for entry in fs_err::read_dir(dir)? {
+        let name = entry?.file_name();
+        let kept = name == LOG_FOLDER || work == Some(Component::Normal(&name));
+        if !kept && !is_roots(&dir.join(&name))? {
+            state::unlink(&dir.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Creates the logs' and the work directory of a guarded tree where they are missing, for its user, who cannot. A work
+/// directory elsewhere is created only where nobody but root can interfere; the listener creates the last part of any other.
+///
+/// # Errors
+/// One cannot be created.
+pub fn make_ready(dir: &Path, keeper: Keeper, work: &str) -> Result<(), Error> {
+    make_for(&dir.join(LOG_FOLDER), keeper)?;
+    let path = dir.join(work);
+    let work = Path::new(work);
+    let climbs = work.components().any(|part| part == Component::ParentDir);
+    let mut missing: Vec<&Path> = Vec::new();
+    for folder in path.ancestors() {
+        match fs_err::symlink_metadata(folder) {
+            Ok(_) if folder == path => break,
+            Ok(_) if !climbs && unix_only::only_root_writes(folder) => break,
+            Ok(_) => return Ok(()),
+            Err(_) => missing.push(folder),
+        }
+    }
+    for folder in missing.into_iter().rev().filter(|folder| *folder != path) {
+        fs_err::create_dir(folder)?;
+        own_folder(folder, 0, 0, 0o755)?;
+    }
+    if path == dir || climbs { Ok(()) } else { make_for(&path, keeper) }
+}
+
+/// Gives a locked tree in which no job has run to its user, who may update it: the form that GitHub's own scripts leave.
+///
+/// # Errors
+/// Something cannot be given.
+pub fn open(dir: &Path, keeper: Keeper) -> Result<(), Error> {
+    own_folder(dir, 0, keeper.gid, 0o700)?;
+    unix_only::give_tree(dir, keeper)?;
+    own_folder(dir, keeper.uid, keeper.gid, 0o750)
+}
+
+/// Gives one file to the runner's user alone.
+///
+/// # Errors
+/// It is a link, or has another name elsewhere, or cannot be given.
+pub fn give(path: &Path, keeper: Keeper) -> Result<(), Error> {
+    own_file(path, keeper.uid, keeper.gid, 0o600)
+}
+
+/// A directory right where only root can create one, for the user.
+fn make_for(path: &Path, keeper: Keeper) -> Result<(), Error> {
+    match fs_err::create_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            // An operator may have created it.
+            let metadata = fs_err::symlink_metadata(path)?;
+            if metadata.is_dir() && is_roots(path)? {
+                own_folder(path, keeper.uid, keeper.gid, 0o755)
+            } else {
+                Ok(())
+            }
+        }
+        made => {
+            made?;
+            own_folder(path, keeper.uid, keeper.gid, 0o755)
+        }
+    }
+}
+
+fn give_group(path: &Path, keeper: Keeper) -> Result<(), Error> {
+    own_file(path, 0, keeper.gid, 0o640)
+}
+
+/// Whether a tree's top entry is root's; a link counts as itself.
+fn is_roots(path: &Path) -> Result<bool, Error> {
+    match fs_err::symlink_metadata(path) {
+        Ok(metadata) => Ok(unix_only::uid(&metadata) == 0),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn own_folder(path: &Path, uid: u32, gid: u32, mode: u32) -> Result<(), Error> {
+    unix_only::own(path, uid, gid, mode, true)
+}
+
+fn own_file(path: &Path, uid: u32, gid: u32, mode: u32) -> Result<(), Error> {
+    unix_only::own(path, uid, gid, mode, false)
+}
+
+#[cfg(unix)]
+mod unix_only {
+    use super::{Error, Keeper};
+    use crate::host;
+    use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Uid};
+    use rustix::io::Errno;
+    use std::ffi::CStr;
+    use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+    use std::path::Path;
+
+    pub fn uid(metadata: &std::fs::Metadata) -> u32 {
+        std::os::unix::fs::MetadataExt::uid(metadata)
+    }
+
+    /// Gives a file or directory, whatever it was; an absent file is fine. A link, or a file with another name elsewhere, is
+    /// refused.
+    pub fn own(path: &Path, uid: u32, gid: u32, mode: u32, folder: bool) -> Result<(), Error> {
+        let failed = |error: Errno| host::Error::Path {
+            doing: "change the owner of",
+            path: path.to_owned(),
+            source: error.into(),
+        };
+        let mut flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        if folder {
+            flags |= OFlags::DIRECTORY;
+        }
+        let opened = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
+            Err(Errno::NOENT) if !folder => return Ok(()),
+            opened => opened.map_err(failed)?,
+        };
+        let stat = rustix::fs::fstat(&opened).map_err(failed)?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if !folder && (kind != FileType::RegularFile || stat.st_nlink != 1) {
+            return Err(failed(Errno::MLINK).into());
+        }
+        give(&opened, uid, gid).map_err(failed)?;
+        Ok(rustix::fs::fchmod(&opened, Mode::from_raw_mode(mode)).map_err(failed)?)
+    }
+
+    fn give(file: &OwnedFd, uid: u32, gid: u32) -> rustix::io::Result<()> {
+        // Without root there is one user, who owns everything already.
+        if !host::account::is_root() {
+            return Ok(());
+        }
+        rustix::fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+    }
+
+    /// Whether nobody but root can create or swap something in a directory.
+    pub fn only_root_writes(folder: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        std::fs::symlink_metadata(folder)
+            .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == 0 && metadata.mode() & 0o022 == 0)
+    }
+
+    /// Gives everything below a directory that only root can enter just now.
+    pub fn give_tree(dir: &Path, keeper: Keeper) -> Result<(), Error> {
+        let failed = |error: Errno| host::Error::Path {
+            doing: "change the owner of the files in",
+            path: dir.to_owned(),
+            source: error.into(),
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let top = rustix::fs::openat(CWD, dir, flags, Mode::empty()).map_err(failed)?;
+        below(&top, keeper).map_err(failed)?;
+        Ok(())
+    }
+
+    fn below(folder: &OwnedFd, keeper: Keeper) -> rustix::io::Result<()> {
+        let mut entries = Dir::read_from(folder)?;
+        while let Some(entry) = entries.read() {
+            let entry = entry?;
+            let name = entry.file_name();
+            if !matches!(name.to_bytes(), b"." | b"..") {
+                one(folder.as_fd(), name, keeper)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn one(parent: BorrowedFd<'_>, name: &CStr, keeper: Keeper) -> rustix::io::Result<()> {
+        let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            below(&rustix::fs::openat(parent, name, flags, Mode::empty())?, keeper)?;
+        } else if stat.st_nlink != 1 {
+            // Its other name would change hands as well.
+            return Ok(());
+        }
+        let (uid, gid) = (Some(Uid::from_raw(keeper.uid)), Some(Gid::from_raw(keeper.gid)));
+        rustix::fs::chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+    }
+}
+
+/// Windows knows no such owners.
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
+mod unix_only {
+    use super::{Error, Keeper};
+    use std::path::Path;
+
+    pub fn uid(_: &std::fs::Metadata) -> u32 {
+        0
+    }
+
+    pub fn own(_: &Path, _: u32, _: u32, _: u32, _: bool) -> Result<(), Error> {
+        Ok(())
+    }
+
+    pub fn only_root_writes(_: &Path) -> bool {
+        false
+    }
+
+    pub fn give_tree(_: &Path, _: Keeper) -> Result<(), Error> {
+        Ok(())
+    }
+}

@@ -1,0 +1,132 @@
+//! Recognises the secrets of this process in any text, without keeping them.
+//!
+//! A server, a proxy or a child can send a token back in whatever it says: a name, a header, an address. So what is
+//! printed is searched for every secret that was ever made here. What is remembered of one is its length and a hash
+//! under a key of this process: a secret that was dropped and wiped does not live on in this list.
+
+use super::MARK;
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+/// A shorter word may be part of anything.
+const SHORTEST: usize = 8;
+/// A program that runs for months sees many tokens, most of which have expired.
+const MOST: usize = 256;
+/// A prime: hashes are polynomials modulo this.
+const PRIME: u64 = (1 << 61) - 1;
+
+/// What is known of the secrets.
+struct Known {
+    /// Where the polynomial is evaluated; 0 before the first secret.
+    base: u64,
+    /// Length and hash of each, the oldest first.
+    secrets: VecDeque<(usize, u64)>,
+}
+
+static KNOWN: Mutex<Known> = Mutex::new(Known { base: 0, secrets: VecDeque::new() });
+
+/// Has `secret` recognised from now on.
+pub fn remember(secret: &str) {
+    if secret.len() < SHORTEST {
+        return;
+    }
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if known.base == 0 {
+        known.base = fastrand::u64(1 << 32..PRIME);
+    }
+    let entry = (secret.len(), hash(secret.as_bytes(), known.base));
+    if known.secrets.contains(&entry) {
+        return;
+    }
+    if known.secrets.len() == MOST {
+        known.secrets.pop_front();
+    }
+    known.secrets.push_back(entry);
+}
+
+/// `text` with [`MARK`] in the place of every secret of this process.
+#[must_use]
+pub fn scrub(text: &str) -> Cow<'_, str> {
+    let (base, secrets) = {
+        let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let fitting = known.secrets.iter().filter(|(length, _)| *length <= text.len());
+        (known.base, fitting.copied().collect::<Vec<_>>())
+    };
+    let mut lengths: Vec<usize> = secrets.iter().map(|(length, _)| *length).collect();
+    lengths.sort_unstable();
+    lengths.dedup();
+    let mut found: Vec<(usize, usize)> = Vec::new();
+    for length in lengths {
+        let hashes: Vec<u64> =
+            secrets.iter().filter(|(other, _)| *other == length).map(|(_, hash)| *hash).collect();
+        windows(text.as_bytes(), length, base, |start, hash| {
+            let end = start + length;
+            if hashes.contains(&hash) && text.is_char_boundary(start) && text.is_char_boundary(end) {
+                found.push((start, end));
+            }
+        });
+    }
+    if found.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    found.sort_unstable();
+    let mut scrubbed = String::with_capacity(text.len());
+    let mut at = 0;
+    for (start, end) in found {
+        // One secret may begin inside another.
+        if start >= at {
+            scrubbed.push_str(&text[at..start]);
+            scrubbed.push_str(MARK);
+        }
+        at = at.max(end);
+    }
+    scrubbed.push_str(&text[at..]);
+    Cow::Owned(scrubbed)
+}
+
+/// Gives `each` the start and the hash of every window of `length` bytes.
+fn windows(bytes: &[u8], length: usize, base: u64, mut each: impl FnMut(usize, u64)) {
+    let mut current = hash(&bytes[..length], base);
+    let leaving = (1..length).fold(1, |power, _| multiply(power, base));
+    each(0, current);
+    for (start, pair) in bytes.iter().zip(&bytes[length..]).enumerate() {
+        let (out, into) = (u64::from(*pair.0) + 1, u64::from(*pair.1) + 1);
+        current = (current + PRIME - multiply(out, leaving)) % PRIME;
+        current = (multiply(current, base) + into) % PRIME;
+        each(start + 1, current);
+    }
+}
+
+fn hash(bytes: &[u8], base: u64) -> u64 {
+    bytes.iter().fold(0, |sum, byte| (multiply(sum, base) + u64::from(*byte) + 1) % PRIME)
+}
+
+fn multiply(one: u64, other: u64) -> u64 {
+    let product = u128::from(one) * u128::from(other) % u128::from(PRIME);
+    u64::try_from(product).expect("a remainder is less than its divisor")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_found_wherever_it_stands() {
+        remember("canary-of-known-one");
+        remember("canary-of-known-one-and-more");
+        assert_eq!(scrub("canary-of-known-one"), MARK);
+        assert_eq!(scrub("é canary-of-known-one é"), "é [secret] é");
+        assert_eq!(scrub("xcanary-of-known-one-and-morex"), "x[secret]x");
+        assert_eq!(scrub("canary-of-known-onecanary-of-known-one"), "[secret][secret]");
+        assert_eq!(scrub("canary-of-known-two"), "canary-of-known-two");
+        assert!(matches!(scrub("nothing to see, as long as it may be: é"), Cow::Borrowed(_)));
+        assert_eq!(scrub(""), "");
+    }
+
+    #[test]
+    fn a_short_word_is_left_alone() {
+        remember("token");
+        assert_eq!(scrub("a token"), "a token");
+    }
+}

