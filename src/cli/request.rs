@@ -147,11 +147,16 @@ pub(super) fn status(server: &Server, place: &Place, session: &Session) -> Resul
 
 /// A client for the commands that only talk to the server.
 pub(super) fn client(server: &Server, session: &Session) -> Result<Client, super::Failed> {
+    Ok(lasting_client(server, session)?.until(Deadline::after(server.deadline)))
+}
+
+/// The same for a command that waits before its calls, or has something to take back when its deadline has passed: only
+/// each call by itself has a deadline.
+pub(super) fn lasting_client(server: &Server, session: &Session) -> Result<Client, super::Failed> {
     let target = target(server)?.ok_or(Error::UrlMissing)?;
     let credentials = find(api_only(server, session)?, &session.environment)?;
     let http = http(server, &session.environment)?;
-    let client = Client::new(http, target, credentials.api, server.deadline);
-    Ok(client.until(Deadline::after(server.deadline)))
+    Ok(Client::new(http, target, credentials.api, server.deadline))
 }
 
 /// The HTTP client.

@@ -77,6 +77,11 @@ fn requested(flags: &RunFlags, session: &Session) -> Result<(Request, RunnerSour
     } else {
         request::install(&flags.converge, session)?
     };
+    // Whatever starts `run` gives it its credential each time; and a tree that takes one configuration after the other is
+    // kept from the jobs as well.
+    request.supervised = true;
+    request.credential_lasts =
+        request.credentials.api.is_some() || matches!(source, RunnerSource::JitConfig(_));
     if let Some(registration) = &mut request.registration {
         // Just-in-time runners take one job, whatever was asked for.
         registration.options.ephemeral |= !matches!(source, RunnerSource::ConfigSh);
