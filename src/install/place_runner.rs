@@ -346,7 +346,7 @@ pub fn put_back(site: &Site<'_>, journal: &mut Journal, old: Act) -> Result<(), 
 fn make_parents(dir: &Path) -> Result<(), Error> {
     let Some(parent) = dir.parent() else { return Ok(()) };
     // The runner's user has to pass; an ordinary user is it.
-    let mode = if host::account::is_root() { 0o755 } else { 0o777 & !host::umask::original() };
+    let mode = if host::account::is_root() { 0o755 } else { 0o755 & !host::umask::original() };
     host::file::create_dir_all(parent, mode)?;
     Ok(())
 }

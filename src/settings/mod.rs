@@ -195,7 +195,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The configuration file, as root would obey it, can be changed by another user.
-    #[error("refused the configuration file {}: {} {why}, and runup runs as root", path.display(), at.display())]
+    #[error("refused the configuration file {}: {} {why}, and runup runs as root", path.display(), which(path, at))]
     FileOfOthers {
         /// The file.
         path: PathBuf,
@@ -242,6 +242,11 @@ pub enum Error {
     /// Two options exclude each other, or one lacks its partner.
     #[error("{0}")]
     Contradiction(String),
+}
+
+/// The file itself needs no second mention.
+fn which(file: &std::path::Path, at: &std::path::Path) -> String {
+    if at == file { "it".into() } else { at.display().to_string() }
 }
 
 impl Failure for Error {
