@@ -80,12 +80,6 @@ pub(super) fn place(place: &Place, session: &Session) -> Result<Request, super::
     base(&server, place, None, Credentials::default(), session)
 }
 
-/// The runner's folder, as this process sees it.
-pub(super) fn dir(runner: &Place, session: &Session) -> Result<PathBuf, super::Failed> {
-    let request = place(runner, session)?;
-    Ok(request.root.join(&request.dir))
-}
-
 /// The request of `bake`.
 pub(super) fn bake(flags: &BakeFlags, session: &Session) -> Result<Request, super::Failed> {
     let credentials = find(api_only(&flags.server, session)?, &session.environment)?;

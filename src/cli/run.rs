@@ -98,6 +98,9 @@ fn requested(flags: &RunFlags, session: &Session) -> Result<(Request, RunnerSour
         return Err(Error::Contradiction(message.into()).into());
     }
     let handed = matches!(source, RunnerSource::JitConfig(_));
+    // Whatever starts `run` gives it its credential each time.
+    request.supervised = true;
+    request.credential_lasts = request.credentials.api.is_some();
     let credentials = &request.credentials;
     if run.remove_on_shutdown == Some(true)
         && !handed
@@ -181,8 +184,13 @@ fn credential_source(flags: &RunFlags, session: &Session) -> Result<CredentialSo
 
 /// `runup drain`: waits until no job of this runner runs here.
 pub(super) async fn wait(flags: DrainFlags, session: Session) -> Result<Output, Failed> {
-    let dir = request::dir(&flags.place, &session)?;
-    drain(&dir, Deadline::after(flags.deadline), session.signals.stop()).await?;
+    let request = request::place(&flags.place, &session)?;
+    let http = crate::net::Http::new(crate::net::Options::default())?;
+    let site = crate::install::Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
+    // Whoever else runs this looks at its own jobs: the unit runs it as the runner's user, who cannot read the journal.
+    let uid = if account::is_root() { site.runner_uid() } else { Some(account::current().uid) };
+    let dir = site.dir();
+    drain(&dir, uid, Deadline::after(flags.deadline), session.signals.stop()).await?;
     let result = serde_json::json!({ "dir": dir, "idle": true });
     Ok(Output::new(format!("done: no job runs in {}", dir.display()), &result))
 }

@@ -154,8 +154,8 @@ pub fn make(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, E
             None if converts => take_over(request, journal, seen)?,
             None => register(request, journal, seen)?,
         });
-        place::freshen(&mut steps, request, seen)?;
     }
+    place::freshen(&mut steps, request, seen)?;
     if let Some(service) = &seen.service {
         let written = write_service(request, service)?;
         let changed = steps.iter().any(|planned| planned.step != Step::CreateUser && planned.restarts());

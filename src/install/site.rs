@@ -143,6 +143,12 @@ impl<'a> Site<'a> {
         }
     }
 
+    /// The id of the runner's user, if that is known: a process of any other is none of this runner's.
+    #[must_use]
+    pub fn runner_uid(&self) -> Option<u32> {
+        self.account().ok().flatten().map(|account| account.uid).filter(|_| cfg!(unix))
+    }
+
     /// Whether the runner's user is another than ours, so that it can be kept from what is root's.
     #[must_use]
     pub fn isolates(&self, account: &Account) -> bool {
@@ -180,7 +186,7 @@ impl<'a> Site<'a> {
             (kept, None)
         } else if request.service.is_none() && !request.supervised {
             (Guard::Open, Some("no service of runup's runs it, which could update it"))
-        } else if !request.credential_lasts && !hosted {
+        } else if !request.credential_lasts && !hosted && !ephemeral {
             (Guard::Open, Some("there is no credential that lasts, such as --token-file, to update it with"))
         } else {
             (kept, None)

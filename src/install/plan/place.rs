@@ -42,7 +42,8 @@ pub(super) fn freshen(steps: &mut [Planned], request: &Request, seen: &Seen) -> 
     {
         return Ok(());
     }
-    let registers = steps.iter().any(|planned| planned.step == Step::Register && planned.restarts());
+    let registers =
+        request.jit || steps.iter().any(|planned| planned.step == Step::Register && planned.restarts());
     let Some(place) = steps.iter_mut().find(|planned| planned.step == Step::PlaceRunner) else {
         return Ok(());
     };

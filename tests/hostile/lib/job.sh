@@ -35,7 +35,8 @@ job_does_not_say() { ! job_of "$last_job" .log | grep --fixed-strings -- "$1" ||
 weapons() {
     cat <<'WEAPONS'
 set +e
-tree=$(cd "$GITHUB_WORKSPACE/../../.." && pwd)
+work=${RUNNER_TEMP%/_temp}
+tree=${work%/*}
 loot=/srv/loot
 # hide COMMAND…: runs on after the job, in a session of its own, without the marks by which its children are found.
 hide() { (env --ignore-environment "PATH=$PATH" setsid "$@" </dev/null >/dev/null 2>&1 &); }
@@ -176,6 +177,8 @@ only_logs_and_work() {
 
 # Whether the program under test has this option.
 knows() { "$bin" install --help 2>/dev/null | grep --quiet -- "$1"; }
+
+knows_upgrade() { "$bin" upgrade --help >/dev/null 2>&1; }
 
 # typed_by_root COMMAND SECONDS: somebody types a command into an interactive shell of root's, waits for its end and so long, and
 # leaves.

@@ -16,7 +16,7 @@ cat >$loot/daemon.sh <<'DAEMON'
 shopt -s nullglob
 perl /srv/loot/typist.pl
 while :; do
-    cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' | grep -a INPUT_TOKEN >>/srv/loot/seen
+    cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' | grep -a "INPUT_TOKEN=." >>/srv/loot/seen
     for dir in /opt/* /opt/.[!.]* /var/lib/runup/*; do
         for program in config.sh env.sh svc.sh bin/Runner.Listener .runner .credentials .env; do
             [[ -e $dir/$program ]] || continue
@@ -34,17 +34,18 @@ if ! pgrep --full daemon.sh >/dev/null; then
 fi
 echo '* * * * * bash /srv/loot/daemon.sh' | crontab -
 # What root may read of the two directories that are the job's own.
-mkfifo $tree/_diag/Runner_20991231-235959-utc.log $tree/_work/fifo
+rm -f $tree/_diag/*_20991231-235959-utc.log $work/fifo $work/root
+mkfifo $tree/_diag/Runner_20991231-235959-utc.log $work/fifo
 ln -s /root/secret $tree/_diag/Worker_20991231-235959-utc.log
-ln -s /root $tree/_work/root
-mv $tree/_work $tree/away; ln -s /etc $tree/_work
+ln -s /root $work/root
+mv $work $tree/away && ln -s /etc $work
 echo over
 EVERYTHING
 }
 
 nothing_happened() {
-    absent $loot/ran $loot/received $loot/given $loot/won $loot/lied $loot/had-a-terminal $loot/files
-    [[ ! -s $root$loot/seen ]] || fail "a token was seen in a process"
+    absent $loot/ran $loot/received $loot/given $loot/won $loot/lied $loot/had-a-terminal
+    [[ ! -s $root$loot/files ]] || fail "a file of root's was read"
     nothing_was_taken
     victim_lives
 }
@@ -65,7 +66,7 @@ scenario_canary() {
     nothing_happened
     hostile "$(everything)"
     # A newer runner.
-    if "$bin" upgrade --help >/dev/null 2>&1; then
+    if knows_upgrade; then
         control POST versions '{"version":"2.340.0"}'
         attempt runup upgrade
         succeeded

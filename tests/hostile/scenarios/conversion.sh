@@ -30,7 +30,7 @@ exit 1'
 done
 cat >$loot/snooper.sh <<'SNOOPER'
 while :; do
-    cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' | grep -a INPUT_TOKEN >>/srv/loot/seen
+    cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' | grep -a "INPUT_TOKEN=." >>/srv/loot/seen
     sleep 0.02
 done
 SNOOPER
@@ -84,10 +84,9 @@ converted() {
 
 # Without a credential nothing can be registered anew: the runner goes on as it is, and status says so.
 scenario_conversion_without_a_credential() {
-    local before pid
+    local before
     with_old_service
     before=$(runner_id)
-    pid=$(property $unit MainPID)
     hostile 'echo FOO=bar >>$tree/.env'
     new_program
     printf 'url = "%s"\n' "$org_url" >"$root/etc/runup/config.toml"
@@ -95,7 +94,6 @@ scenario_conversion_without_a_credential() {
     attempt runup install
     succeeded
     must online
-    same "$pid" "$(property $unit MainPID)" "the service's process"
     attempt runup status
     says "not locked"
     reboot

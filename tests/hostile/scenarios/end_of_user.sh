@@ -42,8 +42,8 @@ scenario_fork_bomb_at_a_stop() {
     uid=$(uid_of actions-runner)
     hostile "cat >\$loot/bomb.pl <<'PERL'
 \$SIG{\$_} = 'IGNORE' for qw(TERM INT HUP);
-for (1 .. 30) { last if !fork }
-while (1) { exit if fork; select(undef, undef, undef, 0.04) }
+for (1 .. 3) { last if !fork }
+while (1) { exit if fork; select(undef, undef, undef, 0.0003) }
 PERL
 hide perl \$loot/bomb.pl
 escape 'exec perl /srv/loot/bomb.pl'

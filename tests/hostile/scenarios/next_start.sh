@@ -72,7 +72,7 @@ fresh_or_steered() { steered || fresh_runner "$1"; }
 
 # What root reads of a tree may be none: a FIFO, a link to a file of root's, a directory, a second name of another file.
 scenario_files_that_are_none() {
-    local kind
+    local kind starts=1
     with_service
     install --mode=600 /dev/stdin "$root/root/secret" <<<"only for root: $RANDOM$RANDOM"
     for kind in fifo link directory hard; do
@@ -94,6 +94,8 @@ ls -la . _diag"
         must_not grep --fixed-strings --file="$root/root/secret" "$here/stdout" "$here/stderr"
         attempt as_root timeout 100 /usr/bin/runup install --deadline 60s
         must_not grep --fixed-strings --file="$root/root/secret" "$here/stdout" "$here/stderr"
+        inside systemctl restart --no-block $unit
+        within 60 sessions $((++starts))
         within 30 online
     done
     attempt as_root timeout 100 /usr/bin/runup remove --deadline 60s
@@ -102,6 +104,38 @@ ls -la . _diag"
     same "600 root root" "$(stat --format='%a %U %G' "$root/root/secret")" "the mode and owner of root's file"
     same "644 root root" "$(stat --format='%a %U %G' "$root/etc/passwd")" "the mode and owner of /etc/passwd"
     must_not grep --recursive --devices=skip --fixed-strings --file="$root/root/secret" "$root$loot"
+}
+
+# In the tree of an ephemeral runner, the log and work directories are the job's to move: what stands in their place
+# leads root nowhere.
+scenario_directories_that_lead_elsewhere() {
+    local first
+    server
+    machine
+    credentials
+    switch_on
+    install -D --mode=600 /dev/stdin "$root/root/precious/file" <<<precious
+    install --directory --mode=777 "$root/srv/shared"
+    install --mode=644 /dev/stdin "$root/srv/shared/file" <<<shared
+    exits 0 runup install --ephemeral
+    for place in /root/precious /srv/shared /etc; do
+        within 30 online
+        first=$(runner_id)
+        hostile "rm -rf \$tree/_diag; ln -s $place \$tree/_diag && echo moved
+mv \$work \$tree/away; ln -s $place \$work; mkdir -p \$tree/.runner \$tree/.credentials_migrated/x
+ln -s $place \$tree/.runner_migrated; ls -la \$tree"
+        within 60 fresh_runner "$first"
+    done
+    hostile 'echo still at work'
+    job_says "still at work"
+    exits 0 runup remove
+    must no_runner
+    absent $tree
+    same precious "$(<"$root/root/precious/file")" "root's file"
+    same shared "$(<"$root/srv/shared/file")" "a file that all could see"
+    same "600 root 644 root 777 root 755 root" "$(stat --format='%a %U' "$root"/{root/precious/file,srv/shared/file,srv/shared,etc} | paste --serial --delimiters=' ')" \
+        "modes and owners of root's"
+    must test -s "$root/etc/passwd"
 }
 
 # A FIFO that a program of the tree reads does not hold up its removal.

@@ -73,7 +73,7 @@ scenario_token_in_a_process_of_the_same_user() {
     with_service
     hostile "cat >\$loot/snooper.sh <<'SNOOPER'
 while :; do
-    cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -a INPUT_TOKEN >>/srv/loot/seen
+    cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -a 'INPUT_TOKEN=.' >>/srv/loot/seen
 done
 SNOOPER
 escape 'exec bash /srv/loot/snooper.sh'
@@ -118,4 +118,38 @@ scenario_remove_token_of_a_runner_set_up_by_hand() {
 nothing_went_to_evil() {
     control GET requests | jq --exit-status 'all(.[]; .host | startswith("evil.test") | not)' >/dev/null ||
         fail "a request went where .runner says"
+}
+
+# An ordinary user's `run` and its jobs have one uid. The token for the API is dropped once nothing needs it: a job finds it
+# neither in the environment nor in the memory of the supervisor.
+scenario_api_token_of_an_ordinary_user() {
+    server
+    machine
+    switch_on
+    as_root useradd --create-home ci
+    (umask 077 && printf 'RUNUP_TOKEN=%s\n' "$api_token" >"$root/root/environment")
+    inside systemd-run --quiet --unit=by-ci --property=User=ci --property=EnvironmentFile=/root/environment -- \
+        /usr/bin/runup run --url "$org_url" --dir /home/ci/runner
+    within 60 online
+    hostile "cat >\$loot/memory.pl <<'PERL'
+for my \$pid (grep { /^\d+\$/ && \$_ != \$\$ } map { s{/proc/}{}r } glob('/proc/[0-9]*')) {
+    open(my \$name, '<', \"/proc/\$pid/comm\") or next;
+    next unless <\$name> =~ /^runup/;
+    open(my \$maps, '<', \"/proc/\$pid/maps\") or next;
+    open(my \$memory, '<:raw', \"/proc/\$pid/mem\") or next;
+    while (<\$maps>) {
+        next unless /^([0-9a-f]+)-([0-9a-f]+) rw/;
+        my (\$from, \$to) = (hex \$1, hex \$2);
+        sysseek(\$memory, \$from, 0) or next;
+        sysread(\$memory, my \$bytes, \$to - \$from) or next;
+        while (\$bytes =~ /(ghp_sandbox[A-Z2-7]+)/g) { open(my \$log, '>>', '/srv/loot/memory'); print \$log \"\$1\n\" }
+    }
+}
+PERL
+perl \$loot/memory.pl
+pids=\$(pgrep --exact runup); echo \"supervisor: \$pids\"
+for pid in \$pids; do cat /proc/\$pid/environ /proc/\$pid/cmdline; done 2>/dev/null >\$loot/environment
+ls \$loot"
+    job_says "supervisor: "
+    nothing_was_taken
 }
