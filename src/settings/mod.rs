@@ -272,9 +272,8 @@ impl Failure for Error {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::CredentialUnreadable { .. } => {
-                "Give a file that holds nothing but the token, readable by the user who runs runup."
-                    .to_owned()
+            Self::CredentialUnreadable { what, .. } => {
+                format!("Give a file that holds nothing but the {what}, readable by the user who runs runup.")
             }
             Self::CredentialMalformed { .. } => "Put the token there, alone, on one line.".to_owned(),
             Self::CredentialOpenToAll { path, .. } => format!(
