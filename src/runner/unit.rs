@@ -328,7 +328,7 @@ mod tests {
                     \"--ca-file=/etc/my ca.pem\"\n";
         assert!(service.contains(line), "{service}");
         assert!(service.contains("\nLoadCredential=runup.token:/etc/runup/token\n"), "{service}");
-        assert!(service.contains("kill --signal=CONT runup-actions-runner.service\n"), "{service}");
+        assert!(service.contains("kill --signal=CONT runup-actions-runner.service'\n"), "{service}");
         assert!(timer.contains("\nOnCalendar=*-*-* 03:00:00\nRandomizedDelaySec=7200s\n"), "{timer}");
         let start =
             "\nExecStartPost=-+/bin/systemctl start --no-block runup-actions-runner-upgrade.service\n";
