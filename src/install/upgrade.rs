@@ -211,7 +211,9 @@ fn kept(site: &Site<'_>, journal: &Journal, how: &Upgrading) -> Option<String> {
     }
     let now = jiff::Timestamp::now();
     let recent = |then: jiff::Timestamp| then.duration_until(now).abs() < DAILY;
-    if how.daily && journal.looked_at().is_some_and(recent) {
+    // When it was placed or registered, there was a look as well.
+    let looks = [journal.looked_at(), journal.placed().and_then(|placed| placed.current_at)];
+    if how.daily && looks.into_iter().flatten().any(recent) {
         return text("the last look was less than a day ago");
     }
     None

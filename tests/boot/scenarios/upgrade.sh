@@ -70,7 +70,8 @@ looked_days_ago() {
     local journal then
     journal=$(echo "$root"/var/lib/runup/opt-actions-runner-*.json)
     then=$(date --utc --date="$1 days ago" +%Y-%m-%dT%H:%M:%SZ)
-    jq --arg at "$then" '.looked_at = $at' "$journal" >"$here/journal.json"
+    jq --arg at "$then" '.looked_at = $at | (.entries[] | select(.step == "place-runner") | .current_at) = $at' \
+        "$journal" >"$here/journal.json"
     install --mode=600 "$here/journal.json" "$journal"
 }
 
