@@ -57,10 +57,10 @@ const DAILY: jiff::SignedDuration = jiff::SignedDuration::from_hours(20);
 /// How an upgrade goes about it.
 #[derive(Debug, Clone, Default)]
 pub struct Upgrading {
-    /// How long an idle moment is waited for. When the end of the version's support is near, the end of the job that runs
-    /// is waited for however long that takes. `None` is what the deadline leaves, and no longer.
+    /// How long an idle moment is waited for; `None` is what the deadline leaves.
     pub window: Option<Duration>,
-    /// Do nothing if the last look was not a day ago, or where the operator has switched updates off.
+    /// Do nothing if the last look was not a day ago, or where the operator has switched updates off; and when the end of
+    /// the version's support is near, wait for the end of the job that runs however long that takes.
     pub daily: bool,
 }
 
@@ -268,15 +268,14 @@ async fn running_unit(site: &Site<'_>, journal: &Journal) -> Result<Option<Strin
 
 /// Until when an idle moment is waited for; `None` is for as long as it takes.
 fn until(site: &Site<'_>, journal: &Journal, how: &Upgrading) -> Option<Deadline> {
-    let Some(window) = how.window else { return Some(site.deadline) };
     let current_at = journal.placed().and_then(|placed| placed.current_at);
-    if support::is_urgent(site, current_at) {
+    if how.daily && support::is_urgent(site, current_at) {
         tracing::warn!(
             "the support of this version ends soon: waiting for the end of the runner's job, however long"
         );
         return None;
     }
-    Some(Deadline::after(window))
+    Some(how.window.map_or(site.deadline, Deadline::after))
 }
 
 /// Stages the new tree, with the old one's identity in it.
