@@ -36,7 +36,6 @@ pub enum Guard {
 impl Guard {
     /// Whether its user owns it.
     #[must_use]
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
     pub fn is_open(&self) -> bool {
         *self == Self::Open
     }

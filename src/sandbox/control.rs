@@ -95,7 +95,7 @@ pub(super) fn answer(shared: &Shared, control: Control, request: &Request) -> Re
         }
         Control::Tokens => {
             let issued = world.tokens.issued();
-            Reply::json(200, &json!(issued.iter().map(|token| token.expose()).collect::<Vec<_>>()))
+            Reply::json(200, &json!(issued.iter().map(crate::secret::Secret::expose).collect::<Vec<_>>()))
         }
         Control::AddUpdate => match request.json::<Update>() {
             Some(update) if update.is_valid() => {
