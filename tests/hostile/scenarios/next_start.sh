@@ -126,6 +126,11 @@ mv \$work \$tree/away; ln -s $place \$work; mkdir -p \$tree/.runner \$tree/.cred
 ln -s $place \$tree/.runner_migrated; ls -la \$tree"
         within 60 fresh_runner "$first"
     done
+    # Closed to whoever comes next, the next listener of the same user included.
+    within 30 online
+    first=$(runner_id)
+    hostile 'rm -rf $tree/_diag && mkdir -m 000 $tree/_diag; mv $work $tree/away && mkdir -m 000 $work'
+    within 60 fresh_runner "$first"
     hostile 'echo still at work'
     job_says "still at work"
     exits 0 runup remove
