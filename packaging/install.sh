@@ -72,7 +72,7 @@ main() {
     [ ! -d "$prefix/bin/runup" ] || fail 73 "$prefix/bin/runup is a directory"
     work=$(mktemp -d)
 
-    fetch "$base/SHA256SUMS" "$work/SHA256SUMS"
+    fetch "$base/SHA256SUMS" "$work/SHA256SUMS" 4096
     # Before anything in it is believed.
     verify
     line=$(sed -n "s/^\([0-9a-f]\{64\}\) [ *]\(runup-[0-9][0-9A-Za-z.+~-]*-linux-$arch\.tar\.gz\)\$/\1 \2/p" "$work/SHA256SUMS")
@@ -89,7 +89,7 @@ main() {
         [ "$wanted" = "$RUNUP_TARBALL_SHA256" ] ||
             fail 65 "RUNUP_TARBALL_SHA256 is $RUNUP_TARBALL_SHA256, but $base/SHA256SUMS says $wanted for $name"
     fi
-    fetch "$base/$name" "$work/$name"
+    fetch "$base/$name" "$work/$name" 262144
     found=$(sha256sum <"$work/$name")
     found=${found%% *}
     [ "$found" = "$wanted" ] || fail 65 "$base/$name has the sha256 $found, not $wanted: nothing was installed"
@@ -167,7 +167,7 @@ verify() {
     openssl) signature=SHA256SUMS.sig ;;
     ssh-keygen) signature=SHA256SUMS.sshsig ;;
     esac
-    fetch "$base/$signature" "$work/$signature"
+    fetch "$base/$signature" "$work/$signature" 4096
     while read -r spki ssh; do
         [ -n "$spki" ] || continue
         case $verifier in
@@ -251,18 +251,19 @@ parts_older() {
     [ -z "$left" ] && [ -n "$right" ]
 }
 
-# fetch URL FILE: to the end, or not at all; https stays https when it is redirected.
+# fetch URL FILE BLOCKS: to the end, or not at all; https stays https when it is redirected. No more than so many blocks, of
+# 512 or 1024 bytes as the shell counts, so that no server fills the disk.
 fetch() {
     code=0
     case $base in https:*) schemes='=https' ;; *) schemes='=http,https' ;; esac
     case $client in
     curl)
-        curl --fail --silent --show-error --location --proto "$schemes" --retry 3 --connect-timeout 20 --speed-limit 1 \
+        limited "$3" curl --fail --silent --show-error --location --proto "$schemes" --retry 3 --connect-timeout 20 --speed-limit 1 \
             --speed-time 60 --output "$2" "$1" || code=$?
         [ $code != 22 ] || fail 69 "$1 is not available"
         ;;
     wget)
-        wget --no-verbose --server-response --tries=3 --timeout=60 --output-document="$2" "$1" 2>"$work/log" || code=$?
+        limited "$3" wget --no-verbose --server-response --tries=3 --timeout=60 --output-document="$2" "$1" 2>"$work/log" || code=$?
         case $base in https:*)
             ! grep -qi '^ *location: *http:' "$work/log" || fail 78 "$1 was redirected to http://, which is refused"
             ;;
@@ -272,11 +273,17 @@ fetch() {
         ;;
     plain-wget)
         # With its own deadline: Debian's BusyBox dies of -T.
-        wget -q -O "$2" "$1" || code=$?
+        limited "$3" wget -q -O "$2" "$1" || code=$?
         ;;
     esac
     [ $code = 0 ] || fail 75 "failed to fetch $1 ($client said $code)"
 }
+
+limited() (
+    ulimit -f "$1" 2>/dev/null || true
+    shift
+    exec "$@"
+)
 
 # The man pages, and for root the unit, with the path of this runup. The unit of a package goes before.
 extras() {

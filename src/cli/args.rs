@@ -118,6 +118,8 @@ pub(super) struct RunFlags {
 pub(super) struct PrepareStartFlags {
     #[command(flatten)]
     pub place: Place,
+    #[command(flatten)]
+    pub metadata: Metadata,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -15,7 +15,7 @@ use std::path::Path;
 
 /// Creates a runner, and hands its configuration over.
 pub(super) async fn create(flags: &CreateJitFlags, session: &Session) -> Result<Output, Failed> {
-    let client = request::client(&flags.server, session)?;
+    let client = request::lasting_client(&flags.server, session)?;
     if !client.has_token() {
         return Err(Error::CredentialMissing { purpose: "to create a just-in-time runner" }.into());
     }
@@ -51,7 +51,7 @@ pub(super) async fn create(flags: &CreateJitFlags, session: &Session) -> Result<
     if flags.jit_config_out == "-" {
         tracing::info!("{text}");
         let config = created.encoded.expose();
-        return Ok(Output::new(config, &json!({"runner": runner, "jit_config": config})));
+        return Ok(Output::new(config, &json!({"runner": runner, "jit_config": config})).with_secret());
     }
     write_jit_config(&created, Path::new(&flags.jit_config_out))?;
     Ok(Output::new(text, &json!({"runner": runner, "jit_config_out": flags.jit_config_out})))
@@ -59,7 +59,7 @@ pub(super) async fn create(flags: &CreateJitFlags, session: &Session) -> Result<
 
 /// Waits for a stop signal, and deletes the runner of the receipt.
 pub(super) async fn delete_on_stop(flags: &DeleteOnStopFlags, session: &Session) -> Result<Output, Failed> {
-    let client = request::client(&flags.server, session)?;
+    let client = request::lasting_client(&flags.server, session)?;
     if !client.has_token() {
         return Err(Error::CredentialMissing { purpose: "to delete the runner" }.into());
     }

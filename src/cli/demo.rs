@@ -154,14 +154,14 @@ fn request_for(sandbox: &Background, folder: &Path) -> Result<Request, Failed> {
 
 /// A folder that the runner's user can read its way into, as GitHub's runner demands.
 fn temporary_folder() -> Result<tempfile::TempDir, Error> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix("runup-demo-");
+    let folder = tempfile::Builder::new().prefix("runup-demo-").tempdir().map_err(Error::Folder)?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        builder.permissions(std::fs::Permissions::from_mode(0o755));
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), mode).map_err(Error::Folder)?;
     }
-    builder.tempdir().map_err(Error::Folder)
+    Ok(folder)
 }
 
 async fn clean_up(request: &Request, session: &Session) {

@@ -3,6 +3,7 @@
 use super::args::{Cli, GenerateFlags, GenerateWhat};
 use super::output::{Failed, Output};
 use crate::error::{Class, Failure};
+use crate::host::umask;
 use clap::CommandFactory as _;
 use serde_json::json;
 use std::path::PathBuf;
@@ -25,8 +26,11 @@ pub(super) fn run(flags: &GenerateFlags) -> Result<Output, Failed> {
     match &flags.what {
         GenerateWhat::Man { dir } => {
             let failed = |source| Error { dir: dir.clone(), source };
-            fs_err::create_dir_all(dir).map_err(failed)?;
-            clap_mangen::generate_to(Cli::command(), dir).map_err(failed)?;
+            umask::for_others(|| {
+                fs_err::create_dir_all(dir)?;
+                clap_mangen::generate_to(Cli::command(), dir)
+            })
+            .map_err(failed)?;
             let text = format!("man pages in {}: man -l {}/runup.1", dir.display(), dir.display());
             Ok(Output::new(text, &json!({"dir": dir})))
         }

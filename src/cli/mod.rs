@@ -28,6 +28,7 @@ mod visible;
 
 use crate::host::memory;
 use crate::host::signals::{self, Signals};
+use crate::host::umask;
 use crate::settings::flags::Common;
 use crate::settings::{Environment, Given, Origin, layers};
 use args::{Cli, Command};
@@ -64,6 +65,7 @@ impl Session {
 /// Runs the process's command line and says how the process ends.
 #[must_use]
 pub fn main() -> ExitCode {
+    umask::close();
     output::exit_with_70_on_a_bug();
     // Before anything else: a job that shares our user must find no credential here.
     let hidden = memory::hide();

@@ -170,7 +170,7 @@ pub(super) fn hint_for(hint: Option<String>, said: &str) -> Option<String> {
         Cow::Borrowed(_) => hint,
         Cow::Owned(_) => Some(
             "That looks like a token, which this option does not take: put it in a file for --token-file, or in \
-             RUNUP_TOKEN. On the command line, every user of this machine could read it: consider revoking it."
+             RUNUP_TOKEN. Others may have read it where it stood: consider revoking it."
                 .to_owned(),
         ),
     }

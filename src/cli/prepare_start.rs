@@ -6,7 +6,8 @@ use super::{Session, request};
 use crate::install::{Site, prepare_start};
 
 pub(super) fn run(flags: &PrepareStartFlags, session: &Session) -> Result<Output, Failed> {
-    let request = request::place(&flags.place, session)?;
+    let mut request = request::place(&flags.place, session)?;
+    request.allow_metadata = flags.metadata.allow_metadata;
     let http = crate::net::Http::new(crate::net::Options::default())?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     prepare_start(&site)?;

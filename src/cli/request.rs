@@ -80,12 +80,6 @@ pub(super) fn place(place: &Place, session: &Session) -> Result<Request, super::
     base(&server, place, None, Credentials::default(), session)
 }
 
-/// The runner's folder, as this process sees it.
-pub(super) fn dir(runner: &Place, session: &Session) -> Result<PathBuf, super::Failed> {
-    let request = place(runner, session)?;
-    Ok(request.root.join(&request.dir))
-}
-
 /// The request of `bake`.
 pub(super) fn bake(flags: &BakeFlags, session: &Session) -> Result<Request, super::Failed> {
     let credentials = find(api_only(&flags.server, session)?, &session.environment)?;
@@ -153,11 +147,16 @@ pub(super) fn status(server: &Server, place: &Place, session: &Session) -> Resul
 
 /// A client for the commands that only talk to the server.
 pub(super) fn client(server: &Server, session: &Session) -> Result<Client, super::Failed> {
+    Ok(lasting_client(server, session)?.until(Deadline::after(server.deadline)))
+}
+
+/// The same for a command that waits before its calls, or has something to take back when its deadline has passed: only
+/// each call by itself has a deadline.
+pub(super) fn lasting_client(server: &Server, session: &Session) -> Result<Client, super::Failed> {
     let target = target(server)?.ok_or(Error::UrlMissing)?;
     let credentials = find(api_only(server, session)?, &session.environment)?;
     let http = http(server, &session.environment)?;
-    let client = Client::new(http, target, credentials.api, server.deadline);
-    Ok(client.until(Deadline::after(server.deadline)))
+    Ok(Client::new(http, target, credentials.api, server.deadline))
 }
 
 /// The HTTP client.

@@ -77,6 +77,11 @@ fn requested(flags: &RunFlags, session: &Session) -> Result<(Request, RunnerSour
     } else {
         request::install(&flags.converge, session)?
     };
+    // Whatever starts `run` gives it its credential each time; and a tree that takes one configuration after the other is
+    // kept from the jobs as well.
+    request.supervised = true;
+    request.credential_lasts =
+        request.credentials.api.is_some() || matches!(source, RunnerSource::JitConfig(_));
     if let Some(registration) = &mut request.registration {
         // Just-in-time runners take one job, whatever was asked for.
         registration.options.ephemeral |= !matches!(source, RunnerSource::ConfigSh);
@@ -178,8 +183,13 @@ fn credential_source(flags: &RunFlags, session: &Session) -> Result<CredentialSo
 
 /// `runup drain`: waits until no job of this runner runs here.
 pub(super) async fn wait(flags: DrainFlags, session: Session) -> Result<Output, Failed> {
-    let dir = request::dir(&flags.place, &session)?;
-    drain(&dir, Deadline::after(flags.deadline), session.signals.stop()).await?;
+    let request = request::place(&flags.place, &session)?;
+    let http = crate::net::Http::new(crate::net::Options::default())?;
+    let site = crate::install::Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
+    // Whoever else runs this looks at its own jobs: the unit runs it as the runner's user, who cannot read the journal.
+    let uid = if account::is_root() { site.runner_uid() } else { Some(account::current().uid) };
+    let dir = site.dir();
+    drain(&dir, uid, Deadline::after(flags.deadline), session.signals.stop()).await?;
     let result = serde_json::json!({ "dir": dir, "idle": true });
     Ok(Output::new(format!("done: no job runs in {}", dir.display()), &result))
 }

@@ -331,3 +331,30 @@ async fn the_time_is_the_server_s() {
     let off = client.now().duration_since("2020-11-24T12:00:00Z".parse().unwrap()).as_secs();
     assert!((-1..30).contains(&off), "{off} s");
 }
+
+#[tokio::test]
+async fn a_group_on_a_later_page_is_found_and_no_page_after_it_is_asked_for() {
+    let groups = |from: u64| {
+        let groups: Vec<_> =
+            (from..from + 3).map(|id| serde_json::json!({"id": id, "name": format!("Group {id}")})).collect();
+        let body = serde_json::json!({ "total_count": 9, "runner_groups": groups }).to_string();
+        answer(200, "link: <http://h/?page=9>; rel=\"next\"\r\n", &body)
+    };
+    let (client, server) = rehearse(vec![groups(1), groups(4)]).await;
+    assert_eq!(client.group_named("GROUP 5").await.unwrap(), Some(5));
+    assert_eq!(server.await.unwrap().len(), 2);
+    let (client, _server) = rehearse(vec![groups(1), groups(1)]).await;
+    assert!(matches!(client.group_name(7).await.unwrap_err(), Error::EndlessPages { page: 2, .. }));
+}
+
+#[tokio::test]
+async fn all_pages_together_have_one_deadline() {
+    // Nobody answers any more: each page would take all of its time.
+    let (client, _server) = rehearse(vec![]).await;
+    let client = client.until(Deadline::after(Duration::from_millis(300)));
+    let began = std::time::Instant::now();
+    let error = client.runners(&Filter::default()).await.unwrap_err();
+    assert_eq!(error.class(), Class::TempFail, "{error}");
+    assert_eq!(client.runners(&Filter::default()).await.unwrap_err().class(), Class::TempFail);
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}

@@ -179,7 +179,9 @@ pub enum Error {
         limit: usize,
     },
     /// A list that would take more memory than we use.
-    #[error("the list at {url} is too large to be held in memory: {count} runners and more")]
+    #[error(
+        "the list at {url} is too large to be held in memory: it has more than {count} runners that match"
+    )]
     ListTooLarge {
         /// The address of the list, redacted.
         url: String,

@@ -211,6 +211,8 @@ pub(super) fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
             let mut list = Vec::new();
             let each = Each { take: |element| list.push(element), most: MOST_ON_A_PAGE, of: PhantomData };
             each.deserialize(deserializer)?;
+            // Many runners with a label or two would hold more room than labels.
+            list.shrink_to_fit();
             Ok(Self(list))
         }
     }

@@ -1,6 +1,7 @@
 //! Users of the machine: who we are, who is there, creating and deleting the one that the runner gets, and ending its
 //! processes.
 
+mod belongings;
 mod end;
 mod manage;
 mod ways;

@@ -5,7 +5,7 @@
 //! stop or a dropped future the whole process group ends.
 
 use super::account::{self, Account};
-use super::output::{Pipe, Scrubber, Tail};
+use super::output::{Pipe, Scrubber, Sink};
 use super::{Error, Root, group::Group, sys};
 use crate::deadline::Deadline;
 use crate::secret::{MARK, Secret};
@@ -76,6 +76,8 @@ pub struct Command {
     leaves: &'static [i32],
     /// What it prints on standard output is for whoever runs it alone.
     secret_output: bool,
+    /// Every line is passed on, however many there are.
+    all_lines: bool,
 }
 
 /// How a command ended by itself.
@@ -131,6 +133,7 @@ impl Command {
             interrupts: false,
             leaves: &[],
             secret_output: false,
+            all_lines: false,
         }
     }
 
@@ -228,6 +231,13 @@ impl Command {
         self
     }
 
+    /// Passes on every line, however many come in a second: for output that is read, not shown.
+    #[must_use]
+    pub fn all_lines(mut self) -> Self {
+        self.all_lines = true;
+        self
+    }
+
     /// The command line for people: quoted for a shell, secret variables before it, secrets marked. Plain variables,
     /// the folder and the user are left out.
     #[must_use]
@@ -250,8 +260,8 @@ impl Command {
     }
 
     /// Runs it to its end, giving each line of output to `on_line`: lossy UTF-8 without control characters, cut after
-    /// 8 KiB, scrubbed. Any exit code is an [`Outcome`]; not starting, [`Error::Deadline`] and [`Error::Stopped`] are
-    /// errors.
+    /// 8 KiB, scrubbed. Of more than 2,000 lines or 1 MiB in a second the rest is left out, and its lines counted. Any exit
+    /// code is an [`Outcome`]; not starting, [`Error::Deadline`] and [`Error::Stopped`] are errors.
     pub async fn run(
         self,
         stop: &CancellationToken,
@@ -280,11 +290,6 @@ impl Command {
         Ok(self.drive(stop, on_line).await?.1)
     }
 
-    /// Whether what it prints there may be shown with its end.
-    fn tells(&self, stream: Stream) -> bool {
-        !(self.secret_output && stream == Stream::Out)
-    }
-
     async fn drive(
         self,
         stop: &CancellationToken,
@@ -296,7 +301,7 @@ impl Command {
         let mut group = Group::of(&child);
 
         let scrubber = self.scrubber();
-        let mut tail = Tail::default();
+        let mut sink = Sink::new(on_line, self.all_lines, self.secret_output.then_some(Stream::Out));
         let mut out = Pipe::new(child.stdout.take(), Stream::Out, &scrubber);
         let mut err = Pipe::new(child.stderr.take(), Stream::Err, &scrubber);
         let mut status: Option<ExitStatus> = None;
@@ -309,12 +314,7 @@ impl Command {
         let failed = |source| Error::Wait { command: command.clone(), source };
 
         while status.is_none() || out.open() || err.open() {
-            let mut print = |stream, line: &str| {
-                if self.tells(stream) {
-                    tail.push(line);
-                }
-                on_line(stream, line);
-            };
+            let mut print = |stream, line: &str| sink.take(stream, line);
             let waits = status.is_none();
             let cut = tokio::select! {
                 ended = child.wait(), if waits => {
@@ -353,12 +353,7 @@ impl Command {
                 }
             }
         }
-        let mut print = |stream, line: &str| {
-            if self.tells(stream) {
-                tail.push(line);
-            }
-            on_line(stream, line);
-        };
+        let mut print = |stream, line: &str| sink.take(stream, line);
         out.finish(&mut print);
         err.finish(&mut print);
         let code = status.and_then(|status| status.code());
@@ -367,7 +362,7 @@ impl Command {
             group.kill();
         }
         group.forget();
-        Ok((cut_short, Outcome { code, signal: status.and_then(signal_of), tail: tail.into_text() }))
+        Ok((cut_short, Outcome { code, signal: status.and_then(signal_of), tail: sink.finish() }))
     }
 
     fn spawn(&self, command: &str) -> Result<tokio::process::Child, Error> {

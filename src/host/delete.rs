@@ -16,6 +16,9 @@ pub fn delete_folder(path: &Path) -> io::Result<()> {
 }
 
 #[cfg(target_os = "linux")]
+pub(super) use linux::mount;
+
+#[cfg(target_os = "linux")]
 mod linux {
     use rustix::fd::{AsFd, BorrowedFd};
     use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, RenameFlags, StatxFlags};
@@ -134,8 +137,8 @@ mod linux {
         }
     }
 
-    /// Which mount a folder is in; `None` before Linux 5.8, which cannot be asked.
-    fn mount(folder: BorrowedFd<'_>) -> Option<u64> {
+    /// Which mount a directory is in; `None` before Linux 5.8, which cannot be asked.
+    pub fn mount(folder: BorrowedFd<'_>) -> Option<u64> {
         let facts = rustix::fs::statx(folder, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
         (facts.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(facts.stx_mnt_id)
     }

@@ -17,6 +17,14 @@ fn tail_text(tail: &str) -> String {
     if tail.is_empty() { String::from("; it printed nothing") } else { format!("; it printed:\n{tail}") }
 }
 
+/// The first few of a list that may be long.
+fn few(list: &[String]) -> String {
+    const FEW: usize = 5;
+    let more = list.len().saturating_sub(FEW);
+    let few = list[..list.len() - more].join(", ");
+    if more == 0 { few } else { format!("{few} and {more} more") }
+}
+
 /// What [`Error::Path`] was doing where a folder could not be made: it has a class of its own.
 pub const CREATE_FOLDER: &str = "create the folder";
 
@@ -200,6 +208,15 @@ pub enum Error {
         name: String,
     },
 
+    /// A user is not deleted, because something of it could not be.
+    #[error("failed to delete the user {name}: {} could not be deleted", few(left))]
+    FilesLeft {
+        /// The user.
+        name: String,
+        /// Files, directories and other objects of it.
+        left: Vec<String>,
+    },
+
     /// Every number that runup gives to users and groups is taken.
     #[error("failed to create {name}: every user and group id from {lowest} to {highest} is taken")]
     NoFreeId {
@@ -353,6 +370,7 @@ impl Failure for Error {
             | Self::AccountToolMissing { .. }
             | Self::AccountUnchanged { .. }
             | Self::AccountsUnsupported { .. }
+            | Self::FilesLeft { .. }
             | Self::NoFreeId { .. }
             | Self::Signals { .. } => Class::Os,
             Self::NotExecutable { .. } | Self::CannotBecome { .. } | Self::NeedsRoot { .. } => Class::NoPerm,
@@ -365,90 +383,6 @@ impl Failure for Error {
     }
 
     fn hint(&self) -> Option<String> {
-        let text = match self {
-            Self::File(source) | Self::Path { source, .. } => return io_hint(source).map(String::from),
-            Self::SymbolicLink { .. }
-            | Self::NotAFile { .. }
-            | Self::TooLarge { .. }
-            | Self::NotForUser { .. } => {
-                "Jobs can write there, so it is not trusted. Look at it, and delete it if it is not yours."
-            }
-            Self::NotPrivate { path, .. } => {
-                return Some(format!(
-                    "Make it yours and closed to others (`chown` to the user that runs this, `chmod go-w {}`), \
-                     or move it away.",
-                    path.display()
-                ));
-            }
-            Self::ProgramMissing { program } => {
-                return Some(format!("Install {program}, or check that its folder is in PATH."));
-            }
-            Self::InterpreterMissing { program } => {
-                return Some(format!("Install the interpreter that the first line of {program} names."));
-            }
-            Self::FolderMissing { .. } => "Create the folder, or name another one.",
-            Self::NotExecutable { .. } => {
-                "Check its execute permission, that of every folder above it, and that its file system is not \
-                 mounted with `noexec`."
-            }
-            Self::CannotBecome { .. } | Self::NeedsRoot { .. } => "Run it as root, for example with sudo.",
-            Self::Deadline { .. } | Self::StillRunning { .. } => {
-                "See what it is waiting for, then run it again; it goes on where it stopped."
-            }
-            Self::Stopped { .. } => "Run it again; it goes on where it stopped.",
-            Self::BadUserName { .. } => {
-                "Use at most 32 lower-case letters, digits, `_` and `-`, beginning with a letter or `_`."
-            }
-            Self::UserExists { .. } => "Use the user that is there, or choose another name with --user.",
-            Self::GroupExists { .. } => {
-                "Delete the group if it is left from an earlier try, or choose another name."
-            }
-            Self::NoFreeId { .. } => "Create the user yourself, with another id, and pass it with --user.",
-            Self::MustNotEnd { .. } => {
-                "Pass a user of the runner's own with --user, or none, so that runup creates one."
-            }
-            Self::LeadsOut { .. } => {
-                "Make it a relative link, or create the user in the image yourself and name it with --user."
-            }
-            Self::HomeTaken { home, .. } => {
-                return Some(format!("Move {} away, or choose another name with --user.", home.display()));
-            }
-            Self::AccountToolMissing { .. } => {
-                "Install the package that has it: `passwd` on Debian and Ubuntu, `shadow-utils` on Fedora, RHEL \
-                 and Amazon Linux, `shadow` on SUSE, Arch and Alpine. Or create the user yourself and name it with \
-                 --user."
-            }
-            Self::AccountsUnsupported { .. } => "Create the user yourself and name it with --user.",
-            Self::Unsupported { .. } => {
-                "GitHub publishes runners for Linux (x64, arm64, arm), macOS (x64, arm64) and Windows (x64, arm64). \
-                 If the detection is wrong, say what to take with --os and --arch."
-            }
-            Self::Locked { .. } => "Wait until it is done, then run it again.",
-            Self::Metadata(error) => error.hint(),
-            Self::Spawn { .. }
-            | Self::Wait { .. }
-            | Self::Failed { .. }
-            | Self::Lookup { .. }
-            | Self::AccountUnchanged { .. }
-            | Self::NotAName { .. }
-            | Self::Signals { .. } => return None,
-        };
-        Some(text.into())
-    }
-}
-
-/// What can be done about an I/O error, where its kind says enough.
-fn io_hint(error: &io::Error) -> Option<&'static str> {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            Some("Run it as root or as the owner, or choose a place that you may write to.")
-        }
-        io::ErrorKind::ReadOnlyFilesystem => Some("Choose a place on a file system that can be written to."),
-        io::ErrorKind::StorageFull => Some("Free some space there, then run it again."),
-        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
-            Some("Something that is no folder stands in the way; move it, or choose another place.")
-        }
-        io::ErrorKind::QuotaExceeded => Some("Free some of the quota there, then run it again."),
-        _ => None,
+        super::hint::of(self)
     }
 }

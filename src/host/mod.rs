@@ -12,6 +12,7 @@ mod elf;
 mod error;
 pub mod file;
 mod group;
+mod hint;
 mod library;
 pub mod lock;
 pub mod memory;
@@ -27,14 +28,17 @@ mod netlink;
 #[cfg(target_os = "linux")]
 pub mod orphans;
 mod output;
+pub mod owner;
 pub mod packages;
 mod platform;
 pub mod process;
 mod resources;
 mod root;
 pub mod signals;
+mod sweep;
 mod sys;
 pub mod systemd;
+pub mod umask;
 
 pub use account::Account;
 pub use cloud::{Provider, cloud};

@@ -3,10 +3,16 @@
 use super::Stream;
 use crate::secret::Secret;
 use std::io;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// The longest line that is passed on, in bytes.
 pub const LINE_LIMIT: usize = 8 * 1024;
+
+/// The most lines, and bytes, that are passed on in a second: no terminal or log takes more, and a child that prints
+/// without end fills none.
+const LINES_A_SECOND: usize = 2000;
+const BYTES_A_SECOND: usize = 1024 * 1024;
 
 /// What is kept for error messages, in bytes.
 pub const TAIL_LIMIT: usize = 4 * 1024;
@@ -123,6 +129,62 @@ impl<'a, R: AsyncRead + Unpin> Pipe<'a, R> {
     }
 }
 
+/// Where the lines go: to whoever listens, not more in a second than it can take, and into the tail.
+pub struct Sink<'a> {
+    on_line: &'a mut (dyn FnMut(Stream, &str) + Send),
+    /// Whether every line is passed on, however many.
+    all: bool,
+    /// What is printed there stays out of the tail.
+    untold: Option<Stream>,
+    tail: Tail,
+    window: Instant,
+    lines: usize,
+    bytes: usize,
+    left_out: Option<(Stream, u64)>,
+}
+
+impl<'a> Sink<'a> {
+    pub fn new(on_line: &'a mut (dyn FnMut(Stream, &str) + Send), all: bool, untold: Option<Stream>) -> Self {
+        let (tail, window) = (Tail::default(), Instant::now());
+        Self { on_line, all, untold, tail, window, lines: 0, bytes: 0, left_out: None }
+    }
+
+    pub fn take(&mut self, stream: Stream, line: &str) {
+        self.take_at(Instant::now(), stream, line);
+    }
+
+    fn take_at(&mut self, now: Instant, stream: Stream, line: &str) {
+        if self.untold != Some(stream) {
+            self.tail.push(line);
+        }
+        if now.saturating_duration_since(self.window) >= Duration::from_secs(1) {
+            self.sum_up();
+            (self.window, self.lines, self.bytes) = (now, 0, 0);
+        }
+        self.lines += 1;
+        self.bytes += line.len();
+        if self.all || (self.lines <= LINES_A_SECOND && self.bytes <= BYTES_A_SECOND) {
+            (self.on_line)(stream, line);
+        } else {
+            let before = self.left_out.map_or(0, |(_, count)| count);
+            self.left_out = Some((stream, before + 1));
+        }
+    }
+
+    /// Says how many lines were not passed on.
+    fn sum_up(&mut self) {
+        if let Some((stream, count)) = self.left_out.take() {
+            let lines = if count == 1 { "line" } else { "lines" };
+            (self.on_line)(stream, &format!("{CUT} {count} {lines} left out"));
+        }
+    }
+
+    pub fn finish(mut self) -> String {
+        self.sum_up();
+        self.tail.into_text()
+    }
+}
+
 /// The last lines, up to [`TAIL_LIMIT`].
 #[derive(Default)]
 pub struct Tail {
@@ -188,6 +250,27 @@ mod tests {
             assert!(!seen[0].contains("hunte"), "{offset}: {}", &seen[0][LINE_LIMIT - 20..]);
             assert_eq!(seen[1], "next");
         }
+    }
+
+    #[test]
+    fn what_a_second_cannot_take_is_left_out_and_counted() {
+        let mut seen: Vec<String> = Vec::new();
+        let mut on_line = |_: Stream, line: &str| seen.push(line.to_owned());
+        let mut sink = Sink::new(&mut on_line, false, None);
+        let begin = Instant::now();
+        let at = |milliseconds| begin + Duration::from_millis(milliseconds);
+        for number in 0..LINES_A_SECOND + 3 {
+            sink.take_at(at(500), Stream::Err, &format!("{number}"));
+        }
+        sink.take_at(at(1700), Stream::Out, "next");
+        for _ in 0..=BYTES_A_SECOND / LINE_LIMIT {
+            sink.take_at(at(1800), Stream::Out, &"x".repeat(LINE_LIMIT));
+        }
+        let tail = sink.finish();
+        assert!(tail.ends_with("xxx"), "the tail is the true end: {tail}");
+        assert_eq!(seen[LINES_A_SECOND..LINES_A_SECOND + 2], ["[...] 3 lines left out", "next"]);
+        assert_eq!(seen.last().map(String::as_str), Some("[...] 2 lines left out"));
+        assert_eq!(seen.len(), LINES_A_SECOND + 3 + BYTES_A_SECOND / LINE_LIMIT - 1);
     }
 
     #[test]

@@ -201,6 +201,53 @@ pub fn fork_killer(uid: u32, outsider: u32) -> io::Result<rustix::process::Pid> 
     }
 }
 
+/// A kind of System V IPC object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ipc {
+    /// Shared memory.
+    Memory,
+    /// A set of semaphores.
+    Semaphores,
+    /// A message queue.
+    Queue,
+}
+
+impl Ipc {
+    /// What `/proc/sysvipc` calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "shm",
+            Self::Semaphores => "sem",
+            Self::Queue => "msg",
+        }
+    }
+}
+
+/// Removes the object; one that is gone already is success.
+#[cfg(target_os = "linux")]
+pub fn remove_ipc(kind: Ipc, id: i32) -> io::Result<()> {
+    // SAFETY: a removal takes no buffer.
+    let result = unsafe {
+        match kind {
+            Ipc::Memory => libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()),
+            Ipc::Semaphores => libc::semctl(id, 0, libc::IPC_RMID),
+            Ipc::Queue => libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut()),
+        }
+    };
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        _ if result == 0 => Ok(()),
+        Some(libc::EINVAL | libc::EIDRM) => Ok(()),
+        _ => Err(error),
+    }
+}
+
+/// There is no list of them.
+#[cfg(not(target_os = "linux"))]
+pub fn remove_ipc(_: Ipc, _: i32) -> io::Result<()> {
+    Ok(())
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;

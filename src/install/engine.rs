@@ -184,7 +184,7 @@ async fn prepare(site: &Site<'_>, doing: &str) -> Result<(Lock, Journal), Error>
 pub(super) async fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     // A config.sh whose runup was killed may still be about to register.
     let leftovers = Which::MarkedBy {
-        uid: None,
+        uid: site.runner_uid(),
         key: config_sh::MARKER.to_owned(),
         value: site.dir().display().to_string(),
     };

@@ -158,8 +158,11 @@ impl Snapshot {
 pub(super) async fn clean_tree(site: &Site<'_>, before: &Snapshot) -> Result<(), Error> {
     let phase = site.phase("clean");
     let dir = site.dir();
-    let left =
-        Which::MarkedBy { uid: None, key: listener::MARKER.to_owned(), value: dir.display().to_string() };
+    let left = Which::MarkedBy {
+        uid: site.runner_uid(),
+        key: listener::MARKER.to_owned(),
+        value: dir.display().to_string(),
+    };
     process::end(&left, process::Ask::Interrupt, Deadline::after(LEFTOVERS)).await?;
     let journal = site.read_journal()?;
     if let Some(account) = site.account()? {

@@ -315,6 +315,7 @@ async fn look_at_service(site: &Site<'_>, account: Option<&Account>) -> Result<O
         program: wanted.program.clone(),
         main: wanted.main.clone(),
         drain: wanted.drain.as_secs(),
+        allow_metadata: site.request.allow_metadata,
     });
     let path = unit_path(site, &name);
     let found = match fs_err::read_to_string(&path) {

@@ -342,11 +342,9 @@ pub fn put_back(site: &Site<'_>, journal: &mut Journal, old: Act) -> Result<(), 
 
 fn make_parents(dir: &Path) -> Result<(), Error> {
     let Some(parent) = dir.parent() else { return Ok(()) };
-    std::fs::create_dir_all(parent).map_err(|source| host::Error::Path {
-        doing: host::CREATE_FOLDER,
-        path: parent.to_owned(),
-        source,
-    })?;
+    // The runner's user has to pass; an ordinary user is it.
+    let mode = if host::account::is_root() { 0o755 } else { 0o777 & !host::umask::original() };
+    host::file::create_dir_all(parent, mode)?;
     Ok(())
 }
 

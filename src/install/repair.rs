@@ -29,8 +29,11 @@ const LIMIT: u64 = 256 * 1024;
 /// [`Error::TreeIncomplete`].
 pub(super) fn check_idle(site: &Site<'_>) -> Result<(), Error> {
     let dir = site.dir();
-    let marked =
-        Which::MarkedBy { uid: None, key: listener::MARKER.to_owned(), value: dir.display().to_string() };
+    let marked = Which::MarkedBy {
+        uid: site.runner_uid(),
+        key: listener::MARKER.to_owned(),
+        value: dir.display().to_string(),
+    };
     if marked.find().is_empty() {
         return Ok(());
     }

@@ -288,7 +288,7 @@ async fn refuse_beside_service(site: &Site<'_>) -> Result<(), Error> {
 /// Ends a listener whose supervisor was killed, before anything is done to its runner.
 async fn end_orphan(site: &Site<'_>) -> Result<(), Error> {
     let orphan = Which::MarkedBy {
-        uid: None,
+        uid: site.runner_uid(),
         key: listener::MARKER.to_owned(),
         value: site.dir().display().to_string(),
     };
@@ -319,12 +319,18 @@ fn warn(error: &Error) {
     tracing::warn!("{}", crate::error::chain(error));
 }
 
-/// Waits until no job of the runner in `dir` runs on this machine.
+/// Waits until no job of the runner in `dir` runs on this machine. Any user can start a process that is called like one: only
+/// those of the user `uid` count, if that is known.
 ///
 /// # Errors
 /// One still runs at the deadline, or a signal came.
-pub async fn drain(dir: &std::path::Path, deadline: Deadline, stop: &CancellationToken) -> Result<(), Error> {
-    let workers = listener::workers(dir);
+pub async fn drain(
+    dir: &std::path::Path,
+    uid: Option<u32>,
+    deadline: Deadline,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let workers = listener::workers(dir, uid);
     loop {
         let pids = workers.find();
         if pids.is_empty() {

@@ -239,7 +239,7 @@ pub async fn quiet(site: &Site<'_>, seen: &Seen) -> Result<(), Error> {
 
 /// Stops the unit: waits `drain` for a running job, then lets the runner cancel it.
 async fn stop(site: &Site<'_>, unit: &str, drain: Duration) -> Result<(), Error> {
-    let worker = listener::workers(&site.dir());
+    let worker = listener::workers(&site.dir(), site.runner_uid());
     let drained = Deadline::after(drain.min(site.deadline.left()));
     let running = || !worker.find().is_empty();
     while running() && !drained.passed() {

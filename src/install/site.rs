@@ -143,6 +143,12 @@ impl<'a> Site<'a> {
         }
     }
 
+    /// The id of the runner's user, if that is known: a process of any other is none of this runner's.
+    #[must_use]
+    pub fn runner_uid(&self) -> Option<u32> {
+        self.account().ok().flatten().map(|account| account.uid).filter(|_| cfg!(unix))
+    }
+
     /// Whether the runner's user is another than ours, so that it can be kept from what is root's.
     #[must_use]
     pub fn isolates(&self, account: &Account) -> bool {

@@ -1,17 +1,19 @@
-//! What the runner's user cannot do for itself before each start, because its tree is not its own.
+//! What root does before each start of a runner: what its user cannot do for itself, because its tree is not its own, and what
+//! keeps its jobs from the identity of the machine.
 
-use super::Error;
 use super::site::Site;
+use super::{Error, metadata};
 use crate::runner::{Guard, guard};
 
-/// Creates the logs' and the work directory of a guarded tree where they are missing: an operator may have deleted them. The
-/// lock is not taken, because the one who starts the service may hold it.
+/// Denies the cloud's metadata to the runner's user, and creates the logs' and the work directory of a guarded tree where they
+/// are missing: an operator may have deleted them. The lock is not taken, because the one who starts the service may hold it.
 ///
 /// # Errors
-/// They cannot be created.
+/// They cannot be created; the metadata cannot be denied.
 pub fn prepare(site: &Site<'_>) -> Result<(), Error> {
     let journal = site.read_journal()?;
     let Some(account) = site.account()? else { return Ok(()) };
+    metadata::deny(site, &account)?;
     if !site.isolates(&account) || journal.guard() == Guard::Open {
         return Ok(());
     }

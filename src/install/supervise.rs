@@ -66,7 +66,7 @@ pub(super) async fn supervise(
     jobs: &mut u32,
 ) -> Result<Ended, Error> {
     let account = site.account()?.ok_or_else(|| Error::NothingThere { dir: site.request.dir.clone() })?;
-    super::metadata::deny(site, &account)?;
+    super::start::prepare(site)?;
     let setting = site.config_setting(account);
     let mut failures = 0;
     let mut conflict: Option<Deadline> = None;
@@ -218,7 +218,7 @@ impl Work {
 
     /// Waits for the end of a running job, as long as the machine has; whether none is left.
     async fn drained(&self, site: &Site<'_>, running: &Running, until: Option<Deadline>) -> bool {
-        let workers = listener::workers(&site.dir());
+        let workers = listener::workers(&site.dir(), site.runner_uid());
         let left = until.map_or(Duration::MAX, |until| until.left().saturating_sub(RESERVE));
         let patience = running.drain.min(left);
         let deadline = Deadline::after(patience);
@@ -260,8 +260,11 @@ async fn announced(running: &Running, stop: &CancellationToken) -> Notice {
 async fn updated(site: &Site<'_>) -> Result<bool, Error> {
     let dir = site.dir();
     let finished = dir.join(listener::UPDATE_FINISHED);
-    let script =
-        Which::MarkedBy { uid: None, key: listener::MARKER.to_owned(), value: dir.display().to_string() };
+    let script = Which::MarkedBy {
+        uid: site.runner_uid(),
+        key: listener::MARKER.to_owned(),
+        value: dir.display().to_string(),
+    };
     let deadline = Deadline::after(UPDATE);
     tracing::info!("the runner updates itself");
     loop {

@@ -110,6 +110,30 @@ async fn another_host_does_not_get_the_credential() {
 }
 
 #[tokio::test]
+async fn a_credential_is_not_sent_without_encryption() {
+    let far = Url::parse("http://far.invalid/x").unwrap();
+    let secret = Secret::new("canary").unwrap();
+    let bearer = Some(secret.clone());
+    let error = http().call(Call { bearer: bearer.clone(), ..call(&far, 60) }).await.unwrap_err();
+    assert!(matches!(error, Error::PlainBearer { .. }), "{error:?}");
+    assert_eq!(error.class(), Class::Config);
+    let error = http().open(&far, Some(&secret), None).await.unwrap_err();
+    assert!(matches!(error, Error::PlainBearer { .. }) && error.hint().is_some(), "{error:?}");
+    // Without one, or where it was allowed, the request is tried: nothing resolves that name.
+    let tried = |error: &Error| error.trouble() == Some(Trouble::Dns);
+    let error = http().open(&far, None, None).await.unwrap_err();
+    assert!(tried(&error), "{error:?}");
+    let allowed = Http::new(Options { allow_http: true, ..Options::default() }).unwrap();
+    let error = allowed.open(&far, Some(&secret), None).await.unwrap_err();
+    assert!(tried(&error), "{error:?}");
+    // A redirect leads to another host, which never gets the credential, and need not be refused.
+    let (near, server) = serve(vec![answer("302 Found", &format!("location: {far}\r\n"), "")]).await;
+    let error = http().open(&near, Some(&secret), None).await.unwrap_err();
+    assert!(tried(&error), "{error:?}");
+    assert!(server.await.unwrap()[0].contains("canary"));
+}
+
+#[tokio::test]
 async fn a_range_is_asked_for_with_its_validator() {
     let (url, server) = serve(vec![answer("206 Partial Content", "", "rest")]).await;
     let range = Range { from: 7, if_range: Some("\"tag\"".to_owned()) };

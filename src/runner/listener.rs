@@ -67,11 +67,11 @@ fn path(dir: &Path) -> String {
 
 /// The processes that run a job of the runner in `dir`.
 #[must_use]
-pub fn workers(dir: &Path) -> Which {
+pub fn workers(dir: &Path, uid: Option<u32>) -> Which {
     // The worker is started by its resolved path; after a self-update that is bin.VERSION.
     let below = fs_err::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     let name = if cfg!(windows) { "Runner.Worker.exe" } else { "Runner.Worker" };
-    Which::Program { uid: None, below, name: name.to_owned() }
+    Which::Program { uid, below, name: name.to_owned() }
 }
 
 /// Whether a line of its output says that another listener has the runner's session.

@@ -181,6 +181,7 @@ async fn missing_libraries(
             .groups_of(root)
             .env("PATH", PATH)
             .env("LC_ALL", "C")
+            .all_lines()
             .deadline(Deadline::after(Duration::from_secs(20)));
         let mut collect = |_, line: &str| {
             if let Some((name, _)) = line.split_once("=> not found") {
@@ -201,6 +202,7 @@ async fn has_icu(ldconfig: &Path, stop: &CancellationToken) -> Result<bool, Erro
         .arg("-NXv")
         .env("PATH", PATH)
         .env("LC_ALL", "C")
+        .all_lines()
         .deadline(Deadline::after(Duration::from_secs(20)));
     let mut found = false;
     let mut look = |_, line: &str| found |= line.contains("libicu");

@@ -19,6 +19,8 @@ pub struct Unit {
     pub main: Main,
     /// How long a stop waits for a running job, in seconds.
     pub drain: u64,
+    /// Jobs may reach the cloud's metadata.
+    pub allow_metadata: bool,
 }
 
 /// What a unit starts.
@@ -95,14 +97,15 @@ pub fn render(unit: &Unit) -> String {
                 "# Jobs run as this user. Nothing of this service runs as root.\n\
                  User={user}\n\
                  WorkingDirectory={dir}\n\
-                 # As root: the runner's user can create nothing at the top of its tree.\n\
-                 ExecStartPre=+{program} prepare-start --quiet --dir {dir}\n\
+                 # As root: its directories, which the runner's user cannot create, and the cloud's metadata, which is not for jobs.\n\
+                 ExecStartPre=+{program} prepare-start --quiet --dir {dir}{metadata}\n\
                  # GitHub's supported entry point. bin is a link after a self-update, so the path stays right; bash is\n\
                  # named because SELinux lets systemd start it whatever label the script has.\n\
                  ExecStart=/bin/bash {dir}/bin/runsvc.sh\n\
                  # A stop waits for the running job before the runner is told to end.\n\
                  ExecStop=-{program} drain --quiet --dir {dir} --deadline {drain}\n",
                 user = unit.user,
+                metadata = if unit.allow_metadata { " --allow-metadata" } else { "" },
                 drain = unit.drain,
             );
         }
@@ -188,6 +191,7 @@ mod tests {
             program: "/usr/bin/runup".into(),
             main,
             drain: 300,
+            allow_metadata: false,
         }
     }
 

@@ -13,8 +13,9 @@ use std::sync::{Mutex, PoisonError};
 const SHORTEST: usize = 8;
 /// A program that runs for months sees many tokens, most of which have expired.
 const MOST: usize = 256;
-/// A prime: hashes are polynomials modulo this.
-const PRIME: u64 = (1 << 61) - 1;
+/// The prime modulo which hashes are polynomials: a Mersenne prime, so that no division is needed.
+const PRIME: u64 = (1 << BITS) - 1;
+const BITS: u32 = 61;
 
 /// What is known of the secrets.
 struct Known {
@@ -92,19 +93,26 @@ fn windows(bytes: &[u8], length: usize, base: u64, mut each: impl FnMut(usize, u
     each(0, current);
     for (start, pair) in bytes.iter().zip(&bytes[length..]).enumerate() {
         let (out, into) = (u64::from(*pair.0) + 1, u64::from(*pair.1) + 1);
-        current = (current + PRIME - multiply(out, leaving)) % PRIME;
-        current = (multiply(current, base) + into) % PRIME;
+        current = reduce(current + PRIME - multiply(out, leaving));
+        current = reduce(multiply(current, base) + into);
         each(start + 1, current);
     }
 }
 
 fn hash(bytes: &[u8], base: u64) -> u64 {
-    bytes.iter().fold(0, |sum, byte| (multiply(sum, base) + u64::from(*byte) + 1) % PRIME)
+    bytes.iter().fold(0, |sum, byte| reduce(multiply(sum, base) + u64::from(*byte) + 1))
 }
 
 fn multiply(one: u64, other: u64) -> u64 {
-    let product = u128::from(one) * u128::from(other) % u128::from(PRIME);
-    u64::try_from(product).expect("a remainder is less than its divisor")
+    let product = u128::from(one) * u128::from(other);
+    let low = u64::try_from(product & u128::from(PRIME)).expect("the low 61 bits fit");
+    let high = u64::try_from(product >> BITS).expect("both factors are less than the prime");
+    reduce(low + high)
+}
+
+/// A number below twice the prime, modulo it.
+fn reduce(number: u64) -> u64 {
+    if number >= PRIME { number - PRIME } else { number }
 }
 
 #[cfg(test)]
@@ -122,6 +130,16 @@ mod tests {
         assert_eq!(scrub("canary-of-known-two"), "canary-of-known-two");
         assert!(matches!(scrub("nothing to see, as long as it may be: é"), Cow::Borrowed(_)));
         assert_eq!(scrub(""), "");
+    }
+
+    #[test]
+    fn products_are_reduced_as_a_division_would() {
+        for _ in 0..10_000 {
+            let (one, other) = (fastrand::u64(..PRIME), fastrand::u64(..PRIME));
+            let divided = u128::from(one) * u128::from(other) % u128::from(PRIME);
+            assert_eq!(u128::from(multiply(one, other)), divided);
+        }
+        assert_eq!(multiply(PRIME - 1, PRIME - 1), 1);
     }
 
     #[test]

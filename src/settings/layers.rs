@@ -4,6 +4,7 @@
 //! same words, as one from the command line.
 
 use super::{Error, Given, Origin};
+use crate::host::{account, owner};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::collections::BTreeMap;
@@ -67,6 +68,14 @@ impl File {
         let mut file = std::fs::File::open(path).map_err(unreadable)?;
         if is_open_to_all(&file) {
             return Err(Error::FileOpenToAll { path: path.to_owned() });
+        }
+        // Its token-command would run as root, and the runner come from where it says.
+        if account::is_root() {
+            let found = owner::who_else_can_change(path, &file)
+                .map_err(|source| Error::FileUnchecked { path: path.to_owned(), source: Box::new(source) })?;
+            if let Some(found) = found {
+                return Err(Error::FileOfOthers { path: path.to_owned(), at: found.path, why: found.why });
+            }
         }
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(unreadable)?;

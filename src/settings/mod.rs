@@ -194,6 +194,24 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The configuration file, as root would obey it, can be changed by another user.
+    #[error("refused the configuration file {}: {} {why}, and runup runs as root", path.display(), at.display())]
+    FileOfOthers {
+        /// The file.
+        path: PathBuf,
+        /// The file, a directory above it, or a link on the way.
+        at: PathBuf,
+        /// Who can change that.
+        why: String,
+    },
+    /// It could not be found out who can change the configuration file.
+    #[error("failed to look at who can change the configuration file {}", path.display())]
+    FileUnchecked {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<crate::host::Error>,
+    },
     /// The configuration file is not TOML.
     #[error("the configuration file {} is not valid TOML: {message}", path.display())]
     FileMalformed {
@@ -238,9 +256,11 @@ impl Failure for Error {
             Self::CredentialMalformed { .. } => Class::NoPerm,
             Self::CredentialOpenToAll { .. }
             | Self::FileOpenToAll { .. }
+            | Self::FileOfOthers { .. }
             | Self::FileMalformed { .. }
             | Self::FileUnknownKey { .. }
             | Self::FileValue { .. } => Class::Config,
+            Self::FileUnchecked { source, .. } => source.class(),
             Self::UrlMissing | Self::Contradiction(_) => Class::Usage,
         }
     }
@@ -262,6 +282,17 @@ impl Failure for Error {
             Self::FileOpenToAll { path } => format!(
                 "Look at it: whoever writes it says what command is run here. Then run: chmod go-w {}",
                 path.display()
+            ),
+            Self::FileOfOthers { path, at, .. } if path == std::path::Path::new(layers::DEFAULT_FILE) => {
+                format!(
+                    "Its token-command would run as root. Look at it, then run: chown root:root {at} && chmod go-w {at}",
+                    at = at.display(),
+                )
+            }
+            Self::FileOfOthers { path, .. } => format!(
+                "Its token-command would run as root. Look at it, then run: install -D -o root -m 644 {} {}",
+                path.display(),
+                layers::DEFAULT_FILE
             ),
             Self::FileUnknownKey { .. } => {
                 "Keys are the long options without their dashes; `runup install --help` lists them."

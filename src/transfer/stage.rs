@@ -145,7 +145,7 @@ async fn fill(
             let (file, sha256) = pump.through(pieces, spooling, order.expect).await?;
             check(order.expect, sha256, pump.received, None)?;
             let (mut tree, stopped) = (tree, stop.clone());
-            let unpacked = spawn_blocking(move || unzip(file, &mut tree, stopped).map(|()| tree)).await;
+            let unpacked = spawn_blocking(move || unzip(file, &mut tree, &stopped).map(|()| tree)).await;
             let tree = unpacked.map_err(Error::Bug)?.map_err(|ended| match ended {
                 Ended::Failed(error) => error,
                 Ended::HungUp => Error::Stopped,

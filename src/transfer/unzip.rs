@@ -56,7 +56,7 @@ impl Seek for Stoppable {
 }
 
 /// Unpacks all entries of the zip file in `file`, until `stop` is cancelled.
-pub(super) fn unzip(file: File, tree: &mut Tree, stop: CancellationToken) -> Result<(), Ended> {
+pub(super) fn unzip(file: File, tree: &mut Tree, stop: &CancellationToken) -> Result<(), Ended> {
     match unpack(Stoppable { file, stop: stop.clone() }, tree) {
         Err(_) if stop.is_cancelled() => Err(Error::Stopped.into()),
         outcome => outcome,

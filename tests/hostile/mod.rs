@@ -29,7 +29,7 @@ impl Watched {
 
     /// It was over soon, and never large.
     #[track_caller]
-    fn is_bounded(self, limit: Duration) -> Ran {
+    fn bounded(self, limit: Duration) -> Ran {
         assert!(self.took < limit, "it took {:?}: {}", self.took, start(&self.ran));
         assert!(self.peak < MOST_MEMORY, "{} KiB: {}", self.peak, start(&self.ran));
         self.ran

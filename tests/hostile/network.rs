@@ -115,8 +115,8 @@ fn page(from: usize) -> String {
 fn a_list_without_an_end_has_a_ceiling() {
     let server = Server::start(|_, before| ok(NEXT, page(before * 100 + 1).as_bytes()));
     // What is kept of it, and what is only looked at.
-    server.ask(&["runners", "list"]).expect(76).is_bounded(SOON * 2).says("too large").says("hint: ");
-    let ran = server.ask(&["runners", "list", "--name", "no-such"]).expect(76).is_bounded(SOON * 2);
+    server.ask(&["runners", "list"]).expect(76).bounded(SOON * 2).says("too large").says("hint: ");
+    let ran = server.ask(&["runners", "list", "--name", "no-such"]).expect(76).bounded(SOON * 2);
     ran.says("more than 100000 elements").says("hint: ");
 }
 
@@ -130,25 +130,25 @@ fn a_list_that_takes_too_long_ends_at_the_deadline() {
     {
         let mut arguments = arguments.to_vec();
         arguments.extend(["--deadline", "2s"]);
-        server.ask(&arguments).expect(75).is_bounded(Duration::from_secs(10)).says("2 s");
+        server.ask(&arguments).expect(75).bounded(Duration::from_secs(10)).says("2 s");
     }
     let rig = Rig::new();
     let prune = ["runners", "prune", "--prefix", "runner-", "--dry-run", "--deadline", "2s"];
-    watch(server.start_command(&rig, &prune)).expect(75).is_bounded(Duration::from_secs(10));
+    watch(server.start_command(&rig, &prune)).expect(75).bounded(Duration::from_secs(10));
 }
 
 #[test]
 fn the_same_page_again_and_pages_of_garbage_are_said() {
     let server = Server::start(|_, _| ok(NEXT, page(1).as_bytes()));
-    server.ask(&["runners", "list"]).expect(76).is_bounded(SOON).says("nothing new");
+    server.ask(&["runners", "list"]).expect(76).bounded(SOON).says("nothing new");
     assert_eq!(server.requests().len(), 2);
     let server = Server::start(|_, _| ok(NEXT, br#"{"runners":[]}"#));
-    server.ask(&["runners", "list"]).expect(76).is_bounded(SOON).says("nothing new");
+    server.ask(&["runners", "list"]).expect(76).bounded(SOON).says("nothing new");
     for garbage in
         ["{\"runners\":7}", "{\"runners\":[7]}", "[]", "{}", "\u{0}", "{\"runners\":[{\"id\":-1}]}"]
     {
         let server = Server::start(move |_, _| ok(NEXT, garbage.as_bytes()));
-        server.ask(&["runners", "list"]).expect(76).is_bounded(SOON);
+        server.ask(&["runners", "list"]).expect(76).bounded(SOON);
     }
 }
 
@@ -180,14 +180,14 @@ fn an_answer_takes_no_memory_that_it_is_not_worth() {
             // An element that cannot be read is left out of the list of runner applications.
             let fine = watched.ran.code == 76 || (arguments == ["downloads"] && watched.ran.code == 0);
             assert!(fine, "{}", start(&watched.ran));
-            let ran = watched.is_bounded(SOON);
+            let ran = watched.bounded(SOON);
             assert!(ran.stderr.len() < 20_000, "{} bytes of error", ran.stderr.len());
         }
         // The same as a refusal.
         let body = format!("{{\"message\":\"no\",\"errors\":[{}]}}", many("[]", bytes));
         let answer = reply("422 No", "", body.as_bytes());
         let server = Server::start(move |_, _| answer.clone());
-        server.ask(&["downloads"]).expect(76).is_bounded(SOON);
+        server.ask(&["downloads"]).expect(76).bounded(SOON);
     }
 }
 
@@ -201,7 +201,7 @@ fn a_server_that_asks_for_no_wait_is_not_asked_without_an_end() {
     ] {
         for status in ["429 Too Many Requests", "403 Forbidden", "503 Unavailable"] {
             let server = Server::start(move |_, _| reply(status, headers, b"{}"));
-            server.ask(&["downloads", "--deadline", "3s"]).expect(75).is_bounded(SOON);
+            server.ask(&["downloads", "--deadline", "3s"]).expect(75).bounded(SOON);
             let asked = server.requests().len();
             assert!(asked <= 12, "{asked} requests after {status}, {headers}");
         }
@@ -216,7 +216,7 @@ fn a_download_that_is_put_off_without_a_wait_is_not_asked_for_without_an_end() {
     let archive = format!("http://127.0.0.1:{}/runner.tar.gz", server.port);
     let digest = "ab".repeat(32);
     let arguments = ["bake", "--archive", &archive, "--sha256", &digest, "--deadline", "3s"];
-    watch(rig.start(&arguments)).expect(75).is_bounded(SOON);
+    watch(rig.start(&arguments)).expect(75).bounded(SOON);
     let asked = server.requests().len();
     assert!((2..=12).contains(&asked), "{asked} requests");
     rig.assert_nothing_left();
@@ -351,15 +351,15 @@ fn what_a_server_says_at_length_is_cut_and_is_no_bug() {
         {"id": 1, "name": long, "os": long, "status": long, "labels": [{"name": long}]},
         {"id": 2, "name": "n", "os": "o", "status": "online", "labels": []},
     ]});
-    let ran = Server::of_document(&runners.to_string()).ask(&["runners", "list"]).expect(0).is_bounded(SOON);
+    let ran = Server::of_document(&runners.to_string()).ask(&["runners", "list"]).expect(0).bounded(SOON);
     assert!(ran.stdout.len() < 20_000, "{} bytes", ran.stdout.len());
     let location = format!("location: http://127.0.0.1:9/{}\r\n", "p".repeat(200_000));
     let server = Server::start(move |_, _| reply("302 Found", &location, b""));
-    let ran = server.ask(&["downloads", "-v", "--deadline", "1s"]).expect(76).is_bounded(SOON);
+    let ran = server.ask(&["downloads", "-v", "--deadline", "1s"]).expect(76).bounded(SOON);
     assert!(ran.all().len() < 20_000, "{} bytes", ran.all().len());
     let server =
         Server::of_document(&json!([{"os": long, "architecture": long, "filename": long}]).to_string());
-    let ran = server.ask(&["downloads", "-v"]).expect(0).is_bounded(SOON);
+    let ran = server.ask(&["downloads", "-v"]).expect(0).bounded(SOON);
     assert!(ran.all().len() < 40_000, "{} bytes", ran.all().len());
 }
 
@@ -401,7 +401,8 @@ fn the_token_is_marked_wherever_it_comes_back() {
         let headers = format!("location: {location}\r\n");
         ask(&Server::start(move |_, _| reply("302 Found", &headers, b"")), &["downloads"]);
     }
-    let escaped: String = TOKEN.bytes().map(|byte| format!("\\u{byte:04x}")).collect();
+    let escaped: Vec<String> = TOKEN.bytes().map(|byte| format!("\\u{byte:04x}")).collect();
+    let escaped = escaped.concat();
     for document in [
         format!(
             r#"{{"runners":[{{"id":1,"name":"{escaped}","status":"online","labels":[{{"name":"{TOKEN}"}}]}}]}}"#

@@ -12,6 +12,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 fn scope() -> Scope {
     "orgs/octo-org".parse().unwrap()
@@ -430,7 +431,15 @@ fn whoever_creates_a_runner_deletes_that_one_and_no_other() {
     stop(waiting(creator.delete_on_stop(&rig))).expect(78).says("mine").says("other");
     std::fs::write(creator.receipt(), receipt).unwrap();
 
+    // It waits for as long as the pod lives: its deadline begins with the signal.
+    let mut command = rig.command(&["runners", "delete-on-stop", "--deadline", "1s", "--url"]);
+    let child = command.arg(rig.url()).arg("--receipt").arg(creator.receipt()).spawn().unwrap();
+    let child = waiting(child);
+    std::thread::sleep(Duration::from_millis(1200));
+    stop(child).expect(0).says("deleted: mine");
+
     // Created again in its place, the first one goes.
+    creator.create(&rig, &["--name", "mine"]);
     creator.create(&rig, &["--name", "again"]);
     let names: Vec<String> = rig.state().runners.iter().map(|runner| runner.name.clone()).collect();
     assert_eq!(names, ["taken", "again"]);

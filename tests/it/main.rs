@@ -15,6 +15,7 @@ mod images;
 mod jit_config;
 mod libraries;
 mod life;
+mod others;
 mod packages;
 mod prune;
 mod rebake;

@@ -42,7 +42,7 @@ fn start_online(rig: &Rig, arguments: &[&str]) -> Child {
 
 /// Waits until a worker runs: the server knows of its job before.
 fn until_in_a_job(rig: &Rig) {
-    until("the job runs", || !workers(&rig.dir()).find().is_empty());
+    until("the job runs", || !workers(&rig.dir(), None).find().is_empty());
 }
 
 fn drain(rig: &Rig, deadline: &str) -> Ran {

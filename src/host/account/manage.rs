@@ -1,5 +1,6 @@
 //! Creating and deleting users and groups, by the machine's own `useradd` and its like.
 
+use super::belongings;
 use super::{
     Account, Group, check_name, end_account, find, find_by_id, group_file, is_root, needs_root, users,
 };
@@ -24,6 +25,9 @@ const TOOL_TIME: Duration = Duration::from_secs(60);
 
 /// The longest that a user's processes may take to end.
 const END_TIME: Duration = Duration::from_secs(15);
+
+/// The longest that deleting the files of a user may take.
+const BELONGINGS_TIME: Duration = Duration::from_secs(120);
 
 /// The exit code of `userdel` for a user, and of `groupdel` for a group, that does not exist.
 const NO_SUCH_NAME: i32 = 6;
@@ -146,8 +150,12 @@ pub fn ensure_home(_: &Root, account: &Account) -> Result<(), Error> {
     needs_root(&account.name)
 }
 
-/// Ends whatever still runs as the user (on the machine itself), then deletes it with its home directory and its group.
-/// Root only; a user that is gone already is success.
+/// Deletes a user that runup created, with all that it has on the machine: its processes, its crontab and at jobs, its
+/// lingering session, its files in `/tmp` and other directories that all users share, its IPC objects, its mail, its home
+/// and its group. Root only; a user that is gone already is success.
+///
+/// What cannot be deleted is named in [`Error::FilesLeft`], and the user stays: the next one would get its number, and own
+/// what is left. Inside another root there are no processes and no IPC objects.
 pub async fn delete(root: &Root, name: &str, stop: &CancellationToken) -> Result<Deleted, Error> {
     check_name(name)?;
     let Some(account) = find(root, name)? else {
@@ -159,15 +167,27 @@ pub async fn delete(root: &Root, name: &str, stop: &CancellationToken) -> Result
     if account.uid == 0 {
         return Err(Error::BadUserName { name: name.into() });
     }
+    let mut left = belongings::forget_starters(root, &account, stop).await;
+    if root.is_host() {
+        end_account(&account, Deadline::after(END_TIME)).await?;
+    }
+    left.extend(belongings::delete_all(root, &account, Deadline::after(BELONGINGS_TIME), stop).await);
+    if stop.is_cancelled() {
+        return Err(Error::Stopped { doing: format!("deleting the user {name}") });
+    }
+    if !left.is_empty() {
+        return Err(Error::FilesLeft { name: name.into(), left });
+    }
     for attempt in 1.. {
         if root.is_host() {
             end_account(&account, Deadline::after(END_TIME)).await?;
         }
-        let command = tool(root, name, "userdel")?.arg("--remove").arg(name);
+        let command = tool(root, name, "userdel")?.arg(name);
         let rendered = command.render();
         let outcome = run(command, "userdel", stop).await?;
         match outcome.code {
             Some(NO_SUCH_NAME) => return Ok(Deleted::AlreadyGone),
+            // Something of root's started a process of the user once more: a cron daemon, say.
             Some(IN_USE) if root.is_host() && attempt < ATTEMPTS => continue,
             _ => outcome.into_success(&rendered)?,
         };

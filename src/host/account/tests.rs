@@ -439,3 +439,108 @@ fn an_engine_socket_that_the_user_may_write_is_a_way_to_root() {
     mode(path.parent().unwrap(), 0o700);
     assert_eq!(ways_to_root(&root, &other), [] as [&str; 0], "the directory is closed");
 }
+
+#[tokio::test]
+async fn what_a_user_has_on_the_machine_goes_with_it() {
+    if !is_root() {
+        println!("skipped: making a user needs root");
+        return;
+    }
+    let stop = CancellationToken::new();
+    let (host, name) = (Root::host(), format!("runup-test-b{}", std::process::id()));
+    let account = create(&host, &name, &stop).await.unwrap();
+    // Respawning, writing wherever a user may, and making IPC objects.
+    let script = r#"
+        for dir in /tmp /var/tmp /dev/shm; do mkdir "$dir/$1"; echo x >"$dir/$1/file"; ln -s /etc/passwd "$dir/$1.link"; done
+        ipcmk -M 10 && ipcmk -S 1 && ipcmk -Q
+        exec >/dev/null 2>&1
+        again='sleep 0.02; setsid sh -c "$0" "$0" &'
+        setsid sh -c "$again" "$again" &
+        exit 0"#;
+    let outcome = Command::new("/bin/sh")
+        .args(["-c", script, "sh", &name])
+        .env("PATH", "/usr/bin:/bin")
+        .account(&account)
+        .leaves_behind(&[0])
+        .run(&stop, &mut |_, _| ())
+        .await
+        .unwrap();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.tail);
+    let ipc = || {
+        let hers = |kind: &str| {
+            let table = std::fs::read_to_string(format!("/proc/sysvipc/{kind}")).unwrap_or_default();
+            table.split_whitespace().any(|word| word == account.uid.to_string())
+        };
+        ["shm", "sem", "msg"].map(hers)
+    };
+    assert_eq!(ipc(), [true; 3]);
+    let crontabs = ["/var/spool/cron/crontabs", "/var/spool/cron"].map(Path::new);
+    let crontab =
+        crontabs.into_iter().find(|directory| directory.is_dir()).map(|directory| directory.join(&name));
+    if let Some(crontab) = &crontab {
+        std::fs::write(crontab, "* * * * * true\n").unwrap();
+        std::os::unix::fs::chown(crontab, Some(account.uid), None).unwrap();
+    }
+
+    assert_eq!(delete(&host, &name, &stop).await.unwrap(), Deleted::Now);
+    for directory in ["/tmp", "/var/tmp", "/dev/shm"] {
+        for left in [name.clone(), format!("{name}.link")] {
+            assert!(
+                std::fs::symlink_metadata(Path::new(directory).join(&left)).is_err(),
+                "{directory}/{left}"
+            );
+        }
+    }
+    assert_eq!(ipc(), [false; 3]);
+    assert!(crontab.is_none_or(|crontab| !crontab.exists()));
+    assert!(!account.home.exists());
+    assert_eq!(crate::host::process::Which::OfUser(account.uid).find(), [] as [u32; 0]);
+}
+
+#[tokio::test]
+async fn a_user_stays_while_something_of_it_cannot_be_deleted() {
+    if !is_root() {
+        println!("skipped: making a user needs root");
+        return;
+    }
+    let stop = CancellationToken::new();
+    let (_folder, root) = image("", "");
+    let account = create(&root, "ci", &stop).await.unwrap();
+    for path in [
+        "/var/spool/cron/crontabs/ci",
+        "/var/lib/systemd/linger/ci",
+        "/var/mail/ci",
+        "/tmp/hers",
+        "/tmp/theirs",
+    ] {
+        put(&root, path, "x");
+        if !path.ends_with("theirs") {
+            std::os::unix::fs::chown(root.join(Path::new(path)), Some(account.uid), None).unwrap();
+        }
+    }
+    let place = root.join(&account.home).join("mounted");
+    std::fs::create_dir(&place).unwrap();
+    std::os::unix::fs::chown(&place, Some(account.uid), None).unwrap();
+    let run = |program: &str, arguments: &[&Path]| {
+        std::process::Command::new(program).args(arguments).output().is_ok_and(|ran| ran.status.success())
+    };
+    let mounted = run("mount", &[Path::new("--bind"), &root.join(Path::new("/etc")), &place]);
+    if mounted {
+        let result = delete(&root, "ci", &stop).await;
+        assert!(run("umount", &[&place]));
+        let Err(Error::FilesLeft { left, .. }) = result else { panic!("{result:?}") };
+        assert_eq!(left, [root.join(&account.home).display().to_string()]);
+        assert_eq!(
+            find(&root, "ci").unwrap().unwrap().uid,
+            account.uid,
+            "its number is free for the next user"
+        );
+    }
+    assert_eq!(delete(&root, "ci", &stop).await.unwrap(), Deleted::Now);
+    for gone in
+        ["/home/ci", "/var/spool/cron/crontabs/ci", "/var/lib/systemd/linger/ci", "/var/mail/ci", "/tmp/hers"]
+    {
+        assert!(!root.join(Path::new(gone)).exists(), "{gone}");
+    }
+    assert!(root.join(Path::new("/tmp/theirs")).exists() && root.join(Path::new("/etc/passwd")).exists());
+}

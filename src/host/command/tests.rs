@@ -96,9 +96,32 @@ async fn the_input_is_empty_and_the_folder_is_the_one_given() {
 #[tokio::test]
 async fn much_output_on_both_streams_does_not_block() {
     let script = "i=0; while [ $i -lt 20000 ]; do echo 0123456789; echo 0123456789 >&2; i=$((i+1)); done";
-    let (outcome, seen) = run(sh(script)).await;
+    let (outcome, seen) = run(sh(script).all_lines()).await;
     assert!(outcome.unwrap().success());
     assert_eq!(seen.len(), 40_000);
+}
+
+#[tokio::test]
+async fn a_child_that_prints_without_end_fills_no_log_and_is_stopped_at_once() {
+    let stop = CancellationToken::new();
+    let stopper = stop.clone();
+    let (mut count, mut bytes) = (0, 0);
+    let begun = Clock::now();
+    let ender = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        stopper.cancel();
+    });
+    let result = sh("yes 0123456789012345678901234567890123456789")
+        .run(&stop, &mut |_, line| {
+            count += 1;
+            bytes += line.len();
+        })
+        .await;
+    ender.await.unwrap();
+    assert!(matches!(result, Err(Error::Stopped { .. })), "{result:?}");
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
+    assert!(seconds < 20 && count > 0);
+    assert!(count <= seconds * 2001 + 1 && bytes <= seconds * 1024 * 1024, "{count} lines in {seconds} s");
 }
 
 #[tokio::test]

@@ -261,6 +261,13 @@ async fn a_zip_file_has_one_end_record_and_a_list_that_agrees_with_it() {
 /// Ended while the reader has the whole archive already, so that only the threads can notice.
 #[tokio::test]
 async fn a_stop_ends_what_skips_or_drains() {
+    struct AtOnce(CancellationToken);
+    impl Progress for AtOnce {
+        fn unpacked(&self, _entries: u64, _bytes: u64) {
+            self.0.cancel();
+        }
+    }
+
     // A directory with contents is no sane archive; the library reads over them.
     let skipped = Tar::new().raw(b"d/", b'5', 0o755, 60 << 20, "", &vec![0; 60 << 20]).finish();
     // What follows the end marker is read for gzip's checksum.
@@ -269,12 +276,6 @@ async fn a_stop_ends_what_skips_or_drains() {
     for tar in [skipped, drained] {
         let bench = Bench::new();
         let stop = CancellationToken::new();
-        struct AtOnce(CancellationToken);
-        impl Progress for AtOnce {
-            fn unpacked(&self, _entries: u64, _bytes: u64) {
-                self.0.cancel();
-            }
-        }
         let order = bench.local(&gzip(&tar), Form::TarGz, Expect::Unverified);
         let error = stage(&bench.http, &order, Arc::new(AtOnce(stop.clone())), &stop).await.unwrap_err();
         assert!(matches!(error, Error::Stopped), "{error:?}");

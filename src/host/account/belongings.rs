@@ -1,0 +1,169 @@
+//! What a user leaves on a machine besides its tree and its processes: jobs of cron and at, a lingering session, files in
+//! shared directories, its mail, its home, System V and POSIX IPC.
+
+use super::Account;
+use crate::deadline::Deadline;
+use crate::host::{Command, Root, delete, find_program, sweep, sys};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Directories in which any user can have files.
+const SHARED: [&str; 9] = [
+    "/tmp",
+    "/var/tmp",
+    "/var/crash",
+    "/var/spool/cron",
+    "/var/spool/at",
+    "/var/spool/atjobs",
+    "/var/mail",
+    "/var/spool/mail",
+    "/run/lock",
+];
+
+/// The same, of a machine that runs.
+const IN_MEMORY: [&str; 2] = ["/dev/shm", "/dev/mqueue"];
+
+/// Files named after the user that start processes of it.
+const STARTERS: [&str; 4] =
+    ["/var/spool/cron/crontabs", "/var/spool/cron/tabs", "/var/spool/cron", "/var/lib/systemd/linger"];
+
+/// How long `loginctl` and `systemctl` may take; the processes are ended without them.
+const TOOL_TIME: Duration = Duration::from_secs(20);
+
+/// Deletes what would start a process of the user again: its crontab and its lingering session. Returns what could not be.
+pub async fn forget_starters(root: &Root, account: &Account, stop: &CancellationToken) -> Vec<String> {
+    let linger = Path::new("/var/lib/systemd/linger").join(&account.name);
+    if root.is_host() && fs_err::symlink_metadata(&linger).is_ok() {
+        tell("loginctl", &["disable-linger", &account.name], stop).await;
+    }
+    let mut left = Vec::new();
+    for directory in STARTERS {
+        let Some(path) = root.locate(&Path::new(directory).join(&account.name)) else { continue };
+        let is_file = fs_err::symlink_metadata(&path).is_ok_and(|meta| !meta.is_dir());
+        if is_file && fs_err::remove_file(&path).is_err() {
+            left.push(path.display().to_string());
+        }
+    }
+    left
+}
+
+/// Deletes the rest, once no process of the user runs. Returns what could not be deleted.
+pub async fn delete_all(
+    root: &Root,
+    account: &Account,
+    deadline: Deadline,
+    stop: &CancellationToken,
+) -> Vec<String> {
+    if root.is_host() {
+        let runtime = PathBuf::from(format!("/run/user/{}", account.uid));
+        if runtime.exists() && Path::new("/run/systemd/system").exists() {
+            let units = [
+                format!("user@{}.service", account.uid),
+                format!("user-runtime-dir@{}.service", account.uid),
+            ];
+            tell("systemctl", &["stop", &units[0], &units[1]], stop).await;
+        }
+    }
+    let (root, account, stop) = (root.clone(), account.clone(), stop.clone());
+    let work = move || {
+        let given_up = || stop.is_cancelled() || deadline.passed();
+        let mut left = Vec::new();
+        let memory = IN_MEMORY.iter().filter(|_| root.is_host());
+        for directory in SHARED.iter().chain(memory) {
+            if let Some(path) = root.resolve(Path::new(directory)) {
+                left.extend(sweep::delete_owned(&path, account.uid, &given_up));
+            }
+        }
+        if root.is_host() {
+            left.extend(runtime_directory(&account));
+        }
+        left.extend(home(&root, &account));
+        let mut left: Vec<String> = left.iter().map(|path| path.display().to_string()).collect();
+        if root.is_host() {
+            left.extend(ipc(&account));
+        }
+        left
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| vec!["what the user owns".into()])
+}
+
+/// Where systemd-logind did not take it away.
+fn runtime_directory(account: &Account) -> Option<PathBuf> {
+    let path = PathBuf::from(format!("/run/user/{}", account.uid));
+    match delete::delete_folder(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Some(path),
+        _ => None,
+    }
+}
+
+/// A home that is not the user's stays: the operator may have given it another.
+fn home(root: &Root, account: &Account) -> Option<PathBuf> {
+    let path = root.locate(&account.home)?;
+    let meta = fs_err::symlink_metadata(&path).ok()?;
+    #[cfg(unix)]
+    let owned = meta.is_dir() && std::os::unix::fs::MetadataExt::uid(&meta) == account.uid;
+    #[cfg(not(unix))]
+    let owned = meta.is_dir() && false;
+    match owned.then(|| delete::delete_folder(&path)) {
+        Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => Some(path),
+        _ => None,
+    }
+}
+
+/// System V shared memory, semaphores and message queues that the user owns or created, as `/proc/sysvipc` lists them.
+fn ipc(account: &Account) -> Vec<String> {
+    let mut left = Vec::new();
+    for kind in [sys::Ipc::Memory, sys::Ipc::Semaphores, sys::Ipc::Queue] {
+        let table = std::fs::read_to_string(format!("/proc/sysvipc/{}", kind.name())).unwrap_or_default();
+        for id in owned_ids(&table, account.uid) {
+            if sys::remove_ipc(kind, id).is_err() {
+                left.push(format!("the System V IPC object {} {id}", kind.name()));
+            }
+        }
+    }
+    left
+}
+
+/// The ids in a table of `/proc/sysvipc` whose owner or creator is the user.
+fn owned_ids(table: &str, uid: u32) -> Vec<i32> {
+    let mut lines = table.lines();
+    let header: Vec<&str> = lines.next().unwrap_or_default().split_whitespace().collect();
+    let column = |name: &str| header.iter().position(|column| *column == name);
+    let (Some(owner), Some(creator)) = (column("uid"), column("cuid")) else { return Vec::new() };
+    let is_hers = |fields: &[&str], at: usize| fields.get(at).and_then(|id| id.parse().ok()) == Some(uid);
+    lines
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|fields| is_hers(fields, owner) || is_hers(fields, creator))
+        // The first column is the key.
+        .filter_map(|fields| fields.get(1)?.parse().ok())
+        .collect()
+}
+
+/// Runs a program of systemd if it is there. What it could not do is seen afterwards.
+async fn tell(program: &str, arguments: &[&str], stop: &CancellationToken) {
+    const PATH: &str = "/usr/bin:/bin";
+    let Some(file) = find_program(program, PATH) else { return };
+    let command = Command::new(file)
+        .args(arguments.iter().copied())
+        .env("PATH", PATH)
+        .deadline(Deadline::after(TOOL_TIME));
+    let result = command.run(stop, &mut |_, line| tracing::debug!(line, "{program}")).await;
+    tracing::debug!(?result, "{program}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ipc_objects_are_told_by_owner_and_creator() {
+        let shm = "       key      shmid perms  size  cpid  lpid nattch   uid   gid  cuid  cgid  atime\n\
+                            0          5  1600    10     1     2      0   700   700     0     0      0\n\
+                           -9          6  1600    10     1     2      0     0     0   700   700      0\n\
+                            0        700  1600   700   700   700      0     1   700     1   700      0\n";
+        assert_eq!(owned_ids(shm, 700), [5, 6]);
+        assert_eq!(owned_ids("", 700), [] as [i32; 0]);
+        assert_eq!(owned_ids("nonsense\n1 2 3\n", 3), [] as [i32; 0]);
+    }
+}

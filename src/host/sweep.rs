@@ -1,0 +1,260 @@
+//! Deletes what one user owns in directories that all users share, such as `/tmp`, when that user is deleted: the next
+//! user with its number would own it.
+//!
+//! The trees may be hostile: no link is followed, no mount is crossed, what other users own stays, and depth costs neither
+//! stack nor open files. None of the user's processes may run any more.
+
+use std::path::{Path, PathBuf};
+
+/// Deletes everything below the directory `path` (not itself) that the user id `uid` owns. Returns what could not be
+/// deleted. A directory of the user's in which others have files becomes root's. `path` may be missing. Once `given_up` is
+/// true, nothing more is deleted, and the directory that was at work counts as left. Only Linux.
+pub fn delete_owned(path: &Path, uid: u32, given_up: &dyn Fn() -> bool) -> Vec<PathBuf> {
+    #[cfg(target_os = "linux")]
+    return linux::sweep(path, uid, given_up);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (path, uid, given_up);
+        Vec::new()
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use super::{Path, PathBuf};
+    use crate::host::delete::mount;
+    use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+    use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Uid};
+    use rustix::io::Errno;
+    use std::ffi::{CStr, OsStr};
+    use std::os::unix::ffi::OsStrExt as _;
+
+    /// How many directories are open at a time.
+    const DEPTH: usize = 32;
+
+    /// How often a tree is gone through again; each time is good for [`DEPTH`] more levels.
+    const PASSES: usize = 100_000;
+
+    const DIRECTORY: OFlags =
+        OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+    struct Sweep<'a> {
+        uid: u32,
+        given_up: &'a dyn Fn() -> bool,
+        left: Vec<PathBuf>,
+        /// How many directories were moved up.
+        moved: u64,
+    }
+
+    pub fn sweep(path: &Path, uid: u32, given_up: &dyn Fn() -> bool) -> Vec<PathBuf> {
+        let mut sweep = Sweep { uid, given_up, left: Vec::new(), moved: 0 };
+        match rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty()) {
+            Ok(directory) => sweep.empty(directory, path, None, 0),
+            // /var/lock is a link to /run/lock, which is gone through by its own name.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+            Err(_) => sweep.left.push(path.to_owned()),
+        }
+        sweep.left
+    }
+
+    impl Sweep<'_> {
+        /// Deletes what the user owns in `directory`. `top` is the outermost directory of the user's on the way here.
+        fn empty(&mut self, directory: OwnedFd, path: &Path, top: Option<BorrowedFd<'_>>, depth: usize) {
+            let Ok(mut entries) = Dir::new(directory) else { return self.left.push(path.to_owned()) };
+            while let Some(entry) = entries.read() {
+                let (Ok(entry), Ok(parent)) = (entry, entries.fd()) else {
+                    return self.left.push(path.to_owned());
+                };
+                let name = entry.file_name();
+                if matches!(name.to_bytes(), b"." | b"..") {
+                    continue;
+                }
+                if (self.given_up)() {
+                    return self.left.push(path.to_owned());
+                }
+                let Ok(meta) = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+                let (owned, full) = (meta.st_uid == self.uid, path.join(OsStr::from_bytes(name.to_bytes())));
+                if FileType::from_raw_mode(meta.st_mode) == FileType::Directory {
+                    self.directory(parent, name, &full, owned, top, depth);
+                } else if owned {
+                    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+                        Ok(()) | Err(Errno::NOENT) => {}
+                        Err(_) => self.left.push(full),
+                    }
+                }
+            }
+        }
+
+        fn directory(
+            &mut self,
+            parent: BorrowedFd<'_>,
+            name: &CStr,
+            path: &Path,
+            owned: bool,
+            top: Option<BorrowedFd<'_>>,
+            depth: usize,
+        ) {
+            if depth >= DEPTH {
+                // Another user's directories as deep as that are not gone through, nor are they moved.
+                if top.is_some_and(|top| owned && !self.move_up(parent, name, top)) {
+                    self.left.push(path.to_owned());
+                }
+                return;
+            }
+            let opened = match rustix::fs::openat(parent, name, DIRECTORY, Mode::empty()) {
+                Ok(opened) => opened,
+                Err(_) if owned => return self.left.push(path.to_owned()),
+                Err(_) => return,
+            };
+            if mount(opened.as_fd()) != mount(parent) {
+                if owned {
+                    self.left.push(path.to_owned());
+                }
+                return;
+            }
+            if !owned {
+                return self.empty(opened, path, None, depth + 1);
+            }
+            let before = self.left.len();
+            match top {
+                Some(top) => {
+                    if let Ok(again) = opened.try_clone() {
+                        self.empty(again, path, Some(top), depth + 1);
+                    }
+                }
+                None => {
+                    for _ in 0..PASSES {
+                        let moved = self.moved;
+                        let Ok(again) = rustix::fs::openat(&opened, c".", DIRECTORY, Mode::empty()) else {
+                            break;
+                        };
+                        self.empty(again, path, Some(opened.as_fd()), 1);
+                        if self.moved == moved {
+                            break;
+                        }
+                    }
+                }
+            }
+            match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                // What is left is another user's: the directory stays for it, and is no longer the user's.
+                Err(Errno::NOTEMPTY | Errno::EXIST) if self.left.len() == before => {
+                    let taken = rustix::fs::fchown(&opened, Some(Uid::ROOT), Some(Gid::ROOT))
+                        .and_then(|()| rustix::fs::fchmod(&opened, Mode::from_raw_mode(0o755)));
+                    if taken.is_err() {
+                        self.left.push(path.to_owned());
+                    }
+                }
+                Err(_) if self.left.len() > before => {}
+                Err(_) => self.left.push(path.to_owned()),
+            }
+        }
+
+        /// Moves a directory of the user's, whatever is in it, to the outermost one. Whether that was done.
+        fn move_up(&mut self, parent: BorrowedFd<'_>, name: &CStr, top: BorrowedFd<'_>) -> bool {
+            loop {
+                let up = format!(".{:016x}", fastrand::u64(..));
+                match rustix::fs::renameat_with(parent, name, top, &up, RenameFlags::NOREPLACE) {
+                    Ok(()) => {
+                        self.moved += 1;
+                        return true;
+                    }
+                    Err(Errno::EXIST) => {}
+                    Err(error) => return error == Errno::NOENT,
+                }
+            }
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown, symlink};
+
+    const HERS: u32 = 234_567;
+
+    fn own(path: &Path) {
+        lchown(path, Some(HERS), Some(HERS)).expect("root may change owners");
+    }
+
+    #[test]
+    fn what_the_user_owns_goes_and_what_others_own_stays() {
+        if !super::super::account::is_root() {
+            println!("skipped: changing owners needs root");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for dir in ["hers/inner", "shared/hers", "mixed/theirs", "link-target"] {
+            std::fs::create_dir_all(at(dir)).unwrap();
+        }
+        for file in ["file", "hers/inner/x", "shared/hers/x", "shared/theirs", "mixed/theirs/x", "mixed/hers"]
+        {
+            std::fs::write(at(file), "").unwrap();
+        }
+        symlink(at("link-target"), at("link")).unwrap();
+        symlink("/etc/passwd", at("hers/link")).unwrap();
+        std::fs::write(at("link-target/precious"), "").unwrap();
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, at("hers/fifo"), fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+        for hers in [
+            "file",
+            "hers",
+            "hers/inner",
+            "hers/inner/x",
+            "hers/link",
+            "hers/fifo",
+            "shared/hers",
+            "shared/hers/x",
+            "link",
+            "mixed",
+            "mixed/hers",
+        ] {
+            own(&at(hers));
+        }
+        std::fs::set_permissions(at("mixed"), std::fs::Permissions::from_mode(0o1777)).unwrap();
+
+        assert_eq!(delete_owned(folder.path(), HERS, &|| false), [] as [PathBuf; 0]);
+        for gone in ["file", "hers", "shared/hers", "link", "mixed/hers"] {
+            assert!(std::fs::symlink_metadata(at(gone)).is_err(), "{gone}");
+        }
+        for kept in ["shared/theirs", "mixed/theirs/x", "link-target/precious"] {
+            assert!(at(kept).exists(), "{kept}");
+        }
+        let mixed = std::fs::metadata(at("mixed")).unwrap();
+        assert_eq!((mixed.uid(), mixed.mode() & 0o7777), (0, 0o755), "it stays the user's");
+        assert_eq!(delete_owned(&at("missing"), HERS, &|| false), [] as [PathBuf; 0]);
+    }
+
+    #[test]
+    fn depth_and_a_request_to_stop_are_survived() {
+        if !super::super::account::is_root() {
+            println!("skipped: changing owners needs root");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path().join("deep");
+        std::fs::create_dir(&top).unwrap();
+        own(&top);
+        let flags = rustix::fs::OFlags::DIRECTORY;
+        let mut here = rustix::fs::open(&top, flags, rustix::fs::Mode::empty()).unwrap();
+        let (uid, gid) = (rustix::fs::Uid::from_raw(HERS), rustix::fs::Gid::from_raw(HERS));
+        for _ in 0..2000 {
+            rustix::fs::mkdirat(&here, "d", rustix::fs::Mode::RWXU).unwrap();
+            here = rustix::fs::openat(&here, "d", flags, rustix::fs::Mode::empty()).unwrap();
+            rustix::fs::fchown(&here, Some(uid), Some(gid)).unwrap();
+        }
+        assert_eq!(delete_owned(folder.path(), HERS, &|| true), [folder.path()]);
+        assert!(top.exists());
+        let path = folder.path().to_owned();
+        let left = std::thread::Builder::new()
+            .stack_size(256 * 1024)
+            .spawn(move || delete_owned(&path, HERS, &|| false))
+            .unwrap()
+            .join()
+            .unwrap();
+        assert_eq!(left, [] as [PathBuf; 0]);
+        assert!(!top.exists());
+    }
+}
