@@ -109,7 +109,7 @@ ls -la . _diag"
 # In the tree of an ephemeral runner, the log and work directories are the job's to move: what stands in their place
 # leads root nowhere.
 scenario_directories_that_lead_elsewhere() {
-    local first
+    local first place
     server
     machine
     credentials
@@ -118,12 +118,12 @@ scenario_directories_that_lead_elsewhere() {
     install --directory --mode=777 "$root/srv/shared"
     install --mode=644 /dev/stdin "$root/srv/shared/file" <<<shared
     exits 0 runup install --ephemeral
-    for place in /root/precious /srv/shared /etc; do
+    for place in /etc /srv/shared; do
         within 30 online
         first=$(runner_id)
         hostile "rm -rf \$tree/_diag; ln -s $place \$tree/_diag && echo moved
 mv \$work \$tree/away; ln -s $place \$work; mkdir -p \$tree/.runner \$tree/.credentials_migrated/x
-ln -s $place \$tree/.runner_migrated; ls -la \$tree"
+ln -s /root/precious \$tree/.runner_migrated; ls -la \$tree"
         within 60 fresh_runner "$first"
     done
     # Closed to whoever comes next, the next listener of the same user included.
