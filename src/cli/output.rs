@@ -18,10 +18,12 @@ pub(super) struct Output {
     secret: bool,
 }
 
+type Pieces = Box<dyn Iterator<Item = String>>;
+
 enum Document {
     Value(Value),
-    /// JSON already, for what would take too much memory as a value.
-    Written(String),
+    /// Lines of what is printed, in the form that was asked for.
+    Pieces(Pieces),
 }
 
 impl Output {
@@ -31,15 +33,16 @@ impl Output {
         Self { text: text.into(), json: Document::Value(json), code: 0, secret: false }
     }
 
-    /// A list, of which only the form that is printed is made, and of that one element after the other.
-    pub(super) fn list<T: serde::Serialize>(
-        elements: &[T],
+    /// A list, of which only the form that is printed is made, one element after the other: a long one takes no more
+    /// memory than its elements.
+    pub(super) fn list<T: serde::Serialize + 'static>(
+        elements: Vec<T>,
         as_json: bool,
-        text: impl FnOnce(&[T]) -> String,
+        head: &'static [&'static str],
+        row: fn(&T) -> Vec<String>,
     ) -> Self {
-        let (text, json) =
-            if as_json { (String::new(), json_list(elements)) } else { (text(elements), String::new()) };
-        Self { text, json: Document::Written(json), code: 0, secret: false }
+        let pieces = if as_json { json_list(elements) } else { table_of(elements, head, row) };
+        Self { text: String::new(), json: Document::Pieces(pieces), code: 0, secret: false }
     }
 
     /// The same, for a command that prints a secret because that is what was asked for.
@@ -86,28 +89,24 @@ impl<E: Failure> From<E> for Failed {
 pub(super) fn finish(result: Result<Output, Failed>, common: &Common, signal: Option<u8>) -> ExitCode {
     match result {
         Ok(output) => {
-            let written = if common.json {
-                match output.json {
-                    Document::Value(Value::Null) => String::new(),
-                    Document::Value(value) => format!("{value:#}"),
-                    Document::Written(text) => text,
-                }
-            } else {
-                output.text
+            let Output { text, json, code, secret: holds_secret } = output;
+            let mut pieces: Pieces = match json {
+                Document::Pieces(pieces) => pieces,
+                Document::Value(Value::Null) if common.json => Box::new(std::iter::empty()),
+                Document::Value(value) if common.json => Box::new(std::iter::once(format!("{value:#}"))),
+                Document::Value(_) => Box::new(Some(text).filter(|text| !text.is_empty()).into_iter()),
             };
-            let scrubbed =
-                if output.secret { Cow::Borrowed(written.as_str()) } else { secret::scrub(&written) };
-            let text =
-                if common.json { visible::json(&scrubbed) } else { visible::lines(scrubbed.trim_end()) };
+            let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
+            let written = pieces.try_for_each(|piece| {
+                let scrubbed =
+                    if holds_secret { Cow::Borrowed(piece.as_str()) } else { secret::scrub(&piece) };
+                let shown =
+                    if common.json { visible::json(&scrubbed) } else { visible::lines(scrubbed.trim_end()) };
+                writeln!(stdout, "{shown}")
+            });
             // A closed pipe (`| head`) is no failure of ours.
-            if !text.is_empty() {
-                let mut stdout = std::io::stdout().lock();
-                let _ = stdout
-                    .write_all(text.as_bytes())
-                    .and_then(|()| stdout.write_all(b"\n"))
-                    .and_then(|()| stdout.flush());
-            }
-            ExitCode::from(output.code)
+            let _ = written.and_then(|()| stdout.flush());
+            ExitCode::from(code)
         }
         Err(failed) => {
             let class = match (failed.error.class(), signal) {
@@ -214,19 +213,18 @@ impl Failure for NoRuntime {
 }
 
 /// A list as JSON, laid out as the values of other results are.
-fn json_list<T: serde::Serialize>(elements: &[T]) -> String {
+fn json_list<T: serde::Serialize + 'static>(elements: Vec<T>) -> Pieces {
     if elements.is_empty() {
-        return "[]".to_owned();
+        return Box::new(std::iter::once("[]".to_owned()));
     }
-    let mut text = String::from("[");
-    for (index, element) in elements.iter().enumerate() {
+    let last = elements.len() - 1;
+    let elements = elements.into_iter().enumerate().map(move |(index, element)| {
         let value = serde_json::to_value(element).expect("results are texts, numbers and lists of them");
-        text.push_str(if index == 0 { "\n  " } else { ",\n  " });
+        let comma = if index == last { "" } else { "," };
         // In JSON, a line break can only be one of its layout.
-        text.push_str(&format!("{value:#}").replace('\n', "\n  "));
-    }
-    text.push_str("\n]");
-    text
+        format!("  {}{comma}", format!("{value:#}").replace('\n', "\n  "))
+    });
+    Box::new(std::iter::once("[".to_owned()).chain(elements).chain(std::iter::once("]".to_owned())))
 }
 
 /// The longest text in a cell, in characters.
@@ -235,33 +233,48 @@ const LONGEST_CELL: usize = 2000;
 const WIDEST: usize = 80;
 
 /// Columns, as wide as their widest cell, within reason. What is in a cell stays in its line.
-pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let shown = |cell: &str| visible::line(&visible::shortened(cell, LONGEST_CELL)).into_owned();
+pub(super) fn table(head: &'static [&'static str], rows: &[Vec<String>]) -> String {
+    let widths = widths(head, rows.iter().map(Vec::as_slice));
+    let lines: Vec<String> = rows.iter().map(|row| line(row, &widths)).collect();
+    std::iter::once(head_line(head, &widths)).chain(lines).collect::<Vec<_>>().join("\n")
+}
+
+fn table_of<T: 'static>(
+    elements: Vec<T>,
+    head: &'static [&'static str],
+    row: fn(&T) -> Vec<String>,
+) -> Pieces {
+    let widths = widths(head, elements.iter().map(row));
+    let first = head_line(head, &widths);
+    Box::new(std::iter::once(first).chain(elements.into_iter().map(move |one| line(&row(&one), &widths))))
+}
+
+fn widths(head: &[&str], rows: impl Iterator<Item = impl AsRef<[String]>>) -> Vec<usize> {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
-    let rows: Vec<Vec<String>> =
-        rows.iter().map(|row| row.iter().map(|cell| shown(cell)).collect()).collect();
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count().min(WIDEST));
+    for row in rows {
+        for (width, text) in widths.iter_mut().zip(row.as_ref()) {
+            *width = (*width).max(cell(text).chars().count().min(WIDEST));
         }
     }
+    widths
+}
+
+fn cell(text: &str) -> String {
+    visible::line(&visible::shortened(text, LONGEST_CELL)).into_owned()
+}
+
+fn head_line(head: &[&str], widths: &[usize]) -> String {
+    line(&head.iter().map(|&cell| cell.to_owned()).collect::<Vec<_>>(), widths)
+}
+
+fn line(cells: &[String], widths: &[usize]) -> String {
     let mut text = String::new();
-    let mut line = |cells: &mut dyn Iterator<Item = &str>| {
-        let began = text.len();
-        for (cell, width) in cells.zip(&widths) {
-            text.push_str(cell);
-            let missing = width.saturating_sub(cell.chars().count());
-            text.extend(std::iter::repeat_n(' ', missing + 2));
-        }
-        let end = text[began..].trim_end().len();
-        text.truncate(began + end);
-        text.push('\n');
-    };
-    line(&mut head.iter().copied());
-    for row in &rows {
-        line(&mut row.iter().map(String::as_str));
+    for (shown, width) in cells.iter().map(|text| cell(text)).zip(widths) {
+        let missing = width.saturating_sub(shown.chars().count());
+        text.push_str(&shown);
+        text.extend(std::iter::repeat_n(' ', missing + 2));
     }
-    text.pop();
+    text.truncate(text.trim_end().len());
     text
 }
 
@@ -284,8 +297,12 @@ mod tests {
 
     #[test]
     fn a_list_is_laid_out_as_any_other_document() {
-        let elements = [json!({"b": [1, 2], "a": "x\ny"}), json!(null), json!([])];
-        assert_eq!(json_list(&elements), format!("{:#}", json!(elements)));
-        assert_eq!(json_list::<Value>(&[]), format!("{:#}", json!([])));
+        let joined = |elements| json_list::<Value>(elements).collect::<Vec<_>>().join("\n");
+        let elements = vec![json!({"b": [1, 2], "a": "x\ny"}), json!(null), json!([])];
+        assert_eq!(joined(elements.clone()), format!("{:#}", json!(elements)));
+        assert_eq!(joined(vec![]), format!("{:#}", json!([])));
+        let rows = |one: &Value| vec![one.to_string()];
+        let lines: Vec<String> = table_of(vec![json!(1), json!(22)], &["A"], rows).collect();
+        assert_eq!(lines.join("\n"), table(&["A"], &[vec!["1".into()], vec!["22".into()]]));
     }
 }

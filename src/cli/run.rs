@@ -54,6 +54,8 @@ pub(super) async fn run(flags: Box<RunFlags>, mut session: Session) -> Result<Ou
 /// The request of `run`, and what the server knows of the runner before.
 fn requested(flags: &RunFlags, session: &Session) -> Result<(Request, RunnerSource), Failed> {
     let run = &flags.run;
+    // What is wrong with the command line is said before anything is read.
+    let target = request::target(&flags.converge.server)?;
     let source = match (run.jit, run.jit_config_file.as_deref()) {
         (true, Some(_)) => {
             return Err(Error::Contradiction("--jit and --jit-config-file exclude each other".into()).into());
@@ -66,8 +68,7 @@ fn requested(flags: &RunFlags, session: &Session) -> Result<(Request, RunnerSour
     };
     let mut request = if let RunnerSource::JitConfig(identity) = &source {
         refuse_beside_jit_config(flags, session)?;
-        let mut request =
-            request::converge(&flags.converge, request::target(&flags.converge.server)?, session)?;
+        let mut request = request::converge(&flags.converge, target, session)?;
         if let Some(registration) = &mut request.registration {
             let work = identity.runner().work_folder.as_deref();
             registration.options.work = request::plain_word("the work directory of --jit-config-file", work)?

@@ -55,11 +55,11 @@ pub(super) async fn run(flags: RunnersFlags, session: Session) -> Result<Output,
             let client = request::client(&flags.server, &session)?;
             let filter = Filter { name: flags.name, status, label: flags.label };
             let runners = session.or_stop(client.runners(&filter)).await??;
-            Ok(Output::list(&runners, session.screen.is_json(), list))
+            Ok(Output::list(runners, session.screen.is_json(), &HEAD, row))
         }
         RunnersCommand::Show(flags) => {
             let (_, runner) = one(&flags, &session).await?;
-            Ok(Output::new(list(std::slice::from_ref(&runner)), &runner))
+            Ok(Output::new(table(&HEAD, &[row(&runner)]), &runner))
         }
         RunnersCommand::Delete(flags) => {
             let (client, runner) = one(&flags, &session).await?;
@@ -139,20 +139,16 @@ async fn one(flags: &RunnersOneFlags, session: &Session) -> Result<(Client, Runn
     Ok((client, runner))
 }
 
-fn list(runners: &[Runner]) -> String {
-    let rows: Vec<Vec<String>> = runners
-        .iter()
-        .map(|runner| {
-            let labels: Vec<&str> = runner.labels.iter().map(|label| label.name.as_str()).collect();
-            vec![
-                runner.id.to_string(),
-                runner.name.clone(),
-                runner.os.clone(),
-                runner.status.to_string(),
-                if runner.busy { "busy" } else { "idle" }.to_owned(),
-                labels.join(","),
-            ]
-        })
-        .collect();
-    table(&["ID", "NAME", "OS", "STATUS", "JOB", "LABELS"], &rows)
+const HEAD: [&str; 6] = ["ID", "NAME", "OS", "STATUS", "JOB", "LABELS"];
+
+fn row(runner: &Runner) -> Vec<String> {
+    let labels: Vec<&str> = runner.labels.iter().map(|label| label.name.as_str()).collect();
+    vec![
+        runner.id.to_string(),
+        runner.name.clone(),
+        runner.os.clone(),
+        runner.status.to_string(),
+        if runner.busy { "busy" } else { "idle" }.to_owned(),
+        labels.join(","),
+    ]
 }

@@ -180,12 +180,15 @@ pub(super) async fn check_alone(site: &Site<'_>, journal: &Journal, account: &Ac
         if other.user() != Some(account.name.as_str()) {
             continue;
         }
+        let (user, dir) = (account.name.clone(), other.dir().to_owned());
+        if lock::is_held(&Journal::run_lock_for(&site.state, other.dir()))? {
+            return Err(Error::UserShared { user, dir, unit: "`runup run`".to_owned() });
+        }
         let Some(unit) = other.unit().filter(|_| site.request.root.is_host() && systemd::is_running()) else {
             continue;
         };
         if systemd::show(unit, &site.stop).await?.runs() {
-            let (user, dir, unit) = (account.name.clone(), other.dir().to_owned(), unit.to_owned());
-            return Err(Error::UserShared { user, dir, unit });
+            return Err(Error::UserShared { user, dir, unit: unit.to_owned() });
         }
     }
     Ok(())

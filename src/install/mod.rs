@@ -18,6 +18,7 @@ mod handed;
 mod hint;
 mod jit;
 pub mod journal;
+mod kept;
 mod leave;
 mod libraries;
 mod look;

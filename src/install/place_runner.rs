@@ -6,8 +6,8 @@ use super::choose::{Choice, choose};
 use super::journal::{Act, Entry, Journal, State, Step};
 use super::look::{Seen, Tree};
 use super::plan::Care;
-use super::repair;
 use super::site::Site;
+use super::{kept, repair};
 use crate::host;
 use crate::host::account::Account;
 use crate::runner::{Guard, Keeper, TreeReport, guard, state, tree};
@@ -74,6 +74,9 @@ pub async fn take(
     if guarded {
         guard::furnish(&staging, keeper, report.version, &staged.sha256.to_string())
             .inspect_err(|_| discard(&staging))?;
+    }
+    if guarded && care.remove_tree && journal.guard() == Guard::Open {
+        kept::keep(site, journal, &dir).inspect_err(|_| discard(&staging))?;
     }
     reach(Checkpoint::PlaceStaged);
     if let Act::PlaceRunner { version, sha256, .. } = &mut act {
@@ -343,7 +346,7 @@ pub fn put_back(site: &Site<'_>, journal: &mut Journal, old: Act) -> Result<(), 
 fn make_parents(dir: &Path) -> Result<(), Error> {
     let Some(parent) = dir.parent() else { return Ok(()) };
     // The runner's user has to pass; an ordinary user is it.
-    let mode = if host::account::is_root() { 0o755 } else { 0o777 & !host::umask::original() };
+    let mode = if host::account::is_root() { 0o755 } else { 0o755 & !host::umask::original() };
     host::file::create_dir_all(parent, mode)?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::checkpoint::{Checkpoint, reach};
 use super::create_user::Undone;
 use super::journal::{Act, Entry, Journal, Registered, Step};
 use super::site::Site;
-use super::{Error, adopt, create_user, engine, look, ownership, place_runner, run, script, service};
+use super::{Error, adopt, create_user, engine, kept, look, ownership, place_runner, run, script, service};
 use crate::github::{Client, Deletion};
 use crate::runner::state;
 use serde::Serialize;
@@ -205,6 +205,7 @@ pub async fn remove(site: &Site<'_>, to: Reach, drain: Duration) -> Result<Remov
     if errors.is_empty() {
         reach(Checkpoint::RemoveJournalLeft);
         create_user::delete_group(site, &journal).await?;
+        kept::forget(&journal)?;
         journal.delete()?;
         return Ok(removed);
     }

@@ -159,6 +159,13 @@ async fn finish(
             end_orphan(site).await?;
             Ok(None)
         }
+        // A job can write to what the listener prints: the server's word counts where it can be asked.
+        Ended::Deleted if site.eyes().is_some() && !is_lost(site).await? => {
+            if once_more(&mut lost.deleted).is_err() {
+                return Err(Error::DeletedAgain { dir: result.dir.clone(), times: MOST_LOST });
+            }
+            Ok(None)
+        }
         Ended::Itself | Ended::Deleted => {
             if site.stop.is_cancelled() {
                 return Ok(Some(ExitReason::Told));
@@ -258,10 +265,14 @@ async fn quit(
 
 /// Whether the runner that ended by itself has no registration any more.
 async fn is_lost(site: &Site<'_>) -> Result<bool, Error> {
-    let LocalState::Configured(file) = state::read(&site.dir())? else { return Ok(true) };
-    let Some(client) = site.eyes() else { return Ok(false) };
+    if !matches!(state::read(&site.dir())?, LocalState::Configured(_)) {
+        return Ok(true);
+    }
+    let journal = site.read_journal()?;
+    let id = journal.registered().and_then(|(_, registered)| registered.agent_id);
+    let (Some(client), Some(id)) = (site.eyes(), id) else { return Ok(false) };
     let site = afresh(site);
-    Ok(site.within("asking for the runner", client.runner(file.agent_id)).await?.is_none())
+    Ok(site.within("asking for the runner", client.runner(id)).await?.is_none())
 }
 
 /// The lock that says that somebody sees to this runner.

@@ -19,7 +19,6 @@ use crate::runner::tree;
 use crate::runner::{Guard, LocalState, complaint, config_sh, guard, state};
 use crate::secret::Secret;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// How much of what is left of the deadline the script may take: afterwards, the runner can still be deleted by its id.
 const SHARE: u32 = 2;
@@ -115,9 +114,7 @@ async fn run(site: &Site<'_>, dir: &Path, account: Account, client: Option<&Clie
     };
     reach(Checkpoint::RemoveTokenMinted);
     let phase = site.phase("config.sh");
-    // Where something is left to do afterwards, there must be time for it.
-    let share = if client.is_some() { site.deadline.left() / SHARE } else { Duration::MAX };
-    let deadline = Deadline::after(share).within(site.deadline.left());
+    let deadline = Deadline::after(site.deadline.left() / SHARE);
     let setting = config_sh::Setting { dir: dir.to_owned(), ..site.config_setting(account) };
     let command = config_sh::remove(&setting, &token, deadline);
     let shown = command.render();

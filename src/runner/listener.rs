@@ -143,6 +143,8 @@ pub fn after(outcome: &Outcome) -> Next {
     match outcome.code {
         Some(0) => Next::Done,
         Some(1) if says("registration has been deleted from the server") => Next::Deleted,
+        // What a runner that was deleted while it listened says where its identity is root's (contract, section 10).
+        Some(2) if says(".credentials' is denied") || says(".runner' is denied") => Next::Deleted,
         Some(1) if says("is deprecated and cannot receive messages") => Next::Deprecated,
         Some(1) if says(CONFLICT) => Next::Conflict,
         Some(1) => Next::Failed,
@@ -183,6 +185,11 @@ mod tests {
             (Some(1), "Runner version v2.300.0 is deprecated and cannot receive messages.", Next::Deprecated),
             (Some(1), "A session for this runner already exists.", Next::Conflict),
             (Some(2), "", Next::Retry),
+            (
+                Some(2),
+                "An error occurred: Access to the path '/opt/actions-runner/.credentials' is denied.",
+                Next::Deleted,
+            ),
             (Some(3), "", Next::Updating),
             (Some(4), "", Next::Updating),
             (Some(5), "", Next::Conflict),

@@ -195,7 +195,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The configuration file, as root would obey it, can be changed by another user.
-    #[error("refused the configuration file {}: {} {why}, and runup runs as root", path.display(), at.display())]
+    #[error("refused the configuration file {}: {} {why}, and runup runs as root", path.display(), which(path, at))]
     FileOfOthers {
         /// The file.
         path: PathBuf,
@@ -244,6 +244,11 @@ pub enum Error {
     Contradiction(String),
 }
 
+/// The file itself needs no second mention.
+fn which(file: &std::path::Path, at: &std::path::Path) -> String {
+    if at == file { "it".into() } else { at.display().to_string() }
+}
+
 impl Failure for Error {
     fn class(&self) -> Class {
         match self {
@@ -267,9 +272,8 @@ impl Failure for Error {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::CredentialUnreadable { .. } => {
-                "Give a file that holds nothing but the token, readable by the user who runs runup."
-                    .to_owned()
+            Self::CredentialUnreadable { what, .. } => {
+                format!("Give a file that holds nothing but the {what}, readable by the user who runs runup.")
             }
             Self::CredentialMalformed { .. } => "Put the token there, alone, on one line.".to_owned(),
             Self::CredentialOpenToAll { path, .. } => format!(

@@ -43,7 +43,7 @@ fn root_obeys_no_configuration_that_another_user_can_change() {
         assert!(!proof.exists(), "its command was run");
     };
     chown(file, Some(234_567), None).unwrap();
-    refused(&config, &format!("{config} belongs to the user with the id 234567"));
+    refused(&config, &format!("{config}: it belongs to the user with the id 234567"));
     chown(file, Some(0), None).unwrap();
     chown(dir, Some(234_567), None).unwrap();
     refused(&config, &format!("{} belongs to the user with the id 234567", dir.display()));

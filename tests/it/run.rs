@@ -297,7 +297,9 @@ fn a_deprecated_version_is_an_exit_code_of_its_own() {
     let gone = FaultKind::Status { code: 426, body: None, headers: BTreeMap::new() };
     rig.sandbox.fault(Fault::new("session", gone));
     let ran = finish(start(&rig, &["--runner-version", "2.328.0"])).expect(80);
-    assert!(ran.stderr.contains("2.328.0") && ran.stderr.contains(&newest), "{ran:#?}");
+    assert!(ran.stderr.contains("2.328.0"), "{ran:#?}");
+    // Where jobs run as our own user, the token to ask with is dropped by then.
+    assert!(rig.user.is_none() || ran.stderr.contains(&newest), "{ran:#?}");
 }
 
 #[test]
