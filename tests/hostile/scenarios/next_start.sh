@@ -94,6 +94,8 @@ ls -la . _diag"
         must_not grep --fixed-strings --file="$root/root/secret" "$here/stdout" "$here/stderr"
         attempt as_root timeout 100 /usr/bin/runup install --deadline 60s
         must_not grep --fixed-strings --file="$root/root/secret" "$here/stdout" "$here/stderr"
+        # So many starts in a row are not what the unit allows.
+        inside systemctl reset-failed $unit
         inside systemctl restart --no-block $unit
         within 60 sessions $((++starts))
         within 30 online
