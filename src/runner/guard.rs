@@ -144,8 +144,9 @@ pub fn sweep(dir: &Path, work: &str) -> Result<(), Error> {
     for entry in fs_err::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
-        let kept = name == LOG_FOLDER || work == Some(Component::Normal(&name));
-        if !(kept && entry.file_type()?.is_dir()) && !is_roots(&dir.join(&name))? {
+        let named = name == LOG_FOLDER || work == Some(Component::Normal(&name));
+        let kept = named && entry.file_type()?.is_dir();
+        if !kept && !is_roots(&dir.join(&name))? {
             state::unlink(&dir.join(&name))?;
         }
     }
@@ -380,7 +381,8 @@ mod unix_only {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -424,7 +426,7 @@ mod tests {
         make_ready(&dir, KEEPER, "_work").unwrap();
         let logs = dir.join(LOG_FOLDER);
         assert!(std::fs::symlink_metadata(&logs).unwrap().is_dir() && uid(&logs) == KEEPER.uid);
-        std::fs::set_permissions(&logs, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(&logs, std::fs::Permissions::from_mode(0o000)).unwrap();
         make_ready(&dir, KEEPER, "_work").unwrap();
         assert_eq!(std::fs::metadata(&logs).unwrap().mode() & 0o777, 0o755);
     }
