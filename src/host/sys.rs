@@ -3,9 +3,12 @@
 //!
 //! All unsafe code of the crate is here. After a fork only calls that are async-signal-safe are made: raw system calls on
 //! data that was prepared before, no allocation, no locks.
-#![expect(
-    unsafe_code,
-    reason = "fork, pre_exec, sigaction, keyctl and the IPC calls have no safe wrapper; each use says why it is sound"
+#![cfg_attr(
+    unix,
+    expect(
+        unsafe_code,
+        reason = "fork, pre_exec, sigaction, keyctl and the IPC calls have no safe wrapper; each use says why it is sound"
+    )
 )]
 
 use std::io;
@@ -17,6 +20,7 @@ const CHILD_UMASK: rustix::fs::Mode = rustix::fs::Mode::WGRP.union(rustix::fs::M
 
 /// The ids that a child takes on.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(unix), expect(dead_code, reason = "no user is changed there"))]
 pub struct Identity {
     /// Real, effective and saved user id.
     pub uid: u32,

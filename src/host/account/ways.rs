@@ -26,6 +26,7 @@ const GROUPS: [&str; 11] = [
 ];
 
 /// Sockets of container engines that run as root. libvirt's is open to all users and asks polkit, so only its group counts.
+#[cfg(unix)]
 const SOCKETS: [&str; 10] = [
     "/var/run/docker.sock",
     "/run/podman/podman.sock",
