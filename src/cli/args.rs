@@ -39,6 +39,9 @@ pub(super) enum Command {
     Drain(DrainFlags),
     /// Place the runner and seal: for an image, without registration
     Bake(Box<BakeFlags>),
+    /// Replace the runner by a newer version, between two jobs
+    #[command(after_long_help = UPGRADE_HELP)]
+    Upgrade(Box<UpgradeFlags>),
     /// Take it all back
     Remove(Box<RemoveFlags>),
     /// What is here, and what the server says of it
@@ -183,6 +186,36 @@ pub(super) struct RemoveFlags {
     /// How config.sh gets its token: argv can be read by every user of the machine
     #[arg(long, value_enum, default_value = "env", value_name = "WAY")]
     pub token_via: crate::settings::flags::TokenVia,
+}
+
+/// What `upgrade` does and what it leaves.
+const UPGRADE_HELP: &str = "A runner that runup keeps from its jobs cannot update itself. `runup upgrade` looks for a newer
+version, verifies it, waits until no job runs, stops the service, replaces the runner and starts it. The
+registration stays. If the new version does not come online, the old one comes back.
+
+Exit code:
+  0 it is upgraded, or there was nothing to do; 75 a job ran all the time: try again; 79 the new version did not
+  come online, and the old one is back.
+
+`runup install` sets up a timer that does this once a day (--upgrade-at, --upgrade-spread). From 25 days after the
+version stopped being the newest, the timer waits for the end of the job, however long it takes. What was installed
+with --runner-version, --archive or --no-refresh stays as it is.";
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct UpgradeFlags {
+    #[command(flatten)]
+    pub server: Server,
+    #[command(flatten)]
+    pub place: Place,
+    /// How long to wait until no job runs [default: what --deadline leaves]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub window: Option<Duration>,
+    /// Fetch the archive from URL/FILENAME instead of from where the list says
+    #[arg(long, value_name = "URL", help_heading = "Archive")]
+    pub mirror: Option<String>,
+    /// Do nothing if the last look was less than a day ago: what the timer starts
+    #[arg(long, hide = true)]
+    pub daily: bool,
 }
 
 #[derive(Debug, Clone, Args)]

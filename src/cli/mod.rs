@@ -23,6 +23,7 @@ mod screen;
 mod service;
 mod status;
 mod token;
+mod upgrade;
 mod usage;
 mod visible;
 
@@ -120,6 +121,7 @@ async fn dispatch(command: Command, session: Session) -> Result<Output, Failed> 
         Command::PrepareStart(flags) => prepare_start::run(&flags, &session),
         Command::Drain(flags) => run::wait(flags, session).await,
         Command::Bake(flags) => bake::run(flags, session).await,
+        Command::Upgrade(flags) => upgrade::run(flags, session).await,
         Command::Remove(flags) => remove::run(flags, session).await,
         Command::Status(flags) => status::run(flags, session).await,
         Command::Plan(flags) => plan::run(flags, session).await,

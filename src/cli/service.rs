@@ -5,24 +5,29 @@ use super::request::{absolute, api_only};
 use super::{Failed, Session};
 use crate::host::{self, account, systemd};
 use crate::install::Service;
-use crate::runner::unit::Main;
+use crate::runner::unit::{Main, Upgrades};
 use crate::settings::flags::{AfterJob, ServiceKind};
 use crate::settings::{Error, Given, Origin};
 use std::path::{Path, PathBuf};
 
 /// Options that the unit's `runup run` must not get: they are about this run, or are given otherwise.
-const NOT_FOR_THE_UNIT: [&str; 10] = [
+const NOT_FOR_THE_UNIT: [&str; 12] = [
     "deps",
     "service",
     "drain",
     "remove-on-shutdown",
     "after-job",
+    "upgrade-at",
+    "upgrade-spread",
     "token-file",
     "registration-token-file",
     "json",
     "verbose",
     "quiet",
 ];
+
+/// Options that the unit's `runup upgrade` gets, where they were set for `install`. The server is the journal's.
+const FOR_THE_UPGRADE: [&str; 4] = ["allow-http", "ca-file", "token-command", "mirror"];
 
 /// The service, as far as this machine can have one.
 pub(super) fn wanted(flags: &InstallFlags, session: &Session) -> Result<Option<Service>, Failed> {
@@ -50,7 +55,29 @@ pub(super) fn wanted(flags: &InstallFlags, session: &Session) -> Result<Option<S
     let leaves = flags.service.remove_on_shutdown.unwrap_or(ephemeral);
     let main = if ephemeral || leaves { supervisor(flags, leaves, session)? } else { Main::Runsvc };
     let program = std::env::current_exe().map_err(host::Error::from)?;
-    Ok(Some(Service { program, main, drain: flags.service.drain }))
+    let upgrades = upgrades(flags, session)?;
+    Ok(Some(Service { program, main, drain: flags.service.drain, upgrades }))
+}
+
+/// How the runner is upgraded; not at all where the operator has switched updates off.
+fn upgrades(flags: &InstallFlags, session: &Session) -> Result<Option<Upgrades>, Failed> {
+    if flags.converge.runner.disable_update || flags.converge.runner.ephemeral {
+        return Ok(None);
+    }
+    let file = api_only(&flags.converge.server, session)?.api.filter(|file| *file != "-");
+    let token_file = file.map(|file| absolute(Path::new(file))).transpose()?;
+    let given = session.given.iter().filter(|given| FOR_THE_UPGRADE.contains(&given.key.as_str()));
+    let given = given.filter(|given| given.key != "token-command" || token_file.is_none());
+    let mut arguments: Vec<String> = given.filter_map(argument).flatten().collect();
+    if let Some(config) = session.config.as_ref() {
+        arguments.push(format!("--config={}", absolute(config)?.display()));
+    }
+    Ok(Some(Upgrades {
+        at: flags.service.upgrade_at.clone(),
+        spread: flags.service.upgrade_spread.as_secs(),
+        arguments,
+        token_file,
+    }))
 }
 
 /// A unit that registers by itself needs its token at every start, so it needs a place that stays, or a command.

@@ -80,6 +80,7 @@ fn text(status: &Status) -> String {
             format!("{}: {}, {}{restarts}", service.unit, service.active, service.enabled)
         }),
     );
+    row("support", status.support.as_ref().map(ToString::to_string));
     for drift in &status.drift {
         row("drift", Some(drift.clone()));
     }

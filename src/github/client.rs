@@ -223,6 +223,30 @@ impl Client {
         self.send(method, tail, query, access, None).await
     }
 
+    /// A call of something public, which the credential is not for.
+    pub(super) async fn get_public(&self, url: Url) -> Result<Answer, Error> {
+        let headers = vec![("accept", ACCEPT.to_owned()), ("x-github-api-version", API_VERSION.to_owned())];
+        let deadline = Deadline::after(self.patience);
+        let call = Call { headers, ..Call::new(Method::GET, url.clone(), deadline) };
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let answer = self.http.call(call).await?;
+        self.compare_clocks(&answer);
+        debug!(url = redact(&url), status = answer.status, "asked GitHub without a credential");
+        if (200..300).contains(&answer.status) {
+            return Ok(answer);
+        }
+        let reply = Box::new(Reply {
+            method: Method::GET.to_string(),
+            url: redact(&url),
+            status: answer.status,
+            message: message(&answer.body).unwrap_or_else(|| start(&answer.body)),
+            request_id: header(&answer, "x-github-request-id").map(str::to_owned),
+            accepted: None,
+        });
+        let limited = answer.status == 429 || answer.status == 403 && is_rate_limit(&answer, &reply);
+        Err(if limited { Error::RateLimited { reply, until: until(&answer) } } else { Error::Odd(reply) })
+    }
+
     /// A GET with a deadline of the caller's.
     pub(super) async fn get_by(
         &self,

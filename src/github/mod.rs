@@ -11,6 +11,7 @@ mod document;
 mod error;
 mod jit;
 mod listing;
+mod release;
 mod scope;
 mod target;
 
@@ -20,5 +21,6 @@ pub use deprecation::Deprecation;
 pub use document::{Application, JitConfig, Label, Runner, RunnerToken, Status};
 pub use error::{Error, Reply};
 pub use jit::NewJitRunner;
+pub use release::Release;
 pub use scope::{RepositoryName, Scope, Slug};
 pub use target::{Target, TargetError};

@@ -167,6 +167,20 @@ impl Target {
         url
     }
 
+    /// The address of GitHub's public releases of the runner. They are on github.com only: a GHE.com tenant does not have
+    /// the repository.
+    #[must_use]
+    pub fn latest_release(&self) -> Url {
+        let own = self.api.host_str().and_then(|api| api.strip_prefix("api.")) == self.url.host_str();
+        let mut url = self.api.clone();
+        if own && self.url.host_str() != Some("github.com") {
+            url = Url::parse("https://api.github.com/").unwrap_or(url);
+        }
+        let base = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{base}/repos/actions/runner/releases/latest"));
+        url
+    }
+
     /// Whether `other`, as a configured runner remembers it, is the same scope of the same GitHub. Names of hosts,
     /// owners and repositories know no case.
     #[must_use]

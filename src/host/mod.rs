@@ -11,6 +11,7 @@ mod detect;
 mod elf;
 mod error;
 pub mod file;
+pub mod freeze;
 mod group;
 mod hint;
 mod library;

@@ -112,6 +112,30 @@ pub async fn end(which: &Which, ask: Ask, deadline: Deadline) -> Result<usize, E
     }
 }
 
+/// The process that started this one, or that took it over; `None` if there is no such process.
+#[must_use]
+pub fn parent(pid: u32) -> Option<u32> {
+    #[cfg(target_os = "linux")]
+    return linux::parent(pid);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = pid;
+        None
+    }
+}
+
+/// Whether the process is there; one that has ended and waits to be reaped is not.
+#[must_use]
+pub fn runs(pid: u32) -> bool {
+    #[cfg(target_os = "linux")]
+    return linux::runs(pid);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = pid;
+        false
+    }
+}
+
 /// Every user id that some process has.
 #[cfg(target_os = "linux")]
 pub(super) fn uids_in_use() -> std::collections::BTreeSet<u32> {
@@ -119,7 +143,7 @@ pub(super) fn uids_in_use() -> std::collections::BTreeSet<u32> {
 }
 
 #[cfg(target_os = "linux")]
-mod linux {
+pub(super) mod linux {
     use super::{Ask, Which};
     use rustix::process::{Pid, PidfdFlags, Signal};
     use std::collections::BTreeSet;
@@ -153,6 +177,24 @@ mod linux {
             }
             _ => Signal::KILL,
         };
+        send(which, pid, signal);
+    }
+
+    pub fn parent(pid: u32) -> Option<u32> {
+        Status::of(pid).map(|status| status.parent)
+    }
+
+    pub fn runs(pid: u32) -> bool {
+        Status::of(pid).is_some_and(|status| !status.ended)
+    }
+
+    /// Whether the process is stopped, or has ended.
+    pub fn is_stopped(pid: u32) -> bool {
+        Status::of(pid).is_none_or(|status| status.ended || status.stopped)
+    }
+
+    /// Sends the signal to the process, unless its id means another one by now.
+    pub fn send(which: &Which, pid: u32, signal: Signal) {
         let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
         let result = match rustix::process::pidfd_open(id, PidfdFlags::empty()) {
             // The descriptor means one process for good, so looking again now settles which.
@@ -211,6 +253,8 @@ mod linux {
         uids: Vec<u32>,
         /// A zombie, or about to vanish.
         ended: bool,
+        /// By SIGSTOP or the like.
+        stopped: bool,
         ignores_interrupt: bool,
     }
 
@@ -219,10 +263,12 @@ mod linux {
             let text = fs_err::read(format!("/proc/{pid}/status")).ok()?;
             let text = String::from_utf8_lossy(&text);
             let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            let state = field("State")?.trim().chars().next();
             Some(Self {
                 parent: field("PPid")?.trim().parse().ok()?,
                 uids: field("Uid")?.split_whitespace().filter_map(|id| id.parse().ok()).collect(),
-                ended: matches!(field("State")?.trim().chars().next(), Some('Z' | 'X')),
+                ended: matches!(state, Some('Z' | 'X')),
+                stopped: matches!(state, Some('T' | 't')),
                 ignores_interrupt: field("SigIgn")
                     .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
                     .is_some_and(|mask| mask & (1 << (Signal::INT.as_raw() - 1)) != 0),

@@ -108,6 +108,13 @@ pub async fn enable_and_restart(unit: &str, stop: &CancellationToken) -> Result<
     run(systemctl(SHORT).arg("restart").arg("--no-block").arg(unit), stop).await
 }
 
+/// Starts the unit, and does not wait.
+pub async fn start(unit: &str, stop: &CancellationToken) -> Result<(), Error> {
+    // A start limit that was hit earlier is no reason not to try now.
+    let _ = run(systemctl(SHORT).arg("reset-failed").arg(unit), stop).await;
+    run(systemctl(SHORT).arg("start").arg("--no-block").arg(unit), stop).await
+}
+
 /// Stops the unit; `patience` must cover its own stop timeout.
 pub async fn stop_unit(unit: &str, patience: Duration, stop: &CancellationToken) -> Result<(), Error> {
     run(systemctl(patience).arg("stop").arg(unit), stop).await

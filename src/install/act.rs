@@ -41,6 +41,9 @@ pub enum Act {
         unit: String,
         /// The digest of the file as written, to notice a later change.
         sha256: String,
+        /// The digests of the service and the timer that upgrade the runner, where they were written.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        upgrades: Option<[String; 2]>,
     },
     /// The service was enabled and started.
     StartService {
@@ -94,6 +97,9 @@ pub struct Asked {
     pub self_update: bool,
     /// The version, where one was asked for.
     pub version: Option<String>,
+    /// The runner stays what it is: an archive was named, or --no-refresh.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
 }
 
 /// Whose the runner is. What stands here counts; who owns the files on disk says nothing about it.

@@ -26,6 +26,16 @@ pub enum Checkpoint {
     RegisterConfigured,
     /// The server confirmed the runner; the journal does not say so.
     RegisterConfirmed,
+    /// The journal says that an upgrade begins; the service still runs.
+    UpgradeBegun,
+    /// The service has ended; the old tree is in its place.
+    UpgradeStopped,
+    /// The new tree is in the place of the old one; the service is off.
+    UpgradeExchanged,
+    /// The new runner is started; it is not known yet whether it comes online.
+    UpgradeStarted,
+    /// The new runner is online; the journal does not say so.
+    UpgradeProven,
     /// The remove token is there; `config.sh remove` was not started.
     RemoveTokenMinted,
     /// The server has forgotten the runner; the local files are still there.
@@ -41,8 +51,8 @@ pub enum Checkpoint {
 }
 
 impl Checkpoint {
-    /// All of them, in the order in which `install` and then `remove` reach them.
-    pub const ALL: [Self; 16] = [
+    /// All of them, in the order in which `install`, `upgrade` and then `remove` reach them.
+    pub const ALL: [Self; 21] = [
         Self::UserBegun,
         Self::UserMade,
         Self::PlaceBegun,
@@ -53,6 +63,11 @@ impl Checkpoint {
         Self::RegisterTokenMinted,
         Self::RegisterConfigured,
         Self::RegisterConfirmed,
+        Self::UpgradeBegun,
+        Self::UpgradeStopped,
+        Self::UpgradeExchanged,
+        Self::UpgradeStarted,
+        Self::UpgradeProven,
         Self::RemoveTokenMinted,
         Self::RemoveDeregistered,
         Self::RemoveCleaned,
@@ -75,6 +90,11 @@ impl Checkpoint {
             Self::RegisterTokenMinted => "register-token-minted",
             Self::RegisterConfigured => "register-configured",
             Self::RegisterConfirmed => "register-confirmed",
+            Self::UpgradeBegun => "upgrade-begun",
+            Self::UpgradeStopped => "upgrade-stopped",
+            Self::UpgradeExchanged => "upgrade-exchanged",
+            Self::UpgradeStarted => "upgrade-started",
+            Self::UpgradeProven => "upgrade-proven",
             Self::RemoveTokenMinted => "remove-token-minted",
             Self::RemoveDeregistered => "remove-deregistered",
             Self::RemoveCleaned => "remove-cleaned",

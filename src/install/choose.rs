@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::site::Site;
-use crate::github::Application;
+use crate::github::{Application, Client};
 use crate::runner::asset;
 use crate::transfer::{DigestError, Expect, Sha256Digest, Source};
 use std::path::PathBuf;
@@ -29,17 +29,11 @@ pub(super) async fn choose(site: &Site<'_>, listed: Option<&[Application]>) -> R
         return chosen_by_hand(site, archive);
     }
     let client = site.client.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
-    if !client.has_token() {
-        return Err(Error::CredentialMissing { purpose: "to ask which runner applications are on offer" });
-    }
     let asked_now;
     let applications = if let Some(listed) = listed {
         listed
     } else {
-        let phase = site.phase("list");
-        asked_now = site.within("asking for the runner applications", client.downloads()).await?;
-        site.check_clock()?;
-        phase.end(format!("{} runner applications on offer at {}", asked_now.len(), client.target().url));
+        asked_now = list(site, client).await?;
         &asked_now
     };
 
@@ -63,6 +57,27 @@ pub(super) async fn choose(site: &Site<'_>, listed: Option<&[Application]>) -> R
     phase.end(format!("{} for {}", application.filename, site.platform()));
     let current_at = asked.version.is_none().then(|| client.now());
     Ok(Choice { filename: application.filename, source, expect, current_at })
+}
+
+/// The runner applications that are available: the server's list, or GitHub's public releases where there is no credential
+/// for that.
+///
+/// # Errors
+/// There is neither.
+pub(super) async fn list(site: &Site<'_>, client: &Client) -> Result<Vec<Application>, Error> {
+    let doing = "asking for the runner applications";
+    let phase = site.phase("list");
+    let (listed, place) = if client.has_token() {
+        (site.within(doing, client.downloads()).await?, client.target().url.to_string())
+    } else if client.target().is_hosted() {
+        let release = site.within(doing, client.latest_release()).await?;
+        (release.applications, "github.com/actions/runner".to_owned())
+    } else {
+        return Err(Error::CredentialMissing { purpose: "to ask which runner applications are on offer" });
+    };
+    site.check_clock()?;
+    phase.end(format!("{} runner applications on offer at {place}", listed.len()));
+    Ok(listed)
 }
 
 fn chosen_by_hand(site: &Site<'_>, archive: &str) -> Result<Choice, Error> {

@@ -17,6 +17,7 @@ impl Asked {
             disable_update: options.disable_update,
             self_update: request.self_update,
             version: request.archive.version.map(|version| version.to_string()),
+            held: request.archive.archive.is_some() || request.archive.no_refresh,
         })
     }
 
@@ -26,6 +27,7 @@ impl Asked {
             labels: self.labels.or_else(|| then.labels.clone()),
             group: self.group.or_else(|| then.group.clone()),
             version: self.version.or_else(|| then.version.clone()),
+            held: self.held || then.held,
             ..self
         }
     }
@@ -148,6 +150,7 @@ mod tests {
             disable_update: false,
             self_update: false,
             version: None,
+            held: false,
         }
     }
 

@@ -74,8 +74,8 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     }
     let before = service::Before::look(&journal, &seen);
     // A tree is not exchanged under a service that runs from it either.
-    let disturbs = plan.takes(Step::WriteService) || plan.takes(Step::PlaceRunner);
-    if disturbs && seen.service.as_ref().is_some_and(|service| service.state.runs()) {
+    let places = plan.takes(Step::PlaceRunner);
+    if seen.service.as_ref().is_some_and(|one| one.state.runs() && (places || !one.is_written())) {
         // A service that registers by itself leaves the server when it is stopped, and needs the lock for that: what
         // has to be done is known only when it is gone.
         drop(lock);

@@ -193,6 +193,17 @@ pub enum Error {
     NoSuchGroup { name: String },
     #[error("the runner in {} was ended in the middle of a job", dir.display())]
     CutShort { dir: PathBuf },
+    #[error("the runner in {} was not idle within {} s, so it was not upgraded", dir.display(), after.as_secs())]
+    NotIdle { dir: PathBuf, after: Duration },
+    #[error("the runner in {} was changed by another run during its upgrade", dir.display())]
+    UpgradeOvertaken { dir: PathBuf },
+    #[error(
+        "runner {to} in {} did not come online, so {from} {}: {}",
+        dir.display(),
+        if back.is_none() { "is back and online" } else { "is back, and is not online either" },
+        crate::error::chain(cause.as_ref())
+    )]
+    UpgradeTakenBack { dir: PathBuf, from: String, to: String, cause: Box<Error>, back: Option<Box<Error>> },
     #[error("stopped by a signal")]
     Stopped,
     #[error("the deadline of {} s passed while {doing}", total.as_secs())]
@@ -246,7 +257,7 @@ impl Error {
                 Some(tail).filter(|tail| !tail.trim().is_empty()).map(String::as_str)
             }
             Self::Libraries(error) => error.output().filter(|tail| !tail.trim().is_empty()),
-            Self::Unwound { cause, .. } => cause.output(),
+            Self::Unwound { cause, .. } | Self::UpgradeTakenBack { cause, .. } => cause.output(),
             Self::Several { errors } => errors.iter().find_map(Self::output),
             _ => None,
         }
@@ -346,6 +357,7 @@ impl Failure for Error {
             | Self::StillOnServer { .. }
             | Self::ServiceFailed { .. }
             | Self::NotOnline { .. }
+            | Self::UpgradeTakenBack { .. }
             | Self::DeletedAgain { .. } => Class::Runner,
             // The network sets most clocks, some time after it is up.
             Self::ClockOff { .. }
@@ -354,6 +366,8 @@ impl Failure for Error {
             | Self::UserTaken { .. }
             | Self::BusyToChange { .. }
             | Self::SessionConflict { .. }
+            | Self::NotIdle { .. }
+            | Self::UpgradeOvertaken { .. }
             | Self::JitConfigInUse { .. }
             | Self::CredentialDropped { .. }
             | Self::DeadlinePassed { .. } => Class::TempFail,

@@ -189,6 +189,14 @@ pub(super) fn of(error: &Error) -> Option<String> {
         Error::ServiceFailed { unit, .. } | Error::NotOnline { unit, .. } => {
             format!("`journalctl -u {unit}` and the newest file in _diag say more.")
         }
+        Error::NotIdle { .. } => {
+            "The next run of its timer tries again; by hand, give it a longer --window.".into()
+        }
+        Error::UpgradeOvertaken { .. } => "Run `runup upgrade` again.".into(),
+        Error::UpgradeTakenBack { to, .. } => format!(
+            "Find out why runner {to} does not work here; until then, `systemctl disable --now` of the upgrade's timer \
+             saves the attempts."
+        ),
         Error::NothingThere { .. } => "If the runner is elsewhere, name it with --dir.".into(),
         Error::NotSealed { found } => {
             let fixes: Vec<String> = found.iter().map(|one| format!("{}: {}", one.what, one.fix)).collect();

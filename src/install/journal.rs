@@ -78,6 +78,9 @@ struct Record {
     /// Whose the runner is; unknown where an older runup wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user: Option<RunnerUser>,
+    /// When a newer version was last looked for, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    looked_at: Option<String>,
     entries: Vec<Entry>,
 }
 
@@ -117,6 +120,12 @@ impl Journal {
         state.join(format!("{}.lock", slug(dir)))
     }
 
+    /// The lock that `upgrade` holds from its look to its end.
+    #[must_use]
+    pub fn upgrade_lock_for(state: &Path, dir: &Path) -> PathBuf {
+        state.join(format!("{}.upgrade.lock", slug(dir)))
+    }
+
     /// The lock that `run` holds for as long as it sees to the runner.
     #[must_use]
     pub fn run_lock_for(state: &Path, dir: &Path) -> PathBuf {
@@ -138,6 +147,7 @@ impl Journal {
             dir: dir.to_owned(),
             machine: None,
             user: None,
+            looked_at: None,
             entries: Vec::new(),
         };
         Ok(Self { path, record, exists: false, begun: Vec::new() })
@@ -197,6 +207,21 @@ impl Journal {
             self.record.user = None;
         }
         Ok(())
+    }
+
+    /// When a newer version was last looked for.
+    #[must_use]
+    pub fn looked_at(&self) -> Option<jiff::Timestamp> {
+        self.record.looked_at.as_deref()?.parse().ok()
+    }
+
+    /// Makes it durable that a newer version was looked for.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_looked_at(&mut self, at: jiff::Timestamp) -> Result<(), Error> {
+        self.record.looked_at = Some(at.to_string());
+        self.write()
     }
 
     /// Whether there is a file.
@@ -346,6 +371,7 @@ impl Journal {
         self.exists = false;
         self.record.entries.clear();
         self.record.user = None;
+        self.record.looked_at = None;
         match std::fs::remove_file(&self.path) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::Delete { path: self.path.clone(), source })

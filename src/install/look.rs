@@ -62,8 +62,29 @@ pub struct Service {
     pub wanted: String,
     /// What its file says; `None` if there is none.
     pub found: Option<String>,
+    /// The units that upgrade the runner.
+    pub upgrades: [Extra; 2],
     /// What systemd knows of it.
     pub state: systemd::Unit,
+}
+
+impl Service {
+    /// Whether the service's own unit is as it should be, whatever the ones beside it are.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.found.as_deref() == Some(self.wanted.as_str())
+    }
+}
+
+/// A unit beside the service's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extra {
+    /// Its name.
+    pub unit: String,
+    /// What its file should say; `None` if it should not be there.
+    pub wanted: Option<String>,
+    /// What its file says; `None` if there is none.
+    pub found: Option<String>,
 }
 
 /// The name to register.
@@ -137,17 +158,17 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     let name = wanted_name(site, journal, clone)?;
     let ours = journal.registered().map(|(_, registered)| registered).filter(|_| !clone);
     let (server, name_is_free) = ask(site, ours, name.as_ref()).await?;
-    let service = look_at_service(site, account.as_ref()).await?;
+    let guard =
+        if matches!(tree, Tree::Absent | Tree::Foreign { .. }) { Guard::Open } else { journal.guard() };
+    // What an image brought is not anybody's yet.
+    let kept = if journal.registered().is_some() { guard } else { Guard::Open };
+    let (wanted_guard, open_because) = site.wanted_guard(account.as_ref(), kept);
+    let service = look_at_service(site, account.as_ref(), wanted_guard).await?;
     let key = state::has_key(&dir);
     let platform = site.platform().to_string();
     let traces = if matches!(tree, Tree::Ours { .. }) { traces(site, journal)? } else { Vec::new() };
     let offer = None;
-    let guard =
-        if matches!(tree, Tree::Absent | Tree::Foreign { .. }) { Guard::Open } else { journal.guard() };
     let isolates = account.as_ref().map_or_else(account::is_root, |account| site.isolates(account));
-    // What an image brought is not anybody's yet.
-    let kept = if journal.registered().is_some() { guard } else { Guard::Open };
-    let (wanted_guard, open_because) = site.wanted_guard(account.as_ref(), kept);
     Ok(Seen {
         account,
         platform,
@@ -294,37 +315,56 @@ fn owner(_: &Site<'_>, _: &Journal, _: &Tree) -> Result<Option<Owner>, Error> {
     Ok(None)
 }
 
-async fn look_at_service(site: &Site<'_>, account: Option<&Account>) -> Result<Option<Service>, Error> {
+async fn look_at_service(
+    site: &Site<'_>,
+    account: Option<&Account>,
+    guard: Guard,
+) -> Result<Option<Service>, Error> {
     let (Some(wanted), Some(target)) = (&site.request.service, &site.request.target) else { return Ok(None) };
     let dir = &site.request.dir;
     if !unit::can_hold(dir) || !unit::can_hold(&wanted.program) {
         return Err(Error::UnitPath { dir: dir.clone(), program: wanted.program.clone() });
     }
     trust::check(&wanted.program, account)?;
-    if let unit::Main::Supervisor { arguments, .. } = &wanted.main {
-        let configuration = arguments.iter().filter_map(|argument| argument.strip_prefix("--config="));
-        for file in configuration.map(Path::new) {
-            trust::check(file, account)?;
-        }
+    let upgrades = wanted.upgrades.as_ref().filter(|_| guard == Guard::Sealed);
+    let supervisor = match &wanted.main {
+        unit::Main::Supervisor { arguments, .. } => arguments.as_slice(),
+        unit::Main::Runsvc => &[],
+    };
+    let arguments = supervisor.iter().chain(upgrades.iter().flat_map(|upgrades| &upgrades.arguments));
+    for file in arguments.filter_map(|argument| argument.strip_prefix("--config=")).map(Path::new) {
+        trust::check(file, account)?;
     }
     let name = unit::name(dir);
-    let wanted = unit::render(&Unit {
+    let unit = Unit {
         dir: dir.clone(),
         user: site.request.user.clone().unwrap_or_else(|| account::current().name),
         url: target.url.as_str().trim_end_matches('/').to_owned(),
         program: wanted.program.clone(),
         main: wanted.main.clone(),
         drain: wanted.drain.as_secs(),
+        upgrades: upgrades.is_some(),
         allow_metadata: site.request.allow_metadata,
-    });
-    let path = unit_path(site, &name);
-    let found = match fs_err::read_to_string(&path) {
-        Ok(text) => Some(text),
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => return Err(host::Error::from(error).into()),
     };
+    let wanted = unit::render(&unit);
+    let (service, timer) = upgrades.map(|upgrades| unit::render_upgrade(&unit, upgrades)).unzip();
+    let extra = |kind: &str, wanted| {
+        let unit = format!("{}.{kind}", unit::upgrade_name(&name));
+        Ok::<_, Error>(Extra { found: read_unit(site, &unit)?, unit, wanted })
+    };
+    let upgrades = [extra("service", service)?, extra("timer", timer)?];
+    let found = read_unit(site, &name)?;
     let state = systemd::show(&name, &site.stop).await?;
-    Ok(Some(Service { unit: name, wanted, found, state }))
+    Ok(Some(Service { unit: name, wanted, found, upgrades, state }))
+}
+
+/// What a unit's file says; `None` if there is none.
+pub(super) fn read_unit(site: &Site<'_>, unit: &str) -> Result<Option<String>, Error> {
+    match fs_err::read_to_string(unit_path(site, unit)) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(host::Error::from(error).into()),
+    }
 }
 
 /// Where the unit's file is.

@@ -42,6 +42,8 @@ mod start;
 mod status;
 mod supervise;
 mod trust;
+mod upgrade;
+mod upgrades;
 mod watch;
 
 pub use create_jit::{CreateJit, DeletedByReceipt, Receipt, create_jit, delete_by_receipt, write_jit_config};
@@ -58,4 +60,5 @@ pub use running::{AfterJob, ExitReason, LeftRunner, RunResult, RunnerSource, Run
 pub use site::Site;
 pub use start::prepare as prepare_start;
 pub use status::{State, Status, status};
+pub use upgrade::{Support, Upgraded, Upgrading, upgrade};
 pub use watch::Watch;

@@ -7,7 +7,8 @@ use super::journal::{Act, Entry, Journal, State, Step};
 use super::look::{Seen, Tree};
 use super::plan::Care;
 use super::site::Site;
-use super::{kept, repair};
+use super::{kept, repair, upgrade};
+use crate::github::Application;
 use crate::host;
 use crate::host::account::Account;
 use crate::runner::{Guard, Keeper, TreeReport, guard, state, tree};
@@ -118,7 +119,16 @@ pub async fn take(
     Ok(())
 }
 
-/// A verified tree beside the runner's, which its user cannot reach yet; nothing of it is in the journal.
+/// A verified tree beside the runner's place.
+pub(super) struct Fresh {
+    /// Where it is.
+    pub staging: PathBuf,
+    /// What the journal is to say of it.
+    pub act: Act,
+}
+
+/// A verified tree beside the runner's, which its user cannot reach yet; nothing of it is in the journal. `listed` is the
+/// list of the server, where it was asked for already.
 ///
 /// # Errors
 /// Nothing of it stays.
@@ -126,13 +136,25 @@ pub(super) async fn stage_fresh(
     site: &Site<'_>,
     account: &Account,
     keeper: Keeper,
-) -> Result<PathBuf, Error> {
-    let choice = choose(site, None).await?;
+    listed: Option<&[Application]>,
+) -> Result<Fresh, Error> {
+    let choice = choose(site, listed).await?;
     let form = form(&choice)?;
+    let verified = matches!(choice.expect, Expect::Sha256(_));
+    let current_at = choice.current_at;
     let (staging, staged, report) = stage_runner(site, choice, form, owner(account, true), true).await?;
     guard::furnish(&staging, keeper, report.version, &staged.sha256.to_string())
         .inspect_err(|_| discard(&staging))?;
-    Ok(staging)
+    let act = Act::PlaceRunner {
+        version: report.version.map(|version| version.to_string()),
+        platform: site.platform().to_string(),
+        sha256: Some(staged.sha256.to_string()),
+        verified,
+        current_at: current_at.map(|at| at.to_string()),
+        replaces: None,
+        guard: Guard::Locked,
+    };
+    Ok(Fresh { staging, act })
 }
 
 fn form(choice: &Choice) -> Result<Form, Error> {
@@ -288,6 +310,11 @@ pub fn undo(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
 /// The litter cannot be deleted.
 pub fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     let dir = site.dir();
+    if upgrade::is_running(site)? {
+        // What stands beside the place is what that run works with.
+        return Ok(());
+    }
+    upgrade::take_along(site, journal)?;
     if dir.parent().is_some_and(Path::is_dir) {
         place::sweep(&dir)?;
     }
@@ -307,7 +334,8 @@ pub fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
         Some(old) if found != *version || old.version() == version.as_deref() => act = *old,
         _ => {
             *version = found;
-            if guarded != Guard::Open
+            // A sealed one was sealed before it was put there.
+            if guarded == Guard::Locked
                 && let Some(account) = site.account()?
             {
                 // It was cut off before its user could look into it.

@@ -3,7 +3,7 @@
 mod place;
 
 use super::journal::{Asked, Journal, Registered, State, Step};
-use super::look::{Seen, Server, Service};
+use super::look::{self, Seen, Server, Service};
 use super::request::Request;
 use super::{Error, drift};
 use crate::github;
@@ -159,7 +159,8 @@ pub fn make(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, E
     if let Some(service) = &seen.service {
         let written = write_service(request, service)?;
         let changed = steps.iter().any(|planned| planned.step != Step::CreateUser && planned.restarts());
-        let restart = changed || written.action != Action::Keep;
+        // The units beside it are nothing to restart it for.
+        let restart = changed || !service.is_written();
         steps.push(written);
         let by_itself = matches!(
             request.service.as_ref().map(|wanted| &wanted.main),
@@ -349,7 +350,23 @@ fn write_service(request: &Request, service: &Service) -> Result<Planned, Error>
     if service.state.load == "masked" {
         return Err(Error::UnitMasked { unit: unit.clone() });
     }
+    let strange = |extra: &&look::Extra| {
+        extra
+            .found
+            .as_ref()
+            .is_some_and(|found| extra.wanted.is_some() && !unit::is_ours(found, &request.dir))
+    };
+    if let Some(extra) = service.upgrades.iter().find(strange) {
+        return Err(Error::UnitNotOurs { unit: extra.unit.clone() });
+    }
+    let settled = |extra: &look::Extra| match (&extra.found, &extra.wanted) {
+        (Some(found), None) => !unit::is_ours(found, &request.dir),
+        (found, wanted) => found == wanted,
+    };
     let (action, detail) = match &service.found {
+        Some(found) if *found == service.wanted && !service.upgrades.iter().all(settled) => {
+            (Action::Do(Care::default()), format!("write the units that upgrade the runner of {unit}"))
+        }
         Some(found) if *found == service.wanted => (Action::Keep, format!("the unit {unit} is written")),
         Some(found) if unit::is_ours(found, &request.dir) => {
             (Action::Do(Care::default()), format!("write the unit {unit} anew"))

@@ -2,7 +2,7 @@
 
 use crate::github::Target;
 use crate::host::{Arch, Os, Root};
-use crate::runner::unit::Main;
+use crate::runner::unit::{Main, Upgrades};
 use crate::runner::{NameTemplate, RunnerVersion, config_sh};
 use crate::settings::Credentials;
 use crate::transfer::Sha256Digest;
@@ -102,6 +102,8 @@ pub struct Service {
     pub main: Main,
     /// How long a stop waits for a running job.
     pub drain: Duration,
+    /// When and how the runner is upgraded, where that is runup's affair.
+    pub upgrades: Option<Upgrades>,
 }
 
 /// What to register.

@@ -9,7 +9,7 @@ use super::request::Request;
 use super::running::{AfterJob, ExitReason, LeftRunner, RunResult, RunnerSource, Running, Surroundings};
 use super::site::Site;
 use super::supervise::{Ended, supervise};
-use super::{Error, engine, handed, jit, leave};
+use super::{Error, engine, handed, jit, leave, upgrade};
 use crate::deadline::Deadline;
 use crate::host::file::create_private_dir;
 use crate::host::lock::{self, Lock};
@@ -67,6 +67,7 @@ pub async fn run(
         }
         let site = surroundings.site(&request)?;
         let config = converge(&site, running).await?;
+        upgrade::before_start(&site).await;
         let before = leave::Snapshot::take(&site.dir());
         let shared = exposure::is_shared(&site)?;
         if shared && !dropped {

@@ -2,10 +2,11 @@
 
 use super::Error;
 use super::journal::{Act, Journal, State, Step};
-use super::look::{Seen, Service, unit_path};
+use super::look::{Extra, Seen, Service, unit_path};
 use super::site::Site;
+use super::upgrades;
 use crate::deadline::Deadline;
-use crate::github::Status;
+use crate::github::{Runner, Status};
 use crate::host::account::Account;
 use crate::host::{Command, file, systemd};
 use crate::runner::unit::Main;
@@ -21,6 +22,8 @@ const POLL: Duration = Duration::from_millis(500);
 /// When the server is asked first, and how far apart at most it is asked again.
 const FIRST_LOOK: Duration = Duration::from_millis(1500);
 const LAST_LOOK: Duration = Duration::from_secs(15);
+/// So many restarts by systemd, and a unit does not stay up.
+const RESTARTS: u32 = 3;
 /// How long a unit must stay up where the server cannot be asked.
 const STEADY: Duration = Duration::from_secs(5);
 /// What the runner itself takes to cancel a job, and systemd to stop what is left, at most.
@@ -88,11 +91,19 @@ pub async fn write(
 ) -> Result<(), Error> {
     let phase = site.phase("unit");
     let sha256 = hex::encode(Sha256::digest(service.wanted.as_bytes()));
-    let act = Act::WriteService { unit: service.unit.clone(), sha256 };
+    let digest = |text: &String| hex::encode(Sha256::digest(text.as_bytes()));
+    let upgrades = match &service.upgrades {
+        [Extra { wanted: Some(service), .. }, Extra { wanted: Some(timer), .. }] => {
+            Some([digest(service), digest(timer)])
+        }
+        _ => None,
+    };
+    let act = Act::WriteService { unit: service.unit.clone(), sha256, upgrades };
     begin(journal, act.clone())?;
     let path = unit_path(site, &service.unit);
     file::write_atomic(&path, service.wanted.as_bytes(), 0o644)?;
     systemd::relabel(&path, &site.stop).await;
+    upgrades::write(site, service).await?;
     // Moved there from a download, it has kept the label of where it came from, and systemd may not start it.
     if let Some(wanted) = &site.request.service {
         systemd::relabel(&wanted.program, &site.stop).await;
@@ -104,6 +115,7 @@ pub async fn write(
         write_dot_service(site, journal, &service.unit, account).await?;
     }
     systemd::reload(&site.stop).await?;
+    upgrades::enable(site, service).await?;
     journal.done(act)?;
     phase.end(format!("wrote {}", path.display()));
     Ok(())
@@ -166,7 +178,7 @@ pub async fn wait_until_online(
     let unit = service.unit.as_str();
     // Starting it has set the count to zero.
     let restarts = if started { 0 } else { service.state.restarts };
-    let online = wait(site, journal, unit, restarts).await?;
+    let online = wait(site, journal, unit, restarts + RESTARTS, None).await?;
     phase.end(match &online {
         Some(status) => format!("{unit} runs, and the server says {status}"),
         None => format!("{unit} runs; whether the server sees it takes a token to ask"),
@@ -174,11 +186,17 @@ pub async fn wait_until_online(
     Ok(online)
 }
 
-async fn wait(
+/// Waits until the unit is up, and the server, if it can be asked, sees its runner: of this version, where one is named and
+/// the server tells. It fails once systemd has restarted the unit `most` times in all.
+///
+/// # Errors
+/// The unit does not stay up, or the server does not see the runner.
+pub(super) async fn wait(
     site: &Site<'_>,
     journal: &Journal,
     unit: &str,
-    restarts: u32,
+    most: u32,
+    version: Option<&str>,
 ) -> Result<Option<String>, Error> {
     let mut deadline = Deadline::after(ONLINE.min(site.deadline.left()));
     let mut steady = Deadline::after(STEADY);
@@ -195,7 +213,7 @@ async fn wait(
             deadline = Deadline::after(ONLINE.min(site.deadline.left()));
             steady = Deadline::after(STEADY);
             look = Deadline::after(pause);
-        } else if !state.runs() || state.restarts >= restarts + 3 {
+        } else if !state.runs() || state.restarts >= most {
             let tail = systemd::log_tail(unit, &site.stop).await;
             let state = format!("{}, {}, restarted {} times", state.active, state.result, state.restarts);
             return Err(Error::ServiceFailed { unit: unit.to_owned(), state, tail });
@@ -206,7 +224,11 @@ async fn wait(
                 // By its name: a service that registers by itself may have another id by now.
                 let asking = client.runner_named(&registered.name);
                 let runner = site.within("waiting for the runner to be online", asking).await?;
-                if let Some(runner) = runner.filter(|runner| runner.status == Status::Online) {
+                // What a server says of the runner that was there before is not about this one.
+                let same = |runner: &Runner| {
+                    version.is_none_or(|version| runner.version.as_deref().is_none_or(|told| told == version))
+                };
+                if let Some(runner) = runner.filter(|one| one.status == Status::Online && same(one)) {
                     return Ok(Some(runner.status.to_string()));
                 }
             }
@@ -214,6 +236,14 @@ async fn wait(
                 let tail = systemd::log_tail(unit, &site.stop).await;
                 let name = registered.name.clone();
                 return Err(Error::NotOnline { unit: unit.to_owned(), name, after: deadline.total(), tail });
+            }
+        } else if let Some(version) = version
+            && !deadline.passed()
+            && let Some(listens) = listens(unit, version, &site.stop).await
+        {
+            // The unit says nothing of its listener, which may fail again and again; its own log does.
+            if listens && state.is_up() {
+                return Ok(None);
             }
         } else if steady.passed() && state.is_up() {
             // One that is ending is about to be started again by systemd, or to fail.
@@ -224,6 +254,16 @@ async fn wait(
             () = tokio::time::sleep(POLL) => {}
         }
     }
+}
+
+/// Whether the unit's log ends with a listener of this version that is connected; `None` if there is no log to read.
+async fn listens(unit: &str, version: &str, stop: &CancellationToken) -> Option<bool> {
+    let tail = systemd::log_tail(unit, stop).await;
+    if tail.trim().is_empty() {
+        return None;
+    }
+    let begins = format!("Current runner version: '{version}'");
+    Some(tail.rsplit_once(&begins).is_some_and(|(_, rest)| rest.contains("Listening for Jobs")))
 }
 
 /// Stops a service that runs with a registration that is about to be replaced.
@@ -267,6 +307,7 @@ pub async fn stop_without_lock(site: &Site<'_>, journal: &Journal, drain: Durati
         && site.request.root.is_host()
         && systemd::show(unit, &site.stop).await?.runs()
     {
+        upgrades::stop(site, unit).await?;
         stop(site, unit, drain).await?;
     }
     Ok(())
@@ -281,6 +322,7 @@ pub async fn undo_start(site: &Site<'_>, journal: &mut Journal, drain: Duration)
         && systemd::is_running()
         && site.request.root.is_host()
     {
+        upgrades::disable(site, &unit).await?;
         let known = systemd::show(&unit, &site.stop).await?;
         if known.load != "not-found" {
             stop(site, &unit, drain).await?;
@@ -298,6 +340,7 @@ pub async fn undo_start(site: &Site<'_>, journal: &mut Journal, drain: Duration)
 pub async fn undo_write(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     if let Some(unit) = journal.unit().map(str::to_owned) {
         file::remove_if_present(&unit_path(site, &unit))?;
+        upgrades::delete(site, &unit)?;
         if systemd::is_running() && site.request.root.is_host() {
             systemd::reload(&site.stop).await?;
             systemd::reset_failed(&unit, &site.stop).await;

@@ -3,6 +3,7 @@
 use super::journal::{Act, Journal, Step};
 use super::look::unit_path;
 use super::site::Site;
+use super::upgrade::{self, Support};
 use super::{Error, drift};
 use crate::error::chain;
 use crate::github::{Client, Runner};
@@ -46,6 +47,8 @@ pub struct Status {
     pub not_asked: Option<String>,
     /// The service, if runup installed one.
     pub service: Option<Service>,
+    /// How long the version is supported, where a newer one is available and the runner does not update itself.
+    pub support: Option<Support>,
     /// What differs from what was asked of `install`, or from what it left: somebody changed it since.
     pub drift: Vec<String>,
 }
@@ -114,6 +117,7 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
         busy: None,
         not_asked: None,
         service: None,
+        support: None,
         drift: Vec::new(),
     };
     if let (Some(_), Some(account)) = (journal.entry(Step::PlaceRunner), site.account()?)
@@ -146,6 +150,13 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
     if status.state == State::Registered {
         let found = Found { local: &local, version, open: journal.guard() == Guard::Open };
         ask(site, &mut status, &found, journal.entry(Step::Register).map(|entry| &entry.act)).await;
+    }
+    if let Some(version) = version.filter(|_| status.state == State::Registered && status.not_asked.is_none())
+    {
+        status.support = upgrade::support(site, &journal, version).await.unwrap_or_else(|error| {
+            tracing::debug!("{}", chain(&error));
+            None
+        });
     }
     let lacks = tree.map(|tree| tree.lacks()).unwrap_or_default();
     if status.state == State::Registered && status.journal && !lacks.is_empty() {
@@ -190,7 +201,8 @@ async fn look_at_service(
     status: &mut Status,
     whole: bool,
 ) -> Result<(), Error> {
-    let Some(Act::WriteService { unit, sha256 }) = journal.entry(Step::WriteService).map(|entry| &entry.act)
+    let Some(Act::WriteService { unit, sha256, upgrades }) =
+        journal.entry(Step::WriteService).map(|entry| &entry.act)
     else {
         return Ok(());
     };
@@ -207,6 +219,7 @@ async fn look_at_service(
         let how = if seen.enabled.is_empty() { "not there" } else { &seen.enabled };
         status.drift.push(format!("{unit} is {how}, so it does not come back after a reboot"));
     }
+    status.drift.extend(super::upgrades::drift(site, unit, upgrades.as_ref()).await?);
     // Placed only, with a service that cannot work: a new registration failed.
     if matches!(status.state, State::Registered | State::Placed) && !seen.is_up() {
         status.state = State::Stopped;

@@ -17,6 +17,9 @@ const IDENTITY: [&str; 3] = [".runner", ".credentials", ".credentials_rsaparams"
 /// What [`furnish`] writes into every guarded tree, with nothing of a machine in it.
 pub const FURNISHED: [&str; 4] = [".env", ".path", ".setup_info", "run-helper.sh"];
 
+/// Under which heading the jobs' logs show where the runner came from.
+const PROVENANCE: &str = "Runner installation";
+
 /// Real ones have less than some kilobytes.
 const LIMIT: u64 = 256 * 1024;
 
@@ -73,7 +76,7 @@ pub fn furnish(
 ) -> Result<(), Error> {
     let version = version.map_or_else(|| "of unknown version".to_owned(), |version| version.to_string());
     let origin = serde_json::json!([{
-        "group": "Runner installation",
+        "group": PROVENANCE,
         "detail": format!("runner {version}, sha256 {sha256}, installed by runup {}", env!("CARGO_PKG_VERSION")),
     }]);
     let missing = |name: &str| fs_err::symlink_metadata(dir.join(name)).is_err();
@@ -118,6 +121,26 @@ pub fn seal(dir: &Path, keeper: Keeper, work: &str) -> Result<(), Error> {
     }
     sweep(dir, work)?;
     make_ready(dir, keeper, work)
+}
+
+/// Copies what makes the runner this runner, and root's settings of its jobs, from a sealed tree into a staged one that
+/// [`furnish`] has prepared. The provenance of the staged one stays, unless an operator has written another.
+///
+/// # Errors
+/// A file is not a plain one, or cannot be written.
+pub fn carry(from: &Path, to: &Path, keeper: Keeper) -> Result<(), Error> {
+    let settings = [(".env", 0o640), (".path", 0o644), (".service", 0o644), (".setup_info", 0o644)];
+    for (name, mode) in IDENTITY.into_iter().map(|name| (name, 0o640)).chain(settings) {
+        let Some(bytes) = file::read_untrusted_in(from, name, LIMIT)? else { continue };
+        if name == ".setup_info" && String::from_utf8_lossy(&bytes).contains(PROVENANCE) {
+            continue;
+        }
+        file::write_atomic(&to.join(name), &bytes, mode)?;
+        if mode == 0o640 {
+            give_group(&to.join(name), keeper)?;
+        }
+    }
+    Ok(())
 }
 
 /// Opens a sealed tree for config.sh: its user owns the identity again, and can create files. Nothing may run as that user

@@ -21,6 +21,21 @@ pub struct Unit {
     pub drain: u64,
     /// Jobs may reach the cloud's metadata.
     pub allow_metadata: bool,
+    /// Whether runup upgrades the runner: then [`render_upgrade`] belongs to it.
+    pub upgrades: bool,
+}
+
+/// When and how runup looks for a newer version of the runner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upgrades {
+    /// The time of day, `HH:MM` by the machine's clock.
+    pub at: String,
+    /// How far the looks of many machines are spread after that, in seconds.
+    pub spread: u64,
+    /// The arguments of `runup upgrade` besides the directory, without secrets.
+    pub arguments: Vec<String>,
+    /// As in [`Main::Supervisor`].
+    pub token_file: Option<PathBuf>,
 }
 
 /// What a unit starts.
@@ -128,6 +143,14 @@ pub fn render(unit: &Unit) -> String {
             }
         }
     }
+    if unit.upgrades {
+        let _ = write!(
+            text,
+            "# Looks for a newer runner if the last look was not today. It is not waited for, and may fail.\n\
+             ExecStartPost=-+/bin/systemctl start --no-block {}.service\n",
+            upgrade_name(&name(&unit.dir)),
+        );
+    }
     let _ = write!(
         text,
         "# The entry point ends with 0 whatever happened, so every end is a reason to start again.\n\
@@ -150,6 +173,69 @@ pub fn render(unit: &Unit) -> String {
     }
     text.push_str("\n[Install]\nWantedBy=multi-user.target\n");
     text
+}
+
+/// The name of the units that upgrade the runner of `unit`, without `.service` and `.timer`.
+#[must_use]
+pub fn upgrade_name(unit: &str) -> String {
+    format!("{}-upgrade", unit.strip_suffix(".service").unwrap_or(unit))
+}
+
+/// The service that upgrades the runner, and the timer that starts it.
+#[must_use]
+pub fn render_upgrade(unit: &Unit, upgrades: &Upgrades) -> (String, String) {
+    let dir = percent(&unit.dir.display().to_string());
+    let main = name(&unit.dir);
+    let mut arguments = String::new();
+    for argument in &upgrades.arguments {
+        let _ = write!(arguments, " {}", quoted(argument));
+    }
+    let mut service = headline(&unit.dir);
+    let _ = write!(
+        service,
+        "\n\
+         [Unit]\n\
+         Description=Upgrade of the GitHub Actions runner in {dir}\n\
+         Documentation=man:runup(1)\n\
+         Wants=network-online.target\n\
+         After=network-online.target\n\
+         \n\
+         [Service]\n\
+         Type=oneshot\n\
+         # At most one look a day, whatever starts this. A runner that is not idle in time is tried again: 75.\n\
+         ExecStart={program} upgrade --daily --quiet --window=2h --dir {dir}{arguments}\n\
+         SuccessExitStatus=75\n\
+         # Should it be killed while the runner's listener is stopped for a look, the listener goes on.\n\
+         ExecStopPost=-/bin/sh -c '[ \"$$SERVICE_RESULT\" = success ] || exec systemctl kill --signal=CONT {main}'\n\
+         # TERM goes to runup, which puts back what it had begun.\n\
+         KillMode=mixed\n\
+         TimeoutStopSec=10min\n\
+         # Close to the end of its version's support, it waits for the end of the runner's job, which may last five days.\n\
+         TimeoutStartSec=6d\n",
+        program = percent(&unit.program.display().to_string()),
+    );
+    if let Some(file) = &upgrades.token_file {
+        let _ = writeln!(service, "LoadCredential=runup.token:{}", percent(&file.display().to_string()));
+    }
+    let mut timer = headline(&unit.dir);
+    let _ = write!(
+        timer,
+        "\n\
+         [Unit]\n\
+         Description=Daily look for a newer GitHub Actions runner for {dir}\n\
+         \n\
+         [Timer]\n\
+         OnCalendar=*-*-* {at}:00\n\
+         RandomizedDelaySec={spread}s\n\
+         # A machine that was off at that time catches up.\n\
+         Persistent=true\n\
+         \n\
+         [Install]\n\
+         WantedBy=timers.target\n",
+        at = upgrades.at,
+        spread = upgrades.spread,
+    );
+    (service, timer)
 }
 
 /// `%` begins a specifier everywhere in a unit file.
@@ -192,6 +278,7 @@ mod tests {
             main,
             drain: 300,
             allow_metadata: false,
+            upgrades: false,
         }
     }
 
@@ -222,6 +309,31 @@ mod tests {
         let wanted = r#"run "--token-command=export A=\"1\"\x0aExecStartPre=/bin/evil\x09%%n\xc2\x85""#;
         assert!(text.contains(wanted), "{text}");
         assert!(!text.lines().any(|line| line.starts_with("ExecStartPre")), "{text}");
+    }
+
+    #[test]
+    fn the_upgrade_units_belong_to_the_service_and_hold_no_secret() {
+        let main = Unit { upgrades: true, ..unit(Main::Runsvc) };
+        let upgrades = Upgrades {
+            at: "03:00".into(),
+            spread: 7200,
+            arguments: vec!["--ca-file=/etc/my ca.pem".into()],
+            token_file: Some("/etc/runup/token".into()),
+        };
+        let (service, timer) = render_upgrade(&main, &upgrades);
+        for text in [&service, &timer] {
+            assert!(is_ours(text, Path::new("/opt/actions-runner")), "{text}");
+        }
+        let line = "\nExecStart=/usr/bin/runup upgrade --daily --quiet --window=2h --dir /opt/actions-runner \
+                    \"--ca-file=/etc/my ca.pem\"\n";
+        assert!(service.contains(line), "{service}");
+        assert!(service.contains("\nLoadCredential=runup.token:/etc/runup/token\n"), "{service}");
+        assert!(service.contains("kill --signal=CONT runup-actions-runner.service'\n"), "{service}");
+        assert!(timer.contains("\nOnCalendar=*-*-* 03:00:00\nRandomizedDelaySec=7200s\n"), "{timer}");
+        let start =
+            "\nExecStartPost=-+/bin/systemctl start --no-block runup-actions-runner-upgrade.service\n";
+        assert!(render(&main).contains(start));
+        assert!(!render(&unit(Main::Runsvc)).contains("upgrade"));
     }
 
     #[test]

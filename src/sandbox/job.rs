@@ -24,6 +24,8 @@ pub struct JobRecord {
     pub only_for: Option<String>,
     /// The id of the runner that took it.
     pub runner: Option<u64>,
+    /// Whether its runner has acknowledged its message. Until then it goes to the next session if this one ends.
+    pub acknowledged: bool,
     /// Whether its runner has reported its end.
     pub done: bool,
     /// How it ended; `Canceled` and `Abandoned` ones are not `done`.
@@ -95,6 +97,7 @@ impl World {
             script: new.script,
             only_for: new.runner,
             runner: None,
+            acknowledged: false,
             done: false,
             result: None,
             log: String::new(),
@@ -120,11 +123,15 @@ impl World {
         self.jobs.iter_mut().find(is_it).filter(|job| job.result.is_none())
     }
 
-    /// Ends what this runner was running.
+    /// Ends what this runner was running. A job that it has not begun is queued again.
     pub fn end_jobs(&mut self, runner: u64, result: JobResult) {
         let running = |job: &&mut JobRecord| job.runner == Some(runner) && job.result.is_none();
         for job in self.jobs.iter_mut().filter(running) {
-            job.result = Some(result);
+            if job.acknowledged {
+                job.result = Some(result);
+            } else {
+                job.runner = None;
+            }
         }
     }
 }
@@ -157,6 +164,9 @@ mod tests {
         assert_eq!(world.take_job(2).unwrap().id, id);
         assert_eq!(world.take_job(2), None, "it is taken");
         assert!(world.running_job(id, 1).is_none() && world.running_job(id, 2).is_some());
+        world.end_jobs(2, JobResult::Canceled);
+        assert_eq!(world.take_job(2).unwrap().id, id, "its message was never acknowledged");
+        world.running_job(id, 2).unwrap().acknowledged = true;
         world.end_jobs(2, JobResult::Canceled);
         assert!(world.running_job(id, 2).is_none() && world.jobs[0].result == Some(JobResult::Canceled));
     }

@@ -28,7 +28,7 @@ pub(super) fn refusal(route: &Route, request: &Request) -> Option<Reply> {
     {
         return Some(Reply::message(400, &format!("{version:?} is not a supported version")));
     }
-    if matches!(route, Route::Meta | Route::RateLimit) {
+    if matches!(route, Route::Meta | Route::RateLimit | Route::LatestRelease) {
         return None;
     }
     let credential = &request.credential;
@@ -70,6 +70,7 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
         Route::RunnerGroups(Scope::Repo(..)) => Reply::not_found(),
         Route::RunnerGroups(_) => groups(&world),
         Route::Labels(scope, id, name) => labels(&mut world, scope, *id, name.as_deref(), request),
+        Route::LatestRelease => latest_release(shared, &world, request),
         Route::Meta => Reply::json(
             200,
             &json!({"verifiable_password_authentication": false, "installed_version": "3.21.0"}),
@@ -207,6 +208,21 @@ fn downloads(
         }
     }
     Reply::json(200, &Value::Array(list))
+}
+
+/// `GET /repos/actions/runner/releases/latest`: public, with archives that need no credential either.
+fn latest_release(shared: &Shared, world: &World, request: &Request) -> Reply {
+    let version = world.newest();
+    let asset = |platform: Platform| {
+        let archive = shared.archives.get(platform, version);
+        json!({
+            "name": archive.filename,
+            "digest": format!("sha256:{}", archive.sha256),
+            "browser_download_url": format!("{}_sandbox/mirror/{}/{version}", request.base, platform.id),
+        })
+    };
+    let assets: Vec<Value> = Platform::ALL.into_iter().map(asset).collect();
+    Reply::json(200, &json!({"tag_name": format!("v{version}"), "assets": assets}))
 }
 
 fn spoil_checksum(fault: &FaultKind, entry: &mut Value) {

@@ -3,7 +3,7 @@
 use super::scope::Scope;
 
 /// Every route that a fault can name.
-pub const NAMES: [&str; 26] = [
+pub const NAMES: [&str; 28] = [
     "list-runners",
     "downloads",
     "registration-token",
@@ -14,6 +14,7 @@ pub const NAMES: [&str; 26] = [
     "runner-groups",
     "labels",
     "deprecations",
+    "latest-release",
     "meta",
     "rate-limit",
     "archive",
@@ -27,6 +28,7 @@ pub const NAMES: [&str; 26] = [
     "message",
     "job-script",
     "job-log",
+    "job-taken",
     "job-done",
     "session-end",
     "unknown",
@@ -46,6 +48,8 @@ pub(super) enum Route {
     /// The labels of one runner; the last part is the one label to delete.
     Labels(Scope, u64, Option<String>),
     Deprecations(Scope, String),
+    /// GitHub's public releases of the runner.
+    LatestRelease,
     Meta,
     RateLimit,
     /// The archive of a platform (`linux-x64`) and version, behind the temporary download token.
@@ -63,6 +67,8 @@ pub(super) enum Route {
     JobScript(u64),
     /// What the script printed.
     JobLog(u64),
+    /// The acknowledgment of a job's message.
+    JobTaken(u64),
     JobDone(u64),
     SessionEnd,
     Control(Control),
@@ -103,6 +109,7 @@ impl Route {
     fn of_api(method: &str, segments: &[&str], by_runner: bool) -> Option<Self> {
         let found = match (method, segments) {
             ("GET", ["meta"]) => Self::Meta,
+            ("GET", ["repos", "actions", "runner", "releases", "latest"]) => Self::LatestRelease,
             ("GET", ["rate_limit"]) => Self::RateLimit,
             ("POST", ["actions", "runner-registration"]) => Self::RunnerRegistration,
             ("POST", ["actions", "runners", "register"]) => Self::Register,
@@ -154,6 +161,7 @@ impl Route {
             ("GET", ["message"]) => Self::Message,
             ("GET", ["jobs", id, "script"]) => id.parse().map_or(Self::Unknown, Self::JobScript),
             ("POST", ["jobs", id, "log"]) => id.parse().map_or(Self::Unknown, Self::JobLog),
+            ("POST", ["jobs", id, "taken"]) => id.parse().map_or(Self::Unknown, Self::JobTaken),
             ("POST", ["jobs", id, "done"]) => id.parse().map_or(Self::Unknown, Self::JobDone),
             _ => Self::Unknown,
         }
@@ -193,6 +201,7 @@ impl Route {
             Self::RunnerGroups(_) => "runner-groups",
             Self::Labels(..) => "labels",
             Self::Deprecations(..) => "deprecations",
+            Self::LatestRelease => "latest-release",
             Self::Meta => "meta",
             Self::RateLimit => "rate-limit",
             Self::Archive(..) => "archive",
@@ -206,6 +215,7 @@ impl Route {
             Self::Message => "message",
             Self::JobScript(_) => "job-script",
             Self::JobLog(_) => "job-log",
+            Self::JobTaken(_) => "job-taken",
             Self::JobDone(_) => "job-done",
             Self::SessionEnd => "session-end",
             Self::Control(_) => "control",

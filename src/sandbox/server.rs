@@ -178,6 +178,7 @@ fn act(shared: &Shared, route: &Route, request: &Request, faults: &[FaultKind]) 
         | Route::Message
         | Route::JobScript(_)
         | Route::JobLog(_)
+        | Route::JobTaken(_)
         | Route::JobDone(_) => session::answer(shared, route, request, faults),
         _ => rest::refusal(route, request).unwrap_or_else(|| rest::answer(shared, route, request, faults)),
     }

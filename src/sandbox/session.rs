@@ -107,6 +107,13 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
             }
             None => Reply::not_found(),
         },
+        Route::JobTaken(job) => match world.running_job(*job, id) {
+            Some(job) => {
+                job.acknowledged = true;
+                Reply::no_content()
+            }
+            None => Reply::not_found(),
+        },
         Route::JobDone(job) => {
             runner.record.busy = false;
             runner.seen = Some(Instant::now());

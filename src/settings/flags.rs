@@ -202,6 +202,26 @@ pub struct Service {
     /// After the one job of an ephemeral runner: end, register again for the next job, or switch the machine off
     #[arg(long, value_enum, default_value = "again", value_name = "WHAT")]
     pub after_job: AfterJob,
+    /// The time of day at which a timer looks for a newer runner, by the machine's clock
+    #[arg(long, value_name = "HH:MM", default_value = "03:00", value_parser = parse_time_of_day)]
+    pub upgrade_at: String,
+    /// Spread the looks of many machines over this long after --upgrade-at
+    #[arg(long, value_name = "DURATION", default_value = "2h", value_parser = parse_duration)]
+    pub upgrade_spread: Duration,
+}
+
+/// A time of day as systemd's calendar takes it.
+fn parse_time_of_day(text: &str) -> Result<String, String> {
+    let wrong = || format!("expected a time of day like 03:00 or 23:30, not {text:?}");
+    let (hour, minute) = text.trim().split_once(':').ok_or_else(wrong)?;
+    let number = |digits: &str, below: u8| {
+        let plain = matches!(digits.len(), 1 | 2) && digits.bytes().all(|byte| byte.is_ascii_digit());
+        digits.parse::<u8>().ok().filter(|number| plain && *number < below)
+    };
+    match (number(hour, 24), number(minute, 60)) {
+        (Some(hour), Some(minute)) if text.trim().len() > 3 => Ok(format!("{hour:02}:{minute:02}")),
+        _ => Err(wrong()),
+    }
 }
 
 /// What keeps the runner running.
@@ -340,6 +360,15 @@ mod tests {
         assert_eq!(of(CloudChoice::Auto, metadata_url()), [Provider::Aws]);
         assert_eq!(of(CloudChoice::Gcp, None), [Provider::Gcp]);
         assert_eq!(of(CloudChoice::None, None), []);
+    }
+
+    #[test]
+    fn a_time_of_day_is_one() {
+        assert_eq!(parse_time_of_day("3:05").as_deref(), Ok("03:05"));
+        assert_eq!(parse_time_of_day(" 23:59 ").as_deref(), Ok("23:59"));
+        for wrong in ["", "3", "24:00", "12:60", "12:3:0", "+1:00", "noon", "3:5", "003:00"] {
+            assert!(parse_time_of_day(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

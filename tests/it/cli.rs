@@ -79,7 +79,8 @@ fn example(option: &str) -> &'static str {
     match option {
         "url" | "api-url" | "mirror" => "https://github.com/octo",
         "sha256" => "0000000000000000000000000000000000000000000000000000000000000000",
-        "deadline" | "drain" => "77s",
+        "deadline" | "drain" | "window" | "upgrade-spread" => "77s",
+        "upgrade-at" => "04:05",
         "service" => "none",
         "after-job" => "poweroff",
         "runner-version" => "2.300.0",
@@ -111,6 +112,7 @@ fn every_option_has_a_variable_and_a_key_by_construction() {
     for command in [
         &["install"] as &[&str],
         &["bake"],
+        &["upgrade"],
         &["remove"],
         &["status"],
         &["plan"],
@@ -132,6 +134,9 @@ fn every_option_has_a_variable_and_a_key_by_construction() {
             let typed = [
                 "deadline",
                 "drain",
+                "window",
+                "upgrade-at",
+                "upgrade-spread",
                 "service",
                 "os",
                 "arch",

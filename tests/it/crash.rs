@@ -25,6 +25,7 @@ fn of_install(rig: &Rig) -> impl Iterator<Item = Checkpoint> {
     Checkpoint::ALL.into_iter().filter(move |checkpoint| {
         let name = checkpoint.name();
         !name.starts_with("remove-")
+            && !name.starts_with("upgrade-")
             && (makes_user || !name.starts_with("user-"))
             && *checkpoint != Checkpoint::RegisterGhostGone
     })

@@ -25,3 +25,4 @@ mod run;
 mod secrets;
 mod token_command;
 mod update;
+mod upgrade;

@@ -114,14 +114,20 @@ take_message() {
 }
 
 take_job() {
-    local id name seconds script='' job_log result=Succeeded
+    local id name seconds has_script script='' job_log result=Succeeded
     id=$(value job_id "$http_body")
     name=$(value job_name "$http_body")
     seconds=$(value seconds "$http_body")
+    has_script=$(value script "$http_body")
+    # Until this is said, the server gives the job to the next session if this one ends.
+    if ! ask POST "$server/jobs/$id/taken" "Bearer $client"; then
+        log "job $id is not this runner's any more"
+        return
+    fi
     say "$(stamp): Running job: $name"
     job_log=$root/_diag/Worker_$(date -u +%Y%m%d-%H%M%S)-utc.log
     : >"$job_log"
-    if [[ $(value script "$http_body") == true ]]; then
+    if [[ $has_script == true ]]; then
         script=$work/_temp/$id.sh
         mkdir -p "$work/_temp" && fetch "$server/jobs/$id/script" "$script" "Bearer $client" || result=Failed
     fi

@@ -125,6 +125,25 @@ fn sigint_cancels_the_job_which_may_clean_up() {
     }
 }
 
+/// A job whose message was on its way when the listener was told to stop is not lost: the next session gets it.
+#[test]
+fn a_job_that_was_not_acknowledged_is_delivered_again() {
+    let sandbox = sandbox();
+    let (runner, listener) = listening(&sandbox);
+    sandbox.fault("job-taken:1:delay=forever".parse().unwrap());
+    let id = sandbox.queue(NewJob::script("orgs/acme", "true"));
+    until("its message is there", || sandbox.requests().iter().any(|request| request.route == "job-taken"));
+    assert!(sandbox.state().runners[0].busy);
+    listener.signal("-INT");
+    assert_eq!(listener.end().status.code(), Some(0));
+    let record = job(&sandbox, id);
+    assert_eq!((record.runner, record.done, record.result), (None, false, None));
+    let next = Listener::start(&runner, "bin/Runner.Listener", &["run"]);
+    until("the next session does it", || job(&sandbox, id).done);
+    next.signal("-INT");
+    next.end();
+}
+
 #[test]
 fn a_script_that_ignores_every_signal_is_cancelled_all_the_same() {
     let sandbox = sandbox();

@@ -1,0 +1,30 @@
+//! `runup upgrade`
+
+use super::args::UpgradeFlags;
+use super::output::{Failed, Output};
+use super::{Session, request};
+use crate::install::{Site, Upgraded, Upgrading, upgrade};
+
+pub(super) async fn run(flags: Box<UpgradeFlags>, session: Session) -> Result<Output, Failed> {
+    let mut request = request::status(&flags.server, &flags.place, &session)?;
+    request.archive.mirror.clone_from(&flags.mirror);
+    let http = request::http(&flags.server, &session.environment)?;
+    let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
+    let how = Upgrading { window: flags.window, daily: flags.daily };
+    let upgraded = Box::pin(upgrade(&site, &how)).await?;
+    Ok(Output::new(text(&upgraded), &upgraded))
+}
+
+fn text(upgraded: &Upgraded) -> String {
+    let version = |version: &Option<String>| version.clone().unwrap_or_else(|| "of unknown version".into());
+    let dir = upgraded.dir.display();
+    if let Some(reason) = &upgraded.reason {
+        return format!("nothing to do in {dir}: {reason}");
+    }
+    let status = upgraded.status.as_ref().map(|status| format!(", {status}")).unwrap_or_default();
+    format!(
+        "done: runner {} is in {dir}, it was {}{status}",
+        version(&upgraded.version),
+        version(&upgraded.from)
+    )
+}

@@ -1,0 +1,129 @@
+//! GitHub's public releases of the runner: the way to a newer version where there is no credential for the list of runner
+//! applications.
+
+use super::answer::{bad_document, read};
+use super::client::Client;
+use super::document::Application;
+use super::error::Error;
+use reqwest::Method;
+use serde::Deserialize;
+use url::Url;
+
+/// The latest release of the runner (`GET /repos/actions/runner/releases/latest`).
+#[derive(Debug, Clone)]
+pub struct Release {
+    /// Its archives, as the list of runner applications would show them. Their checksums are GitHub's own digests of the
+    /// assets.
+    pub applications: Vec<Application>,
+}
+
+#[derive(Deserialize)]
+struct RawRelease {
+    tag_name: String,
+    #[serde(default)]
+    assets: Vec<RawAsset>,
+}
+
+#[derive(Deserialize)]
+struct RawAsset {
+    name: String,
+    browser_download_url: String,
+    #[serde(default)]
+    digest: Option<String>,
+}
+
+impl Client {
+    /// The latest release of the runner. It needs no credential, and none is sent; without one GitHub answers 60 calls an
+    /// hour for each address.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`] beyond that; the answer is not a release.
+    pub async fn latest_release(&self) -> Result<Release, Error> {
+        let answer = self.get_public(self.target().latest_release()).await?;
+        let what = "release of the runner";
+        let raw: RawRelease = read(&Method::GET, &answer, what)?;
+        let version = raw.tag_name.trim_start_matches('v');
+        let applications: Vec<Application> =
+            raw.assets.iter().filter_map(|asset| application(asset, version)).collect();
+        if applications.is_empty() {
+            use serde::de::Error as _;
+            let source = serde_json::Error::custom(format_args!(
+                "the release {:?} has no archive of the runner with a name that is known",
+                raw.tag_name
+            ));
+            return Err(bad_document(&Method::GET, &answer, what, source));
+        }
+        Ok(Release { applications })
+    }
+}
+
+/// An asset as a runner application; `None` if it is not the complete archive of a platform.
+fn application(asset: &RawAsset, version: &str) -> Option<Application> {
+    let rest = asset.name.strip_prefix("actions-runner-")?;
+    let rest = rest.strip_suffix(".tar.gz").or_else(|| rest.strip_suffix(".zip"))?;
+    let (os, rest) = rest.split_once('-')?;
+    let (architecture, found) = rest.split_once('-')?;
+    let url: Url = asset.browser_download_url.parse().ok()?;
+    if found != version || !matches!(url.scheme(), "http" | "https") {
+        return None;
+    }
+    Some(Application {
+        os: os.to_owned(),
+        architecture: architecture.to_owned(),
+        download_url: url,
+        filename: asset.name.clone(),
+        temp_download_token: None,
+        sha256_checksum: asset
+            .digest
+            .as_deref()
+            .map(|digest| digest.strip_prefix("sha256:").unwrap_or(digest).to_owned()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::github::Target;
+
+    fn asset(name: &str, digest: Option<&str>) -> RawAsset {
+        RawAsset {
+            name: name.into(),
+            browser_download_url: format!(
+                "https://github.com/actions/runner/releases/download/v2.340.0/{name}"
+            ),
+            digest: digest.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn the_assets_of_a_release_are_runner_applications() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let linux = asset("actions-runner-linux-x64-2.340.0.tar.gz", Some(&digest));
+        let found = application(&linux, "2.340.0").unwrap();
+        assert_eq!((found.os.as_str(), found.architecture.as_str()), ("linux", "x64"));
+        assert_eq!(found.sha256_checksum.as_deref(), Some("ab".repeat(32).as_str()));
+        assert!(found.temp_download_token.is_none());
+        let windows = application(&asset("actions-runner-win-arm64-2.340.0.zip", None), "2.340.0").unwrap();
+        assert_eq!((windows.os.as_str(), windows.sha256_checksum), ("win", None));
+        for other in [
+            "actions-runner-linux-x64-2.340.0-noexternals.tar.gz",
+            "actions-runner-linux-x64-2.339.0.tar.gz",
+            "actions-runner-linux-x64-2.340.0.tar.gz.asc",
+            "Source.tar.gz",
+        ] {
+            assert!(application(&asset(other, None), "2.340.0").is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn the_releases_are_asked_for_at_github_com_or_where_the_operator_says() {
+        let of = |url, api| Target::parse(url, api, false).unwrap().latest_release().to_string();
+        let public = "https://api.github.com/repos/actions/runner/releases/latest";
+        assert_eq!(of("https://github.com/octo-org", None), public);
+        assert_eq!(of("https://octo.ghe.com/octo-org", None), public);
+        assert_eq!(
+            of("https://github.com/octo-org", Some("http://127.0.0.1:9/api/v3")),
+            "http://127.0.0.1:9/api/v3/repos/actions/runner/releases/latest"
+        );
+    }
+}

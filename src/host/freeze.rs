@@ -1,0 +1,217 @@
+//! Stopping processes for a look at what they are doing, so that they start nothing meanwhile.
+//!
+//! Only Linux, like [`super::process`]; elsewhere no process is found, and so none is stopped.
+
+use super::Error;
+use super::process::Which;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How long it may take until all of the processes are stopped. Some that fork all the time never are.
+const STOPPING: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether they are.
+#[cfg(target_os = "linux")]
+const POLL: Duration = Duration::from_millis(2);
+
+/// Processes that do nothing (SIGSTOP) until this is dropped, however that comes about.
+#[derive(Debug)]
+#[must_use = "dropping it lets the processes go on"]
+pub struct Frozen {
+    which: Which,
+    pids: BTreeSet<u32>,
+}
+
+impl Frozen {
+    /// The ids of the processes.
+    #[must_use]
+    pub fn pids(&self) -> &BTreeSet<u32> {
+        &self.pids
+    }
+
+    /// Whether one of them has bytes from the network that it has not read yet: an answer is on its way to it.
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        return self.pids.iter().any(|pid| unread::any(*pid));
+        #[cfg(not(target_os = "linux"))]
+        false
+    }
+
+    /// Lets them go on with SIGINT pending, which is then the first thing that they meet.
+    pub fn interrupt(self) {
+        #[cfg(target_os = "linux")]
+        for pid in &self.pids {
+            super::process::linux::send(&self.which, *pid, rustix::process::Signal::INT);
+        }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        thaw(&self.which);
+    }
+}
+
+/// Lets processes go on that a run which was killed had stopped. It changes nothing about others.
+pub fn thaw(which: &Which) {
+    #[cfg(target_os = "linux")]
+    for pid in which.find() {
+        super::process::linux::send(which, pid, rustix::process::Signal::CONT);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = which;
+}
+
+/// Stops all of the processes, and those that they start meanwhile.
+///
+/// # Errors
+/// [`Error::StillRunning`] if they are not all stopped within two seconds; then all of them go on.
+pub async fn freeze(which: &Which) -> Result<Frozen, Error> {
+    let mut frozen = Frozen { which: which.clone(), pids: BTreeSet::new() };
+    #[cfg(target_os = "linux")]
+    {
+        use super::process::linux;
+        let deadline = crate::deadline::Deadline::after(STOPPING);
+        loop {
+            let found: BTreeSet<u32> = which.find().into_iter().collect();
+            // One that is forked by a process that is about to stop is found by the next look.
+            let settled = found == frozen.pids && found.iter().all(|pid| linux::is_stopped(*pid));
+            if settled {
+                return Ok(frozen);
+            }
+            for pid in &found {
+                linux::send(which, *pid, rustix::process::Signal::STOP);
+            }
+            frozen.pids.clone_from(&found);
+            if deadline.passed() {
+                let (what, pids) = (which.to_string(), found.into_iter().collect());
+                return Err(Error::StillRunning { what, pids, total: STOPPING });
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        frozen.pids.clear();
+        let _ = STOPPING;
+        Ok(frozen)
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod unread {
+    use std::collections::BTreeSet;
+
+    /// Whether a TCP socket of the process has bytes that it has not read (the kernel's `proc_net_tcp.rst`).
+    pub fn any(pid: u32) -> bool {
+        let sockets = sockets(pid);
+        if sockets.is_empty() {
+            return false;
+        }
+        ["tcp", "tcp6"].iter().any(|table| {
+            fs_err::read_to_string(format!("/proc/{pid}/net/{table}"))
+                .is_ok_and(|text| text.lines().skip(1).any(|line| is_unread(line, &sockets)))
+        })
+    }
+
+    /// The inodes of its sockets.
+    fn sockets(pid: u32) -> BTreeSet<String> {
+        let Ok(entries) = fs_err::read_dir(format!("/proc/{pid}/fd")) else { return BTreeSet::new() };
+        let links = entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        links
+            .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+            .collect()
+    }
+
+    /// One line: number, local and remote address, state, `tx:rx` queues, timer, retransmits, uid, timeout, inode.
+    fn is_unread(line: &str, sockets: &BTreeSet<String>) -> bool {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (Some(queues), Some(inode)) = (fields.get(4), fields.get(9)) else { return false };
+        let waiting = queues.split_once(':').and_then(|(_, rx)| u64::from_str_radix(rx, 16).ok());
+        sockets.contains(*inode) && waiting.is_some_and(|bytes| bytes > 0)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::io::BufRead as _;
+    use std::process::{Child, Command, Stdio};
+
+    fn start(mark: &str, script: &str) -> Child {
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", script])
+            .env("RUNUP_TEST_MARK", mark)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("there is a shell");
+        let mut line = String::new();
+        std::io::BufReader::new(child.stdout.as_mut().expect("it is piped"))
+            .read_line(&mut line)
+            .expect("it says that it is up");
+        child
+    }
+
+    fn marked(mark: &str) -> Which {
+        Which::MarkedBy { uid: None, key: "RUNUP_TEST_MARK".into(), value: mark.into() }
+    }
+
+    #[tokio::test]
+    async fn what_is_frozen_does_nothing_until_it_is_let_go() {
+        let mark = format!("freeze-{}", std::process::id());
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("beats");
+        let script = format!("echo up; while :; do echo x >>{}; sleep 0.01; done", file.display());
+        let mut child = start(&mark, &script);
+        let frozen = freeze(&marked(&mark)).await.unwrap();
+        assert!(frozen.pids().contains(&child.id()), "{frozen:?}");
+        let size = || std::fs::metadata(&file).map_or(0, |meta| meta.len());
+        let before = size();
+        // Long enough for dozens of beats.
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(size(), before);
+        drop(frozen);
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while size() == before {
+            assert!(std::time::Instant::now() < deadline, "it never went on");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_a_frozen_process_has_not_read_is_seen() {
+        let mark = format!("freeze-{}-net", std::process::id());
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = server.local_addr().unwrap().port();
+        let mut child = Command::new("/bin/bash")
+            .args(["-c", &format!("exec 3<>/dev/tcp/127.0.0.1/{port}; echo up; read -r line <&3")])
+            .env("RUNUP_TEST_MARK", &mark)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut stream, _) = server.accept().unwrap();
+        let mut line = String::new();
+        std::io::BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let frozen = freeze(&marked(&mark)).await.unwrap();
+        assert!(!frozen.has_unread());
+        std::io::Write::write_all(&mut stream, b"a job\n").unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while !frozen.has_unread() {
+            assert!(std::time::Instant::now() < deadline, "the bytes are not seen");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        drop(frozen);
+        child.wait().unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_interrupt_is_the_first_thing_that_a_frozen_process_meets() {
+        let mark = format!("freeze-{}-int", std::process::id());
+        let mut child = start(&mark, "trap 'exit 7' INT; echo up; while :; do sleep 0.01; done");
+        freeze(&marked(&mark)).await.unwrap().interrupt();
+        assert_eq!(child.wait().unwrap().code(), Some(7));
+    }
+}
