@@ -200,7 +200,10 @@ pub(super) async fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<()
         let Act::CreateUser { name } = &act else { return Ok(()) };
         // It was missing when we began, so if it is there now, we made it.
         match account::find(&site.request.root, name)? {
-            Some(_) => journal.done(act)?,
+            Some(account) => {
+                account::ensure_home(&site.request.root, &account)?;
+                journal.done(act)?;
+            }
             None => journal.forget(Step::CreateUser)?,
         }
     }

@@ -200,12 +200,11 @@ impl Journal {
     /// # Errors
     /// As for [`Journal::open`].
     pub fn reload(&mut self) -> Result<(), Error> {
-        match Self::read(&self.path)? {
-            Some(read) => self.record = read.record,
-            None => {
-                self.record.entries.clear();
-                self.record.user = None;
-            }
+        if let Some(read) = Self::read(&self.path)? {
+            self.record = read.record;
+        } else {
+            self.record.entries.clear();
+            self.record.user = None;
         }
         Ok(())
     }

@@ -172,6 +172,9 @@ pub(super) async fn clean_tree(site: &Site<'_>, before: &Snapshot) -> Result<(),
     if journal.guard() != Guard::Open {
         // Whatever the job created at the top of the tree; the rest it could not change.
         guard::sweep(&dir, site.work())?;
+        if let Some(account) = site.account()? {
+            guard::make_ready(&dir, site.keeper(&account, &journal), site.work())?;
+        }
     }
     let now = Snapshot::take(&dir);
     for (name, (before, now)) in STEERING.iter().zip(before.0.iter().zip(&now.0)) {

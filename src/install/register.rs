@@ -36,7 +36,6 @@ pub async fn take(
 ) -> Result<Option<String>, Error> {
     let request = &site.request;
     let name = seen.name.as_ref().expect("a plan with this step has a name");
-    let wanted = request.registration.as_ref().expect("a plan with this step has a registration");
     let target = request.target.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
     let client = site.client.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
     let setting = site.config_setting(account.clone());
@@ -59,72 +58,13 @@ pub async fn take(
         state::clean_identity(&setting.dir)?;
     }
     unseal(site, &care.traces)?;
-    let free = match site.eyes() {
-        _ if seen.name_is_free || care.ghost.is_some() => true,
-        Some(client) if !wanted.options.replace && !care.reclaim_name => {
-            let asking = client.runner_named(name.name.as_str());
-            site.within("asking for the name", asking).await?.is_none()
-        }
-        _ => false,
-    };
-
-    let mut registered = Registered {
-        url: target.url.to_string(),
-        api_url: target.api.to_string(),
-        name: name.name.to_string(),
-        template: wanted.name.to_string(),
-        unique: name.unique,
-        // Taking over the name keeps the id.
-        agent_id: journal.registered().filter(|_| care.converts).and_then(|(_, old)| old.agent_id),
-        confirmed: journal.registered().is_some_and(|(_, old)| care.converts && old.confirmed),
-        name_was_free: free,
-        asked: Asked::of(request),
-    };
-    journal.set_machine(look::fingerprint(site));
-    if care.converts {
-        // The runner that is there works until config.sh has taken its place.
-        journal.begin_instead(Act::Register(registered.clone()))?;
-    } else {
-        journal.begin(Act::Register(registered.clone()))?;
-    }
-    reach(Checkpoint::RegisterBegun);
+    let mut registered = begin(site, journal, care, seen).await?;
 
     let token = token(site, client).await?;
     reach(Checkpoint::RegisterTokenMinted);
 
     let phase = site.phase("config.sh");
-    let mut kept = seen.wanted_guard;
-    let mut options = config_sh::Options {
-        replace: wanted.options.replace || care.reclaim_name,
-        disable_update: wanted.options.disable_update || kept != Guard::Open,
-        ..wanted.options.clone()
-    };
-    let url = target.url.as_str().trim_end_matches('/');
-    let (outcome, shown) = loop {
-        let command = config_sh::configure(&setting, url, &name.name, &options, &token, site.deadline);
-        let shown = command.render();
-        tracing::debug!(command = shown, "running config.sh");
-        let outcome = command.run(&site.stop, &mut |stream, line| site.watch.line(stream, line)).await;
-        reach(Checkpoint::RegisterConfigured);
-        let outcome = match outcome {
-            Ok(outcome) => outcome,
-            Err(host::Error::Deadline { tail, total, .. }) => {
-                return Err(Error::ConfigHung { command: shown, after: total, tail });
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let refused = complaint::refuses_disable_update(&outcome.tail);
-        if !refused || wanted.options.disable_update || !options.disable_update {
-            break (outcome, shown);
-        }
-        // An older server refuses it, after it has added the runner.
-        tracing::warn!("the server does not support --disable-update: the runner will update itself");
-        kept = Guard::Open;
-        options.disable_update = false;
-        take_back(site, &registered).await?;
-        state::clean_identity(&setting.dir)?;
-    };
-    drop(token);
+    let (outcome, shown, kept) = configure(site, care, seen, &setting, &registered, token).await?;
     let file = match judge(state::read(&setting.dir)?, &outcome, &shown) {
         Ok(file) => file,
         Err(error) => {
@@ -153,6 +93,94 @@ pub async fn take(
     }
     keep(site, journal, account, kept)?;
     Ok(status)
+}
+
+/// Writes down what is about to be registered.
+async fn begin(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    care: &Care,
+    seen: &Seen,
+) -> Result<Registered, Error> {
+    let request = &site.request;
+    let wanted = request.registration.as_ref().expect("a plan with this step has a registration");
+    let name = seen.name.as_ref().expect("a plan with this step has a name");
+    let target = request.target.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
+    let free = match site.eyes() {
+        _ if seen.name_is_free || care.ghost.is_some() => true,
+        Some(client) if !wanted.options.replace && !care.reclaim_name => {
+            let asking = client.runner_named(name.name.as_str());
+            site.within("asking for the name", asking).await?.is_none()
+        }
+        _ => false,
+    };
+    // Taking over the name keeps the id.
+    let old = journal.registered().filter(|_| care.converts).map(|(_, old)| old);
+    let registered = Registered {
+        url: target.url.to_string(),
+        api_url: target.api.to_string(),
+        name: name.name.to_string(),
+        template: wanted.name.to_string(),
+        unique: name.unique,
+        agent_id: old.and_then(|old| old.agent_id),
+        confirmed: old.is_some_and(|old| old.confirmed),
+        name_was_free: free,
+        asked: Asked::of(request),
+    };
+    journal.set_machine(look::fingerprint(site));
+    let act = Act::Register(registered.clone());
+    // What is converted works until config.sh has taken its place.
+    if care.converts {
+        journal.begin_instead(act)?;
+    } else {
+        journal.begin(act)?;
+    }
+    reach(Checkpoint::RegisterBegun);
+    Ok(registered)
+}
+
+/// Runs config.sh: how it ended, its command line for people, and how the tree of what it registered is to be guarded.
+async fn configure(
+    site: &Site<'_>,
+    care: &Care,
+    seen: &Seen,
+    setting: &config_sh::Setting,
+    registered: &Registered,
+    token: Secret,
+) -> Result<(Outcome, String, Guard), Error> {
+    let wanted = site.request.registration.as_ref().expect("a plan with this step has a registration");
+    let name = &seen.name.as_ref().expect("a plan with this step has a name").name;
+    let mut kept = seen.wanted_guard;
+    let mut options = config_sh::Options {
+        replace: wanted.options.replace || care.reclaim_name,
+        disable_update: wanted.options.disable_update || kept != Guard::Open,
+        ..wanted.options.clone()
+    };
+    let url = registered.url.trim_end_matches('/');
+    loop {
+        let command = config_sh::configure(setting, url, name, &options, &token, site.deadline);
+        let shown = command.render();
+        tracing::debug!(command = shown, "running config.sh");
+        let outcome = command.run(&site.stop, &mut |stream, line| site.watch.line(stream, line)).await;
+        reach(Checkpoint::RegisterConfigured);
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(host::Error::Deadline { tail, total, .. }) => {
+                return Err(Error::ConfigHung { command: shown, after: total, tail });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let refused = complaint::refuses_disable_update(&outcome.tail);
+        if !refused || wanted.options.disable_update || !options.disable_update {
+            return Ok((outcome, shown, kept));
+        }
+        // An older server refuses it, after it has added the runner.
+        tracing::warn!("the server does not support --disable-update: the runner will update itself");
+        kept = Guard::Open;
+        options.disable_update = false;
+        take_back(site, registered).await?;
+        state::clean_identity(&setting.dir)?;
+    }
 }
 
 /// Before a program of the tree gets a token: nothing of the runner's user runs any more, and what is there to run is root's.

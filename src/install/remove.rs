@@ -60,6 +60,26 @@ pub struct Deregistered {
     pub url: String,
 }
 
+impl Deregistered {
+    fn of(registered: &Registered) -> Self {
+        Self { name: registered.name.clone(), id: registered.agent_id, url: registered.url.clone() }
+    }
+}
+
+/// What is said of a registration that stays; a `copy` of a disk leaves it to the machine that it is of.
+fn stays(registered: &Registered, copy: bool) -> LeftOnServer {
+    LeftOnServer {
+        name: registered.name.clone(),
+        id: registered.agent_id,
+        url: registered.url.clone(),
+        why: match registered.api_url.is_empty() {
+            _ if copy => Why::OtherMachine,
+            true => Why::Claimed,
+            false => Why::Asked,
+        },
+    }
+}
+
 /// A registration that stays.
 #[derive(Debug, Clone, Serialize)]
 pub struct LeftOnServer {
@@ -144,24 +164,11 @@ pub async fn remove(site: &Site<'_>, to: Reach, drain: Duration) -> Result<Remov
         }
         let undone = match &entry.act {
             Act::Register(registered) => match to {
-                Reach::Server if !copy => deregister(site, &mut journal, registered).await.inspect(|()| {
-                    removed.deregistered = Some(Deregistered {
-                        name: registered.name.clone(),
-                        id: registered.agent_id,
-                        url: registered.url.clone(),
-                    });
-                }),
+                Reach::Server if !copy => deregister(site, &mut journal, registered)
+                    .await
+                    .inspect(|()| removed.deregistered = Some(Deregistered::of(registered))),
                 _ => {
-                    removed.left_on_server = Some(LeftOnServer {
-                        name: registered.name.clone(),
-                        id: registered.agent_id,
-                        url: registered.url.clone(),
-                        why: match registered.api_url.is_empty() {
-                            _ if copy => Why::OtherMachine,
-                            true => Why::Claimed,
-                            false => Why::Asked,
-                        },
-                    });
+                    removed.left_on_server = Some(stays(registered, copy));
                     clean(site, &mut journal)
                 }
             },

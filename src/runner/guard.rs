@@ -39,7 +39,6 @@ pub enum Guard {
 impl Guard {
     /// Whether its user owns it.
     #[must_use]
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
     pub fn is_open(&self) -> bool {
         *self == Self::Open
     }
@@ -157,15 +156,18 @@ pub fn unseal(dir: &Path, keeper: Keeper) -> Result<(), Error> {
     lock(dir, keeper)
 }
 
-/// Deletes what jobs left at the top of a guarded tree: all that is not root's, but the logs and the work directory.
+/// Deletes what jobs left at the top of a guarded tree: all that is not root's, but the logs and the work directory, if they
+/// are directories. In a locked tree a job can put a link in their place.
 ///
 /// # Errors
 /// Something stays.
 pub fn sweep(dir: &Path, work: &str) -> Result<(), Error> {
     let work = Path::new(work).components().next();
     for entry in fs_err::read_dir(dir)? {
-        let name = entry?.file_name();
-        let kept = name == LOG_FOLDER || work == Some(Component::Normal(&name));
+        let entry = entry?;
+        let name = entry.file_name();
+        let named = name == LOG_FOLDER || work == Some(Component::Normal(&name));
+        let kept = named && entry.file_type()?.is_dir();
         if !kept && !is_roots(&dir.join(&name))? {
             state::unlink(&dir.join(&name))?;
         }
@@ -185,18 +187,35 @@ pub fn make_ready(dir: &Path, keeper: Keeper, work: &str) -> Result<(), Error> {
     let climbs = work.components().any(|part| part == Component::ParentDir);
     let mut missing: Vec<&Path> = Vec::new();
     for folder in path.ancestors() {
-        match fs_err::symlink_metadata(folder) {
-            Ok(_) if folder == path => break,
-            Ok(_) if !climbs && unix_only::only_root_writes(folder) => break,
-            Ok(_) => return Ok(()),
-            Err(_) => missing.push(folder),
+        if fs_err::symlink_metadata(folder).is_err() {
+            missing.push(folder);
+            continue;
         }
+        let parent = if folder == path { folder.parent().unwrap_or(folder) } else { folder };
+        if climbs || !only_root_writes(parent, dir) {
+            return Ok(());
+        }
+        break;
     }
     for folder in missing.into_iter().rev().filter(|folder| *folder != path) {
         fs_err::create_dir(folder)?;
         own_folder(folder, 0, 0, 0o755)?;
     }
     if path == dir || climbs { Ok(()) } else { make_for(&path, keeper) }
+}
+
+/// Whether nobody but root can put something else at this path: no part of it, down from the tree or from the root, is a link,
+/// or a directory in which others can write. A link `work` of a job's would lead `work/log` to `/var/log`.
+fn only_root_writes(folder: &Path, dir: &Path) -> bool {
+    for part in folder.ancestors() {
+        if !unix_only::only_root_writes(part) {
+            return false;
+        }
+        if part == dir {
+            break;
+        }
+    }
+    true
 }
 
 /// Gives a locked tree in which no job has run to its user, who may update it: the form that GitHub's own scripts leave.
@@ -221,9 +240,11 @@ pub fn give(path: &Path, keeper: Keeper) -> Result<(), Error> {
 fn make_for(path: &Path, keeper: Keeper) -> Result<(), Error> {
     match fs_err::create_dir(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            // An operator may have created it.
+            // An operator may have created it, and a job may have closed it to the next start.
             let metadata = fs_err::symlink_metadata(path)?;
-            if metadata.is_dir() && is_roots(path)? {
+            let owner = unix_only::uid(&metadata);
+            let closed = unix_only::mode(&metadata) & 0o700 != 0o700;
+            if metadata.is_dir() && (owner == 0 || (owner == keeper.uid && closed)) {
                 own_folder(path, keeper.uid, keeper.gid, 0o755)
             } else {
                 Ok(())
@@ -269,6 +290,10 @@ mod unix_only {
 
     pub fn uid(metadata: &std::fs::Metadata) -> u32 {
         std::os::unix::fs::MetadataExt::uid(metadata)
+    }
+
+    pub fn mode(metadata: &std::fs::Metadata) -> u32 {
+        std::os::unix::fs::MetadataExt::mode(metadata)
     }
 
     /// Gives a file or directory, whatever it was; an absent file is fine. A link, or a file with another name elsewhere, is
@@ -361,6 +386,10 @@ mod unix_only {
         0
     }
 
+    pub fn mode(_: &std::fs::Metadata) -> u32 {
+        0o700
+    }
+
     pub fn own(_: &Path, _: u32, _: u32, _: u32, _: bool) -> Result<(), Error> {
         Ok(())
     }
@@ -371,5 +400,63 @@ mod unix_only {
 
     pub fn give_tree(_: &Path, _: Keeper) -> Result<(), Error> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+
+    const KEEPER: Keeper = Keeper { uid: 65534, gid: 65534 };
+
+    /// A tree, and beside it a directory of root's that a job would like to have; only root can give one away.
+    fn tree(mode: u32) -> Option<(tempfile::TempDir, std::path::PathBuf, std::path::PathBuf)> {
+        let place = tempfile::tempdir().unwrap();
+        let (dir, precious) = (place.path().join("tree"), place.path().join("var/log"));
+        std::fs::create_dir_all(&precious).unwrap();
+        std::fs::create_dir(&dir).unwrap();
+        own_folder(&dir, 0, KEEPER.gid, mode).ok()?;
+        crate::host::account::is_root().then_some((place, dir, precious))
+    }
+
+    fn uid(path: &Path) -> u32 {
+        std::fs::symlink_metadata(path).unwrap().uid()
+    }
+
+    #[test]
+    fn a_link_in_a_tree_leads_to_nothing_that_is_given_away() {
+        for mode in [0o750, 0o1770] {
+            let Some((place, dir, precious)) = tree(mode) else { return };
+            symlink(place.path().join("var"), dir.join("work")).unwrap();
+            symlink(&precious, dir.join(LOG_FOLDER)).unwrap();
+            // One that is there, and one that is not.
+            for work in ["work/log", "work/log/new"] {
+                make_ready(&dir, KEEPER, work).unwrap();
+            }
+            assert_eq!((uid(&precious), precious.join("new").exists()), (0, false));
+        }
+    }
+
+    #[test]
+    fn what_a_job_put_in_the_place_of_a_directory_goes_and_what_it_closed_is_opened() {
+        let Some((_place, dir, precious)) = tree(0o1770) else { return };
+        symlink(&precious, dir.join(LOG_FOLDER)).unwrap();
+        std::os::unix::fs::lchown(dir.join(LOG_FOLDER), Some(KEEPER.uid), None).unwrap();
+        sweep(&dir, "_work").unwrap();
+        make_ready(&dir, KEEPER, "_work").unwrap();
+        let logs = dir.join(LOG_FOLDER);
+        assert!(std::fs::symlink_metadata(&logs).unwrap().is_dir() && uid(&logs) == KEEPER.uid);
+        std::fs::set_permissions(&logs, std::fs::Permissions::from_mode(0o000)).unwrap();
+        make_ready(&dir, KEEPER, "_work").unwrap();
+        assert_eq!(std::fs::metadata(&logs).unwrap().mode() & 0o777, 0o755);
+    }
+
+    #[test]
+    fn a_work_directory_below_root_s_alone_is_created_with_what_is_above_it() {
+        let Some((_place, dir, _)) = tree(0o750) else { return };
+        make_ready(&dir, KEEPER, "deep/work").unwrap();
+        assert_eq!((uid(&dir.join("deep")), uid(&dir.join("deep/work"))), (0, KEEPER.uid));
     }
 }

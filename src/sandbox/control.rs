@@ -10,6 +10,7 @@ use super::server::Shared;
 use super::token::CredentialKind;
 use super::update::Update;
 use super::world::{Deprecation, NewRunner, RunnerChange};
+use crate::secret::Secret;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -95,7 +96,7 @@ pub(super) fn answer(shared: &Shared, control: Control, request: &Request) -> Re
         }
         Control::Tokens => {
             let issued = world.tokens.issued();
-            Reply::json(200, &json!(issued.iter().map(|token| token.expose()).collect::<Vec<_>>()))
+            Reply::json(200, &json!(issued.iter().map(Secret::expose).collect::<Vec<_>>()))
         }
         Control::AddUpdate => match request.json::<Update>() {
             Some(update) if update.is_valid() => {

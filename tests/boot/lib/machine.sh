@@ -45,6 +45,8 @@ credentials() {
     install --directory --mode=755 "$root/etc/runup"
     (umask 077 && printf '%s\n' "$api_token" >"$root/etc/runup/token")
     printf 'url = "%s"\ntoken-file = "/etc/runup/token"\n' "$org_url" >"$root/etc/runup/config.toml"
+    # For a scenario whose runner updates itself.
+    [[ -z ${self_update:-} ]] || echo 'self-update = true' >>"$root/etc/runup/config.toml"
 }
 
 # Two machines in one control group would kill each other's processes. Where there is no systemd outside, nobody else

@@ -94,11 +94,11 @@ scenario_ephemeral_again() {
     for turn in 1 2; do
         first=$(runner_id)
         as_root setpriv --reuid=actions-runner --regid=actions-runner --clear-groups sh -c \
-            "mkdir -p $tree/_work/left && echo secret >$tree/_work/left/over && echo PATH=/evil >>$tree/.env"
+            "mkdir -p $tree/_work/left && echo secret >$tree/_work/left/over && echo left >$tree/.runner_migrated; ! echo PATH=/evil >>$tree/.env"
         job=$(job 1)
         within 20 job_done "$job"
         within 30 fresh_runner "$first"
-        absent "$tree/_work/left"
+        absent "$tree/_work/left" "$tree/.runner_migrated"
         must_not grep --quiet evil "$root$tree/.env"
     done
     same 1 "$(runners)" "the number of runners"

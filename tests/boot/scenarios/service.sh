@@ -129,6 +129,7 @@ online_as() { [[ $(state '.runners[0] | "\(.online) \(.version)"') == "true $1" 
 half_moved() { [[ ! -e $root$tree/bin && ! -L $root$tree/bin ]]; }
 
 scenario_self_update() {
+    local self_update=yes
     with_service
     local job from before
     before=$(runner_id)
@@ -171,6 +172,7 @@ scenario_self_update() {
 
 # The same for the service that registers by itself: between its jobs, before its one job, and cut off.
 scenario_self_update_supervised() {
+    local self_update=yes
     with_service --remove-on-shutdown
     local job from
     from=$(now)
@@ -418,7 +420,10 @@ scenario_no_systemd() {
     switch_on
     exits 0 runup install
     within 10 online
-    registered_once
+    # The runner that nothing could update was its user's; one that runup updates is not: it is converted.
+    same 2 "$(requests register)" "the number of registrations"
+    same 1 "$(runners)" "the number of runners"
+    status_is 0 .guard sealed
     exits 0 runup remove
     must no_runner
 }
@@ -522,7 +527,8 @@ scenario_status_tells() {
     status_is 69 .state absent
     # Nobody but root may know, but whoever asks gets an answer.
     exits 0 runup install
-    exits 0 inside setpriv --reuid=nobody --regid=nogroup --clear-groups /usr/bin/runup --config /dev/null status --dir $tree --json
+    # What is root's is not for everybody to look at.
+    exits 77 inside setpriv --reuid=nobody --regid=nogroup --clear-groups /usr/bin/runup --config /dev/null status --dir $tree --json
 }
 
 # A service that takes one job a registration: between jobs it leaves the server and comes back as a new runner, at a
@@ -651,13 +657,15 @@ scenario_two_runners() {
     exits 0 runup remove
     same second "$(state '.runners[].name')" "the runner that is left"
     must active runup-second.service
-    must inside id actions-runner
+    # Each had a user of its own.
+    must_not inside id actions-runner
+    must inside id actions-runner-2
     reboot
     within 30 sessions 5
     must online
     exits 0 runup remove --dir /opt/second
     must no_runner
-    must_not inside id actions-runner
+    must_not inside id actions-runner-2
     absent /opt/second $tree "/etc/systemd/system/$unit" /etc/systemd/system/runup-second.service
 }
 

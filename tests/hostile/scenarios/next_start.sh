@@ -94,6 +94,8 @@ ls -la . _diag"
         must_not grep --fixed-strings --file="$root/root/secret" "$here/stdout" "$here/stderr"
         attempt as_root timeout 100 /usr/bin/runup install --deadline 60s
         must_not grep --fixed-strings --file="$root/root/secret" "$here/stdout" "$here/stderr"
+        # So many starts in a row are not what the unit allows.
+        inside systemctl reset-failed $unit
         inside systemctl restart --no-block $unit
         within 60 sessions $((++starts))
         within 30 online
@@ -109,7 +111,7 @@ ls -la . _diag"
 # In the tree of an ephemeral runner, the log and work directories are the job's to move: what stands in their place
 # leads root nowhere.
 scenario_directories_that_lead_elsewhere() {
-    local first
+    local first place
     server
     machine
     credentials
@@ -118,14 +120,19 @@ scenario_directories_that_lead_elsewhere() {
     install --directory --mode=777 "$root/srv/shared"
     install --mode=644 /dev/stdin "$root/srv/shared/file" <<<shared
     exits 0 runup install --ephemeral
-    for place in /root/precious /srv/shared /etc; do
+    for place in /etc /srv/shared; do
         within 30 online
         first=$(runner_id)
         hostile "rm -rf \$tree/_diag; ln -s $place \$tree/_diag && echo moved
 mv \$work \$tree/away; ln -s $place \$work; mkdir -p \$tree/.runner \$tree/.credentials_migrated/x
-ln -s $place \$tree/.runner_migrated; ls -la \$tree"
+ln -s /root/precious \$tree/.runner_migrated; ls -la \$tree"
         within 60 fresh_runner "$first"
     done
+    # Closed to whoever comes next, the next listener of the same user included.
+    within 30 online
+    first=$(runner_id)
+    hostile 'rm -rf $tree/_diag && mkdir -m 000 $tree/_diag; mv $work $tree/away && mkdir -m 000 $work'
+    within 60 fresh_runner "$first"
     hostile 'echo still at work'
     job_says "still at work"
     exits 0 runup remove

@@ -31,7 +31,7 @@ scenario_configuration_of_another_user() {
     attempt runup install
     absent /root/owned $tree
     same 78 "$code" "the exit code"
-    says "install -o root"
+    says "chown root"
     # The directory of the file is as good as the file.
     as_root chown root /etc/runup/config.toml
     as_root chown other /etc/runup
@@ -46,6 +46,7 @@ scenario_configuration_of_another_user() {
     attempt runup install --config /srv/other/below/config.toml
     absent /root/owned $tree
     same 78 "$code" "the exit code"
+    says "-o root -m 644"
 }
 
 # Root's umask lets everybody write: what runup writes does not.

@@ -38,3 +38,45 @@ perl \$loot/typist.pl; echo done")
     must job_done "$id"
     absent /root/owned $loot/had-a-terminal
 }
+
+# What root's own process had: a key in its session keyring, an open file, ignored signals. Its runner's jobs have none of it.
+scenario_what_root_had_open() {
+    local id
+    server
+    machine
+    credentials
+    switch_on
+    install --mode=600 /dev/stdin "$root/root/secret" <<<"only for root: $RANDOM$RANDOM"
+    install --mode=600 /dev/stdin "$root/root/rich.pl" <<'PERL'
+my ($add_key, $keyctl) = `uname -m` =~ /^x86_64/ ? (248, 250) : (217, 219);
+$^F = 255;
+open(our $secret, "<", "/root/secret") or die;
+my $text = <$secret>; seek($secret, 0, 0);
+# A session keyring of its own, with the secret in it.
+my ($type, $name) = ("user", "canary");
+syscall($keyctl, 1, 0) >= 0 or die "no keyring: $!";
+syscall($add_key, $type, $name, $text, length $text, -3) >= 0 or die "no key: $!";
+$SIG{$_} = "IGNORE" for qw(INT QUIT PIPE USR1);
+exec @ARGV;
+PERL
+    id=$(job_begin "cat >\$loot/read-key.pl <<'PERL'
+my (\$request_key, \$keyctl) = \`uname -m\` =~ /^x86_64/ ? (249, 250) : (218, 219);
+my (\$type, \$name, \$text) = ('user', 'canary', ' ' x 200);
+my \$id = syscall(\$request_key, \$type, \$name, 0, 0);
+exit if \$id < 0;
+my \$length = syscall(\$keyctl, 11, \$id, \$text, 200);
+open(my \$key, '>', '/srv/loot/key'); print \$key substr(\$text, 0, \$length);
+PERL
+perl \$loot/read-key.pl
+for descriptor in {3..30}; do cat <&\$descriptor >>\$loot/open; done 2>/dev/null
+# SIGINT, SIGUSR1, SIGPIPE; the sandbox's runner is made of shells, which ignore SIGQUIT in what they start.
+echo \"ignored: \$((0x\$(awk '/^SigIgn:/ { print \$2 }' /proc/self/status) & 0x1202))\"")
+    # Not by systemd, whose machine may use no keyrings.
+    attempt inside perl /root/rich.pl /usr/bin/runup run --ephemeral
+    must job_done "$id"
+    job_of "$id" .log
+    absent $loot/key
+    nothing_was_taken
+    last_job=$id
+    job_says "ignored: 0"
+}
