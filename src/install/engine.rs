@@ -5,7 +5,7 @@ use super::look::{Seen, Server, Tree, look, look_at_offer};
 use super::plan::{self, Action, Plan};
 use super::site::Site;
 use super::watch::Watch;
-use super::{Error, create_user, libraries, place_runner, register, seal, service};
+use super::{Error, create_user, isolation, libraries, place_runner, register, seal, service};
 use crate::deadline::Deadline;
 use crate::host::lock::Lock;
 use crate::host::process::{self, Which};
@@ -404,7 +404,7 @@ fn report(site: &Site<'_>, journal: &Journal, plan: Plan, seen: Seen, status: Op
         url: registered.url.clone(),
         status,
     });
-    let isolated = isolation(site);
+    let isolated = isolation::look(site);
     Installed {
         changed: !plan.is_empty(),
         dir: site.request.dir.clone(),
@@ -417,28 +417,6 @@ fn report(site: &Site<'_>, journal: &Journal, plan: Plan, seen: Seen, status: Op
         service: journal.unit().map(str::to_owned),
         calls: site.client.as_deref().map_or(0, crate::github::Client::calls),
     }
-}
-
-/// Whether the runner's user is kept from what is root's; one that can become root is not, and a warning says how.
-fn isolation(site: &Site<'_>) -> Option<bool> {
-    let account = site.account().ok().flatten()?;
-    if !site.isolates(&account) {
-        return None;
-    }
-    let ways = account::ways_to_root(&site.request.root, &account);
-    if !ways.is_empty() {
-        tracing::warn!("{}", not_isolated(&account, &ways));
-    }
-    Some(ways.is_empty())
-}
-
-/// For people.
-pub(super) fn not_isolated(account: &account::Account, ways: &[String]) -> String {
-    format!(
-        "jobs are not isolated: the user {} can become root ({}); a rootless engine needs none of that",
-        account.name,
-        ways.join(", ")
-    )
 }
 
 /// Names what a watcher is for, where nobody watches.

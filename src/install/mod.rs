@@ -16,6 +16,7 @@ mod exposure;
 mod fresh;
 mod handed;
 mod hint;
+mod isolation;
 mod jit;
 pub mod journal;
 mod kept;

@@ -1,5 +1,6 @@
 //! The sandbox's own calls under `/_sandbox`, for other processes. They need the API token.
 
+use super::deprecation::Deprecation;
 use super::fault::Fault;
 use super::job::NewJob;
 use super::reply::Reply;
@@ -9,7 +10,7 @@ use super::scope::Scope;
 use super::server::Shared;
 use super::token::CredentialKind;
 use super::update::Update;
-use super::world::{Deprecation, NewRunner, RunnerChange};
+use super::world::{NewRunner, RunnerChange};
 use crate::secret::Secret;
 use serde::Deserialize;
 use serde_json::{Value, json};

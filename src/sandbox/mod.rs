@@ -27,6 +27,7 @@ mod base64;
 mod body;
 mod clock;
 mod control;
+mod deprecation;
 mod download;
 mod fault;
 mod job;
@@ -47,13 +48,14 @@ mod world;
 mod tests;
 
 pub use background::{Background, spawn_in_thread};
+pub use deprecation::Deprecation;
 pub use fault::{Act, Fault, FaultKind, FaultTextError, Unsupported};
 pub use job::{JobRecord, JobResult, NewJob};
 pub use route::NAMES as ROUTES;
 pub use scope::Scope;
 pub use token::{CredentialKind, TokenRecord};
 pub use update::Update;
-pub use world::{Deprecation, RequestRecord, RunnerChange, RunnerRecord, Snapshot};
+pub use world::{RequestRecord, RunnerChange, RunnerRecord, Snapshot};
 
 use crate::error::{Class, Failure};
 use crate::secret::Secret;

@@ -25,7 +25,8 @@ while (1) { exit if fork; select(undef, undef, undef, 0.0003) }
 PERL
 escape 'exec perl /srv/loot/respawn.pl'
 hide perl \$loot/respawn.pl
-sleep 2; ps -o args -u \$(id -u)"
+# Seen now and then only, which is the point of it.
+for try in {1..200}; do ps -o args= -u \$(id -u) | grep sleeping && break; sleep 0.05; done"
     job_says sleeping
     attempt as_root timeout 100 /usr/bin/runup remove --deadline 60s
     succeeded
