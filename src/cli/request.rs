@@ -48,6 +48,7 @@ pub(super) fn converge(
             Error::Contradiction("--self-update and --disable-update exclude each other".into()).into()
         );
     }
+    refuse_work(&runner.work, &request.dir)?;
     let options = config_sh::Options {
         labels: runner.labels.clone(),
         no_default_labels: runner.no_default_labels,
@@ -336,6 +337,20 @@ fn archive(flags: &flags::Archive) -> Result<Archive, super::Failed> {
         os: flags.os,
         arch: flags.arch,
     })
+}
+
+/// Jobs own their work directory: it is neither a part of the runner nor around it.
+fn refuse_work(work: &str, dir: &Path) -> Result<(), Error> {
+    let path = dir.join(work);
+    let first = Path::new(work).components().next();
+    let own = ["bin", "externals", "_diag"]
+        .iter()
+        .any(|name| first == Some(std::path::Component::Normal(name.as_ref())));
+    if own || dir.starts_with(&path) {
+        let message = format!("--work {work} is a part of the runner, or holds it: jobs would own it");
+        return Err(Error::Contradiction(message));
+    }
+    Ok(())
 }
 
 /// `config.sh` drops a value that begins with a dash, without a word, and takes an empty one for none.

@@ -7,6 +7,7 @@ mod manage;
 mod ways;
 
 use super::{Error, Root};
+pub use belongings::end_starters;
 pub use end::end_account;
 pub use manage::{Deleted, OWN_IDS, add_to_group, create, create_group, delete, delete_group, ensure_home};
 use std::path::{Path, PathBuf};

@@ -201,7 +201,7 @@ fn failure(source: io::Error) -> Error {
 }
 
 /// The user id itself, and its subordinate ones, as far as they exist in our user namespace.
-fn ranges(uid: u32) -> Result<Vec<(u32, u32)>, Error> {
+pub(super) fn ranges(uid: u32) -> Result<Vec<(u32, u32)>, Error> {
     let read = |path: &str| match fs_err::read_to_string(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::File(error)),
         text => Ok(text.unwrap_or_default()),

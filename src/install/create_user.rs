@@ -157,8 +157,11 @@ pub(super) async fn end_processes(
     if !site.isolates(account) || !site.request.root.is_host() {
         return Ok(());
     }
-    let shared = others(site, journal)?.iter().any(|other| other.user() == Some(account.name.as_str()));
+    // An older runup wrote down the user of the runner only that it had created it for.
+    let shared = others(site, journal)?.iter().any(|other| may_need(site, other, other.dir(), account));
     if journal.created_user() == Some(account.name.as_str()) && !shared {
+        // What would start a process of it again at a time of the job's choosing goes first.
+        account::end_starters(&site.request.root, account, &site.stop).await?;
         let deadline = Deadline::after(ENDING.min(site.deadline.left()));
         let ended = account::end_account(account, deadline).await?;
         if ended > 0 {
@@ -173,25 +176,40 @@ pub(super) async fn end_processes(
 /// # Errors
 /// [`Error::UserShared`].
 pub(super) async fn check_alone(site: &Site<'_>, journal: &Journal, account: &Account) -> Result<(), Error> {
+    match running_neighbour(site, journal, account).await? {
+        Some((dir, unit)) => Err(Error::UserShared { user: account.name.clone(), dir, unit }),
+        None => Ok(()),
+    }
+}
+
+/// Another runner of the same user that runs: its directory, and what runs it.
+///
+/// # Errors
+/// A journal or systemd cannot be read.
+pub(super) async fn running_neighbour(
+    site: &Site<'_>,
+    journal: &Journal,
+    account: &Account,
+) -> Result<Option<(PathBuf, String)>, Error> {
     if !site.isolates(account) {
-        return Ok(());
+        return Ok(None);
     }
     for other in others(site, journal)? {
-        if other.user() != Some(account.name.as_str()) {
+        if !may_need(site, &other, other.dir(), account) {
             continue;
         }
-        let (user, dir) = (account.name.clone(), other.dir().to_owned());
+        let dir = other.dir().to_owned();
         if lock::is_held(&Journal::run_lock_for(&site.state, other.dir()))? {
-            return Err(Error::UserShared { user, dir, unit: "`runup run`".to_owned() });
+            return Ok(Some((dir, "`runup run`".to_owned())));
         }
         let Some(unit) = other.unit().filter(|_| site.request.root.is_host() && systemd::is_running()) else {
             continue;
         };
         if systemd::show(unit, &site.stop).await?.runs() {
-            return Err(Error::UserShared { user, dir, unit: unit.to_owned() });
+            return Ok(Some((dir, unit.to_owned())));
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Takes the step.

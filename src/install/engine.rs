@@ -5,13 +5,12 @@ use super::look::{Seen, Server, Tree, look, look_at_offer};
 use super::plan::{self, Action, Plan};
 use super::site::Site;
 use super::watch::Watch;
-use super::{Error, create_user, isolation, libraries, place_runner, register, seal, service};
+use super::{Error, convert, create_user, isolation, libraries, place_runner, register, seal, service};
 use crate::deadline::Deadline;
 use crate::host::lock::Lock;
 use crate::host::process::{self, Which};
 use crate::host::{self, account};
-use crate::runner::{Guard, LocalState, config_sh, preflight, state};
-use crate::transfer::place;
+use crate::runner::{Guard, LocalState, config_sh, preflight};
 use serde::Serialize;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -75,22 +74,31 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     let before = service::Before::look(&journal, &seen);
     // A tree is not exchanged under a service that runs from it either.
     let places = plan.takes(Step::PlaceRunner);
-    if seen.service.as_ref().is_some_and(|one| one.state.runs() && (places || !one.is_written())) {
+    let stops = seen.service.as_ref().is_some_and(|one| one.state.runs() && (places || !one.is_written()));
+    if stops {
         // A service that registers by itself leaves the server when it is stopped, and needs the lock for that: what
         // has to be done is known only when it is gone.
         drop(lock);
-        let drain = site.request.service.as_ref().map_or(Duration::ZERO, |service| service.drain);
-        service::stop_without_lock(site, &journal, drain).await?;
-        (lock, journal) = prepare(site, "install").await?;
-        (plan, seen) = decide(site, &journal).await?;
+        match stop_and_decide(site, &journal).await {
+            Ok(decided) => (lock, journal, plan, seen) = decided,
+            Err(error) => {
+                before.resume(site, &journal).await;
+                return Err(error);
+            }
+        }
     }
-    libraries::ensure(site).await?;
-    create_user::claim(site, &mut journal, &plan).await?;
-    settle(site, &mut journal, &plan, &seen)?;
+    if let Err(error) = make_ready(site, &mut journal, &plan, &seen).await {
+        if stops {
+            before.resume(site, &journal).await;
+        }
+        return Err(error);
+    }
     let then = journal.clone();
     let cause = match take(site, &mut journal, &plan, &seen).await {
         Err(cause) if plan.converts() => {
-            return go_on_as_it_was(site, &mut journal, &then, &before, (plan, seen), cause).await;
+            let (plan, seen) =
+                convert::failed(site, &mut journal, &then, &before, (plan, seen), cause).await?;
+            return Ok(report(site, &journal, plan, seen, None));
         }
         Ok(status) if plan.takes(Step::StartService) => {
             // A service that registers by itself needs the lock to come up.
@@ -113,6 +121,22 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     Err(cause)
 }
 
+/// Stops the service, whose last word may be in the journal, and decides anew.
+async fn stop_and_decide(site: &Site<'_>, journal: &Journal) -> Result<(Lock, Journal, Plan, Seen), Error> {
+    let drain = site.request.service.as_ref().map_or(Duration::ZERO, |service| service.drain);
+    service::stop_without_lock(site, journal, drain).await?;
+    let (lock, journal) = prepare(site, "install").await?;
+    let (plan, seen) = decide(site, &journal).await?;
+    Ok((lock, journal, plan, seen))
+}
+
+/// What comes before the first step.
+async fn make_ready(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: &Seen) -> Result<(), Error> {
+    libraries::ensure(site).await?;
+    create_user::claim(site, journal, plan).await?;
+    settle(site, journal, plan, seen)
+}
+
 /// The same plan cut after the placed runner, then sealed.
 ///
 /// # Errors
@@ -123,9 +147,7 @@ pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
     // Before anything is downloaded: an identity that is there already will not go away by itself.
     seal::check(site, &journal)?;
     let (plan, seen) = decide(site, &journal).await?;
-    libraries::ensure(site).await?;
-    create_user::claim(site, &mut journal, &plan).await?;
-    settle(site, &mut journal, &plan, &seen)?;
+    make_ready(site, &mut journal, &plan, &seen).await?;
     match take(site, &mut journal, &plan, &seen).await {
         Ok(_) => {
             let phase = site.phase("seal");
@@ -245,47 +267,12 @@ async fn take(
                 service::quiet(site, seen).await?;
                 status = register::take(site, journal, care, seen, known(owner.as_ref())).await?;
                 if care.converts {
-                    place_runner::discard(&place::staging_path(&site.dir()));
+                    place_runner::conclude(site, journal)?;
                 }
             }
         }
     }
     Ok(status)
-}
-
-/// A conversion that failed before the new registration: what was there works as before, and `status` says what is wrong with
-/// it.
-async fn go_on_as_it_was(
-    site: &Site<'_>,
-    journal: &mut Journal,
-    then: &Journal,
-    before: &service::Before,
-    (mut plan, seen): (Plan, Seen),
-    cause: Error,
-) -> Result<Installed, Error> {
-    let taken_over =
-        matches!(state::read(&site.dir()), Ok(LocalState::Configured(_))) && journal.guard() != Guard::Open;
-    if taken_over {
-        // The server has given the runner to the new tree, and the old one is nobody any more.
-        return Err(cause);
-    }
-    if let (Some(now), Some(old)) = (journal.entry(Step::PlaceRunner), then.entry(Step::PlaceRunner))
-        && now != old
-    {
-        place_runner::put_back(site, journal, old.act.clone())?;
-    }
-    if let Some((State::Done, registered)) = then.registered() {
-        journal.done(Act::Register(registered.clone()))?;
-    }
-    before.resume(site, journal).await;
-    if cause.is_stop() {
-        return Err(cause);
-    }
-    tracing::warn!("the runner goes on as it was, not locked: {}", crate::error::chain(&cause));
-    for planned in &mut plan.steps {
-        planned.action = Action::Keep;
-    }
-    Ok(report(site, journal, plan, seen, None))
 }
 
 /// A registration that is kept, but whose run was cut off before it could say so, is done.

@@ -42,6 +42,9 @@ pub(super) async fn deregister(site: &Site<'_>) -> Result<(), Error> {
     let registered = registered.clone();
     journal.begin(Act::Register(registered.clone()))?;
     let Some(client) = site.eyes() else {
+        if let Some(account) = site.account()? {
+            create_user::end_processes(site, &journal, &account).await?;
+        }
         let site = site.until(site.deadline.within(SILENCE), site.stop.clone());
         return remove::deregister(&site, &mut journal, &registered).await;
     };

@@ -1,10 +1,10 @@
 //! What is there, before anything is decided. Looking changes nothing.
 
-use super::Error;
 use super::fresh::{self, Offer, Told, Verdict};
 use super::journal::{Journal, Registered, Step};
 use super::site::Site;
 use super::trust;
+use super::{Error, create_user};
 use crate::github;
 use crate::host::{self, Account, account, systemd};
 use crate::runner::unit::{self, Unit};
@@ -33,6 +33,8 @@ pub struct Seen {
     pub open_because: Option<&'static str>,
     /// Whether the runner's user is another than ours, so that its tree can be guarded.
     pub isolates: bool,
+    /// Another runner of the same user runs, so that none of this one's programs may get a token.
+    pub neighbour: bool,
     /// Whether the server said that no runner has the name.
     pub name_is_free: bool,
     /// What the folder says of a registration.
@@ -169,6 +171,12 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     let traces = if matches!(tree, Tree::Ours { .. }) { traces(site, journal)? } else { Vec::new() };
     let offer = None;
     let isolates = account.as_ref().map_or_else(account::is_root, |account| site.isolates(account));
+    let neighbour = match &account {
+        Some(account) if guard == Guard::Open && wanted_guard != Guard::Open => {
+            create_user::running_neighbour(site, journal, account).await?.is_some()
+        }
+        _ => false,
+    };
     Ok(Seen {
         account,
         platform,
@@ -178,6 +186,7 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
         wanted_guard,
         open_because,
         isolates,
+        neighbour,
         name_is_free,
         local,
         key,

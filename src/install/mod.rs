@@ -7,6 +7,7 @@ mod act;
 mod adopt;
 pub mod checkpoint;
 mod choose;
+mod convert;
 mod create_jit;
 mod create_user;
 mod drift;

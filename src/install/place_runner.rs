@@ -11,7 +11,7 @@ use super::{kept, repair, upgrade};
 use crate::github::Application;
 use crate::host;
 use crate::host::account::Account;
-use crate::runner::{Guard, Keeper, TreeReport, guard, state, tree};
+use crate::runner::{Guard, Keeper, LocalState, TreeReport, guard, state, tree};
 use crate::transfer::{self, Expect, Form, Order, Owner, Staged, place};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -87,7 +87,7 @@ pub async fn take(
     let put = if care.keep_identity {
         repair::put(site, &staging, account)
     } else if care.remove_tree {
-        replace(journal, &act, old, &staging, &dir)
+        replace(journal, &act, old, &staging, &dir, care.converts)
     } else {
         put_in_empty_place(&staging, &dir)
     };
@@ -96,7 +96,10 @@ pub async fn take(
     if guarded {
         guard::lock(&dir, keeper)?;
     }
-    journal.done(act)?;
+    // Until it is registered, the one before it has to come back after a cut.
+    if !care.converts {
+        journal.done(act)?;
+    }
     if (care.remove_tree || care.keep_identity) && !care.converts {
         discard(&staging);
     }
@@ -203,15 +206,18 @@ fn replace(
     old: Option<Act>,
     staging: &Path,
     dir: &Path,
+    converts: bool,
 ) -> Result<(), Error> {
-    let Some(old) = old else { return Ok(place::replace(staging, dir)?) };
+    // What must come back if this fails is not replaced where that takes more than one step.
+    let put = if converts { place::exchange } else { place::replace };
+    let Some(old) = old else { return Ok(put(staging, dir)?) };
     let mut begun = act.clone();
     if let Act::PlaceRunner { replaces, .. } = &mut begun {
         *replaces = Some(Box::new(old.clone()));
     }
     journal.begin_instead(begun)?;
     reach(Checkpoint::PlaceBegun);
-    if let Err(error) = place::replace(staging, dir) {
+    if let Err(error) = put(staging, dir) {
         // Unless even that failed half-way, the old one is still there.
         if dir.exists() {
             journal.done(old)?;
@@ -309,6 +315,9 @@ pub fn undo(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
 /// # Errors
 /// The litter cannot be deleted.
 pub fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+    if mend_conversion(site, journal)? {
+        return Ok(());
+    }
     let dir = site.dir();
     if upgrade::is_running(site)? {
         // What stands beside the place is what that run works with.
@@ -356,6 +365,46 @@ fn owner(account: &Account, guarded: bool) -> Option<Owner> {
 #[cfg(not(unix))]
 fn owner(_: &Account, _: bool) -> Option<Owner> {
     None
+}
+
+/// A conversion is through: what it replaced is nobody any more.
+///
+/// # Errors
+/// The journal cannot be written; the old tree stays.
+pub fn conclude(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+    if let Some(Entry { act, .. }) = journal.entry(Step::PlaceRunner).cloned() {
+        let mut act = act;
+        if let Act::PlaceRunner { replaces, .. } = &mut act {
+            *replaces = None;
+        }
+        journal.done(act)?;
+    }
+    discard(&place::staging_path(&site.dir()));
+    Ok(())
+}
+
+/// After a conversion that was cut off: the old tree comes back if the new one was not registered, and goes if it was. Whether
+/// there was one.
+fn mend_conversion(site: &Site<'_>, journal: &mut Journal) -> Result<bool, Error> {
+    let Some(Entry { state: State::Begun, act }) = journal.entry(Step::PlaceRunner).cloned() else {
+        return Ok(false);
+    };
+    let Act::PlaceRunner { replaces: Some(old), guard, .. } = act else { return Ok(false) };
+    let converts = guard != Guard::Open && matches!(*old, Act::PlaceRunner { guard: Guard::Open, .. });
+    let Some((_, registered)) = journal.registered().filter(|_| converts) else { return Ok(false) };
+    let registered = registered.clone();
+    let (dir, staging) = (site.dir(), place::staging_path(&site.dir()));
+    let configured = |dir: &Path| Ok::<_, Error>(matches!(state::read(dir)?, LocalState::Configured(_)));
+    match (configured(&dir)?, configured(&staging)?) {
+        (false, true) => {
+            put_back(site, journal, *old)?;
+            journal.done(Act::Register(registered))?;
+        }
+        (true, true) => conclude(site, journal)?,
+        // Not exchanged yet.
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 /// Puts the tree back that a new one has replaced, and which stands beside it.

@@ -217,8 +217,12 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
             wanted: format!("{} at {url}", name.name),
         });
     }
+    // What the job of an ephemeral runner left is evidence of nothing.
+    let left = seen.guard == Guard::Locked && registered.asked.as_ref().is_some_and(|asked| asked.ephemeral);
+    let tampered = matches!((&seen.local, registered.agent_id), (LocalState::Configured(file), Some(id)) if file.agent_id != id);
     if let (LocalState::Configured(file), Some(id)) = (&seen.local, registered.agent_id)
         && file.agent_id != id
+        && !left
     {
         let dir = request.dir.clone();
         return Err(Error::Tampered { dir, on_disk: file.agent_id, in_journal: id });
@@ -228,7 +232,7 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
         (LocalState::Configured(file), Server::Has(runner)) if registered.agent_id.is_none() => {
             file.agent_id == runner.id
         }
-        (local, _) => matches!(local, LocalState::Configured(_)),
+        (local, _) => matches!(local, LocalState::Configured(_)) && !tampered,
     };
     Ok(match (&seen.server, configured) {
         (Server::Has(runner), true) => match change(request, seen, registered, runner)? {
@@ -245,7 +249,8 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
         // Cut off between the server's entry and the local files, or the files were deleted: nobody can be that
         // runner any more. One that is online is somebody, though.
         (Server::Has(runner), false)
-            if runner.status == github::Status::Online || !is_ours(registered, seen) =>
+            if (runner.status == github::Status::Online && !(left && registered.confirmed))
+                || !is_ours(registered, seen) =>
         {
             return Err(name_taken(runner));
         }

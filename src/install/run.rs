@@ -48,6 +48,7 @@ pub async fn run(
     let _held = hold(&site, Deadline::after(HOLD)).await?;
     refuse_beside_service(&site).await?;
     end_orphan(&site).await?;
+    clean_after_a_cut(&site).await?;
     drop(site);
     let mut result = RunResult {
         dir: request.dir.clone(),
@@ -124,7 +125,8 @@ async fn finish(
             quit(site, running, until, before, result).await?;
             if cut { Err(Error::CutShort { dir: result.dir.clone() }) } else { Ok(Some(ExitReason::Told)) }
         }
-        Ended::Itself if ephemeral && jobs > 0 => {
+        // Its job is over, whatever ended the listener afterwards.
+        Ended::Itself | Ended::Deleted if ephemeral && jobs > 0 => {
             if running.handed().is_some() {
                 handed::end(&leaving(site, running, None), before).await?;
             } else {
@@ -310,6 +312,22 @@ async fn end_orphan(site: &Site<'_>) -> Result<(), Error> {
     }
     tracing::warn!("ending a listener that outlived the run that had started it (process {pids:?})");
     process::end(&orphan, process::Ask::Interrupt, Deadline::after(ORPHAN)).await?;
+    Ok(())
+}
+
+/// A run that was killed did not clean up after the job of its ephemeral runner: the next job must not meet what that left.
+/// Whether there was a job, nobody knows; without a credential to register again, the registration is left as it is.
+async fn clean_after_a_cut(site: &Site<'_>) -> Result<(), Error> {
+    let journal = site.read_journal()?;
+    let asked = journal.registered().and_then(|(_, registered)| registered.asked.as_ref());
+    if journal.guard() != Guard::Locked || !asked.is_some_and(|asked| asked.ephemeral) {
+        return Ok(());
+    }
+    if site.eyes().is_some() {
+        leave::clean_tree(site, &leave::Snapshot::take(&site.dir())).await?;
+    } else if let Some(account) = site.account()? {
+        super::create_user::end_processes(site, &journal, &account).await?;
+    }
     Ok(())
 }
 

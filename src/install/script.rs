@@ -16,7 +16,7 @@ use crate::host::file::{read_untrusted_in, write_atomic};
 use crate::host::{self};
 #[cfg(unix)]
 use crate::runner::tree;
-use crate::runner::{Guard, LocalState, complaint, config_sh, guard, state};
+use crate::runner::{Guard, LocalState, RunnerFile, complaint, config_sh, guard, state};
 use crate::secret::Secret;
 use std::path::{Path, PathBuf};
 
@@ -52,6 +52,10 @@ pub(super) async fn remove(
     if site.request.trust_tree || journal.guard() != Guard::Open {
         create_user::check_alone(site, journal, &account).await?;
         prepare(site, journal, &account).await?;
+        // Whatever could have changed it since the first look is gone by now.
+        if !is_configured(site, registered)? {
+            return Err(nothing());
+        }
         return run(site, &site.dir(), account, client).await;
     }
     create_user::end_processes(site, journal, &account).await?;
@@ -59,6 +63,13 @@ pub(super) async fn remove(
         return Err(Error::TreeNotGuarded { dir: site.request.dir.clone() });
     }
     let fresh = fresh(site, journal, &account).await?;
+    match state::read(&fresh)? {
+        LocalState::Configured(file) if is_the_one(site, registered, &file) => {}
+        _ => {
+            place_runner::discard(&fresh);
+            return Err(nothing());
+        }
+    }
     let ran = run(site, &fresh, account, client).await;
     place_runner::discard(&fresh);
     ran
@@ -156,6 +167,12 @@ pub(super) fn is_configured(site: &Site<'_>, registered: &Registered) -> Result<
     }
     tracing::warn!("{wrong}; deleting the journal's by id");
     Ok(false)
+}
+
+/// Whether these files are of the journal's runner.
+fn is_the_one(site: &Site<'_>, registered: &Registered, file: &RunnerFile) -> bool {
+    registered.agent_id.is_none_or(|id| id == file.agent_id)
+        && file.github_url.as_ref().is_none_or(|url| is_same(site, registered, url))
 }
 
 fn is_same(site: &Site<'_>, registered: &Registered, url: &str) -> bool {

@@ -46,6 +46,12 @@ impl Before {
         Self { there: is_done(journal, Step::StartService), ran: ran.map(|service| service.unit.clone()) }
     }
 
+    /// Whether it ran.
+    #[must_use]
+    pub fn ran(&self) -> bool {
+        self.ran.is_some()
+    }
+
     /// Starts it again after a run that had to stop it and has failed: the runner that was there works as before, if that
     /// run has not come so far as to take it off the server.
     pub async fn resume(&self, site: &Site<'_>, journal: &Journal) {

@@ -244,7 +244,9 @@ fn make_for(path: &Path, keeper: Keeper) -> Result<(), Error> {
             let metadata = fs_err::symlink_metadata(path)?;
             let owner = unix_only::uid(&metadata);
             let closed = unix_only::mode(&metadata) & 0o700 != 0o700;
-            if metadata.is_dir() && (owner == 0 || (owner == keeper.uid && closed)) {
+            // What an operator keeps there besides is not for jobs.
+            let spare = owner == 0 && is_empty(path)?;
+            if metadata.is_dir() && (spare || (owner == keeper.uid && closed)) {
                 own_folder(path, keeper.uid, keeper.gid, 0o755)
             } else {
                 Ok(())
@@ -255,6 +257,16 @@ fn make_for(path: &Path, keeper: Keeper) -> Result<(), Error> {
             own_folder(path, keeper.uid, keeper.gid, 0o755)
         }
     }
+}
+
+/// Whether there is nothing in a directory but what every new file system has.
+fn is_empty(path: &Path) -> Result<bool, Error> {
+    for entry in fs_err::read_dir(path)? {
+        if entry?.file_name() != "lost+found" {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn give_group(path: &Path, keeper: Keeper) -> Result<(), Error> {

@@ -35,7 +35,7 @@ pub fn commit(staging: &Path, target: &Path) -> Result<(), Error> {
 
 /// Exchanges a staged tree with the one at `target`, durably and in one step; the old one is at `staging` afterwards,
 /// to be removed. Fails where the system or the filesystem cannot do it in one step.
-pub(super) fn exchange(staging: &Path, target: &Path) -> Result<(), Error> {
+pub fn exchange(staging: &Path, target: &Path) -> Result<(), Error> {
     let parent = parent_of(target)?;
     sync_tree(staging).map_err(|source| Error::Sync { path: staging.to_owned(), source })?;
     rename_exchange(staging, target).map_err(|source| Error::Rename {

@@ -3,7 +3,7 @@
 
 use super::Account;
 use crate::deadline::Deadline;
-use crate::host::{Command, Root, delete, find_program, sweep, sys};
+use crate::host::{Command, Error, Root, delete, find_program, sweep, sys};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,9 @@ const SHARED: [&str; 9] = [
     "/var/spool/mail",
     "/run/lock",
 ];
+
+/// Those of them from which daemons start processes of a user.
+const SPOOLS: [&str; 3] = ["/var/spool/cron", "/var/spool/at", "/var/spool/atjobs"];
 
 /// The same, of a machine that runs.
 const IN_MEMORY: [&str; 2] = ["/dev/shm", "/dev/mqueue"];
@@ -46,6 +49,20 @@ pub async fn forget_starters(root: &Root, account: &Account, stop: &Cancellation
         }
     }
     left
+}
+
+/// Deletes what would start a process of the user again: its crontab, its jobs of `at`, its lingering session.
+/// [`Error::FilesLeft`] if something of it stays.
+pub async fn end_starters(root: &Root, account: &Account, stop: &CancellationToken) -> Result<(), Error> {
+    let mut left = forget_starters(root, account, stop).await;
+    for directory in SPOOLS {
+        if let Some(path) = root.resolve(Path::new(directory)) {
+            let given_up = || stop.is_cancelled();
+            let stays = sweep::delete_owned(&path, account.uid, &given_up);
+            left.extend(stays.iter().map(|path| path.display().to_string()));
+        }
+    }
+    if left.is_empty() { Ok(()) } else { Err(Error::FilesLeft { name: account.name.clone(), left }) }
 }
 
 /// Deletes the rest, once no process of the user runs. Returns what could not be deleted.

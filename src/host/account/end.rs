@@ -26,6 +26,7 @@ pub async fn end_account(account: &Account, deadline: Deadline) -> Result<usize,
 #[cfg(target_os = "linux")]
 mod linux {
     use super::{Account, Deadline, Error};
+    use crate::host::metadata_rule;
     use crate::host::process::{Which, uids_in_use};
     use crate::host::sys;
     use rustix::process::{Pid, Signal, WaitOptions, waitpid};
@@ -58,13 +59,26 @@ mod linux {
         // Without /proc nothing could be seen, and "none" would be a guess.
         fs_err::read("/proc/self/status")?;
         let which = Which::OfUser(account.uid);
-        let mut seen: BTreeSet<u32> = which.find().into_iter().collect();
+        // A process that a user namespace gave a subordinate id of the user comes back as the user by a program of its own.
+        let ranges = metadata_rule::ranges(account.uid)?;
+        let subordinate = || -> Vec<u32> {
+            let used = uids_in_use().into_iter().filter(|id| ![0, real, effective, account.uid].contains(id));
+            used.filter(|id| ranges.iter().any(|(first, last)| (first..=last).contains(&id))).collect()
+        };
+        let find = || -> Vec<u32> {
+            let others = subordinate().into_iter().flat_map(|uid| Which::OfUser(uid).find());
+            which.find().into_iter().chain(others).collect()
+        };
+        let mut seen: BTreeSet<u32> = find().into_iter().collect();
         loop {
             // Also where none was seen: one that forks and ends all the time may dodge the look, but not the kill.
+            for uid in subordinate() {
+                kill(uid).await?;
+            }
             kill(account.uid).await?;
             let again = Deadline::after(AGAIN);
             loop {
-                let pids = which.find();
+                let pids = find();
                 if pids.is_empty() {
                     tracing::debug!(user = account.name, ended = seen.len(), "ended the user's processes");
                     return Ok(seen.len());

@@ -14,13 +14,16 @@ pub(super) fn converts(request: &Request, journal: &Journal, seen: &Seen) -> boo
     let ours = matches!(seen.tree, Tree::Ours { .. } | Tree::Incomplete { .. });
     let registered =
         journal.registered().is_some() && matches!(seen.local, LocalState::Configured(_)) && !seen.clone;
-    let open = seen.guard == Guard::Open && seen.wanted_guard != Guard::Open;
+    // A sealed one that lost a part is replaced in the same way: nothing of it is given to its user.
+    let lacks = matches!(seen.tree, Tree::Incomplete { .. }) && seen.guard != Guard::Open;
+    let open = lacks || (seen.guard == Guard::Open && seen.wanted_guard != Guard::Open);
     ours && registered && open && request.registration.is_some() && why_not(request, seen).is_none()
 }
 
 /// Why a runner whose programs jobs can change cannot be converted now.
 pub(in crate::install) fn why_not(request: &Request, seen: &Seen) -> Option<&'static str> {
     match &seen.server {
+        _ if seen.neighbour => Some("another runner of the same user runs"),
         Server::Has(runner) if runner.busy => Some("it is running a job"),
         Server::Has(_) if !can_fetch(request) => {
             Some("there is no credential and no --archive to get a fresh runner with")
