@@ -130,7 +130,7 @@ fn a_runner_that_was_created_elsewhere_takes_its_job_without_a_token() {
     assert_eq!(rig.state().runners, []);
     // Nothing was asked with a credential of the API: there is none.
     let routes = rig.routes();
-    let listeners = ["session", "message", "job-done", "session-end"];
+    let listeners = ["session", "message", "job-taken", "job-done", "session-end"];
     assert!(routes.iter().all(|route| listeners.contains(&route.as_str())), "{routes:?}");
     let secret = std::fs::read_to_string(&config).unwrap();
     assert!(!ran.all().contains(&secret[..40]), "{ran:#?}");
