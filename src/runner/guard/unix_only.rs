@@ -1,0 +1,95 @@
+//! Changes of hands by file descriptors that follow no link.
+
+use super::{Error, Keeper};
+use crate::host;
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+pub fn uid(metadata: &std::fs::Metadata) -> u32 {
+    std::os::unix::fs::MetadataExt::uid(metadata)
+}
+
+pub fn mode(metadata: &std::fs::Metadata) -> u32 {
+    std::os::unix::fs::MetadataExt::mode(metadata)
+}
+
+/// Gives a file or directory, whatever it was; an absent file is fine. A link, or a file with another name elsewhere, is
+/// refused.
+pub fn own(path: &Path, uid: u32, gid: u32, mode: u32, folder: bool) -> Result<(), Error> {
+    let failed = |error: Errno| host::Error::Path {
+        doing: "change the owner of",
+        path: path.to_owned(),
+        source: error.into(),
+    };
+    let mut flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    if folder {
+        flags |= OFlags::DIRECTORY;
+    }
+    let opened = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
+        Err(Errno::NOENT) if !folder => return Ok(()),
+        opened => opened.map_err(failed)?,
+    };
+    let stat = rustix::fs::fstat(&opened).map_err(failed)?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    if !folder && (kind != FileType::RegularFile || stat.st_nlink != 1) {
+        return Err(failed(Errno::MLINK).into());
+    }
+    give(&opened, uid, gid).map_err(failed)?;
+    Ok(rustix::fs::fchmod(&opened, Mode::from_raw_mode(mode)).map_err(failed)?)
+}
+
+fn give(file: &OwnedFd, uid: u32, gid: u32) -> rustix::io::Result<()> {
+    // Without root there is one user, who owns everything already.
+    if !host::account::is_root() {
+        return Ok(());
+    }
+    rustix::fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+}
+
+/// Whether nobody but root can create or swap something in a directory.
+pub fn only_root_writes(folder: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::symlink_metadata(folder)
+        .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == 0 && metadata.mode() & 0o022 == 0)
+}
+
+/// Gives everything below a directory that only root can enter just now.
+pub fn give_tree(dir: &Path, keeper: Keeper) -> Result<(), Error> {
+    let failed = |error: Errno| host::Error::Path {
+        doing: "change the owner of the files in",
+        path: dir.to_owned(),
+        source: error.into(),
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let top = rustix::fs::openat(CWD, dir, flags, Mode::empty()).map_err(failed)?;
+    below(&top, keeper).map_err(failed)?;
+    Ok(())
+}
+
+fn below(folder: &OwnedFd, keeper: Keeper) -> rustix::io::Result<()> {
+    let mut entries = Dir::read_from(folder)?;
+    while let Some(entry) = entries.read() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if !matches!(name.to_bytes(), b"." | b"..") {
+            one(folder.as_fd(), name, keeper)?;
+        }
+    }
+    Ok(())
+}
+
+fn one(parent: BorrowedFd<'_>, name: &CStr, keeper: Keeper) -> rustix::io::Result<()> {
+    let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        below(&rustix::fs::openat(parent, name, flags, Mode::empty())?, keeper)?;
+    } else if stat.st_nlink != 1 {
+        // Its other name would change hands as well.
+        return Ok(());
+    }
+    let (uid, gid) = (Some(Uid::from_raw(keeper.uid)), Some(Gid::from_raw(keeper.gid)));
+    rustix::fs::chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+}
