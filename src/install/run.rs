@@ -15,7 +15,7 @@ use crate::host::file::create_private_dir;
 use crate::host::lock::{self, Lock};
 use crate::host::process::{self, Which};
 use crate::host::{self, Command, systemd};
-use crate::runner::{JitIdentity, LocalState, config_sh, listener, state, tree};
+use crate::runner::{Guard, JitIdentity, LocalState, config_sh, listener, state, tree};
 use crate::secret::Secret;
 use crate::settings::Credentials;
 use std::collections::VecDeque;
