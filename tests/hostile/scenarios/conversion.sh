@@ -129,3 +129,43 @@ scenario_conversion_that_cannot_be_done() {
     within 30 online
     converted
 }
+
+# Two runners of before share the one user that they all had: nothing that is done to the first one ends the second.
+scenario_conversion_beside_a_runner_of_the_same_user() {
+    local second
+    with_old_service
+    exits 0 runup install --dir /opt/second --name second
+    within 20 online 2
+    new_program
+    second=$(property runup-second.service MainPID)
+    attempt runup install
+    succeeded
+    within 30 online 2
+    same "$second" "$(property runup-second.service MainPID)" "the process of the second runner"
+    attempt runup remove --drain 10s
+    succeeded
+    same "$second" "$(property runup-second.service MainPID)" "the process of the second runner"
+    within 20 online
+    hostile 'echo still at work' second
+    job_says "still at work"
+    # Alone with its user now, it is converted.
+    exits 0 runup install --dir /opt/second --name second
+    within 30 online
+    only_logs_and_work /opt/second "$(inside stat --format=%U /opt/second/_work)"
+    exits 0 runup remove --dir /opt/second
+    must no_runner
+}
+
+# A server that cannot be asked just then: the service runs on, or again.
+scenario_conversion_without_a_server() {
+    with_old_service
+    new_program
+    fault '{"route":"registration-token","kind":"status","code":502}'
+    attempt runup install --deadline 30s
+    no_faults
+    within 30 online
+    must active $unit
+    exits 0 runup install
+    within 30 online
+    converted
+}

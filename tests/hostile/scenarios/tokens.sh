@@ -153,3 +153,21 @@ ls \$loot"
     job_says "supervisor: "
     nothing_was_taken
 }
+
+# A crontab starts a process at a second that the job knows: it goes before the next program gets a token.
+scenario_token_for_a_crontab() {
+    server
+    machine
+    credentials
+    switch_on
+    in_background ephemeral /usr/bin/runup run --ephemeral --after-job again
+    within 30 online
+    hostile 'echo "* * * * * cat /proc/[0-9]*/environ >>$loot/seen 2>/dev/null" | crontab - && crontab -l
+echo "sleep 1" | at now + 1 minute 2>&1'
+    job_says "* * * * *"
+    within 30 own_online
+    same "" "$(find "$root/var/spool/cron" -type f -user "$(uid_of actions-runner)" ! -name .SEQ)" "what cron and at would start"
+    must_not inside crontab -l -u actions-runner
+    inside systemctl stop ephemeral
+    nothing_was_taken
+}
