@@ -106,7 +106,7 @@ pub fn main() -> ExitCode {
             given,
             config: cli.common.config.clone(),
         };
-        (dispatch(cli.command, session).await, signals.received())
+        (Box::pin(dispatch(cli.command, session)).await, signals.received())
     });
     screen.clear();
     // A blocking read that nobody waits for any more must not hold the process.
@@ -132,7 +132,7 @@ async fn dispatch(command: Command, session: Session) -> Result<Output, Failed> 
         #[cfg(feature = "sandbox")]
         Command::Sandbox(flags) => sandbox::run(flags, session).await,
         #[cfg(feature = "sandbox")]
-        Command::Demo => demo::run(session).await,
+        Command::Demo => Box::pin(demo::run(session)).await,
     }
 }
 

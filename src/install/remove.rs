@@ -150,18 +150,14 @@ pub async fn remove(site: &Site<'_>, to: Reach, drain: Duration) -> Result<Remov
     }
     let copy = look::is_copy(site, &journal);
     let entries: Vec<Entry> = journal.entries().iter().rev().cloned().collect();
-    let mut nobody_runs_it = false;
+    // The service was stopped before the lock was taken. What a job left running would go on writing where it is deleted, and
+    // could hold up every step.
+    run::end_if_orphaned(site).await?;
+    if let Some(account) = site.account()? {
+        create_user::end_processes(site, &journal, &account).await?;
+    }
     for entry in entries {
         let step = entry.act.step();
-        // A service of ours may be what runs it, and goes first.
-        if !nobody_runs_it && !matches!(step, Step::StartService | Step::WriteService) {
-            run::end_if_orphaned(site).await?;
-            if let Some(account) = site.account()? {
-                // What a job left running would go on writing where it is deleted.
-                create_user::end_processes(site, &journal, &account).await?;
-            }
-            nobody_runs_it = true;
-        }
         let undone = match &entry.act {
             Act::Register(registered) => match to {
                 Reach::Server if !copy => deregister(site, &mut journal, registered)
