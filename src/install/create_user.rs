@@ -11,7 +11,9 @@ use super::plan::Plan;
 use super::site::Site;
 use crate::deadline::Deadline;
 use crate::host::account::{self, Account};
+use crate::host::process::{self, Ask, Which};
 use crate::host::{lock, systemd};
+use crate::runner::{config_sh, listener};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -167,6 +169,20 @@ pub(super) async fn end_processes(
         if ended > 0 {
             tracing::info!("ended {ended} processes of the user {}", account.name);
         }
+        return Ok(());
+    }
+    // Somebody else may have processes of this user: only those that are known to be this runner's are ended.
+    let dir = site.dir().display().to_string();
+    for key in [listener::MARKER, config_sh::MARKER] {
+        let marked = Which::MarkedBy { uid: Some(account.uid), key: key.to_owned(), value: dir.clone() };
+        process::end(&marked, Ask::Interrupt, Deadline::after(ENDING.min(site.deadline.left()))).await?;
+    }
+    let others = Which::OfUser(account.uid).find().len();
+    if others > 0 {
+        tracing::warn!(
+            "{others} other processes run as {}, which runup did not create for this runner alone: they could read its tokens",
+            account.name
+        );
     }
     Ok(())
 }

@@ -245,7 +245,13 @@ fn make_for(path: &Path, keeper: Keeper) -> Result<(), Error> {
             let owner = unix_only::uid(&metadata);
             let closed = unix_only::mode(&metadata) & 0o700 != 0o700;
             // What an operator keeps there besides is not for jobs.
-            let spare = owner == 0 && is_empty(path)?;
+            let spare = owner == 0 && metadata.is_dir() && is_empty(path)?;
+            if owner == 0 && !spare && metadata.is_dir() {
+                tracing::warn!(
+                    "{} is root's and not empty, so it is not given to the runner's user: `chown` it, or choose another --work",
+                    path.display()
+                );
+            }
             if metadata.is_dir() && (spare || (owner == keeper.uid && closed)) {
                 own_folder(path, keeper.uid, keeper.gid, 0o755)
             } else {

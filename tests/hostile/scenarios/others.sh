@@ -109,3 +109,41 @@ kill -9 $(pgrep --full /opt/second/bin/Runner.Listener) && echo killed; echo ove
     exits 0 runup remove --dir /opt/second
     must no_runner
 }
+
+# Two runners of one user, knowingly: the second one gets no token while jobs of the first one could read it.
+scenario_a_user_that_is_shared() {
+    with_service
+    attempt runup install --dir /opt/second --name second --user actions-runner
+    same 78 "$code" "the exit code"
+    says "the user actions-runner also runs the runner in $tree"
+    absent /opt/second
+    same 0 "$(requests register | awk '{ print $1 - 1 }')" "registrations beside the first"
+    inside systemctl stop $unit
+    attempt runup install --dir /opt/second --name second --user actions-runner
+    succeeded
+    attempt runup remove --dir /opt/second
+    succeeded
+    must inside id actions-runner
+    inside systemctl start $unit
+    within 30 online
+}
+
+# The group of a user that was there before has other members: the runner gets a group of its own.
+scenario_a_group_with_other_members() {
+    server
+    machine
+    credentials
+    switch_on
+    as_root sh -c 'useradd --create-home --no-user-group --gid users ci && useradd --create-home --no-user-group --gid users other'
+    exits 0 runup install --user ci
+    must online
+    same "0 runup-ci 750" "$(inside stat --format='%u %G %a' $tree)" "whose the tree is"
+    must_not inside setpriv --reuid=other --regid=users --init-groups ls $tree
+    hostile 'cat $tree/.runner >/dev/null && echo readable; touch $tree/x 2>&1'
+    job_says readable
+    job_says denied
+    exits 0 runup remove
+    must_not inside getent group runup-ci
+    must inside id ci
+    must no_runner
+}
