@@ -44,7 +44,7 @@ scenario_fork_bomb_at_a_stop() {
     hostile "cat >\$loot/bomb.pl <<'PERL'
 \$SIG{\$_} = 'IGNORE' for qw(TERM INT HUP);
 for (1 .. 3) { last if !fork }
-while (1) { exit if fork; select(undef, undef, undef, 0.003) }
+while (1) { exit if fork; select(undef, undef, undef, 0.01) }
 PERL
 hide perl \$loot/bomb.pl
 escape 'exec perl /srv/loot/bomb.pl'
