@@ -82,7 +82,9 @@ fn an_ephemeral_runner_updates_itself_and_does_its_job() {
 fn an_update_that_is_cut_off_is_repaired_and_the_runner_stays_the_same() {
     let rig = Rig::new();
     // The server knows that a job is done before the listener has said so.
-    let child = start_online(&rig, &["--drain", "50s"]);
+    // A token of the environment is dropped where jobs share the user; one in a file is read again for the repair.
+    let token = rig.write("token", rig.sandbox.token().expose());
+    let child = start_online(&rig, &["--drain", "50s", "--token-file", &token]);
     do_job(&rig);
     let before = rig.state().runners[0].clone();
     std::fs::write(rig.dir().join("_work/kept"), "a cache").unwrap();
