@@ -87,6 +87,8 @@ pub struct Extra {
     pub wanted: Option<String>,
     /// What its file says; `None` if there is none.
     pub found: Option<String>,
+    /// It is a timer that is written, and does not run.
+    pub is_off: bool,
 }
 
 /// The name to register.
@@ -359,9 +361,15 @@ async fn look_at_service(
     let (service, timer) = upgrades.map(|upgrades| unit::render_upgrade(&unit, upgrades)).unzip();
     let extra = |kind: &str, wanted| {
         let unit = format!("{}.{kind}", unit::upgrade_name(&name));
-        Ok::<_, Error>(Extra { found: read_unit(site, &unit)?, unit, wanted })
+        Ok::<_, Error>(Extra { found: read_unit(site, &unit)?, unit, wanted, is_off: false })
     };
-    let upgrades = [extra("service", service)?, extra("timer", timer)?];
+    let mut upgrades = [extra("service", service)?, extra("timer", timer)?];
+    let [_, timer] = &mut upgrades;
+    if timer.wanted.is_some() && timer.found == timer.wanted {
+        // A cut between its file and its start leaves it off.
+        let state = systemd::show(&timer.unit, &site.stop).await?;
+        timer.is_off = state.enabled != "enabled" || !state.is_up();
+    }
     let found = read_unit(site, &name)?;
     let state = systemd::show(&name, &site.stop).await?;
     Ok(Some(Service { unit: name, wanted, found, upgrades, state }))

@@ -366,7 +366,7 @@ fn write_service(request: &Request, service: &Service) -> Result<Planned, Error>
     }
     let settled = |extra: &look::Extra| match (&extra.found, &extra.wanted) {
         (Some(found), None) => !unit::is_ours(found, &request.dir),
-        (found, wanted) => found == wanted,
+        (found, wanted) => found == wanted && !extra.is_off,
     };
     let (action, detail) = match &service.found {
         Some(found) if *found == service.wanted && !service.upgrades.iter().all(settled) => {
