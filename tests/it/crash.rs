@@ -6,19 +6,6 @@ use runup::sandbox::{Act, Fault, FaultKind};
 use rustix::process::Signal;
 use std::process::Command;
 
-/// Runs to the checkpoint and dies there.
-#[track_caller]
-fn die_at(rig: &Rig, checkpoint: Checkpoint, command: &str) {
-    die_with(rig, checkpoint, &[command]);
-}
-
-#[track_caller]
-fn die_with(rig: &Rig, checkpoint: Checkpoint, arguments: &[&str]) {
-    let mut command = rig.on_machine(arguments);
-    let ran = finish(command.env(VARIABLE, checkpoint.name()).spawn().unwrap());
-    assert_eq!(ran.code, -9, "{} was not reached: {ran:#?}", checkpoint.name());
-}
-
 /// Those that `install` on a bare machine reaches; making a user takes root.
 fn of_install(rig: &Rig) -> impl Iterator<Item = Checkpoint> {
     let makes_user = rig.makes_a_user();
@@ -46,7 +33,7 @@ fn rig() -> Rig {
 fn install_killed_anywhere_then_install_is_exactly_one_runner() {
     for checkpoint in of_install(&rig()) {
         let rig = rig();
-        die_at(&rig, checkpoint, "install");
+        rig.die_at(checkpoint, &["install"]);
         rig.run(&["install"]).expect(0);
         rig.assert_exactly_one_runner();
         assert_eq!(names_in(&rig.root().join("opt")), ["actions-runner"], "{}", checkpoint.name());
@@ -59,7 +46,7 @@ fn install_killed_anywhere_then_install_is_exactly_one_runner() {
 fn install_killed_anywhere_then_remove_is_none() {
     for checkpoint in of_install(&rig()) {
         let rig = rig();
-        die_at(&rig, checkpoint, "install");
+        rig.die_at(checkpoint, &["install"]);
         rig.run(&["remove"]).expect(0);
         rig.assert_nothing_left();
     }
@@ -77,7 +64,7 @@ fn a_change_killed_anywhere_is_finished_or_taken_back_by_the_next_run() {
         for next in [&change[..], &["install"]] {
             let rig = rig();
             rig.run(&["install"]).expect(0);
-            die_with(&rig, checkpoint, &change);
+            rig.die_at(checkpoint, &change);
             rig.run(next).expect(0);
             rig.assert_exactly_one_runner();
             let runner = std::fs::read_to_string(rig.dir().join(".runner")).unwrap();
@@ -92,7 +79,7 @@ fn a_change_killed_anywhere_is_finished_or_taken_back_by_the_next_run() {
         }
         let rig = rig();
         rig.run(&["install"]).expect(0);
-        die_with(&rig, checkpoint, &change);
+        rig.die_at(checkpoint, &change);
         rig.run(&["remove"]).expect(0);
         rig.assert_nothing_left();
     }
@@ -104,7 +91,7 @@ fn a_bake_over_an_older_runner_killed_anywhere_is_finished_by_the_next() {
         let rig = rig();
         rig.run(&["bake"]).expect(0);
         rig.sandbox.offer("2.340.0");
-        die_at(&rig, checkpoint, "bake");
+        rig.die_at(checkpoint, &["bake"]);
         rig.run(&["bake"]).expect(0).says("runner 2.340.0");
         assert_eq!(names_in(&rig.root().join("opt")), ["actions-runner"], "{}", checkpoint.name());
         rig.run(&["bake"]).expect(0).says("nothing to do");
@@ -119,7 +106,7 @@ fn remove_killed_anywhere_then_remove_is_none() {
         let rig = rig();
         rig.run(&["install"]).expect(0);
         // As root, nothing but this gives a token to programs that jobs could have changed.
-        die_with(&rig, checkpoint, &["remove", "--trust-tree"]);
+        rig.die_at(checkpoint, &["remove", "--trust-tree"]);
         rig.run(&["remove"]).expect(0);
         rig.assert_nothing_left();
     }
@@ -131,7 +118,7 @@ fn remove_killed_anywhere_then_install_is_exactly_one_runner() {
         let rig = rig();
         rig.run(&["install"]).expect(0);
         // As root, nothing but this gives a token to programs that jobs could have changed.
-        die_with(&rig, checkpoint, &["remove", "--trust-tree"]);
+        rig.die_at(checkpoint, &["remove", "--trust-tree"]);
         rig.run(&["install"]).expect(0);
         rig.assert_exactly_one_runner();
     }

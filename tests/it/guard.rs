@@ -1,6 +1,10 @@
 //! Whose a runner's tree is, in the states that it comes through.
 
-use crate::rig::{Rig, finish, signal, until};
+use crate::rig::{Rig, finish, names_in, signal, until};
+use runup::host::process::with_env;
+use runup::install::checkpoint::Checkpoint;
+use runup::runner::listener::MARKER;
+use runup::sandbox::{NewJob, Scope};
 use rustix::process::Signal;
 use std::os::unix::fs::MetadataExt as _;
 
@@ -94,4 +98,111 @@ fn a_work_directory_with_something_in_it_stays_whose_it_is() {
     std::fs::write(work.join("swapfile"), "").unwrap();
     run(&rig, &["--work", work.to_str().unwrap()]);
     assert_eq!(std::fs::metadata(&work).unwrap().uid(), 0);
+}
+
+/// Exactly one tree, which is root's, with the runner of this id.
+fn converted(rig: &Rig, id: u64, cut: &str) {
+    rig.assert_exactly_one_runner();
+    assert_eq!(names_in(&rig.root().join("opt")), ["actions-runner"], "{cut}: nothing stands beside it");
+    assert_eq!((owned(rig, "config.sh").0, owned(rig, ".runner")), (0, (0, 0o640)), "{cut}");
+    assert_eq!(rig.state().runners[0].id, id, "{cut}");
+}
+
+#[test]
+fn a_conversion_killed_anywhere_is_finished_or_taken_back_by_the_next_run() {
+    if !is_root() {
+        return;
+    }
+    let cuts = Checkpoint::ALL.into_iter().filter(|checkpoint| {
+        let name = checkpoint.name();
+        name.starts_with("place-") || name.starts_with("register-") && name != "register-ghost-gone"
+    });
+    for cut in cuts {
+        let rig = Rig::new();
+        run(&rig, &["--self-update"]);
+        let id = rig.state().runners[0].id;
+        rig.die_at(cut, &["run"]);
+        run(&rig, &[]);
+        converted(&rig, id, cut.name());
+        rig.run(&["remove"]).expect(0);
+        rig.assert_nothing_left();
+
+        let rig = Rig::new();
+        run(&rig, &["--self-update"]);
+        rig.die_at(cut, &["run"]);
+        rig.run(&["remove"]).expect(0);
+        rig.assert_nothing_left();
+    }
+}
+
+/// Nothing that a job could have written goes into the tree that takes its place.
+#[test]
+fn a_sealed_tree_that_lost_a_part_is_replaced_by_a_sealed_one() {
+    let rig = Rig::new();
+    run(&rig, &[]);
+    let id = rig.state().runners[0].id;
+    std::fs::remove_file(rig.dir().join("bin/Runner.Worker")).unwrap();
+    run(&rig, &[]);
+    rig.assert_exactly_one_runner();
+    if is_root() {
+        converted(&rig, id, "");
+        assert_eq!(owned(&rig, "bin/Runner.Worker").0, 0);
+    }
+}
+
+/// The cut leaves the tree locked: its user could still write an identity of its own into it.
+#[test]
+fn a_start_seals_what_a_cut_left_unsealed() {
+    let rig = Rig::new();
+    if !is_root() {
+        return;
+    }
+    rig.die_at(Checkpoint::RegisterConfirmed, &["run"]);
+    assert_eq!(owned(&rig, "").1, 0o1770);
+    let mut command = rig.command(&["prepare-start", "--allow-metadata", "--root"]);
+    finish(command.arg(rig.root()).spawn().unwrap()).expect(0);
+    assert_eq!((owned(&rig, ""), owned(&rig, ".runner")), ((0, 0o750), (0, 0o640)));
+    assert_eq!((owned(&rig, "_diag").0, owned(&rig, "_work").0), (65534, 65534));
+    run(&rig, &[]);
+    rig.assert_exactly_one_runner();
+}
+
+/// Its supervisor is killed, the job goes on and ends: what it left is evidence of nothing, and names no runner.
+#[test]
+fn what_an_ephemeral_runner_left_whose_supervisor_was_killed_is_cleaned_away() {
+    let rig = Rig::new();
+    let scope: Scope = "orgs/octo-org".parse().unwrap();
+    let victim = rig.sandbox.add_runner(&scope, "victim", &[]).unwrap();
+    let mut child = rig.start(&["run", "--ephemeral"]);
+    until("it is online", || rig.state().runners.iter().any(|runner| runner.online));
+    // A job writes what its user can write.
+    let script = format!(
+        r#"cd {}
+        touch left-behind .runner_migrated
+        rm -f .runner
+        echo '{{"agentId":{victim},"agentName":"victim","gitHubUrl":"{}/octo-org"}}' >.runner
+        sleep 1"#,
+        rig.dir().display(),
+        rig.url(),
+    );
+    rig.sandbox.queue(NewJob {
+        scope: scope.to_string(),
+        name: "last".into(),
+        seconds: 0,
+        script: Some(script),
+        runner: None,
+    });
+    until("the job has planted", || rig.dir().join("left-behind").exists());
+    signal(&child, Signal::KILL);
+    child.wait().unwrap();
+    until("the job is done", || rig.state().jobs[0].done);
+    until("its runner has ended", || with_env(MARKER, &rig.dir().display().to_string()).is_empty());
+    let child = rig.start(&["run", "--ephemeral"]);
+    until("another one is online", || rig.state().runners.iter().any(|runner| runner.online));
+    for name in [".runner_migrated", "left-behind"] {
+        assert!(!rig.dir().join(name).exists(), "{name}");
+    }
+    signal(&child, Signal::TERM);
+    finish(child).expect(0);
+    assert!(rig.state().runners.iter().any(|runner| runner.id == victim), "the victim is not its own");
 }

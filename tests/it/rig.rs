@@ -1,5 +1,6 @@
 //! A machine in a folder and a GitHub on loopback: the real binary, real processes, real HTTP.
 
+use runup::install::checkpoint::{Checkpoint, VARIABLE};
 use runup::sandbox::{Background, Fault, FaultKind, Options, Snapshot, spawn_in_thread};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt as _;
@@ -144,6 +145,13 @@ impl Rig {
     /// Starts a command on the machine.
     pub fn start(&self, arguments: &[&str]) -> Child {
         self.on_machine(arguments).spawn().unwrap()
+    }
+
+    /// Runs a command on the machine to the checkpoint, where it dies.
+    #[track_caller]
+    pub fn die_at(&self, checkpoint: Checkpoint, arguments: &[&str]) {
+        let ran = finish(self.on_machine(arguments).env(VARIABLE, checkpoint.name()).spawn().unwrap());
+        assert_eq!(ran.code, -9, "{} was not reached: {ran:#?}", checkpoint.name());
     }
 
     /// Runs a command on the machine that has no credential for the API.
