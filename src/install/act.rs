@@ -74,6 +74,9 @@ pub struct Registered {
     /// Whether the server said just before that no runner had the name: one that has it since then is this one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub name_was_free: bool,
+    /// Whether no listener was started with it yet, and so no job can have been where it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unused: bool,
     /// What it was to be; unknown of one that was adopted, or registered by an older runup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Asked>,

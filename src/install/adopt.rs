@@ -96,6 +96,7 @@ pub(super) fn adopted(file: &RunnerFile, url: String, api_url: String) -> Regist
         agent_id: Some(file.agent_id),
         confirmed: false,
         name_was_free: false,
+        unused: false,
         asked: None,
     }
 }

@@ -74,6 +74,7 @@ async fn make(
         agent_id: None,
         confirmed: false,
         name_was_free: false,
+        unused: true,
         asked: Asked::of(&site.request),
     };
     journal.set_machine(look::fingerprint(site));

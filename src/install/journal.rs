@@ -447,6 +447,7 @@ mod tests {
             agent_id: Some(23),
             confirmed: false,
             name_was_free: false,
+            unused: false,
             asked: None,
         }
     }

@@ -125,6 +125,7 @@ async fn begin(
         agent_id: old.and_then(|old| old.agent_id),
         confirmed: old.is_some_and(|old| old.confirmed),
         name_was_free: free,
+        unused: true,
         asked: Asked::of(request),
     };
     journal.set_machine(look::fingerprint(site));

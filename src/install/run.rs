@@ -4,7 +4,7 @@
 //! lock of its own says that somebody sees to this runner: a listener that is found without it is nobody's.
 
 use super::exposure;
-use super::journal::Journal;
+use super::journal::{Act, Journal, Registered};
 use super::request::Request;
 use super::running::{AfterJob, ExitReason, LeftRunner, RunResult, RunnerSource, Running, Surroundings};
 use super::site::Site;
@@ -83,7 +83,10 @@ pub async fn run(
         let site = surroundings.site(&request)?;
         let listener = config.as_ref().or_else(|| running.handed().map(JitIdentity::encoded));
         let mut jobs = 0;
-        let ended = supervise(&site, running, listener, &mut jobs).await;
+        let ended = match note_use(&site).await {
+            Ok(()) => supervise(&site, running, listener, &mut jobs).await,
+            Err(error) => Err(error),
+        };
         drop(config);
         result.jobs += jobs;
         let Some(reason) = finish(&site, running, ended, jobs, &before, &mut lost, &mut result).await? else {
@@ -131,7 +134,8 @@ async fn finish(
                 handed::end(&leaving(site, running, None), before).await?;
             } else {
                 leave::forgotten(&leaving(site, running, None)).await?;
-                leave::clean_tree(site, before).await?;
+                // A signal that came during the job ends us, but only after this.
+                leave::clean_tree(&leaving(site, running, None), before).await?;
             }
             result.deregistered = true;
             match running.after_job {
@@ -320,13 +324,29 @@ async fn end_orphan(site: &Site<'_>) -> Result<(), Error> {
 async fn clean_after_a_cut(site: &Site<'_>) -> Result<(), Error> {
     let journal = site.read_journal()?;
     let asked = journal.registered().and_then(|(_, registered)| registered.asked.as_ref());
-    if journal.guard() != Guard::Locked || !asked.is_some_and(|asked| asked.ephemeral) {
+    let unused = journal.registered().is_some_and(|(_, registered)| registered.unused);
+    if unused || journal.guard() != Guard::Locked || !asked.is_some_and(|asked| asked.ephemeral) {
         return Ok(());
     }
     if site.eyes().is_some() {
         leave::clean_tree(site, &leave::Snapshot::take(&site.dir())).await?;
     } else if let Some(account) = site.account()? {
         super::create_user::end_processes(site, &journal, &account).await?;
+    }
+    Ok(())
+}
+
+/// Notes that jobs may be where this runner is, before its listener starts.
+async fn note_use(site: &Site<'_>) -> Result<(), Error> {
+    let unused = |journal: &Journal| {
+        journal.registered().map(|(_, registered)| registered).filter(|registered| registered.unused).cloned()
+    };
+    if unused(&site.read_journal()?).is_none() {
+        return Ok(());
+    }
+    let (_lock, mut journal) = site.open_journal("run").await?;
+    if let Some(registered) = unused(&journal) {
+        journal.done(Act::Register(Registered { unused: false, ..registered }))?;
     }
     Ok(())
 }

@@ -167,6 +167,19 @@ fn a_start_seals_what_a_cut_left_unsealed() {
     rig.assert_exactly_one_runner();
 }
 
+/// What was registered and not used yet is no remnant of a job.
+#[test]
+fn an_ephemeral_runner_that_install_registered_is_the_one_that_runs() {
+    let rig = Rig::new();
+    rig.run(&["install", "--ephemeral"]).expect(0);
+    let id = rig.state().runners[0].id;
+    let child = rig.start(&["run", "--ephemeral"]);
+    until("it is online", || online(&rig));
+    assert_eq!(rig.state().runners[0].id, id);
+    signal(&child, Signal::TERM);
+    finish(child).expect(0);
+}
+
 /// Its supervisor is killed, the job goes on and ends: what it left is evidence of nothing, and names no runner.
 #[test]
 fn what_an_ephemeral_runner_left_whose_supervisor_was_killed_is_cleaned_away() {

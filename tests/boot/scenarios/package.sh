@@ -39,6 +39,14 @@ dpkg() { as_root env DEBIAN_FRONTEND=noninteractive dpkg "$@"; }
 
 not_enabled() { [[ $(inside systemctl is-enabled runup.service) == disabled ]]; }
 
+# A runner without our program: no job runs where nothing keeps the cloud's metadata from it.
+does_not_start() {
+    within 60 started_in_vain
+    must_not online
+    same 1 "$(runners)" "the number of runners"
+}
+started_in_vain() { inside journalctl --boot --unit $unit --grep 'Failed to locate executable /usr/bin/runup' >/dev/null; }
+
 # Hands the package to the machine, as NAME.
 hand_over() { cp "$1" "$root/root/$2"; }
 
@@ -88,7 +96,7 @@ scenario_package_to_online() {
 
     # The package goes, and the runner does not go unsaid.
     exits 0 dpkg --remove runup
-    says "A RUNNER STAYS" "runup remove --dir $tree"
+    says "A RUNNER STAYS" "does not start" "runup remove --dir $tree"
     absent /usr/bin/runup /usr/lib/systemd/system/runup.service /etc/systemd/system/multi-user.target.wants/runup.service
     must online
     must active $unit
@@ -97,10 +105,13 @@ scenario_package_to_online() {
     must test -e "$root/etc/runup/token"
     must test -e "$root/var/lib/runup"
     reboot
+    does_not_start
+    # It is what it was as soon as the package is back.
+    exits 0 dpkg --install /root/runup.deb
+    inside systemctl start $unit
     within 60 online
     registered_once
     # The way that it named.
-    exits 0 dpkg --install /root/runup.deb
     exits 0 runup remove --dir $tree
     must no_runner
     exits 0 dpkg --remove runup
@@ -209,11 +220,12 @@ scenario_package_by_rpm() {
     absent /usr/bin/runup /etc/systemd/system/multi-user.target.wants/runup.service
     must test -e "$root/etc/runup/token"
     switch_on
-    within 60 online
-    registered_once
+    does_not_start
     switch_off
     exits 0 "${rpm[@]}" --install --nodeps "$package"
     switch_on
+    within 60 online
+    registered_once
     exits 0 runup remove
     must no_runner
     switch_off

@@ -142,6 +142,9 @@ scenario_upgrade_comes_back() {
 
 # Killed anywhere, the next run finishes it or leaves the old version, and the runner is the same.
 scenario_upgrade_cut_off() {
+    # Only a debug build can be told where to die.
+    local bin=$project/target/debug/runup
+    [[ -x $bin ]] || { note "SKIPPED: there is no $bin; cargo build makes it"; exit 0; }
     with_service
     local id version=340 at job
     id=$(runner_id)

@@ -66,6 +66,9 @@ scenario_what_a_user_leaves_behind() {
     uid=$(uid_of actions-runner)
     # As an operator may have done for a user that runs containers.
     inside loginctl enable-linger actions-runner
+    # One of these is whose program a process in a user namespace may become.
+    inside sh -c 'echo actions-runner:300000:65536 >>/etc/subuid'
+    inside systemd-run --quiet --uid=300005 sleep 6000
     hostile "echo '* * * * * touch /srv/loot/by-cron' | crontab - && echo crontab
 printf 'touch /srv/loot/by-at\n' | at now + 2 hours 2>&1
 mkdir -p /tmp/left/a /var/tmp/left /dev/shm/left && touch /tmp/left/a/b /var/tmp/left/c /dev/shm/left/d
@@ -80,5 +83,6 @@ crontab -l; atq"
     must_not as_root id actions-runner
     absent $tree /home/actions-runner /var/spool/cron/crontabs/actions-runner /var/lib/systemd/linger/actions-runner "/run/user/$uid"
     nothing_of "$uid"
+    nothing_of 300005
     must test -d "$root/root"
 }
