@@ -140,8 +140,9 @@ mod tests {
     use std::process::{Child, Command, Stdio};
 
     fn start(mark: &str, script: &str) -> Child {
-        let mut child = Command::new("/bin/sh")
-            .args(["-c", script])
+        // Where the tests run in the background, they ignore SIGINT, and so would every shell of theirs.
+        let mut child = Command::new("env")
+            .args(["--default-signal=INT", "/bin/sh", "-c", script])
             .env("RUNUP_TEST_MARK", mark)
             .stdout(Stdio::piped())
             .spawn()
