@@ -347,8 +347,9 @@ mod tests {
             ("trap '' INT; trap 'exit 8' TERM; echo up; while :; do sleep 0.05; done", Some(9)),
         ] {
             let mark = format!("mark-{}-asked-{}", std::process::id(), signal.is_some());
-            let mut child = std::process::Command::new("/bin/sh")
-                .args(["-c", script])
+            // Where the tests run in the background, they ignore SIGINT, and so would every shell of theirs.
+            let mut child = std::process::Command::new("env")
+                .args(["--default-signal=INT", "/bin/sh", "-c", script])
                 .env("RUNUP_TEST_MARK", &mark)
                 .stdout(std::process::Stdio::piped())
                 .spawn()
