@@ -94,7 +94,10 @@ fn another_process_queues_a_script_for_one_runner_and_reads_what_it_printed() {
 fn what_a_step_leaves_behind_ends_with_it_unless_it_hides() {
     let sandbox = sandbox();
     let (_runner, _listener) = listening(&sandbox);
-    let done = run(&sandbox, "sleep 600 & echo $!; RUNNER_TRACKING_ID= sleep 601 & echo $!");
+    // Until it is another program, it has the shell's environment.
+    let script = "sleep 600 & echo $!; RUNNER_TRACKING_ID= sleep 601 & echo $!
+        until [ \"$(cat /proc/$!/comm || echo sleep)\" = sleep ]; do sleep 0.01; done";
+    let done = run(&sandbox, script);
     let pids: Vec<&str> = done.log.lines().collect();
     if cfg!(target_os = "linux") {
         until("the first is ended", || !alive(pids[0]));
