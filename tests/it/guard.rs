@@ -184,6 +184,10 @@ fn an_ephemeral_runner_that_install_registered_is_the_one_that_runs() {
 #[test]
 fn what_an_ephemeral_runner_left_whose_supervisor_was_killed_is_cleaned_away() {
     let rig = Rig::new();
+    if !is_root() {
+        // Nothing is kept from its jobs.
+        return;
+    }
     let scope: Scope = "orgs/octo-org".parse().unwrap();
     let victim = rig.sandbox.add_runner(&scope, "victim", &[]).unwrap();
     let mut child = rig.start(&["run", "--ephemeral"]);
