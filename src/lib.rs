@@ -5,7 +5,8 @@
 //! | room | knows |
 //! |---|---|
 //! | [`cli`] | the commands; the only room that prints or exits |
-//! | [`install`] | the order of things: plan, step, journal, engine |
+//! | [`lifecycle`] | what happens to a runner, from installation to removal: commands, steps, state |
+//! | [`cloud`] | the notice that the machine is being taken away |
 //! | [`runner`] | what GitHub's runner *is*: asset choice, names on disk, `config.sh`, versions |
 //! | [`github`] | the REST API and nothing else: scope, client, endpoints |
 //! | [`transfer`] | bytes in, verified tree out; knows no GitHub |
@@ -18,16 +19,17 @@
 //!
 //! # The import rule
 //!
-//! `cli -> install -> { runner -> github -> { net, host }, transfer -> { net, host } }`. A room may reach everything
-//! below it. (`github` knows `host` for one thing: a command that prints the token.) Only `cli` and `install` see [`settings`]; the rooms below take plain values. Only `cli` and tests know
+//! `cli -> lifecycle -> { runner -> github -> { net, host }, transfer -> { net, host } }`. A room may reach everything
+//! below it. (`github` knows `host` for one thing: a command that prints the token.) Only `cli` and `lifecycle` see [`settings`]; the rooms below take plain values. Only `cli` and tests know
 //! `sandbox`. `tests/it/house.rs` reads the `use crate::` lines and fails on any other arrow.
 
 pub mod cli;
+pub mod cloud;
 pub mod deadline;
 pub mod error;
 pub mod github;
 pub mod host;
-pub mod install;
+pub mod lifecycle;
 pub mod net;
 pub mod runner;
 #[cfg(feature = "sandbox")]

@@ -4,7 +4,7 @@
 
 use crate::error::Class;
 use crate::host::{Arch, Os};
-use crate::install::{NamePrefix, OwnershipLabel};
+use crate::lifecycle::{NamePrefix, OwnershipLabel};
 use crate::runner::{Labels, NameTemplate};
 use crate::settings::flags::{
     Archive, Cloud, Common, Libraries, Metadata, Place, Run, Runner, Server, Service,

@@ -4,7 +4,7 @@ use super::args::BakeFlags;
 use super::output::{Failed, Output};
 use super::{Session, install, request};
 use crate::error::Class;
-use crate::install::{Site, bake, seal};
+use crate::lifecycle::{Site, bake, seal};
 
 pub(super) async fn run(flags: Box<BakeFlags>, session: Session) -> Result<Output, Failed> {
     if flags.check {

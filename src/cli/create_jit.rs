@@ -5,7 +5,7 @@ use super::output::{Failed, Output};
 use super::{Session, request};
 use crate::deadline::Deadline;
 use crate::host::{self, Platform, Root};
-use crate::install::{
+use crate::lifecycle::{
     CreateJit, DeletedByReceipt, Error, Registration, create_jit, delete_by_receipt, write_jit_config,
 };
 use crate::runner::{NameContext, config_sh, name};

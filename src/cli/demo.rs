@@ -8,7 +8,7 @@ use super::output::{Failed, Output};
 use crate::error::{Class, Failure};
 use crate::github::{Credential, Target};
 use crate::host::{Root, account};
-use crate::install::{Archive, Reach, Registration, Request, Site, State, install, remove, status};
+use crate::lifecycle::{Archive, Reach, Registration, Request, Site, State, install, remove, status};
 use crate::net::Http;
 use crate::runner::config_sh;
 use crate::sandbox::{Background, Options, spawn_in_thread};
@@ -102,7 +102,7 @@ async fn live(request: &Request, sandbox: &Background, session: &Session) -> Res
     let status = status(&site(request)?).await?;
     claim("status says registered", status.state == State::Registered, &status)?;
     let said = format!("registered, {} by the API", status.server.as_deref().unwrap_or("not asked"));
-    crate::install::Watch::end(&session.screen, "status", &said, began.elapsed());
+    crate::lifecycle::Watch::end(&session.screen, "status", &said, began.elapsed());
 
     let removed = remove(&site(request)?, Reach::Server, Duration::ZERO).await?;
     claim("remove removed", removed.changed, &removed)?;

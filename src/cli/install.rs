@@ -3,7 +3,7 @@
 use super::args::InstallFlags;
 use super::output::{Failed, Output};
 use super::{Session, request, service};
-use crate::install::{Installed, Site, install};
+use crate::lifecycle::{Installed, Site, install};
 use crate::settings::flags::ServiceKind;
 
 pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Output, Failed> {

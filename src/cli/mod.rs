@@ -54,10 +54,10 @@ struct Session {
 
 impl Session {
     /// Waits for `work` or a signal.
-    async fn or_stop<T>(&self, work: impl Future<Output = T>) -> Result<T, crate::install::Error> {
+    async fn or_stop<T>(&self, work: impl Future<Output = T>) -> Result<T, crate::lifecycle::Error> {
         tokio::select! {
             biased;
-            () = self.signals.stop().cancelled() => Err(crate::install::Error::Stopped),
+            () = self.signals.stop().cancelled() => Err(crate::lifecycle::Error::Stopped),
             result = work => Ok(result),
         }
     }

@@ -76,7 +76,7 @@ pub(super) struct Failed {
 impl<E: Failure> From<E> for Failed {
     fn from(error: E) -> Self {
         let any: &dyn std::any::Any = &error;
-        let known = any.downcast_ref::<crate::install::Error>();
+        let known = any.downcast_ref::<crate::lifecycle::Error>();
         let output = known.and_then(|error| error.output()).map(str::to_owned);
         let left =
             known.map(|error| error.left().iter().map(|left| chain(left)).collect()).unwrap_or_default();

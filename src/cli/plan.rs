@@ -5,8 +5,8 @@ use super::output::{Failed, Output};
 use super::{Session, request, service, visible};
 use crate::deadline::Deadline;
 use crate::host::Account;
-use crate::install::plan::Action;
-use crate::install::{Site, libraries_command, plan};
+use crate::lifecycle::Action;
+use crate::lifecycle::{Site, libraries_command, plan};
 use crate::runner::config_sh;
 use crate::secret::{self, Secret};
 use crate::settings::flags::ServiceKind;
@@ -51,7 +51,7 @@ pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Ou
 }
 
 /// The command line that `install` would run, with the secret marked.
-fn command(site: &Site<'_>, seen: &crate::install::Seen) -> Option<String> {
+fn command(site: &Site<'_>, seen: &crate::lifecycle::Seen) -> Option<String> {
     let request = &site.request;
     let (Some(wanted), Some(target), Some(name)) = (&request.registration, &request.target, &seen.name)
     else {

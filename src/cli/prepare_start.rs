@@ -3,7 +3,7 @@
 use super::args::PrepareStartFlags;
 use super::output::{Failed, Output};
 use super::{Session, request};
-use crate::install::{Site, prepare_start};
+use crate::lifecycle::{Site, prepare_start};
 
 pub(super) fn run(flags: &PrepareStartFlags, session: &Session) -> Result<Output, Failed> {
     let mut request = request::place(&flags.place, session)?;

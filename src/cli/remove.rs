@@ -3,7 +3,7 @@
 use super::args::RemoveFlags;
 use super::output::{Failed, Output};
 use super::{Session, request};
-use crate::install::{Reach, Removed, Site, Why, remove};
+use crate::lifecycle::{Reach, Removed, Site, Why, remove};
 use std::fmt::Write as _;
 
 pub(super) async fn run(flags: Box<RemoveFlags>, session: Session) -> Result<Output, Failed> {

@@ -5,7 +5,7 @@ use super::args::{BakeFlags, ConvergeFlags, RemoveFlags};
 use crate::deadline::Deadline;
 use crate::github::{Client, Target};
 use crate::host::{self, Root, account};
-use crate::install::{Archive, Registration, Request};
+use crate::lifecycle::{Archive, Registration, Request};
 use crate::net::{Http, Options, ProxyRules};
 use crate::runner::config_sh;
 use crate::settings::credential::{Files, find};

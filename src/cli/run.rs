@@ -3,10 +3,11 @@
 use super::args::{DrainFlags, RunFlags};
 use super::output::{Failed, Output};
 use super::{Session, request};
+use crate::cloud;
 use crate::deadline::Deadline;
 use crate::host::account;
-use crate::install::{
-    CredentialSource, ExitReason, Request, RunResult, RunnerSource, Running, Surroundings, drain, notice,
+use crate::lifecycle::{
+    CredentialSource, ExitReason, Request, RunResult, RunnerSource, Running, Surroundings, drain,
     run as see_to_it,
 };
 use crate::runner::{JitIdentity, state};
@@ -25,7 +26,7 @@ pub(super) async fn run(flags: Box<RunFlags>, mut session: Session) -> Result<Ou
     let http = request::http(&flags.converge.server, &session.environment)?;
     let ephemeral = request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
     let notices =
-        notice::Notices::of(&flags.cloud.providers(&request.root), flags.cloud.metadata_url.as_ref());
+        cloud::Notices::of(&flags.cloud.providers(&request.root), flags.cloud.metadata_url.as_ref());
     let running = Running {
         drain: flags.run.drain,
         remove_on_shutdown: flags.run.remove_on_shutdown.unwrap_or(ephemeral)
@@ -33,14 +34,14 @@ pub(super) async fn run(flags: Box<RunFlags>, mut session: Session) -> Result<Ou
             && has_means(&request),
         leaving: LEAVING,
         after_job: match flags.run.after_job {
-            flags::AfterJob::Stop => crate::install::AfterJob::Stop,
-            flags::AfterJob::Again => crate::install::AfterJob::Again,
-            flags::AfterJob::Poweroff => crate::install::AfterJob::PowerOff,
+            flags::AfterJob::Stop => crate::lifecycle::AfterJob::Stop,
+            flags::AfterJob::Again => crate::lifecycle::AfterJob::Again,
+            flags::AfterJob::Poweroff => crate::lifecycle::AfterJob::PowerOff,
         },
         source,
         credential,
         insist: session.signals.again().clone(),
-        notices: if notices.is_empty() { None } else { Some((notice::client()?, notices)) },
+        notices: if notices.is_empty() { None } else { Some((cloud::client()?, notices)) },
     };
     // The entry point of a container is process 1 there.
     #[cfg(target_os = "linux")]
@@ -186,7 +187,7 @@ fn credential_source(flags: &RunFlags, session: &Session) -> Result<CredentialSo
 pub(super) async fn wait(flags: DrainFlags, session: Session) -> Result<Output, Failed> {
     let request = request::place(&flags.place, &session)?;
     let http = crate::net::Http::new(crate::net::Options::default())?;
-    let site = crate::install::Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
+    let site = crate::lifecycle::Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     // Whoever else runs this looks at its own jobs: the unit runs it as the runner's user, who cannot read the journal.
     let uid = if account::is_root() { site.runner_uid() } else { Some(account::current().uid) };
     let dir = site.dir();

@@ -7,7 +7,7 @@ use crate::deadline::Deadline;
 use crate::error::{Class, Failure};
 use crate::github::{Client, Deletion, Filter, Runner, Status};
 use crate::host::{self, Root};
-use crate::install::{Claim, Prune, Pruned, prune};
+use crate::lifecycle::{Claim, Prune, Pruned, prune};
 use crate::runner::name::fingerprint;
 use serde_json::json;
 

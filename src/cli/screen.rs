@@ -4,7 +4,7 @@ use super::flood::Flood;
 use super::log::PHASE;
 use super::visible;
 use crate::host::Stream;
-use crate::install::Watch;
+use crate::lifecycle::Watch;
 use crate::secret;
 use crate::settings::flags::{Common, LogFormat};
 use crate::transfer::Progress;

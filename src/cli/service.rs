@@ -4,7 +4,7 @@ use super::args::InstallFlags;
 use super::request::{absolute, api_only};
 use super::{Failed, Session};
 use crate::host::{self, account, systemd};
-use crate::install::Service;
+use crate::lifecycle::Service;
 use crate::runner::unit::{Main, Upgrades};
 use crate::settings::flags::{AfterJob, ServiceKind};
 use crate::settings::{Error, Given, Origin};
@@ -39,7 +39,7 @@ pub(super) fn wanted(flags: &InstallFlags, session: &Session) -> Result<Option<S
             return Err(Error::Contradiction(message.into()).into());
         }
         ServiceKind::Systemd if !systemd::is_running() => {
-            return Err(crate::install::Error::NoSystemd.into());
+            return Err(crate::lifecycle::Error::NoSystemd.into());
         }
         ServiceKind::Auto if !here => return Ok(None),
         ServiceKind::Auto if !systemd::is_running() => {

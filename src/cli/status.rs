@@ -4,7 +4,7 @@ use super::args::StatusFlags;
 use super::output::{Failed, Output};
 use super::{Session, request, visible};
 use crate::error::Class;
-use crate::install::{Site, State, Status, status};
+use crate::lifecycle::{Site, State, Status, status};
 use crate::runner::Guard;
 
 pub(super) async fn run(flags: Box<StatusFlags>, session: Session) -> Result<Output, Failed> {

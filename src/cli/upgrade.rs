@@ -3,7 +3,7 @@
 use super::args::UpgradeFlags;
 use super::output::{Failed, Output};
 use super::{Session, request};
-use crate::install::{Site, Upgraded, Upgrading, upgrade};
+use crate::lifecycle::{Site, Upgraded, Upgrading, upgrade};
 
 pub(super) async fn run(flags: Box<UpgradeFlags>, session: Session) -> Result<Output, Failed> {
     let mut request = request::status(&flags.server, &flags.place, &session)?;

@@ -1,7 +1,7 @@
 //! Power cuts: a real process is killed at every named instant, and the next run finds everything.
 
 use crate::rig::{Ran, Rig, finish, names_in, signal, until};
-use runup::install::checkpoint::{Checkpoint, VARIABLE};
+use runup::lifecycle::checkpoint::{Checkpoint, VARIABLE};
 use runup::sandbox::{Act, Fault, FaultKind};
 use rustix::process::Signal;
 use std::process::Command;

@@ -2,7 +2,7 @@
 
 use crate::rig::{Rig, finish, names_in, signal, until};
 use runup::host::process::with_env;
-use runup::install::checkpoint::Checkpoint;
+use runup::lifecycle::checkpoint::Checkpoint;
 use runup::runner::listener::MARKER;
 use runup::sandbox::{NewJob, Scope};
 use rustix::process::Signal;

@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and what it may import. Everyone may import [`COMMON`]; tests may import `sandbox` besides.
-const ROOMS: [(&str, &[&str]); 14] = [
+const ROOMS: [(&str, &[&str]); 15] = [
     ("main", &["cli"]),
     ("lib", &[]),
-    ("cli", &["install", "runner", "github", "transfer", "net", "host", "settings", "sandbox"]),
-    ("install", &["runner", "github", "transfer", "net", "host", "settings"]),
+    ("cli", &["lifecycle", "cloud", "runner", "github", "transfer", "net", "host", "settings", "sandbox"]),
+    ("lifecycle", &["cloud", "runner", "github", "transfer", "net", "host", "settings"]),
+    ("cloud", &["net", "host"]),
     ("settings", &["runner", "github", "transfer", "net", "host"]),
     ("runner", &["github", "net", "host"]),
     ("transfer", &["net", "host"]),
@@ -39,20 +40,20 @@ fn rooms_import_only_what_is_below_them() {
 fn the_import_rule_sees_every_way_to_write_a_forbidden_arrow() {
     let caught = |room: &str, text: &str| -> Vec<(usize, String)> { forbidden(room, false, text) };
     for text in [
-        "use crate::install::Plan;",
-        "pub use crate::install;",
-        "let plan = crate::install::plan();",
-        "use crate::{\n    error::Class,\n    install::{Plan, net},\n};",
-        "use runup::install::Plan;",
-        "\n#[cfg(test)]\nmod tests {\n    use crate::install::Plan;\n}",
+        "use crate::lifecycle::Plan;",
+        "pub use crate::lifecycle;",
+        "let plan = crate::lifecycle::plan();",
+        "use crate::{\n    error::Class,\n    lifecycle::{Plan, net},\n};",
+        "use runup::lifecycle::Plan;",
+        "\n#[cfg(test)]\nmod tests {\n    use crate::lifecycle::Plan;\n}",
     ] {
         let targets: Vec<String> = caught("net", text).into_iter().map(|(_, target)| target).collect();
-        assert_eq!(targets, ["install"], "in {text:?}");
+        assert_eq!(targets, ["lifecycle"], "in {text:?}");
     }
     assert_eq!(caught("runner", "\nuse crate::sandbox::Server;"), [(2, "sandbox".to_owned())]);
     assert_eq!(caught("runner", "\n#[cfg(test)]\nmod tests {\n    use crate::sandbox::Server;\n}"), []);
     assert_eq!(caught("net", "use crate::{error::{Class, Failure}, net::Url, secret::Secret};"), []);
-    assert_eq!(caught("net", "//! See [`install`](crate::install).\n"), []);
+    assert_eq!(caught("net", "//! See [`lifecycle`](crate::lifecycle).\n"), []);
 }
 
 #[test]

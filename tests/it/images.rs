@@ -2,7 +2,7 @@
 //! replaced, and what an image may not hold.
 
 use crate::rig::{Ran, Rig, finish, names_in, until};
-use runup::install::checkpoint::{Checkpoint, VARIABLE};
+use runup::lifecycle::checkpoint::{Checkpoint, VARIABLE};
 use runup::sandbox::{Deprecation, Fault, FaultKind};
 use serde_json::{Value, json};
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! Ghosts are deleted, and nothing else is.
 
 use crate::rig::{Ran, Rig, finish};
-use runup::install::journal::{Act, Journal, Registered};
+use runup::lifecycle::journal::{Act, Journal, Registered};
 use runup::runner::name::fingerprint;
 use runup::sandbox::{Fault, FaultKind, RunnerChange, Scope};
 use serde_json::{Value, json};

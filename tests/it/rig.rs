@@ -1,6 +1,6 @@
 //! A machine in a folder and a GitHub on loopback: the real binary, real processes, real HTTP.
 
-use runup::install::checkpoint::{Checkpoint, VARIABLE};
+use runup::lifecycle::checkpoint::{Checkpoint, VARIABLE};
 use runup::sandbox::{Background, Fault, FaultKind, Options, Snapshot, spawn_in_thread};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt as _;

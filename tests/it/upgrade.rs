@@ -1,7 +1,7 @@
 //! Upgrades of a sealed runner by runup. What takes a service is tried on real machines (tests/boot).
 
 use crate::rig::{Ran, Rig, finish, names_in, signal, until};
-use runup::install::checkpoint::{Checkpoint, VARIABLE};
+use runup::lifecycle::checkpoint::{Checkpoint, VARIABLE};
 use runup::sandbox::Scope;
 use rustix::process::Signal;
 use serde_json::{Value, json};

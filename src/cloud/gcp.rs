@@ -1,0 +1,29 @@
+//! Google Cloud: preemption of spot machines.
+
+use crate::cloud::{Metadata, Method, Notice, Oddity, Source};
+use std::time::Duration;
+
+/// From the notice to the end: "up to 30 seconds", by the documentation of preemption, less what may have passed before
+/// it was asked for.
+const PREEMPTION: Duration =
+    Duration::from_secs(30).saturating_sub(crate::cloud::EVERY).saturating_sub(crate::cloud::PATIENCE);
+
+/// The metadata server.
+pub(crate) struct Gcp;
+
+impl Source for Gcp {
+    async fn ask(&mut self, metadata: &Metadata<'_>) -> Result<Option<Notice>, Oddity> {
+        let path = "/computeMetadata/v1/instance/preempted";
+        let answer = metadata.ask(Method::GET, path, None, &[("metadata-flavor", "Google")]).await?;
+        let Some(document) = answer else { return Ok(None) };
+        match document.word()? {
+            "TRUE" => Ok(Some(Notice {
+                provider: "gcp",
+                what: "the instance is being preempted".to_owned(),
+                left: PREEMPTION,
+            })),
+            "FALSE" => Ok(None),
+            _ => Err(document.nonsense("TRUE or FALSE")),
+        }
+    }
+}

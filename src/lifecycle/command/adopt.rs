@@ -1,0 +1,125 @@
+//! Takes over a runner that runup did not set up, so that `remove` can take it back.
+//!
+//! Its folder belongs to jobs. What it says decides neither where a credential goes nor that all of it may be deleted.
+
+use crate::host;
+use crate::lifecycle::command::remove::Reach;
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::journal::{Act, Journal, Registered};
+use crate::lifecycle::state::observed;
+use crate::runner::{Guard, LocalState, RunnerFile, TreeReport, state, tree};
+
+/// Without a journal: writes down what a hand-made runner consists of, so that the way back is the same.
+pub(crate) fn adopt(site: &Site<'_>, journal: &mut Journal, to: Reach) -> Result<(), Error> {
+    let dir = site.dir();
+    let shown = || site.request.dir.clone();
+    if dir.is_symlink() {
+        return Err(Error::NotOurs { dir: shown(), what: "it is a symbolic link".into() });
+    }
+    let report = tree::inspect(&dir, site.platform())?;
+    let state = state::read(&dir)?;
+    let is_runner = report.is_runner() || matches!(state, LocalState::Configured(_));
+    if !is_runner {
+        return Err(Error::NothingThere { dir: shown() });
+    }
+    // All of the folder will be deleted, and nobody has written down that all of it is the runner's.
+    let work = match &state {
+        LocalState::Configured(file) => file.work_folder.as_deref(),
+        _ => None,
+    };
+    let others = tree::others(&dir, work)?;
+    if !others.is_empty() {
+        return Err(Error::HoldsOthers { dir: shown(), others });
+    }
+    let registered = match state {
+        LocalState::Configured(file) => {
+            if to == Reach::Server {
+                check_name(site, &file)?;
+            }
+            let on_disk = file.github_url.as_deref().unwrap_or_default().trim_end_matches('/').to_owned();
+            // The folder belongs to jobs. A credential goes where the operator says, never where a file in it says.
+            let Some(target) = &site.request.target else {
+                if to == Reach::Server && site.request.credentials.api.is_some() {
+                    return Err(Error::UrlNeededToAdopt { dir: site.request.dir.clone() });
+                }
+                // Without an address of the API: what is written down here may be gone on with, with a credential.
+                let registered = adopted(&file, on_disk, String::new());
+                return write_adopted(site, journal, &report, Some(registered));
+            };
+            let given = target.url.as_str().trim_end_matches('/').to_owned();
+            if !on_disk.is_empty() && !on_disk.eq_ignore_ascii_case(&given) {
+                return Err(Error::OtherUrl { dir: site.request.dir.clone(), given, journal: on_disk });
+            }
+            Some(adopted(&file, given, target.api.to_string()))
+        }
+        LocalState::Corrupt { file, why } if to == Reach::Server => {
+            return Err(Error::RegistrationUnclear { dir: shown(), why: format!("{file}: {why}") });
+        }
+        LocalState::Partial { files } if to == Reach::Server => {
+            let why = format!("there is {} but no .runner", files.join(", "));
+            return Err(Error::RegistrationUnclear { dir: shown(), why });
+        }
+        _ => None,
+    };
+    write_adopted(site, journal, &report, registered)
+}
+
+/// The folder belongs to jobs, so its word is not enough to delete a runner by. A name that this machine has, or that the
+/// operator confirms, is.
+fn check_name(site: &Site<'_>, file: &RunnerFile) -> Result<(), Error> {
+    let name = &file.agent_name;
+    let confirmed = match &site.request.confirmed_name {
+        Some(given) => given.eq_ignore_ascii_case(name),
+        None => {
+            host::hostname().eq_ignore_ascii_case(name)
+                || observed::fingerprint(site).is_some_and(|fingerprint| name.contains(&fingerprint))
+        }
+    };
+    if confirmed {
+        return Ok(());
+    }
+    Err(Error::NameNotConfirmed {
+        dir: site.request.dir.clone(),
+        name: name.clone(),
+        id: Some(file.agent_id),
+    })
+}
+
+/// What is written down of a runner that only files describe: a claim, which the server has not confirmed.
+pub(crate) fn adopted(file: &RunnerFile, url: String, api_url: String) -> Registered {
+    Registered {
+        url,
+        api_url,
+        name: file.agent_name.clone(),
+        template: file.agent_name.clone(),
+        unique: false,
+        agent_id: Some(file.agent_id),
+        confirmed: false,
+        name_was_free: false,
+        unused: false,
+        asked: None,
+    }
+}
+
+fn write_adopted(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    report: &TreeReport,
+    registered: Option<Registered>,
+) -> Result<(), Error> {
+    tracing::info!("adopting the runner in {}, which runup did not set up", site.request.dir.display());
+    journal.done(Act::PlaceRunner {
+        version: report.version.as_ref().map(ToString::to_string),
+        platform: site.platform().to_string(),
+        sha256: None,
+        verified: false,
+        current_at: None,
+        replaces: None,
+        guard: Guard::Open,
+    })?;
+    if let Some(registered) = registered {
+        journal.done(Act::Register(registered))?;
+    }
+    Ok(())
+}

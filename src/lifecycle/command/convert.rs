@@ -1,0 +1,79 @@
+//! The end of a conversion that failed: of a runner whose jobs could change it to one whose jobs cannot. It never takes a working
+//! runner down.
+
+use crate::error::chain;
+use crate::host::systemd;
+use crate::lifecycle::command::plan::{Action, Plan};
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::journal::{Act, Journal, Registered, State, Step};
+use crate::lifecycle::state::observed::Seen;
+use crate::lifecycle::step::{placing, registration, service};
+use crate::runner::{LocalState, RunnerFile, state};
+use tokio_util::sync::CancellationToken;
+
+/// Before the new registration: what was there works as before, and `status` says what is wrong with it. After it, the new
+/// runner goes on, and the error says what failed.
+///
+/// # Errors
+/// The cause, if a signal asked for the end or the new runner is there; else what keeps the old one from working.
+pub(crate) async fn failed(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    then: &Journal,
+    before: &service::Before,
+    (mut plan, seen): (Plan, Seen),
+    cause: Error,
+) -> Result<(Plan, Seen), Error> {
+    let placed =
+        journal.entry(Step::PlaceRunner).is_some_and(|entry| then.entry(Step::PlaceRunner) != Some(entry));
+    if placed && let LocalState::Configured(file) = state::read(&site.dir())? {
+        // The server has given the runner to the new tree, and the old one is nobody any more.
+        go_on_as_new(site, journal, then, &seen, &file).await?;
+        return Err(cause);
+    }
+    if let Some(old) = then.entry(Step::PlaceRunner).filter(|_| placed) {
+        placing::put_back(site, journal, old.act.clone())?;
+    }
+    if let Some((State::Done, registered)) = then.registered() {
+        journal.done(Act::Register(registered.clone()))?;
+    }
+    before.resume(site, journal).await;
+    if cause.is_stop() {
+        return Err(cause);
+    }
+    tracing::warn!("the runner goes on as it was, not locked: {}", chain(&cause));
+    if plan.takes(Step::StartService) && !before.ran() {
+        start(then, &seen).await?;
+    }
+    for planned in &mut plan.steps {
+        planned.action = Action::Keep;
+    }
+    Ok((plan, seen))
+}
+
+async fn go_on_as_new(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    then: &Journal,
+    seen: &Seen,
+    file: &RunnerFile,
+) -> Result<(), Error> {
+    if let Some((_, registered)) = journal.registered() {
+        let agent_id = registered.agent_id.or(Some(file.agent_id));
+        journal.done(Act::Register(Registered { agent_id, ..registered.clone() }))?;
+    }
+    placing::conclude(site, journal)?;
+    if let Some(account) = &seen.account {
+        registration::keep(site, journal, account, seen.wanted_guard)?;
+    }
+    start(then, seen).await
+}
+
+/// Starts the service that was there, in whole, before the conversion.
+async fn start(then: &Journal, seen: &Seen) -> Result<(), Error> {
+    let done = then.entry(Step::StartService).is_some_and(|entry| entry.state == State::Done);
+    let Some(service) = seen.service.as_ref().filter(|_| done) else { return Ok(()) };
+    // Neither the signal nor the deadline that ended the run is a reason to leave it off.
+    Ok(systemd::enable_and_restart(&service.unit, &CancellationToken::new()).await?)
+}

@@ -1,0 +1,253 @@
+//! Creates a just-in-time runner for another machine or container, and deletes it at the end: for a place that holds the
+//! token where no job runs.
+//!
+//! The receipt is written ahead, as the journal is: whatever interrupts this, the runner that the server may have is known
+//! by its name, which nobody had before, and soon by its id.
+
+use crate::deadline::Deadline;
+use crate::github::{self, Client, Deletion, JitConfig, NewJitRunner, Status};
+use crate::host::file::{read_untrusted, remove_if_present, write_atomic};
+use crate::host::{self, Platform};
+use crate::lifecycle::command::leave::BUSY_POLL;
+use crate::lifecycle::command::run::jit::{DEFAULT_GROUP, labels};
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::request::Registration;
+use crate::runner::RunnerName;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// The version of the receipt that this build writes and reads.
+const VERSION: u32 = 1;
+const LIMIT: u64 = 64 * 1024;
+
+/// How long taking back a runner may take whose creation was cut off.
+const UNWINDING: Duration = Duration::from_secs(60);
+
+/// What is known of a runner that was created for somebody else. It holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    version: u32,
+    /// What it is registered with, as `--url` has it.
+    pub url: String,
+    /// Its name.
+    pub name: String,
+    /// Its id, once the server has told it.
+    pub id: Option<u64>,
+}
+
+impl Receipt {
+    /// Reads the receipt at `path`; `None` if there is none.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not a receipt.
+    pub fn read(path: &Path) -> Result<Option<Self>, Error> {
+        let Some(bytes) = read_untrusted(path, LIMIT)? else { return Ok(None) };
+        let malformed = |message: String| Error::ReceiptMalformed { path: path.to_owned(), message };
+        let receipt: Self = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
+        if receipt.version != VERSION {
+            return Err(malformed(format!("it has version {}, not {VERSION}", receipt.version)));
+        }
+        Ok(Some(receipt))
+    }
+
+    fn write(&self, path: &Path) -> Result<(), Error> {
+        let mut text = serde_json::to_vec(self).expect("a receipt of texts and numbers is JSON");
+        text.push(b'\n');
+        Ok(write_atomic(path, &text, 0o600)?)
+    }
+}
+
+/// What is to be created, and where it is written down.
+pub struct CreateJit<'a> {
+    /// The server.
+    pub client: &'a Client,
+    /// The runner's name.
+    pub name: RunnerName,
+    /// Its labels, group and work directory.
+    pub registration: &'a Registration,
+    /// The machine that will run it; its default labels follow from that.
+    pub platform: Platform,
+    /// Where it is written down for [`delete_by_receipt`].
+    pub receipt: Option<PathBuf>,
+    /// When all waiting ends.
+    pub deadline: Deadline,
+}
+
+/// Lets the server create the runner. A runner that the receipt knows already is deleted first.
+///
+/// # Errors
+/// The server has no runner of this run then, unless the error says so.
+pub async fn create_jit(order: &CreateJit<'_>, stop: &CancellationToken) -> Result<JitConfig, Error> {
+    if let Some(path) = &order.receipt
+        && let Some(earlier) = Receipt::read(path)?
+    {
+        delete_receipt(order.client, &earlier, path, order.deadline, stop).await?;
+    }
+    let options = &order.registration.options;
+    let group = match options.group.as_deref() {
+        None => DEFAULT_GROUP,
+        Some(name) => within(order.deadline, stop, order.client.group_named(name))
+            .await?
+            .ok_or_else(|| Error::NoSuchGroup { name: name.to_owned() })?,
+    };
+    let new = NewJitRunner {
+        name: order.name.to_string(),
+        runner_group_id: group,
+        labels: labels(order.platform, options),
+        work_folder: options.work.clone(),
+    };
+    let url = order.client.target().url.as_str().trim_end_matches('/').to_owned();
+    let mut receipt = Receipt { version: VERSION, url, name: new.name.clone(), id: None };
+    let Some(path) = &order.receipt else {
+        return within(order.deadline, stop, order.client.generate_jitconfig(&new)).await;
+    };
+    receipt.write(path)?;
+    match within(order.deadline, stop, order.client.generate_jitconfig(&new)).await {
+        Ok(created) => {
+            receipt.id = Some(created.runner.id);
+            receipt.write(path)?;
+            Ok(created)
+        }
+        // The server refused: whoever has that name, it is not this run's.
+        Err(Error::Github(
+            error @ (github::Error::NameTaken { .. }
+            | github::Error::NoJit { .. }
+            | github::Error::Unprocessable(_)
+            | github::Error::Unauthorized(_)
+            | github::Error::Forbidden { .. }
+            | github::Error::NotFound { .. }),
+        )) => {
+            remove_if_present(path)?;
+            Err(error.into())
+        }
+        Err(error) => {
+            // It may have been created all the same.
+            let (deadline, stop) = (Deadline::after(UNWINDING), CancellationToken::new());
+            if let Err(error) = delete_receipt(order.client, &receipt, path, deadline, &stop).await {
+                tracing::warn!("{}; {} keeps it", crate::error::chain(&error), path.display());
+            }
+            Err(error)
+        }
+    }
+}
+
+/// How a deletion by receipt went.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeletedByReceipt {
+    /// The receipt; `None` if there was none, so that nothing was created.
+    pub runner: Option<Receipt>,
+    /// The server had no such runner any more: its job is done.
+    pub already_gone: bool,
+}
+
+/// Deletes the runner of the receipt at `path`, and the receipt. A busy one is tried again to the deadline: the server needs
+/// a moment to see that its listener has ended.
+///
+/// # Errors
+/// The server may still have it; the receipt is for another server.
+pub async fn delete_by_receipt(
+    client: &Client,
+    path: &Path,
+    deadline: Deadline,
+    stop: &CancellationToken,
+) -> Result<DeletedByReceipt, Error> {
+    let Some(receipt) = Receipt::read(path)? else {
+        return Ok(DeletedByReceipt { runner: None, already_gone: false });
+    };
+    let deletion = delete_receipt(client, &receipt, path, deadline, stop).await?;
+    Ok(DeletedByReceipt { runner: Some(receipt), already_gone: deletion == Deletion::AlreadyGone })
+}
+
+async fn delete_receipt(
+    client: &Client,
+    receipt: &Receipt,
+    path: &Path,
+    deadline: Deadline,
+    stop: &CancellationToken,
+) -> Result<Deletion, Error> {
+    if !client.target().is_same_as(&receipt.url) {
+        // The token goes where the operator says.
+        let given = client.target().url.as_str().trim_end_matches('/').to_owned();
+        return Err(Error::OtherReceipt { path: path.to_owned(), given, receipt: receipt.url.clone() });
+    }
+    let found = match receipt.id {
+        Some(id) => within(deadline, stop, client.runner(id)).await?,
+        // Nobody had that name before: whoever has it now and is not online yet, was created by the call that was cut off.
+        None => within(deadline, stop, client.runner_named(&receipt.name))
+            .await?
+            .filter(|runner| runner.status != Status::Online),
+    };
+    let deletion = match found {
+        Some(runner) if !runner.is_named(&receipt.name) => {
+            return Err(Error::ReceiptName {
+                path: path.to_owned(),
+                id: runner.id,
+                name: runner.name,
+                receipt: receipt.name.clone(),
+            });
+        }
+        Some(runner) => delete(client, runner.id, deadline, stop).await?,
+        None => Deletion::AlreadyGone,
+    };
+    remove_if_present(path)?;
+    Ok(deletion)
+}
+
+async fn delete(
+    client: &Client,
+    id: u64,
+    deadline: Deadline,
+    stop: &CancellationToken,
+) -> Result<Deletion, Error> {
+    loop {
+        match within(deadline, stop, client.delete(id)).await {
+            Err(Error::Github(github::Error::Busy { .. })) if !deadline.passed() => {
+                tokio::select! {
+                    () = stop.cancelled() => return Err(Error::Stopped),
+                    () = tokio::time::sleep(BUSY_POLL.min(deadline.left())) => {}
+                }
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn within<T>(
+    deadline: Deadline,
+    stop: &CancellationToken,
+    work: impl Future<Output = Result<T, github::Error>>,
+) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(Error::Stopped),
+        result = work => Ok(result?),
+        () = tokio::time::sleep_until(deadline.instant()) => {
+            Err(Error::DeadlinePassed { doing: "asking GitHub".to_owned(), total: deadline.total() })
+        }
+    }
+}
+
+/// Writes a configuration to `path`: 0600, or 0640 in a directory that hands its group on (setgid), as a volume that two
+/// containers of different users share does.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_jit_config(config: &JitConfig, path: &Path) -> Result<(), Error> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mode = if hands_group_on(folder)? { 0o640 } else { 0o600 };
+    Ok(write_atomic(path, config.encoded.expose().as_bytes(), mode)?)
+}
+
+#[cfg(unix)]
+fn hands_group_on(folder: &Path) -> Result<bool, Error> {
+    use std::os::unix::fs::MetadataExt as _;
+    Ok(fs_err::metadata(folder).map_err(host::Error::from)?.mode() & 0o2000 != 0)
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "there are no groups on Windows")]
+fn hands_group_on(_: &Path) -> Result<bool, Error> {
+    Ok(false)
+}

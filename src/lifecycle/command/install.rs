@@ -1,0 +1,425 @@
+//! Converges: recovers what was cut off, looks, plans, takes the steps, and unwinds those of this run if one fails.
+
+use crate::deadline::Deadline;
+use crate::host::lock::Lock;
+use crate::host::process::{self, Which};
+use crate::host::{self, account};
+use crate::lifecycle::command::plan;
+use crate::lifecycle::command::plan::{Action, Plan};
+use crate::lifecycle::command::{convert, seal};
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::context::watch::Watch;
+use crate::lifecycle::state::isolation;
+use crate::lifecycle::state::journal::{Act, Journal, Registered, State, Step};
+use crate::lifecycle::state::observed::{Seen, Server, Tree, look, look_at_offer};
+use crate::lifecycle::step::{libraries, placing, registration, service, user};
+use crate::runner::{Guard, LocalState, config_sh, preflight};
+use serde::Serialize;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How long unwinding may take in all.
+const UNWINDING: Duration = Duration::from_secs(120);
+
+/// How `install` or `bake` ended.
+#[derive(Debug, Clone, Serialize)]
+pub struct Installed {
+    /// Whether anything was done.
+    pub changed: bool,
+    /// The runner's folder.
+    pub dir: std::path::PathBuf,
+    /// Its version, as far as its files tell it.
+    pub version: Option<String>,
+    /// The user that it runs as.
+    pub user: Option<String>,
+    /// Whether jobs are kept from what is root's; `None` where they run as the user that runs this.
+    pub isolated: Option<bool>,
+    /// How the tree is guarded from its jobs, where they run as another user.
+    pub guard: Option<Guard>,
+    /// The runner on the server; `None` for an image.
+    pub runner: Option<RegisteredRunner>,
+    /// The steps and what was done about each.
+    pub steps: Vec<plan::Planned>,
+    /// The unit that runs it; `None` without a service.
+    pub service: Option<String>,
+    /// REST calls that were made.
+    pub calls: u32,
+}
+
+/// The registered runner.
+#[derive(Debug, Clone, Serialize)]
+pub struct RegisteredRunner {
+    /// Its id on the server, once known.
+    pub id: Option<u64>,
+    /// Its name there.
+    pub name: String,
+    /// What it is registered with.
+    pub url: String,
+    /// `offline` or `online`; `None` if the server could not be asked.
+    pub status: Option<String>,
+}
+
+/// Converges this machine to what the request asks for.
+///
+/// # Errors
+/// What this run had done is undone then (unless the request says to keep it), and what could not be undone stands in
+/// the error and in the journal.
+pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
+    if site.request.service.is_some() {
+        crate::lifecycle::step::metadata::check(site)?;
+    }
+    let (mut lock, mut journal) = prepare(site, "install").await?;
+    recover(site, &mut journal).await?;
+    let (mut plan, mut seen) = decide(site, &journal).await?;
+    if plan.replaces_registration() {
+        registration::check(site).await?;
+    }
+    let before = service::Before::look(&journal, &seen);
+    // A tree is not exchanged under a service that runs from it either.
+    let places = plan.takes(Step::PlaceRunner);
+    let stops = seen.service.as_ref().is_some_and(|one| one.state.runs() && (places || !one.is_written()));
+    if stops {
+        // A service that registers by itself leaves the server when it is stopped, and needs the lock for that: what
+        // has to be done is known only when it is gone.
+        drop(lock);
+        match stop_and_decide(site, &journal).await {
+            Ok(decided) => (lock, journal, plan, seen) = decided,
+            Err(error) => {
+                before.resume(site, &journal).await;
+                return Err(error);
+            }
+        }
+    }
+    if let Err(error) = make_ready(site, &mut journal, &plan, &seen).await {
+        if stops {
+            before.resume(site, &journal).await;
+        }
+        return Err(error);
+    }
+    let then = journal.clone();
+    let cause = match take(site, &mut journal, &plan, &seen).await {
+        Err(cause) if plan.converts() => {
+            let (plan, seen) =
+                convert::failed(site, &mut journal, &then, &before, (plan, seen), cause).await?;
+            return Ok(report(site, &journal, plan, seen, None));
+        }
+        Ok(status) if plan.takes(Step::StartService) => {
+            // A service that registers by itself needs the lock to come up.
+            drop(lock);
+            match service::wait_until_online(site, &journal, &seen, plan.starts_service()).await {
+                Ok(online) => {
+                    journal.reload()?;
+                    return Ok(report(site, &journal, plan, seen, online.or(status)));
+                }
+                // What it replaced was one as well: it stays, systemd tries again, and nothing better could be put back.
+                Err(cause) if before.there && !cause.is_stop() => return Err(cause),
+                Err(cause) => cause,
+            }
+        }
+        Ok(status) => return Ok(report(site, &journal, plan, seen, status)),
+        Err(cause) => cause,
+    };
+    let cause = unwind(site, &mut journal, &plan, cause).await;
+    before.resume(site, &journal).await;
+    Err(cause)
+}
+
+/// Stops the service, whose last word may be in the journal, and decides anew.
+async fn stop_and_decide(site: &Site<'_>, journal: &Journal) -> Result<(Lock, Journal, Plan, Seen), Error> {
+    let drain = site.request.service.as_ref().map_or(Duration::ZERO, |service| service.drain);
+    service::stop_without_lock(site, journal, drain).await?;
+    let (lock, journal) = prepare(site, "install").await?;
+    let (plan, seen) = decide(site, &journal).await?;
+    Ok((lock, journal, plan, seen))
+}
+
+/// What comes before the first step.
+async fn make_ready(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: &Seen) -> Result<(), Error> {
+    libraries::ensure(site).await?;
+    user::claim(site, journal, plan).await?;
+    settle(site, journal, plan, seen)
+}
+
+/// The same plan cut after the placed runner, then sealed.
+///
+/// # Errors
+/// As for [`install`]; and [`Error::NotSealed`] if the image holds what no image may hold.
+pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
+    let (_lock, mut journal) = prepare(site, "bake").await?;
+    recover(site, &mut journal).await?;
+    // Before anything is downloaded: an identity that is there already will not go away by itself.
+    seal::check(site, &journal)?;
+    let (plan, seen) = decide(site, &journal).await?;
+    make_ready(site, &mut journal, &plan, &seen).await?;
+    match take(site, &mut journal, &plan, &seen).await {
+        Ok(_) => {
+            let phase = site.phase("seal");
+            seal::check(site, &journal)?;
+            phase.end("no identity, no token and no log in the image");
+            seal::remind(site);
+            Ok(report(site, &journal, plan, seen, None))
+        }
+        Err(cause) => Err(unwind(site, &mut journal, &plan, cause).await),
+    }
+}
+
+/// What `install` would do, without doing any of it.
+///
+/// # Errors
+/// What is there contradicts what was asked for, as `install` would say.
+pub async fn plan(site: &Site<'_>) -> Result<(Plan, Seen), Error> {
+    preflight::libc(&site.machine)?;
+    site.check_parents()?;
+    let journal = site.read_journal()?;
+    decide(site, &journal).await
+}
+
+/// Looks and plans; and where a tree that is there is about to register, or is an image's, looks whether it is new enough,
+/// and plans again.
+async fn decide(site: &Site<'_>, journal: &Journal) -> Result<(Plan, Seen), Error> {
+    let mut seen = look(site, journal).await?;
+    site.check_clock()?;
+    let plan = plan::make(&site.request, journal, &seen)?;
+    let counts = site.request.bakes() || plan.registers(&site.request);
+    if !counts || plan.takes(Step::PlaceRunner) {
+        return Ok((plan, seen));
+    }
+    seen.offer = look_at_offer(site, &seen).await?;
+    Ok((plan::make(&site.request, journal, &seen)?, seen))
+}
+
+async fn prepare(site: &Site<'_>, doing: &str) -> Result<(Lock, Journal), Error> {
+    let phase = site.phase("detect");
+    if let Some(name) = site.request.user.as_ref().filter(|_| !account::is_root()) {
+        return Err(Error::NotRoot { name: name.clone() });
+    }
+    if site.request.archive.os.is_none() {
+        preflight::libc(&site.machine)?;
+    }
+    for note in &site.machine.notes {
+        tracing::warn!("{note}");
+    }
+    site.check_parents()?;
+    phase.end(format!("{} on {}", site.platform(), site.system()));
+    libraries::check(site).await?;
+    site.open_journal(doing).await
+}
+
+/// Ends what outlived a run that was cut off, and settles what it had begun.
+pub(crate) async fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+    // A config.sh whose runup was killed may still be about to register.
+    let leftovers = Which::MarkedBy {
+        uid: site.runner_uid(),
+        key: config_sh::MARKER.to_owned(),
+        value: site.dir().display().to_string(),
+    };
+    let pids = leftovers.find();
+    if !pids.is_empty() && journal.entry(Step::Register).is_some() {
+        tracing::warn!("ending config.sh, left by a run that was cut off (process {pids:?})");
+        process::end(&leftovers, process::Ask::Terminate, Deadline::after(Duration::from_secs(20))).await?;
+    }
+    if let Some(entry) = journal.entry(Step::CreateUser)
+        && entry.state == State::Begun
+    {
+        let act = entry.act.clone();
+        let Act::CreateUser { name } = &act else { return Ok(()) };
+        // It was missing when we began, so if it is there now, we made it.
+        match account::find(&site.request.root, name)? {
+            Some(account) => {
+                account::ensure_home(&site.request.root, &account)?;
+                journal.done(act)?;
+            }
+            None => journal.forget(Step::CreateUser)?,
+        }
+    }
+    placing::recover(site, journal)
+}
+
+async fn take(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    plan: &Plan,
+    seen: &Seen,
+) -> Result<Option<String>, Error> {
+    let mut owner = seen.account.clone();
+    let mut status = None;
+    for planned in &plan.steps {
+        let Action::Do(care) = &planned.action else { continue };
+        site.check(&format!("taking the step {}", planned.step))?;
+        let wanted = || seen.service.as_ref().expect("a plan with this step has a service");
+        match planned.step {
+            Step::WriteService => service::write(site, journal, wanted(), known(owner.as_ref())).await?,
+            Step::StartService if care.await_online => {}
+            Step::StartService => service::start(site, journal, wanted()).await?,
+            Step::CreateUser => {
+                let name = site.request.user.as_deref().expect("a plan with this step has a user");
+                owner = Some(user::take(site, journal, name).await?);
+            }
+            Step::PlaceRunner => {
+                user::ensure_group(site, journal, known(owner.as_ref())).await?;
+                if care.remove_tree {
+                    service::quiet(site, seen).await?;
+                }
+                placing::take(site, journal, care, seen, known(owner.as_ref())).await?;
+            }
+            Step::Register => {
+                if let Some(id) = care.relabel {
+                    registration::relabel(site, journal, id).await?;
+                    continue;
+                }
+                service::quiet(site, seen).await?;
+                status = registration::take(site, journal, care, seen, known(owner.as_ref())).await?;
+                if care.converts {
+                    placing::conclude(site, journal)?;
+                }
+            }
+        }
+    }
+    Ok(status)
+}
+
+/// A registration that is kept, but whose run was cut off before it could say so, is done.
+fn settle(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: &Seen) -> Result<(), Error> {
+    let kept =
+        plan.steps.iter().any(|planned| planned.step == Step::Register && planned.action == Action::Keep);
+    if let Some((State::Begun, registered)) = journal.registered()
+        && kept
+        && let LocalState::Configured(file) = &seen.local
+    {
+        // Without the server's word, the id is only what the files say.
+        let (agent_id, confirmed) = match &seen.server {
+            Server::Has(runner) => (runner.id, true),
+            _ => (file.agent_id, false),
+        };
+        let registered = Registered { agent_id: Some(agent_id), confirmed, ..registered.clone() };
+        journal.done(Act::Register(registered))?;
+    }
+    if kept && matches!(seen.server, Server::Has(_)) {
+        registration::note_asked(site, journal)?;
+    }
+    if kept
+        && journal.guard() == Guard::Locked
+        && seen.wanted_guard == Guard::Sealed
+        && matches!(journal.registered(), Some((State::Done, _)))
+        && let (LocalState::Configured(_), Some(account)) = (&seen.local, &seen.account)
+    {
+        registration::keep(site, journal, account, Guard::Sealed)?;
+    }
+    if !plan.takes(Step::PlaceRunner) {
+        placing::note_current(journal, seen)?;
+    }
+    // The same of the service: its unit is as it should be, and runs.
+    for step in [Step::WriteService, Step::StartService] {
+        let kept = plan.steps.iter().any(|planned| planned.step == step && planned.stands());
+        let begun = journal.entry(step).filter(|entry| kept && entry.state == State::Begun);
+        if let Some(act) = begun.map(|entry| entry.act.clone()) {
+            journal.done(act)?;
+        }
+    }
+    Ok(())
+}
+
+fn known(owner: Option<&account::Account>) -> &account::Account {
+    owner.expect("the user exists, or the first step made it")
+}
+
+/// Undoes the steps of this run, last first. What was there before it stays.
+async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Error) -> Error {
+    if site.request.keep_on_failure {
+        return cause;
+    }
+    let mut left = Vec::new();
+    // The signal or the deadline that brought us here must not stop the undoing as well; it has a time of its own.
+    let site = site.until(Deadline::after(UNWINDING), CancellationToken::new());
+    if plan.takes(Step::StartService) && journal.began(Step::StartService) {
+        // The lock was given up for the service to come up, and its last word may be in the journal.
+        if let Err(error) = service::stop_without_lock(&site, journal, Duration::ZERO).await {
+            return Error::Unwound { cause: Box::new(cause), left: vec![error] };
+        }
+        if let Err(error) = journal.reload() {
+            return Error::Unwound { cause: Box::new(cause), left: vec![error.into()] };
+        }
+    }
+    let taken =
+        plan.steps.iter().rev().filter(|planned| planned.action != Action::Keep).map(|planned| planned.step);
+    for step in taken {
+        // A step of the plan that this run never came to is still as an earlier run, or another machine, left it.
+        if journal.entry(step).is_none() || !journal.began(step) {
+            continue;
+        }
+        let undone = match step {
+            Step::StartService => service::undo_start(&site, journal, Duration::ZERO).await,
+            Step::WriteService => service::undo_write(&site, journal).await,
+            Step::Register => registration::unwind(&site, journal).await,
+            Step::PlaceRunner => placing::undo(&site, journal),
+            Step::CreateUser => {
+                let name = journal.created_user().unwrap_or_default().to_owned();
+                user::undo(&site, journal, &name).await.map(drop)
+            }
+        };
+        if let Err(error) = undone {
+            left.push(error);
+            // Deleting what an undo that failed may still need would lose it for good.
+            break;
+        }
+        tracing::info!("undid {step}");
+    }
+    if journal.entries().is_empty() {
+        if let Err(error) = user::delete_group(&site, journal).await {
+            left.push(error);
+        } else if let Err(error) = journal.delete() {
+            left.push(error.into());
+        }
+    }
+    if left.is_empty() { cause } else { Error::Unwound { cause: Box::new(cause), left } }
+}
+
+fn report(site: &Site<'_>, journal: &Journal, plan: Plan, seen: Seen, status: Option<String>) -> Installed {
+    // What was kept was seen, what was done was confirmed.
+    let status = status.or(match seen.server {
+        Server::Has(runner) if !seen.clone => Some(runner.status.to_string()),
+        _ => None,
+    });
+    let version = match (&seen.tree, journal.entry(Step::PlaceRunner).map(|entry| &entry.act)) {
+        // It may have updated itself since it was placed.
+        (Tree::Ours { version: Some(version), .. }, _) if !plan.takes(Step::PlaceRunner) => {
+            Some(version.to_string())
+        }
+        (_, Some(Act::PlaceRunner { version, .. })) => version.clone(),
+        _ => None,
+    };
+    let runner = journal.registered().map(|(_, registered)| RegisteredRunner {
+        id: registered.agent_id,
+        name: registered.name.clone(),
+        url: registered.url.clone(),
+        status,
+    });
+    let isolated = isolation::look(site);
+    Installed {
+        changed: !plan.is_empty(),
+        dir: site.request.dir.clone(),
+        version,
+        user: site.request.user.clone(),
+        isolated,
+        guard: isolated.map(|_| journal.guard()),
+        runner,
+        steps: plan.steps,
+        service: journal.unit().map(str::to_owned),
+        calls: site.client.as_deref().map_or(0, crate::github::Client::calls),
+    }
+}
+
+/// Names what a watcher is for, where nobody watches.
+pub struct Nobody;
+
+impl Watch for Nobody {
+    fn begin(&self, _: &'static str) {}
+    fn end(&self, _: &'static str, _: &str, _: Duration) {}
+    fn line(&self, _: host::Stream, _: &str) {}
+    fn progress(&self) -> std::sync::Arc<dyn crate::transfer::Progress> {
+        struct Silent;
+        impl crate::transfer::Progress for Silent {}
+        std::sync::Arc::new(Silent)
+    }
+}

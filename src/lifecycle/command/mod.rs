@@ -1,0 +1,13 @@
+pub mod adopt;
+pub mod convert;
+pub mod create_jit;
+pub mod install;
+pub mod leave;
+pub mod plan;
+pub mod prepare_start;
+pub mod prune;
+pub mod remove;
+pub mod run;
+pub mod seal;
+pub mod status;
+pub mod upgrade;

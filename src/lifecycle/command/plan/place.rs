@@ -1,0 +1,219 @@
+//! What is done about the runner's tree.
+
+use crate::lifecycle::command::plan::{Action, Care, Planned};
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::request::Request;
+use crate::lifecycle::state::journal::{Journal, Step};
+use crate::lifecycle::state::observed::{Seen, Server, Tree};
+use crate::lifecycle::state::version_policy;
+use crate::lifecycle::state::version_policy::{Decision, Hold};
+use crate::runner::{Guard, LocalState, RunnerVersion};
+
+/// Whether a runner that works is to be converted: jobs can change its programs, and it can be had otherwise. What cannot be
+/// converted now goes on as it is.
+pub(crate) fn converts(request: &Request, journal: &Journal, seen: &Seen) -> bool {
+    let ours = matches!(seen.tree, Tree::Ours { .. } | Tree::Incomplete { .. });
+    let registered =
+        journal.registered().is_some() && matches!(seen.local, LocalState::Configured(_)) && !seen.clone;
+    // A sealed one that lost a part is replaced in the same way: nothing of it is given to its user.
+    let lacks = matches!(seen.tree, Tree::Incomplete { .. }) && seen.guard != Guard::Open;
+    let open = lacks || (seen.guard == Guard::Open && seen.wanted_guard != Guard::Open);
+    ours && registered && open && request.registration.is_some() && why_not(request, seen).is_none()
+}
+
+/// Why a runner whose programs jobs can change cannot be converted now.
+pub(crate) fn why_not(request: &Request, seen: &Seen) -> Option<&'static str> {
+    match &seen.server {
+        _ if seen.neighbour => Some("another runner of the same user runs"),
+        Server::Has(runner) if runner.busy => Some("it is running a job"),
+        Server::Has(_) if !can_fetch(request) => {
+            Some("there is no credential and no --archive to get a fresh runner with")
+        }
+        Server::Has(_) => None,
+        Server::Nothing => Some("the server does not know it"),
+        Server::NotAsked => Some("there is no credential to ask the server with"),
+    }
+}
+
+/// Whether a fresh, verified runner can be had.
+fn can_fetch(request: &Request) -> bool {
+    request.archive.archive.is_some() || request.credentials.api.is_some()
+}
+
+/// Where a registration is about to be made in a tree that jobs could change, a fresh one is placed first.
+pub(crate) fn freshen(steps: &mut [Planned], request: &Request, seen: &Seen) -> Result<(), Error> {
+    if !seen.isolates || seen.guard != Guard::Open || matches!(seen.tree, Tree::Absent | Tree::Foreign { .. })
+    {
+        return Ok(());
+    }
+    let registers =
+        request.jit || steps.iter().any(|planned| planned.step == Step::Register && planned.restarts());
+    let Some(place) = steps.iter_mut().find(|planned| planned.step == Step::PlaceRunner) else {
+        return Ok(());
+    };
+    if !registers || matches!(&place.action, Action::Do(care) if care.remove_tree) {
+        return Ok(());
+    }
+    if !can_fetch(request) {
+        return Err(Error::TreeNotGuarded { dir: request.dir.clone() });
+    }
+    place.action = Action::Do(Care { remove_tree: true, ..Care::default() });
+    place.detail =
+        format!("place a fresh runner in {}: jobs could change the one that is there", request.dir.display());
+    Ok(())
+}
+
+pub(crate) fn place_runner(
+    request: &Request,
+    journal: &Journal,
+    seen: &Seen,
+    converts: bool,
+) -> Result<Planned, Error> {
+    let dir = &request.dir;
+    let shown = dir.display();
+    let registered = journal.registered().is_some() && !seen.clone;
+    let anew = |detail: String| Planned {
+        step: Step::PlaceRunner,
+        action: Action::Do(Care { remove_tree: true, ..Care::default() }),
+        detail,
+    };
+    if let Some(owner) = other_owner(request, seen) {
+        let wanted = request.user.clone().unwrap_or_default();
+        if registered || request.archive.no_refresh {
+            return Err(Error::OtherUser { dir: dir.clone(), found: owner, wanted });
+        }
+        return Ok(anew(format!(
+            "replace the runner in {shown}: it belongs to the user {owner}, not to {wanted}"
+        )));
+    }
+    if converts {
+        return Ok(Planned {
+            step: Step::PlaceRunner,
+            action: Action::Do(Care { remove_tree: true, converts: true, ..Care::default() }),
+            detail: format!("replace the runner in {shown} by one that its jobs cannot change"),
+        });
+    }
+    if let Some(what) = other_platform(journal, seen) {
+        if registered || request.archive.no_refresh {
+            return Err(Error::OtherPlatform { dir: dir.clone(), what, registered });
+        }
+        return Ok(anew(format!("refresh {} in {shown}: {what}", named(tree_version(seen)))));
+    }
+    Ok(match &seen.tree {
+        Tree::Foreign { what } => return Err(Error::NotOurs { dir: dir.clone(), what: what.clone() }),
+        Tree::Absent => Planned {
+            step: Step::PlaceRunner,
+            action: Action::Do(Care::default()),
+            detail: format!("download, verify and place the runner in {shown}"),
+        },
+        Tree::Incomplete { missing } if registered && matches!(seen.local, LocalState::Configured(_)) => {
+            Planned {
+                step: Step::PlaceRunner,
+                action: Action::Do(Care { keep_identity: true, ..Care::default() }),
+                detail: format!(
+                    "replace the incomplete runner in {shown} ({}), and keep its registration",
+                    missing.join(", ")
+                ),
+            }
+        }
+        Tree::Incomplete { .. } => anew(format!("replace the incomplete runner in {shown}")),
+        Tree::Ours { version, self_updated } => match (&request.archive.version, version) {
+            // Another one in its place would only update itself again.
+            (Some(wanted), Some(found))
+                if wanted < found && *self_updated && registered && updates(request) =>
+            {
+                let detail =
+                    format!("the runner {found} is in {shown}: it was {wanted}, and has updated itself");
+                Planned { step: Step::PlaceRunner, action: Action::Keep, detail }
+            }
+            (Some(wanted), Some(found)) if wanted != found && registered => {
+                let (found, wanted) = (found.to_string(), wanted.to_string());
+                return Err(Error::OtherVersion { dir: dir.clone(), found, wanted });
+            }
+            (Some(wanted), Some(found)) if wanted != found => {
+                anew(format!("replace runner {found} by {wanted} in {shown}"))
+            }
+            (None, version) if !registered && other_archive(request, journal) => {
+                anew(format!("replace {} in {shown} by the archive that was asked for", named(*version)))
+            }
+            (_, version) => match refresh(request, journal, seen, *version)? {
+                Some((newest, why)) => {
+                    anew(format!("refresh {} to {newest} in {shown}: {why}", named(*version)))
+                }
+                None => Planned {
+                    step: Step::PlaceRunner,
+                    action: Action::Keep,
+                    detail: format!("the {} is in {shown}", named(*version)),
+                },
+            },
+        },
+    })
+}
+
+/// Whose the tree is, if another user than that one was asked for.
+fn other_owner(request: &Request, seen: &Seen) -> Option<String> {
+    let owner = seen.owner.as_ref().filter(|_| request.user.is_some())?;
+    let same = seen.account.as_ref().is_some_and(|account| account.uid == owner.uid);
+    (!same).then(|| owner.name.clone())
+}
+
+/// Whether the tree was made from another archive than the one that was named, as far as the digests tell.
+fn other_archive(request: &Request, journal: &Journal) -> bool {
+    let wanted = request.archive.archive.as_ref().and(request.archive.sha256);
+    let placed = journal.placed().and_then(|placed| placed.sha256);
+    matches!((wanted, placed), (Some(wanted), Some(placed)) if wanted.to_string() != placed)
+}
+
+/// That the tree is for another platform than this one, in a clause.
+fn other_platform(journal: &Journal, seen: &Seen) -> Option<String> {
+    if matches!(seen.tree, Tree::Absent | Tree::Foreign { .. }) {
+        return None;
+    }
+    let (placed, machine) = (journal.placed()?.platform, &seen.platform);
+    (placed != machine).then(|| format!("it is for {placed}, and this machine is {machine}"))
+}
+
+/// By what, and why, a tree is replaced: it is about to register and too old for it, or becomes an image's, which is as
+/// new as can be had.
+fn refresh(
+    request: &Request,
+    journal: &Journal,
+    seen: &Seen,
+    here: Option<RunnerVersion>,
+) -> Result<Option<(RunnerVersion, String)>, Error> {
+    let (Some(offer), Some(here)) = (&seen.offer, here) else { return Ok(None) };
+    let Some(newest) = offer.newest else { return Ok(None) };
+    let hold = match &request.archive {
+        archive if archive.no_refresh => Hold::Never,
+        archive if archive.version.is_some() || archive.archive.is_some() => Hold::Chosen,
+        _ => Hold::Free,
+    };
+    if request.bakes() && hold == Hold::Free && newest > here {
+        return Ok(Some((newest, "it is the newest on offer".into())));
+    }
+    let current_at = journal.placed().and_then(|placed| placed.current_at);
+    match version_policy::decide(version_policy::judge(here, current_at, offer), hold) {
+        Decision::Keep => Ok(None),
+        Decision::Refresh { why } => Ok(Some((newest, why))),
+        Decision::Refuse { why } => {
+            let chosen = hold == Hold::Chosen;
+            Err(Error::TooOld { dir: request.dir.clone(), here, newest, why, chosen })
+        }
+    }
+}
+
+fn tree_version(seen: &Seen) -> Option<RunnerVersion> {
+    match seen.tree {
+        Tree::Ours { version, .. } => version,
+        _ => None,
+    }
+}
+
+fn named(version: Option<RunnerVersion>) -> String {
+    version.map_or_else(|| "runner".to_owned(), |version| format!("runner {version}"))
+}
+
+/// Whether the server may update the runner.
+fn updates(request: &Request) -> bool {
+    request.registration.as_ref().is_none_or(|wanted| !wanted.options.disable_update)
+}

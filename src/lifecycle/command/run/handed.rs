@@ -1,0 +1,112 @@
+//! A runner that was created elsewhere, whose just-in-time configuration was handed to us: it is placed and run here, and
+//! never registered.
+//!
+//! There is no credential on this machine, or none that this is for. What the configuration says of the runner is written
+//! down as a claim, so that a run that was cut off is recognised; it decides no deletion.
+
+use crate::host::{Os, Platform};
+use crate::lifecycle::command::{adopt, install, leave};
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::request::{Archive, Request};
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::journal::{Act, Journal, State, Step};
+use crate::lifecycle::state::observed;
+use crate::lifecycle::step::registration;
+use crate::runner::{JitIdentity, LocalState, RunnerFile, preflight, state};
+use std::sync::Arc;
+
+/// Places the runner, and makes the tree ready for the listener that gets the configuration.
+///
+/// # Errors
+/// As for `install`; the tree belongs to another runner; there is neither a tree nor a way to get one.
+pub(crate) async fn converge(site: &Site<'_>, identity: &JitIdentity) -> Result<(), Error> {
+    let archive = without_list(site);
+    {
+        let (_lock, mut journal) = site.open_journal("run").await?;
+        refuse_other_runner(site, &mut journal, identity.runner())?;
+        let placed = journal.entry(Step::PlaceRunner).is_some();
+        if !placed && archive.archive.is_none() && site.eyes().is_none() {
+            return Err(Error::NothingToPlace { dir: site.request.dir.clone() });
+        }
+    }
+    let placing = Request { registration: None, jit: true, archive, ..Request::clone(&site.request) };
+    install::install(&Site { request: Arc::new(placing), ..site.clone() }).await?;
+
+    let (_lock, mut journal) = site.open_journal("run").await?;
+    let account = site.account()?.ok_or_else(|| Error::NothingThere { dir: site.request.dir.clone() })?;
+    preflight::check(&site.request.root, &site.dir(), &account, &site.stop).await?;
+    registration::unseal(site, &observed::traces(site, &journal)?)?;
+    // The listener writes its own three files; another one of an earlier runner would be read as well.
+    state::clean_identity(&site.dir())?;
+    let url = site.request.target.as_ref().map(|target| target.url.as_str().trim_end_matches('/').to_owned());
+    let url = url.or_else(|| identity.runner().github_url.clone()).unwrap_or_default();
+    journal.set_machine(observed::fingerprint(site));
+    journal.begin(Act::Register(adopt::adopted(identity.runner(), url, String::new())))?;
+    Ok(())
+}
+
+/// After the listener: nothing of that runner stays in the tree or in the journal.
+///
+/// # Errors
+/// Something stays.
+pub(crate) async fn end(site: &Site<'_>, before: &leave::Snapshot) -> Result<(), Error> {
+    let (_lock, mut journal) = site.open_journal("run").await?;
+    leave::clean_tree(site, before).await?;
+    journal.forget(Step::Register)?;
+    Ok(())
+}
+
+/// A mirror needs no list where version and digest are known: the archive's name follows from them.
+fn without_list(site: &Site<'_>) -> Archive {
+    let asked = &site.request.archive;
+    let (Some(mirror), Some(version), Some(_)) = (&asked.mirror, &asked.version, &asked.sha256) else {
+        return asked.clone();
+    };
+    let filename = filename(site.platform(), &version.to_string());
+    Archive {
+        archive: Some(format!("{}/{filename}", mirror.trim_end_matches('/'))),
+        mirror: None,
+        ..asked.clone()
+    }
+}
+
+/// The name of GitHub's archive (contract, section 1.1).
+fn filename(platform: Platform, version: &str) -> String {
+    let suffix = if platform.os == Os::Win { "zip" } else { "tar.gz" };
+    format!("actions-runner-{platform}-{version}.{suffix}")
+}
+
+/// Refuses a tree that is another runner's. What a run that was cut off left of a configuration is ours, and goes.
+fn refuse_other_runner(site: &Site<'_>, journal: &mut Journal, wanted: &RunnerFile) -> Result<(), Error> {
+    let dir = || site.request.dir.clone();
+    if let Some((state, registered)) = journal.registered() {
+        let ours = state == State::Begun && registered.api_url.is_empty();
+        if !ours && !observed::is_copy(site, journal) {
+            let found = format!("{} at {}", registered.name, registered.url);
+            let wanted = format!("{} of --jit-config-file", wanted.agent_name);
+            return Err(Error::ConfiguredOtherwise { dir: dir(), found, wanted });
+        }
+        journal.forget(Step::Register)?;
+    } else if journal.entry(Step::PlaceRunner).is_some()
+        && let LocalState::Configured(file) = state::read(&site.dir())?
+        && file.agent_id != wanted.agent_id
+    {
+        let url = file.github_url.unwrap_or_else(|| "an unknown server".to_owned());
+        return Err(Error::ConfiguredByHand { dir: dir(), name: file.agent_name, url });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Arch;
+
+    #[test]
+    fn archives_are_named_as_github_names_them() {
+        let named = |os, arch| filename(Platform { os, arch }, "2.336.0");
+        assert_eq!(named(Os::Linux, Arch::X64), "actions-runner-linux-x64-2.336.0.tar.gz");
+        assert_eq!(named(Os::Osx, Arch::Arm64), "actions-runner-osx-arm64-2.336.0.tar.gz");
+        assert_eq!(named(Os::Win, Arch::X64), "actions-runner-win-x64-2.336.0.zip");
+    }
+}

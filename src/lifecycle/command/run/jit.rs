@@ -1,0 +1,155 @@
+//! A just-in-time runner: placed as by `install`, but made by the server, without `config.sh`.
+
+use crate::deadline::Deadline;
+use crate::github::{self, Client, JitConfig, NewJitRunner, Status};
+use crate::host::{Os, Platform};
+use crate::lifecycle::command::{install, leave};
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::request::Request;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::journal::{Act, Asked, Journal, Registered, Step};
+use crate::lifecycle::state::observed;
+use crate::lifecycle::state::observed::WantedName;
+use crate::lifecycle::step::registration;
+use crate::runner::{config_sh, preflight};
+use crate::secret::Secret;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// The group that every scope has.
+pub(crate) const DEFAULT_GROUP: u64 = 1;
+
+/// How long taking back a runner may take whose making was cut off.
+const UNWINDING: Duration = Duration::from_secs(60);
+
+/// Places the runner and lets the server make it; what the listener is to be started with.
+///
+/// # Errors
+/// As for `install`. The server has nothing of this run then, or the journal knows it.
+pub(crate) async fn converge(site: &Site<'_>) -> Result<Secret, Error> {
+    {
+        let (_lock, mut journal) = site.open_journal("run").await?;
+        leave::take_back(site, &mut journal).await?;
+    }
+    let placing = Request { registration: None, jit: true, ..Request::clone(&site.request) };
+    install::install(&Site { request: Arc::new(placing), ..site.clone() }).await?;
+
+    let (_lock, mut journal) = site.open_journal("run").await?;
+    let account = site.account()?.ok_or_else(|| Error::NothingThere { dir: site.request.dir.clone() })?;
+    preflight::check(&site.request.root, &site.dir(), &account, &site.stop).await?;
+    registration::unseal(site, &observed::traces(site, &journal)?)?;
+    let name = observed::wanted_name(site, &journal, false)?.ok_or(crate::settings::Error::UrlMissing)?;
+    let client = site.eyes().ok_or(Error::CredentialMissing { purpose: "to make a just-in-time runner" })?;
+    match make(site, client, &mut journal, &name).await {
+        Ok(config) => Ok(config),
+        Err(error) => {
+            // It may have been made all the same.
+            let site = site.until(Deadline::after(UNWINDING), CancellationToken::new());
+            if let Err(error) = registration::unwind(&site, &mut journal).await {
+                tracing::warn!("{}; the journal keeps it", crate::error::chain(&error));
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn make(
+    site: &Site<'_>,
+    client: &Client,
+    journal: &mut Journal,
+    name: &WantedName,
+) -> Result<Secret, Error> {
+    let wanted = site.request.registration.as_ref().expect("a name was made from it");
+    let new = NewJitRunner {
+        name: name.name.to_string(),
+        runner_group_id: group(site, client, wanted.options.group.as_deref()).await?,
+        labels: labels(site.platform(), &wanted.options),
+        work_folder: wanted.options.work.clone(),
+    };
+    let target = client.target();
+    let mut registered = Registered {
+        url: target.url.to_string(),
+        api_url: target.api.to_string(),
+        name: new.name.clone(),
+        template: wanted.name.to_string(),
+        unique: name.unique,
+        agent_id: None,
+        confirmed: false,
+        name_was_free: false,
+        unused: true,
+        asked: Asked::of(&site.request),
+    };
+    journal.set_machine(observed::fingerprint(site));
+    journal.begin(Act::Register(registered.clone()))?;
+
+    let phase = site.phase("jit");
+    let made = match ask(site, client, &new).await {
+        Err(Error::Github(github::Error::NameTaken { .. })) => {
+            retake(site, client, journal, &new, name.unique).await?
+        }
+        Err(Error::Github(error @ (github::Error::NoJit { .. } | github::Error::Unprocessable(_)))) => {
+            journal.forget(Step::Register)?;
+            return Err(error.into());
+        }
+        other => other?,
+    };
+    // Before the listener can be that runner: whatever happens now, it is found.
+    registered.agent_id = Some(made.runner.id);
+    registered.confirmed = true;
+    journal.done(Act::Register(registered))?;
+    phase.end(format!("the server made {} (id {}) for one job", made.runner.name, made.runner.id));
+    Ok(made.encoded)
+}
+
+async fn ask(site: &Site<'_>, client: &Client, new: &NewJitRunner) -> Result<JitConfig, Error> {
+    site.within("asking for a just-in-time runner", client.generate_jitconfig(new)).await
+}
+
+/// The name is in use: by an attempt of ours whose answer was lost, if nobody else could have made the name.
+async fn retake(
+    site: &Site<'_>,
+    client: &Client,
+    journal: &mut Journal,
+    new: &NewJitRunner,
+    unique: bool,
+) -> Result<JitConfig, Error> {
+    let found = site.within("asking for the name", client.runner_named(&new.name)).await?;
+    match found {
+        Some(runner) if !unique || runner.status == Status::Online => {
+            journal.forget(Step::Register)?;
+            Err(Error::NameTaken { name: runner.name, id: runner.id, status: runner.status.to_string() })
+        }
+        found => {
+            if let Some(runner) = found {
+                tracing::info!("deleting {} (id {}), which an earlier attempt made", runner.name, runner.id);
+                site.within("deleting what an earlier attempt left", client.delete(runner.id)).await?;
+            }
+            ask(site, client, new).await
+        }
+    }
+}
+
+/// The group's id: the call takes no name.
+async fn group(site: &Site<'_>, client: &Client, name: Option<&str>) -> Result<u64, Error> {
+    let Some(name) = name else { return Ok(DEFAULT_GROUP) };
+    let found = site.within("asking for the runner groups", client.group_named(name)).await?;
+    found.ok_or_else(|| Error::NoSuchGroup { name: name.to_owned() })
+}
+
+/// All labels: the server adds none of those that `config.sh` would.
+pub(crate) fn labels(platform: Platform, options: &config_sh::Options) -> Vec<String> {
+    let mut labels = Vec::new();
+    if !options.no_default_labels {
+        let os = match platform.os {
+            Os::Linux => "Linux",
+            Os::Osx => "macOS",
+            Os::Win => "Windows",
+        };
+        labels.extend(["self-hosted".to_owned(), os.to_owned(), platform.arch.to_string().to_uppercase()]);
+    }
+    if let Some(more) = &options.labels {
+        labels.extend(more.to_string().split(',').map(str::to_owned));
+    }
+    labels
+}

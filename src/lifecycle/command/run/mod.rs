@@ -1,0 +1,406 @@
+//! `run`: converge, then see to the listener in the foreground until it is told to end, has ended, or has had its job.
+//!
+//! The lock of the journal is held only while something is changed, so that `status` and `remove` can work meanwhile. A
+//! lock of its own says that somebody sees to this runner: a listener that is found without it is nobody's.
+
+pub mod exposure;
+pub mod handed;
+pub mod jit;
+pub mod running;
+pub mod supervise;
+
+use crate::deadline::Deadline;
+use crate::host::file::create_private_dir;
+use crate::host::lock::{self, Lock};
+use crate::host::process::{self, Which};
+use crate::host::{self, Command, systemd};
+use crate::lifecycle::command::run::running::{
+    AfterJob, ExitReason, LeftRunner, RunResult, RunnerSource, Running, Surroundings,
+};
+use crate::lifecycle::command::run::supervise::{Ended, supervise};
+use crate::lifecycle::command::{install, leave, upgrade};
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::request::Request;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::journal::{Act, Journal, Registered};
+use crate::runner::{Guard, JitIdentity, LocalState, config_sh, listener, state, tree};
+use crate::secret::Secret;
+use crate::settings::Credentials;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// How long another `run` of the same runner gets to end.
+const HOLD: Duration = Duration::from_secs(5);
+
+/// How long a listener that outlived its supervisor gets to end.
+const ORPHAN: Duration = Duration::from_secs(30);
+
+/// So many times in [`LOST_WITHIN`] a deleted runner is registered again, or a broken one replaced.
+const MOST_LOST: usize = 3;
+const LOST_WITHIN: Duration = Duration::from_secs(600);
+
+/// Converges, and runs the runner. The request is consumed: its credentials are wiped as soon as nothing needs them, where
+/// jobs run as our own user.
+///
+/// # Errors
+/// It did not converge; the listener cannot work; a job was cut short; the runner could not be taken off the server.
+pub async fn run(
+    mut request: Request,
+    running: &Running,
+    surroundings: &Surroundings<'_>,
+) -> Result<RunResult, Error> {
+    let site = surroundings.site(&request)?;
+    site.check_parents()?;
+    crate::lifecycle::step::metadata::check(&site)?;
+    let _held = hold(&site, Deadline::after(HOLD)).await?;
+    refuse_beside_service(&site).await?;
+    end_orphan(&site).await?;
+    clean_after_a_cut(&site).await?;
+    drop(site);
+    let mut result = RunResult {
+        dir: request.dir.clone(),
+        jobs: 0,
+        reason: ExitReason::Told,
+        deregistered: false,
+        left_on_server: None,
+    };
+    let mut lost = Lost::default();
+    let mut dropped = false;
+    loop {
+        if dropped {
+            request.credentials = (running.credential.read_again)()?;
+            if running.handed().is_none() && !can_register(&request) {
+                return Err(Error::CredentialDropped { dir: result.dir });
+            }
+        }
+        let site = surroundings.site(&request)?;
+        let config = converge(&site, running).await?;
+        upgrade::before_start(&site).await;
+        let before = leave::Snapshot::take(&site.dir());
+        let shared = exposure::is_shared(&site)?;
+        if shared && !dropped {
+            exposure::warn(&site, running);
+        }
+        drop(site);
+        if shared && exposure::needed_for(running).is_empty() {
+            // A job can do what we can do. Wiped here, with the client's copy.
+            request.credentials = Credentials::default();
+            dropped = true;
+        }
+        let site = surroundings.site(&request)?;
+        let listener = config.as_ref().or_else(|| running.handed().map(JitIdentity::encoded));
+        let mut jobs = 0;
+        let ended = match note_use(&site).await {
+            Ok(()) => supervise(&site, running, listener, &mut jobs).await,
+            Err(error) => Err(error),
+        };
+        drop(config);
+        result.jobs += jobs;
+        let Some(reason) = finish(&site, running, ended, jobs, &before, &mut lost, &mut result).await? else {
+            continue;
+        };
+        result.reason = reason;
+        return Ok(result);
+    }
+}
+
+/// What follows the listener's end: why it is the end of all, or `None` for another round.
+async fn finish(
+    site: &Site<'_>,
+    running: &Running,
+    ended: Result<Ended, Error>,
+    jobs: u32,
+    before: &leave::Snapshot,
+    lost: &mut Lost,
+    result: &mut RunResult,
+) -> Result<Option<ExitReason>, Error> {
+    let ephemeral = site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
+    let ended = match ended {
+        // One that was told to end and failed at it has been told to end.
+        Err(error) if !site.stop.is_cancelled() => {
+            quit(site, running, None, before, result).await.unwrap_or_else(|error| warn(&error));
+            if let Some(left) = &result.left_on_server {
+                tracing::warn!("{left}");
+            }
+            return Err(error);
+        }
+        Err(error) => {
+            warn(&error);
+            Ended::Told { cut: false, until: None }
+        }
+        Ok(ended) => ended,
+    };
+    match ended {
+        Ended::Told { cut, until } => {
+            quit(site, running, until, before, result).await?;
+            if cut { Err(Error::CutShort { dir: result.dir.clone() }) } else { Ok(Some(ExitReason::Told)) }
+        }
+        // Its job is over, whatever ended the listener afterwards.
+        Ended::Itself | Ended::Deleted if ephemeral && jobs > 0 => {
+            if running.handed().is_some() {
+                handed::end(&leaving(site, running, None), before).await?;
+            } else {
+                leave::forgotten(&leaving(site, running, None)).await?;
+                // A signal that came during the job ends us, but only after this.
+                leave::clean_tree(&leaving(site, running, None), before).await?;
+            }
+            result.deregistered = true;
+            match running.after_job {
+                AfterJob::Again if !site.stop.is_cancelled() => return Ok(None),
+                AfterJob::PowerOff => power_off(&site.stop).await?,
+                _ => {}
+            }
+            Ok(Some(ExitReason::JobDone))
+        }
+        // It has read on the server that there is no such runner any more.
+        Ended::Itself if running.handed().is_some() => {
+            handed::end(&leaving(site, running, None), before).await?;
+            result.deregistered = true;
+            Ok(Some(ExitReason::ListenerDone))
+        }
+        Ended::Itself if !is_lost(site).await? => Ok(Some(ExitReason::ListenerDone)),
+        Ended::Broken => {
+            if site.stop.is_cancelled() {
+                return Ok(Some(ExitReason::Told));
+            }
+            if once_more(&mut lost.broken).is_err() {
+                let missing = tree::inspect(&site.dir(), site.platform())?.lacks();
+                return Err(Error::TreeIncomplete { dir: result.dir.clone(), missing });
+            }
+            tracing::warn!(
+                "an update of the runner by itself was cut off; putting a complete one in its place"
+            );
+            end_orphan(site).await?;
+            Ok(None)
+        }
+        // A job can write to what the listener prints: the server's word counts where it can be asked.
+        Ended::Deleted if site.eyes().is_some() && !is_lost(site).await? => {
+            if once_more(&mut lost.deleted).is_err() {
+                return Err(Error::DeletedAgain { dir: result.dir.clone(), times: MOST_LOST });
+            }
+            Ok(None)
+        }
+        Ended::Itself | Ended::Deleted => {
+            if site.stop.is_cancelled() {
+                return Ok(Some(ExitReason::Told));
+            }
+            if let Err(times) = once_more(&mut lost.deleted) {
+                return Err(Error::DeletedAgain { dir: result.dir.clone(), times });
+            }
+            tracing::warn!("the server has deleted the runner behind our back; registering it again");
+            state::clean_identity(&site.dir())?;
+            Ok(None)
+        }
+    }
+}
+
+/// What was put right lately, and when.
+#[derive(Default)]
+struct Lost {
+    deleted: VecDeque<Instant>,
+    broken: VecDeque<Instant>,
+}
+
+/// Whether the request has what a registration takes.
+fn can_register(request: &Request) -> bool {
+    request.credentials.api.is_some() || request.credentials.registration.is_some()
+}
+
+/// Whether the request has what taking a runner off the server takes.
+fn can_deregister(request: &Request) -> bool {
+    request.credentials.api.is_some() || request.credentials.remove.is_some()
+}
+
+/// Whether something may be put right once more; if it was too often lately, how often.
+fn once_more(times: &mut VecDeque<Instant>) -> Result<(), usize> {
+    let now = Instant::now();
+    times.retain(|then| now.duration_since(*then) < LOST_WITHIN);
+    if times.len() >= MOST_LOST {
+        return Err(times.len());
+    }
+    times.push_back(now);
+    Ok(())
+}
+
+/// What `install` does, or its counterpart for a runner that the server creates; the latter's configuration.
+async fn converge(site: &Site<'_>, running: &Running) -> Result<Option<Secret>, Error> {
+    match &running.source {
+        RunnerSource::Jit => return jit::converge(site).await.map(Some),
+        RunnerSource::JitConfig(identity) => handed::converge(site, identity).await?,
+        RunnerSource::ConfigSh => drop(install::install(site).await?),
+    }
+    Ok(None)
+}
+
+/// The same place of work with its deadline begun anew: `run` lasts, its parts do not.
+pub(crate) fn afresh<'a>(site: &Site<'a>) -> Site<'a> {
+    site.until(Deadline::after(site.request.deadline), site.stop.clone())
+}
+
+/// For what has to be done although there was a signal.
+fn leaving<'a>(site: &Site<'a>, running: &Running, until: Option<Deadline>) -> Site<'a> {
+    let patience = until.map_or(running.leaving, |until| running.leaving.min(until.left()));
+    site.until(Deadline::after(patience), CancellationToken::new())
+}
+
+/// Takes the runner off the server and out of its directory, where that was requested and can be done; else says which one
+/// stays there.
+async fn quit(
+    site: &Site<'_>,
+    running: &Running,
+    until: Option<Deadline>,
+    before: &leave::Snapshot,
+    result: &mut RunResult,
+) -> Result<(), Error> {
+    let leaves = leaving(site, running, until);
+    if let Some(identity) = running.handed() {
+        let runner = identity.runner();
+        result.left_on_server =
+            Some(LeftRunner { name: runner.agent_name.clone(), id: Some(runner.agent_id) });
+        return handed::end(&leaves, before).await;
+    }
+    if !(running.remove_on_shutdown && can_deregister(&site.request)) {
+        let journal = site.read_journal()?;
+        let ephemeral = site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
+        result.left_on_server = journal
+            .registered()
+            .filter(|_| ephemeral)
+            .map(|(_, registered)| LeftRunner { name: registered.name.clone(), id: registered.agent_id });
+        return Ok(());
+    }
+    leave::deregister(&leaves).await.inspect_err(|_| {
+        tracing::warn!(
+            "the server may still have the runner; the journal knows it, and the next run finishes this"
+        );
+    })?;
+    result.deregistered = true;
+    leave::clean_tree(&leaves, before).await
+}
+
+/// Whether the runner that ended by itself has no registration any more.
+async fn is_lost(site: &Site<'_>) -> Result<bool, Error> {
+    if !matches!(state::read(&site.dir())?, LocalState::Configured(_)) {
+        return Ok(true);
+    }
+    let journal = site.read_journal()?;
+    let id = journal.registered().and_then(|(_, registered)| registered.agent_id);
+    let (Some(client), Some(id)) = (site.eyes(), id) else { return Ok(false) };
+    let site = afresh(site);
+    Ok(site.within("asking for the runner", client.runner(id)).await?.is_none())
+}
+
+/// The lock that says that somebody sees to this runner.
+async fn hold(site: &Site<'_>, deadline: Deadline) -> Result<Lock, Error> {
+    let state = site.request.root.join(&site.request.state);
+    create_private_dir(&state)?;
+    let path = Journal::run_lock_for(&state, &site.request.dir);
+    Ok(lock::acquire(&path, "run", deadline, &site.stop).await?)
+}
+
+/// Refuses to run a runner that a service of ours runs as well, unless we are that service: the server knows one session.
+async fn refuse_beside_service(site: &Site<'_>) -> Result<(), Error> {
+    let journal = site.read_journal()?;
+    let Some(unit) = journal.unit().filter(|_| site.request.root.is_host() && systemd::is_running()) else {
+        return Ok(());
+    };
+    if systemd::are_in(unit) || !systemd::show(unit, &site.stop).await?.runs() {
+        return Ok(());
+    }
+    let (dir, unit) = (site.request.dir.clone(), unit.to_owned());
+    Err(Error::ServiceThere { dir, unit, asked: "`runup run`" })
+}
+
+/// Ends a listener whose supervisor was killed, before anything is done to its runner.
+async fn end_orphan(site: &Site<'_>) -> Result<(), Error> {
+    let orphan = Which::MarkedBy {
+        uid: site.runner_uid(),
+        key: listener::MARKER.to_owned(),
+        value: site.dir().display().to_string(),
+    };
+    let pids = orphan.find();
+    if pids.is_empty() {
+        return Ok(());
+    }
+    tracing::warn!("ending a listener that outlived the run that had started it (process {pids:?})");
+    process::end(&orphan, process::Ask::Interrupt, Deadline::after(ORPHAN)).await?;
+    Ok(())
+}
+
+/// A run that was killed did not clean up after the job of its ephemeral runner: the next job must not meet what that left.
+/// Whether there was a job, nobody knows; without a credential to register again, the registration is left as it is.
+async fn clean_after_a_cut(site: &Site<'_>) -> Result<(), Error> {
+    let journal = site.read_journal()?;
+    let asked = journal.registered().and_then(|(_, registered)| registered.asked.as_ref());
+    let unused = journal.registered().is_some_and(|(_, registered)| registered.unused);
+    if unused || journal.guard() != Guard::Locked || !asked.is_some_and(|asked| asked.ephemeral) {
+        return Ok(());
+    }
+    if site.eyes().is_some() {
+        leave::clean_tree(site, &leave::Snapshot::take(&site.dir())).await?;
+    } else if let Some(account) = site.account()? {
+        crate::lifecycle::step::user::end_processes(site, &journal, &account).await?;
+    }
+    Ok(())
+}
+
+/// Notes that jobs may be where this runner is, before its listener starts.
+async fn note_use(site: &Site<'_>) -> Result<(), Error> {
+    let unused = |journal: &Journal| {
+        journal.registered().map(|(_, registered)| registered).filter(|registered| registered.unused).cloned()
+    };
+    if unused(&site.read_journal()?).is_none() {
+        return Ok(());
+    }
+    let (_lock, mut journal) = site.open_journal("run").await?;
+    if let Some(registered) = unused(&journal) {
+        journal.done(Act::Register(Registered { unused: false, ..registered }))?;
+    }
+    Ok(())
+}
+
+/// For `remove`: nobody sees to this runner, and no listener of a `run` that was killed is left.
+pub(crate) async fn end_if_orphaned(site: &Site<'_>) -> Result<(), Error> {
+    let _held = hold(site, Deadline::after(HOLD).within(site.deadline.left())).await?;
+    end_orphan(site).await
+}
+
+async fn power_off(stop: &CancellationToken) -> Result<(), Error> {
+    tracing::info!("switching the machine off");
+    let command = Command::new("systemctl").arg("poweroff").env("PATH", config_sh::PATH);
+    let shown = command.render();
+    command.run(stop, &mut |_, _| {}).await?.into_success(&shown)?;
+    Ok(())
+}
+
+fn warn(error: &Error) {
+    tracing::warn!("{}", crate::error::chain(error));
+}
+
+/// Waits until no job of the runner in `dir` runs on this machine. Any user can start a process that is called like one: only
+/// those of the user `uid` count, if that is known.
+///
+/// # Errors
+/// One still runs at the deadline, or a signal came.
+pub async fn drain(
+    dir: &std::path::Path,
+    uid: Option<u32>,
+    deadline: Deadline,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let workers = listener::workers(dir, uid);
+    loop {
+        let pids = workers.find();
+        if pids.is_empty() {
+            return Ok(());
+        }
+        if deadline.passed() {
+            let what = workers.to_string();
+            return Err(host::Error::StillRunning { what, pids, total: deadline.total() }.into());
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Err(Error::Stopped),
+            () = tokio::time::sleep(supervise::LOOK.min(deadline.left())) => {}
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What `run` is told, and what it tells: plain values.
+
+use crate::cloud::Notices;
+use crate::lifecycle::command::run::exposure::CredentialSource;
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::request::Request;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::context::watch::Watch;
+use crate::net::Http;
+use crate::runner::JitIdentity;
+use serde::Serialize;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// What `run` does besides what `install` does.
+pub struct Running {
+    /// Once told to end, so long a job that runs may go on.
+    pub drain: Duration,
+    /// Once told to end, the runner is taken off the server.
+    pub remove_on_shutdown: bool,
+    /// How long that may take, where the server answers and the machine stays.
+    pub leaving: Duration,
+    /// After the one job of an ephemeral runner.
+    pub after_job: AfterJob,
+    /// How the server gets to know the runner.
+    pub source: RunnerSource,
+    /// Where the credential for the API comes from.
+    pub credential: CredentialSource,
+    /// The second request to end: no draining.
+    pub insist: CancellationToken,
+    /// Who may announce that the machine is taken away, and the client that asks them.
+    pub notices: Option<(Http, Notices)>,
+}
+
+/// How the server gets to know the runner.
+#[derive(Debug, Clone)]
+pub enum RunnerSource {
+    /// `config.sh` registers it.
+    ConfigSh,
+    /// The server creates it when we ask, without `config.sh`.
+    Jit,
+    /// The server has created it already, and its configuration was handed to us.
+    JitConfig(Box<JitIdentity>),
+}
+
+impl Running {
+    /// The configuration that was handed to us.
+    pub(crate) fn handed(&self) -> Option<&JitIdentity> {
+        if let RunnerSource::JitConfig(identity) = &self.source { Some(identity) } else { None }
+    }
+}
+
+/// What `run` works with.
+#[derive(Clone)]
+pub struct Surroundings<'a> {
+    /// The HTTP client.
+    pub http: Http,
+    /// A signal asks to stop.
+    pub stop: CancellationToken,
+    /// Who watches.
+    pub watch: &'a dyn Watch,
+}
+
+impl<'a> Surroundings<'a> {
+    pub(crate) fn site(&self, request: &'a Request) -> Result<Site<'a>, Error> {
+        Site::new(request, self.http.clone(), self.stop.clone(), self.watch)
+    }
+}
+
+/// What follows the one job of an ephemeral runner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterJob {
+    /// The end.
+    Stop,
+    /// The next registration, and the next job.
+    Again,
+    /// The machine is switched off.
+    PowerOff,
+}
+
+/// How `run` ended.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunResult {
+    /// The runner's directory.
+    pub dir: std::path::PathBuf,
+    /// How many jobs were taken.
+    pub jobs: u32,
+    /// Why it ended.
+    #[serde(rename = "because")]
+    pub reason: ExitReason,
+    /// Whether the server has no runner of ours any more.
+    pub deregistered: bool,
+    /// The ephemeral runner that stays on the server, because there is nothing to deregister it with, or that was not
+    /// requested.
+    pub left_on_server: Option<LeftRunner>,
+}
+
+/// A runner that stays on the server.
+#[derive(Debug, Clone, Serialize)]
+pub struct LeftRunner {
+    /// Its name.
+    pub name: String,
+    /// Its id, if known.
+    pub id: Option<u64>,
+}
+
+impl std::fmt::Display for LeftRunner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let id = self.id.map(|id| format!(" (id {id})")).unwrap_or_default();
+        // Contract, section 5: "server removes idle ephemeral after 1 day".
+        write!(
+            f,
+            "{}{id} stays on the server; GitHub deletes an idle ephemeral runner after a day",
+            self.name
+        )
+    }
+}
+
+/// Why `run` ended with success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExitReason {
+    /// It was told to.
+    Told,
+    /// The one job is done.
+    JobDone,
+    /// The listener ended by itself.
+    ListenerDone,
+}

@@ -1,0 +1,302 @@
+//! Sees to one registration's listener: starts it, starts it again where its end asks for that, and ends it when told.
+
+use crate::cloud;
+use crate::cloud::Notice;
+use crate::deadline::Deadline;
+use crate::error::chain;
+use crate::host::Outcome;
+use crate::host::file::remove_if_present;
+use crate::host::process::Which;
+use crate::lifecycle::command::leave;
+use crate::lifecycle::command::run::running::Running;
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::site::Site;
+use crate::runner::listener::{self, News, Next};
+use crate::runner::{JitIdentity, asset, complaint, tree};
+use crate::secret::Secret;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How often it is looked whether a job still runs, or an update is through.
+pub(crate) const LOOK: Duration = Duration::from_millis(250);
+
+/// How long a self-update may take to put its files in place.
+const UPDATE: Duration = Duration::from_secs(60);
+
+/// Between two attempts at a session that somebody else has. The listener itself has waited for minutes then.
+const CONFLICT: Duration = Duration::from_secs(5);
+
+/// How long an ephemeral listener may take to end after its job.
+const EPILOGUE: Duration = Duration::from_secs(10);
+
+/// What an idle listener gets to say goodbye to a server that may not answer any more, and every listener where the
+/// machine is being taken away.
+const GOODBYE: Duration = Duration::from_secs(8);
+
+/// What is kept of the time that a spot notice leaves, for the listener's end and the server: both fit into the 30 s of
+/// the shortest notice.
+const RESERVE: Duration = GOODBYE.saturating_add(leave::SILENCE);
+
+/// How the listener ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// We were told to end it.
+    Told {
+        /// A job was running that could not finish.
+        cut: bool,
+        /// When the machine is taken away, if that is why.
+        until: Option<Deadline>,
+    },
+    /// By itself, as it should.
+    Itself,
+    /// It says that the server has deleted the runner.
+    Deleted,
+    /// An update of its own was cut off, and left no complete runner.
+    Broken,
+}
+
+/// Runs the listener until it is through. `jobs` counts those that it takes.
+///
+/// # Errors
+/// The listener cannot do its work, and starting it again would not help.
+pub(crate) async fn supervise(
+    site: &Site<'_>,
+    running: &Running,
+    jit: Option<&Secret>,
+    jobs: &mut u32,
+) -> Result<Ended, Error> {
+    let account = site.account()?.ok_or_else(|| Error::NothingThere { dir: site.request.dir.clone() })?;
+    crate::lifecycle::command::prepare_start::prepare(site)?;
+    let setting = site.config_setting(account);
+    let mut failures = 0;
+    let mut conflict: Option<Deadline> = None;
+    // Whoever announces the machine's end does so once, whichever listener runs then.
+    let announced = announced(running, &site.stop);
+    tokio::pin!(announced);
+    loop {
+        if site.stop.is_cancelled() {
+            return Ok(Ended::Told { cut: false, until: None });
+        }
+        let interrupt = CancellationToken::new();
+        let work = Work::default();
+        let told = Told::default();
+        let mut on_line = |stream, line: &str| {
+            work.note(line);
+            site.watch.output(stream, line);
+            if listener::is_conflict(line) && !work.conflict.swap(true, Relaxed) {
+                tracing::warn!("another listener has this runner's session; the runner waits for its end");
+            }
+        };
+        tracing::debug!("starting the listener");
+        let outcome = {
+            let child = listener::command(&setting, jit).supervise(&interrupt, &mut on_line);
+            let ending = async {
+                let until = tokio::select! {
+                    () = site.stop.cancelled() => None,
+                    notice = &mut announced => Some(Deadline::after(notice.left)),
+                };
+                told.until.set(until);
+                // Whoever said it, from here on everything ends.
+                site.stop.cancel();
+                told.in_a_job.set(!work.drained(site, running, until).await);
+                interrupt.cancel();
+                let patience = if told.in_a_job.get() && until.is_none() { listener::GRACE } else { GOODBYE };
+                tokio::time::sleep(patience).await;
+            };
+            tokio::select! {
+                ended = child => Some(ended?),
+                // Dropped, it is killed with all that it has started.
+                () = ending => None,
+            }
+        };
+        *jobs += work.jobs.load(Relaxed);
+        // A job may have ended just then, or begun.
+        let busy = work.busy.load(Relaxed);
+        let until = told.until.get();
+        let Some(outcome) = outcome else {
+            tracing::warn!("the listener does not end, and is killed");
+            return Ok(Ended::Told { cut: busy || told.in_a_job.get(), until });
+        };
+        tracing::debug!(how = outcome.how(), "the listener has ended");
+        if interrupt.is_cancelled() {
+            let cut = busy || (told.in_a_job.get() && work.canceled.load(Relaxed));
+            return Ok(Ended::Told { cut, until });
+        }
+        if work.listened.load(Relaxed) {
+            failures = 0;
+            conflict = None;
+        }
+        let next = listener::after(&outcome);
+        if let Some(identity) = running.handed() {
+            refuse_used(identity, next, &outcome, work.listened.load(Relaxed))?;
+        }
+        let pause = match next {
+            Next::Done => return Ok(Ended::Itself),
+            Next::Deleted => return Ok(Ended::Deleted),
+            Next::Deprecated => return Err(deprecated(site).await),
+            Next::Failed => return Err(failed(outcome)),
+            Next::Again => Duration::ZERO,
+            Next::Conflict => {
+                let until = *conflict.get_or_insert_with(|| Deadline::after(site.request.deadline));
+                if until.passed() {
+                    return Err(Error::SessionConflict { total: until.total() });
+                }
+                tracing::warn!("another session of this runner is open; trying again");
+                CONFLICT.min(until.left())
+            }
+            Next::Updating if updated(site).await? => Duration::ZERO,
+            Next::Updating if !tree::inspect(&site.dir(), site.platform())?.is_runner() => {
+                return Ok(Ended::Broken);
+            }
+            Next::Retry | Next::Updating => {
+                failures += 1;
+                let Some(pause) = listener::back_off(failures) else { return Err(failed(outcome)) };
+                let (how, seconds) = (outcome.how(), pause.as_secs());
+                tracing::warn!("the listener failed with {how}; starting it again in {seconds} s");
+                pause
+            }
+        };
+        tokio::select! {
+            () = site.stop.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// A just-in-time configuration is for one runner and one job; that it was used before is known from what the listener says
+/// (contract, sections 2.4 and 5). The listener itself has tried for some minutes.
+fn refuse_used(identity: &JitIdentity, next: Next, outcome: &Outcome, listened: bool) -> Result<(), Error> {
+    let (name, id) = (identity.runner().agent_name.clone(), identity.runner().agent_id);
+    let gone = match next {
+        Next::Conflict => return Err(Error::JitConfigInUse { name, id }),
+        Next::Deleted => true,
+        Next::Failed => listener::misses_runner(&outcome.tail),
+        // The server has revoked its credential: nothing was listened for.
+        Next::Done => !listened,
+        _ => false,
+    };
+    if gone { Err(Error::JitConfigUsed { name, id }) } else { Ok(()) }
+}
+
+fn failed(outcome: Outcome) -> Error {
+    let (status, cause) = (outcome.how(), complaint::recognise(&outcome.tail));
+    Error::ListenerFailed { status, cause, tail: outcome.tail }
+}
+
+/// What became of a request to end.
+#[derive(Default)]
+struct Told {
+    until: Cell<Option<Deadline>>,
+    in_a_job: Cell<bool>,
+}
+
+/// What the listener has said of its work.
+#[derive(Default)]
+struct Work {
+    listened: AtomicBool,
+    busy: AtomicBool,
+    canceled: AtomicBool,
+    conflict: AtomicBool,
+    jobs: AtomicU32,
+}
+
+impl Work {
+    fn note(&self, line: &str) {
+        match listener::news(line) {
+            Some(News::Listening) => self.listened.store(true, Relaxed),
+            Some(News::Job) => {
+                self.busy.store(true, Relaxed);
+                self.jobs.fetch_add(1, Relaxed);
+            }
+            Some(News::JobDone { canceled }) => {
+                self.busy.store(false, Relaxed);
+                self.canceled.store(canceled, Relaxed);
+            }
+            None => {}
+        }
+    }
+
+    /// Waits for the end of a running job, as long as the machine has; whether none is left.
+    async fn drained(&self, site: &Site<'_>, running: &Running, until: Option<Deadline>) -> bool {
+        let workers = listener::workers(&site.dir(), site.runner_uid());
+        let left = until.map_or(Duration::MAX, |until| until.left().saturating_sub(RESERVE));
+        let patience = running.drain.min(left);
+        let deadline = Deadline::after(patience);
+        let mut told = false;
+        while self.busy.load(Relaxed) || !workers.find().is_empty() {
+            if deadline.passed() || running.insist.is_cancelled() {
+                return false;
+            }
+            if !told {
+                told = true;
+                tracing::info!("a job is running; waiting for its end, {} s at most", patience.as_secs());
+            }
+            tokio::select! {
+                () = running.insist.cancelled() => {}
+                () = tokio::time::sleep(LOOK.min(deadline.left())) => {}
+            }
+        }
+        let ephemeral = site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
+        if ephemeral && self.jobs.load(Relaxed) > 0 {
+            // It has done what it was for, and is about to end by itself.
+            tokio::time::sleep(EPILOGUE.min(left)).await;
+        }
+        true
+    }
+}
+
+/// Waits until somebody announces that the machine will be taken away.
+async fn announced(running: &Running, stop: &CancellationToken) -> Notice {
+    if let Some((http, notices)) = &running.notices
+        && let Some(notice) = cloud::watch(http, notices, stop).await
+    {
+        tracing::warn!("{}: {}; {} s are left", notice.provider, notice.what, notice.left.as_secs());
+        return notice;
+    }
+    std::future::pending().await
+}
+
+/// Waits for the runner's own update; whether it says that it is through.
+async fn updated(site: &Site<'_>) -> Result<bool, Error> {
+    let dir = site.dir();
+    let finished = dir.join(listener::UPDATE_FINISHED);
+    let script = Which::MarkedBy {
+        uid: site.runner_uid(),
+        key: listener::MARKER.to_owned(),
+        value: dir.display().to_string(),
+    };
+    let deadline = Deadline::after(UPDATE);
+    tracing::info!("the runner updates itself");
+    loop {
+        // Looked for before the file: a script that ends between the two has written it.
+        let gone = cfg!(target_os = "linux") && script.find().is_empty();
+        if remove_if_present(&finished)? {
+            tracing::info!("the runner has updated itself");
+            return Ok(true);
+        }
+        if gone || deadline.passed() || site.stop.is_cancelled() {
+            return Ok(false);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The error for a version that the server no longer talks to; it names what is here and what is on offer.
+async fn deprecated(site: &Site<'_>) -> Error {
+    let here = tree::inspect(&site.dir(), site.platform()).ok().and_then(|report| report.version);
+    let mut newest = None;
+    if let Some(client) = site.eyes() {
+        let site = site.until(Deadline::after(UPDATE), site.stop.clone());
+        match site.within("asking for the runner applications", client.downloads()).await {
+            Ok(offered) => {
+                newest =
+                    asset::choose(&offered, site.platform(), None).ok().and_then(|choice| choice.version);
+            }
+            Err(error) => tracing::debug!("{}", chain(&error)),
+        }
+    }
+    let text = |version: Option<crate::runner::RunnerVersion>| version.map(|version| version.to_string());
+    Error::VersionDeprecated { here: text(here), newest: text(newest) }
+}

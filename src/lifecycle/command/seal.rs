@@ -1,0 +1,237 @@
+//! Proof that an image holds nothing that makes a runner one particular runner, and no secret.
+
+use crate::host::{self, lock};
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::journal::{Journal, State, Step};
+use crate::runner::{Guard, guard as guarding, state, tree};
+use crate::transfer::place;
+use serde::Serialize;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// Where the machine's identity is. systemd takes the second one over when the first is empty.
+const MACHINE_ID: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
+/// What systemd takes for "not yet", besides an empty file.
+const UNINITIALIZED: &str = "uninitialized";
+
+/// What is left to do on a running machine, once nothing writes to its disk any more.
+pub const LAST: &str =
+    "empty /etc/machine-id (`cloud-init clean --machine-id` does), and shut the machine down";
+
+/// What must not be in an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was found, and where.
+    pub what: String,
+    /// What to do about it.
+    pub fix: String,
+}
+
+/// What a look at an image brought to light.
+#[derive(Debug, Clone, Serialize)]
+pub struct Seal {
+    /// Whether nothing was found.
+    pub sealed: bool,
+    /// The runner's folder.
+    pub dir: PathBuf,
+    /// The baked version, as far as its files tell it.
+    pub version: Option<String>,
+    /// What it was baked for.
+    pub platform: String,
+    /// Everything that must not be there.
+    pub found: Vec<Finding>,
+    /// Where it was looked.
+    pub looked_at: Vec<String>,
+    /// What no look at a running machine can tell, and so has to be done last.
+    pub last: Option<&'static str>,
+}
+
+/// Looks at an image: without a network, and without changing anything.
+///
+/// # Errors
+/// [`Error::NotBaked`] if no baked runner is there; something could not be looked at, and so proves nothing.
+pub fn inspect(site: &Site<'_>) -> Result<Seal, Error> {
+    let request = &site.request;
+    let journal = site.read_journal()?;
+    let not_baked = |what: String| Error::NotBaked { dir: request.dir.clone(), what };
+    let placed = journal.placed().ok_or_else(|| not_baked("runup has placed none".into()))?;
+    let platform =
+        placed.platform.parse().map_err(|_| not_baked(format!("it is for {}", placed.platform)))?;
+    let report = tree::inspect(&site.dir(), platform)?;
+    if !report.is_runner() {
+        return Err(not_baked(report.lacks().join(", ")));
+    }
+    let mut looked_at = vec![
+        format!("the files of the runner in {}", request.dir.display()),
+        format!("the journals and locks in {}", request.state.display()),
+        format!("tokens in {}", shown(&request.token_files)),
+    ];
+    let mut found = of_runner(site, &journal)?;
+    found.extend(of_journals(site)?);
+    found.extend(of_tokens(&request.token_files)?);
+    let running = request.root.is_host();
+    if !running {
+        looked_at.push(MACHINE_ID.join(" and "));
+        found.extend(of_machine(site));
+    }
+    Ok(Seal {
+        sealed: found.is_empty(),
+        dir: request.dir.clone(),
+        version: report.version.map(|version| version.to_string()),
+        platform: placed.platform.to_owned(),
+        found,
+        looked_at,
+        last: running.then_some(LAST),
+    })
+}
+
+/// The part of it that `bake` itself answers for: of a machine that runs, its own token and identity are part.
+///
+/// # Errors
+/// [`Error::NotSealed`], with all that was found.
+pub fn check(site: &Site<'_>, journal: &Journal) -> Result<(), Error> {
+    let mut found = personal(site, journal.guard())?;
+    found.extend(of_registration(site, journal));
+    if !site.request.root.is_host() {
+        found.extend(of_tokens(&site.request.token_files)?);
+    }
+    if found.is_empty() { Ok(()) } else { Err(Error::NotSealed { found }) }
+}
+
+/// Says what is still to be done before the image is one.
+pub fn remind(site: &Site<'_>) {
+    if site.request.root.is_host() {
+        let tokens: Vec<PathBuf> =
+            site.request.token_files.iter().filter(|path| path.exists()).cloned().collect();
+        if !tokens.is_empty() {
+            tracing::info!("before this machine becomes an image, delete {}", shown(&tokens));
+        }
+        tracing::info!("last of all, {LAST}");
+        return;
+    }
+    for finding in of_machine(site) {
+        tracing::warn!("{}: every machine of the image would have that: {}", finding.what, finding.fix);
+    }
+}
+
+fn of_runner(site: &Site<'_>, journal: &Journal) -> Result<Vec<Finding>, Error> {
+    let mut found = personal(site, journal.guard())?;
+    let litter = place::litter(&site.dir())?;
+    found.extend(litter.iter().map(|path| Finding {
+        what: format!("{}, what is left of a runner that was replaced", path.display()),
+        fix: format!("run {} again, which deletes it", command(site, "bake", &site.request.dir)),
+    }));
+    Ok(found)
+}
+
+/// What a runner has in its folder only once it has been configured, or has run.
+fn personal(site: &Site<'_>, guard: Guard) -> Result<Vec<Finding>, Error> {
+    let dir = site.dir();
+    let mut found = Vec::new();
+    let placed_so = |name| guard == Guard::Locked && guarding::FURNISHED.contains(&name);
+    for name in state::personal_files() {
+        if !is_there(&dir.join(name))? || placed_so(name) {
+            continue;
+        }
+        let fix = match name {
+            ".service" => "remove the service of the runner, then delete the file".into(),
+            _ if state::IDENTITY_FILES.contains(&name) => format!(
+                "take that runner off its server and away with {}, then bake again",
+                command(site, "remove", &site.request.dir)
+            ),
+            _ => "delete it: a runner that was configured or has run left it".into(),
+        };
+        let what = site.request.dir.join(name).display().to_string();
+        found.push(Finding { what, fix });
+    }
+    Ok(found)
+}
+
+/// A command as it has to be typed for the root file system that is looked at.
+fn command(site: &Site<'_>, words: &str, dir: &Path) -> String {
+    let root = &site.request.root;
+    let root = if root.is_host() { String::new() } else { format!(" --root {}", root.path().display()) };
+    format!("`runup {words} --dir {}{root}`", dir.display())
+}
+
+fn of_registration(site: &Site<'_>, journal: &Journal) -> Option<Finding> {
+    let (_, registered) = journal.registered()?;
+    Some(Finding {
+        what: format!("the registration of {} in {}", registered.name, journal.path().display()),
+        fix: format!("run {}, then bake again", command(site, "remove", journal.dir())),
+    })
+}
+
+/// Of every runner in the image: a second one would be shared just the same.
+fn of_journals(site: &Site<'_>) -> Result<Vec<Finding>, Error> {
+    let mut found = Vec::new();
+    for journal in Journal::all(&site.state)? {
+        found.extend(of_registration(site, &journal));
+        let cut_off = journal.entry(Step::PlaceRunner).is_some_and(|entry| entry.state == State::Begun);
+        if cut_off {
+            found.push(Finding {
+                what: format!("{} says that placing the runner was cut off", journal.path().display()),
+                fix: format!("run {} again", command(site, "bake", journal.dir())),
+            });
+        }
+        let locks = [Journal::lock_for, Journal::run_lock_for].map(|of| of(&site.state, journal.dir()));
+        for path in locks {
+            if lock::is_held(&path)? {
+                let holder = lock::holder(&path).map(|holder| format!(" by process {}", holder.pid));
+                found.push(Finding {
+                    what: format!("the lock {} is held{}", path.display(), holder.unwrap_or_default()),
+                    fix: "wait until that runup has ended".into(),
+                });
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn of_tokens(files: &[PathBuf]) -> Result<Vec<Finding>, Error> {
+    let mut found = Vec::new();
+    for path in files {
+        // An empty one is none.
+        if is_there(path)? && std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0) {
+            found.push(Finding {
+                what: format!("a token in {}", path.display()),
+                fix: "delete it, and give each machine its own when it boots".into(),
+            });
+        }
+    }
+    Ok(found)
+}
+
+fn of_machine(site: &Site<'_>) -> Vec<Finding> {
+    let root = &site.request.root;
+    let mut found = Vec::new();
+    for name in MACHINE_ID {
+        let path = root.join(Path::new(name));
+        let of_its_own = name == MACHINE_ID[0] || path.symlink_metadata().is_ok_and(|meta| meta.is_file());
+        let text =
+            root.resolve(Path::new(name)).and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        if of_its_own && !matches!(text.trim(), "" | UNINITIALIZED) {
+            found.push(Finding {
+                what: format!("the machine id in {}", path.display()),
+                fix: format!("empty it: truncate --size=0 {}", path.display()),
+            });
+        }
+    }
+    found
+}
+
+/// What cannot be looked at is not known to be absent.
+fn is_there(path: &Path) -> Result<bool, Error> {
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+        Err(source) => Err(host::Error::Path { doing: "look at", path: path.to_owned(), source }.into()),
+    }
+}
+
+fn shown(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    if paths.is_empty() { "no file".to_owned() } else { paths.join(", ") }
+}

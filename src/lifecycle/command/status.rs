@@ -1,0 +1,304 @@
+//! What is here, and what the server says of it.
+
+use crate::error::chain;
+use crate::github::{Client, Runner};
+use crate::host::{Account, account, systemd};
+use crate::lifecycle::command::upgrade;
+use crate::lifecycle::command::upgrade::Support;
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::drift;
+use crate::lifecycle::state::journal::{Act, Journal, Step};
+use crate::lifecycle::state::observed::unit_path;
+use crate::runner::{Guard, LocalState, RunnerVersion, state, tree};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+/// The state of one runner folder.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// How it is, in one word.
+    pub state: State,
+    /// The runner's folder.
+    pub dir: std::path::PathBuf,
+    /// Its version, as far as its files tell it.
+    pub version: Option<String>,
+    /// Whether runup set it up.
+    pub journal: bool,
+    /// The runner's user.
+    pub user: Option<String>,
+    /// How its tree is guarded from its jobs, where runup set it up as root.
+    pub guard: Option<Guard>,
+    /// Whether its user is kept from what is root's; `None` where runup did not set it up as root.
+    pub isolated: Option<bool>,
+    /// How its user can become root.
+    pub ways_to_root: Vec<String>,
+    /// Why jobs can change the runner's programs, where they could be kept from it.
+    pub not_locked: Option<String>,
+    /// Its name, as registered.
+    pub name: Option<String>,
+    /// Its id on the server.
+    pub id: Option<u64>,
+    /// What it is registered with.
+    pub url: Option<String>,
+    /// `online` or `offline`, if the server was asked and has it.
+    pub server: Option<String>,
+    /// Whether it is running a job, if the server was asked and has it.
+    pub busy: Option<bool>,
+    /// Why the server could not be asked.
+    pub not_asked: Option<String>,
+    /// The service, if runup installed one.
+    pub service: Option<Service>,
+    /// How long the version is supported, where a newer one is available and the runner does not update itself.
+    pub support: Option<Support>,
+    /// What differs from what was asked of `install`, or from what it left: somebody changed it since.
+    pub drift: Vec<String>,
+}
+
+/// The service as systemd sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Service {
+    /// The unit's name.
+    pub unit: String,
+    /// `active`, `inactive`, `failed` and so on.
+    pub active: String,
+    /// `enabled`, `disabled`, `masked`.
+    pub enabled: String,
+    /// How often systemd restarted it.
+    pub restarts: u32,
+    /// Why it ended last.
+    pub result: String,
+}
+
+/// One word for a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// No runner.
+    Absent,
+    /// Placed, not registered.
+    Placed,
+    /// A run was cut off; the next `install` or `remove` finishes it.
+    Unfinished,
+    /// Registered here, and the server has it (or was not asked).
+    Registered,
+    /// Registered here, and the server has forgotten it.
+    Forgotten,
+    /// Registered, or about to be, and its service does not run.
+    Stopped,
+    /// Registered, its service runs, and the server does not see it.
+    Offline,
+    /// Registered by the machine that this disk is a copy of; the next `install` makes a runner of its own.
+    Copied,
+}
+
+/// Looks, and changes nothing.
+///
+/// # Errors
+/// The folder or the journal cannot be read.
+pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
+    let journal = site.read_journal()?;
+    let dir = site.dir();
+    let local = state::read(&dir)?;
+    let tree = if dir.is_dir() { Some(tree::inspect(&dir, site.platform())?) } else { None };
+    let version = tree.as_ref().and_then(|tree| tree.version);
+    let mut status = Status {
+        state: State::Absent,
+        dir: site.request.dir.clone(),
+        version: version.map(|version| version.to_string()),
+        journal: journal.exists(),
+        user: journal.user().map(str::to_owned),
+        guard: None,
+        isolated: None,
+        ways_to_root: Vec::new(),
+        not_locked: None,
+        name: None,
+        id: None,
+        url: None,
+        server: None,
+        busy: None,
+        not_asked: None,
+        service: None,
+        support: None,
+        drift: Vec::new(),
+    };
+    if let (Some(_), Some(account)) = (journal.entry(Step::PlaceRunner), site.account()?)
+        && site.isolates(&account)
+    {
+        status.guard = Some(journal.guard());
+        status.ways_to_root = account::ways_to_root(&site.request.root, &account);
+        status.isolated = Some(status.ways_to_root.is_empty());
+        status.not_locked = not_locked(site, &journal, &account);
+    }
+    if let Some((_, registered)) = journal.registered() {
+        status.name = Some(registered.name.clone());
+        status.id = registered.agent_id;
+        status.url = Some(registered.url.clone());
+    } else if let LocalState::Configured(file) = &local {
+        status.name = Some(file.agent_name.clone());
+        status.id = Some(file.agent_id);
+        status.url.clone_from(&file.github_url);
+    }
+    let unfinished =
+        journal.entries().iter().any(|entry| entry.state == crate::lifecycle::state::journal::State::Begun);
+    status.state = match &local {
+        _ if crate::lifecycle::state::observed::is_copy(site, &journal) => State::Copied,
+        _ if unfinished => State::Unfinished,
+        LocalState::Configured(_) => State::Registered,
+        _ if journal.registered().is_some() => State::Forgotten,
+        _ if status.version.is_some() => State::Placed,
+        LocalState::Unconfigured => State::Absent,
+        LocalState::Partial { .. } | LocalState::Corrupt { .. } => State::Unfinished,
+    };
+    if status.state == State::Registered {
+        let found = Found { local: &local, version, open: journal.guard() == Guard::Open };
+        ask(site, &mut status, &found, journal.entry(Step::Register).map(|entry| &entry.act)).await;
+    }
+    if let Some(version) = version.filter(|_| status.state == State::Registered && status.not_asked.is_none())
+    {
+        status.support = upgrade::support(site, &journal, version).await.unwrap_or_else(|error| {
+            tracing::debug!("{}", chain(&error));
+            None
+        });
+    }
+    let lacks = tree.map(|tree| tree.lacks()).unwrap_or_default();
+    if status.state == State::Registered && status.journal && !lacks.is_empty() {
+        status.drift.push(format!(
+            "the runner is incomplete, as a cut off update of its own leaves it ({}); `runup install` puts a complete \
+             one in its place",
+            lacks.join(", ")
+        ));
+    }
+    look_at_service(site, &journal, &mut status, lacks.is_empty()).await?;
+    Ok(status)
+}
+
+/// Why jobs can change the runner, and what ends that. `status` is not told what the next `install` will be asked for, so it
+/// goes by what is there.
+fn not_locked(site: &Site<'_>, journal: &Journal, account: &Account) -> Option<String> {
+    let (_, registered) = journal.registered()?;
+    if journal.guard() != Guard::Open {
+        return None;
+    }
+    let asked = registered.asked.as_ref().is_some_and(|asked| asked.self_update);
+    Some(if asked {
+        format!(
+            "--self-update was asked for, so {} owns the runner's programs, and its jobs can change them",
+            account.name
+        )
+    } else {
+        format!(
+            "{} owns the runner's programs, and its jobs can change them; `runup install` with a --token-file that stays \
+             converts it{}",
+            account.name,
+            if site.request.root.is_host() { "" } else { " on the machine itself" }
+        )
+    })
+}
+
+/// The service and what became of its unit, where the journal has one and systemd runs this machine. Only a `whole`
+/// runner may come online by itself.
+async fn look_at_service(
+    site: &Site<'_>,
+    journal: &Journal,
+    status: &mut Status,
+    whole: bool,
+) -> Result<(), Error> {
+    let Some(Act::WriteService { unit, sha256, upgrades }) =
+        journal.entry(Step::WriteService).map(|entry| &entry.act)
+    else {
+        return Ok(());
+    };
+    if !systemd::is_running() || !site.request.root.is_host() {
+        return Ok(());
+    }
+    let seen = systemd::show(unit, &site.stop).await?;
+    match std::fs::read(unit_path(site, unit)) {
+        Ok(text) if hex::encode(Sha256::digest(&text)) == *sha256 => {}
+        Ok(_) => status.drift.push(format!("{unit} was changed; a change belongs into a drop-in")),
+        Err(_) => status.drift.push(format!("{unit} is missing")),
+    }
+    if seen.enabled != "enabled" {
+        let how = if seen.enabled.is_empty() { "not there" } else { &seen.enabled };
+        status.drift.push(format!("{unit} is {how}, so it does not come back after a reboot"));
+    }
+    status
+        .drift
+        .extend(crate::lifecycle::step::service::upgrades::drift(site, unit, upgrades.as_ref()).await?);
+    // Placed only, with a service that cannot work: a new registration failed.
+    if matches!(status.state, State::Registered | State::Placed) && !seen.is_up() {
+        status.state = State::Stopped;
+    } else if status.state == State::Registered && status.server.as_deref() == Some("offline") && whole {
+        status.state = State::Offline;
+    }
+    status.service = Some(Service {
+        unit: unit.clone(),
+        active: seen.active,
+        enabled: seen.enabled,
+        restarts: seen.restarts,
+        result: seen.result,
+    });
+    Ok(())
+}
+
+/// What the folder says.
+struct Found<'a> {
+    local: &'a LocalState,
+    version: Option<RunnerVersion>,
+    open: bool,
+}
+
+/// The server's word is welcome but not needed: a machine without network still has a state.
+async fn ask(site: &Site<'_>, status: &mut Status, found: &Found<'_>, act: Option<&Act>) {
+    let registered = match act {
+        Some(Act::Register(registered)) => Some(registered),
+        _ => None,
+    };
+    let client = match registered {
+        Some(registered) if !registered.api_url.is_empty() => {
+            site.client_at(&registered.url, &registered.api_url).ok().map(std::sync::Arc::new)
+        }
+        // The folder belongs to jobs: a credential goes where the operator says, never where a file in it says.
+        _ => site.client.clone(),
+    };
+    let client = client.filter(|client| client.has_token());
+    let mut runner = None;
+    match (&client, status.id) {
+        (Some(client), Some(id)) => match site.within("asking for the runner", client.runner(id)).await {
+            Ok(Some(found)) => runner = Some(found),
+            Ok(None) => status.state = State::Forgotten,
+            Err(error) => status.not_asked = Some(chain(&error)),
+        },
+        _ => status.not_asked = Some("no credential, or no --url".into()),
+    }
+    if let Some(runner) = &runner {
+        status.server = Some(runner.status.to_string());
+        status.busy = Some(runner.busy);
+    }
+    let Some(asked) = registered.and_then(|registered| registered.asked.as_ref()) else { return };
+    let group = match (&client, &runner) {
+        (Some(client), Some(runner)) if asked.group.is_some() => group(site, client, runner).await,
+        _ => None,
+    };
+    let file = match found.local {
+        LocalState::Configured(file) => Some(file),
+        _ => None,
+    };
+    status.drift.extend(drift::of_registration(
+        asked,
+        runner.as_ref(),
+        file,
+        found.version,
+        group.as_deref(),
+        found.open,
+    ));
+}
+
+/// The name of the runner's group, as far as the server tells it: older ones do not.
+async fn group(site: &Site<'_>, client: &Client, runner: &Runner) -> Option<String> {
+    let id = runner.runner_group_id?;
+    site.within("asking for the runner groups", client.group_name(id)).await.unwrap_or_else(|error| {
+        tracing::debug!("{}", chain(&error));
+        None
+    })
+}

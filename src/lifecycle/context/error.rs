@@ -1,0 +1,384 @@
+//! What can go wrong between the rooms below, and what to do about it.
+
+use crate::error::{Class, Failure};
+use crate::lifecycle::command::seal::Finding;
+use crate::lifecycle::state::journal;
+use crate::runner::RunnerVersion;
+use crate::runner::complaint::Complaint;
+use crate::runner::{libraries, preflight};
+use crate::{github, host, net, runner, transfer};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why `install`, `bake`, `remove`, `plan` or `status` did not end well.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what its fields are")]
+pub enum Error {
+    #[error(transparent)]
+    Github(#[from] github::Error),
+    #[error(transparent)]
+    Runner(#[from] runner::Error),
+    #[error(transparent)]
+    Preflight(#[from] preflight::Error),
+    #[error(transparent)]
+    Libraries(#[from] libraries::Error),
+    #[error(transparent)]
+    Transfer(#[from] transfer::Error),
+    #[error(transparent)]
+    Net(#[from] net::Error),
+    #[error(transparent)]
+    Host(#[from] host::Error),
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    #[error(transparent)]
+    Settings(#[from] crate::settings::Error),
+
+    #[error("{} exists, and runup did not make it: {what}", dir.display())]
+    NotOurs { dir: PathBuf, what: String },
+    #[error("the runner in {} is incomplete: {}", dir.display(), missing.join(", "))]
+    TreeIncomplete { dir: PathBuf, missing: Vec<String> },
+    #[error("{filename} is no runner: {} in it", lacks.join(", "))]
+    NoRunnerInside { filename: String, lacks: Vec<String> },
+    #[error("{filename} is not a clean runner: it brings {}", shortened(files))]
+    PersonalInside { filename: String, files: Vec<String> },
+    #[error("{} holds runner {found}, and --runner-version asks for {wanted}", dir.display())]
+    OtherVersion { dir: PathBuf, found: String, wanted: String },
+    #[error("runner {here} in {} is too old to register, and {newest} is on offer: {why}", dir.display())]
+    TooOld { dir: PathBuf, here: RunnerVersion, newest: RunnerVersion, why: String, chosen: bool },
+    #[error("the runner in {} cannot run here: {what}", dir.display())]
+    OtherPlatform { dir: PathBuf, what: String, registered: bool },
+    #[error("the service {unit} runs the runner in {}, and {asked} was asked for", dir.display())]
+    ServiceThere { dir: PathBuf, unit: String, asked: &'static str },
+    #[error("the runner in {} belongs to the user {found}, and {wanted} was asked for", dir.display())]
+    OtherUser { dir: PathBuf, found: String, wanted: String },
+    #[error("{} is configured for {found}, and {wanted} was asked for", dir.display())]
+    ConfiguredOtherwise { dir: PathBuf, found: String, wanted: String },
+    #[error("the runner in {} is configured as {name} at {url}, and runup did not do that", dir.display())]
+    ConfiguredByHand { dir: PathBuf, name: String, url: String },
+    #[error(
+        "the runner's id in {} is {on_disk}, and the journal says {in_journal}: somebody changed the runner's files",
+        dir.display()
+    )]
+    Tampered { dir: PathBuf, on_disk: u64, in_journal: u64 },
+    #[error("{} can be changed by {owner}, who could swap what runup works on as root there", folder.display())]
+    UnsafeParent { folder: PathBuf, owner: String },
+    #[error("root is to use {} at every start of the service, and {who} can change {}", file.display(), path.display())]
+    NotForRoot { file: PathBuf, path: PathBuf, who: String },
+    #[error("there is no way to {} in {}: a loop of symbolic links, or a folder that cannot be looked at", path.display(), root.display())]
+    NoWayTo { path: PathBuf, root: PathBuf },
+    #[error("the programs of the runner in {} can be changed by its jobs, so none of them gets a token", dir.display())]
+    TreeNotGuarded { dir: PathBuf },
+    #[error("the user {user} also runs the runner in {}, whose jobs could read the token of this one", dir.display())]
+    UserShared { user: String, dir: PathBuf, unit: String },
+    #[error("the files of the runner in {} name the server {on_disk}, and the journal says {journal}", dir.display())]
+    OtherServer { dir: PathBuf, on_disk: String, journal: String },
+    #[error("the user {name} was created by something else just now")]
+    UserTaken { name: String },
+    #[error("the files in {} say that the runner is {name}{}, and its jobs can write them", dir.display(), id.map(|id| format!(" (id {id})")).unwrap_or_default())]
+    NameNotConfirmed { dir: PathBuf, name: String, id: Option<u64> },
+    #[error("--user {name} was given, but only root can work as another user")]
+    NotRoot { name: String },
+    #[error("the user {name} is root under another name")]
+    UserIsRoot { name: String },
+    #[error("there is no credential {purpose}")]
+    CredentialMissing { purpose: &'static str },
+    #[error("there is no credential {purpose}")]
+    NoWayToDeregister { purpose: &'static str },
+    #[error("nobody names a sha256 for {filename}: the list of runner applications has none")]
+    ChecksumAbsent { filename: String },
+    #[error("the list of runner applications has an empty sha256 for {filename}")]
+    ChecksumEmpty { filename: String },
+    #[error("the list of runner applications has a sha256 for {filename} that is none: {found:?}")]
+    ChecksumMalformed { filename: String, found: String },
+    #[error("--sha256 is {given}, and the list of runner applications says {listed} for {filename}")]
+    ChecksumsDisagree { filename: String, given: String, listed: String },
+    #[error("the form of {filename} is unknown: it ends in neither .tar.gz nor .zip")]
+    FormUnknown { filename: String },
+    #[error("nobody names a sha256 for --archive {archive}")]
+    ArchiveWithoutDigest { archive: String },
+    #[error("--archive {archive} is neither a file nor an http(s) URL")]
+    ArchiveUnclear { archive: String },
+    #[error("the archive file {} does not exist", path.display())]
+    ArchiveMissing { path: PathBuf },
+    #[error("a runner named {name} is registered already (id {id}, {status})")]
+    NameTaken { name: String, id: u64, status: String },
+    #[error("this machine's clock is {skew} {direction} GitHub's")]
+    ClockOff { skew: String, direction: &'static str },
+    #[error("`{command}` failed with {status}{}", cause.map(|known| format!(": {}", known.cause)).unwrap_or_default())]
+    ConfigFailed { command: String, status: String, tail: String, cause: Option<&'static Complaint> },
+    #[error("`{command}` ended well, but registered nothing: {missing}")]
+    ConfigLied { command: String, missing: &'static str, tail: String },
+    #[error("`{command}` did not end within {} s and was stopped", after.as_secs())]
+    ConfigHung { command: String, after: Duration, tail: String },
+    #[error("the server does not know the runner that config.sh says it registered: {name} (id {id})")]
+    NotOnServer { name: String, id: u64 },
+    #[error("the runner {name} (id {id}) is still running a job")]
+    Busy { name: String, id: u64 },
+    #[error("the runner {name} (id {id}) is running a job, and {} can only be changed between jobs", options.join(", "))]
+    BusyToChange { name: String, id: u64, options: Vec<&'static str> },
+    #[error("the runner in {} was registered with another {}, and there is no credential to change that", dir.display(), options.join(", "))]
+    CannotChange { dir: PathBuf, options: Vec<&'static str> },
+    #[error("the server still has the runner {name}{}", id.map(|id| format!(" (id {id})")).unwrap_or_default())]
+    StillOnServer { name: String, id: Option<u64> },
+    #[error("a service is installed for the runner in {}: {unit}", dir.display())]
+    ServiceInstalled { dir: PathBuf, unit: String },
+    #[error("the unit {unit} exists, and runup did not write it")]
+    UnitNotOurs { unit: String },
+    #[error("the unit {unit} is masked: somebody forbade it to run")]
+    UnitMasked { unit: String },
+    #[error("the paths {} and {} cannot both stand in a unit file: one has a space, a quote, $ or \\", dir.display(), program.display())]
+    UnitPath { dir: PathBuf, program: PathBuf },
+    #[error("--service systemd was given, but systemd does not run this machine")]
+    NoSystemd,
+    #[error("the service {unit} does not stay up ({state})")]
+    ServiceFailed { unit: String, state: String, tail: String },
+    #[error("the service {unit} runs, but the server did not see {name} online within {} s", after.as_secs())]
+    NotOnline { unit: String, name: String, after: Duration, tail: String },
+    #[error("{} is not the receipt of a runner: {message}", path.display())]
+    ReceiptMalformed { path: PathBuf, message: String },
+    #[error("--url is {given}, and {} is the receipt of a runner at {receipt}", path.display())]
+    OtherReceipt { path: PathBuf, given: String, receipt: String },
+    #[error("the server calls the runner with id {id} {name}, and {} says {receipt}", path.display())]
+    ReceiptName { path: PathBuf, id: u64, name: String, receipt: String },
+    #[error("there is no runner in {}, and no archive or token to get one with", dir.display())]
+    NothingToPlace { dir: PathBuf },
+    #[error(
+        "the server has no runner {name} (id {id}) any more: its just-in-time configuration was used before, or the runner was deleted"
+    )]
+    JitConfigUsed { name: String, id: u64 },
+    #[error(
+        "the just-in-time configuration of {name} (id {id}) is in use: another listener has this runner's session"
+    )]
+    JitConfigInUse { name: String, id: u64 },
+    #[error("the server has deleted the runner in {}, and runup holds no credential to register it again", dir.display())]
+    CredentialDropped { dir: PathBuf },
+    #[error("there is no runner in {}, and no journal of one", dir.display())]
+    NothingThere { dir: PathBuf },
+    #[error("{} holds more than a runner: {}", dir.display(), shortened(others))]
+    HoldsOthers { dir: PathBuf, others: Vec<String> },
+    #[error(
+        "something is mounted in {}, and deleting the folder would empty it: {}",
+        dir.display(),
+        shortened(&mounts.iter().map(|place| place.display().to_string()).collect::<Vec<_>>())
+    )]
+    MountedInside { dir: PathBuf, mounts: Vec<PathBuf> },
+    #[error("what the runner in {} is registered as cannot be read: {why}", dir.display())]
+    RegistrationUnclear { dir: PathBuf, why: String },
+    #[error("others than root can write {}, so root runs nothing from there", path.display())]
+    UnsafeTree { path: PathBuf },
+    #[error(
+        "the image is not sealed: {} must not be in it",
+        found.iter().map(|one| one.what.as_str()).collect::<Vec<_>>().join(", ")
+    )]
+    NotSealed { found: Vec<Finding> },
+    #[error("there is no baked runner in {}: {what}", dir.display())]
+    NotBaked { dir: PathBuf, what: String },
+    #[error("--url is {given}, and the runner in {} was registered for {journal}", dir.display())]
+    OtherUrl { dir: PathBuf, given: String, journal: String },
+    #[error("the runner in {} was set up by hand, so only --url can say which server may get the credential", dir.display())]
+    UrlNeededToAdopt { dir: PathBuf },
+    #[error("the listener failed with {status}{}", cause.map(|known| format!(": {}", known.cause)).unwrap_or_default())]
+    ListenerFailed { status: String, tail: String, cause: Option<&'static Complaint> },
+    #[error("another session of this runner stayed open for {} s", total.as_secs())]
+    SessionConflict { total: Duration },
+    #[error(
+        "GitHub no longer talks to runner {}, the version here{}",
+        here.as_deref().unwrap_or("of unknown version"),
+        newest.as_ref().map(|newest| format!("; the newest on offer is {newest}")).unwrap_or_default()
+    )]
+    VersionDeprecated { here: Option<String>, newest: Option<String> },
+    #[error("the server has deleted the runner in {} again, after it was registered anew {times} times", dir.display())]
+    DeletedAgain { dir: PathBuf, times: usize },
+    #[error("there is no runner group {name:?}")]
+    NoSuchGroup { name: String },
+    #[error("the runner in {} was ended in the middle of a job", dir.display())]
+    CutShort { dir: PathBuf },
+    #[error("the runner in {} was not idle within {} s, so it was not upgraded", dir.display(), after.as_secs())]
+    NotIdle { dir: PathBuf, after: Duration },
+    #[error("the runner in {} was changed by another run during its upgrade", dir.display())]
+    UpgradeOvertaken { dir: PathBuf },
+    #[error(
+        "runner {to} in {} did not come online, so {from} {}: {}",
+        dir.display(),
+        if back.is_none() { "is back and online" } else { "is back, and is not online either" },
+        crate::error::chain(cause.as_ref())
+    )]
+    UpgradeTakenBack { dir: PathBuf, from: String, to: String, cause: Box<Error>, back: Option<Box<Error>> },
+    #[error("stopped by a signal")]
+    Stopped,
+    #[error("the deadline of {} s passed while {doing}", total.as_secs())]
+    DeadlinePassed { doing: String, total: Duration },
+    #[error("{}", crate::error::chain(cause.as_ref()))]
+    Unwound { cause: Box<Error>, left: Vec<Error> },
+    #[error("{}", several(errors))]
+    Several { errors: Vec<Error> },
+}
+
+/// The first of many names.
+fn shortened(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+fn several(errors: &[Error]) -> String {
+    let texts: Vec<String> = errors.iter().map(|error| crate::error::chain(error)).collect();
+    texts.join("; and ")
+}
+
+impl Error {
+    /// Whether a signal asked for this.
+    #[must_use]
+    pub fn is_stop(&self) -> bool {
+        match self {
+            Self::Stopped
+            | Self::Host(host::Error::Stopped { .. })
+            | Self::Transfer(transfer::Error::Stopped)
+            | Self::Preflight(preflight::Error::Host(host::Error::Stopped { .. })) => true,
+            Self::Libraries(error) => matches!(error.class(), Class::Signal(_)),
+            Self::Unwound { cause, .. } => cause.is_stop(),
+            _ => false,
+        }
+    }
+
+    /// The end of what a child printed, where that explains more than the message.
+    #[must_use]
+    pub fn output(&self) -> Option<&str> {
+        match self {
+            Self::ConfigFailed { tail, .. }
+            | Self::ListenerFailed { tail, .. }
+            | Self::ConfigLied { tail, .. }
+            | Self::ConfigHung { tail, .. }
+            | Self::ServiceFailed { tail, .. }
+            | Self::NotOnline { tail, .. } => {
+                Some(tail).filter(|tail| !tail.trim().is_empty()).map(String::as_str)
+            }
+            Self::Libraries(error) => error.output().filter(|tail| !tail.trim().is_empty()),
+            Self::Unwound { cause, .. } | Self::UpgradeTakenBack { cause, .. } => cause.output(),
+            Self::Several { errors } => errors.iter().find_map(Self::output),
+            _ => None,
+        }
+    }
+
+    /// The command that somebody else has to run, where that is the result.
+    #[must_use]
+    pub fn command(&self) -> Option<&str> {
+        if let Self::Libraries(error) = self { error.command() } else { None }
+    }
+
+    /// What could not be undone after this failure.
+    #[must_use]
+    pub fn left(&self) -> &[Error] {
+        match self {
+            Self::Unwound { left, .. } => left,
+            _ => &[],
+        }
+    }
+}
+
+impl Failure for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Github(error) => error.class(),
+            Self::Runner(error) => error.class(),
+            Self::Preflight(error) => error.class(),
+            Self::Libraries(error) => error.class(),
+            Self::Transfer(error) => error.class(),
+            Self::Net(error) => error.class(),
+            Self::Host(error) => error.class(),
+            Self::Settings(error) => error.class(),
+            Self::Journal(error) => match error {
+                journal::Error::Io { source, .. } => source.class(),
+                journal::Error::Delete { source, .. } | journal::Error::List { source, .. } => {
+                    Class::of_io(source, Class::Io)
+                }
+                _ => Class::Config,
+            },
+            Self::ChecksumAbsent { .. }
+            | Self::ChecksumEmpty { .. }
+            | Self::ChecksumMalformed { .. }
+            | Self::ChecksumsDisagree { .. }
+            | Self::FormUnknown { .. }
+            | Self::NoRunnerInside { .. }
+            | Self::PersonalInside { .. } => Class::Data,
+            Self::ArchiveUnclear { .. } | Self::ArchiveWithoutDigest { .. } | Self::NothingToPlace { .. } => {
+                Class::Usage
+            }
+            Self::ArchiveMissing { .. } => Class::NoInput,
+            Self::NotBaked { .. } | Self::JitConfigUsed { .. } => Class::Unavailable,
+            Self::NotRoot { .. }
+            | Self::CredentialMissing { .. }
+            | Self::CannotChange { .. }
+            | Self::NoWayToDeregister { .. } => Class::NoPerm,
+            Self::NotOurs { .. }
+            | Self::TreeNotGuarded { .. }
+            | Self::UserShared { .. }
+            | Self::NameNotConfirmed { .. }
+            | Self::OtherServer { .. }
+            | Self::TreeIncomplete { .. }
+            | Self::OtherVersion { .. }
+            | Self::OtherPlatform { .. }
+            | Self::OtherUser { .. }
+            | Self::ServiceThere { .. }
+            | Self::ConfiguredOtherwise { .. }
+            | Self::ConfiguredByHand { .. }
+            | Self::Tampered { .. }
+            | Self::UnsafeParent { .. }
+            | Self::NotForRoot { .. }
+            | Self::NoWayTo { .. }
+            | Self::UserIsRoot { .. }
+            | Self::NameTaken { .. }
+            | Self::ServiceInstalled { .. }
+            | Self::NothingThere { .. }
+            | Self::HoldsOthers { .. }
+            | Self::MountedInside { .. }
+            | Self::RegistrationUnclear { .. }
+            | Self::UnsafeTree { .. }
+            | Self::NotSealed { .. }
+            | Self::OtherUrl { .. }
+            | Self::UnitNotOurs { .. }
+            | Self::UnitMasked { .. }
+            | Self::UnitPath { .. }
+            | Self::NoSystemd
+            | Self::NoSuchGroup { .. }
+            | Self::ReceiptMalformed { .. }
+            | Self::OtherReceipt { .. }
+            | Self::ReceiptName { .. }
+            | Self::UrlNeededToAdopt { .. } => Class::Config,
+            Self::VersionDeprecated { .. } | Self::TooOld { .. } => Class::Deprecated,
+            Self::ConfigFailed { cause, .. } | Self::ListenerFailed { cause, .. } => {
+                cause.map_or(Class::Runner, |known| known.class)
+            }
+            Self::ConfigLied { .. }
+            | Self::NotOnServer { .. }
+            | Self::StillOnServer { .. }
+            | Self::ServiceFailed { .. }
+            | Self::NotOnline { .. }
+            | Self::UpgradeTakenBack { .. }
+            | Self::DeletedAgain { .. } => Class::Runner,
+            // The network sets most clocks, some time after it is up.
+            Self::ClockOff { .. }
+            | Self::ConfigHung { .. }
+            | Self::Busy { .. }
+            | Self::UserTaken { .. }
+            | Self::BusyToChange { .. }
+            | Self::SessionConflict { .. }
+            | Self::NotIdle { .. }
+            | Self::UpgradeOvertaken { .. }
+            | Self::JitConfigInUse { .. }
+            | Self::CredentialDropped { .. }
+            | Self::DeadlinePassed { .. } => Class::TempFail,
+            // The process's main knows the signal's number and puts it here.
+            Self::Stopped | Self::CutShort { .. } => Class::Signal(15),
+            Self::Unwound { cause, .. } => cause.class(),
+            Self::Several { errors } => errors.first().map_or(Class::Software, Failure::class),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        crate::lifecycle::context::hint::of(self)
+    }
+}

@@ -1,0 +1,222 @@
+//! What to do about what went wrong: one sentence a situation.
+
+use crate::error::Failure;
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::state::journal;
+use std::path::Path;
+
+#[expect(clippy::too_many_lines, reason = "one sentence a situation")]
+pub(crate) fn of(error: &Error) -> Option<String> {
+    Some(match error {
+        Error::Github(error) => return error.hint(),
+        Error::Runner(error) => return error.hint(),
+        Error::Preflight(error) => return error.hint(),
+        Error::Libraries(error) => return error.hint(),
+        Error::Transfer(error) => return error.hint(),
+        Error::Net(error) => return error.hint(),
+        Error::Host(error) => return error.hint(),
+        Error::Settings(error) => return error.hint(),
+        Error::Journal(journal::Error::Io { source, .. }) => return source.hint(),
+        Error::Journal(journal::Error::Delete { .. }) => return None,
+        Error::Journal(journal::Error::List { .. }) => {
+            "Run it as root: only then is it known which runners this machine still has.".into()
+        }
+        Error::Journal(journal::Error::Malformed { .. }) => {
+            "Move the file away; `runup remove --dir DIR --url URL` then adopts the runner that is there.".into()
+        }
+        Error::Journal(journal::Error::Newer { .. }) => "Use the newer runup.".into(),
+        Error::NotOurs { dir, .. } => format!(
+            "Choose another --dir, or move the folder away. A runner that is configured there can be taken back \
+             with `{} --url URL`.",
+            remove(dir)
+        ),
+        Error::TreeIncomplete { dir, .. } => format!(
+            "Run `runup install` again once no listener runs there: it puts a complete runner in its place. What comes \
+             back incomplete again and again is better removed with `{}`, and installed anew.",
+            remove(dir)
+        ),
+        Error::NoRunnerInside { .. } => "Take the archive from the list of runner applications (`runup downloads`).".into(),
+        Error::PersonalInside { .. } => {
+            "It was packed from the directory of a registered runner, whose identity every copy would share. Take the \
+             archive from the list of runner applications (`runup downloads`)."
+                .into()
+        }
+        Error::OtherVersion { dir, .. } | Error::ConfiguredOtherwise { dir, .. } => {
+            format!("Run `{}` first, or choose another --dir for a second runner.", remove(dir))
+        }
+        Error::ConfiguredByHand { dir, name, .. } => format!(
+            "If the image brought it, every machine of the image is that runner: clean this one with `{} \
+             --local`, install again, and make the image anew (`runup bake --check`). If somebody ran config.sh \
+             here, delete it with `runup runners delete {name}` before that.",
+            remove(dir)
+        ),
+        Error::ServiceThere { dir, .. } => {
+            format!("Leave it to the service, or run `{}` first, which takes the service along.", remove(dir))
+        }
+        Error::OtherUser { dir, found, .. } => format!(
+            "Say --user {found}, or run `{}` first, or choose another --dir for a second runner.",
+            remove(dir)
+        ),
+        Error::Tampered { dir, .. } | Error::OtherServer { dir, .. } => {
+            format!("Look who did that. `{}` takes the runner of the journal off the server.", remove(dir))
+        }
+        Error::UnsafeParent { folder, .. } => format!(
+            "Choose a --dir below folders that only root can write, such as /opt, or let only root write {}.",
+            folder.display()
+        ),
+        Error::NotForRoot { file, path, .. } => format!(
+            "Put {} where only root can write, such as /usr/local/bin or /etc/runup, or let only root write {}.",
+            file.display(),
+            path.display()
+        ),
+        Error::NotRoot { .. } => "Run as root, or leave --user out: the runner is then yours.".into(),
+        Error::UserIsRoot { .. } => "Name an unprivileged user, or say --user root if you mean it.".into(),
+        Error::CredentialMissing { .. } | Error::CannotChange { .. } => {
+            "Give --token-file FILE or RUNUP_TOKEN.".into()
+        }
+        Error::BusyToChange { .. } => "Run the same command again when the job has ended.".into(),
+        Error::TreeNotGuarded { dir } => format!(
+            "Give --token-file FILE, so that the runner is deleted by its id; or --archive with --sha256, so that a fresh one \
+             is used; or clean up here with `{} --local` and delete it with `runup runners delete` from elsewhere. \
+             --trust-tree takes the risk.",
+            remove(dir)
+        ),
+        Error::UserShared { unit, .. } => format!(
+            "Leave --user out, so that this runner gets a user of its own, or stop {unit} while it registers."
+        ),
+        Error::UserTaken { .. } => "Run the same command again: it takes the next name that is free.".into(),
+        Error::NameNotConfirmed { name, .. } => {
+            format!("If that is the runner to delete, run the same command again with --name {name}.")
+        }
+        Error::NoWayToDeregister { .. } => {
+            "Give --token-file FILE or RUNUP_TOKEN, or a token for this one purpose with --remove-token-file. \
+             --local cleans up this machine alone."
+                .into()
+        }
+        Error::ArchiveWithoutDigest { .. }
+        | Error::ChecksumAbsent { .. }
+        | Error::ChecksumEmpty { .. }
+        | Error::ChecksumMalformed { .. } => {
+            "Give the sha256 that the release notes name with --sha256, or, at your own risk, --accept-unverified."
+                .into()
+        }
+        Error::ChecksumsDisagree { .. } => {
+            "One of them is wrong. Look at the release notes of that version before you go on.".into()
+        }
+        Error::NameTaken { id, .. } => format!(
+            "Choose another --name, remove that runner with `runup runners delete {id}`, or take its place with \
+             --replace."
+        ),
+        Error::ClockOff { .. } => "Set the clock, for instance with `timedatectl set-ntp true`, and run the same command again.".into(),
+        Error::ConfigFailed { cause: Some(known), .. } | Error::ListenerFailed { cause: Some(known), .. } => {
+            known.fix.into()
+        }
+        Error::TooOld { chosen: true, .. } => {
+            "Leave out --runner-version and --archive, so that the newest takes its place, or bake the image again."
+                .into()
+        }
+        Error::TooOld { .. } => {
+            "Bake the image again, or leave out --no-refresh, so that the newest takes its place.".into()
+        }
+        Error::OtherPlatform { dir, registered: true, .. } => {
+            format!("Run `{}` where it is registered, or with --local here; then install again.", remove(dir))
+        }
+        Error::OtherPlatform { .. } => {
+            "Bake an image for this architecture, or leave out --no-refresh, so that the right one takes its place."
+                .into()
+        }
+        Error::VersionDeprecated { .. } => {
+            "Run `runup remove` and install again for the newest version, or bake the image again.".into()
+        }
+        Error::SessionConflict { .. } => {
+            "See which machine runs with a copy of this runner's files; or wait some minutes and try again, if \
+             this one was cut off."
+                .into()
+        }
+        Error::ReceiptMalformed { path, .. } | Error::ReceiptName { path, .. } => format!(
+            "Look for the runner with `runup runners list`, delete it with `runup runners delete`, and remove {}.",
+            path.display()
+        ),
+        Error::OtherReceipt { receipt, .. } => format!("Pass --url {receipt}, or another --receipt."),
+        Error::NothingToPlace { .. } => {
+            "Bake the runner into the image, or pass --archive with --sha256, or --url with a token.".into()
+        }
+        Error::JitConfigUsed { .. } => {
+            "Create another just-in-time configuration: each is for one runner and one job.".into()
+        }
+        Error::JitConfigInUse { .. } => {
+            "Look which machine has the same configuration. After a power cut of this one, try again in some minutes."
+                .into()
+        }
+        Error::CredentialDropped { .. } => {
+            "Start `runup run` again. A --token-file or --token-command is read again when it is needed.".into()
+        }
+        Error::DeletedAgain { .. } => {
+            "See who deletes it: the settings page of the runners, `runup runners prune`, another machine.".into()
+        }
+        Error::NoSuchGroup { .. } => "Create the group, or correct --group; repositories have no groups.".into(),
+        Error::CutShort { .. } => "Give jobs time to end with --drain.".into(),
+        Error::ListenerFailed { .. } | Error::ConfigFailed { .. } | Error::ConfigLied { .. } => {
+            "Its output above, and the newest file in _diag, say more.".into()
+        }
+        Error::ConfigHung { .. } => "See whether the machine reaches GitHub, and run the same command again.".into(),
+        Error::NotOnServer { .. } => "Run the same command again.".into(),
+        Error::Busy { .. } => "Wait for the job or cancel it, or give a longer --deadline.".into(),
+        Error::StillOnServer { .. } => {
+            "Run `runup remove` again with a token for the API; it deletes the runner by its id.".into()
+        }
+        // Not `svc.sh uninstall`: root would run a script that jobs can write.
+        Error::ServiceInstalled { unit, .. } => format!(
+            "Run `systemctl disable --now {unit}`, delete /etc/systemd/system/{unit}, then try again."
+        ),
+        Error::HoldsOthers { .. } => {
+            "runup did not set this runner up, and would delete the whole folder. Move the rest elsewhere first.".into()
+        }
+        Error::MountedInside { .. } => "Unmount it, then run the same command again.".into(),
+        Error::RegistrationUnclear { .. } => {
+            "Find it with `runup runners list` and delete it with `runup runners delete`; then clean this machine \
+             with `runup remove --local`."
+                .into()
+        }
+        Error::UnsafeTree { .. } => {
+            "Give the folder with all that is in it to the runner's user, or give a token for the API.".into()
+        }
+        Error::UnitNotOurs { unit } => {
+            format!("Choose another --dir, whose unit has another name, or remove {unit}, or say --service none.")
+        }
+        Error::UnitMasked { unit } => format!("Run: systemctl unmask {unit}"),
+        Error::UnitPath { .. } => "Choose a plain --dir, or say --service none.".into(),
+        Error::NoSystemd => "Say --service none, and start the runner by your own means.".into(),
+        Error::ServiceFailed { unit, .. } | Error::NotOnline { unit, .. } => {
+            format!("`journalctl -u {unit}` and the newest file in _diag say more.")
+        }
+        Error::NotIdle { .. } => {
+            "The next run of its timer tries again; by hand, give it a longer --window.".into()
+        }
+        Error::UpgradeOvertaken { .. } => "Run `runup upgrade` again.".into(),
+        Error::UpgradeTakenBack { to, .. } => format!(
+            "Find out why runner {to} does not work here; until then, `systemctl disable --now` of the upgrade's timer \
+             saves the attempts."
+        ),
+        Error::NothingThere { .. } => "If the runner is elsewhere, name it with --dir.".into(),
+        Error::NotSealed { found } => {
+            let fixes: Vec<String> = found.iter().map(|one| format!("{}: {}", one.what, one.fix)).collect();
+            format!("{}.", fixes.join("; "))
+        }
+        Error::NotBaked { .. } => "Run `runup bake`, or name the folder with --dir and --root.".into(),
+        Error::OtherUrl { .. } => "Leave --url out: the journal knows it.".into(),
+        Error::UrlNeededToAdopt { .. } => "Add the --url that the runner was registered for.".into(),
+        Error::Unwound { cause, .. } => return cause.hint(),
+        Error::Several { errors } => return errors.iter().find_map(Failure::hint),
+        Error::DeadlinePassed { .. } => "Run the same command again, or give a longer --deadline.".into(),
+        Error::NoWayTo { .. } => "Look at the links on that path.".into(),
+        Error::FormUnknown { .. } | Error::ArchiveUnclear { .. } | Error::ArchiveMissing { .. } | Error::Stopped => {
+            return None;
+        }
+    })
+}
+
+/// The command that takes back the runner in `dir`: on a machine with several, without the folder it would be another.
+fn remove(dir: &Path) -> String {
+    format!("runup remove --dir {}", dir.display())
+}

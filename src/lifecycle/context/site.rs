@@ -1,0 +1,351 @@
+//! The place of work: one request, the machine, the server, the clock, and who watches.
+
+use crate::deadline::Deadline;
+use crate::github::{Client, Target};
+use crate::host::account::{self, Account};
+use crate::host::file::create_private_dir;
+use crate::host::lock::{self, Lock};
+use crate::host::{self, Machine, Platform};
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::request::Request;
+use crate::lifecycle::context::watch::{Phase, Watch};
+use crate::lifecycle::state::journal::Journal;
+use crate::lifecycle::step::user;
+use crate::net::Http;
+use crate::runner::{Guard, Keeper, config_sh, state};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// How far this machine's clock may be off: the runner's own limit.
+const CLOCK_LIMIT: i64 = 300;
+
+/// Everything that a step needs besides the journal.
+#[derive(Clone)]
+pub struct Site<'a> {
+    /// What was asked for, with the user that this runner has.
+    pub request: Arc<Request>,
+    /// What the machine is.
+    pub machine: Machine,
+    /// The runner's folder as this process sees it.
+    pub(crate) dir: PathBuf,
+    /// Where journals live, as this process sees it.
+    pub(crate) state: PathBuf,
+    /// The user of the request, before a number was added to it.
+    pub(crate) base_user: Option<String>,
+    /// The HTTP client.
+    pub http: Http,
+    /// The REST API, where a server is known.
+    pub client: Option<Arc<Client>>,
+    /// When all waiting ends.
+    pub deadline: Deadline,
+    /// A signal asks to stop.
+    pub stop: CancellationToken,
+    /// Who watches.
+    pub watch: &'a dyn Watch,
+}
+
+impl<'a> Site<'a> {
+    /// Looks at the machine and sets up the client; asks nobody anything yet.
+    ///
+    /// # Errors
+    /// The machine is of no known kind.
+    pub fn new(
+        request: &Request,
+        http: Http,
+        stop: CancellationToken,
+        watch: &'a dyn Watch,
+    ) -> Result<Self, Error> {
+        let deadline = Deadline::after(request.deadline);
+        let machine = host::detect(&request.root)?;
+        let client = request.target.clone().map(|target| Arc::new(Self::client_for(request, &http, target)));
+        let locate = |path: &Path| {
+            let found = request.root.locate(path);
+            found
+                .ok_or_else(|| Error::NoWayTo { path: path.to_owned(), root: request.root.path().to_owned() })
+        };
+        let (dir, state) = (locate(&request.dir)?, locate(&request.state)?);
+        let base_user = request.user.clone();
+        let request = Arc::new(request.clone());
+        let site = Self { request, machine, dir, state, base_user, http, client, deadline, stop, watch };
+        // What cannot be read is said by whoever needs it.
+        let user = site.read_journal().and_then(|journal| user::name(&site, &journal)).ok().flatten();
+        Ok(site.with_user(user))
+    }
+
+    /// The same place of work as it was asked for, where the user is still to be chosen.
+    #[must_use]
+    pub(crate) fn with_base_user(&self) -> Self {
+        self.with_user(self.base_user.clone())
+    }
+
+    /// The same place of work for a runner of this user.
+    #[must_use]
+    fn with_user(&self, user: Option<String>) -> Self {
+        let request =
+            Request { user: user.or_else(|| self.request.user.clone()), ..Request::clone(&self.request) };
+        Self { request: Arc::new(request), ..self.clone() }
+    }
+
+    fn client_for(request: &Request, http: &Http, target: Target) -> Client {
+        Client::new(http.clone(), target, request.credentials.api.clone(), request.deadline)
+    }
+
+    /// The same place of work with another end of all waiting: for what lasts, and for what has to be done although
+    /// there was a signal.
+    #[must_use]
+    pub fn until(&self, deadline: Deadline, stop: CancellationToken) -> Self {
+        Self { deadline, stop, ..self.clone() }
+    }
+
+    /// The client for a server that only the journal knows.
+    ///
+    /// # Errors
+    /// The URL in the journal is none.
+    pub fn client_at(&self, url: &str, api_url: &str) -> Result<Client, Error> {
+        let target = Target::parse(url, Some(api_url), self.request.allow_http)?;
+        Ok(Self::client_for(&self.request, &self.http, target))
+    }
+
+    /// The client, if it has a credential and so can look.
+    #[must_use]
+    pub fn eyes(&self) -> Option<&Client> {
+        self.client.as_deref().filter(|client| client.has_token())
+    }
+
+    /// The runner's folder as this process sees it.
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        self.dir.clone()
+    }
+
+    /// The platform to install for.
+    #[must_use]
+    pub fn platform(&self) -> Platform {
+        Platform {
+            os: self.request.archive.os.unwrap_or(self.machine.platform.os),
+            arch: self.request.archive.arch.unwrap_or(self.machine.platform.arch),
+        }
+    }
+
+    /// Whose the runner is to be: the user of the request if there is one already, else whoever runs this.
+    ///
+    /// # Errors
+    /// The user data base cannot be read; the user is root in disguise.
+    pub fn account(&self) -> Result<Option<Account>, Error> {
+        let Some(name) = &self.request.user else { return Ok(Some(account::current())) };
+        match account::find(&self.request.root, name)? {
+            Some(account) if account.uid == 0 && name != "root" => {
+                Err(Error::UserIsRoot { name: name.clone() })
+            }
+            // One that exists may be called as it likes; one that is to be made may not.
+            None => account::check_name(name).map(|()| None).map_err(Error::from),
+            account => Ok(account),
+        }
+    }
+
+    /// The id of the runner's user, if that is known: a process of any other is none of this runner's.
+    #[must_use]
+    pub fn runner_uid(&self) -> Option<u32> {
+        self.account().ok().flatten().map(|account| account.uid).filter(|_| cfg!(unix))
+    }
+
+    /// Whether the runner's user is another than ours, so that it can be kept from what is root's.
+    #[must_use]
+    pub fn isolates(&self, account: &Account) -> bool {
+        cfg!(unix) && account::is_root() && account.uid != 0
+    }
+
+    /// The user, and the group that may look into the tree: the user's own, or the one that was created for this runner.
+    #[must_use]
+    pub fn keeper(&self, account: &Account, journal: &Journal) -> Keeper {
+        let group = journal.group().and_then(|name| account::group_id(&self.request.root, name));
+        Keeper { uid: account.uid, gid: group.unwrap_or(account.gid) }
+    }
+
+    /// How the tree of a runner of this request is to be guarded once it is registered, and why it is left open where it
+    /// could be guarded. A tree that is guarded stays so, unless its runner is to update itself.
+    #[must_use]
+    pub fn wanted_guard(&self, account: Option<&Account>, now: Guard) -> (Guard, Option<&'static str>) {
+        let request = &self.request;
+        let isolates = match account {
+            Some(account) => self.isolates(account),
+            // It is about to be created.
+            None => cfg!(unix) && account::is_root(),
+        };
+        let ephemeral =
+            request.jit || request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
+        let kept = if ephemeral { Guard::Locked } else { Guard::Sealed };
+        let hosted = request.target.as_ref().is_some_and(Target::is_hosted);
+        if !isolates {
+            (Guard::Open, None)
+        } else if request.self_update {
+            (Guard::Open, Some("--self-update asks for it"))
+        } else if request.bakes() {
+            (Guard::Locked, None)
+        } else if now != Guard::Open {
+            (kept, None)
+        } else if request.service.is_none() && !request.supervised {
+            (Guard::Open, Some("no service of runup's runs it, which could update it"))
+        } else if !request.credential_lasts && !hosted && !ephemeral {
+            (Guard::Open, Some("there is no credential that lasts, such as --token-file, to update it with"))
+        } else {
+            (kept, None)
+        }
+    }
+
+    /// The distribution's name, as far as the machine tells it.
+    #[must_use]
+    pub fn system(&self) -> &str {
+        let pretty = self.machine.distribution.pretty.as_str();
+        if pretty.is_empty() { "a system without /etc/os-release" } else { pretty }
+    }
+
+    /// The jobs' work directory, as it was asked for.
+    #[must_use]
+    pub fn work(&self) -> &str {
+        self.request.registration.as_ref().map_or(state::WORK_FOLDER, |wanted| &wanted.options.work)
+    }
+
+    /// Begins a phase.
+    #[must_use]
+    pub fn phase(&self, name: &'static str) -> Phase<'a> {
+        Phase::begin(self.watch, name)
+    }
+
+    /// Ends here if a signal or the deadline says so.
+    ///
+    /// # Errors
+    /// One of the two.
+    pub fn check(&self, doing: &str) -> Result<(), Error> {
+        if self.stop.is_cancelled() {
+            return Err(Error::Stopped);
+        }
+        if self.deadline.passed() {
+            return Err(Error::DeadlinePassed { doing: doing.to_owned(), total: self.deadline.total() });
+        }
+        Ok(())
+    }
+
+    /// Waits for `work`, a signal or the deadline, whichever is first.
+    ///
+    /// # Errors
+    /// Those of `work`, and the other two.
+    pub async fn within<T, E: Into<Error>>(
+        &self,
+        doing: &str,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Error::Stopped),
+            result = work => result.map_err(Into::into),
+            () = tokio::time::sleep_until(self.deadline.instant()) => {
+                Err(Error::DeadlinePassed { doing: doing.to_owned(), total: self.deadline.total() })
+            }
+        }
+    }
+
+    /// What `config.sh` runs with.
+    #[must_use]
+    pub fn config_setting(&self, account: Account) -> config_sh::Setting {
+        config_sh::Setting {
+            root: self.request.root.clone(),
+            dir: self.dir(),
+            allow_root: account.uid == 0 && cfg!(unix),
+            account,
+            environment: self.request.environment.clone(),
+            token_on_argv: self.request.token_on_argv,
+        }
+    }
+
+    /// Refuses a clock that GitHub would refuse later, and less clearly.
+    ///
+    /// # Errors
+    /// It is more than five minutes off.
+    pub fn check_clock(&self) -> Result<(), Error> {
+        let Some(skew) = self.client.as_deref().and_then(Client::clock_skew) else { return Ok(()) };
+        if skew.as_secs().abs() <= CLOCK_LIMIT {
+            return Ok(());
+        }
+        let direction = if skew.is_positive() { "ahead of" } else { "behind" };
+        let minutes = skew.as_secs().abs() / 60;
+        let skew = if minutes >= 120 { format!("{} h", minutes / 60) } else { format!("{minutes} min") };
+        Err(Error::ClockOff { skew, direction })
+    }
+
+    /// Takes the lock of this runner's folder, and opens its journal.
+    ///
+    /// # Errors
+    /// Somebody holds it for too long; the journal cannot be read.
+    pub async fn open_journal(&self, doing: &str) -> Result<(Lock, Journal), Error> {
+        let state = &self.state;
+        create_private_dir(state)?;
+        let path = Journal::lock_for(state, &self.request.dir);
+        let lock = lock::acquire(&path, doing, self.deadline, &self.stop).await?;
+        Ok((lock, Journal::open(state, &self.request.dir)?))
+    }
+
+    /// Whether some run has taken the lock of this runner's folder before; it may hold it still.
+    #[must_use]
+    pub fn has_lock(&self) -> bool {
+        Journal::lock_for(&self.request.root.join(&self.request.state), &self.request.dir).exists()
+    }
+
+    /// Takes the lock for making and deleting users, which the runs of all runner folders share.
+    ///
+    /// # Errors
+    /// Somebody holds it for too long.
+    pub async fn lock_users(&self) -> Result<Lock, Error> {
+        let path = self.state.join("users.lock");
+        Ok(lock::acquire(&path, "making or deleting a user", self.deadline, &self.stop).await?)
+    }
+
+    /// Reads the journal without taking the lock or creating anything.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read_journal(&self) -> Result<Journal, Error> {
+        Ok(Journal::open(&self.state, &self.request.dir)?)
+    }
+
+    /// Refuses, as root, a place where somebody else could swap what is worked on: every folder above the runner, and
+    /// every link to one, must belong to root, and the folder be writable by nobody else. Or be sticky, as /tmp is, but
+    /// not directly above: the runner's user owns the runner's folder and could swap that.
+    ///
+    /// # Errors
+    /// [`Error::UnsafeParent`].
+    #[cfg(unix)]
+    pub fn check_parents(&self) -> Result<(), Error> {
+        use std::os::unix::fs::MetadataExt as _;
+        if !account::is_root() {
+            return Ok(());
+        }
+        let parent = self.dir.parent().unwrap_or(Path::new("/"));
+        // Behind a link, the folders that it leads through count as well.
+        let real = fs_err::canonicalize(parent).unwrap_or_else(|_| parent.to_owned());
+        for folder in parent.ancestors().chain(real.ancestors()) {
+            let Ok(itself) = std::fs::symlink_metadata(folder) else { continue };
+            let Ok(metadata) = std::fs::metadata(folder) else { continue };
+            let sticky = metadata.mode() & 0o1000 != 0 && folder != parent && folder != real;
+            let open_to_others = metadata.mode() & 0o022 != 0 && !sticky;
+            let stranger = [itself.uid(), metadata.uid()].into_iter().find(|uid| *uid != 0);
+            let owner = match stranger {
+                Some(uid) => format!("user id {uid}"),
+                None if open_to_others => "everybody".into(),
+                None => continue,
+            };
+            return Err(Error::UnsafeParent { folder: folder.to_owned(), owner });
+        }
+        Ok(())
+    }
+
+    /// Windows protects its folders by access lists that are not looked at here.
+    ///
+    /// # Errors
+    /// None.
+    #[cfg(not(unix))]
+    pub fn check_parents(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}

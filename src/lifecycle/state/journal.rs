@@ -1,0 +1,571 @@
+//! The write-ahead record of what was done to this machine, and so of what can be undone.
+//!
+//! One file a runner folder, where no job can reach it: `/var/lib/runup` as root, the user's state folder otherwise.
+//! An entry is durable as *begun* before its act and as *done*, with what its undo needs, after it. `remove` undoes
+//! what stands here and nothing else; there is no second list.
+
+mod user;
+
+use crate::host;
+pub use crate::lifecycle::state::record::{Act, Asked, Entry, Registered, RunnerUser, State, Step};
+use crate::runner::Guard;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::path::{Path, PathBuf};
+
+/// The version that this build writes. Older ones must parse; newer ones are refused.
+const VERSION: u32 = 2;
+const LIMIT: u64 = 1024 * 1024;
+
+/// What is wrong with a journal.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is not what we write.
+    #[error("the journal {} cannot be read: {message}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        message: String,
+    },
+    /// It was written by a newer runup.
+    #[error("the journal {} has version {found}, and this runup knows versions up to {VERSION}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// Reading or writing failed.
+    #[error("failed to keep the journal {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: host::Error,
+    },
+    /// The state folder cannot be listed.
+    #[error("failed to find the journals in {}", state.display())]
+    List {
+        /// The folder.
+        state: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Deleting failed.
+    #[error("failed to delete the journal {}", path.display())]
+    Delete {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Record {
+    version: u32,
+    /// The runup that wrote it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    runup: Option<String>,
+    dir: PathBuf,
+    /// The fingerprint of the machine that registered: a clone of its disk has another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    machine: Option<String>,
+    /// Whose the runner is; unknown where an older runup wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user: Option<RunnerUser>,
+    /// When a newer version was last looked for, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    looked_at: Option<String>,
+    entries: Vec<Entry>,
+}
+
+/// What the journal says of the placed tree.
+#[derive(Debug, Clone, Copy)]
+pub struct Placed<'a> {
+    /// `linux-x64` and so on.
+    pub platform: &'a str,
+    /// When it was last known to be the newest on offer.
+    pub current_at: Option<jiff::Timestamp>,
+    /// The digest of its archive.
+    pub sha256: Option<&'a str>,
+    /// Whose it is.
+    pub guard: Guard,
+}
+
+/// The journal of one runner folder.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    path: PathBuf,
+    record: Record,
+    exists: bool,
+    /// What this very run has begun.
+    begun: Vec<Step>,
+}
+
+impl Journal {
+    /// The file for the runner in `dir`, in the state folder `state`.
+    #[must_use]
+    pub fn path_for(state: &Path, dir: &Path) -> PathBuf {
+        state.join(format!("{}.json", slug(dir)))
+    }
+
+    /// The lock that goes with it.
+    #[must_use]
+    pub fn lock_for(state: &Path, dir: &Path) -> PathBuf {
+        state.join(format!("{}.lock", slug(dir)))
+    }
+
+    /// The lock that `upgrade` holds from its look to its end.
+    #[must_use]
+    pub fn upgrade_lock_for(state: &Path, dir: &Path) -> PathBuf {
+        state.join(format!("{}.upgrade.lock", slug(dir)))
+    }
+
+    /// The lock that `run` holds for as long as it sees to the runner.
+    #[must_use]
+    pub fn run_lock_for(state: &Path, dir: &Path) -> PathBuf {
+        state.join(format!("{}.run.lock", slug(dir)))
+    }
+
+    /// Reads the journal of `dir`; an absent one is empty.
+    ///
+    /// # Errors
+    /// It is there but cannot be read, is malformed or from a newer runup.
+    pub fn open(state: &Path, dir: &Path) -> Result<Self, Error> {
+        let path = Self::path_for(state, dir);
+        if let Some(journal) = Self::read(&path)? {
+            return Ok(journal);
+        }
+        let record = Record {
+            version: VERSION,
+            runup: None,
+            dir: dir.to_owned(),
+            machine: None,
+            user: None,
+            looked_at: None,
+            entries: Vec::new(),
+        };
+        Ok(Self { path, record, exists: false, begun: Vec::new() })
+    }
+
+    /// Every journal in the state folder `state`, and so every runner that this machine knows; none if there is no
+    /// such folder.
+    ///
+    /// # Errors
+    /// One of them cannot be read: then it is not known which runners there are.
+    pub fn all(state: &Path) -> Result<Vec<Self>, Error> {
+        let failed = |source| Error::List { state: state.to_owned(), source };
+        let entries = match std::fs::read_dir(state) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(failed)?,
+        };
+        let mut journals = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(failed)?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                journals.extend(Self::read(&path)?);
+            }
+        }
+        Ok(journals)
+    }
+
+    fn read(path: &Path) -> Result<Option<Self>, Error> {
+        let read = host::file::read_untrusted(path, LIMIT);
+        let Some(bytes) = read.map_err(|source| Error::Io { path: path.to_owned(), source })? else {
+            return Ok(None);
+        };
+        let malformed =
+            |error: serde_json::Error| Error::Malformed { path: path.to_owned(), message: error.to_string() };
+        let head: Head = serde_json::from_slice(&bytes).map_err(malformed)?;
+        if head.version > VERSION {
+            return Err(Error::Newer { path: path.to_owned(), found: head.version });
+        }
+        let record: Record = serde_json::from_slice(&bytes).map_err(malformed)?;
+        Ok(Some(Self { path: path.to_owned(), record, exists: true, begun: Vec::new() }))
+    }
+
+    /// The runner's folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.record.dir
+    }
+
+    /// Reads the file again: another process had the lock meanwhile.
+    ///
+    /// # Errors
+    /// As for [`Journal::open`].
+    pub fn reload(&mut self) -> Result<(), Error> {
+        if let Some(read) = Self::read(&self.path)? {
+            self.record = read.record;
+        } else {
+            self.record.entries.clear();
+            self.record.user = None;
+        }
+        Ok(())
+    }
+
+    /// When a newer version was last looked for.
+    #[must_use]
+    pub fn looked_at(&self) -> Option<jiff::Timestamp> {
+        self.record.looked_at.as_deref()?.parse().ok()
+    }
+
+    /// Makes it durable that a newer version was looked for.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_looked_at(&mut self, at: jiff::Timestamp) -> Result<(), Error> {
+        self.record.looked_at = Some(at.to_string());
+        self.write()
+    }
+
+    /// Whether there is a file.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.exists
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The entry of this step.
+    #[must_use]
+    pub fn entry(&self, step: Step) -> Option<&Entry> {
+        self.record.entries.iter().find(|entry| entry.act.step() == step)
+    }
+
+    /// The registration, begun or done.
+    #[must_use]
+    pub fn registered(&self) -> Option<(State, &Registered)> {
+        match self.entry(Step::Register) {
+            Some(Entry { state, act: Act::Register(registered) }) => Some((*state, registered)),
+            _ => None,
+        }
+    }
+
+    /// What is known of the tree that was placed, or is about to be.
+    #[must_use]
+    pub fn placed(&self) -> Option<Placed<'_>> {
+        match &self.entry(Step::PlaceRunner)?.act {
+            Act::PlaceRunner { platform, current_at, sha256, guard, .. } => Some(Placed {
+                platform,
+                guard: *guard,
+                sha256: sha256.as_deref(),
+                // One that cannot be read is no proof of anything.
+                current_at: current_at.as_deref().and_then(|text| text.parse().ok()),
+            }),
+            _ => None,
+        }
+    }
+
+    /// The unit of the service, if one was written or was about to be.
+    #[must_use]
+    pub fn unit(&self) -> Option<&str> {
+        match self.entry(Step::WriteService).map(|entry| &entry.act) {
+            Some(Act::WriteService { unit, .. }) => Some(unit),
+            _ => None,
+        }
+    }
+
+    /// Every entry, in the order of the steps.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.record.entries
+    }
+
+    /// The runner folders of the other journals beside this one.
+    ///
+    /// # Errors
+    /// One cannot be read, so that nobody knows what it says.
+    pub fn others(&self) -> Result<Vec<PathBuf>, Error> {
+        let failed = |path: &Path, source: host::Error| Error::Io { path: path.to_owned(), source };
+        let state = self.path.parent().unwrap_or(Path::new("."));
+        let mut others = Vec::new();
+        for entry in fs_err::read_dir(state).map_err(|error| failed(state, error.into()))? {
+            let path = entry.map_err(|error| failed(state, error.into()))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if path == self.path || name.starts_with('.') || !name.ends_with(".json") {
+                continue;
+            }
+            // Gone since the folder was read: that runner has been removed.
+            let Some(bytes) =
+                host::file::read_untrusted(&path, LIMIT).map_err(|error| failed(&path, error))?
+            else {
+                continue;
+            };
+            let record: Folder = serde_json::from_slice(&bytes)
+                .map_err(|error| Error::Malformed { path: path.clone(), message: error.to_string() })?;
+            others.push(record.dir);
+        }
+        others.sort();
+        Ok(others)
+    }
+
+    /// The fingerprint of the machine that registered.
+    #[must_use]
+    pub fn machine(&self) -> Option<&str> {
+        self.record.machine.as_deref()
+    }
+
+    /// Sets the fingerprint; written with the next entry.
+    pub fn set_machine(&mut self, machine: Option<String>) {
+        self.record.machine = machine;
+    }
+
+    /// Makes `act` durable as begun, before it happens.
+    ///
+    /// # Errors
+    /// The file cannot be written; then the act must not happen.
+    pub fn begin(&mut self, act: Act) -> Result<(), Error> {
+        let step = act.step();
+        self.put(Entry { state: State::Begun, act })?;
+        self.begun.push(step);
+        Ok(())
+    }
+
+    /// Makes `act` durable as begun in the place of one that is done. A run that fails afterwards does not take it back:
+    /// something of ours stood there before.
+    ///
+    /// # Errors
+    /// The file cannot be written; then the act must not happen.
+    pub fn begin_instead(&mut self, act: Act) -> Result<(), Error> {
+        self.put(Entry { state: State::Begun, act })
+    }
+
+    /// Whether this very run has begun the step, so that a failure of the run has to undo it.
+    #[must_use]
+    pub fn began(&self, step: Step) -> bool {
+        self.begun.contains(&step)
+    }
+
+    /// Makes `act` durable as done, with what its undo needs.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn done(&mut self, act: Act) -> Result<(), Error> {
+        self.put(Entry { state: State::Done, act })
+    }
+
+    /// Forgets a step, after its undo.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn forget(&mut self, step: Step) -> Result<(), Error> {
+        self.record.entries.retain(|entry| entry.act.step() != step);
+        self.write()
+    }
+
+    /// Deletes the file. An absent one is fine.
+    ///
+    /// # Errors
+    /// It is there and stays.
+    pub fn delete(&mut self) -> Result<(), Error> {
+        self.exists = false;
+        self.record.entries.clear();
+        self.record.user = None;
+        self.record.looked_at = None;
+        match std::fs::remove_file(&self.path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::Delete { path: self.path.clone(), source })
+            }
+            Err(_) => Ok(()),
+            // Else a power cut could bring it back.
+            Ok(()) => host::file::sync_dir(self.path.parent().unwrap_or(Path::new(".")))
+                .map_err(|source| Error::Io { path: self.path.clone(), source }),
+        }
+    }
+
+    fn put(&mut self, entry: Entry) -> Result<(), Error> {
+        let step = entry.act.step();
+        let before = self.record.clone();
+        match self.record.entries.iter_mut().find(|old| old.act.step() == step) {
+            Some(old) => *old = entry,
+            None => self.record.entries.push(entry),
+        }
+        // The way back is the way there reversed, even when an early step was taken again after a late one.
+        self.record.entries.sort_by_key(|entry| entry.act.step());
+        // What could not be written must not be undone either.
+        self.write().inspect_err(|_| self.record = before)
+    }
+
+    fn write(&mut self) -> Result<(), Error> {
+        self.record.version = VERSION;
+        self.record.runup = Some(env!("CARGO_PKG_VERSION").to_owned());
+        let mut text =
+            serde_json::to_vec_pretty(&self.record).expect("a record of texts and numbers is JSON");
+        text.push(b'\n');
+        host::file::write_atomic(&self.path, &text, 0o600)
+            .map_err(|source| Error::Io { path: self.path.clone(), source })?;
+        self.exists = true;
+        Ok(())
+    }
+}
+
+/// Only the version, whatever else a newer runup may have written.
+#[derive(Deserialize)]
+struct Head {
+    version: u32,
+}
+
+/// Only the folder.
+#[derive(Deserialize)]
+struct Folder {
+    dir: PathBuf,
+}
+
+/// A readable file name for a folder, with a digest because `/a-b` and `/a/b` are two folders.
+fn slug(dir: &Path) -> String {
+    let text = dir.to_string_lossy();
+    let readable: String = text
+        .trim_matches(['/', '\\'])
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '.' || c == '_' { c } else { '-' })
+        .collect();
+    let tail: String = readable.chars().rev().take(60).collect::<Vec<_>>().into_iter().rev().collect();
+    format!("{tail}-{}", hex::encode(&Sha256::digest(text.as_bytes())[..4]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registered() -> Registered {
+        Registered {
+            url: "https://github.com/octo-org".into(),
+            api_url: "https://api.github.com/".into(),
+            name: "box-1".into(),
+            template: "{hostname}".into(),
+            unique: false,
+            agent_id: Some(23),
+            confirmed: false,
+            name_was_free: false,
+            unused: false,
+            asked: None,
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_back_entry_by_entry() {
+        let state = tempfile::tempdir().unwrap();
+        let dir = Path::new("/opt/actions-runner");
+        let mut journal = Journal::open(state.path(), dir).unwrap();
+        assert!(!journal.exists());
+        journal.begin(Act::CreateUser { name: "actions-runner".into() }).unwrap();
+        journal.done(Act::CreateUser { name: "actions-runner".into() }).unwrap();
+        journal.set_machine(Some("ab12cd34".into()));
+        journal.begin(Act::Register(Registered { agent_id: None, ..registered() })).unwrap();
+
+        let read = Journal::open(state.path(), dir).unwrap();
+        assert_eq!(read.entries().len(), 2);
+        assert_eq!(read.entry(Step::CreateUser).unwrap().state, State::Done);
+        assert_eq!(read.registered().unwrap().0, State::Begun);
+        assert_eq!(read.machine(), Some("ab12cd34"));
+
+        journal.forget(Step::Register).unwrap();
+        assert!(Journal::open(state.path(), dir).unwrap().registered().is_none());
+        journal.delete().unwrap();
+        journal.delete().unwrap();
+        assert!(!Journal::open(state.path(), dir).unwrap().exists());
+    }
+
+    /// The first version ever written. It must parse for as long as there are machines that have one.
+    #[test]
+    fn version_1_parses() {
+        let state = tempfile::tempdir().unwrap();
+        let dir = Path::new("/opt/actions-runner");
+        let text = include_str!("../../../tests/fixtures/journal-v1.json");
+        std::fs::write(Journal::path_for(state.path(), dir), text).unwrap();
+        let journal = Journal::open(state.path(), dir).unwrap();
+        assert_eq!(journal.entries().len(), 3);
+        assert_eq!(journal.registered(), Some((State::Done, &registered())));
+    }
+
+    /// What was asked for came later, and is no reason for another version: an older runup passes it over.
+    #[test]
+    fn what_was_asked_for_is_kept() {
+        let state = tempfile::tempdir().unwrap();
+        let dir = Path::new("/opt/actions-runner");
+        let text = include_str!("../../../tests/fixtures/journal-v1-asked.json");
+        std::fs::write(Journal::path_for(state.path(), dir), text).unwrap();
+        let journal = Journal::open(state.path(), dir).unwrap();
+        let asked = journal.registered().unwrap().1.asked.clone().unwrap();
+        assert_eq!(asked.labels.unwrap(), ["gpu", "large"]);
+        assert!(asked.ephemeral && asked.group.as_deref() == Some("builders"));
+    }
+
+    /// So did when a tree was the newest on offer, and what it is about to replace.
+    #[test]
+    fn when_a_tree_was_the_newest_is_kept_and_older_journals_have_no_such_date() {
+        let state = tempfile::tempdir().unwrap();
+        let dir = Path::new("/opt/actions-runner");
+        let read = |text: &str| {
+            std::fs::write(Journal::path_for(state.path(), dir), text).unwrap();
+            Journal::open(state.path(), dir).unwrap().entry(Step::PlaceRunner).unwrap().clone()
+        };
+        let entry = read(include_str!("../../../tests/fixtures/journal-v1-current.json"));
+        let Act::PlaceRunner { current_at, replaces, .. } = entry.act else { panic!() };
+        assert_eq!(current_at.as_deref(), Some("2026-11-24T10:00:00Z"));
+        let Some(Act::PlaceRunner { version, current_at, .. }) = replaces.as_deref() else { panic!() };
+        assert_eq!((version.as_deref(), current_at.as_deref()), (Some("2.336.0"), None));
+        let entry = read(include_str!("../../../tests/fixtures/journal-v1.json"));
+        assert!(matches!(entry.act, Act::PlaceRunner { current_at: None, replaces: None, .. }));
+    }
+
+    #[test]
+    fn a_newer_or_broken_journal_is_refused_not_overwritten() {
+        let state = tempfile::tempdir().unwrap();
+        let dir = Path::new("/opt/actions-runner");
+        let path = Journal::path_for(state.path(), dir);
+        std::fs::write(&path, r#"{"version": 99, "entries": "something else"}"#).unwrap();
+        assert!(matches!(Journal::open(state.path(), dir), Err(Error::Newer { found: 99, .. })));
+        std::fs::write(&path, "{").unwrap();
+        assert!(matches!(Journal::open(state.path(), dir), Err(Error::Malformed { .. })));
+        std::fs::write(&path, "").unwrap();
+        assert!(matches!(Journal::open(state.path(), dir), Err(Error::Malformed { .. })));
+    }
+
+    #[test]
+    fn an_entry_that_could_not_be_written_is_not_there() {
+        let state = tempfile::tempdir().unwrap();
+        let mut journal =
+            Journal::open(&state.path().join("missing"), Path::new("/opt/actions-runner")).unwrap();
+        journal.begin(Act::CreateUser { name: "actions-runner".into() }).unwrap_err();
+        assert!(journal.entries().is_empty() && !journal.began(Step::CreateUser));
+    }
+
+    #[test]
+    fn all_journals_are_found_and_one_that_cannot_be_read_is_not_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        assert!(Journal::all(&state).unwrap().is_empty());
+        std::fs::create_dir(&state).unwrap();
+        let dirs = [Path::new("/opt/a"), Path::new("/opt/b")];
+        for dir in dirs {
+            let mut journal = Journal::open(&state, dir).unwrap();
+            journal.begin(Act::Register(registered())).unwrap();
+        }
+        std::fs::write(Journal::lock_for(&state, dirs[0]), "").unwrap();
+        let mut found: Vec<PathBuf> =
+            Journal::all(&state).unwrap().iter().map(|journal| journal.dir().to_owned()).collect();
+        found.sort();
+        assert_eq!(found, dirs);
+
+        std::fs::write(state.join("other.json"), "{}").unwrap();
+        assert!(matches!(Journal::all(&state), Err(Error::Malformed { .. })));
+        assert!(matches!(Journal::all(&state.join("other.json")), Err(Error::List { .. })));
+    }
+
+    #[test]
+    fn two_folders_never_share_a_journal() {
+        assert_ne!(slug(Path::new("/opt/a-b")), slug(Path::new("/opt/a/b")));
+        assert!(slug(Path::new("/opt/actions-runner")).starts_with("opt-actions-runner-"));
+    }
+}

@@ -1,0 +1,57 @@
+//! What steered the jobs of a runner whose tree they could change. An operator's lines cannot be told from a job's, so none of
+//! them is taken over unasked: they are kept where only root can read them, and a warning says how to take them over.
+
+use crate::host::file::{read_untrusted_in, write_atomic};
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::journal::Journal;
+use std::path::Path;
+
+/// A real one has some kilobytes.
+const LIMIT: u64 = 256 * 1024;
+
+/// Keeps `.env` and `.path` of the tree `old` in the state directory, and says so once.
+///
+/// # Errors
+/// They cannot be written.
+pub(crate) fn keep(site: &Site<'_>, journal: &Journal, old: &Path) -> Result<(), Error> {
+    let mut names = Vec::new();
+    let mut commands = Vec::new();
+    for (name, extension, placed) in [(".env", "env.kept", "LANG"), (".path", "path.kept", "")] {
+        // A link or a FIFO in its place has no lines.
+        let Some(bytes) = read_untrusted_in(old, name, LIMIT).ok().flatten() else { continue };
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let keys = lines.iter().map(|line| line.split('=').next().unwrap_or_default().to_owned());
+        let keys: Vec<String> =
+            if name == ".env" { keys.filter(|key| key != placed).collect() } else { Vec::new() };
+        let is_usual = name == ".path" && text.trim() == crate::runner::config_sh::PATH;
+        if is_usual || (name == ".env" && keys.is_empty()) {
+            continue;
+        }
+        let kept = journal.path().with_extension(extension);
+        write_atomic(&kept, &bytes, 0o600)?;
+        names.push(if keys.is_empty() { name.to_owned() } else { format!("{name} ({})", keys.join(", ")) });
+        let to = site.request.dir.join(name);
+        commands.push(format!("`cat {} >{}`", kept.display(), to.display()));
+    }
+    if !names.is_empty() {
+        tracing::warn!(
+            "jobs could have written {}, so it is not taken over; after a look at it, {} as root does that",
+            names.join(" and "),
+            commands.join(" and ")
+        );
+    }
+    Ok(())
+}
+
+/// Deletes what is kept of a runner that goes.
+///
+/// # Errors
+/// It stays.
+pub(crate) fn forget(journal: &Journal) -> Result<(), Error> {
+    for extension in ["env.kept", "path.kept"] {
+        crate::host::file::remove_if_present(&journal.path().with_extension(extension))?;
+    }
+    Ok(())
+}

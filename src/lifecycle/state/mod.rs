@@ -1,0 +1,9 @@
+pub mod drift;
+pub mod isolation;
+pub mod journal;
+pub mod kept;
+pub mod observed;
+pub mod ownership;
+pub mod record;
+pub mod trust;
+pub mod version_policy;

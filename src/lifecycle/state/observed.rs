@@ -1,0 +1,437 @@
+//! What is there, before anything is decided. Looking changes nothing.
+
+use crate::github;
+use crate::host::{self, Account, account, systemd};
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::journal::{Journal, Registered, Step};
+use crate::lifecycle::state::trust;
+use crate::lifecycle::state::version_policy;
+use crate::lifecycle::state::version_policy::{Offer, Told, Verdict};
+use crate::lifecycle::step::user;
+use crate::runner::unit::{self, Unit};
+use crate::runner::{
+    Guard, LocalState, NameContext, RunnerName, RunnerVersion, TreeReport, asset, name, state, tree,
+};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The machine and the server as they are now.
+#[derive(Debug)]
+pub struct Seen {
+    /// The runner's user, if it exists.
+    pub account: Option<Account>,
+    /// The platform that a runner is wanted for, `linux-x64` and so on.
+    pub platform: String,
+    /// What stands in the runner's folder.
+    pub tree: Tree,
+    /// Whose that is, if it is ours.
+    pub owner: Option<Owner>,
+    /// How that is guarded.
+    pub guard: Guard,
+    /// How it is to be guarded once it is registered.
+    pub wanted_guard: Guard,
+    /// Why it is to be left to its user, where it could be guarded.
+    pub open_because: Option<&'static str>,
+    /// Whether the runner's user is another than ours, so that its tree can be guarded.
+    pub isolates: bool,
+    /// Another runner of the same user runs, so that none of this one's programs may get a token.
+    pub neighbour: bool,
+    /// Whether the server said that no runner has the name.
+    pub name_is_free: bool,
+    /// What the folder says of a registration.
+    pub local: LocalState,
+    /// Whether the folder has the key that `config.sh` makes just before it registers.
+    pub key: bool,
+    /// What another machine's runner left in the folder: the image was made of a machine that had run it.
+    pub traces: Vec<&'static str>,
+    /// Whether the identity in the folder is another machine's: the disk is a copy.
+    pub clone: bool,
+    /// The name that this run would register, and whether nobody else could have it.
+    pub name: Option<WantedName>,
+    /// The runner on the server, as far as it could be asked.
+    pub server: Server,
+    /// What the server offers; `None` until there is reason to ask.
+    pub offer: Option<Offer>,
+    /// The service; `None` if none is asked for.
+    pub service: Option<Service>,
+}
+
+/// The service's unit as it is, and as it should be.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// Its name.
+    pub unit: String,
+    /// What its file should say.
+    pub wanted: String,
+    /// What its file says; `None` if there is none.
+    pub found: Option<String>,
+    /// The units that upgrade the runner.
+    pub upgrades: [Extra; 2],
+    /// What systemd knows of it.
+    pub state: systemd::Unit,
+}
+
+impl Service {
+    /// Whether the service's own unit is as it should be, whatever the ones beside it are.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.found.as_deref() == Some(self.wanted.as_str())
+    }
+}
+
+/// A unit beside the service's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extra {
+    /// Its name.
+    pub unit: String,
+    /// What its file should say; `None` if it should not be there.
+    pub wanted: Option<String>,
+    /// What its file says; `None` if there is none.
+    pub found: Option<String>,
+    /// It is a timer that is written, and does not run.
+    pub is_off: bool,
+}
+
+/// The name to register.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedName {
+    /// The name itself.
+    pub name: RunnerName,
+    /// Only this machine could have made it.
+    pub unique: bool,
+}
+
+/// Who owns the runner's folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The user's number.
+    pub uid: u32,
+    /// Its name, or the number where it has none.
+    pub name: String,
+}
+
+/// What stands in the runner's folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tree {
+    /// Nothing, or an empty folder.
+    Absent,
+    /// A complete runner that the journal knows.
+    Ours {
+        /// Its version, where its files tell it.
+        version: Option<RunnerVersion>,
+        /// Whether it came to that version by itself.
+        self_updated: bool,
+    },
+    /// A runner that the journal knows, with parts missing.
+    Incomplete {
+        /// Which parts.
+        missing: Vec<String>,
+    },
+    /// Something that the journal does not know.
+    Foreign {
+        /// In a few words.
+        what: String,
+    },
+}
+
+/// What the server said.
+#[derive(Debug, Clone)]
+pub enum Server {
+    /// Nobody asked: no credential, or nothing to ask for.
+    NotAsked,
+    /// It has no such runner.
+    Nothing,
+    /// It has this one.
+    Has(github::Runner),
+}
+
+/// Looks at everything that `install` and `plan` decide from.
+///
+/// # Errors
+/// Something could not be looked at.
+pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
+    let dir = site.dir();
+    let account = site.account()?;
+    let tree = look_at_tree(&dir, site, journal)?;
+    let owner = owner(site, journal, &tree)?;
+    // What is not ours is not read: the plan will refuse it.
+    let local = match &tree {
+        Tree::Foreign { .. } | Tree::Absent => LocalState::Unconfigured,
+        _ => state::read(&dir)?,
+    };
+    let clone = is_copy(site, journal);
+    let name = wanted_name(site, journal, clone)?;
+    let ours = journal.registered().map(|(_, registered)| registered).filter(|_| !clone);
+    let (server, name_is_free) = ask(site, ours, name.as_ref()).await?;
+    let guard =
+        if matches!(tree, Tree::Absent | Tree::Foreign { .. }) { Guard::Open } else { journal.guard() };
+    // What an image brought is not anybody's yet.
+    let kept = if journal.registered().is_some() { guard } else { Guard::Open };
+    let (wanted_guard, open_because) = site.wanted_guard(account.as_ref(), kept);
+    let service = look_at_service(site, account.as_ref(), wanted_guard).await?;
+    let key = state::has_key(&dir);
+    let platform = site.platform().to_string();
+    let traces = if matches!(tree, Tree::Ours { .. }) { traces(site, journal)? } else { Vec::new() };
+    let offer = None;
+    let isolates = account.as_ref().map_or_else(account::is_root, |account| site.isolates(account));
+    let neighbour = match &account {
+        Some(account) if guard == Guard::Open && wanted_guard != Guard::Open => {
+            user::running_neighbour(site, journal, account).await?.is_some()
+        }
+        _ => false,
+    };
+    Ok(Seen {
+        account,
+        platform,
+        tree,
+        owner,
+        guard,
+        wanted_guard,
+        open_because,
+        isolates,
+        neighbour,
+        name_is_free,
+        local,
+        key,
+        traces,
+        clone,
+        name,
+        server,
+        offer,
+        service,
+    })
+}
+
+/// What is in the folder of a runner that this machine has never registered, and that only one which was registered
+/// leaves. Between two registrations of its own, the logs are the machine's.
+///
+/// # Errors
+/// The folder cannot be looked at.
+pub fn traces(site: &Site<'_>, journal: &Journal) -> Result<Vec<&'static str>, Error> {
+    let template = match (journal.machine(), fingerprint(site)) {
+        (None, Some(_)) => true,
+        (Some(then), Some(now)) => then != now,
+        // Whether it was this machine, nobody can tell.
+        (_, None) => false,
+    };
+    if !template || journal.registered().is_some() {
+        return Ok(Vec::new());
+    }
+    Ok(state::traces(&site.dir())?)
+}
+
+/// Asks what is on offer, where there is a complete tree and somebody who can ask; and of a tree that is not the newest,
+/// what the server says of its version.
+///
+/// # Errors
+/// The server does not answer.
+pub async fn look_at_offer(site: &Site<'_>, seen: &Seen) -> Result<Option<Offer>, Error> {
+    let (Some(client), Tree::Ours { version: Some(here), .. }) = (site.eyes(), &seen.tree) else {
+        return Ok(None);
+    };
+    let phase = site.phase("version");
+    let applications = site.within("asking for the runner applications", client.downloads()).await?;
+    let newest = asset::choose(&applications, site.platform(), None).ok().and_then(|choice| choice.version);
+    let (told, detail) = match newest {
+        None => (Told::NotAsked, format!("no runner on offer for {} says its version", seen.platform)),
+        Some(newest) if newest <= *here => (Told::NotAsked, format!("runner {here} is the newest on offer")),
+        Some(newest) => {
+            let here = here.to_string();
+            let doing = "asking how long the runner's version is supported";
+            let told = site.within(doing, client.deprecation(&here)).await?;
+            (
+                told.map_or(Told::Nothing, Told::Dates),
+                format!("runner {here} is here, and {newest} is on offer"),
+            )
+        }
+    };
+    phase.end(detail);
+    let hosted = client.target().is_hosted();
+    let offer = Offer { applications, newest, told, now: client.now(), hosted };
+    if let Verdict::Ending(what) = version_policy::judge(*here, None, &offer) {
+        tracing::warn!("{what}");
+    }
+    Ok(Some(offer))
+}
+
+/// The machine's fingerprint: eight hex digits that say which machine, not its id.
+#[must_use]
+pub fn fingerprint(site: &Site<'_>) -> Option<String> {
+    host::machine_id(&site.request.root).map(|id| name::fingerprint(&id))
+}
+
+/// Whether another machine wrote the journal's registration: the disk is a copy of that machine's, and the runner on
+/// the server is not ours to touch.
+#[must_use]
+pub fn is_copy(site: &Site<'_>, journal: &Journal) -> bool {
+    match (journal.machine(), fingerprint(site)) {
+        (Some(then), Some(now)) => then != now,
+        _ => false,
+    }
+}
+
+fn look_at_tree(dir: &Path, site: &Site<'_>, journal: &Journal) -> Result<Tree, Error> {
+    match std::fs::symlink_metadata(dir) {
+        // A file stands where a folder above it is needed: nothing is there, and making it will say why.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(Tree::Absent);
+        }
+        Err(source) => {
+            return Err(host::Error::Path { doing: "look at", path: dir.to_owned(), source }.into());
+        }
+        Ok(metadata) if metadata.is_symlink() => {
+            return Ok(Tree::Foreign { what: "it is a symbolic link".into() });
+        }
+        Ok(metadata) if !metadata.is_dir() => return Ok(Tree::Foreign { what: "it is no folder".into() }),
+        Ok(_) => {}
+    }
+    let mut entries = fs_err::read_dir(dir).map_err(host::Error::from)?;
+    if entries.next().is_none() {
+        return Ok(Tree::Absent);
+    }
+    let report: TreeReport = tree::inspect(dir, site.platform())?;
+    if journal.entry(Step::PlaceRunner).is_none() {
+        let what = if report.is_runner() {
+            "a runner that was set up in another way"
+        } else {
+            "a folder with other things in it"
+        };
+        return Ok(Tree::Foreign { what: what.into() });
+    }
+    if report.is_runner() {
+        return Ok(Tree::Ours { version: report.version, self_updated: report.self_updated });
+    }
+    Ok(Tree::Incomplete { missing: report.lacks() })
+}
+
+#[cfg(unix)]
+fn owner(site: &Site<'_>, journal: &Journal, tree: &Tree) -> Result<Option<Owner>, Error> {
+    use std::os::unix::fs::MetadataExt as _;
+    if matches!(tree, Tree::Absent | Tree::Foreign { .. }) {
+        return Ok(None);
+    }
+    if let Some(name) = journal.user() {
+        let uid = account::find(&site.request.root, name)?.map_or(u32::MAX, |account| account.uid);
+        return Ok(Some(Owner { uid, name: name.to_owned() }));
+    }
+    // An older runup did not write it down.
+    let uid = fs_err::symlink_metadata(site.dir()).map_err(host::Error::from)?.uid();
+    let account = account::find_by_id(&site.request.root, uid)?;
+    let name = account.map_or_else(|| uid.to_string(), |account| account.name);
+    Ok(Some(Owner { uid, name }))
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "there are no owners on Windows")]
+fn owner(_: &Site<'_>, _: &Journal, _: &Tree) -> Result<Option<Owner>, Error> {
+    Ok(None)
+}
+
+async fn look_at_service(
+    site: &Site<'_>,
+    account: Option<&Account>,
+    guard: Guard,
+) -> Result<Option<Service>, Error> {
+    let (Some(wanted), Some(target)) = (&site.request.service, &site.request.target) else { return Ok(None) };
+    let dir = &site.request.dir;
+    if !unit::can_hold(dir) || !unit::can_hold(&wanted.program) {
+        return Err(Error::UnitPath { dir: dir.clone(), program: wanted.program.clone() });
+    }
+    trust::check(&wanted.program, account)?;
+    let upgrades = wanted.upgrades.as_ref().filter(|_| guard == Guard::Sealed);
+    let supervisor = match &wanted.main {
+        unit::Main::Supervisor { arguments, .. } => arguments.as_slice(),
+        unit::Main::Runsvc => &[],
+    };
+    let arguments = supervisor.iter().chain(upgrades.iter().flat_map(|upgrades| &upgrades.arguments));
+    for file in arguments.filter_map(|argument| argument.strip_prefix("--config=")).map(Path::new) {
+        trust::check(file, account)?;
+    }
+    let name = unit::name(dir);
+    let unit = Unit {
+        dir: dir.clone(),
+        user: site.request.user.clone().unwrap_or_else(|| account::current().name),
+        url: target.url.as_str().trim_end_matches('/').to_owned(),
+        program: wanted.program.clone(),
+        main: wanted.main.clone(),
+        drain: wanted.drain.as_secs(),
+        upgrades: upgrades.is_some(),
+        allow_metadata: site.request.allow_metadata,
+    };
+    let wanted = unit::render(&unit);
+    let (service, timer) = upgrades.map(|upgrades| unit::render_upgrade(&unit, upgrades)).unzip();
+    let extra = |kind: &str, wanted| {
+        let unit = format!("{}.{kind}", unit::upgrade_name(&name));
+        Ok::<_, Error>(Extra { found: read_unit(site, &unit)?, unit, wanted, is_off: false })
+    };
+    let mut upgrades = [extra("service", service)?, extra("timer", timer)?];
+    let [_, timer] = &mut upgrades;
+    if timer.wanted.is_some() && timer.found == timer.wanted {
+        // A cut between its file and its start leaves it off.
+        let state = systemd::show(&timer.unit, &site.stop).await?;
+        timer.is_off = state.enabled != "enabled" || !state.is_up();
+    }
+    let found = read_unit(site, &name)?;
+    let state = systemd::show(&name, &site.stop).await?;
+    Ok(Some(Service { unit: name, wanted, found, upgrades, state }))
+}
+
+/// What a unit's file says; `None` if there is none.
+pub(crate) fn read_unit(site: &Site<'_>, unit: &str) -> Result<Option<String>, Error> {
+    match fs_err::read_to_string(unit_path(site, unit)) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(host::Error::from(error).into()),
+    }
+}
+
+/// Where the unit's file is.
+#[must_use]
+pub fn unit_path(site: &Site<'_>, unit: &str) -> PathBuf {
+    site.request.root.join(&Path::new(systemd::UNIT_FOLDER).join(unit))
+}
+
+/// The name of this run. What the journal says was made from the same template stays: `{random}` must not mean another
+/// runner with every boot.
+pub(crate) fn wanted_name(
+    site: &Site<'_>,
+    journal: &Journal,
+    clone: bool,
+) -> Result<Option<WantedName>, Error> {
+    let Some(wanted) = &site.request.registration else { return Ok(None) };
+    if !clone
+        && let Some((_, registered)) = journal.registered()
+        && registered.template == wanted.name.to_string()
+        && let Ok(name) = registered.name.parse()
+    {
+        return Ok(Some(WantedName { name, unique: registered.unique }));
+    }
+    let context = NameContext {
+        hostname: host::hostname(),
+        // A machine without an id (a container) gets a random one instead, and the journal keeps the name.
+        machine_id: Some(host::machine_id(&site.request.root).unwrap_or_else(name::random_word)),
+        random: name::random_word(),
+        platform: site.platform(),
+    };
+    Ok(Some(WantedName { name: wanted.name.render(&context)?, unique: wanted.name.is_unique() }))
+}
+
+/// Asks the server once: by id where one is known to us, by name otherwise; and whether the name is free, as far as that tells.
+async fn ask(
+    site: &Site<'_>,
+    registered: Option<&Registered>,
+    name: Option<&WantedName>,
+) -> Result<(Server, bool), Error> {
+    let (Some(client), Some(name)) = (site.eyes(), name) else { return Ok((Server::NotAsked, false)) };
+    let known_id = registered.and_then(|registered| registered.agent_id);
+    let answer = match known_id {
+        Some(id) => site.within("asking for the runner", client.runner(id)).await?,
+        None => site.within("asking for the name", client.runner_named(name.name.as_str())).await?,
+    };
+    Ok(match answer {
+        // An id whose runner has another name is another machine's.
+        Some(runner) if runner.is_named(name.name.as_str()) => (Server::Has(runner), false),
+        _ => (Server::Nothing, known_id.is_none()),
+    })
+}

@@ -1,0 +1,87 @@
+//! Whose a runner on the server is. Every deletion that no person named goes by this.
+//!
+//! A job can write any id into the files of its runner, so these say nothing. What counts is the server: the id that it
+//! confirmed for our name, or the name that only this machine can have, or that was free when we registered it.
+
+use crate::deadline::Deadline;
+use crate::github::{Client, Runner, Status};
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::journal::Registered;
+use crate::runner::state;
+use std::time::Duration;
+
+/// How often a runner that should be offline is looked at again.
+const POLL: Duration = Duration::from_secs(1);
+
+/// The server's runner that is the journal's and may be deleted, if there is one. One whose id the server never confirmed
+/// must be offline, which is waited for `patience`.
+///
+/// # Errors
+/// The server cannot be asked.
+pub(crate) async fn ours(
+    site: &Site<'_>,
+    client: &Client,
+    registered: &Registered,
+    patience: Duration,
+) -> Result<Option<Runner>, Error> {
+    if let Some(id) = registered.agent_id {
+        let found = site.within("asking for the runner", client.runner(id)).await?;
+        match found {
+            Some(runner) if !runner.is_named(&registered.name) => tracing::warn!(
+                "the runner with the id {id} is called {} on the server, and not {}: it is left alone",
+                runner.name,
+                registered.name
+            ),
+            Some(runner) if registered.confirmed => return Ok(Some(runner)),
+            Some(runner) => return once_offline(site, client, runner, patience).await,
+            None if registered.confirmed => return Ok(None),
+            None => {}
+        }
+    }
+    let found = site.within("asking for the runner's name", client.runner_named(&registered.name)).await?;
+    match found {
+        Some(runner) if may_be_ours(site, registered) => once_offline(site, client, runner, patience).await,
+        Some(runner) => {
+            tracing::warn!(
+                "{} (id {}) on the server may be another machine's: it is left alone",
+                runner.name,
+                runner.id
+            );
+            Ok(None)
+        }
+        None => Ok(None),
+    }
+}
+
+/// Whether a runner of the journal's name can only be this machine's: nobody else can make the name; or nobody had it when we
+/// registered it, or the operator allowed to take it over, and config.sh had made its key, the last thing before it registers.
+pub(crate) fn may_be_ours(site: &Site<'_>, registered: &Registered) -> bool {
+    let replaces = || site.request.registration.as_ref().is_some_and(|wanted| wanted.options.replace);
+    registered.unique || ((registered.name_was_free || replaces()) && state::has_key(&site.dir()))
+}
+
+/// Ours is stopped whenever this is asked: one that is online is somebody.
+async fn once_offline(
+    site: &Site<'_>,
+    client: &Client,
+    mut runner: Runner,
+    patience: Duration,
+) -> Result<Option<Runner>, Error> {
+    let deadline = Deadline::after(patience.min(site.deadline.left()));
+    while runner.status == Status::Online {
+        if deadline.passed() {
+            tracing::warn!("{} (id {}) is online on the server: it is left alone", runner.name, runner.id);
+            return Ok(None);
+        }
+        tokio::select! {
+            () = site.stop.cancelled() => return Err(Error::Stopped),
+            () = tokio::time::sleep(POLL.min(deadline.left())) => {}
+        }
+        match site.within("waiting for the runner to be offline", client.runner(runner.id)).await? {
+            Some(now) => runner = now,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(runner))
+}

@@ -1,0 +1,6 @@
+pub mod libraries;
+pub mod metadata;
+pub mod placing;
+pub mod registration;
+pub mod service;
+pub mod user;

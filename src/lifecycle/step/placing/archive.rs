@@ -1,0 +1,140 @@
+//! Which archive is placed, from where, and what it must be: the list's, a mirror's, or the operator's.
+
+use crate::github::{Application, Client};
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::site::Site;
+use crate::runner::asset;
+use crate::transfer::{DigestError, Expect, Sha256Digest, Source};
+use std::path::PathBuf;
+
+/// What is fetched, from where, and what it must be.
+pub(crate) struct Choice {
+    /// Its form follows from this.
+    pub filename: String,
+    /// From where.
+    pub source: Source,
+    /// What it must hash to.
+    pub expect: Expect,
+    /// When it was the newest on offer, if that is why it was chosen.
+    pub current_at: Option<jiff::Timestamp>,
+}
+
+/// Chooses it; `listed` is the list of the server, where it was asked for already.
+///
+/// # Errors
+/// There is none that may be placed.
+pub(crate) async fn choose(site: &Site<'_>, listed: Option<&[Application]>) -> Result<Choice, Error> {
+    let asked = &site.request.archive;
+    if let Some(archive) = &asked.archive {
+        return chosen_by_hand(site, archive);
+    }
+    let client = site.client.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
+    let asked_now;
+    let applications = if let Some(listed) = listed {
+        listed
+    } else {
+        asked_now = list(site, client).await?;
+        &asked_now
+    };
+
+    let phase = site.phase("pick");
+    let picked = asset::choose(applications, site.platform(), asked.version.as_ref())?;
+    let application = picked.application.clone();
+    let expect = expected(site, &application)?;
+    let source = match &asked.mirror {
+        Some(mirror) => {
+            let url = format!("{}/{}", mirror.trim_end_matches('/'), application.filename);
+            Source::Http { url: parse_url(&url)?, bearer: None }
+        }
+        None => Source::Http {
+            url: application.download_url.clone(),
+            bearer: application.temp_download_token.clone(),
+        },
+    };
+    if let Source::Http { url, bearer: Some(_) } = &source {
+        site.http.check_bearer(url)?;
+    }
+    phase.end(format!("{} for {}", application.filename, site.platform()));
+    let current_at = asked.version.is_none().then(|| client.now());
+    Ok(Choice { filename: application.filename, source, expect, current_at })
+}
+
+/// The runner applications that are available: the server's list, or GitHub's public releases where there is no credential
+/// for that.
+///
+/// # Errors
+/// There is neither.
+pub(crate) async fn list(site: &Site<'_>, client: &Client) -> Result<Vec<Application>, Error> {
+    let doing = "asking for the runner applications";
+    let phase = site.phase("list");
+    let (listed, place) = if client.has_token() {
+        (site.within(doing, client.downloads()).await?, client.target().url.to_string())
+    } else if client.target().is_hosted() {
+        let release = site.within(doing, client.latest_release()).await?;
+        (release.applications, "github.com/actions/runner".to_owned())
+    } else {
+        return Err(Error::CredentialMissing { purpose: "to ask which runner applications are on offer" });
+    };
+    site.check_clock()?;
+    phase.end(format!("{} runner applications on offer at {place}", listed.len()));
+    Ok(listed)
+}
+
+fn chosen_by_hand(site: &Site<'_>, archive: &str) -> Result<Choice, Error> {
+    let asked = &site.request.archive;
+    let filename = archive.split(['?', '#']).next().unwrap_or(archive);
+    let filename = filename.rsplit(['/', '\\']).next().unwrap_or(filename).to_owned();
+    let expect = match &asked.sha256 {
+        Some(digest) => Expect::Sha256(*digest),
+        None if asked.accept_unverified => unverified(&filename),
+        None => return Err(Error::ArchiveWithoutDigest { archive: archive.to_owned() }),
+    };
+    let source = if archive.starts_with("http://") || archive.starts_with("https://") {
+        Source::Http { url: parse_url(archive)?, bearer: None }
+    } else if archive.contains("://") {
+        return Err(Error::ArchiveUnclear { archive: archive.to_owned() });
+    } else {
+        let path = PathBuf::from(archive);
+        if !path.exists() {
+            return Err(Error::ArchiveMissing { path });
+        }
+        Source::File(path)
+    };
+    Ok(Choice { filename, source, expect, current_at: None })
+}
+
+fn parse_url(text: &str) -> Result<url::Url, Error> {
+    text.parse().map_err(|_| Error::ArchiveUnclear { archive: text.to_owned() })
+}
+
+/// The digest that the archive must have: the operator's, the list's, and if both speak they must agree.
+fn expected(site: &Site<'_>, application: &Application) -> Result<Expect, Error> {
+    let asked = &site.request.archive;
+    let filename = application.filename.clone();
+    let listed = match application.sha256_checksum.as_deref() {
+        None => Err(Error::ChecksumAbsent { filename: filename.clone() }),
+        Some(text) => text.parse::<Sha256Digest>().map_err(|error| match error {
+            DigestError::Empty => Error::ChecksumEmpty { filename: filename.clone() },
+            DigestError::Malformed { .. } => Error::ChecksumMalformed {
+                filename: filename.clone(),
+                found: text.chars().take(80).collect(),
+            },
+        }),
+    };
+    match (&asked.sha256, listed) {
+        (Some(given), Ok(listed)) if *given != listed => {
+            Err(Error::ChecksumsDisagree { filename, given: given.to_string(), listed: listed.to_string() })
+        }
+        (Some(given), _) => Ok(Expect::Sha256(*given)),
+        (None, Ok(listed)) => Ok(Expect::Sha256(listed)),
+        (None, Err(_)) if asked.accept_unverified => Ok(unverified(&filename)),
+        (None, Err(error)) => Err(error),
+    }
+}
+
+fn unverified(filename: &str) -> Expect {
+    tracing::warn!(
+        "{filename} is NOT VERIFIED, as --accept-unverified asks: whoever can change it on its way can run anything here"
+    );
+    Expect::Unverified
+}

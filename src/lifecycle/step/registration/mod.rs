@@ -1,0 +1,428 @@
+//! The step Register: a token, `config.sh`, and then a look at what really happened.
+//!
+//! The exit code of `config.sh` says nothing for sure: it can fail after having registered, and end well without having
+//! done so. What counts is `.runner` on disk, and then the server.
+
+pub mod script;
+
+use crate::deadline::Deadline;
+use crate::github::{Client, Deletion};
+use crate::host::{self, Account, Outcome};
+use crate::lifecycle::command::plan::Care;
+use crate::lifecycle::context::checkpoint::{Checkpoint, reach};
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::journal::{Act, Asked, Journal, Registered, State, Step};
+use crate::lifecycle::state::observed;
+use crate::lifecycle::state::observed::Seen;
+use crate::lifecycle::state::{drift, ownership};
+use crate::lifecycle::step::user;
+use crate::runner::{Guard, LocalState, RunnerFile, complaint, config_sh, guard, preflight, state, tree};
+use crate::secret::Secret;
+use crate::transfer::place;
+use std::time::Duration;
+
+/// How long the undoing of a failed registration may take, whatever is left of the run's own deadline.
+const UNWINDING: Duration = Duration::from_secs(60);
+
+/// How long a request of `config.sh` may outlive it, between its network and the server's mind.
+const IN_FLIGHT: Duration = Duration::from_secs(2);
+
+/// Takes the step; returns what the server says of the runner, if it could be asked.
+///
+/// # Errors
+/// Nothing of the runner is on the server then, unless the error says so.
+pub async fn take(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    care: &Care,
+    seen: &Seen,
+    account: &Account,
+) -> Result<Option<String>, Error> {
+    let request = &site.request;
+    let name = seen.name.as_ref().expect("a plan with this step has a name");
+    let target = request.target.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
+    let client = site.client.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
+    let setting = site.config_setting(account.clone());
+    user::check_alone(site, journal, account).await?;
+
+    let phase = site.phase("preflight");
+    preflight::check(&request.root, &setting.dir, account, &site.stop).await?;
+    phase.end("config.sh finds what it needs");
+    if let Some(port) = target.port_warning() {
+        tracing::warn!("{port}");
+    }
+    if let Some(id) = care.ghost {
+        let phase = site.phase("ghost");
+        site.within("deleting what was registered before", client.delete(id)).await?;
+        phase.end(format!("deleted id {id}, which was registered before, from the server"));
+        reach(Checkpoint::RegisterGhostGone);
+    }
+    open_for_config(site, journal, account).await?;
+    if care.clean_identity {
+        state::clean_identity(&setting.dir)?;
+    }
+    unseal(site, &care.traces)?;
+    let mut registered = begin(site, journal, care, seen).await?;
+
+    let token = token(site, client).await?;
+    reach(Checkpoint::RegisterTokenMinted);
+
+    let phase = site.phase("config.sh");
+    let (outcome, shown, kept) = configure(site, care, seen, &setting, &registered, token).await?;
+    let file = match judge(state::read(&setting.dir)?, &outcome, &shown) {
+        Ok(file) => file,
+        Err(error) => {
+            if let Error::ConfigFailed { cause: Some(known), .. } = &error
+                && known.before_registering
+            {
+                // Whoever has that name on the server now, it is not we.
+                state::clean_identity(&setting.dir)?;
+                journal.forget(Step::Register)?;
+            }
+            return Err(error);
+        }
+    };
+    if !outcome.success() {
+        tracing::warn!("config.sh failed ({}), but had registered before it did", outcome.how());
+    }
+    phase.end(format!("registered {} (id {}) as {}", file.agent_name, file.agent_id, account.name));
+
+    registered.agent_id = Some(file.agent_id);
+    let status = confirm(site, client, &file, name.name.as_str()).await?;
+    registered.confirmed = status.is_some();
+    reach(Checkpoint::RegisterConfirmed);
+    journal.done(Act::Register(registered))?;
+    if let Some(why) = seen.open_because.filter(|_| kept == Guard::Open) {
+        tracing::info!("the runner may update itself, and its user owns its programs: {why}");
+    }
+    keep(site, journal, account, kept)?;
+    Ok(status)
+}
+
+/// Writes down what is about to be registered.
+async fn begin(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    care: &Care,
+    seen: &Seen,
+) -> Result<Registered, Error> {
+    let request = &site.request;
+    let wanted = request.registration.as_ref().expect("a plan with this step has a registration");
+    let name = seen.name.as_ref().expect("a plan with this step has a name");
+    let target = request.target.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
+    let free = match site.eyes() {
+        _ if seen.name_is_free || care.ghost.is_some() => true,
+        Some(client) if !wanted.options.replace && !care.reclaim_name => {
+            let asking = client.runner_named(name.name.as_str());
+            site.within("asking for the name", asking).await?.is_none()
+        }
+        _ => false,
+    };
+    // Taking over the name keeps the id.
+    let old = journal.registered().filter(|_| care.converts).map(|(_, old)| old);
+    let registered = Registered {
+        url: target.url.to_string(),
+        api_url: target.api.to_string(),
+        name: name.name.to_string(),
+        template: wanted.name.to_string(),
+        unique: name.unique,
+        agent_id: old.and_then(|old| old.agent_id),
+        confirmed: old.is_some_and(|old| old.confirmed),
+        name_was_free: free,
+        unused: true,
+        asked: Asked::of(request),
+    };
+    journal.set_machine(observed::fingerprint(site));
+    let act = Act::Register(registered.clone());
+    // What is converted works until config.sh has taken its place.
+    if care.converts {
+        journal.begin_instead(act)?;
+    } else {
+        journal.begin(act)?;
+    }
+    reach(Checkpoint::RegisterBegun);
+    Ok(registered)
+}
+
+/// Runs config.sh: how it ended, its command line for people, and how the tree of what it registered is to be guarded.
+async fn configure(
+    site: &Site<'_>,
+    care: &Care,
+    seen: &Seen,
+    setting: &config_sh::Setting,
+    registered: &Registered,
+    token: Secret,
+) -> Result<(Outcome, String, Guard), Error> {
+    let wanted = site.request.registration.as_ref().expect("a plan with this step has a registration");
+    let name = &seen.name.as_ref().expect("a plan with this step has a name").name;
+    let mut kept = seen.wanted_guard;
+    let mut options = config_sh::Options {
+        replace: wanted.options.replace || care.reclaim_name,
+        disable_update: wanted.options.disable_update || kept != Guard::Open,
+        ..wanted.options.clone()
+    };
+    let url = registered.url.trim_end_matches('/');
+    loop {
+        let command = config_sh::configure(setting, url, name, &options, &token, site.deadline);
+        let shown = command.render();
+        tracing::debug!(command = shown, "running config.sh");
+        let outcome = command.run(&site.stop, &mut |stream, line| site.watch.line(stream, line)).await;
+        reach(Checkpoint::RegisterConfigured);
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(host::Error::Deadline { tail, total, .. }) => {
+                return Err(Error::ConfigHung { command: shown, after: total, tail });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let refused = complaint::refuses_disable_update(&outcome.tail);
+        if !refused || wanted.options.disable_update || !options.disable_update {
+            return Ok((outcome, shown, kept));
+        }
+        // An older server refuses it, after it has added the runner.
+        tracing::warn!("the server does not support --disable-update: the runner will update itself");
+        kept = Guard::Open;
+        options.disable_update = false;
+        take_back(site, registered).await?;
+        state::clean_identity(&setting.dir)?;
+    }
+}
+
+/// Before a program of the tree gets a token: nothing of the runner's user runs any more, and what is there to run is root's.
+async fn open_for_config(site: &Site<'_>, journal: &mut Journal, account: &Account) -> Result<(), Error> {
+    let dir = site.dir();
+    user::end_processes(site, journal, account).await?;
+    if !site.isolates(account) {
+        return Ok(());
+    }
+    if journal.guard() == Guard::Open {
+        return Err(Error::TreeNotGuarded { dir: site.request.dir.clone() });
+    }
+    let keeper = site.keeper(account, journal);
+    if journal.guard() == Guard::Sealed {
+        journal.set_guard(Guard::Locked)?;
+        guard::unseal(&dir, keeper)?;
+    }
+    guard::lock(&dir, keeper)?;
+    state::discard_svc(&dir)?;
+    #[cfg(unix)]
+    if let Some(path) = tree::writable_by_others(&dir)? {
+        return Err(Error::UnsafeTree { path });
+    }
+    Ok(())
+}
+
+/// Guards the tree of a runner that is registered for as long as it stays that runner.
+///
+/// # Errors
+/// It is as it was while config.sh ran.
+pub(crate) fn keep(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    account: &Account,
+    kept: Guard,
+) -> Result<(), Error> {
+    if !site.isolates(account) || journal.guard() == kept && kept != Guard::Sealed {
+        return Ok(());
+    }
+    let (dir, keeper) = (site.dir(), site.keeper(account, journal));
+    match kept {
+        Guard::Open => {
+            // From here on, nothing of it is believed.
+            journal.set_guard(kept)?;
+            guard::open(&dir, keeper)?;
+        }
+        Guard::Locked => {}
+        Guard::Sealed => {
+            guard::seal(&dir, keeper, site.work())?;
+            journal.set_guard(kept)?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes what config.sh has just registered and then refused to go on with.
+async fn take_back(site: &Site<'_>, registered: &Registered) -> Result<(), Error> {
+    let Some(client) = site.eyes() else {
+        return Err(Error::StillOnServer { name: registered.name.clone(), id: None });
+    };
+    if let Some(runner) = ownership::ours(site, client, registered, Duration::ZERO).await? {
+        site.within("deleting the runner", client.delete(runner.id)).await?;
+    }
+    Ok(())
+}
+
+/// Looks at what `config.sh` would find out only after the runner that works is gone. Whoever may not list the groups leaves
+/// it to that.
+///
+/// # Errors
+/// [`Error::NoSuchGroup`]; a signal or the deadline.
+pub async fn check(site: &Site<'_>) -> Result<(), Error> {
+    let group = site.request.registration.as_ref().and_then(|wanted| wanted.options.group.as_deref());
+    let (Some(client), Some(name)) = (site.eyes(), group) else { return Ok(()) };
+    match site.within("asking for the runner groups", client.group_named(name)).await {
+        Ok(None) => Err(Error::NoSuchGroup { name: name.to_owned() }),
+        Err(error) if error.is_stop() => Err(error),
+        Err(error) => {
+            tracing::debug!("{}", crate::error::chain(&error));
+            Ok(())
+        }
+        Ok(Some(_)) => Ok(()),
+    }
+}
+
+/// Deletes what the runner of the machine left that the image was made of.
+///
+/// # Errors
+/// Something stays.
+pub(crate) fn unseal(site: &Site<'_>, traces: &[&str]) -> Result<(), Error> {
+    for name in traces {
+        let path = site.dir().join(name);
+        if !host::mounts::within(&path).is_empty() {
+            tracing::warn!("{} is mounted, and stays as it is", path.display());
+            continue;
+        }
+        place::sweep(&path)?;
+        place::remove(&path)?;
+        tracing::warn!(
+            "the image was not sealed: deleted {}, which another machine's runner left",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// Puts the labels right of a runner that stays as it is otherwise.
+///
+/// # Errors
+/// The server refuses them.
+pub async fn relabel(site: &Site<'_>, journal: &mut Journal, id: u64) -> Result<(), Error> {
+    let client = site.client.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
+    let asked = Asked::of(&site.request);
+    let labels = asked.as_ref().and_then(|asked| asked.labels.clone()).unwrap_or_default();
+    let phase = site.phase("labels");
+    site.within("setting the runner's labels", client.set_labels(id, &labels)).await?;
+    phase.end(format!("its labels are now {}", drift::listed(&labels)));
+    note_asked(site, journal)?;
+    Ok(())
+}
+
+/// Writes down what is asked of a registration that stays: `status` compares with that.
+///
+/// # Errors
+/// The journal cannot be written.
+pub fn note_asked(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+    let Some((State::Done, registered)) = journal.registered() else { return Ok(()) };
+    let (Some(then), Some(now)) = (&registered.asked, Asked::of(&site.request)) else { return Ok(()) };
+    let asked = now.since(then);
+    if asked != *then {
+        let registered = Registered { asked: Some(asked), ..registered.clone() };
+        journal.done(Act::Register(registered))?;
+    }
+    Ok(())
+}
+
+/// A registration token: the one that was given, or a fresh one, minted as late as possible because it lives an hour.
+async fn token(site: &Site<'_>, client: &Client) -> Result<Secret, Error> {
+    if let Some(token) = &site.request.credentials.registration {
+        return Ok(token.clone());
+    }
+    if !client.has_token() {
+        return Err(Error::CredentialMissing {
+            purpose: "to ask for a registration token, and no registration token",
+        });
+    }
+    let phase = site.phase("token");
+    let token = site.within("asking for a registration token", client.registration_token()).await?;
+    site.check_clock()?;
+    phase.end(format!("registration token, good until {}", token.expires_at));
+    Ok(token.token)
+}
+
+/// What `config.sh` left behind decides; its exit code and output only explain.
+fn judge(state: LocalState, outcome: &Outcome, command: &str) -> Result<RunnerFile, Error> {
+    let command = command.to_owned();
+    match state {
+        LocalState::Configured(file) => Ok(file),
+        _ if outcome.success() => {
+            Err(Error::ConfigLied { command, missing: "there is no .runner", tail: outcome.tail.clone() })
+        }
+        _ => Err(Error::ConfigFailed {
+            command,
+            status: outcome.how(),
+            cause: complaint::recognise(&outcome.tail),
+            tail: outcome.tail.clone(),
+        }),
+    }
+}
+
+/// What the server says of the new runner; `None` where there is no credential to ask with.
+async fn confirm(
+    site: &Site<'_>,
+    client: &Client,
+    file: &RunnerFile,
+    name: &str,
+) -> Result<Option<String>, Error> {
+    if !client.has_token() {
+        tracing::warn!("not confirmed on the server: that takes a token for the API");
+        return Ok(None);
+    }
+    let phase = site.phase("confirm");
+    let runner = site.within("asking for the new runner", client.runner(file.agent_id)).await?;
+    match runner {
+        Some(runner) if runner.name.eq_ignore_ascii_case(name) => {
+            phase.end(format!("the server has {} (id {}, {})", runner.name, runner.id, runner.status));
+            Ok(Some(runner.status.to_string()))
+        }
+        _ => Err(Error::NotOnServer { name: name.to_owned(), id: file.agent_id }),
+    }
+}
+
+/// Takes a registration of this very run back, after a later failure or a signal.
+///
+/// # Errors
+/// The server may still have the runner.
+pub async fn unwind(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+    let Some((_, registered)) = journal.registered() else { return Ok(()) };
+    let registered = registered.clone();
+    let dir = site.dir();
+    let deadline = Deadline::after(UNWINDING);
+    let Some(client) = site.eyes() else {
+        let begun = registered.agent_id.is_some() || state::has_key(&dir);
+        state::clean_identity(&dir)?;
+        if begun {
+            // Without a credential nobody can look, so the entry stays for the run that has one.
+            return Err(Error::StillOnServer { name: registered.name, id: registered.agent_id });
+        }
+        journal.forget(Step::Register)?;
+        return Ok(());
+    };
+    let work = async {
+        // Ours has never started.
+        let mut runner = ownership::ours(site, client, &registered, Duration::ZERO).await?;
+        if runner.is_none() && registered.agent_id.is_none() && state::has_key(&dir) {
+            // The request of a config.sh that was killed may still be on its way.
+            tokio::time::sleep(IN_FLIGHT).await;
+            runner = ownership::ours(site, client, &registered, Duration::ZERO).await?;
+        }
+        if let Some(runner) = runner {
+            match client.delete(runner.id).await? {
+                Deletion::Deleted => {
+                    tracing::info!("took {} (id {}) off the server again", runner.name, runner.id);
+                }
+                Deletion::AlreadyGone => {}
+            }
+        }
+        Ok::<_, Error>(())
+    };
+    match tokio::time::timeout_at(deadline.instant(), work).await {
+        Ok(result) => result?,
+        Err(_) => {
+            return Err(Error::StillOnServer { name: registered.name, id: registered.agent_id });
+        }
+    }
+    state::clean_identity(&dir)?;
+    journal.forget(Step::Register)?;
+    Ok(())
+}

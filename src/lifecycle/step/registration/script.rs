@@ -1,0 +1,209 @@
+//! `config.sh remove`: the documented way off the server, with a remove token.
+//!
+//! It deletes whatever runner its files name, at whatever server they name, so both have to be the journal's; and whoever can
+//! change its programs gets the token. In a guarded tree nobody but root can. Otherwise a fresh, verified tree is used that gets
+//! nothing of the old one but its identity.
+
+use crate::deadline::Deadline;
+use crate::github::{Client, Target};
+use crate::host::account::{self, Account};
+use crate::host::file::{read_untrusted_in, write_atomic};
+use crate::host::{self};
+use crate::lifecycle::command::remove::NO_REMOVE_TOKEN;
+use crate::lifecycle::context::checkpoint::{Checkpoint, reach};
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::journal::{Journal, Registered};
+use crate::lifecycle::step::{placing, user};
+#[cfg(unix)]
+use crate::runner::tree;
+use crate::runner::{Guard, LocalState, RunnerFile, complaint, config_sh, guard, state};
+use crate::secret::Secret;
+use std::path::{Path, PathBuf};
+
+/// How much of what is left of the deadline the script may take: afterwards, the runner can still be deleted by its id.
+const SHARE: u32 = 2;
+
+/// What config.sh needs to remove a runner.
+const IDENTITY: [&str; 3] = [".runner", ".credentials", ".credentials_rsaparams"];
+const LIMIT: u64 = 64 * 1024;
+
+/// Runs it, if there is something for it to work with.
+///
+/// # Errors
+/// [`Error::NothingThere`] if not; [`Error::TreeNotGuarded`] if no program may get a token; else what it said.
+pub(crate) async fn remove(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    registered: &Registered,
+    client: Option<&Client>,
+) -> Result<(), Error> {
+    let nothing = || Error::NothingThere { dir: site.request.dir.clone() };
+    if !is_configured(site, registered)? {
+        return Err(nothing());
+    }
+    let account = account(site, journal)?.ok_or_else(nothing)?;
+    if !site.isolates(&account) {
+        return if config_sh::path(&site.dir()).exists() {
+            run(site, &site.dir(), account, client).await
+        } else {
+            Err(nothing())
+        };
+    }
+    if site.request.trust_tree || journal.guard() != Guard::Open {
+        user::check_alone(site, journal, &account).await?;
+        prepare(site, journal, &account).await?;
+        // Whatever could have changed it since the first look is gone by now.
+        if !is_configured(site, registered)? {
+            return Err(nothing());
+        }
+        return run(site, &site.dir(), account, client).await;
+    }
+    user::end_processes(site, journal, &account).await?;
+    if site.request.archive.archive.is_none() {
+        return Err(Error::TreeNotGuarded { dir: site.request.dir.clone() });
+    }
+    let fresh = fresh(site, journal, &account).await?;
+    match state::read(&fresh)? {
+        LocalState::Configured(file) if is_the_one(site, registered, &file) => {}
+        _ => {
+            placing::discard(&fresh);
+            return Err(nothing());
+        }
+    }
+    let ran = run(site, &fresh, account, client).await;
+    placing::discard(&fresh);
+    ran
+}
+
+/// Makes a tree that is there ready for it: nothing of its user runs, and what it reads is what was looked at.
+async fn prepare(site: &Site<'_>, journal: &mut Journal, account: &Account) -> Result<(), Error> {
+    let (dir, keeper) = (site.dir(), site.keeper(account, journal));
+    user::end_processes(site, journal, account).await?;
+    if journal.guard() == Guard::Open {
+        return Ok(());
+    }
+    if journal.guard() == Guard::Sealed {
+        journal.set_guard(Guard::Locked)?;
+        guard::unseal(&dir, keeper)?;
+    }
+    // What the listener would prefer to `.runner`, and jobs can create.
+    state::discard_migrated(&dir)?;
+    #[cfg(unix)]
+    if let Some(path) = tree::writable_by_others(&dir)? {
+        return Err(Error::UnsafeTree { path });
+    }
+    Ok(())
+}
+
+/// A fresh tree beside the runner's, with nothing of that but its identity.
+async fn fresh(site: &Site<'_>, journal: &Journal, account: &Account) -> Result<PathBuf, Error> {
+    let phase = site.phase("fresh");
+    let (dir, keeper) = (site.dir(), site.keeper(account, journal));
+    let staging = placing::stage_fresh(site, account, keeper, None).await?.staging;
+    for name in IDENTITY {
+        let Some(bytes) = read_untrusted_in(&dir, name, LIMIT)? else { continue };
+        write_atomic(&staging.join(name), &bytes, 0o600)?;
+        guard::give(&staging.join(name), keeper)?;
+    }
+    guard::lock(&staging, keeper)?;
+    phase.end("a fresh config.sh, which jobs could not change");
+    Ok(staging)
+}
+
+async fn run(site: &Site<'_>, dir: &Path, account: Account, client: Option<&Client>) -> Result<(), Error> {
+    let token: Secret = match (&site.request.credentials.remove, client) {
+        (Some(token), _) => token.clone(),
+        (None, Some(client)) => {
+            let phase = site.phase("token");
+            let token = site.within("asking for a remove token", client.remove_token()).await?;
+            phase.end(format!("remove token, good until {}", token.expires_at));
+            token.token
+        }
+        (None, None) => {
+            return Err(Error::NoWayToDeregister { purpose: NO_REMOVE_TOKEN });
+        }
+    };
+    reach(Checkpoint::RemoveTokenMinted);
+    let phase = site.phase("config.sh");
+    let deadline = Deadline::after(site.deadline.left() / SHARE);
+    let setting = config_sh::Setting { dir: dir.to_owned(), ..site.config_setting(account) };
+    let command = config_sh::remove(&setting, &token, deadline);
+    let shown = command.render();
+    let outcome = command.run(&site.stop, &mut |stream, line| site.watch.line(stream, line)).await;
+    match outcome {
+        Ok(outcome) if outcome.success() => {
+            phase.end("config.sh remove ended well");
+            Ok(())
+        }
+        Ok(outcome) => Err(Error::ConfigFailed {
+            command: shown,
+            status: outcome.how(),
+            cause: complaint::recognise(&outcome.tail),
+            tail: outcome.tail,
+        }),
+        Err(host::Error::Deadline { tail, total, .. }) => {
+            Err(Error::ConfigHung { command: shown, after: total, tail })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the folder has the runner of the journal, registered where the journal says. The script takes off the server
+/// whatever runner stands there, and a job can write any.
+pub(crate) fn is_configured(site: &Site<'_>, registered: &Registered) -> Result<bool, Error> {
+    let LocalState::Configured(file) = state::read(&site.dir())? else { return Ok(false) };
+    let dir = || site.request.dir.clone();
+    let wrong = match (registered.agent_id, &file.github_url) {
+        (Some(in_journal), _) if in_journal != file.agent_id => {
+            Error::Tampered { dir: dir(), on_disk: file.agent_id, in_journal }
+        }
+        (_, Some(url)) if !is_same(site, registered, url) => {
+            Error::OtherServer { dir: dir(), on_disk: url.clone(), journal: registered.url.clone() }
+        }
+        _ => return Ok(true),
+    };
+    if site.request.credentials.api.is_none() {
+        return Err(wrong);
+    }
+    tracing::warn!("{wrong}; deleting the journal's by id");
+    Ok(false)
+}
+
+/// Whether these files are of the journal's runner.
+fn is_the_one(site: &Site<'_>, registered: &Registered, file: &RunnerFile) -> bool {
+    registered.agent_id.is_none_or(|id| id == file.agent_id)
+        && file.github_url.as_ref().is_none_or(|url| is_same(site, registered, url))
+}
+
+fn is_same(site: &Site<'_>, registered: &Registered, url: &str) -> bool {
+    // One that was adopted without an address is what its own files say.
+    registered.url.is_empty()
+        || Target::parse(&registered.url, None, site.request.allow_http)
+            .is_ok_and(|target| target.is_same_as(url))
+}
+
+/// Who runs it: whose the runner is; of one that runup did not set up, whoever owns its tree.
+#[cfg(unix)]
+fn account(site: &Site<'_>, journal: &Journal) -> Result<Option<Account>, Error> {
+    use std::os::unix::fs::MetadataExt as _;
+    if !account::is_root() {
+        return Ok(Some(account::current()));
+    }
+    if let Some(name) = journal.user() {
+        return Ok(account::find(&site.request.root, name)?);
+    }
+    let metadata = fs_err::symlink_metadata(site.dir()).map_err(host::Error::from)?;
+    if metadata.uid() == 0
+        && let Some(path) = tree::writable_by_others(&site.dir())?
+    {
+        return Err(Error::UnsafeTree { path });
+    }
+    Ok(account::find_by_id(&site.request.root, metadata.uid())?)
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "the other platform can fail")]
+fn account(_: &Site<'_>, _: &Journal) -> Result<Option<Account>, Error> {
+    Ok(Some(account::current()))
+}

@@ -1,0 +1,359 @@
+//! The steps `WriteService` and `StartService`: a unit of ours, running, and the server seeing the runner online.
+
+pub mod upgrades;
+
+use crate::deadline::Deadline;
+use crate::github::{Runner, Status};
+use crate::host::account::Account;
+use crate::host::{Command, file, systemd};
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::journal::{Act, Journal, State, Step};
+use crate::lifecycle::state::observed::{Extra, Seen, Service, unit_path};
+use crate::runner::unit::Main;
+use crate::runner::{Guard, LocalState, listener, state};
+use sha2::{Digest as _, Sha256};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How long a service may take until the server sees its runner.
+const ONLINE: Duration = Duration::from_secs(180);
+/// How often the unit is looked at.
+const POLL: Duration = Duration::from_millis(500);
+/// When the server is asked first, and how far apart at most it is asked again.
+const FIRST_LOOK: Duration = Duration::from_millis(1500);
+const LAST_LOOK: Duration = Duration::from_secs(15);
+/// So many restarts by systemd, and a unit does not stay up.
+const RESTARTS: u32 = 3;
+/// How long a unit must stay up where the server cannot be asked.
+const STEADY: Duration = Duration::from_secs(5);
+/// What the runner itself takes to cancel a job, and systemd to stop what is left, at most.
+const CANCEL: Duration = Duration::from_secs(90);
+
+/// The service as an earlier run left it.
+#[derive(Debug, Clone)]
+pub struct Before {
+    /// Whether it was there in whole.
+    pub there: bool,
+    /// The unit, if it ran.
+    ran: Option<String>,
+}
+
+impl Before {
+    /// Looks at what is known of it before anything is done.
+    #[must_use]
+    pub fn look(journal: &Journal, seen: &Seen) -> Self {
+        let ran = seen.service.as_ref().filter(|service| service.state.runs());
+        Self { there: is_done(journal, Step::StartService), ran: ran.map(|service| service.unit.clone()) }
+    }
+
+    /// Whether it ran.
+    #[must_use]
+    pub fn ran(&self) -> bool {
+        self.ran.is_some()
+    }
+
+    /// Starts it again after a run that had to stop it and has failed: the runner that was there works as before, if that
+    /// run has not come so far as to take it off the server.
+    pub async fn resume(&self, site: &Site<'_>, journal: &Journal) {
+        let Some(unit) = self.ran.as_ref().filter(|_| self.there && is_done(journal, Step::StartService))
+        else {
+            return;
+        };
+        let by_itself =
+            matches!(site.request.service.as_ref().map(|wanted| &wanted.main), Some(Main::Supervisor { .. }));
+        let registered = matches!(state::read(&site.dir()), Ok(LocalState::Configured(_)));
+        // Neither the signal nor the deadline that ended the run is a reason to leave it off.
+        let stop = CancellationToken::new();
+        if !(by_itself || registered) {
+            tracing::warn!("{unit} stays off, for its runner is not registered any more: run install again");
+            return;
+        }
+        match systemd::enable_and_restart(unit, &stop).await {
+            Ok(()) => tracing::info!("{unit} is started again, as it was"),
+            Err(error) => tracing::warn!("{unit} stays off: {}", crate::error::chain(&error)),
+        }
+    }
+}
+
+fn is_done(journal: &Journal, step: Step) -> bool {
+    journal.entry(step).is_some_and(|entry| entry.state == State::Done)
+}
+
+/// A unit that stood there before is no work of this run, which must not take it away when it fails.
+fn begin(journal: &mut Journal, act: Act) -> Result<(), Error> {
+    let begun = if is_done(journal, act.step()) { journal.begin_instead(act) } else { journal.begin(act) };
+    Ok(begun?)
+}
+
+/// Takes the step `WriteService`.
+///
+/// # Errors
+/// The unit or the runner's `.service` cannot be written.
+pub async fn write(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    service: &Service,
+    account: &Account,
+) -> Result<(), Error> {
+    let phase = site.phase("unit");
+    let sha256 = hex::encode(Sha256::digest(service.wanted.as_bytes()));
+    let digest = |text: &String| hex::encode(Sha256::digest(text.as_bytes()));
+    let upgrades = match &service.upgrades {
+        [Extra { wanted: Some(service), .. }, Extra { wanted: Some(timer), .. }] => {
+            Some([digest(service), digest(timer)])
+        }
+        _ => None,
+    };
+    let act = Act::WriteService { unit: service.unit.clone(), sha256, upgrades };
+    begin(journal, act.clone())?;
+    let path = unit_path(site, &service.unit);
+    file::write_atomic(&path, service.wanted.as_bytes(), 0o644)?;
+    systemd::relabel(&path, &site.stop).await;
+    upgrades::write(site, service).await?;
+    // Moved there from a download, it has kept the label of where it came from, and systemd may not start it.
+    if let Some(wanted) = &site.request.service {
+        systemd::relabel(&wanted.program, &site.stop).await;
+    }
+    // `config.sh remove` refuses while `.service` is there, and a service that deregisters by itself needs it to work.
+    let by_itself =
+        matches!(site.request.service.as_ref().map(|wanted| &wanted.main), Some(Main::Supervisor { .. }));
+    if !by_itself {
+        write_dot_service(site, journal, &service.unit, account).await?;
+    }
+    systemd::reload(&site.stop).await?;
+    upgrades::enable(site, service).await?;
+    journal.done(act)?;
+    phase.end(format!("wrote {}", path.display()));
+    Ok(())
+}
+
+/// Upstream's tools take `.service` for the unit's name. The folder is the runner's, so the runner's user writes it:
+/// root would follow whatever a job has put in its place.
+async fn write_dot_service(
+    site: &Site<'_>,
+    journal: &Journal,
+    unit: &str,
+    account: &Account,
+) -> Result<(), Error> {
+    if journal.guard() != Guard::Open {
+        // In the place of the file that its user may have created there; nothing is followed.
+        state::clean_service(&site.dir())?;
+        return Ok(file::write_atomic(&site.dir().join(".service"), format!("{unit}\n").as_bytes(), 0o644)?);
+    }
+    let command = Command::new("/bin/sh")
+        .arg("-c")
+        .arg("rm -f .service && printf '%s\\n' \"$1\" > .service")
+        .arg("sh")
+        .arg(unit)
+        .cwd(site.dir())
+        .account(account)
+        .groups_of(&site.request.root)
+        .env("PATH", "/usr/bin:/bin")
+        .deadline(Deadline::after(Duration::from_secs(20)));
+    let rendered = command.render();
+    command.run(&site.stop, &mut |_, _| {}).await?.into_success(&rendered)?;
+    Ok(())
+}
+
+/// Takes the step `StartService`. Whether it comes up is another question: [`wait_until_online`].
+///
+/// # Errors
+/// systemd refuses.
+pub async fn start(site: &Site<'_>, journal: &mut Journal, service: &Service) -> Result<(), Error> {
+    let act = Act::StartService { unit: service.unit.clone() };
+    begin(journal, act.clone())?;
+    systemd::enable_and_restart(&service.unit, &site.stop).await?;
+    journal.done(act)?;
+    Ok(())
+}
+
+/// Waits until the server sees the runner of a service that was `started` just now, or ran already; returns what it says, if
+/// it could be asked. The journal is not touched, and
+/// its lock must not be held: a service that registers by itself needs it.
+///
+/// # Errors
+/// The service does not stay up, or the server does not see its runner.
+pub async fn wait_until_online(
+    site: &Site<'_>,
+    journal: &Journal,
+    seen: &Seen,
+    started: bool,
+) -> Result<Option<String>, Error> {
+    let phase = site.phase("start");
+    let service = seen.service.as_ref().expect("a plan with this step has a service");
+    let unit = service.unit.as_str();
+    // Starting it has set the count to zero.
+    let restarts = if started { 0 } else { service.state.restarts };
+    let online = wait(site, journal, unit, restarts + RESTARTS, None).await?;
+    phase.end(match &online {
+        Some(status) => format!("{unit} runs, and the server says {status}"),
+        None => format!("{unit} runs; whether the server sees it takes a token to ask"),
+    });
+    Ok(online)
+}
+
+/// Waits until the unit is up, and the server, if it can be asked, sees its runner: of this version, where one is named and
+/// the server tells. It fails once systemd has restarted the unit `most` times in all.
+///
+/// # Errors
+/// The unit does not stay up, or the server does not see the runner.
+pub(crate) async fn wait(
+    site: &Site<'_>,
+    journal: &Journal,
+    unit: &str,
+    most: u32,
+    version: Option<&str>,
+) -> Result<Option<String>, Error> {
+    let mut deadline = Deadline::after(ONLINE.min(site.deadline.left()));
+    let mut steady = Deadline::after(STEADY);
+    // Many machines may boot at once, and all of them draw on one rate limit: the unit is looked at often, the server
+    // seldom.
+    let mut pause = FIRST_LOOK;
+    let mut look = Deadline::after(pause);
+    loop {
+        site.check("waiting for the service")?;
+        let state = systemd::show(unit, &site.stop).await?;
+        if state.job {
+            // The restart has not happened yet: what is seen of the unit, and what the server says, is still the old
+            // process's, which may be waiting for its job.
+            deadline = Deadline::after(ONLINE.min(site.deadline.left()));
+            steady = Deadline::after(STEADY);
+            look = Deadline::after(pause);
+        } else if !state.runs() || state.restarts >= most {
+            let tail = systemd::log_tail(unit, &site.stop).await;
+            let state = format!("{}, {}, restarted {} times", state.active, state.result, state.restarts);
+            return Err(Error::ServiceFailed { unit: unit.to_owned(), state, tail });
+        } else if let (Some(client), Some((_, registered))) = (site.eyes(), journal.registered()) {
+            if look.passed() {
+                pause = (pause * 2).min(LAST_LOOK);
+                look = Deadline::after(pause);
+                // By its name: a service that registers by itself may have another id by now.
+                let asking = client.runner_named(&registered.name);
+                let runner = site.within("waiting for the runner to be online", asking).await?;
+                // What a server says of the runner that was there before is not about this one.
+                let same = |runner: &Runner| {
+                    version.is_none_or(|version| runner.version.as_deref().is_none_or(|told| told == version))
+                };
+                if let Some(runner) = runner.filter(|one| one.status == Status::Online && same(one)) {
+                    return Ok(Some(runner.status.to_string()));
+                }
+            }
+            if deadline.passed() {
+                let tail = systemd::log_tail(unit, &site.stop).await;
+                let name = registered.name.clone();
+                return Err(Error::NotOnline { unit: unit.to_owned(), name, after: deadline.total(), tail });
+            }
+        } else if let Some(version) = version
+            && !deadline.passed()
+            && let Some(listens) = listens(unit, version, &site.stop).await
+        {
+            // The unit says nothing of its listener, which may fail again and again; its own log does.
+            if listens && state.is_up() {
+                return Ok(None);
+            }
+        } else if steady.passed() && state.is_up() {
+            // One that is ending is about to be started again by systemd, or to fail.
+            return Ok(None);
+        }
+        tokio::select! {
+            () = site.stop.cancelled() => return Err(Error::Stopped),
+            () = tokio::time::sleep(POLL) => {}
+        }
+    }
+}
+
+/// Whether the unit's log ends with a listener of this version that is connected; `None` if there is no log to read.
+async fn listens(unit: &str, version: &str, stop: &CancellationToken) -> Option<bool> {
+    let tail = systemd::log_tail(unit, stop).await;
+    if tail.trim().is_empty() {
+        return None;
+    }
+    let begins = format!("Current runner version: '{version}'");
+    Some(tail.rsplit_once(&begins).is_some_and(|(_, rest)| rest.contains("Listening for Jobs")))
+}
+
+/// Stops a service that runs with a registration that is about to be replaced.
+///
+/// # Errors
+/// It does not stop.
+pub async fn quiet(site: &Site<'_>, seen: &Seen) -> Result<(), Error> {
+    if let Some(service) = seen.service.as_ref().filter(|service| service.state.runs()) {
+        stop(site, &service.unit, Duration::ZERO).await?;
+    }
+    Ok(())
+}
+
+/// Stops the unit: waits `drain` for a running job, then lets the runner cancel it.
+async fn stop(site: &Site<'_>, unit: &str, drain: Duration) -> Result<(), Error> {
+    let worker = listener::workers(&site.dir(), site.runner_uid());
+    let drained = Deadline::after(drain.min(site.deadline.left()));
+    let running = || !worker.find().is_empty();
+    while running() && !drained.passed() {
+        tokio::select! {
+            () = site.stop.cancelled() => return Err(Error::Stopped),
+            () = tokio::time::sleep(POLL) => {}
+        }
+    }
+    if running() {
+        // The unit's own stop would wait for the job: told to end now, the runner cancels it, and the wait is over.
+        systemd::begin_to_stop(unit, &site.stop).await?;
+        systemd::terminate(unit, &site.stop).await?;
+    }
+    Ok(systemd::stop_unit(unit, CANCEL, &site.stop).await?)
+}
+
+/// Stops the service of the journal, if it has one, and leaves everything else to [`undo_start`]. The journal's lock must
+/// not be held: a service that deregisters by itself needs it.
+///
+/// # Errors
+/// It does not stop.
+pub async fn stop_without_lock(site: &Site<'_>, journal: &Journal, drain: Duration) -> Result<(), Error> {
+    if let Some(unit) = journal.unit()
+        && systemd::is_running()
+        && site.request.root.is_host()
+        && systemd::show(unit, &site.stop).await?.runs()
+    {
+        upgrades::stop(site, unit).await?;
+        stop(site, unit, drain).await?;
+    }
+    Ok(())
+}
+
+/// Takes the step `StartService` back.
+///
+/// # Errors
+/// The service does not stop.
+pub async fn undo_start(site: &Site<'_>, journal: &mut Journal, drain: Duration) -> Result<(), Error> {
+    if let Some(unit) = journal.unit().map(str::to_owned)
+        && systemd::is_running()
+        && site.request.root.is_host()
+    {
+        upgrades::disable(site, &unit).await?;
+        let known = systemd::show(&unit, &site.stop).await?;
+        if known.load != "not-found" {
+            stop(site, &unit, drain).await?;
+            systemd::disable(&unit, &site.stop).await?;
+        }
+    }
+    journal.forget(Step::StartService)?;
+    Ok(())
+}
+
+/// Takes the step `WriteService` back.
+///
+/// # Errors
+/// The unit's file stays.
+pub async fn undo_write(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+    if let Some(unit) = journal.unit().map(str::to_owned) {
+        file::remove_if_present(&unit_path(site, &unit))?;
+        upgrades::delete(site, &unit)?;
+        if systemd::is_running() && site.request.root.is_host() {
+            systemd::reload(&site.stop).await?;
+            systemd::reset_failed(&unit, &site.stop).await;
+        }
+    }
+    state::clean_service(&site.dir())?;
+    journal.forget(Step::WriteService)?;
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! The units that upgrade a runner: a timer, and the service that it starts, beside the runner's own service.
+
+use crate::host::{file, systemd};
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::observed::{Service, read_unit, unit_path};
+use crate::runner::unit;
+use sha2::{Digest as _, Sha256};
+use std::time::Duration;
+
+/// What an upgrade that is told to stop may take to put back what it had begun.
+const PUTTING_BACK: Duration = Duration::from_secs(660);
+
+/// The names of the service and of the timer.
+pub(crate) fn names(unit: &str) -> [String; 2] {
+    let name = unit::upgrade_name(unit);
+    [format!("{name}.service"), format!("{name}.timer")]
+}
+
+/// Writes the two units' files, or deletes them where the runner is not upgraded by runup.
+///
+/// # Errors
+/// A file cannot be written or deleted.
+pub(crate) async fn write(site: &Site<'_>, service: &Service) -> Result<(), Error> {
+    if service.upgrades.iter().any(|extra| extra.wanted.is_none()) {
+        if service.upgrades.iter().any(|extra| extra.found.is_some()) {
+            disable(site, &service.unit).await?;
+        }
+        return delete(site, &service.unit);
+    }
+    for extra in &service.upgrades {
+        let path = unit_path(site, &extra.unit);
+        file::write_atomic(&path, extra.wanted.as_deref().unwrap_or_default().as_bytes(), 0o644)?;
+        systemd::relabel(&path, &site.stop).await;
+    }
+    Ok(())
+}
+
+/// Enables and starts the timer that was written.
+///
+/// # Errors
+/// systemd refuses.
+pub(crate) async fn enable(site: &Site<'_>, service: &Service) -> Result<(), Error> {
+    let [_, timer] = &service.upgrades;
+    if timer.wanted.is_some() {
+        systemd::enable_and_restart(&timer.unit, &site.stop).await?;
+    }
+    Ok(())
+}
+
+/// Ends an upgrade that runs, which puts back what it has begun.
+///
+/// # Errors
+/// It does not end.
+pub(crate) async fn stop(site: &Site<'_>, unit: &str) -> Result<(), Error> {
+    let [service, _] = names(unit);
+    // By hand and by a unit are the same program: one that runs upgrade units' commands must not stop itself.
+    if !systemd::are_in(&service) && systemd::show(&service, &site.stop).await?.runs() {
+        systemd::stop_unit(&service, PUTTING_BACK, &site.stop).await?;
+    }
+    Ok(())
+}
+
+/// Switches the timer off, and ends an upgrade that runs. Units of these names that are not ours stay as they are.
+///
+/// # Errors
+/// systemd refuses.
+pub(crate) async fn disable(site: &Site<'_>, unit: &str) -> Result<(), Error> {
+    let [service, timer] = names(unit);
+    let ours = |name: &str| {
+        Ok::<_, Error>(read_unit(site, name)?.is_some_and(|text| unit::is_ours(&text, &site.request.dir)))
+    };
+    if ours(&timer)? && systemd::show(&timer, &site.stop).await?.load != "not-found" {
+        systemd::stop_unit(&timer, PUTTING_BACK, &site.stop).await?;
+        systemd::disable(&timer, &site.stop).await?;
+    }
+    if ours(&service)? {
+        stop(site, unit).await?;
+    }
+    Ok(())
+}
+
+/// Deletes the two units' files, if they are ours.
+///
+/// # Errors
+/// A file stays.
+pub(crate) fn delete(site: &Site<'_>, unit: &str) -> Result<(), Error> {
+    for name in names(unit) {
+        if read_unit(site, &name)?.is_some_and(|text| unit::is_ours(&text, &site.request.dir)) {
+            file::remove_if_present(&unit_path(site, &name))?;
+        }
+    }
+    Ok(())
+}
+
+/// What became of the units since they were written; `written` are their digests.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn drift(
+    site: &Site<'_>,
+    unit: &str,
+    written: Option<&[String; 2]>,
+) -> Result<Vec<String>, Error> {
+    let Some(written) = written else { return Ok(Vec::new()) };
+    let names = names(unit);
+    let mut drift = Vec::new();
+    for (name, sha256) in names.iter().zip(written) {
+        match read_unit(site, name)? {
+            Some(text) if hex::encode(Sha256::digest(text.as_bytes())) == *sha256 => {}
+            Some(_) => drift.push(format!("{name} was changed; a change belongs into a drop-in")),
+            None => drift.push(format!("{name} is missing; `runup install` writes it again")),
+        }
+    }
+    let [_, timer] = &names;
+    let state = systemd::show(timer, &site.stop).await?;
+    if state.load != "not-found" && (state.enabled != "enabled" || !state.is_up()) {
+        drift.push(format!(
+            "{timer} does not run, so the runner is not upgraded: `systemctl enable --now {timer}`"
+        ));
+    }
+    Ok(drift)
+}

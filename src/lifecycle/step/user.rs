@@ -1,0 +1,319 @@
+//! The step `CreateUser`: the runner's own system user, made only if it is missing and deleted only if we made it.
+//!
+//! A runner has a user of its own unless the operator says otherwise, and the journal says which. Several may share one
+//! knowingly. Whoever created it wrote that down; when that runner goes and another one still needs the user, the entry
+//! moves into the other one's journal, so that the last one deletes it.
+
+use crate::deadline::Deadline;
+use crate::host::account::{self, Account};
+use crate::host::process::{self, Ask, Which};
+use crate::host::{lock, systemd};
+use crate::lifecycle::command::plan::Plan;
+use crate::lifecycle::context::checkpoint::{Checkpoint, reach};
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::journal::{Act, Journal, RunnerUser, State, Step};
+use crate::runner::{config_sh, listener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long the run of another runner, to which the user is handed, is waited for. It may be waiting for us.
+const HANDING_OVER: Duration = Duration::from_secs(10);
+
+/// No tool takes a longer name.
+const LONGEST_GROUP: usize = 32;
+
+/// How long the processes of a user may take to end that are killed.
+const ENDING: Duration = Duration::from_secs(15);
+
+/// More runners than any machine has.
+const MOST_USERS: u32 = 1000;
+
+/// How the step was taken back.
+pub enum Undone {
+    /// The user is gone.
+    Deleted,
+    /// The runner in this folder still needs it, and has it now.
+    HandedTo(PathBuf),
+}
+
+/// The user of this runner, as it is known or would be chosen now; `None` for the one who runs this.
+///
+/// # Errors
+/// A journal or the user data base cannot be read.
+pub(crate) fn name(site: &Site<'_>, journal: &Journal) -> Result<Option<String>, Error> {
+    let request = &site.request;
+    let Some(wanted) = request.user.as_ref().filter(|_| request.user_is_default) else {
+        return Ok(request.user.clone());
+    };
+    if let Some(known) = known(site, journal)? {
+        return Ok(Some(known));
+    }
+    let taken: Vec<String> =
+        others(site, journal)?.iter().filter_map(|other| other.user().map(str::to_owned)).collect();
+    for number in 1..=MOST_USERS {
+        let name = if number == 1 { wanted.clone() } else { format!("{wanted}-{number}") };
+        if !taken.contains(&name) && account::find(&request.root, &name)?.is_none() {
+            return Ok(Some(name));
+        }
+    }
+    Ok(Some(wanted.clone()))
+}
+
+/// Whose a runner is that exists. An older runup did not write that down where the user was there before; then the user is
+/// who that runup gave the tree to, which only root can.
+fn known(site: &Site<'_>, journal: &Journal) -> Result<Option<String>, Error> {
+    if let Some(user) = journal.user() {
+        return Ok(Some(user.to_owned()));
+    }
+    if journal.entry(Step::PlaceRunner).is_none() {
+        return Ok(None);
+    }
+    let Ok(metadata) = std::fs::symlink_metadata(site.dir()) else { return Ok(None) };
+    let uid = owner(&metadata);
+    Ok(account::find_by_id(&site.request.root, uid)?.filter(|_| uid != 0).map(|account| account.name))
+}
+
+/// Writes down whose this runner is, before anybody relies on it.
+///
+/// # Errors
+/// Another runner has chosen the same name meanwhile; the journal cannot be written.
+pub(crate) async fn claim(site: &Site<'_>, journal: &mut Journal, plan: &Plan) -> Result<(), Error> {
+    let Some(wanted) = site.request.user.clone().filter(|_| !plan.is_empty()) else { return Ok(()) };
+    let _users = site.lock_users().await?;
+    let known = known(site, journal)?;
+    if site.request.user_is_default
+        && known.is_none()
+        && name(&site.with_base_user(), journal)?.as_ref() != Some(&wanted)
+    {
+        return Err(Error::UserTaken { name: wanted });
+    }
+    // A runner that gives way to another user's is that one's from here on.
+    if known.is_none_or(|known| known == wanted) || plan.takes(Step::PlaceRunner) {
+        let group = journal.group().filter(|_| journal.user() == Some(wanted.as_str())).map(str::to_owned);
+        journal.set_user(RunnerUser { name: wanted, group })?;
+    }
+    Ok(())
+}
+
+/// Gives the runner a group of its own where its user's primary group has other members, who could look into its tree.
+///
+/// # Errors
+/// The group cannot be created.
+pub(crate) async fn ensure_group(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    account: &Account,
+) -> Result<(), Error> {
+    if !site.isolates(account) {
+        return Ok(());
+    }
+    let root = &site.request.root;
+    let name = journal.group().map(str::to_owned);
+    let others =
+        account::primary_group_members(root, account.gid).into_iter().any(|name| name != account.name);
+    if name.is_none() && !others {
+        return Ok(());
+    }
+    let name =
+        name.unwrap_or_else(|| format!("runup-{}", account.name).chars().take(LONGEST_GROUP).collect());
+    let _users = site.lock_users().await?;
+    journal.set_user(RunnerUser { name: account.name.clone(), group: Some(name.clone()) })?;
+    if account::group_id(root, &name).is_none() {
+        account::create_group(root, &name, &site.stop).await?;
+    }
+    account::add_to_group(root, &account.name, &name, &site.stop).await?;
+    Ok(())
+}
+
+/// Deletes the runner's own group, unless another runner uses it.
+///
+/// # Errors
+/// It stays.
+pub(crate) async fn delete_group(site: &Site<'_>, journal: &Journal) -> Result<(), Error> {
+    let Some(group) = journal.group() else { return Ok(()) };
+    let _users = site.lock_users().await?;
+    if !others(site, journal)?.iter().any(|other| other.group() == Some(group)) {
+        account::delete_group(&site.request.root, group, &site.stop).await?;
+    }
+    Ok(())
+}
+
+/// The journals of the other runners of this machine.
+fn others(site: &Site<'_>, journal: &Journal) -> Result<Vec<Journal>, Error> {
+    let mut journals = Journal::all(&site.state)?;
+    journals.retain(|other| other.path() != journal.path());
+    Ok(journals)
+}
+
+/// Ends every process of the runner's user, which could interfere with what follows: all of them where runup created the user
+/// for this runner alone, and else those that are known to be this runner's.
+///
+/// # Errors
+/// One does not end.
+pub(crate) async fn end_processes(
+    site: &Site<'_>,
+    journal: &Journal,
+    account: &Account,
+) -> Result<(), Error> {
+    if !site.isolates(account) || !site.request.root.is_host() {
+        return Ok(());
+    }
+    // An older runup wrote down the user of the runner only that it had created it for.
+    let shared = others(site, journal)?.iter().any(|other| may_need(site, other, other.dir(), account));
+    if journal.created_user() == Some(account.name.as_str()) && !shared {
+        // What would start a process of it again at a time of the job's choosing goes first.
+        account::end_starters(&site.request.root, account, &site.stop).await?;
+        let deadline = Deadline::after(ENDING.min(site.deadline.left()));
+        let ended = account::end_account(account, deadline).await?;
+        if ended > 0 {
+            tracing::info!("ended {ended} processes of the user {}", account.name);
+        }
+        return Ok(());
+    }
+    // Somebody else may have processes of this user: only those that are known to be this runner's are ended.
+    let dir = site.dir().display().to_string();
+    for key in [listener::MARKER, config_sh::MARKER] {
+        let marked = Which::MarkedBy { uid: Some(account.uid), key: key.to_owned(), value: dir.clone() };
+        process::end(&marked, Ask::Interrupt, Deadline::after(ENDING.min(site.deadline.left()))).await?;
+    }
+    let others = Which::OfUser(account.uid).find().len();
+    if others > 0 {
+        tracing::warn!(
+            "{others} other processes run as {}, which runup did not create for this runner alone: they could read its tokens",
+            account.name
+        );
+    }
+    Ok(())
+}
+
+/// Refuses to go on beside another runner of the same user that runs: its jobs could read every token.
+///
+/// # Errors
+/// [`Error::UserShared`].
+pub(crate) async fn check_alone(site: &Site<'_>, journal: &Journal, account: &Account) -> Result<(), Error> {
+    match running_neighbour(site, journal, account).await? {
+        Some((dir, unit)) => Err(Error::UserShared { user: account.name.clone(), dir, unit }),
+        None => Ok(()),
+    }
+}
+
+/// Another runner of the same user that runs: its directory, and what runs it.
+///
+/// # Errors
+/// A journal or systemd cannot be read.
+pub(crate) async fn running_neighbour(
+    site: &Site<'_>,
+    journal: &Journal,
+    account: &Account,
+) -> Result<Option<(PathBuf, String)>, Error> {
+    if !site.isolates(account) {
+        return Ok(None);
+    }
+    for other in others(site, journal)? {
+        if !may_need(site, &other, other.dir(), account) {
+            continue;
+        }
+        let dir = other.dir().to_owned();
+        if lock::is_held(&Journal::run_lock_for(&site.state, other.dir()))? {
+            return Ok(Some((dir, "`runup run`".to_owned())));
+        }
+        let Some(unit) = other.unit().filter(|_| site.request.root.is_host() && systemd::is_running()) else {
+            continue;
+        };
+        if systemd::show(unit, &site.stop).await?.runs() {
+            return Ok(Some((dir, unit.to_owned())));
+        }
+    }
+    Ok(None)
+}
+
+/// Takes the step.
+///
+/// # Errors
+/// The user could not be made.
+pub async fn take(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<Account, Error> {
+    let phase = site.phase("user");
+    // Of two runs that see the user missing, one makes it; the other must not think that it did.
+    let _users = site.lock_users().await?;
+    if let Some(account) = account::find(&site.request.root, name)? {
+        if site.request.user_is_default {
+            // It was free when this runner chose it.
+            return Err(Error::UserTaken { name: name.to_owned() });
+        }
+        phase.end(format!("another run has made the user {name} (uid {})", account.uid));
+        return Ok(account);
+    }
+    account::check_name(name)?;
+    let act = Act::CreateUser { name: name.to_owned() };
+    journal.begin(act.clone())?;
+    reach(Checkpoint::UserBegun);
+    let account = account::create(&site.request.root, name, &site.stop).await?;
+    reach(Checkpoint::UserMade);
+    journal.done(act)?;
+    phase.end(format!("made the system user {name} (uid {})", account.uid));
+    Ok(account)
+}
+
+/// Takes the step back, with whatever still runs as that user.
+///
+/// # Errors
+/// The user stays.
+pub async fn undo(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<Undone, Error> {
+    let _users = site.lock_users().await?;
+    let undone = if let Some(dir) = hand_over(site, journal, name).await? {
+        Undone::HandedTo(dir)
+    } else {
+        if let Some(account) = account::find(&site.request.root, name)? {
+            crate::lifecycle::step::metadata::allow(site, &account);
+        }
+        account::delete(&site.request.root, name, &site.stop).await?;
+        Undone::Deleted
+    };
+    reach(Checkpoint::RemoveUserGone);
+    journal.forget(Step::CreateUser)?;
+    Ok(undone)
+}
+
+/// Gives the user to another runner that works as it; the folder of that runner, if there is one.
+async fn hand_over(site: &Site<'_>, journal: &Journal, name: &str) -> Result<Option<PathBuf>, Error> {
+    let Some(account) = account::find(&site.request.root, name)? else { return Ok(None) };
+    for dir in journal.others()? {
+        if !may_need(site, &Journal::open(&site.state, &dir)?, &dir, &account) {
+            continue;
+        }
+        let path = Journal::lock_for(&site.state, &dir);
+        let deadline = Deadline::after(HANDING_OVER);
+        let _lock = lock::acquire(&path, "handing over the user", deadline, &site.stop).await?;
+        let mut other = Journal::open(&site.state, &dir)?;
+        if may_need(site, &other, &dir, &account) {
+            other.done(Act::CreateUser { name: name.to_owned() })?;
+            return Ok(Some(dir));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the runner of this journal works as the user, or may be about to.
+fn may_need(site: &Site<'_>, journal: &Journal, dir: &std::path::Path, account: &Account) -> bool {
+    if let Some(user) = journal.user() {
+        return user == account.name;
+    }
+    // An older runup did not always write that down.
+    let Some(placed) = journal.entry(Step::PlaceRunner) else { return false };
+    let metadata = site.request.root.locate(dir).and_then(|dir| std::fs::symlink_metadata(dir).ok());
+    match metadata {
+        Some(metadata) => owner(&metadata) == account.uid,
+        None => placed.state == State::Begun,
+    }
+}
+
+#[cfg(unix)]
+fn owner(metadata: &std::fs::Metadata) -> u32 {
+    std::os::unix::fs::MetadataExt::uid(metadata)
+}
+
+#[cfg(not(unix))]
+fn owner(_: &std::fs::Metadata) -> u32 {
+    0
+}
