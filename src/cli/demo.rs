@@ -8,7 +8,7 @@ use super::output::{Failed, Output};
 use crate::error::{Class, Failure};
 use crate::github::{Credential, Target};
 use crate::host::{Root, account};
-use crate::lifecycle::{Archive, Reach, Registration, Request, Site, State, install, remove, status};
+use crate::lifecycle::{Archive, Registration, RemoveScope, Request, Site, State, install, remove, status};
 use crate::net::Http;
 use crate::runner::config_sh;
 use crate::sandbox::{Background, Options, spawn_in_thread};
@@ -104,7 +104,7 @@ async fn live(request: &Request, sandbox: &Background, session: &Session) -> Res
     let said = format!("registered, {} by the API", status.server.as_deref().unwrap_or("not asked"));
     crate::lifecycle::Watch::end(&session.screen, "status", &said, began.elapsed());
 
-    let removed = remove(&site(request)?, Reach::Server, Duration::ZERO).await?;
+    let removed = remove(&site(request)?, RemoveScope::Server, Duration::ZERO).await?;
     claim("remove removed", removed.changed, &removed)?;
     let left = sandbox.state().runners;
     claim("the server has no runner any more", left.is_empty(), &left)?;
@@ -168,7 +168,7 @@ async fn clean_up(request: &Request, session: &Session) {
     let stop = tokio_util::sync::CancellationToken::new();
     let Ok(http) = Http::new(crate::net::Options::default()) else { return };
     let Ok(site) = Site::new(request, http, stop, &session.screen) else { return };
-    if let Err(error) = remove(&site, Reach::Server, Duration::ZERO).await {
+    if let Err(error) = remove(&site, RemoveScope::Server, Duration::ZERO).await {
         tracing::warn!("cleaning up after the demo: {}", crate::error::chain(&error));
     }
 }

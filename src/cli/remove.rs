@@ -3,7 +3,7 @@
 use super::args::RemoveFlags;
 use super::output::{Failed, Output};
 use super::{Session, request};
-use crate::lifecycle::{Reach, Removed, Site, Why, remove};
+use crate::lifecycle::{RemoveScope, Removed, Site, Why, remove};
 use std::fmt::Write as _;
 
 pub(super) async fn run(flags: Box<RemoveFlags>, session: Session) -> Result<Output, Failed> {
@@ -11,7 +11,7 @@ pub(super) async fn run(flags: Box<RemoveFlags>, session: Session) -> Result<Out
     let http = if flags.local { request::http_offline } else { request::http };
     let http = http(&flags.server, &session.environment)?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
-    let reach = if flags.local { Reach::Local } else { Reach::Server };
+    let reach = if flags.local { RemoveScope::Local } else { RemoveScope::Server };
     let removed = remove(&site, reach, flags.drain).await?;
     Ok(Output::new(text(&removed), &removed))
 }

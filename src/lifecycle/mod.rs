@@ -11,13 +11,11 @@ pub use command::create_jit::{
     CreateJit, DeletedByReceipt, Receipt, create_jit, delete_by_receipt, write_jit_config,
 };
 pub use command::install::{Installed, Nobody, RegisteredRunner, bake, install, plan};
-pub use command::plan::{Action, Plan, Planned};
 pub use command::prepare_start::prepare as prepare_start;
 pub use command::prune::{Claim, Gone, Kept, NamePrefix, OwnershipLabel, Prune, Pruned, prune};
-pub use command::remove::{LeftOnServer, Reach, Removed, Why, remove};
-pub use command::run::exposure::CredentialSource;
+pub use command::remove::{LeftOnServer, Removed, Why, remove};
 pub use command::run::running::{
-    AfterJob, ExitReason, LeftRunner, RunResult, RunnerSource, Running, Surroundings,
+    AfterJob, CredentialSource, ExitReason, LeftRunner, RunResult, RunnerSource, Running, Surroundings,
 };
 pub use command::run::{drain, run};
 pub use command::seal;
@@ -25,9 +23,10 @@ pub use command::status::{State, Status, status};
 pub use command::upgrade::{Support, Upgraded, Upgrading, upgrade};
 pub use context::checkpoint;
 pub use context::error::Error;
-pub use context::request::{Archive, Registration, Request, Service};
+pub use context::request::{Archive, Registration, RemoveScope, Request, Service};
 pub use context::site::Site;
 pub use context::watch::Watch;
 pub use state::journal;
 pub use state::observed::Seen;
+pub use state::plan::{Action, Plan, Planned};
 pub use step::libraries::command as libraries_command;

@@ -3,15 +3,15 @@
 //! Its folder belongs to jobs. What it says decides neither where a credential goes nor that all of it may be deleted.
 
 use crate::host;
-use crate::lifecycle::command::remove::Reach;
 use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::request::RemoveScope;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Journal, Registered};
 use crate::lifecycle::state::observed;
 use crate::runner::{Guard, LocalState, RunnerFile, TreeReport, state, tree};
 
 /// Without a journal: writes down what a hand-made runner consists of, so that the way back is the same.
-pub(crate) fn adopt(site: &Site<'_>, journal: &mut Journal, to: Reach) -> Result<(), Error> {
+pub(crate) fn adopt(site: &Site<'_>, journal: &mut Journal, to: RemoveScope) -> Result<(), Error> {
     let dir = site.dir();
     let shown = || site.request.dir.clone();
     if dir.is_symlink() {
@@ -34,13 +34,13 @@ pub(crate) fn adopt(site: &Site<'_>, journal: &mut Journal, to: Reach) -> Result
     }
     let registered = match state {
         LocalState::Configured(file) => {
-            if to == Reach::Server {
+            if to == RemoveScope::Server {
                 check_name(site, &file)?;
             }
             let on_disk = file.github_url.as_deref().unwrap_or_default().trim_end_matches('/').to_owned();
             // The folder belongs to jobs. A credential goes where the operator says, never where a file in it says.
             let Some(target) = &site.request.target else {
-                if to == Reach::Server && site.request.credentials.api.is_some() {
+                if to == RemoveScope::Server && site.request.credentials.api.is_some() {
                     return Err(Error::UrlNeededToAdopt { dir: site.request.dir.clone() });
                 }
                 // Without an address of the API: what is written down here may be gone on with, with a credential.
@@ -53,10 +53,10 @@ pub(crate) fn adopt(site: &Site<'_>, journal: &mut Journal, to: Reach) -> Result
             }
             Some(adopted(&file, given, target.api.to_string()))
         }
-        LocalState::Corrupt { file, why } if to == Reach::Server => {
+        LocalState::Corrupt { file, why } if to == RemoveScope::Server => {
             return Err(Error::RegistrationUnclear { dir: shown(), why: format!("{file}: {why}") });
         }
-        LocalState::Partial { files } if to == Reach::Server => {
+        LocalState::Partial { files } if to == RemoveScope::Server => {
             let why = format!("there is {} but no .runner", files.join(", "));
             return Err(Error::RegistrationUnclear { dir: shown(), why });
         }

@@ -3,11 +3,11 @@
 
 use crate::error::chain;
 use crate::host::systemd;
-use crate::lifecycle::command::plan::{Action, Plan};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Journal, Registered, State, Step};
 use crate::lifecycle::state::observed::Seen;
+use crate::lifecycle::state::plan::{Action, Plan};
 use crate::lifecycle::step::{placing, registration, service};
 use crate::runner::{LocalState, RunnerFile, state};
 use tokio_util::sync::CancellationToken;

@@ -4,8 +4,7 @@ use crate::deadline::Deadline;
 use crate::host::lock::Lock;
 use crate::host::process::{self, Which};
 use crate::host::{self, account};
-use crate::lifecycle::command::plan;
-use crate::lifecycle::command::plan::{Action, Plan};
+use crate::lifecycle::command::decide;
 use crate::lifecycle::command::{convert, seal};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
@@ -13,6 +12,7 @@ use crate::lifecycle::context::watch::Watch;
 use crate::lifecycle::state::isolation;
 use crate::lifecycle::state::journal::{Act, Journal, Registered, State, Step};
 use crate::lifecycle::state::observed::{Seen, Server, Tree, look, look_at_offer};
+use crate::lifecycle::state::plan::{Action, Plan, Planned};
 use crate::lifecycle::step::{libraries, placing, registration, service, user};
 use crate::runner::{Guard, LocalState, config_sh, preflight};
 use serde::Serialize;
@@ -40,7 +40,7 @@ pub struct Installed {
     /// The runner on the server; `None` for an image.
     pub runner: Option<RegisteredRunner>,
     /// The steps and what was done about each.
-    pub steps: Vec<plan::Planned>,
+    pub steps: Vec<Planned>,
     /// The unit that runs it; `None` without a service.
     pub service: Option<String>,
     /// REST calls that were made.
@@ -180,13 +180,13 @@ pub async fn plan(site: &Site<'_>) -> Result<(Plan, Seen), Error> {
 async fn decide(site: &Site<'_>, journal: &Journal) -> Result<(Plan, Seen), Error> {
     let mut seen = look(site, journal).await?;
     site.check_clock()?;
-    let plan = plan::make(&site.request, journal, &seen)?;
+    let plan = decide::make(&site.request, journal, &seen)?;
     let counts = site.request.bakes() || plan.registers(&site.request);
     if !counts || plan.takes(Step::PlaceRunner) {
         return Ok((plan, seen));
     }
     seen.offer = look_at_offer(site, &seen).await?;
-    Ok((plan::make(&site.request, journal, &seen)?, seen))
+    Ok((decide::make(&site.request, journal, &seen)?, seen))
 }
 
 async fn prepare(site: &Site<'_>, doing: &str) -> Result<(Lock, Journal), Error> {

@@ -1,9 +1,9 @@
 pub mod adopt;
 pub mod convert;
 pub mod create_jit;
+pub mod decide;
 pub mod install;
 pub mod leave;
-pub mod plan;
 pub mod prepare_start;
 pub mod prune;
 pub mod remove;

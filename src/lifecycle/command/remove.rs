@@ -9,6 +9,7 @@ use crate::github::{Client, Deletion};
 use crate::lifecycle::command::{adopt, install, run};
 use crate::lifecycle::context::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::request::RemoveScope;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Entry, Journal, Registered, Step};
 use crate::lifecycle::state::{kept, observed, ownership};
@@ -25,18 +26,8 @@ const OFFLINE: Duration = Duration::from_secs(90);
 /// How often a busy runner is looked at again.
 const BUSY_POLL: Duration = Duration::from_secs(5);
 
-pub(crate) const NO_REMOVE_TOKEN: &str = "to ask for a remove token, and no remove token";
 const FILES_GONE: &str =
     "to delete the runner from the server, and its own files, which config.sh remove needs, are gone";
-
-/// How far removing goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// The server's entry too.
-    Server,
-    /// This machine only.
-    Local,
-}
 
 /// How `remove` ended.
 #[derive(Debug, Clone, Serialize)]
@@ -114,7 +105,7 @@ pub enum Why {
 ///
 /// # Errors
 /// What could not be taken back; the journal keeps it for the next run.
-pub async fn remove(site: &Site<'_>, to: Reach, drain: Duration) -> Result<Removed, Error> {
+pub async fn remove(site: &Site<'_>, to: RemoveScope, drain: Duration) -> Result<Removed, Error> {
     let nothing = || Removed {
         changed: false,
         dir: site.request.dir.clone(),
@@ -129,7 +120,7 @@ pub async fn remove(site: &Site<'_>, to: Reach, drain: Duration) -> Result<Remov
     site.check_parents()?;
     let before = site.read_journal()?;
     if let Some((_, registered)) = before.registered()
-        && to == Reach::Server
+        && to == RemoveScope::Server
         && !observed::is_copy(site, &before)
     {
         // What must fail, fails while the service still runs.
@@ -164,7 +155,7 @@ pub async fn remove(site: &Site<'_>, to: Reach, drain: Duration) -> Result<Remov
         let step = entry.act.step();
         let undone = match &entry.act {
             Act::Register(registered) => match to {
-                Reach::Server if !copy => deregister(site, &mut journal, registered)
+                RemoveScope::Server if !copy => deregister(site, &mut journal, registered)
                     .await
                     .inspect(|()| removed.deregistered = Some(Deregistered::of(registered))),
                 _ => {
@@ -326,7 +317,7 @@ fn check_means(site: &Site<'_>, registered: &Registered) -> Result<(), Error> {
             return Err(Error::NoWayToDeregister { purpose: FILES_GONE });
         }
         if request.credentials.remove.is_none() {
-            return Err(Error::NoWayToDeregister { purpose: NO_REMOVE_TOKEN });
+            return Err(Error::NoWayToDeregister { purpose: script::NO_REMOVE_TOKEN });
         }
     }
     Ok(())

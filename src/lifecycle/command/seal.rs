@@ -2,6 +2,7 @@
 
 use crate::host::{self, lock};
 use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::finding::Finding;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Journal, State, Step};
 use crate::runner::{Guard, guard as guarding, state, tree};
@@ -18,15 +19,6 @@ const UNINITIALIZED: &str = "uninitialized";
 /// What is left to do on a running machine, once nothing writes to its disk any more.
 pub const LAST: &str =
     "empty /etc/machine-id (`cloud-init clean --machine-id` does), and shut the machine down";
-
-/// What must not be in an image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// What was found, and where.
-    pub what: String,
-    /// What to do about it.
-    pub fix: String,
-}
 
 /// What a look at an image brought to light.
 #[derive(Debug, Clone, Serialize)]

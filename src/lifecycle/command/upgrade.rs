@@ -8,12 +8,10 @@
 //! `upgrade` with the same proof, by `install` without it.
 
 pub mod conclude;
-pub mod exchange;
 pub mod idle;
 pub mod start;
 pub mod support;
 
-pub(crate) use exchange::take_along;
 pub(crate) use start::before_start;
 pub use support::Support;
 pub(crate) use support::support;
@@ -30,8 +28,8 @@ use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Asked, Entry, Journal, State, Step};
 use crate::lifecycle::state::observed::is_copy;
 use crate::lifecycle::step::placing;
-use crate::lifecycle::step::placing::archive;
 use crate::lifecycle::step::placing::{Fresh, discard};
+use crate::lifecycle::step::placing::{archive, exchange};
 use crate::runner::{Guard, RunnerVersion, asset, tree};
 use conclude::{conclude, resume};
 use idle::Watched;
@@ -151,15 +149,6 @@ pub async fn upgrade(site: &Site<'_>, how: &Upgrading) -> Result<Upgraded, Error
     // From here on, neither a signal nor the deadline leaves the runner off.
     let site = site.until(Deadline::after(SWITCH), CancellationToken::new());
     switch(&site, unit.as_deref(), &watched, frozen, fresh, here).await
-}
-
-/// Whether an upgrade of this runner is going on in another process.
-///
-/// # Errors
-/// Its lock cannot be looked at.
-pub(crate) fn is_running(site: &Site<'_>) -> Result<bool, Error> {
-    let path = Journal::upgrade_lock_for(&site.request.root.join(&site.request.state), &site.request.dir);
-    Ok(lock::is_held(&path)?)
 }
 
 /// The lock that says that an upgrade of this runner is going on.

@@ -1,8 +1,8 @@
 //! What can go wrong between the rooms below, and what to do about it.
 
 use crate::error::{Class, Failure};
-use crate::lifecycle::command::seal::Finding;
-use crate::lifecycle::state::journal;
+use crate::lifecycle::context::finding::Finding;
+use crate::lifecycle::context::journal_error::JournalError;
 use crate::runner::RunnerVersion;
 use crate::runner::complaint::Complaint;
 use crate::runner::{libraries, preflight};
@@ -29,7 +29,7 @@ pub enum Error {
     #[error(transparent)]
     Host(#[from] host::Error),
     #[error(transparent)]
-    Journal(#[from] journal::Error),
+    Journal(#[from] JournalError),
     #[error(transparent)]
     Settings(#[from] crate::settings::Error),
 
@@ -276,109 +276,5 @@ impl Error {
             Self::Unwound { left, .. } => left,
             _ => &[],
         }
-    }
-}
-
-impl Failure for Error {
-    fn class(&self) -> Class {
-        match self {
-            Self::Github(error) => error.class(),
-            Self::Runner(error) => error.class(),
-            Self::Preflight(error) => error.class(),
-            Self::Libraries(error) => error.class(),
-            Self::Transfer(error) => error.class(),
-            Self::Net(error) => error.class(),
-            Self::Host(error) => error.class(),
-            Self::Settings(error) => error.class(),
-            Self::Journal(error) => match error {
-                journal::Error::Io { source, .. } => source.class(),
-                journal::Error::Delete { source, .. } | journal::Error::List { source, .. } => {
-                    Class::of_io(source, Class::Io)
-                }
-                _ => Class::Config,
-            },
-            Self::ChecksumAbsent { .. }
-            | Self::ChecksumEmpty { .. }
-            | Self::ChecksumMalformed { .. }
-            | Self::ChecksumsDisagree { .. }
-            | Self::FormUnknown { .. }
-            | Self::NoRunnerInside { .. }
-            | Self::PersonalInside { .. } => Class::Data,
-            Self::ArchiveUnclear { .. } | Self::ArchiveWithoutDigest { .. } | Self::NothingToPlace { .. } => {
-                Class::Usage
-            }
-            Self::ArchiveMissing { .. } => Class::NoInput,
-            Self::NotBaked { .. } | Self::JitConfigUsed { .. } => Class::Unavailable,
-            Self::NotRoot { .. }
-            | Self::CredentialMissing { .. }
-            | Self::CannotChange { .. }
-            | Self::NoWayToDeregister { .. } => Class::NoPerm,
-            Self::NotOurs { .. }
-            | Self::TreeNotGuarded { .. }
-            | Self::UserShared { .. }
-            | Self::NameNotConfirmed { .. }
-            | Self::OtherServer { .. }
-            | Self::TreeIncomplete { .. }
-            | Self::OtherVersion { .. }
-            | Self::OtherPlatform { .. }
-            | Self::OtherUser { .. }
-            | Self::ServiceThere { .. }
-            | Self::ConfiguredOtherwise { .. }
-            | Self::ConfiguredByHand { .. }
-            | Self::Tampered { .. }
-            | Self::UnsafeParent { .. }
-            | Self::NotForRoot { .. }
-            | Self::NoWayTo { .. }
-            | Self::UserIsRoot { .. }
-            | Self::NameTaken { .. }
-            | Self::ServiceInstalled { .. }
-            | Self::NothingThere { .. }
-            | Self::HoldsOthers { .. }
-            | Self::MountedInside { .. }
-            | Self::RegistrationUnclear { .. }
-            | Self::UnsafeTree { .. }
-            | Self::NotSealed { .. }
-            | Self::OtherUrl { .. }
-            | Self::UnitNotOurs { .. }
-            | Self::UnitMasked { .. }
-            | Self::UnitPath { .. }
-            | Self::NoSystemd
-            | Self::NoSuchGroup { .. }
-            | Self::ReceiptMalformed { .. }
-            | Self::OtherReceipt { .. }
-            | Self::ReceiptName { .. }
-            | Self::UrlNeededToAdopt { .. } => Class::Config,
-            Self::VersionDeprecated { .. } | Self::TooOld { .. } => Class::Deprecated,
-            Self::ConfigFailed { cause, .. } | Self::ListenerFailed { cause, .. } => {
-                cause.map_or(Class::Runner, |known| known.class)
-            }
-            Self::ConfigLied { .. }
-            | Self::NotOnServer { .. }
-            | Self::StillOnServer { .. }
-            | Self::ServiceFailed { .. }
-            | Self::NotOnline { .. }
-            | Self::UpgradeTakenBack { .. }
-            | Self::DeletedAgain { .. } => Class::Runner,
-            // The network sets most clocks, some time after it is up.
-            Self::ClockOff { .. }
-            | Self::ConfigHung { .. }
-            | Self::Busy { .. }
-            | Self::UserTaken { .. }
-            | Self::BusyToChange { .. }
-            | Self::SessionConflict { .. }
-            | Self::NotIdle { .. }
-            | Self::UpgradeOvertaken { .. }
-            | Self::JitConfigInUse { .. }
-            | Self::CredentialDropped { .. }
-            | Self::DeadlinePassed { .. } => Class::TempFail,
-            // The process's main knows the signal's number and puts it here.
-            Self::Stopped | Self::CutShort { .. } => Class::Signal(15),
-            Self::Unwound { cause, .. } => cause.class(),
-            Self::Several { errors } => errors.first().map_or(Class::Software, Failure::class),
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        crate::lifecycle::context::hint::of(self)
     }
 }

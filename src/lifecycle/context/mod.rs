@@ -1,6 +1,8 @@
 pub mod checkpoint;
 pub mod error;
-pub mod hint;
+pub mod failure;
+pub mod finding;
+pub mod journal_error;
 pub mod request;
 pub mod site;
 pub mod watch;

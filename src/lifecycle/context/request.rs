@@ -114,3 +114,12 @@ pub struct Registration {
     /// Labels, group and so on.
     pub options: config_sh::Options,
 }
+
+/// How far removing goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemoveScope {
+    /// The server's entry too.
+    Server,
+    /// This machine only.
+    Local,
+}

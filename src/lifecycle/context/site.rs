@@ -3,16 +3,12 @@
 use crate::deadline::Deadline;
 use crate::github::{Client, Target};
 use crate::host::account::{self, Account};
-use crate::host::file::create_private_dir;
-use crate::host::lock::{self, Lock};
 use crate::host::{self, Machine, Platform};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::context::watch::{Phase, Watch};
-use crate::lifecycle::state::journal::Journal;
-use crate::lifecycle::step::user;
 use crate::net::Http;
-use crate::runner::{Guard, Keeper, config_sh, state};
+use crate::runner::{Guard, config_sh, state};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -50,7 +46,7 @@ impl<'a> Site<'a> {
     ///
     /// # Errors
     /// The machine is of no known kind.
-    pub fn new(
+    pub(crate) fn as_requested(
         request: &Request,
         http: Http,
         stop: CancellationToken,
@@ -67,21 +63,12 @@ impl<'a> Site<'a> {
         let (dir, state) = (locate(&request.dir)?, locate(&request.state)?);
         let base_user = request.user.clone();
         let request = Arc::new(request.clone());
-        let site = Self { request, machine, dir, state, base_user, http, client, deadline, stop, watch };
-        // What cannot be read is said by whoever needs it.
-        let user = site.read_journal().and_then(|journal| user::name(&site, &journal)).ok().flatten();
-        Ok(site.with_user(user))
-    }
-
-    /// The same place of work as it was asked for, where the user is still to be chosen.
-    #[must_use]
-    pub(crate) fn with_base_user(&self) -> Self {
-        self.with_user(self.base_user.clone())
+        Ok(Self { request, machine, dir, state, base_user, http, client, deadline, stop, watch })
     }
 
     /// The same place of work for a runner of this user.
     #[must_use]
-    fn with_user(&self, user: Option<String>) -> Self {
+    pub(crate) fn with_user(&self, user: Option<String>) -> Self {
         let request =
             Request { user: user.or_else(|| self.request.user.clone()), ..Request::clone(&self.request) };
         Self { request: Arc::new(request), ..self.clone() }
@@ -154,13 +141,6 @@ impl<'a> Site<'a> {
     #[must_use]
     pub fn isolates(&self, account: &Account) -> bool {
         cfg!(unix) && account::is_root() && account.uid != 0
-    }
-
-    /// The user, and the group that may look into the tree: the user's own, or the one that was created for this runner.
-    #[must_use]
-    pub fn keeper(&self, account: &Account, journal: &Journal) -> Keeper {
-        let group = journal.group().and_then(|name| account::group_id(&self.request.root, name));
-        Keeper { uid: account.uid, gid: group.unwrap_or(account.gid) }
     }
 
     /// How the tree of a runner of this request is to be guarded once it is registered, and why it is left open where it
@@ -272,41 +252,6 @@ impl<'a> Site<'a> {
         let minutes = skew.as_secs().abs() / 60;
         let skew = if minutes >= 120 { format!("{} h", minutes / 60) } else { format!("{minutes} min") };
         Err(Error::ClockOff { skew, direction })
-    }
-
-    /// Takes the lock of this runner's folder, and opens its journal.
-    ///
-    /// # Errors
-    /// Somebody holds it for too long; the journal cannot be read.
-    pub async fn open_journal(&self, doing: &str) -> Result<(Lock, Journal), Error> {
-        let state = &self.state;
-        create_private_dir(state)?;
-        let path = Journal::lock_for(state, &self.request.dir);
-        let lock = lock::acquire(&path, doing, self.deadline, &self.stop).await?;
-        Ok((lock, Journal::open(state, &self.request.dir)?))
-    }
-
-    /// Whether some run has taken the lock of this runner's folder before; it may hold it still.
-    #[must_use]
-    pub fn has_lock(&self) -> bool {
-        Journal::lock_for(&self.request.root.join(&self.request.state), &self.request.dir).exists()
-    }
-
-    /// Takes the lock for making and deleting users, which the runs of all runner folders share.
-    ///
-    /// # Errors
-    /// Somebody holds it for too long.
-    pub async fn lock_users(&self) -> Result<Lock, Error> {
-        let path = self.state.join("users.lock");
-        Ok(lock::acquire(&path, "making or deleting a user", self.deadline, &self.stop).await?)
-    }
-
-    /// Reads the journal without taking the lock or creating anything.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub fn read_journal(&self) -> Result<Journal, Error> {
-        Ok(Journal::open(&self.state, &self.request.dir)?)
     }
 
     /// Refuses, as root, a place where somebody else could swap what is worked on: every folder above the runner, and

@@ -7,63 +7,14 @@
 mod user;
 
 use crate::host;
+pub use crate::lifecycle::context::journal_error::{JournalError as Error, VERSION};
 pub use crate::lifecycle::state::record::{Act, Asked, Entry, Registered, RunnerUser, State, Step};
 use crate::runner::Guard;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 
-/// The version that this build writes. Older ones must parse; newer ones are refused.
-const VERSION: u32 = 2;
 const LIMIT: u64 = 1024 * 1024;
-
-/// What is wrong with a journal.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// It is not what we write.
-    #[error("the journal {} cannot be read: {message}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        message: String,
-    },
-    /// It was written by a newer runup.
-    #[error("the journal {} has version {found}, and this runup knows versions up to {VERSION}", path.display())]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        found: u32,
-    },
-    /// Reading or writing failed.
-    #[error("failed to keep the journal {}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: host::Error,
-    },
-    /// The state folder cannot be listed.
-    #[error("failed to find the journals in {}", state.display())]
-    List {
-        /// The folder.
-        state: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Deleting failed.
-    #[error("failed to delete the journal {}", path.display())]
-    Delete {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {

@@ -1,9 +1,12 @@
+pub mod access;
 pub mod drift;
 pub mod isolation;
 pub mod journal;
 pub mod kept;
 pub mod observed;
 pub mod ownership;
+pub mod plan;
 pub mod record;
 pub mod trust;
+pub mod user;
 pub mod version_policy;

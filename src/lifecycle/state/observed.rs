@@ -6,9 +6,9 @@ use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Journal, Registered, Step};
 use crate::lifecycle::state::trust;
+use crate::lifecycle::state::user;
 use crate::lifecycle::state::version_policy;
 use crate::lifecycle::state::version_policy::{Offer, Told, Verdict};
-use crate::lifecycle::step::user;
 use crate::runner::unit::{self, Unit};
 use crate::runner::{
     Guard, LocalState, NameContext, RunnerName, RunnerVersion, TreeReport, asset, name, state, tree,

@@ -7,15 +7,6 @@
 use crate::host::account;
 use crate::lifecycle::command::run::running::{AfterJob, RunnerSource, Running};
 use crate::lifecycle::context::site::Site;
-use crate::settings::{self, Credentials};
-
-/// Where the credential for the API comes from.
-pub struct CredentialSource {
-    /// The option and its value, where the credential stays there and can be read again: `--token-file /etc/runup/token`.
-    pub stays_at: Option<String>,
-    /// Reads it again; empty if it does not stay anywhere.
-    pub read_again: Box<dyn Fn() -> Result<Credentials, settings::Error> + Send + Sync>,
-}
 
 /// Whether jobs run as our own user.
 ///

@@ -1,13 +1,13 @@
 //! What `run` is told, and what it tells: plain values.
 
 use crate::cloud::Notices;
-use crate::lifecycle::command::run::exposure::CredentialSource;
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::context::watch::Watch;
 use crate::net::Http;
 use crate::runner::JitIdentity;
+use crate::settings::{self, Credentials};
 use serde::Serialize;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,14 @@ pub struct Running {
     pub insist: CancellationToken,
     /// Who may announce that the machine is taken away, and the client that asks them.
     pub notices: Option<(Http, Notices)>,
+}
+
+/// Where the credential for the API comes from.
+pub struct CredentialSource {
+    /// The option and its value, where the credential stays there and can be read again: `--token-file /etc/runup/token`.
+    pub stays_at: Option<String>,
+    /// Reads it again; empty if it does not stay anywhere.
+    pub read_again: Box<dyn Fn() -> Result<Credentials, settings::Error> + Send + Sync>,
 }
 
 /// How the server gets to know the runner.

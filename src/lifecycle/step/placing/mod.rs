@@ -1,19 +1,19 @@
 //! The step `PlaceRunner`: list, choose, then one stream from the server to a verified tree.
 
 pub mod archive;
+pub mod exchange;
 pub mod repair;
 
 use crate::github::Application;
 use crate::host;
 use crate::host::account::Account;
-use crate::lifecycle::command::plan::Care;
-use crate::lifecycle::command::upgrade;
 use crate::lifecycle::context::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Entry, Journal, State, Step};
 use crate::lifecycle::state::kept;
 use crate::lifecycle::state::observed::{Seen, Tree};
+use crate::lifecycle::state::plan::Care;
 use crate::lifecycle::step::placing::archive::{Choice, choose};
 use crate::runner::{Guard, Keeper, LocalState, TreeReport, guard, state, tree};
 use crate::transfer::{self, Expect, Form, Order, Owner, Staged, place};
@@ -323,11 +323,11 @@ pub fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
         return Ok(());
     }
     let dir = site.dir();
-    if upgrade::is_running(site)? {
+    if exchange::upgrade_is_running(site)? {
         // What stands beside the place is what that run works with.
         return Ok(());
     }
-    upgrade::take_along(site, journal)?;
+    exchange::take_along(site, journal)?;
     if dir.parent().is_some_and(Path::is_dir) {
         place::sweep(&dir)?;
     }

@@ -9,7 +9,6 @@ use crate::github::{Client, Target};
 use crate::host::account::{self, Account};
 use crate::host::file::{read_untrusted_in, write_atomic};
 use crate::host::{self};
-use crate::lifecycle::command::remove::NO_REMOVE_TOKEN;
 use crate::lifecycle::context::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
@@ -20,6 +19,9 @@ use crate::runner::tree;
 use crate::runner::{Guard, LocalState, RunnerFile, complaint, config_sh, guard, state};
 use crate::secret::Secret;
 use std::path::{Path, PathBuf};
+
+/// For which purpose a remove token is missing.
+pub(crate) const NO_REMOVE_TOKEN: &str = "to ask for a remove token, and no remove token";
 
 /// How much of what is left of the deadline the script may take: afterwards, the runner can still be deleted by its id.
 const SHARE: u32 = 2;

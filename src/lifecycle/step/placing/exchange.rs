@@ -1,6 +1,7 @@
 //! The exchange of a sealed tree for a staged one, and the way back. Both trees are root's, and no name in them is followed.
 
 use crate::host::account::Account;
+use crate::host::lock;
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Entry, Journal, State, Step};
@@ -102,4 +103,13 @@ fn bring(from: &Path, to: &Path, work: &str) {
             tracing::warn!("{} of the runner does not go along: {error}", name.display());
         }
     }
+}
+
+/// Whether an upgrade of this runner is going on in another process.
+///
+/// # Errors
+/// Its lock cannot be looked at.
+pub(crate) fn upgrade_is_running(site: &Site<'_>) -> Result<bool, Error> {
+    let path = Journal::upgrade_lock_for(&site.request.root.join(&site.request.state), &site.request.dir);
+    Ok(lock::is_held(&path)?)
 }

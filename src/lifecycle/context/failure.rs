@@ -1,12 +1,12 @@
 //! What to do about what went wrong: one sentence a situation.
 
-use crate::error::Failure;
+use crate::error::{Class, Failure};
 use crate::lifecycle::context::error::Error;
-use crate::lifecycle::state::journal;
+use crate::lifecycle::context::journal_error::JournalError;
 use std::path::Path;
 
 #[expect(clippy::too_many_lines, reason = "one sentence a situation")]
-pub(crate) fn of(error: &Error) -> Option<String> {
+fn hint(error: &Error) -> Option<String> {
     Some(match error {
         Error::Github(error) => return error.hint(),
         Error::Runner(error) => return error.hint(),
@@ -16,15 +16,15 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         Error::Net(error) => return error.hint(),
         Error::Host(error) => return error.hint(),
         Error::Settings(error) => return error.hint(),
-        Error::Journal(journal::Error::Io { source, .. }) => return source.hint(),
-        Error::Journal(journal::Error::Delete { .. }) => return None,
-        Error::Journal(journal::Error::List { .. }) => {
+        Error::Journal(JournalError::Io { source, .. }) => return source.hint(),
+        Error::Journal(JournalError::Delete { .. }) => return None,
+        Error::Journal(JournalError::List { .. }) => {
             "Run it as root: only then is it known which runners this machine still has.".into()
         }
-        Error::Journal(journal::Error::Malformed { .. }) => {
+        Error::Journal(JournalError::Malformed { .. }) => {
             "Move the file away; `runup remove --dir DIR --url URL` then adopts the runner that is there.".into()
         }
-        Error::Journal(journal::Error::Newer { .. }) => "Use the newer runup.".into(),
+        Error::Journal(JournalError::Newer { .. }) => "Use the newer runup.".into(),
         Error::NotOurs { dir, .. } => format!(
             "Choose another --dir, or move the folder away. A runner that is configured there can be taken back \
              with `{} --url URL`.",
@@ -219,4 +219,108 @@ pub(crate) fn of(error: &Error) -> Option<String> {
 /// The command that takes back the runner in `dir`: on a machine with several, without the folder it would be another.
 fn remove(dir: &Path) -> String {
     format!("runup remove --dir {}", dir.display())
+}
+
+impl Failure for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Github(error) => error.class(),
+            Self::Runner(error) => error.class(),
+            Self::Preflight(error) => error.class(),
+            Self::Libraries(error) => error.class(),
+            Self::Transfer(error) => error.class(),
+            Self::Net(error) => error.class(),
+            Self::Host(error) => error.class(),
+            Self::Settings(error) => error.class(),
+            Self::Journal(error) => match error {
+                JournalError::Io { source, .. } => source.class(),
+                JournalError::Delete { source, .. } | JournalError::List { source, .. } => {
+                    Class::of_io(source, Class::Io)
+                }
+                _ => Class::Config,
+            },
+            Self::ChecksumAbsent { .. }
+            | Self::ChecksumEmpty { .. }
+            | Self::ChecksumMalformed { .. }
+            | Self::ChecksumsDisagree { .. }
+            | Self::FormUnknown { .. }
+            | Self::NoRunnerInside { .. }
+            | Self::PersonalInside { .. } => Class::Data,
+            Self::ArchiveUnclear { .. } | Self::ArchiveWithoutDigest { .. } | Self::NothingToPlace { .. } => {
+                Class::Usage
+            }
+            Self::ArchiveMissing { .. } => Class::NoInput,
+            Self::NotBaked { .. } | Self::JitConfigUsed { .. } => Class::Unavailable,
+            Self::NotRoot { .. }
+            | Self::CredentialMissing { .. }
+            | Self::CannotChange { .. }
+            | Self::NoWayToDeregister { .. } => Class::NoPerm,
+            Self::NotOurs { .. }
+            | Self::TreeNotGuarded { .. }
+            | Self::UserShared { .. }
+            | Self::NameNotConfirmed { .. }
+            | Self::OtherServer { .. }
+            | Self::TreeIncomplete { .. }
+            | Self::OtherVersion { .. }
+            | Self::OtherPlatform { .. }
+            | Self::OtherUser { .. }
+            | Self::ServiceThere { .. }
+            | Self::ConfiguredOtherwise { .. }
+            | Self::ConfiguredByHand { .. }
+            | Self::Tampered { .. }
+            | Self::UnsafeParent { .. }
+            | Self::NotForRoot { .. }
+            | Self::NoWayTo { .. }
+            | Self::UserIsRoot { .. }
+            | Self::NameTaken { .. }
+            | Self::ServiceInstalled { .. }
+            | Self::NothingThere { .. }
+            | Self::HoldsOthers { .. }
+            | Self::MountedInside { .. }
+            | Self::RegistrationUnclear { .. }
+            | Self::UnsafeTree { .. }
+            | Self::NotSealed { .. }
+            | Self::OtherUrl { .. }
+            | Self::UnitNotOurs { .. }
+            | Self::UnitMasked { .. }
+            | Self::UnitPath { .. }
+            | Self::NoSystemd
+            | Self::NoSuchGroup { .. }
+            | Self::ReceiptMalformed { .. }
+            | Self::OtherReceipt { .. }
+            | Self::ReceiptName { .. }
+            | Self::UrlNeededToAdopt { .. } => Class::Config,
+            Self::VersionDeprecated { .. } | Self::TooOld { .. } => Class::Deprecated,
+            Self::ConfigFailed { cause, .. } | Self::ListenerFailed { cause, .. } => {
+                cause.map_or(Class::Runner, |known| known.class)
+            }
+            Self::ConfigLied { .. }
+            | Self::NotOnServer { .. }
+            | Self::StillOnServer { .. }
+            | Self::ServiceFailed { .. }
+            | Self::NotOnline { .. }
+            | Self::UpgradeTakenBack { .. }
+            | Self::DeletedAgain { .. } => Class::Runner,
+            // The network sets most clocks, some time after it is up.
+            Self::ClockOff { .. }
+            | Self::ConfigHung { .. }
+            | Self::Busy { .. }
+            | Self::UserTaken { .. }
+            | Self::BusyToChange { .. }
+            | Self::SessionConflict { .. }
+            | Self::NotIdle { .. }
+            | Self::UpgradeOvertaken { .. }
+            | Self::JitConfigInUse { .. }
+            | Self::CredentialDropped { .. }
+            | Self::DeadlinePassed { .. } => Class::TempFail,
+            // The process's main knows the signal's number and puts it here.
+            Self::Stopped | Self::CutShort { .. } => Class::Signal(15),
+            Self::Unwound { cause, .. } => cause.class(),
+            Self::Several { errors } => errors.first().map_or(Class::Software, Failure::class),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        hint(self)
+    }
 }

@@ -1,10 +1,10 @@
 //! What is done about the runner's tree.
 
-use crate::lifecycle::command::plan::{Action, Care, Planned};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::state::journal::{Journal, Step};
 use crate::lifecycle::state::observed::{Seen, Server, Tree};
+use crate::lifecycle::state::plan::{Action, Care, Planned};
 use crate::lifecycle::state::version_policy;
 use crate::lifecycle::state::version_policy::{Decision, Hold};
 use crate::runner::{Guard, LocalState, RunnerVersion};

@@ -1,0 +1,55 @@
+//! What can go wrong with a journal.
+
+use crate::host;
+use std::path::PathBuf;
+
+/// The version that this build writes. Older ones must parse; newer ones are refused.
+pub const VERSION: u32 = 2;
+
+/// What is wrong with a journal.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// It is not what we write.
+    #[error("the journal {} cannot be read: {message}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        message: String,
+    },
+    /// It was written by a newer runup.
+    #[error("the journal {} has version {found}, and this runup knows versions up to {VERSION}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// Reading or writing failed.
+    #[error("failed to keep the journal {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: host::Error,
+    },
+    /// The state folder cannot be listed.
+    #[error("failed to find the journals in {}", state.display())]
+    List {
+        /// The folder.
+        state: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Deleting failed.
+    #[error("failed to delete the journal {}", path.display())]
+    Delete {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}

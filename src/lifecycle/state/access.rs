@@ -1,0 +1,80 @@
+//! How a context reaches the journal and the user of its runner.
+
+use crate::host::account::{self, Account};
+use crate::host::file::create_private_dir;
+use crate::host::lock::{self, Lock};
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::request::Request;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::context::watch::Watch;
+use crate::lifecycle::state::journal::Journal;
+use crate::lifecycle::state::user;
+use crate::net::Http;
+use crate::runner::Keeper;
+use tokio_util::sync::CancellationToken;
+
+impl<'a> Site<'a> {
+    /// Looks at the machine and sets up the client, for the user that the runner has or is to get; asks nobody anything yet.
+    ///
+    /// # Errors
+    /// The machine is of no known kind.
+    pub fn new(
+        request: &Request,
+        http: Http,
+        stop: CancellationToken,
+        watch: &'a dyn Watch,
+    ) -> Result<Self, Error> {
+        let site = Self::as_requested(request, http, stop, watch)?;
+        // What cannot be read is said by whoever needs it.
+        let user = site.read_journal().and_then(|journal| user::name(&site, &journal)).ok().flatten();
+        Ok(site.with_user(user))
+    }
+
+    /// The same place of work as it was asked for, where the user is still to be chosen.
+    #[must_use]
+    pub(crate) fn with_base_user(&self) -> Self {
+        self.with_user(self.base_user.clone())
+    }
+
+    /// The user, and the group that may look into the tree: the user's own, or the one that was created for this runner.
+    #[must_use]
+    pub fn keeper(&self, account: &Account, journal: &Journal) -> Keeper {
+        let group = journal.group().and_then(|name| account::group_id(&self.request.root, name));
+        Keeper { uid: account.uid, gid: group.unwrap_or(account.gid) }
+    }
+
+    /// Takes the lock of this runner's folder, and opens its journal.
+    ///
+    /// # Errors
+    /// Somebody holds it for too long; the journal cannot be read.
+    pub async fn open_journal(&self, doing: &str) -> Result<(Lock, Journal), Error> {
+        let state = &self.state;
+        create_private_dir(state)?;
+        let path = Journal::lock_for(state, &self.request.dir);
+        let lock = lock::acquire(&path, doing, self.deadline, &self.stop).await?;
+        Ok((lock, Journal::open(state, &self.request.dir)?))
+    }
+
+    /// Whether some run has taken the lock of this runner's folder before; it may hold it still.
+    #[must_use]
+    pub fn has_lock(&self) -> bool {
+        Journal::lock_for(&self.request.root.join(&self.request.state), &self.request.dir).exists()
+    }
+
+    /// Takes the lock for making and deleting users, which the runs of all runner folders share.
+    ///
+    /// # Errors
+    /// Somebody holds it for too long.
+    pub async fn lock_users(&self) -> Result<Lock, Error> {
+        let path = self.state.join("users.lock");
+        Ok(lock::acquire(&path, "making or deleting a user", self.deadline, &self.stop).await?)
+    }
+
+    /// Reads the journal without taking the lock or creating anything.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read_journal(&self) -> Result<Journal, Error> {
+        Ok(Journal::open(&self.state, &self.request.dir)?)
+    }
+}

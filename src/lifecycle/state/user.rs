@@ -1,0 +1,109 @@
+//! Which user a runner has, and which runners share one: what the journals of this machine say.
+
+use crate::host::account::{self, Account};
+use crate::host::{lock, systemd};
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::journal::{Journal, State, Step};
+use std::path::PathBuf;
+
+/// More runners than any machine has.
+const MOST_USERS: u32 = 1000;
+
+/// The user of this runner, as it is known or would be chosen now; `None` for the one who runs this.
+///
+/// # Errors
+/// A journal or the user data base cannot be read.
+pub(crate) fn name(site: &Site<'_>, journal: &Journal) -> Result<Option<String>, Error> {
+    let request = &site.request;
+    let Some(wanted) = request.user.as_ref().filter(|_| request.user_is_default) else {
+        return Ok(request.user.clone());
+    };
+    if let Some(known) = known(site, journal)? {
+        return Ok(Some(known));
+    }
+    let taken: Vec<String> =
+        others(site, journal)?.iter().filter_map(|other| other.user().map(str::to_owned)).collect();
+    for number in 1..=MOST_USERS {
+        let name = if number == 1 { wanted.clone() } else { format!("{wanted}-{number}") };
+        if !taken.contains(&name) && account::find(&request.root, &name)?.is_none() {
+            return Ok(Some(name));
+        }
+    }
+    Ok(Some(wanted.clone()))
+}
+
+/// Whose a runner is that exists. An older runup did not write that down where the user was there before; then the user is
+/// who that runup gave the tree to, which only root can.
+pub(crate) fn known(site: &Site<'_>, journal: &Journal) -> Result<Option<String>, Error> {
+    if let Some(user) = journal.user() {
+        return Ok(Some(user.to_owned()));
+    }
+    if journal.entry(Step::PlaceRunner).is_none() {
+        return Ok(None);
+    }
+    let Ok(metadata) = std::fs::symlink_metadata(site.dir()) else { return Ok(None) };
+    let uid = owner(&metadata);
+    Ok(account::find_by_id(&site.request.root, uid)?.filter(|_| uid != 0).map(|account| account.name))
+}
+
+/// The journals of the other runners of this machine.
+pub(crate) fn others(site: &Site<'_>, journal: &Journal) -> Result<Vec<Journal>, Error> {
+    let mut journals = Journal::all(&site.state)?;
+    journals.retain(|other| other.path() != journal.path());
+    Ok(journals)
+}
+
+/// Another runner of the same user that runs: its directory, and what runs it.
+///
+/// # Errors
+/// A journal or systemd cannot be read.
+pub(crate) async fn running_neighbour(
+    site: &Site<'_>,
+    journal: &Journal,
+    account: &Account,
+) -> Result<Option<(PathBuf, String)>, Error> {
+    if !site.isolates(account) {
+        return Ok(None);
+    }
+    for other in others(site, journal)? {
+        if !may_need(site, &other, other.dir(), account) {
+            continue;
+        }
+        let dir = other.dir().to_owned();
+        if lock::is_held(&Journal::run_lock_for(&site.state, other.dir()))? {
+            return Ok(Some((dir, "`runup run`".to_owned())));
+        }
+        let Some(unit) = other.unit().filter(|_| site.request.root.is_host() && systemd::is_running()) else {
+            continue;
+        };
+        if systemd::show(unit, &site.stop).await?.runs() {
+            return Ok(Some((dir, unit.to_owned())));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the runner of this journal works as the user, or may be about to.
+pub(crate) fn may_need(site: &Site<'_>, journal: &Journal, dir: &std::path::Path, account: &Account) -> bool {
+    if let Some(user) = journal.user() {
+        return user == account.name;
+    }
+    // An older runup did not always write that down.
+    let Some(placed) = journal.entry(Step::PlaceRunner) else { return false };
+    let metadata = site.request.root.locate(dir).and_then(|dir| std::fs::symlink_metadata(dir).ok());
+    match metadata {
+        Some(metadata) => owner(&metadata) == account.uid,
+        None => placed.state == State::Begun,
+    }
+}
+
+#[cfg(unix)]
+fn owner(metadata: &std::fs::Metadata) -> u32 {
+    std::os::unix::fs::MetadataExt::uid(metadata)
+}
+
+#[cfg(not(unix))]
+fn owner(_: &std::fs::Metadata) -> u32 {
+    0
+}
