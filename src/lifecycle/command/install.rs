@@ -13,6 +13,7 @@ use crate::lifecycle::state::isolation;
 use crate::lifecycle::state::journal::{Act, Journal, Registered, State, Step};
 use crate::lifecycle::state::observed::{Seen, Server, Tree, look, look_at_offer};
 use crate::lifecycle::state::plan::{Action, Plan, Planned};
+use crate::lifecycle::step::registration::deregister::{self, Occasion};
 use crate::lifecycle::step::{libraries, placing, registration, service, user};
 use crate::runner::{Guard, LocalState, config_sh, preflight};
 use serde::Serialize;
@@ -351,7 +352,7 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
         let undone = match step {
             Step::StartService => service::undo_start(&site, journal, Duration::ZERO).await,
             Step::WriteService => service::undo_write(&site, journal).await,
-            Step::Register => registration::unwind(&site, journal).await,
+            Step::Register => deregister::deregister(&site, journal, Occasion::Unwinding).await,
             Step::PlaceRunner => placing::undo(&site, journal),
             Step::CreateUser => {
                 let name = journal.created_user().unwrap_or_default().to_owned();

@@ -3,7 +3,6 @@ pub mod convert;
 pub mod create_jit;
 pub mod decide;
 pub mod install;
-pub mod leave;
 pub mod prepare_start;
 pub mod prune;
 pub mod remove;

@@ -1,4 +1,5 @@
 pub mod libraries;
+pub mod listener;
 pub mod metadata;
 pub mod placing;
 pub mod registration;

@@ -5,7 +5,8 @@
 //! down as a claim, so that a run that was cut off is recognised; it decides no deletion.
 
 use crate::host::{Os, Platform};
-use crate::lifecycle::command::{adopt, install, leave};
+use crate::lifecycle::command::run::clean;
+use crate::lifecycle::command::{adopt, install};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::request::{Archive, Request};
 use crate::lifecycle::context::site::Site;
@@ -49,9 +50,9 @@ pub(crate) async fn converge(site: &Site<'_>, identity: &JitIdentity) -> Result<
 ///
 /// # Errors
 /// Something stays.
-pub(crate) async fn end(site: &Site<'_>, before: &leave::Snapshot) -> Result<(), Error> {
+pub(crate) async fn end(site: &Site<'_>, before: &clean::Snapshot) -> Result<(), Error> {
     let (_lock, mut journal) = site.open_journal("run").await?;
-    leave::clean_tree(site, before).await?;
+    clean::clean_tree(site, before).await?;
     journal.forget(Step::Register)?;
     Ok(())
 }

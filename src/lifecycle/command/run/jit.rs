@@ -3,7 +3,7 @@
 use crate::deadline::Deadline;
 use crate::github::{self, Client, JitConfig, NewJitRunner, Status};
 use crate::host::{Os, Platform};
-use crate::lifecycle::command::{install, leave};
+use crate::lifecycle::command::install;
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::context::site::Site;
@@ -11,6 +11,7 @@ use crate::lifecycle::state::journal::{Act, Asked, Journal, Registered, Step};
 use crate::lifecycle::state::observed;
 use crate::lifecycle::state::observed::WantedName;
 use crate::lifecycle::step::registration;
+use crate::lifecycle::step::registration::deregister::{self, Occasion};
 use crate::runner::{config_sh, preflight};
 use crate::secret::Secret;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ const UNWINDING: Duration = Duration::from_secs(60);
 pub(crate) async fn converge(site: &Site<'_>) -> Result<Secret, Error> {
     {
         let (_lock, mut journal) = site.open_journal("run").await?;
-        leave::take_back(site, &mut journal).await?;
+        take_back(site, &mut journal).await?;
     }
     let placing = Request { registration: None, jit: true, ..Request::clone(&site.request) };
     install::install(&Site { request: Arc::new(placing), ..site.clone() }).await?;
@@ -46,12 +47,33 @@ pub(crate) async fn converge(site: &Site<'_>) -> Result<Secret, Error> {
         Err(error) => {
             // It may have been made all the same.
             let site = site.until(Deadline::after(UNWINDING), CancellationToken::new());
-            if let Err(error) = registration::unwind(&site, &mut journal).await {
+            if let Err(error) = deregister::deregister(&site, &mut journal, Occasion::Unwinding).await {
                 tracing::warn!("{}; the journal keeps it", crate::error::chain(&error));
             }
             Err(error)
         }
     }
+}
+
+/// Before the server makes a new just-in-time runner: whatever an earlier run left of one goes.
+///
+/// # Errors
+/// The server may still have it.
+async fn take_back(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+    let Some((_, registered)) = journal.registered() else { return Ok(()) };
+    if observed::is_copy(site, journal) {
+        // The runner is the machine's that this disk was copied from.
+        return deregister::clean(site, journal);
+    }
+    if !site.request.target.as_ref().is_some_and(|target| target.is_same_as(&registered.url)) {
+        return Err(Error::ConfiguredOtherwise {
+            dir: site.request.dir.clone(),
+            found: format!("{} at {}", registered.name, registered.url),
+            wanted: "a just-in-time runner elsewhere".into(),
+        });
+    }
+    tracing::info!("an earlier run has left {} to be taken off the server", registered.name);
+    deregister::deregister(site, journal, Occasion::Leftover).await
 }
 
 async fn make(

@@ -3,6 +3,7 @@
 //! The lock of the journal is held only while something is changed, so that `status` and `remove` can work meanwhile. A
 //! lock of its own says that somebody sees to this runner: a listener that is found without it is nobody's.
 
+pub mod clean;
 pub mod exposure;
 pub mod handed;
 pub mod jit;
@@ -10,31 +11,24 @@ pub mod running;
 pub mod supervise;
 
 use crate::deadline::Deadline;
-use crate::host::file::create_private_dir;
-use crate::host::lock::{self, Lock};
-use crate::host::process::{self, Which};
-use crate::host::{self, Command, systemd};
+use crate::host::{self, Command};
 use crate::lifecycle::command::run::running::{
     AfterJob, ExitReason, LeftRunner, RunResult, RunnerSource, Running, Surroundings,
 };
 use crate::lifecycle::command::run::supervise::{Ended, supervise};
-use crate::lifecycle::command::{install, leave, upgrade};
+use crate::lifecycle::command::{install, upgrade};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Journal, Registered};
+use crate::lifecycle::step::listener::{HOLD, end_orphan, hold, refuse_beside_service};
+use crate::lifecycle::step::registration::deregister::{self, Occasion};
 use crate::runner::{Guard, JitIdentity, LocalState, config_sh, listener, state, tree};
 use crate::secret::Secret;
 use crate::settings::Credentials;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
-
-/// How long another `run` of the same runner gets to end.
-const HOLD: Duration = Duration::from_secs(5);
-
-/// How long a listener that outlived its supervisor gets to end.
-const ORPHAN: Duration = Duration::from_secs(30);
 
 /// So many times in [`LOST_WITHIN`] a deleted runner is registered again, or a broken one replaced.
 const MOST_LOST: usize = 3;
@@ -77,7 +71,7 @@ pub async fn run(
         let site = surroundings.site(&request)?;
         let config = converge(&site, running).await?;
         upgrade::before_start(&site).await;
-        let before = leave::Snapshot::take(&site.dir());
+        let before = clean::Snapshot::take(&site.dir());
         let shared = exposure::is_shared(&site)?;
         if shared && !dropped {
             exposure::warn(&site, running);
@@ -111,7 +105,7 @@ async fn finish(
     running: &Running,
     ended: Result<Ended, Error>,
     jobs: u32,
-    before: &leave::Snapshot,
+    before: &clean::Snapshot,
     lost: &mut Lost,
     result: &mut RunResult,
 ) -> Result<Option<ExitReason>, Error> {
@@ -141,9 +135,9 @@ async fn finish(
             if running.handed().is_some() {
                 handed::end(&leaving(site, running, None), before).await?;
             } else {
-                leave::forgotten(&leaving(site, running, None)).await?;
+                deregister(&leaving(site, running, None), Occasion::JobDone).await?;
                 // A signal that came during the job ends us, but only after this.
-                leave::clean_tree(&leaving(site, running, None), before).await?;
+                clean::clean_tree(&leaving(site, running, None), before).await?;
             }
             result.deregistered = true;
             match running.after_job {
@@ -250,7 +244,7 @@ async fn quit(
     site: &Site<'_>,
     running: &Running,
     until: Option<Deadline>,
-    before: &leave::Snapshot,
+    before: &clean::Snapshot,
     result: &mut RunResult,
 ) -> Result<(), Error> {
     let leaves = leaving(site, running, until);
@@ -269,13 +263,19 @@ async fn quit(
             .map(|(_, registered)| LeftRunner { name: registered.name.clone(), id: registered.agent_id });
         return Ok(());
     }
-    leave::deregister(&leaves).await.inspect_err(|_| {
+    deregister(&leaves, Occasion::Shutdown).await.inspect_err(|_| {
         tracing::warn!(
             "the server may still have the runner; the journal knows it, and the next run finishes this"
         );
     })?;
     result.deregistered = true;
-    leave::clean_tree(&leaves, before).await
+    clean::clean_tree(&leaves, before).await
+}
+
+/// Takes the runner of the journal off the server.
+async fn deregister(site: &Site<'_>, occasion: Occasion) -> Result<(), Error> {
+    let (_lock, mut journal) = site.open_journal("run").await?;
+    deregister::deregister(site, &mut journal, occasion).await
 }
 
 /// Whether the runner that ended by itself has no registration any more.
@@ -290,43 +290,6 @@ async fn is_lost(site: &Site<'_>) -> Result<bool, Error> {
     Ok(site.within("asking for the runner", client.runner(id)).await?.is_none())
 }
 
-/// The lock that says that somebody sees to this runner.
-async fn hold(site: &Site<'_>, deadline: Deadline) -> Result<Lock, Error> {
-    let state = site.request.root.join(&site.request.state);
-    create_private_dir(&state)?;
-    let path = Journal::run_lock_for(&state, &site.request.dir);
-    Ok(lock::acquire(&path, "run", deadline, &site.stop).await?)
-}
-
-/// Refuses to run a runner that a service of ours runs as well, unless we are that service: the server knows one session.
-async fn refuse_beside_service(site: &Site<'_>) -> Result<(), Error> {
-    let journal = site.read_journal()?;
-    let Some(unit) = journal.unit().filter(|_| site.request.root.is_host() && systemd::is_running()) else {
-        return Ok(());
-    };
-    if systemd::are_in(unit) || !systemd::show(unit, &site.stop).await?.runs() {
-        return Ok(());
-    }
-    let (dir, unit) = (site.request.dir.clone(), unit.to_owned());
-    Err(Error::ServiceThere { dir, unit, asked: "`runup run`" })
-}
-
-/// Ends a listener whose supervisor was killed, before anything is done to its runner.
-async fn end_orphan(site: &Site<'_>) -> Result<(), Error> {
-    let orphan = Which::MarkedBy {
-        uid: site.runner_uid(),
-        key: listener::MARKER.to_owned(),
-        value: site.dir().display().to_string(),
-    };
-    let pids = orphan.find();
-    if pids.is_empty() {
-        return Ok(());
-    }
-    tracing::warn!("ending a listener that outlived the run that had started it (process {pids:?})");
-    process::end(&orphan, process::Ask::Interrupt, Deadline::after(ORPHAN)).await?;
-    Ok(())
-}
-
 /// A run that was killed did not clean up after the job of its ephemeral runner: the next job must not meet what that left.
 /// Whether there was a job, nobody knows; without a credential to register again, the registration is left as it is.
 async fn clean_after_a_cut(site: &Site<'_>) -> Result<(), Error> {
@@ -337,7 +300,7 @@ async fn clean_after_a_cut(site: &Site<'_>) -> Result<(), Error> {
         return Ok(());
     }
     if site.eyes().is_some() {
-        leave::clean_tree(site, &leave::Snapshot::take(&site.dir())).await?;
+        clean::clean_tree(site, &clean::Snapshot::take(&site.dir())).await?;
     } else if let Some(account) = site.account()? {
         crate::lifecycle::step::user::end_processes(site, &journal, &account).await?;
     }
@@ -357,12 +320,6 @@ async fn note_use(site: &Site<'_>) -> Result<(), Error> {
         journal.done(Act::Register(Registered { unused: false, ..registered }))?;
     }
     Ok(())
-}
-
-/// For `remove`: nobody sees to this runner, and no listener of a `run` that was killed is left.
-pub(crate) async fn end_if_orphaned(site: &Site<'_>) -> Result<(), Error> {
-    let _held = hold(site, Deadline::after(HOLD).within(site.deadline.left())).await?;
-    end_orphan(site).await
 }
 
 async fn power_off(stop: &CancellationToken) -> Result<(), Error> {

@@ -7,10 +7,10 @@ use crate::error::chain;
 use crate::host::Outcome;
 use crate::host::file::remove_if_present;
 use crate::host::process::Which;
-use crate::lifecycle::command::leave;
 use crate::lifecycle::command::run::running::Running;
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
+use crate::lifecycle::step::registration::deregister;
 use crate::runner::listener::{self, News, Next};
 use crate::runner::{JitIdentity, asset, complaint, tree};
 use crate::secret::Secret;
@@ -37,7 +37,7 @@ const GOODBYE: Duration = Duration::from_secs(8);
 
 /// What is kept of the time that a spot notice leaves, for the listener's end and the server: both fit into the 30 s of
 /// the shortest notice.
-const RESERVE: Duration = GOODBYE.saturating_add(leave::SILENCE);
+const RESERVE: Duration = GOODBYE.saturating_add(deregister::SILENCE);
 
 /// How the listener ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

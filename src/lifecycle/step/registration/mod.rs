@@ -3,30 +3,23 @@
 //! The exit code of `config.sh` says nothing for sure: it can fail after having registered, and end well without having
 //! done so. What counts is `.runner` on disk, and then the server.
 
+pub mod deregister;
 pub mod script;
 
-use crate::deadline::Deadline;
-use crate::github::{Client, Deletion};
+use crate::github::Client;
 use crate::host::{self, Account, Outcome};
 use crate::lifecycle::context::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::drift;
 use crate::lifecycle::state::journal::{Act, Asked, Journal, Registered, State, Step};
 use crate::lifecycle::state::observed;
 use crate::lifecycle::state::observed::Seen;
 use crate::lifecycle::state::plan::Care;
-use crate::lifecycle::state::{drift, ownership};
 use crate::lifecycle::step::user;
 use crate::runner::{Guard, LocalState, RunnerFile, complaint, config_sh, guard, preflight, state, tree};
 use crate::secret::Secret;
 use crate::transfer::place;
-use std::time::Duration;
-
-/// How long the undoing of a failed registration may take, whatever is left of the run's own deadline.
-const UNWINDING: Duration = Duration::from_secs(60);
-
-/// How long a request of `config.sh` may outlive it, between its network and the server's mind.
-const IN_FLIGHT: Duration = Duration::from_secs(2);
 
 /// Takes the step; returns what the server says of the runner, if it could be asked.
 ///
@@ -184,7 +177,7 @@ async fn configure(
         tracing::warn!("the server does not support --disable-update: the runner will update itself");
         kept = Guard::Open;
         options.disable_update = false;
-        take_back(site, registered).await?;
+        deregister::take_back(site, registered).await?;
         state::clean_identity(&setting.dir)?;
     }
 }
@@ -238,17 +231,6 @@ pub(crate) fn keep(
             guard::seal(&dir, keeper, site.work())?;
             journal.set_guard(kept)?;
         }
-    }
-    Ok(())
-}
-
-/// Deletes what config.sh has just registered and then refused to go on with.
-async fn take_back(site: &Site<'_>, registered: &Registered) -> Result<(), Error> {
-    let Some(client) = site.eyes() else {
-        return Err(Error::StillOnServer { name: registered.name.clone(), id: None });
-    };
-    if let Some(runner) = ownership::ours(site, client, registered, Duration::ZERO).await? {
-        site.within("deleting the runner", client.delete(runner.id)).await?;
     }
     Ok(())
 }
@@ -377,52 +359,4 @@ async fn confirm(
         }
         _ => Err(Error::NotOnServer { name: name.to_owned(), id: file.agent_id }),
     }
-}
-
-/// Takes a registration of this very run back, after a later failure or a signal.
-///
-/// # Errors
-/// The server may still have the runner.
-pub async fn unwind(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
-    let Some((_, registered)) = journal.registered() else { return Ok(()) };
-    let registered = registered.clone();
-    let dir = site.dir();
-    let deadline = Deadline::after(UNWINDING);
-    let Some(client) = site.eyes() else {
-        let begun = registered.agent_id.is_some() || state::has_key(&dir);
-        state::clean_identity(&dir)?;
-        if begun {
-            // Without a credential nobody can look, so the entry stays for the run that has one.
-            return Err(Error::StillOnServer { name: registered.name, id: registered.agent_id });
-        }
-        journal.forget(Step::Register)?;
-        return Ok(());
-    };
-    let work = async {
-        // Ours has never started.
-        let mut runner = ownership::ours(site, client, &registered, Duration::ZERO).await?;
-        if runner.is_none() && registered.agent_id.is_none() && state::has_key(&dir) {
-            // The request of a config.sh that was killed may still be on its way.
-            tokio::time::sleep(IN_FLIGHT).await;
-            runner = ownership::ours(site, client, &registered, Duration::ZERO).await?;
-        }
-        if let Some(runner) = runner {
-            match client.delete(runner.id).await? {
-                Deletion::Deleted => {
-                    tracing::info!("took {} (id {}) off the server again", runner.name, runner.id);
-                }
-                Deletion::AlreadyGone => {}
-            }
-        }
-        Ok::<_, Error>(())
-    };
-    match tokio::time::timeout_at(deadline.instant(), work).await {
-        Ok(result) => result?,
-        Err(_) => {
-            return Err(Error::StillOnServer { name: registered.name, id: registered.agent_id });
-        }
-    }
-    state::clean_identity(&dir)?;
-    journal.forget(Step::Register)?;
-    Ok(())
 }

@@ -1,0 +1,61 @@
+//! Who sees to a runner's listener: one `run` at a time, and never beside a service.
+
+use crate::deadline::Deadline;
+use crate::host::file::create_private_dir;
+use crate::host::lock::{self, Lock};
+use crate::host::process::{self, Which};
+use crate::host::systemd;
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::journal::Journal;
+use crate::runner::listener;
+use std::time::Duration;
+
+/// How long another `run` of the same runner gets to end.
+pub(crate) const HOLD: Duration = Duration::from_secs(5);
+
+/// How long a listener that outlived its supervisor gets to end.
+const ORPHAN: Duration = Duration::from_secs(30);
+
+/// The lock that says that somebody sees to this runner.
+pub(crate) async fn hold(site: &Site<'_>, deadline: Deadline) -> Result<Lock, Error> {
+    let state = site.request.root.join(&site.request.state);
+    create_private_dir(&state)?;
+    let path = Journal::run_lock_for(&state, &site.request.dir);
+    Ok(lock::acquire(&path, "run", deadline, &site.stop).await?)
+}
+
+/// Refuses to run a runner that a service of ours runs as well, unless we are that service: the server knows one session.
+pub(crate) async fn refuse_beside_service(site: &Site<'_>) -> Result<(), Error> {
+    let journal = site.read_journal()?;
+    let Some(unit) = journal.unit().filter(|_| site.request.root.is_host() && systemd::is_running()) else {
+        return Ok(());
+    };
+    if systemd::are_in(unit) || !systemd::show(unit, &site.stop).await?.runs() {
+        return Ok(());
+    }
+    let (dir, unit) = (site.request.dir.clone(), unit.to_owned());
+    Err(Error::ServiceThere { dir, unit, asked: "`runup run`" })
+}
+
+/// Ends a listener whose supervisor was killed, before anything is done to its runner.
+pub(crate) async fn end_orphan(site: &Site<'_>) -> Result<(), Error> {
+    let orphan = Which::MarkedBy {
+        uid: site.runner_uid(),
+        key: listener::MARKER.to_owned(),
+        value: site.dir().display().to_string(),
+    };
+    let pids = orphan.find();
+    if pids.is_empty() {
+        return Ok(());
+    }
+    tracing::warn!("ending a listener that outlived the run that had started it (process {pids:?})");
+    process::end(&orphan, process::Ask::Interrupt, Deadline::after(ORPHAN)).await?;
+    Ok(())
+}
+
+/// For `remove`: nobody sees to this runner, and no listener of a `run` that was killed is left.
+pub(crate) async fn end_if_orphaned(site: &Site<'_>) -> Result<(), Error> {
+    let _held = hold(site, Deadline::after(HOLD).within(site.deadline.left())).await?;
+    end_orphan(site).await
+}

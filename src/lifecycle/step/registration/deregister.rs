@@ -1,0 +1,369 @@
+//! Taking a runner off the server: one way for every occasion, and one table of what each occasion may take.
+//!
+//! `config.sh remove` with a remove token is the documented way, where its program can be trusted with one. The server is asked
+//! afterwards whatever it said, because it reports success without having done anything when its files are missing, and failure
+//! when the server's entry was gone already. By id is the other way, for an id that the server confirmed. Local files go
+//! last: while they are there, a later run can still do what this one could not.
+
+use crate::github::{self, Client, Deletion, Runner};
+use crate::lifecycle::context::checkpoint::{Checkpoint, reach};
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::journal::{Act, Journal, Registered, Step};
+use crate::lifecycle::state::ownership;
+use crate::lifecycle::step::registration::script;
+use crate::runner::state;
+use std::time::Duration;
+
+/// How often a busy runner is looked at again, where a person waits.
+const JOB_POLL: Duration = Duration::from_secs(5);
+
+/// The server needs a moment to see that a job's runner is gone.
+pub(crate) const BUSY_POLL: Duration = Duration::from_secs(1);
+
+/// How long a server is waited for that does not answer, when the network may be going down as well.
+pub(crate) const SILENCE: Duration = Duration::from_secs(14);
+
+const FILES_GONE: &str =
+    "to delete the runner from the server, and its own files, which config.sh remove needs, are gone";
+
+/// Why a runner is taken off the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// `remove`.
+    Removal,
+    /// `run` ends, on a machine that may be going down, or be taken away.
+    Shutdown,
+    /// The one job of an ephemeral runner is over. The server forgets its runner by itself, or is told to.
+    JobDone,
+    /// An earlier run was cut off, and left a runner where the server is to create another.
+    Leftover,
+    /// This very run registered it, and failed later. It has never started.
+    Unwinding,
+}
+
+/// What an occasion may take.
+struct Limits {
+    /// All of it; `None` is what is left of the deadline.
+    whole: Option<Duration>,
+    /// Until a runner that should be offline is: the server notices late that a session is over.
+    offline: Duration,
+    /// Until it is looked once more whether a request arrived that was on its way.
+    in_flight: Option<Duration>,
+    /// How often the server is asked whether it has forgotten the runner by itself.
+    looks: u32,
+}
+
+impl Occasion {
+    const fn limits(self) -> Limits {
+        const fn seconds(seconds: u64) -> Duration {
+            Duration::from_secs(seconds)
+        }
+        let (whole, offline, in_flight, looks) = match self {
+            Self::Removal => (None, seconds(90), None, 0),
+            Self::Shutdown => (Some(SILENCE), SILENCE, None, 0),
+            Self::JobDone => (None, SILENCE, None, 5),
+            Self::Leftover => (None, Duration::MAX, None, 0),
+            Self::Unwinding => (Some(seconds(60)), Duration::ZERO, Some(seconds(2)), 0),
+        };
+        Limits { whole, offline, in_flight, looks }
+    }
+
+    const fn phase(self) -> &'static str {
+        match self {
+            Self::JobDone => "forget",
+            _ => "leave",
+        }
+    }
+}
+
+/// Takes the runner of the journal off the server, and its identity out of the tree and the journal.
+///
+/// # Errors
+/// The server may still have it; the journal says so.
+pub(crate) async fn deregister(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    occasion: Occasion,
+) -> Result<(), Error> {
+    let Some((_, registered)) = journal.registered() else { return Ok(()) };
+    let registered = registered.clone();
+    let limits = occasion.limits();
+    let until = limits.whole.map_or(site.deadline, |whole| site.deadline.within(whole));
+    let site = &site.until(until, site.stop.clone());
+    match (occasion, site.eyes()) {
+        (Occasion::Removal, _) => return by_script(site, journal, &registered, &limits).await,
+        (Occasion::Unwinding, None) => return unseen(site, journal, &registered),
+        (Occasion::Shutdown, _) => journal.begin(Act::Register(registered.clone()))?,
+        _ => {}
+    }
+    match site.eyes() {
+        // By id at once: config.sh would take three calls more, and there may be little time.
+        Some(client) => {
+            let phase = site.phase(occasion.phase());
+            let gone = by_id(site, client, &registered, &limits).await;
+            phase.end(gone.map_err(|error| match error {
+                Error::DeadlinePassed { .. } if occasion == Occasion::Unwinding => {
+                    Error::StillOnServer { name: registered.name.clone(), id: registered.agent_id }
+                }
+                error => error,
+            })?);
+        }
+        // The server forgets it by itself.
+        None if occasion == Occasion::JobDone => {}
+        None => return by_script(site, journal, &registered, &limits).await,
+    }
+    clean(site, journal)
+}
+
+/// Deletes what `config.sh` has just registered and then refused to go on with; the journal still says that it is begun.
+///
+/// # Errors
+/// The server may still have it.
+pub(crate) async fn take_back(site: &Site<'_>, registered: &Registered) -> Result<(), Error> {
+    let Some(client) = site.eyes() else {
+        return Err(Error::StillOnServer { name: registered.name.clone(), id: None });
+    };
+    by_id(site, client, registered, &Occasion::Unwinding.limits()).await.map(drop)
+}
+
+/// Deletes the runner of the journal by its id, if the server still has it; in words.
+async fn by_id(
+    site: &Site<'_>,
+    client: &Client,
+    registered: &Registered,
+    limits: &Limits,
+) -> Result<String, Error> {
+    let name = &registered.name;
+    if let (1.., Some(id)) = (limits.looks, registered.agent_id)
+        && is_forgotten(site, client, registered, id, limits.looks).await?
+    {
+        return Ok(format!("the server has no {name} (id {id}) any more"));
+    }
+    let mut found = ownership::ours(site, client, registered, limits.offline).await?;
+    if let (None, None, Some(pause)) = (&found, registered.agent_id, limits.in_flight)
+        && state::has_key(&site.dir())
+    {
+        // The request of a config.sh that was killed may still be on its way.
+        tokio::time::sleep(pause).await;
+        found = ownership::ours(site, client, registered, limits.offline).await?;
+    }
+    let Some(runner) = found else {
+        return Ok(format!("the server has no {name} of this machine any more"));
+    };
+    Ok(match delete(site, client, runner.id).await? {
+        Deletion::Deleted => format!("took {name} (id {}) off the server", runner.id),
+        Deletion::AlreadyGone => format!("the server has no {name} (id {}) any more", runner.id),
+    })
+}
+
+/// Whether the server has forgotten the runner within so many looks.
+async fn is_forgotten(
+    site: &Site<'_>,
+    client: &Client,
+    registered: &Registered,
+    id: u64,
+    looks: u32,
+) -> Result<bool, Error> {
+    for look in 1..=looks {
+        let found = site.within("asking whether the runner is gone", client.runner(id)).await?;
+        if !found.is_some_and(|found| found.is_named(&registered.name)) {
+            return Ok(true);
+        }
+        if look < looks {
+            tokio::time::sleep(BUSY_POLL.min(site.deadline.left())).await;
+        }
+    }
+    Ok(false)
+}
+
+/// Deletes by id; a server that takes the runner for busy is asked again.
+async fn delete(site: &Site<'_>, client: &Client, id: u64) -> Result<Deletion, Error> {
+    loop {
+        match site.within("deleting the runner", client.delete(id)).await {
+            Err(Error::Github(github::Error::Busy { .. })) if !site.deadline.passed() => {
+                tokio::time::sleep(BUSY_POLL.min(site.deadline.left())).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Without a credential nobody can look: where `config.sh` may have registered, the entry stays for the run that has one.
+fn unseen(site: &Site<'_>, journal: &mut Journal, registered: &Registered) -> Result<(), Error> {
+    let dir = site.dir();
+    let begun = registered.agent_id.is_some() || state::has_key(&dir);
+    state::clean_identity(&dir)?;
+    if begun {
+        return Err(Error::StillOnServer { name: registered.name.clone(), id: registered.agent_id });
+    }
+    journal.forget(Step::Register)?;
+    Ok(())
+}
+
+/// By `config.sh remove` where that can be trusted with a token, then by id, then out of the tree.
+async fn by_script(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    registered: &Registered,
+    limits: &Limits,
+) -> Result<(), Error> {
+    check_means(site, registered)?;
+    check_service(site)?;
+    // An adopted registration has no address: only the operator can say where the credential goes.
+    let own;
+    let client = match (&site.request.credentials.api, registered.api_url.is_empty()) {
+        (None, _) => None,
+        (Some(_), true) => {
+            let dir = || site.request.dir.clone();
+            Some(site.client.as_deref().ok_or_else(|| Error::UrlNeededToAdopt { dir: dir() })?)
+        }
+        (Some(_), false) => {
+            own = site.client_at(&registered.url, &registered.api_url)?;
+            Some(&own)
+        }
+    };
+    let mut id = registered.agent_id;
+    if let Some(client) = client {
+        let phase = site.phase("look");
+        match ownership::ours(site, client, registered, limits.offline).await? {
+            None => {
+                phase.end(format!("the server has no runner {} of this machine any more", registered.name));
+                reach(Checkpoint::RemoveDeregistered);
+                return clean(site, journal);
+            }
+            Some(runner) => {
+                phase.end(format!("the server has {} (id {}, {})", runner.name, runner.id, runner.status));
+                id = Some(runner.id);
+                if runner.busy {
+                    wait_until_idle(site, client, &runner).await?;
+                }
+            }
+        }
+    }
+
+    let script = script::remove(site, journal, registered, client).await;
+    site.check("deregistering")?;
+    let Some(client) = client else {
+        // Nobody can look. The script's word counts, and only if there was something for it to work with.
+        let phase = site.phase("check");
+        return match script {
+            Ok(()) => {
+                phase.end(
+                    "config.sh says that the server forgot the runner; nobody checked, that takes a token",
+                );
+                reach(Checkpoint::RemoveDeregistered);
+                clean(site, journal)
+            }
+            Err(Error::NothingThere { .. }) => Err(Error::NoWayToDeregister { purpose: FILES_GONE }),
+            Err(error) => Err(error),
+        };
+    };
+    match &script {
+        Ok(()) | Err(Error::NothingThere { .. }) => {}
+        Err(error) if error.is_stop() => return Err(Error::Stopped),
+        Err(Error::TreeNotGuarded { .. }) => {
+            tracing::info!("jobs could change the config.sh that is there; deleting by id instead");
+        }
+        Err(error) => tracing::warn!("{}; deleting by id instead", crate::error::chain(error)),
+    }
+    let phase = site.phase("check");
+    let doing = "asking whether the runner is gone";
+    let detail = match id {
+        Some(id) if site.within(doing, client.runner(id)).await?.is_some() => {
+            match site.within("deleting the runner", client.delete(id)).await? {
+                Deletion::Deleted => format!("deleted {} (id {id}) from the server", registered.name),
+                Deletion::AlreadyGone => format!("the server has no {} (id {id}) any more", registered.name),
+            }
+        }
+        _ => format!("the server has no {} any more", registered.name),
+    };
+    phase.end(detail);
+    reach(Checkpoint::RemoveDeregistered);
+    clean(site, journal)
+}
+
+/// Whether the request says what deregistering needs: the right server, and a credential of some kind.
+pub(crate) fn check_means(site: &Site<'_>, registered: &Registered) -> Result<(), Error> {
+    let request = &site.request;
+    if let Some(given) = &request.target {
+        let given = given.url.as_str().trim_end_matches('/');
+        let known = registered.url.trim_end_matches('/');
+        if !known.is_empty() && !given.eq_ignore_ascii_case(known) {
+            let (dir, given) = (request.dir.clone(), given.to_owned());
+            return Err(Error::OtherUrl { dir, given, journal: registered.url.clone() });
+        }
+    }
+    if request.credentials.api.is_none() {
+        if !script::is_configured(site, registered)? {
+            return Err(Error::NoWayToDeregister { purpose: FILES_GONE });
+        }
+        if request.credentials.remove.is_none() {
+            return Err(Error::NoWayToDeregister { purpose: script::NO_REMOVE_TOKEN });
+        }
+    }
+    Ok(())
+}
+
+async fn wait_until_idle(site: &Site<'_>, client: &Client, runner: &Runner) -> Result<(), Error> {
+    let phase = site.phase("drain");
+    tracing::info!(
+        "{} is running a job; waiting for its end, {} s at most",
+        runner.name,
+        site.deadline.left().as_secs()
+    );
+    loop {
+        let busy = || Error::Busy { name: runner.name.clone(), id: runner.id };
+        let pause = JOB_POLL.min(site.deadline.left());
+        tokio::select! {
+            () = site.stop.cancelled() => return Err(Error::Stopped),
+            () = tokio::time::sleep(pause) => {}
+        }
+        if site.deadline.passed() {
+            return Err(busy());
+        }
+        match site.within("waiting for the end of its job", client.runner(runner.id)).await? {
+            Some(now) if now.busy => {}
+            _ => {
+                phase.end(format!("{} has finished its job", runner.name));
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// `config.sh remove` refuses while `.service` is there, even when the unit is long gone.
+fn check_service(site: &Site<'_>) -> Result<(), Error> {
+    let dir = site.dir();
+    let Some(unit) = state::service(&dir)? else { return Ok(()) };
+    // A job may have written any unit's name there; the unit's own file, which it cannot write, has to agree.
+    let unit_file = site.request.root.resolve(&std::path::Path::new("/etc/systemd/system").join(&unit));
+    let text = unit_file.and_then(|file| fs_err::read(file).ok()).unwrap_or_default();
+    if names_folder(&String::from_utf8_lossy(&text), &site.request.dir.to_string_lossy()) {
+        return Err(Error::ServiceInstalled { dir: site.request.dir.clone(), unit });
+    }
+    tracing::info!("deleting the stale .service: there is no unit {unit} for this folder");
+    state::clean_service(&dir)?;
+    Ok(())
+}
+
+/// Whether a unit's text names the folder `dir` or something in it.
+fn names_folder(unit: &str, dir: &str) -> bool {
+    unit.match_indices(dir).any(|(at, _)| {
+        unit[at + dir.len()..]
+            .chars()
+            .next()
+            .is_none_or(|next| next == '/' || next == '"' || next.is_whitespace())
+    })
+}
+
+/// Takes the identity out of the tree, and the registration out of the journal.
+///
+/// # Errors
+/// Something of it stays.
+pub(crate) fn clean(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+    state::clean_identity(&site.dir())?;
+    reach(Checkpoint::RemoveCleaned);
+    journal.forget(Step::Register)?;
+    Ok(())
+}
