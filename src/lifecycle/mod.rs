@@ -20,7 +20,10 @@ pub use command::run::running::{
 pub use command::run::{drain, run};
 pub use command::seal;
 pub use command::status::{State, Status, status};
-pub use command::upgrade::{Support, Upgraded, Upgrading, upgrade};
+pub use command::upgrade::conclude::Upgraded;
+pub use command::upgrade::offer::Upgrading;
+pub use command::upgrade::support::Support;
+pub use command::upgrade::upgrade;
 pub use context::checkpoint;
 pub use context::error::Error;
 pub use context::request::{Archive, Registration, RemoveScope, Request, Service};

@@ -1,5 +1,6 @@
 //! The house keeps its own rules: who may import whom, how long a file may be, and what no file may mention.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -63,6 +64,122 @@ fn every_room_has_a_place_in_the_rule() {
         let known = COMMON.contains(&room.as_str()) || ROOMS.iter().any(|(name, _)| *name == room);
         assert!(known, "{} belongs to no room of the import rule", path.display());
     }
+}
+
+/// The layers of the lifecycle, each of which may import those behind it.
+const LAYERS: [&str; 4] = ["command", "step", "state", "context"];
+
+#[test]
+fn layers_of_the_lifecycle_import_only_what_is_below_them() {
+    let mut wrong = Vec::new();
+    for (file, imported) in lifecycle_imports() {
+        let layer = |name: &str| LAYERS.iter().position(|layer| name.split('/').next() == Some(*layer));
+        for target in imported {
+            if layer(&target) < layer(&file) {
+                wrong.push(format!("{file} imports {target}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "imports upwards:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_files_of_the_lifecycle_import_each_other_in_a_circle() {
+    let mut left: BTreeMap<String, BTreeSet<String>> = lifecycle_imports();
+    // Whatever imports nothing that is left is part of no circle.
+    loop {
+        let names: BTreeSet<String> = left.keys().cloned().collect();
+        let before = left.len();
+        left.retain(|_, imported| imported.iter().any(|target| names.contains(target)));
+        if left.len() == before {
+            break;
+        }
+    }
+    assert!(left.is_empty(), "these files import each other: {:#?}", left.keys());
+}
+
+#[test]
+fn imports_of_the_lifecycle_are_read_however_they_are_written() {
+    let modules: BTreeSet<String> =
+        ["step/user", "step/placing", "step/placing/archive", "state/journal"].map(str::to_owned).into();
+    let text = "use crate::lifecycle::step::{placing::{self, archive::list}, user};\nuse archive::Choice;\n\
+                fn f() { crate::lifecycle::state::journal::open() }\n// crate::lifecycle::step::user\n";
+    let found = imported_modules("step/placing", text, &modules);
+    let expected = ["state/journal", "step/placing/archive", "step/user"].map(str::to_owned);
+    assert_eq!(found, BTreeSet::from(expected));
+}
+
+/// Each file of the lifecycle, and the others that it imports, both without `.rs` and `/mod.rs`.
+fn lifecycle_imports() -> BTreeMap<String, BTreeSet<String>> {
+    let base = root().join("src/lifecycle");
+    let mut files = BTreeMap::new();
+    for (path, text) in sources() {
+        let Ok(inside) = path.strip_prefix(&base) else { continue };
+        let name = inside.with_extension("").to_string_lossy().into_owned();
+        let name = name.strip_suffix("/mod").unwrap_or(&name).to_owned();
+        if name != "mod" && !LAYERS.contains(&name.as_str()) {
+            files.insert(name, text[..tests_start(&text)].to_owned());
+        }
+    }
+    assert!(files.len() > 40, "only {} files found", files.len());
+    let modules = files.keys().cloned().collect();
+    files.iter().map(|(name, text)| (name.clone(), imported_modules(name, text, &modules))).collect()
+}
+
+/// The modules that the text of the module `name` imports: by their path from the crate, or, of its own children, by name.
+fn imported_modules(name: &str, text: &str, modules: &BTreeSet<String>) -> BTreeSet<String> {
+    let code: String =
+        text.lines().map(|line| line.split("//").next().unwrap_or_default().to_owned() + "\n").collect();
+    let code = code.replace("use super::*;", "");
+    assert!(!code.contains("super::"), "{name} imports by super::, which this test does not follow");
+    let mut paths = Vec::new();
+    for (at, _) in code.match_indices("crate::lifecycle::") {
+        expand(&code[at + "crate::lifecycle::".len()..], "", &mut paths);
+    }
+    for line in code.lines().filter_map(|line| line.strip_prefix("use ")) {
+        expand(line, &format!("{name}/"), &mut paths);
+    }
+    let longest = |path: &String| {
+        (1..=path.matches('/').count() + 1)
+            .rev()
+            .map(|parts| path.split('/').take(parts).collect::<Vec<_>>().join("/"))
+            .find(|prefix| modules.contains(prefix))
+    };
+    paths.iter().filter_map(longest).filter(|target| target != name).collect()
+}
+
+/// The paths that a use tree begins with, `a::{b, c::d}` as `a/b` and `a/c/d`.
+fn expand(tree: &str, prefix: &str, paths: &mut Vec<String>) -> usize {
+    let mut path = prefix.to_owned();
+    let mut at = 0;
+    while let Some(letter) = tree[at..].chars().next() {
+        match letter {
+            ':' => {
+                if !path.ends_with('/') {
+                    path.push('/');
+                }
+            }
+            '{' => {
+                at += 1;
+                loop {
+                    at += expand(&tree[at..], &path, paths);
+                    match tree[at..].chars().next() {
+                        Some(',') => at += 1,
+                        Some('}') => return at + 1,
+                        _ => return at,
+                    }
+                }
+            }
+            letter if letter.is_alphanumeric() || letter == '_' => path.push(letter),
+            letter if letter.is_whitespace() && path == prefix => {}
+            _ => break,
+        }
+        at += letter.len_utf8();
+    }
+    if path != prefix {
+        paths.push(path);
+    }
+    at
 }
 
 #[test]

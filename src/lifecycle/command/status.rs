@@ -3,8 +3,7 @@
 use crate::error::chain;
 use crate::github::{Client, Runner};
 use crate::host::{Account, account, systemd};
-use crate::lifecycle::command::upgrade;
-use crate::lifecycle::command::upgrade::Support;
+use crate::lifecycle::command::upgrade::support::{Support, support};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::drift;
@@ -156,7 +155,7 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
     }
     if let Some(version) = version.filter(|_| status.state == State::Registered && status.not_asked.is_none())
     {
-        status.support = upgrade::support(site, &journal, version).await.unwrap_or_else(|error| {
+        status.support = support(site, &journal, version).await.unwrap_or_else(|error| {
             tracing::debug!("{}", chain(&error));
             None
         });

@@ -70,7 +70,7 @@ pub async fn run(
         }
         let site = surroundings.site(&request)?;
         let config = converge(&site, running).await?;
-        upgrade::before_start(&site).await;
+        upgrade::start::before_start(&site).await;
         let before = clean::Snapshot::take(&site.dir());
         let shared = exposure::is_shared(&site)?;
         if shared && !dropped {

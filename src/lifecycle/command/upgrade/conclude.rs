@@ -2,19 +2,44 @@
 
 use crate::deadline::Deadline;
 use crate::host::systemd;
-use crate::lifecycle::command::upgrade::{STOP, SWITCH, Upgraded, exchange, start_again};
 use crate::lifecycle::context::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::state::journal::{Act, Entry, State, Step};
-use crate::lifecycle::step::placing::discard;
+use crate::lifecycle::state::journal::{Act, Entry, Journal, State, Step};
+use crate::lifecycle::step::placing::{discard, exchange};
 use crate::lifecycle::step::service;
 use crate::runner::{Guard, tree};
 use crate::transfer::place;
+use serde::Serialize;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// How long the exchange may take from the stop of the service to the end, whatever asks us to stop meanwhile: what is
+/// begun is finished or put back.
+pub(crate) const SWITCH: Duration = Duration::from_secs(540);
+
+/// How long a unit's stop may take once its listener is idle, or gone.
+pub(crate) const STOP: Duration = Duration::from_secs(180);
 
 /// A unit that systemd has restarted so often since we started it does not come up.
 const RESTARTS: u32 = 2;
+
+/// How an upgrade ended.
+#[derive(Debug, Clone, Serialize)]
+pub struct Upgraded {
+    /// Whether there is another version now.
+    pub changed: bool,
+    /// The runner's directory.
+    pub dir: std::path::PathBuf,
+    /// The version before.
+    pub from: Option<String>,
+    /// The version now.
+    pub version: Option<String>,
+    /// Why nothing was done.
+    pub reason: Option<String>,
+    /// What the server says of the new runner; `None` if it was not started, or the server could not be asked.
+    pub status: Option<String>,
+}
 
 /// Starts the runner of the new tree, which is in its place; and once it is online, deletes the old one. Else the old one
 /// comes back.
@@ -137,4 +162,15 @@ pub(crate) async fn resume(site: &Site<'_>) -> Result<Option<Upgraded>, Error> {
         }
         _ => Ok(None),
     }
+}
+
+/// Starts the unit again, whose service was begun.
+pub(crate) async fn start_again(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    unit: Option<&str>,
+) -> Result<(), Error> {
+    let Some(unit) = unit else { return Ok(()) };
+    systemd::start(unit, &site.stop).await?;
+    Ok(journal.done(Act::StartService { unit: unit.to_owned() })?)
 }

@@ -1,11 +1,13 @@
 //! The look of `runup run` at its start, where no timer upgrades its runner.
 
 use crate::error::chain;
-use crate::lifecycle::command::upgrade::{
-    Upgrading, Watched, at_server, hold, kept, look, note, stage, support, switch,
-};
+use crate::lifecycle::command::upgrade::idle::Watched;
+use crate::lifecycle::command::upgrade::offer::{Upgrading, at_server, hold, kept, look, note};
+use crate::lifecycle::command::upgrade::support;
+use crate::lifecycle::command::upgrade::switch::{stage, switch};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
+use crate::lifecycle::step::placing;
 use crate::runner::{RunnerVersion, tree};
 use std::time::Duration;
 
@@ -51,7 +53,7 @@ async fn try_upgrade(site: &Site<'_>) -> Result<Option<(RunnerVersion, String)>,
         );
         return Ok(None);
     }
-    crate::lifecycle::command::upgrade::placing::check_mounts(site)?;
+    placing::check_mounts(site)?;
     let fresh = stage(site, &journal, &offer.applications).await?;
     let upgraded = switch(site, None, &watched, None, fresh, here).await?;
     Ok(upgraded.version.map(|to| (here, to)))

@@ -1,7 +1,7 @@
 //! How long the version of a runner that does not update itself is supported.
 
 use crate::github::Target;
-use crate::lifecycle::command::upgrade::{look, pinned};
+use crate::lifecycle::command::upgrade::offer::{at_server, look, pinned};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Journal;
@@ -68,7 +68,7 @@ pub(crate) async fn support(
     if journal.guard() == Guard::Open && !asked.is_some_and(|asked| asked.disable_update) {
         return Ok(None);
     }
-    let site = &crate::lifecycle::command::upgrade::at_server(site, journal)?;
+    let site = &at_server(site, journal)?;
     let Some(client) = site.eyes() else { return Ok(None) };
     let Some(newest) = look(site).await?.newest.filter(|newest| *newest > here) else { return Ok(None) };
     let doing = "asking how long the runner's version is supported";

@@ -1,0 +1,105 @@
+//! The exchange itself: the service is stopped in an idle moment, the trees change places, the service starts.
+
+use crate::deadline::Deadline;
+use crate::github::Application;
+use crate::host::freeze::Frozen;
+use crate::host::systemd;
+use crate::lifecycle::command::upgrade::conclude::{STOP, SWITCH, Upgraded, conclude, start_again};
+use crate::lifecycle::command::upgrade::idle::Watched;
+use crate::lifecycle::context::checkpoint::{Checkpoint, reach};
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::journal::{Act, Entry, Journal, State, Step};
+use crate::lifecycle::step::placing::{self, Fresh, discard, exchange};
+use crate::runner::{Guard, RunnerVersion, tree};
+use std::time::Duration;
+
+/// How long a listener that is stopped for a look waits for the journal.
+const FROZEN: Duration = Duration::from_secs(10);
+
+/// Stages the new tree, with the old one's identity in it.
+pub(crate) async fn stage(
+    site: &Site<'_>,
+    journal: &Journal,
+    listed: &[Application],
+) -> Result<Fresh, Error> {
+    let account = exchange::account(site)?;
+    let keeper = site.keeper(&account, journal);
+    let phase = site.phase("stage");
+    let fresh = placing::stage_fresh(site, &account, keeper, Some(listed)).await?;
+    phase.end(format!("runner {}", fresh.act.version().unwrap_or("of unknown version")));
+    Ok(fresh)
+}
+
+/// Stops the service, exchanges the trees, starts it, and sees whether it comes online.
+pub(crate) async fn switch(
+    site: &Site<'_>,
+    unit: Option<&str>,
+    watched: &Watched,
+    frozen: Option<Frozen>,
+    fresh: Fresh,
+    here: RunnerVersion,
+) -> Result<Upgraded, Error> {
+    let staging = fresh.staging;
+    let quick = site.until(site.deadline.within(FROZEN), site.stop.clone());
+    let (lock, mut journal) = quick.open_journal("upgrade").await.inspect_err(|_| discard(&staging))?;
+    let old = match journal.entry(Step::PlaceRunner) {
+        Some(Entry { state: State::Done, act })
+            if act.version() == Some(here.to_string().as_str())
+                && journal.guard() == Guard::Sealed
+                && tree::inspect(&staging, site.platform()).is_ok_and(|report| report.is_runner()) =>
+        {
+            act.clone()
+        }
+        _ => {
+            discard(&staging);
+            return Err(Error::UpgradeOvertaken { dir: site.request.dir.clone() });
+        }
+    };
+    let mut act = fresh.act;
+    if let Act::PlaceRunner { replaces, guard, .. } = &mut act {
+        (*replaces, *guard) = (Some(Box::new(old.clone())), Guard::Sealed);
+    }
+    if let Some(unit) = unit {
+        journal.begin_instead(Act::StartService { unit: unit.to_owned() })?;
+    }
+    journal.begin_instead(act.clone())?;
+    reach(Checkpoint::UpgradeBegun);
+    // A service that registers by itself needs the lock to end.
+    drop(lock);
+    let stopped = match (unit, frozen) {
+        (Some(unit), Some(frozen)) => stop(site, unit, watched, frozen).await,
+        _ => Ok(()),
+    };
+    // Should it have had a job, it took as long as that.
+    let site = &site.until(Deadline::after(SWITCH), site.stop.clone());
+    reach(Checkpoint::UpgradeStopped);
+    let put = match stopped {
+        Ok(()) => exchange_trees(site, &staging).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = put {
+        let (_lock, mut journal) = site.open_journal("upgrade").await?;
+        journal.done(old)?;
+        discard(&staging);
+        start_again(site, &mut journal, unit).await?;
+        return Err(error);
+    }
+    reach(Checkpoint::UpgradeExchanged);
+    conclude(site, unit, act, old).await
+}
+
+async fn exchange_trees(site: &Site<'_>, staging: &std::path::Path) -> Result<(), Error> {
+    let (_lock, journal) = site.open_journal("upgrade").await?;
+    exchange::put(site, &journal, staging)
+}
+
+/// Ends the listener, which is stopped and idle, and then its unit. Should it have a job after all, that is waited for.
+async fn stop(site: &Site<'_>, unit: &str, watched: &Watched, frozen: Frozen) -> Result<(), Error> {
+    let phase = site.phase("stop");
+    frozen.interrupt();
+    watched.gone().await;
+    systemd::stop_unit(unit, STOP, &site.stop).await?;
+    phase.end(format!("stopped {unit}"));
+    Ok(())
+}
