@@ -20,22 +20,22 @@ without_libraries() {
 }
 
 fetch_debs() {
-    local folder=$1.building deb
-    rm --recursive --force "$folder"
-    mkdir --parents "$folder" "$root/debs/partial"
+    local dir=$1.building deb
+    rm --recursive --force "$dir"
+    mkdir --parents "$dir" "$root/debs/partial"
     cp --remove-destination /etc/resolv.conf "$root/etc/resolv.conf"
     # Uses the network outside the scenario.
     nsenter --net="$RUNUP_BOOT_NET" chroot "$root" apt-get --quiet=2 update
     # shellcheck disable=SC2086 # two words
     nsenter --net="$RUNUP_BOOT_NET" chroot "$root" apt-get --quiet=2 --option=Dir::Cache::archives=/debs/ --option=APT::Sandbox::User=root \
         install --yes --no-install-recommends --download-only $wanted_debs
-    mv "$root"/debs/*.deb "$folder"
-    for deb in "$folder"/*.deb; do
+    mv "$root"/debs/*.deb "$dir"
+    for deb in "$dir"/*.deb; do
         dpkg-deb --field "$deb"
         printf 'Filename: ./%s\nSize: %s\nSHA256: %s\n\n' "${deb##*/}" "$(stat --format=%s "$deb")" \
             "$(sha256sum "$deb" | cut --characters=1-64)"
-    done >"$folder/Packages"
-    mv "$folder" "$1"
+    done >"$dir/Packages"
+    mv "$dir" "$1"
 }
 
 packages_from() { echo "deb [trusted=yes] $1 ./" >"$root/etc/apt/sources.list"; }

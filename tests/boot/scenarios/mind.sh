@@ -82,7 +82,7 @@ scenario_change_of_mind() {
     absent $tree "/etc/systemd/system/$unit"
 }
 
-registered_as() { same "$1" "$(jq --raw-output .workFolder <(sed '1s/^\xef\xbb\xbf//' "$root$tree/.runner"))" "the work folder"; }
+registered_as() { same "$1" "$(jq --raw-output .workFolder <(sed '1s/^\xef\xbb\xbf//' "$root$tree/.runner"))" "the work directory"; }
 
 # A power cut interrupts a run while it waits for its service. The next run finishes it, although all that is left to do is to
 # wait for the server.
