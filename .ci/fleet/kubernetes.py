@@ -1,4 +1,4 @@
-"""The manifests, by Kubernetes' own schemas and by what they promise of each other. check-fleet runs it."""
+"""Checks the manifests against Kubernetes' schemas, and their consistency. check-fleet runs it."""
 
 import copy
 import pathlib
@@ -7,10 +7,10 @@ import sys
 import kubernetes_validate
 import yaml
 
-folder, versions = pathlib.Path(sys.argv[1]), sys.argv[2:]
+directory, versions = pathlib.Path(sys.argv[1]), sys.argv[2:]
 documents = [
     (path.name, document)
-    for path in sorted(folder.glob("*.yaml"))
+    for path in sorted(directory.glob("*.yaml"))
     for document in yaml.safe_load_all(path.read_text())
 ]
 
@@ -43,19 +43,19 @@ def place(pod, container, path):
 
 
 def promises(job):
-    """What no schema says, and what a pod would be refused or killed for; `AssertionError` if it does not hold."""
+    """What no schema checks, and what a pod would be rejected or killed for. Raises `AssertionError`."""
     pod = job["template"]["spec"]
     (runner,) = pod["containers"]
     inits = pod["initContainers"]
     order = [container["name"] for container in inits]
     by_name = {container["name"]: container for container in inits}
     create, delete = by_name["create"], by_name["delete"]
-    assert pod["restartPolicy"] == "Never", "podFailurePolicy takes only Never"
-    assert pod["automountServiceAccountToken"] is False, "a job could speak to the cluster"
+    assert pod["restartPolicy"] == "Never", "podFailurePolicy needs Never"
+    assert pod["automountServiceAccountToken"] is False, "a job could use the cluster's API"
     environment = values(runner)
     assert pod["terminationGracePeriodSeconds"] >= seconds(environment["RUNUP_DRAIN"]) + 90, "killed while it drains"
 
-    # No token where jobs are: not in a file, not in a variable, not in a process that they see, not under their user.
+    # Jobs cannot reach the token: in a file, a variable, a process that they see, or as their user.
     security = pod["securityContext"]
     secrets = {volume["name"] for volume in pod["volumes"] if "secret" in volume}
     holders = [container for container in inits + [runner] if names(container, "volumeMounts") & secrets]
@@ -66,36 +66,36 @@ def promises(job):
     assert pod["shareProcessNamespace"] is False, "a job sees the processes that hold the token"
     for holder in holders:
         user = holder["securityContext"]["runAsUser"]
-        assert user not in (0, security["runAsUser"]), "the token's processes are the jobs' user"
+        assert user not in (0, security["runAsUser"]), "the token's processes run as the jobs' user"
         assert holder["securityContext"]["runAsGroup"] != security["runAsGroup"]
         assert "RUNUP_TOKEN" not in values(holder), "a token is a file"
         volume, _ = place(pod, holder, values(holder)["RUNUP_TOKEN_FILE"])
-        # The kubelet gives the file to root and the pod's group: 0400 could not be read by a user who is not root.
+        # The kubelet creates the file for root and the pod's group: with 0400 only root could read it.
         assert volume["secret"]["defaultMode"] == 0o440
     assert "runAsUser" not in runner["securityContext"] and security["fsGroup"] == security["runAsGroup"]
 
-    # The configuration goes from one to the other, and the receipt stays with its holders.
+    # The configuration is passed on to the runner; the receipt is not.
     path = values(create)["RUNUP_JIT_CONFIG_OUT"]
     assert environment["RUNUP_JIT_CONFIG_FILE"] == path
     (out, _), (back, mount) = place(pod, create, path), place(pod, runner, path)
-    assert out == back and out["emptyDir"].get("medium") == "Memory", "the configuration is not handed over, or lands on a disk"
+    assert out == back and out["emptyDir"].get("medium") == "Memory", "the configuration is not passed on, or is on a disk"
     assert mount.get("readOnly") is True, "a job could leave something for another container"
     receipts = [place(pod, holder, values(holder)["RUNUP_RECEIPT"])[0] for holder in holders]
     assert receipts[0] == receipts[1] and receipts[0]["name"] not in names(runner, "volumeMounts"), "a job could write it"
     assert values(create)["RUNUP_RECEIPT"] == values(delete)["RUNUP_RECEIPT"]
     assert values(create)["RUNUP_URL"] == values(delete)["RUNUP_URL"]
     assert create["command"][-1] == "create-jit" and delete["command"][-1] == "delete-on-stop"
-    assert delete.get("restartPolicy") == "Always" and "restartPolicy" not in create, "only what deletes is a sidecar"
-    assert order.index("copy") < order.index("delete") < order.index("create"), "what is created would not be deleted"
+    assert delete.get("restartPolicy") == "Always" and "restartPolicy" not in create, "only `delete` is a sidecar"
+    assert order.index("copy") < order.index("delete") < order.index("create"), "the created runner would not be deleted"
 
     failing = {
         rule["onExitCodes"]["containerName"]: set(rule["onExitCodes"]["values"])
         for rule in job["podFailurePolicy"]["rules"]
         if rule["action"] == "FailJob"
     }
-    assert {64, 77, 78} <= failing["create"] and {64, 78, 80} <= failing["runner"], "what no other pod does better"
-    # 69 of the runner: its configuration was used, or somebody deleted the runner; the next pod gets one of its own.
-    assert not {0, 75} & failing["create"] and not {0, 69, 75} & failing["runner"], "what another pod does better"
+    assert {64, 77, 78} <= failing["create"] and {64, 78, 80} <= failing["runner"], "a permanent failure must fail the Job"
+    # 69 from the runner: its configuration was used, or the runner was deleted; the next pod gets a runner of its own.
+    assert not {0, 75} & failing["create"] and not {0, 69, 75} & failing["runner"], "another pod could succeed"
     assert security["runAsNonRoot"] and security["runAsUser"] > 0
     assert security["seccompProfile"]["type"] == "RuntimeDefault"
     for container in inits + [runner]:
@@ -104,7 +104,7 @@ def promises(job):
         assert confined["readOnlyRootFilesystem"]
         assert container["resources"]["requests"] and container["resources"]["limits"]["memory"]
     used = {name for container in inits + [runner] for name in names(container, "volumeMounts")}
-    assert used == names(pod, "volumes"), "a volume that nobody mounts, or that is not there"
+    assert used == names(pod, "volumes"), "a volume is not mounted, or does not exist"
 
 
 def changed(job, change):
@@ -122,7 +122,7 @@ def refused(check, what):
         check()
     except (AssertionError, kubernetes_validate.ValidationError):
         return
-    sys.exit(f"NOT AS IT SHOULD BE: {what} was not refused")
+    sys.exit(f"FAILED: {what} was not refused")
 
 
 templates = []

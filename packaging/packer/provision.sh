@@ -1,20 +1,20 @@
 #!/bin/sh
-# Makes the machine that it runs on, as root, the master of an image. Packer's template beside it uploads and starts it; any
-# other tool that builds images can do the same.
+# Prepares the machine that it runs on, as root, as the source of an image. The Packer template next to it uploads and starts
+# it; any other tool that builds images can do the same.
 #
-#   RUNUP_BAKE_FOLDER   holds `package`, the .deb or .rpm of runup, and where it is needed `token`, with nothing else in it.
-#                       Deleted at the end, whatever happens; the token as soon as it has been used
-#   RUNUP_URL           whose list of runner applications is asked; or, without a token:
+#   RUNUP_BAKE_FOLDER   directory with `package`, the .deb or .rpm of runup, and if needed `token`, a file with just the token.
+#                       It is deleted at the end in any case, and the token as soon as it has been used
+#   RUNUP_URL           organization, repository or enterprise to list the runner applications of; or, without a token:
 #   RUNUP_ARCHIVE, RUNUP_SHA256   the runner's archive
 #   RUNUP_…             any other option of `runup bake`
 set -eu
 cd "$RUNUP_BAKE_FOLDER"
-# What is only deleted is still on the disk, and the image is one of the disk.
+# A file that is merely deleted is still on the disk, and the image is a copy of the disk.
 forget() { [ ! -f token ] || shred --remove token 2>/dev/null || rm -f token; }
 trap 'forget; cd / && rm -rf "$RUNUP_BAKE_FOLDER"' EXIT
 trap 'exit 143' HUP INT TERM
 
-# A template passes on what nobody has set as empty, which is no URL and no digest.
+# Packer passes unset variables as empty ones, which are not a valid URL or digest.
 [ -n "${RUNUP_URL:-}" ] || unset RUNUP_URL
 [ -n "${RUNUP_ARCHIVE:-}" ] || unset RUNUP_ARCHIVE
 [ -n "${RUNUP_SHA256:-}" ] || unset RUNUP_SHA256
@@ -41,8 +41,8 @@ else
 fi
 forget
 
-# What is this machine's own must not become that of every machine of the image: cloud-init's memory of its first boot, the
-# machine's id, its host keys, its random seeds, the keys that systemd and NetworkManager made for it, and what was logged.
+# Whatever identifies this machine must not end up on every machine of the image: cloud-init's state, the machine id, host
+# keys, random seeds, the keys that systemd and NetworkManager generated, and logs.
 if command -v cloud-init >/dev/null; then cloud-init clean --logs; fi
 if [ -e /etc/machine-id ]; then : >/etc/machine-id; fi
 rm -rf /var/lib/dbus/machine-id /var/lib/systemd/random-seed /boot/loader/random-seed /boot/efi/loader/random-seed \
@@ -51,6 +51,6 @@ rm -rf /var/lib/dbus/machine-id /var/lib/systemd/random-seed /boot/loader/random
 if command -v apt-get >/dev/null; then apt-get clean; fi
 if command -v dnf >/dev/null; then dnf clean all; fi
 
-# The last word: no identity, no token, no log of a runner.
+# Final check: the image has no identity, token or log of a runner.
 runup bake --check
 sync

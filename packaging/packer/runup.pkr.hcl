@@ -1,14 +1,14 @@
-# Bakes an image from which machines become runners in seconds: runup, its unit, the runner and the runner's libraries are in
-# it; no identity, no token and no log is.
+# Bakes an image whose machines become runners within seconds. It contains runup, its unit, the runner and the runner's
+# libraries, and no identity, token or log.
 #
 #   packer build -var host=192.0.2.7 -var user=admin -var key=~/.ssh/id -var package=runup.deb -var url=https://github.com/octo-org \
 #     -var token_file=token runup.pkr.hcl
 #
-# As it stands it prepares any machine that answers SSH, and you take the image of its disk. With a cloud's builder it is the
-# same `build` block: put your source, for instance amazon-ebs, azure-arm, googlecompute or qemu, beside "null.machine" in
-# `sources`, and with Packer 1.7 and newer its plugin into `packer { required_plugins { … } }`.
+# As it is, it prepares any machine with SSH, and you create the image from its disk. The `build` block also works with the
+# builder of a cloud: add your source, such as amazon-ebs, azure-arm, googlecompute or qemu, next to "null.machine" in
+# `sources`, and with Packer 1.7 or newer its plugin to `packer { required_plugins { … } }`.
 #
-# The work is done by provision.sh. Machines of the image start with ../cloud-init/baked.yaml.
+# provision.sh does the work. Start machines of the image with ../cloud-init/baked.yaml.
 
 variable "host" {
   type        = string
@@ -23,7 +23,7 @@ variable "port" {
 variable "user" {
   type        = string
   default     = "root"
-  description = "Root, or one who may use sudo without a password."
+  description = "root, or a user who can use sudo without a password."
 }
 
 variable "key" {
@@ -33,23 +33,23 @@ variable "key" {
 
 variable "package" {
   type        = string
-  description = "The release's .deb or .rpm of runup, here."
+  description = "Local path of the .deb or .rpm of runup."
 }
 
 variable "url" {
   type        = string
   default     = ""
-  description = "Whose list of runner applications is asked for the newest: https://HOST/ORG, https://HOST/OWNER/REPO, https://HOST/enterprises/SLUG."
+  description = "Organization, repository or enterprise to list the runner applications of: https://HOST/ORG, https://HOST/OWNER/REPO, https://HOST/enterprises/SLUG."
 }
 
-# A file, since a value would be on command lines. It is deleted there as soon as it has been used.
+# A file, because a value would be visible on command lines. The copy on the machine is deleted as soon as it has been used.
 variable "token_file" {
   type        = string
   default     = "/dev/null"
-  description = "File here with the token for that list."
+  description = "Local file with the token for that list."
 }
 
-# Instead of url and token_file: no credential at all.
+# Instead of url and token_file, to need no credential.
 variable "archive" {
   type        = string
   default     = ""
@@ -64,11 +64,11 @@ variable "sha256" {
 variable "environment" {
   type        = list(string)
   default     = []
-  description = "More variables for provision.sh, such as https_proxy=URL or RUNUP_MIRROR=URL; no secrets."
+  description = "More environment variables for provision.sh, such as https_proxy=URL or RUNUP_MIRROR=URL. Do not pass secrets."
 }
 
 locals {
-  folder = "/var/tmp/runup-bake"
+  directory = "/var/tmp/runup-bake"
 }
 
 source "null" "machine" {
@@ -77,32 +77,32 @@ source "null" "machine" {
   ssh_port             = var.port
   ssh_username         = var.user
   ssh_private_key_file = var.key
-  # scp is not everywhere.
+  # scp is not installed everywhere.
   ssh_file_transfer_method = "sftp"
 }
 
 build {
   sources = ["source.null.machine"]
 
-  # Nobody else of that machine gets at what is uploaded.
+  # Keep other users of the machine away from the uploaded files.
   provisioner "shell" {
-    inline = ["rm -rf ${local.folder} && mkdir -m 700 ${local.folder}"]
+    inline = ["rm -rf ${local.directory} && mkdir -m 700 ${local.directory}"]
   }
 
   provisioner "file" {
     source      = var.package
-    destination = "${local.folder}/package"
+    destination = "${local.directory}/package"
   }
 
   provisioner "file" {
     source      = var.token_file
-    destination = "${local.folder}/token"
+    destination = "${local.directory}/token"
   }
 
   provisioner "shell" {
     script = "provision.sh"
     environment_vars = concat([
-      "RUNUP_BAKE_FOLDER=${local.folder}",
+      "RUNUP_BAKE_FOLDER=${local.directory}",
       "RUNUP_URL=${var.url}",
       "RUNUP_ARCHIVE=${var.archive}",
       "RUNUP_SHA256=${var.sha256}",

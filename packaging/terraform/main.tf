@@ -1,10 +1,10 @@
 locals {
-  # What happens at boot is written in these files, for people as well, and only there. They have placeholders.
+  # These files define what happens at boot, and are also for people to read. They contain placeholders.
   files = "${path.module}/../cloud-init"
   file  = var.package == null ? "baked" : var.ephemeral ? "ephemeral" : "persistent"
   base  = yamldecode(file("${local.files}/${local.file}.yaml"))
 
-  # JSON's strings are TOML's.
+  # A JSON string is also a valid TOML string.
   config = join("", [for line in concat(
     [
       "url = ${jsonencode(var.url)}",

@@ -1,4 +1,4 @@
 terraform {
-  # Terraform or OpenTofu. No provider: this module renders text and touches no cloud.
+  # Terraform or OpenTofu. No provider: this module only renders text.
   required_version = ">= 1.6"
 }

@@ -1,4 +1,4 @@
-//! Archives that mean harm.
+//! Hostile archives.
 
 use super::{start, watch};
 use crate::rig::{PATIENCE, Rig, names_in, signal, until};
@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
-/// Long enough for a machine that is busy, and a fraction of what these archives took before.
+/// Long enough for a busy machine, and a fraction of what these archives took before the fixes.
 const SOON: Duration = Duration::from_secs(20);
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -37,7 +37,7 @@ fn finished(mut tar: Vec<u8>) -> Vec<u8> {
     gzip(&tar)
 }
 
-/// One GNU long name of so many components.
+/// One GNU long name with this many components.
 fn long_name(components: usize) -> Vec<u8> {
     let mut tar = Vec::new();
     member(&mut tar, b"././@LongLink", b'L', b"", &b"d/".repeat(components));
@@ -45,7 +45,7 @@ fn long_name(components: usize) -> Vec<u8> {
     finished(tar)
 }
 
-/// `bake` of this archive; with its own digest, or with a wrong one.
+/// Runs `bake` with this archive, with its own digest or with a wrong one.
 fn bake(rig: &Rig, name: &str, bytes: &[u8], right: bool, more: &[&str]) -> std::process::Child {
     let path = rig.write(name, bytes);
     let digest = if right { hex::encode(Sha256::digest(bytes)) } else { "ab".repeat(32) };
@@ -63,7 +63,7 @@ fn a_name_of_half_a_million_components_ends_at_once() {
     let ran = watch(bake(&rig, "a.tar.gz", &bytes, false, &[])).expect(65).bounded(SOON);
     ran.says("SHA-256");
     rig.assert_nothing_left();
-    // Nor does the right digest make it any better.
+    // The right digest makes no difference.
     let ran = watch(bake(&rig, "a.tar.gz", &bytes, true, &[])).expect(65).bounded(SOON);
     ran.says("more than 4096 bytes");
     rig.assert_nothing_left();
@@ -117,7 +117,7 @@ fn no_header_of_an_archive_takes_time_or_memory_on_credit() {
     }
 }
 
-/// H4: neither the deadline nor SIGTERM ended it. An archive of as many entries as are taken is busy for long enough.
+/// H4: neither the deadline nor SIGTERM stopped it. An archive with the most entries that are accepted takes long enough.
 #[test]
 fn the_deadline_and_a_signal_end_an_archive_of_many_entries() {
     let mut tar = Vec::new();
@@ -141,13 +141,13 @@ fn the_deadline_and_a_signal_end_an_archive_of_many_entries() {
     rig.assert_nothing_left();
 }
 
-/// H4's neighbour: more entries, and more links, than are taken.
+/// H4's neighbour: more entries, and more links, than are accepted.
 #[test]
 fn more_entries_than_any_runner_has_are_refused() {
     for kind in [b'0', b'2'] {
         let mut tar = Vec::new();
         for number in 0..61_000 {
-            // Random, or it would be the ratio that ends it.
+            // Random content, because otherwise the compression ratio would be refused.
             let noise = format!("{number:x}-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
             member(&mut tar, noise.as_bytes(), kind, noise.as_bytes(), b"");
         }
@@ -182,7 +182,7 @@ fn a_list_of_a_zip_file_takes_no_memory_that_it_is_not_worth() {
     zip.extend_from_slice(&end.to_le_bytes());
     zip.extend_from_slice(&[1, 0, 0, 0]);
     zip.extend_from_slice(b"PK\x05\x06\0\0\0\0\xff\xff\xff\xff");
-    // The size is the true one where it fits: only zip64's count is needed.
+    // The size is correct where it fits: only zip64's count is needed.
     zip.extend_from_slice(&1000_u32.to_le_bytes());
     zip.extend_from_slice(b"\xff\xff\xff\xff\0\0");
     let rig = Rig::new();
@@ -239,7 +239,7 @@ fn an_archive_that_brings_an_identity_or_an_environment_is_not_placed() {
         ran.says("not a clean runner").says(plain).says("hint: ");
         std::fs::remove_file(rig.root().join(&name)).unwrap();
         assert_eq!(rig.everything(), before, "{file}: what stood there stays, and nothing else does");
-        // The same where nothing stood.
+        // The same without a tree.
         let bare = Rig::new();
         watch(bake(&bare, &name, &bytes, true, &[])).expect(65);
         bare.assert_nothing_left();
@@ -248,7 +248,7 @@ fn an_archive_that_brings_an_identity_or_an_environment_is_not_placed() {
     watch(bake(&rig, &name, &archive, true, &[])).expect(0);
 }
 
-/// `--verbose` wrote 1.1 GB in four seconds of a child that floods.
+/// `--verbose` wrote 1.1 GB in four seconds for a child that floods its output.
 #[test]
 fn a_script_that_floods_does_not_flood_the_log() {
     let rig = Rig::new();

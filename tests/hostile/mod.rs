@@ -27,7 +27,7 @@ impl Watched {
         self
     }
 
-    /// It was over soon, and never large.
+    /// It ended soon, and used little memory.
     #[track_caller]
     fn bounded(self, limit: Duration) -> Ran {
         assert!(self.took < limit, "it took {:?}: {}", self.took, start(&self.ran));
@@ -36,13 +36,13 @@ impl Watched {
     }
 }
 
-/// What is shown of a run that may have said a lot.
+/// The part of a run's output that a failure prints.
 fn start(ran: &Ran) -> String {
     let cut = |text: &str| text.chars().take(2000).collect::<String>();
     format!("code {}\n{}\n{}", ran.code, cut(&ran.stdout), cut(&ran.stderr))
 }
 
-/// Waits for the process, and looks at its memory meanwhile.
+/// Waits for the process, and samples its memory.
 fn watch(child: Child) -> Watched {
     let status = format!("/proc/{}/status", child.id());
     let began = Instant::now();
@@ -51,7 +51,7 @@ fn watch(child: Child) -> Watched {
         while began.elapsed() < PATIENCE {
             let Ok(text) = std::fs::read_to_string(&status) else { break };
             let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-            // A process that has ended and was not waited for has none.
+            // A zombie has no memory.
             let Some(line) = line else { break };
             let number: u64 = line.trim().trim_end_matches(" kB").trim().parse().unwrap();
             peak = peak.max(number);

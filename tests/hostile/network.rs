@@ -1,4 +1,4 @@
-//! Servers, proxies and addresses that mean harm.
+//! Hostile servers, proxies and addresses.
 
 use super::{start, watch};
 use crate::rig::{Ran, Rig};
@@ -9,17 +9,17 @@ use std::process::Child;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Long enough for a machine that is busy.
+/// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(30);
 
-/// A server on loopback that answers whatever it is told to.
+/// A server on loopback with programmed answers.
 struct Server {
     port: u16,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    /// Answers each request by `answer`, which gets its head and how many there were before it.
+    /// Answers each request with `answer`, which gets its head and the number of requests before it.
     fn start(answer: impl Fn(&str, usize) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -50,7 +50,7 @@ impl Server {
         format!("http://127.0.0.1:{}/octo-org", self.port)
     }
 
-    /// A command that only talks to this server.
+    /// A command that connects to this server only.
     fn start_command(&self, rig: &Rig, arguments: &[&str]) -> Child {
         let mut command = rig.command(arguments);
         command.arg("--url").arg(self.url()).env("RUNUP_TOKEN", TOKEN).spawn().unwrap()
@@ -61,7 +61,7 @@ impl Server {
     }
 }
 
-/// The credential of these tests: of no form that would be known.
+/// The credential of these tests, in a format that is not recognised as a token.
 const TOKEN: &str = "the-canary-of-the-network-tests";
 
 fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, answer: &dyn Fn(&str, usize) -> Vec<u8>) {
@@ -80,7 +80,7 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, answer: &dyn Fn(&str,
         seen.len() - 1
     };
     let _ = stream.write_all(&answer(&head, before));
-    // Not closed before the client has read it all.
+    // Not closed before the client has read everything.
     let _ = stream.shutdown(std::net::Shutdown::Write);
     let _ = stream.read_to_end(&mut Vec::new());
 }
@@ -113,7 +113,7 @@ fn page(from: usize) -> String {
 /// Endless pages: `runners list --deadline 20s` still ran after 70 s, with 6.7 GB.
 #[test]
 fn a_list_without_an_end_has_a_ceiling() {
-    // A server that ignores how many were asked for: the list is as long, and this test is shorter.
+    // A server that ignores the requested page size: the list is as long, and the test is shorter.
     let page = |before: usize| {
         let from = before * 1000 + 1;
         let one =
@@ -122,10 +122,10 @@ fn a_list_without_an_end_has_a_ceiling() {
         format!(r#"{{"total_count":2400000,"runners":[{}]}}"#, runners.join(","))
     };
     let server = Server::start(move |_, before| ok(NEXT, page(before).as_bytes()));
-    // What is kept of it.
+    // A list that is kept.
     server.ask(&["runners", "list"]).expect(76).bounded(SOON * 2).says("too large").says("hint: ");
     let server = Server::start(move |_, before| ok(NEXT, page(before).as_bytes()));
-    // What is only looked at.
+    // A list that is only searched.
     let ran = server.ask(&["runners", "list", "--name", "no-such"]).expect(76).bounded(SOON * 2);
     ran.says("more than 100000 elements").says("hint: ");
 }
@@ -187,7 +187,7 @@ fn an_answer_takes_no_memory_that_it_is_not_worth() {
         ] {
             let server = Server::of_document(&document);
             let watched = server.ask(arguments);
-            // An element that cannot be read is left out of the list of runner applications.
+            // An element that cannot be parsed is omitted from the list of runner applications.
             let fine = watched.ran.code == 76 || (arguments == ["downloads"] && watched.ran.code == 0);
             assert!(fine, "{}", start(&watched.ran));
             let ran = watched.bounded(SOON);
@@ -218,7 +218,7 @@ fn a_server_that_asks_for_no_wait_is_not_asked_without_an_end() {
     }
 }
 
-/// The same of a server that has the archive.
+/// The same for the server of the archive.
 #[test]
 fn a_download_that_is_put_off_without_a_wait_is_not_asked_for_without_an_end() {
     let server = Server::start(|_, _| reply("429 Too Many Requests", "retry-after: 0\r\n", b""));
@@ -232,7 +232,7 @@ fn a_download_that_is_put_off_without_a_wait_is_not_asked_for_without_an_end() {
     rig.assert_nothing_left();
 }
 
-/// The temporary token went to a far host in the clear, though the API was asked over a safe connection.
+/// The temporary token went to another host in the clear, although the API call used https.
 #[test]
 fn no_bearer_goes_over_plain_http_to_another_machine() {
     let canary = "canary-of-a-download";
@@ -248,7 +248,7 @@ fn no_bearer_goes_over_plain_http_to_another_machine() {
         rig.sandbox.faults_clear();
         rig.answer("downloads", &list);
     };
-    // Nothing resolves that name: whatever is sent goes to the proxy, which tells.
+    // The name does not resolve: every request goes to the proxy, which records it.
     let proxy = Server::start(|_, _| reply("404 Not Found", "", b""));
     let run = |arguments: &[&str]| {
         let mut command = rig.on_machine(arguments);
@@ -263,7 +263,7 @@ fn no_bearer_goes_over_plain_http_to_another_machine() {
         rig.assert_nothing_left();
     }
     assert_eq!(proxy.requests(), [] as [&str; 0], "nothing was sent");
-    // Asked for, it is sent; without a bearer, there is nothing to protect: the digest is known.
+    // With the option it is sent. Without a bearer there is nothing to protect: the digest is known.
     run(&["bake", "--allow-http"]).expect(69).says("404");
     assert!(proxy.requests().concat().contains(canary));
     answer(false);
@@ -276,7 +276,7 @@ fn no_bearer_goes_over_plain_http_to_another_machine() {
     assert_eq!(leaks, 0, "{:#?}", proxy.requests());
 }
 
-/// A proxy that cannot be used was ignored with a warning, or taken for another one.
+/// An unusable proxy was ignored with a warning, or mistaken for another one.
 #[test]
 fn a_proxy_that_cannot_be_used_is_refused_before_the_first_step() {
     let rig = Rig::new().making_a_user();
@@ -300,7 +300,7 @@ fn a_proxy_that_cannot_be_used_is_refused_before_the_first_step() {
     }
     rig.assert_nothing_left();
     assert_eq!(rig.routes(), [] as [&str; 0]);
-    // What asks no server needs no proxy.
+    // A command that contacts no server needs no proxy.
     let child = rig.on_machine(&["remove", "--local"]).env("https_proxy", "socks5://proxy").spawn().unwrap();
     watch(child).expect(0);
 }
@@ -318,7 +318,7 @@ fn is_visible(text: &str) {
 const EVIL: &str =
     "evil\u{1b}[2J\u{1b}]0;title\u{7}\r\u{9b}31m\u{202e}\u{2066}\u{200b}\u{feff}\u{2028}\u{7f}\nhint: x";
 
-/// Escape sequences of a server reached the terminal.
+/// Escape sequences from a server reached the terminal.
 #[test]
 fn what_a_server_says_is_shown_and_not_obeyed() {
     let runner = json!({"id": 7, "name": EVIL, "os": EVIL, "status": EVIL, "busy": true,
@@ -378,7 +378,7 @@ fn shows_not(ran: &Ran, token: &str) {
     assert!(!ran.all().contains(token), "{}", start(ran));
 }
 
-/// A server that sends the token back had it printed: in headers, addresses, and documents.
+/// A token that a server sent back was printed: in headers, addresses and documents.
 #[test]
 fn the_token_is_marked_wherever_it_comes_back() {
     let said = format!("x{TOKEN}x");
@@ -401,7 +401,7 @@ fn the_token_is_marked_wherever_it_comes_back() {
         let server = Server::start(move |_, _| reply(status, &headers, body.as_bytes()));
         ask(&server, &["downloads"]);
     }
-    // In an address, and escaped in JSON, where only what is decoded can be recognised.
+    // In an address, and escaped in JSON, where it can only be recognised after decoding.
     let port_nobody_has = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for location in [
         format!("http://127.0.0.1:{port_nobody_has}/{said}"),
@@ -429,7 +429,7 @@ fn the_token_is_marked_wherever_it_comes_back() {
     ask(&Server::of_document(&application), &["downloads"]);
 }
 
-/// What was typed into the wrong option was repeated, in logs that others read.
+/// A token that was passed to the wrong option was repeated in logs that other users can read.
 #[test]
 fn a_token_in_the_wrong_place_is_not_repeated() {
     let secret = "0123456789abcdefghijklmnopqrstuvwxyz";
@@ -476,7 +476,7 @@ fn a_token_in_the_wrong_place_is_not_repeated() {
     }
 }
 
-/// A token command that says its token, or another of our secrets, while it fails.
+/// A token command that prints its token, or another secret, while it fails.
 #[test]
 fn what_a_token_command_says_is_marked() {
     let rig = Rig::new();

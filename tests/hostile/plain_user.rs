@@ -1,4 +1,4 @@
-//! Where runup and its jobs are the same user, as in a container: what a job finds of the credential.
+//! What a job can find of the credential where runup and its jobs are the same user, as in a container.
 
 use crate::rig::{Rig, finish, signal, until};
 use runup::sandbox::{Background, Options, RunnerChange, Scope, spawn_in_thread};
@@ -8,10 +8,10 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// An ordinary user that every machine has; run as root, the tests become it.
+/// An ordinary user that every machine has; the tests switch to it when they run as root.
 const NOBODY: u32 = 65534;
 
-/// A machine's ordinary user with a home, a runup, and a GitHub.
+/// An ordinary user with a home directory, the program, and a fake GitHub server.
 struct Plain {
     sandbox: Background,
     home: tempfile::TempDir,
@@ -26,7 +26,7 @@ impl Plain {
         let as_root = rustix::process::geteuid().is_root();
         let mut program = PathBuf::from(env!("CARGO_BIN_EXE_runup"));
         if as_root {
-            // The user may not reach where it was built.
+            // The user may not be able to read the build directory.
             let copy = home.path().join("runup");
             std::fs::copy(&program, &copy).unwrap();
             program = copy;
@@ -55,7 +55,7 @@ impl Plain {
         let mut command = self.program(&self.program);
         command.arg("run").arg("--url").arg(format!("{}acme", self.sandbox.base_url()));
         command.arg("--name").arg("plain").arg("--dir").arg(self.dir()).args(arguments);
-        // The user database may say that this user has no home.
+        // This user may not have a home directory in the user database.
         command.env("XDG_STATE_HOME", self.home.path().join("state"));
         command
     }
@@ -72,7 +72,7 @@ impl Plain {
         child
     }
 
-    /// Lets the runner's next job run this script; what it prints.
+    /// Runs this script as the runner's next job, and returns its output.
     fn job(&self, script: &str) -> String {
         let worker = self.dir().join("bin/Runner.Worker");
         let (out, done) = (self.home.path().join("job.out"), self.home.path().join("job.done"));
@@ -84,8 +84,8 @@ impl Plain {
     }
 }
 
-/// What a job tries on the process `pid`, and on every other to find `secret`. Opening the memory of a process takes the
-/// right to trace it.
+/// What a job tries on the process `pid`, and on every other process to find `secret`. Opening the memory of a process needs
+/// the permission to trace it.
 fn probe(pid: u32, secret: &str) -> String {
     format!(
         "for file in environ mem maps auxv fd; do\n\
@@ -100,7 +100,7 @@ fn probe(pid: u32, secret: &str) -> String {
 fn a_job_of_our_own_user_finds_the_token_in_no_process() {
     let plain = Plain::new();
     let token = plain.sandbox.token().expose().to_owned();
-    // --remove-on-shutdown holds it for as long as jobs run: the harder case.
+    // With --remove-on-shutdown it is kept while jobs run, which is the harder case.
     let mut command = plain.run(&["--remove-on-shutdown", "--drain", "30s"]);
     let child = plain.start(command.env("RUNUP_TOKEN", &token));
     let found = plain.job(&probe(child.id(), &token));
@@ -118,7 +118,7 @@ fn a_job_of_our_own_user_finds_the_token_in_no_process() {
     assert!(!ran.all().contains(&token));
 }
 
-/// The probe finds what can be found: a process of the same user that does not hide.
+/// The probe can find something: a process of the same user that does not hide.
 #[test]
 fn the_probe_of_a_process_can_fail() {
     let plain = Plain::new();
@@ -144,7 +144,7 @@ fn a_token_that_nothing_needs_is_dropped_and_one_that_stays_somewhere_is_read_ag
     };
     let child = plain.start(plain.run(&[]).env("RUNUP_TOKEN", &token));
     lose();
-    // It came by the environment, and is gone: registering again is another start's.
+    // The token came from the environment and is gone: registering again needs another start.
     finish(child).expect(75).says("holds no credential").says("hint: Start `runup run` again");
 
     let file = plain.home.path().join("token");
@@ -163,7 +163,7 @@ fn a_token_that_nothing_needs_is_dropped_and_one_that_stays_somewhere_is_read_ag
     assert_eq!(warnings, 1, "{ran:#?}");
 }
 
-/// One who is root, with jobs of another user, has nothing to warn of and nothing to drop.
+/// As root, with jobs of another user, there is nothing to warn about and nothing to drop.
 #[test]
 fn there_is_no_warning_where_jobs_are_another_user() {
     let rig = Rig::new();

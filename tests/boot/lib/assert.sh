@@ -1,17 +1,17 @@
-# What a scenario says and demands. The first demand that is not met ends it.
+# Notes and assertions of a scenario. The first assertion that fails ends it.
 
 fail() {
-    echo "NOT AS IT SHOULD BE: $*" >&2
+    echo "FAILED: $*" >&2
     exit 1
 }
 
-# Shown beside the scenario's result.
+# Printed next to the scenario's result.
 note() {
     printf '%s\n' "$*" >>"$here/notes"
     echo "note: $*"
 }
 
-# Seconds with tenths since the moment $1, which `now` gave.
+# Seconds, with tenths, since $1, a result of `now`.
 now() { date +%s%N; }
 since() { awk -v ns=$(($(now) - $1)) 'BEGIN { printf "%.1f s", ns / 1e9 }'; }
 
@@ -20,12 +20,12 @@ within() {
     local end=$(($(now) + $1 * 1000000000)) limit=$1
     shift
     until "$@" >/dev/null 2>&1; do
-        (($(now) < end)) || fail "within $limit s: $*"
+        (($(now) < end)) || fail "not within $limit s: $*"
         sleep 0.1
     done
 }
 
-# Fails unless the command succeeds, or fails.
+# must: fails unless the command succeeds. must_not: fails unless it fails.
 must() { "$@" || fail "$*"; }
 must_not() { ! "$@" || fail "not: $*"; }
 
@@ -34,7 +34,7 @@ same() {
     [[ $1 == "$2" ]] || fail "$3 is \"$2\", not \"$1\""
 }
 
-# exits CODE COMMAND…: runs it; what it prints is in $here/stdout and $here/stderr, and `says` looks there.
+# exits CODE COMMAND…: runs it and checks its exit code. Its output is in $here/stdout and $here/stderr, where `says` looks.
 exits() {
     local wanted=$1 code=0
     shift
@@ -45,12 +45,12 @@ exits() {
     same "$wanted" "$code" "the exit code of: $*"
 }
 
-# says TEXT…: the last `exits` printed each of them, in whatever case.
+# says TEXT…: the last `exits` printed each of them, in upper or lower case.
 says() {
     local text
     for text in "$@"; do
         cat "$here/stdout" "$here/stderr" | grep --ignore-case --fixed-strings -- "$text" >/dev/null ||
-            fail "the command did not say: $text"
+            fail "the command did not print: $text"
     done
 }
 

@@ -1,6 +1,6 @@
-# The sandbox: the pretend GitHub outside the machines, and what it knows.
+# The fake GitHub server outside the machines, and its state.
 
-# Starts one with the flags "$@"; sets `org_url` and `api_token`.
+# Starts it with the flags "$@"; sets `org_url` and `api_token`.
 server() {
     local ready=$here/server.json
     setpriv --pdeathsig KILL "${RUNUP_SANDBOX_BIN:-$bin}" sandbox "$@" >"$ready" 2>"$here/server.log" </dev/null &
@@ -11,7 +11,7 @@ server() {
     api_token=$(jq --raw-output .token "$ready")
 }
 
-# It is switched off: nobody listens at its address any more.
+# Stops it: nothing listens at its address any more.
 server_off() {
     install --mode=600 /dev/stdin "$here/api-token" <<<"$api_token"
     kill -KILL "$server_pid"
@@ -19,19 +19,19 @@ server_off() {
     server_pid=""
 }
 
-# On again, at the same address and with the same token; it has forgotten everything else.
+# Starts it again, at the same address and with the same token, and without any other state.
 server_on() {
     rm "$here/server.json"
     server --listen "${server_url#http://}" --token-file "$here/api-token" "$@"
 }
 
-# control METHOD PATH [JSON]: one of the sandbox's own calls. The token goes by a file, as it should.
+# control METHOD PATH [JSON]: a control call of the fake server. The token is passed on stdin, not on the command line.
 control() {
     printf 'header = "Authorization: Bearer %s"\n' "$api_token" |
         curl --silent --show-error --fail --max-time 10 --config - --request "$1" "$server_url/_sandbox/$2" ${3+--data "$3"}
 }
 
-# state FILTER…: jq over everything that the sandbox holds.
+# state FILTER…: jq over the server's whole state.
 state() { control GET state | jq --raw-output "$@"; }
 
 runners() { state '.runners | length'; }
@@ -41,12 +41,12 @@ busy() { [[ $(state '[.runners[] | select(.busy)] | length') == "${1:-1}" ]]; }
 offline() { [[ $(state '[.runners[] | select(.online | not)] | length') == "${1:-1}" ]]; }
 no_runner() { [[ $(runners) == 0 ]]; }
 
-# How many requests of the route $1 succeeded; `register` counts registrations.
+# Number of successful requests of the route $1; `register` counts registrations.
 requests() {
     control GET requests | jq --arg route "$1" '[.[] | select(.route == $route and (.status // 0) < 300)] | length'
 }
 
-# job SECONDS: queues one.
+# job SECONDS: queues a job.
 job() { control POST jobs "{\"scope\":\"orgs/acme\",\"seconds\":$1}" | jq .id; }
 job_done() { [[ $(state --argjson id "$1" '.jobs[] | select(.id == $id) | .done') == true ]]; }
 

@@ -1,19 +1,19 @@
-# First boots that cannot work. Each says on the console and in cloud-init's log what is wrong and what to do, cloud-init
-# reports an error, nothing half-made stays; and when it is mended, the next boot converges by itself.
+# First boots that cannot work. Each prints on the console and in cloud-init's log what is wrong and what to do, cloud-init
+# reports an error, and nothing half-done stays. Once the cause is fixed, the next boot converges by itself.
 
-# refused_at_boot CODE TEXT…: how the boot that was just switched on ends.
+# refused_at_boot CODE TEXT…: the result of the boot that was just started.
 refused_at_boot() {
     local code=$1
     shift
     cloud_init error
-    # cloud-init writes down how its script ended.
+    # cloud-init records the result of its script.
     same "Exit code: $code" "$(grep '^Exit code: ' "$root/var/log/cloud-init.log" | tail --lines=1)" "how the user-data ended"
     on_the_console 'error: ' 'hint: ' "$@"
     plain "$here/said"
     must_not grep --quiet --fixed-strings "$api_token" "$root$output"
 }
 
-# first_boot_refused INSTANCE CODE TEXT…: with the user-data on stdin, and nothing is left of it.
+# first_boot_refused INSTANCE CODE TEXT…: with the user-data on stdin; nothing is left behind.
 first_boot_refused() {
     user_data
     instance "$1"
@@ -27,7 +27,7 @@ first_boot_refused() {
     must_not grep --quiet '^actions-runner:' "$root/etc/passwd"
 }
 
-# What was wrong is mended: the next boot needs nobody, and then the machine is as before.
+# After the fix, the next boot converges by itself; then the machine is reset.
 mended() {
     reboot
     within 60 online
@@ -45,7 +45,7 @@ scenario_first_boot_with_a_bad_token() {
     machine
     packaged
     shipped persistent >"$here/fetched"
-    # As it is without a secret manager.
+    # Without a secret manager.
     sed 's|token-command = .*|token-file = "/etc/runup/token"|' "$here/fetched" >"$here/usual"
     token_file() { install -D --mode=600 /dev/stdin "$root/etc/runup/token" <<<"$1"; }
     first_boot_refused missing 66 'failed to read the token from /etc/runup/token' 'Give a file that holds nothing but the token' \
@@ -58,14 +58,14 @@ scenario_first_boot_with_a_bad_token() {
     token_file "$api_token"
     mended
 
-    # As people write it who forget that cloud-init's files can be read by all.
+    # A common mistake: files written by cloud-init are world-readable by default.
     sed "s|^write_files:|&\n  - path: /etc/runup/token\n    content: $api_token|" "$here/usual" >"$here/open"
     first_boot_refused open 78 'can be read by every user' 'chmod 600 /etc/runup/token' <"$here/open"
-    # What the hint says.
+    # As the hint suggests.
     chmod 600 "$root/etc/runup/token"
     mended
 
-    # A command that cannot work, and one whose secret manager comes up late: that needs nobody.
+    # A command that cannot work, and one whose secret manager starts late, which needs no fix.
     rm "$root$vault"
     sed "s|cat $vault|fetch-secret|" "$here/fetched" >"$here/no-such-program"
     first_boot_refused no-such-program 78 'the token command `fetch-secret` failed' 'not found' 'Run it by hand' \
@@ -114,7 +114,7 @@ scenario_first_boot_with_a_bad_server() {
     sed --in-place "s|$server_url/missing-org|$org_url|" "$root/etc/runup/config.toml"
     mended
 
-    # No network until the deadline passes, and none at the next boot, until there is one: nobody is needed.
+    # No network until the deadline passes, and at the next boot it comes up late: no fix is needed.
     server_off
     user_data < <(configured 'deadline = "8s"' <"$here/usual")
     instance nowhere
@@ -122,7 +122,7 @@ scenario_first_boot_with_a_bad_server() {
     switch_on
     refused_at_boot 75 "$server_url" 'connection refused' 'Check that this machine reaches the host'
     absent "/etc/systemd/system/$unit" $tree
-    # The pause between two runs is longer than a test has to be.
+    # The pause between two runs is too long for a test.
     install -D --mode=644 /dev/stdin "$root/etc/systemd/system/runup.service.d/impatient.conf" <<<$'[Service]\nRestartSec=1s'
     reboot
     within 60 restarted runup.service

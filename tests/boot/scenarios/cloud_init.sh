@@ -1,29 +1,29 @@
-# First boots by cloud-init, with the user-data and the unit that we ship.
+# First boots with cloud-init, with the user-data and the unit in packaging/.
 
-# What the token command of the user-data reads: a cloud keeps secrets elsewhere.
+# The file that the user-data's token command reads, in place of a cloud's secret manager.
 vault=/root/vault
 
-# Where cloud-init writes what the user-data's commands print; it is also on the console.
+# The output of the user-data's commands; it is also on the console.
 output=/var/log/cloud-init-output.log
 
-# Gives the machine this user-data, from stdin, as a cloud would.
+# Gives the machine the user-data on stdin, as a cloud would.
 user_data() {
     local seed=$root/var/lib/cloud/seed/nocloud
     rm --force "$root/etc/cloud/cloud-init.disabled"
     mkdir --parents "$seed"
     cat >"$seed/user-data"
     instance "$machine"
-    # Nobody else is asked, and what is shared with the host is left alone.
+    # No other data source is tried, and what is shared with the host is not touched.
     printf 'datasource_list: [NoCloud, None]\nnetwork: {config: disabled}\nmanage_etc_hosts: false\nlocale: false\n' \
         >"$root/etc/cloud/cloud.cfg.d/99-boot.cfg"
 }
 
-# The cloud says that the machine is this instance: with a new name, the next boot is a first boot.
+# Sets the instance id: with a new one, the next boot is a first boot.
 instance() {
     printf 'instance-id: %s\nlocal-hostname: %s\n' "$1" "$machine" >"$root/var/lib/cloud/seed/nocloud/meta-data"
 }
 
-# The user-data NAME that we ship, with what it says has to be replaced; runup is in the machine already.
+# The user-data NAME of packaging/, with its placeholders replaced; runup is already in the machine.
 shipped() {
     local file=$project/packaging/cloud-init/$1.yaml
     sed --expression "s|REPLACE-WITH-TOKEN-COMMAND|cat $vault|" \
@@ -35,14 +35,14 @@ shipped() {
     cat "$here/user-data"
 }
 
-# More lines for the configuration file in the user-data on stdin.
+# Adds lines to the configuration file in the user-data on stdin.
 configured() {
     local line edits=()
     for line in "$@"; do edits+=(--expression "/^      url = /a\\      $line"); done
     sed "${edits[@]}"
 }
 
-# The machine has what the package brings, and the cloud has a token for it.
+# Installs the files of the package, and puts a token into the secret manager.
 packaged() {
     install -D --mode=644 "$project/packaging/systemd/runup.service" "$root/usr/lib/systemd/system/runup.service"
     keep_secret "$api_token"
@@ -50,7 +50,7 @@ packaged() {
 
 keep_secret() { install --mode=600 /dev/stdin "$root$vault" <<<"$1"; }
 
-# A machine that was never on, of which cloud-init will make a runner with the user-data NAME.
+# A machine before its first boot, with the user-data NAME.
 provisioned() {
     server
     machine
@@ -58,20 +58,20 @@ provisioned() {
     shipped "$1" | user_data
 }
 
-# Waits until cloud-init has done all that it will do, and demands this end: done, error.
+# Waits until cloud-init has finished, with this status: done, error.
 cloud_init() {
     inside cloud-init status --wait >"$here/cloud-init" || true
     same "status: $1" "$(grep '^status:' "$here/cloud-init")" "what cloud-init says"
 }
 
-# What runup said on the console since the last `console_from_here`, as somebody reads it there.
+# What runup printed on the console since the last `console_from_here`.
 console_from_here() { console_start=$(($(wc --bytes <"$here/console.log") + 1)); }
 console() {
     tail --bytes="+${console_start:-1}" "$here/console.log" | tr --delete '\r' |
         sed --quiet --regexp-extended 's/^\[ *[0-9.]+\] (cloud-init|runup)\[[0-9]+\]: //p'
 }
 
-# on_the_console TEXT…: each is in a line of its own there, and in cloud-init's log.
+# on_the_console TEXT…: each is in a line there, and in cloud-init's log.
 on_the_console() {
     local text
     console >"$here/said"
@@ -81,10 +81,10 @@ on_the_console() {
     done
 }
 
-# Plain lines: no colours, no bar that is drawn over, no control character at all, nothing too long to read.
+# Plain lines: no colours, no progress bar, no control characters, no endless lines.
 plain() { must_not grep --quiet --perl-regexp '[\x00-\x08\x0b-\x1f\x7f]|.{400}' "$1"; }
 
-# What converges at every boot has ended well.
+# runup.service, which runs at every boot, has succeeded.
 converged() {
     within "${1:-60}" ended runup.service
     same success "$(property runup.service Result)" "how runup.service ended"
@@ -111,7 +111,7 @@ scenario_cloud_init_to_online() {
     same "" "$(cat "$here/stdout" "$here/stderr")" "what systemd finds fault with in the unit"
     local fetched
     fetched=$(requests archive)
-    # The second boot does nothing but start.
+    # The second boot changes nothing.
     reboot
     within 30 sessions 2
     cloud_init "done"
@@ -121,7 +121,7 @@ scenario_cloud_init_to_online() {
     note "second boot: off in $off_seconds, up in $boot_seconds"
 }
 
-# A machine for one job: gone from the server and off when it is done; with "again", the next job gets a new runner.
+# A machine for one job: deregistered and off when the job is done; with "again", the next job gets a new runner.
 scenario_cloud_init_ephemeral() {
     provisioned ephemeral
     local job first
@@ -131,11 +131,11 @@ scenario_cloud_init_ephemeral() {
     cloud_init "done"
     job=$(job 1)
     within 60 is_off
-    wait "$nspawn" || fail "the machine ended with $?"
+    wait "$nspawn" || fail "systemd-nspawn exited with $?"
     leader="" nspawn=""
     must job_done "$job"
     must no_runner
-    # Where nobody deletes such a machine, it is a new runner when it is switched on.
+    # If such a machine is not deleted, it becomes a new runner when it is switched on.
     switch_on
     within 30 online
     same 1 "$(runners)" "the number of runners"
@@ -159,13 +159,13 @@ scenario_cloud_init_ephemeral() {
     done
 }
 
-# The server is nowhere at first: no such name, then nobody there, then it is there.
+# The server is not reachable at first: its name does not resolve, then nothing listens, then it is up.
 scenario_cloud_init_before_the_network() {
     local absence=${RUNUP_BOOT_ABSENCE:-20} from address
     server
     machine
     packaged
-    # Nobody knows a name, until somebody writes it down.
+    # The name does not resolve until it is in /etc/hosts.
     rm --force "$root/etc/resolv.conf"
     address=$server_url org_url=${org_url/127.0.0.1/github.test}
     shipped persistent | configured 'allow-http = true' | user_data
@@ -182,7 +182,7 @@ scenario_cloud_init_before_the_network() {
     note "no network for $(since "$from")"
     from=$(now)
     within 90 online
-    note "online $(since "$from") after it came"
+    note "online $(since "$from") after the network came up"
     within 60 is_up
     cloud_init "done"
     registered_once
@@ -194,7 +194,7 @@ scenario_cloud_init_before_the_network() {
     registered_once
 }
 
-# Two runs of the user-data's last command and the unit, all at the same time: one of them registers, all end well.
+# Two runs of the user-data's last command and the unit, all in parallel: one of them registers, all succeed.
 scenario_cloud_init_twice_at_once() {
     server
     machine
@@ -210,14 +210,14 @@ scenario_cloud_init_twice_at_once() {
     converged
     registered_once
     same 1 "$(requests archive)" "the number of downloads"
-    # And the same on a machine where all is well.
+    # The same on a machine that is already a runner.
     as_root sh -c 'for i in 1 2 3; do runup install & done; systemctl restart runup.service; wait'
     converged
     registered_once
 }
 
-# Told to reboot while the runner is downloaded, and to go off while config.sh runs, before and after the server has it:
-# what was begun is undone or finished, and the next boot makes one runner of it.
+# Rebooted while the runner is downloaded, and switched off while config.sh runs, before and after the server has registered it:
+# whatever was begun is undone or finished, and after the next boot there is one runner.
 scenario_cloud_init_switched_off_in_the_middle() {
     provisioned persistent
     local middle route act from
@@ -244,11 +244,11 @@ scenario_cloud_init_switched_off_in_the_middle() {
     done
 }
 
-# How often the route $1 was asked for, however it was answered.
+# Number of requests of the route $1, whatever the answer.
 asked() { control GET requests | jq --arg route "$1" '[.[] | select(.route == $route)] | length'; }
 asked_more_than() { (($(asked "$2") > $1)); }
 
-# One runner, online, and nothing beside its folder or its journal that a run had only begun.
+# One runner, online, and no litter of an interrupted run next to its directory or its journal.
 one_runner_and_no_litter() {
     same 1 "$(runners)" "the number of runners"
     must online

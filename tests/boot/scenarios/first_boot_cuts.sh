@@ -1,13 +1,13 @@
-# The power fails during the first boot by cloud-init, anywhere between power-on and a while after the runner is online;
-# the next boot must make exactly one runner of it, by itself.
+# The power fails during the first boot with cloud-init, anywhere between power-on and a while after the runner is online. After
+# the next boot there must be exactly one runner.
 #
-# The instants are random: two fifths of them spread over the time until runup starts, the rest over what runup does, as
-# long as the two take on this day. RUNUP_BOOT_SEED gives the same fractions again.
+# The instants are random: two fifths of them until runup starts, the rest while runup works, as long as the two take today.
+# RUNUP_BOOT_SEED repeats the same fractions.
 
-# Four cuts of the twenty: $1, $1 + 5, $1 + 10 and $1 + 15, so that the five scenarios can run side by side.
+# Four cuts of the twenty: $1, $1 + 5, $1 + 10 and $1 + 15, so that the five scenarios can run in parallel.
 power_cuts_in_the_first_boot() {
     local cut seed=${RUNUP_BOOT_SEED:-$(od --address-radix=n --format=u2 --read-bytes=2 /dev/urandom)}
-    # Milliseconds. The first cut is one of the early ones: what comes after it is as good as a first boot, and is measured.
+    # Milliseconds. The first cut is an early one: what follows it is as good as a first boot, and is measured.
     local before=3000 during="" from ms places=()
     seed=$((seed))
     note "RUNUP_BOOT_SEED=$seed"
@@ -19,7 +19,7 @@ power_cuts_in_the_first_boot() {
             ms=$(((cut * 1000 + RANDOM % 1000) * before / 8000))
         else
             within 90 runup_has_started
-            # To some time after the end.
+            # Until some time after the end.
             ms=$((((cut - 8) * 1000 + RANDOM % 1000) * during / 11000))
         fi
         sleep "$(awk -v ms=$ms 'BEGIN { print ms / 1000 }')"
@@ -28,7 +28,7 @@ power_cuts_in_the_first_boot() {
         echo "cut ${places[-1]}"
         (($(runners) <= 1)) || fail "two runners after cut $cut"
         no_runner || forget_session
-        # What must come of it, by itself.
+        # The next boot converges by itself.
         from=$(now)
         switch_on_at_once
         if [[ -z $during ]]; then
@@ -50,8 +50,8 @@ power_cuts_in_the_first_boot() {
 
 runup_has_started() { [[ -e $root/var/lib/runup ]]; }
 
-# A server and a machine that were never on. config.sh and the server take their time, as they do in life, so that a cut
-# can fall between what the server knows and what is on disk.
+# A server, and a machine before its first boot. config.sh and the server are as slow as real ones, so that a cut can happen
+# between the server's state and the disk's.
 start_of_first_boot() {
     server
     machine
@@ -68,7 +68,7 @@ end_of_first_boot() {
     server_off
 }
 
-# What the cut boot had come to, by what is on the disk and on the server.
+# How far the interrupted boot had come, judging by the disk and the server.
 how_far() {
     local journal begun
     journal=$(find "$root/var/lib/runup" -name '*.json' 2>/dev/null | head --lines=1)
@@ -92,8 +92,8 @@ scenario_power_cuts_in_the_first_boot_3() { power_cuts_in_the_first_boot 2; }
 scenario_power_cuts_in_the_first_boot_4() { power_cuts_in_the_first_boot 3; }
 scenario_power_cuts_in_the_first_boot_5() { power_cuts_in_the_first_boot 4; }
 
-# cloud-init takes a step that was cut off for done. What the user-data was to do before the unit was enabled, fetching
-# runup for instance, is done by the next boot all the same.
+# cloud-init considers an interrupted step done. Everything that the user-data does before it enables the unit, such as
+# downloading runup, is still repeated by the next boot.
 scenario_power_cut_before_the_unit_is_enabled() {
     server
     machine

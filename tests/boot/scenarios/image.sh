@@ -1,7 +1,7 @@
 # Images: baked on one day, booted on another.
 
-# A baked disk that boots when its version is over: refreshed, a service, online. And again, when its server has
-# forgotten a runner that is up.
+# A baked disk that boots when its version is deprecated: refreshed, a service, online. And again, when the server has deleted
+# a runner that is up.
 scenario_baked_image_of_old() {
     server
     machine
@@ -14,7 +14,7 @@ scenario_baked_image_of_old() {
     : >"$root/etc/machine-id"
     control POST versions '{"version":"2.340.0"}'
     control POST deprecations '{"version":"2.336.0","registration_deprecates_at":"2020-01-01T00:00:00Z","silent":true}'
-    # By hand what a year does: the journal no longer proves that the version is young.
+    # Simulates a year: the journal no longer proves that the version is recent.
     local journal
     for journal in "$root"/var/lib/runup/*.json; do
         jq 'del(.entries[].current_at)' "$journal" >"$here/aged"

@@ -1,6 +1,6 @@
-# Machines that boot from an image in which the runner is already.
+# Machines that boot from an image with a baked runner.
 
-# The disk of a machine that was never on, with what the package brings and a runner that was baked with the flags "$@".
+# The disk of a machine before its first boot, with the files of the package and a runner that is baked with the flags "$@".
 # It becomes the image NAME, $1.
 baked() {
     local name=$1
@@ -11,7 +11,7 @@ baked() {
     image "$name"
 }
 
-# A machine from that image, with an identity of its own from the cloud, whose user-data comes from stdin.
+# Boots a machine from that image, with an instance id of its own and the user-data on stdin.
 boot_from() {
     machine_in "$here/$2" "boot-$$-$2" "$here/images/$1"
     cat >"$here/user-data-of-$2"
@@ -19,7 +19,7 @@ boot_from() {
     console_from_here
 }
 
-# Two machines from one image: no download, an identity each.
+# Two machines from one image: no download, and an identity each.
 scenario_baked_image() {
     server
     baked current
@@ -43,7 +43,7 @@ scenario_baked_image() {
     same 2 "$(requests register)" "the number of registrations"
     same 2 "$(state '[.runners[].name] | unique | length')" "the number of names"
     must_not cmp --quiet "$one/etc/machine-id" "$root/etc/machine-id"
-    # Each is the one that it was after a reboot.
+    # After a reboot, each has the same identity.
     reboot
     within 30 sessions 3
     converged
@@ -52,12 +52,12 @@ scenario_baked_image() {
     same "$fetched" "$(requests archive)" "the number of downloads"
 }
 
-# It was baked when another version was the newest, and nobody knows any more when that was: the runner is replaced while
-# the machine boots; where that was forbidden, the boot says so, and the next one does it when it may.
+# It was baked when another version was the newest, at an unknown time: the runner is replaced while the machine boots. If that
+# was forbidden, the boot fails, and the next one replaces it once it is allowed.
 scenario_stale_image() {
     server
     baked stale
-    # As old as an image can be.
+    # An image of unknown age.
     local journal
     journal=$(find "$here/images/stale/var/lib/runup" -name '*.json')
     jq '(.entries[] | select(.step == "place-runner")).current_at = "2020-01-01T00:00:00Z"' "$journal" >"$journal.new"
@@ -82,7 +82,7 @@ scenario_stale_image() {
     cloud_init "done"
 }
 
-# An image for another kind of machine, and one with somebody's identity in it.
+# An image for another architecture, and one with an identity in it.
 scenario_wrong_image() {
     local other=arm64 identity
     [[ $(uname --machine) != aarch64 ]] || other=x64
@@ -99,10 +99,10 @@ scenario_wrong_image() {
     cloud_init "done"
     one_runner_and_no_litter
 
-    # Such an image does not come about: baking refuses it.
+    # Baking refuses such an image.
     exits 78 runup bake
     says "the image is not sealed" ".runner"
-    # Unless somebody wrote it by hand: a configured runner, and no journal of ours.
+    # Unless it was created by hand: a configured runner, without a journal.
     identity=$(cat "$root$tree/.runner")
     switch_off
     baked unsealed

@@ -1,15 +1,15 @@
-# The runner's libraries: machines that lack them, as cloud images do, and the distribution's real package manager.
+# The runner's libraries: machines without them, such as cloud images, and the distribution's real package manager.
 
-# Packages that only the first machine fetches from Debian; kept in the cache for the next run.
+# Packages that only the first machine downloads from Debian; kept in the cache for the next run.
 readonly wanted_debs="libicu72 libgssapi-krb5-2"
 
-# Takes the libraries away, and leaves the machine a package source in a folder, so that nothing here needs a network.
+# Removes the libraries, and gives the machine a package source in a directory, so that no network is needed.
 without_libraries() {
     local kept=${base%/*}/debs-${base##*-}
     chroot "$root" dpkg --purge --force-depends libicu72 libgssapi-krb5-2 >"$here/purge.log" 2>&1
     must_not compgen -G "$root/usr/lib/*-linux-gnu/libicuuc.so.*"
     (
-        # Several scenarios may be here at once.
+        # Several scenarios may do this in parallel.
         exec {debs_lock}>"${base%/*}/debs.lock"
         flock --wait 150 "$debs_lock"
         [[ -d $kept ]] || fetch_debs "$kept"
@@ -20,22 +20,22 @@ without_libraries() {
 }
 
 fetch_debs() {
-    local folder=$1.building deb
-    rm --recursive --force "$folder"
-    mkdir --parents "$folder" "$root/debs/partial"
+    local dir=$1.building deb
+    rm --recursive --force "$dir"
+    mkdir --parents "$dir" "$root/debs/partial"
     cp --remove-destination /etc/resolv.conf "$root/etc/resolv.conf"
-    # The network outside of the scenario.
+    # Uses the network outside the scenario.
     nsenter --net="$RUNUP_BOOT_NET" chroot "$root" apt-get --quiet=2 update
     # shellcheck disable=SC2086 # two words
     nsenter --net="$RUNUP_BOOT_NET" chroot "$root" apt-get --quiet=2 --option=Dir::Cache::archives=/debs/ --option=APT::Sandbox::User=root \
         install --yes --no-install-recommends --download-only $wanted_debs
-    mv "$root"/debs/*.deb "$folder"
-    for deb in "$folder"/*.deb; do
+    mv "$root"/debs/*.deb "$dir"
+    for deb in "$dir"/*.deb; do
         dpkg-deb --field "$deb"
         printf 'Filename: ./%s\nSize: %s\nSHA256: %s\n\n' "${deb##*/}" "$(stat --format=%s "$deb")" \
             "$(sha256sum "$deb" | cut --characters=1-64)"
-    done >"$folder/Packages"
-    mv "$folder" "$1"
+    done >"$dir/Packages"
+    mv "$dir" "$1"
 }
 
 packages_from() { echo "deb [trusted=yes] $1 ./" >"$root/etc/apt/sources.list"; }
@@ -44,7 +44,7 @@ has_icu() { compgen -G "$root/usr/lib/*-linux-gnu/libicuuc.so.72" >/dev/null; }
 journal_of() { inside journalctl --quiet --unit="$1" --output=cat; }
 journal_says() { journal_of "$1" | grep --quiet --fixed-strings "$2"; }
 
-# Whoever starts a package manager from now on leaves a trace.
+# Records every start of a package manager from now on.
 watch_package_managers() {
     local program
     for program in apt-get apt-cache dpkg; do
@@ -60,11 +60,11 @@ scenario_libraries_to_online() {
     without_libraries
     credentials
     switch_on
-    # Without the option: refused before anything is registered, with the command that mends it.
+    # Without the option: refused before anything is registered, with the command that fixes it.
     exits 71 runup install
     says "libicu" "apt-get" "runup install --deps"
     must no_runner
-    # Of an ordinary user: the command for root on stdout, and nothing done.
+    # As an ordinary user: prints the command for root on stdout, and changes nothing.
     inside apt-get --quiet=2 update
     exits 77 inside setpriv --reuid=65534 --regid=65534 --clear-groups env RUNUP_CONFIG=/dev/null runup bake --url "$org_url" --dir /tmp/runner --deps
     same "DEBIAN_FRONTEND=noninteractive apt-get --option=DPkg::Lock::Timeout=300 update && DEBIAN_FRONTEND=noninteractive apt-get --option=DPkg::Lock::Timeout=300 install --yes --no-install-recommends libicu72 libgssapi-krb5-2" \
@@ -80,18 +80,18 @@ scenario_libraries_to_online() {
     must has_icu
     must online
     registered_once
-    # Again: all is there, and no package manager is asked.
+    # Again: nothing is missing, and no package manager is started.
     watch_package_managers
     exits 0 runup install --deps
     says "all that the runner needs is there"
     absent /started
-    # Others may use them by now.
+    # Other programs may use them by now.
     exits 0 runup remove
     must has_icu
     absent /started
 }
 
-# An image: by chroot, without the machine's help.
+# An image: in a chroot, without the machine's package manager.
 scenario_libraries_of_an_image() {
     server
     machine
@@ -112,7 +112,7 @@ scenario_libraries_of_an_image() {
     absent /started /etc/resolv.conf
 }
 
-# At boot others are at work, and hold first the lock of the lists, then dpkg's. Both are waited for.
+# At boot another process holds first the lock of the package lists, then dpkg's. runup waits for both.
 scenario_libraries_while_others_install() {
     server
     machine
@@ -148,13 +148,13 @@ scenario_libraries_not_to_be_had() {
     exits 75 runup bake --deps
     says "failed to install libicu" "Connection refused" "network, proxy and package sources"
     absent /opt/actions-runner
-    # A source that has no such package.
+    # A package source without the package.
     mkdir "$root/empty"
     : >"$root/empty/Packages"
     packages_from file:/empty
     exits 71 runup bake --deps
     says "apt-get knows no package libicu with a version behind it" "package sources"
-    # A package that cannot be unpacked: what dpkg says is shown.
+    # A package that cannot be unpacked: dpkg's message is printed.
     packages_from file:/repo
     mkdir --parents "$root/etc/dpkg/dpkg.cfg.d"
     printf 'pre-invoke=false\n' >"$root/etc/dpkg/dpkg.cfg.d/broken"

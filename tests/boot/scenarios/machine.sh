@@ -1,6 +1,6 @@
-# The machines themselves: what the other scenarios build on.
+# The machines themselves, which the other scenarios rely on.
 
-# systemd is process 1, nothing has failed, runup starts, and the machine comes back from a reboot and from a power cut.
+# systemd is process 1, no unit has failed, runup starts, and the machine survives a reboot and a power cut.
 scenario_boot() {
     machine
     switch_on
@@ -22,8 +22,8 @@ scenario_boot() {
     switch_off
 }
 
-# Without any unit of ours: the sandbox's runner, started by hand as upstream's template does it, goes online under a
-# real systemd, comes back with the machine, and is removed.
+# Without runup's unit: the fake runner, started by hand with GitHub's unit template, goes online under a real systemd, comes
+# back after a reboot, and is removed.
 scenario_unit_by_hand() {
     server
     machine

@@ -1,6 +1,6 @@
-# Somebody changes their mind: `install` with other options, on a machine whose service runs.
+# Changed options: `install` with other options, on a machine with a running service.
 
-# The runner of before is online, its service runs, and nobody registered another.
+# The same runner is online, its service runs, and no other runner was registered.
 undisturbed() {
     within 30 online
     must active $unit
@@ -16,7 +16,7 @@ scenario_change_of_mind() {
     pid=$(property $unit MainPID)
     as_root useradd --system --no-create-home other
 
-    # What cannot be, is refused before anything is touched, and the service goes on as the same process.
+    # Unsupported changes are refused before anything happens, and the service keeps running as the same process.
     exits 78 runup install --user other
     says "belongs to the user actions-runner, and other was asked for" "--user actions-runner"
     exits 78 runup install --user nobody-yet
@@ -39,8 +39,7 @@ scenario_change_of_mind() {
     exits 0 runup install --drain 7m
     says "nothing to do"
 
-    # The network goes between the end of the old registration and the new one: what is left says so, and the next
-    # install mends it.
+    # The network fails between deregistering and re-registering: status reports it, and the next install fixes it.
     fault '{"route":"register","kind":"status","code":500}'
     exits 79 runup install --drain 7m --work elsewhere
     no_faults
@@ -54,15 +53,14 @@ scenario_change_of_mind() {
     undisturbed
     registered_as elsewhere
 
-    # The same while the service had to be stopped for another reason, and the runner is still what it was: the server
-    # does not let go of it.
+    # The same while the service had to be stopped for another reason, and the server refuses to delete the runner.
     fault '{"route":"delete-runner","kind":"status","code":403}'
     exits 77 runup install --drain 8m --work third
     no_faults
     undisturbed
     registered_as elsewhere
 
-    # Nobody changes anything, but the server does not see the runner: that is not "nothing to do".
+    # Nothing changed, but the server does not report the runner as online: that is not "nothing to do".
     fault '{"route":"session","kind":"status","code":503}'
     control PATCH "runners/$(runner_id)" '{"online":false}'
     inside systemctl restart $unit
@@ -73,7 +71,7 @@ scenario_change_of_mind() {
     must online
     undisturbed
 
-    # Run by hand beside the service.
+    # A runner started by hand next to the service.
     exits 78 runup run --work elsewhere
     says "$unit"
     undisturbed
@@ -84,10 +82,10 @@ scenario_change_of_mind() {
     absent $tree "/etc/systemd/system/$unit"
 }
 
-registered_as() { same "$1" "$(jq --raw-output .workFolder <(sed '1s/^\xef\xbb\xbf//' "$root$tree/.runner"))" "the work folder"; }
+registered_as() { same "$1" "$(jq --raw-output .workFolder <(sed '1s/^\xef\xbb\xbf//' "$root$tree/.runner"))" "the work directory"; }
 
-# A run that the power cut off while it waited for its service is finished by the next one, though all that is left to do is
-# to wait: the server does not see the runner yet.
+# A power cut interrupts a run while it waits for its service. The next run finishes it, although all that is left to do is to
+# wait for the server.
 scenario_cut_off_before_online() {
     with_service
     local before file
@@ -106,7 +104,7 @@ scenario_cut_off_before_online() {
     undisturbed
 }
 
-# The journal says that the service was started, and the run that says so has not ended.
+# The journal records that the service was started, and the run that recorded it has not ended.
 waits_for_it() {
     [[ $(jq --raw-output '.entries[] | select(.step == "start-service") | .state' "$1") == "done" ]] && active converge
 }

@@ -1,35 +1,35 @@
-# The packages: what they bring to a machine, what an upgrade leaves alone, and what goes with them.
+# The packages: what they install, what an upgrade does not disturb, and what a removal deletes.
 
-# Sets `package` to the one that packaging/release made whose name matches $1. Where nobody made any, the scenario has
-# nothing to show, and says so; where somebody says where they are, they must be there.
+# Sets `package` to the output of packaging/release whose name matches $1. Without any packages, the scenario is skipped with a
+# note, unless RUNUP_PACKAGES is set.
 package() {
-    local folder=${RUNUP_PACKAGES:-$project/target/dist} found
-    found=("$folder"/$1)
+    local dir=${RUNUP_PACKAGES:-$project/target/dist} found
+    found=("$dir"/$1)
     if [[ ! -e ${found[0]} ]]; then
-        [[ -z ${RUNUP_PACKAGES:-} ]] || fail "RUNUP_PACKAGES: there is no $1 in $folder"
-        note "SKIPPED: there is no $1 in $folder; packaging/release makes it"
+        [[ -z ${RUNUP_PACKAGES:-} ]] || fail "RUNUP_PACKAGES: $dir contains no $1"
+        note "SKIPPED: $dir contains no $1; build it with packaging/release"
         exit 0
     fi
     package=${found[0]}
 }
 
-# A machine without our program, and with the documentation that its dpkg would leave out for the sake of size.
+# A machine without runup, whose dpkg does not leave out documentation.
 machine_without_runup() {
     machine
     rm "$root/usr/bin/runup" "$root"/etc/dpkg/dpkg.cfg.d/*
     files >"$here/before"
 }
 
-# Everything on the machine's disk but logs, caches, and what package managers and systemd note for themselves.
+# Everything on the machine's disk except logs, caches, and the state of package managers and systemd.
 files() {
-    local folder left_out=()
-    for folder in var/log var/cache var/lib/dpkg var/lib/apt var/lib/rpm var/lib/systemd var/tmp tmp run proc sys dev; do
-        left_out+=(-path "./$folder" -prune -o)
+    local dir left_out=()
+    for dir in var/log var/cache var/lib/dpkg var/lib/apt var/lib/rpm var/lib/systemd var/tmp tmp run proc sys dev; do
+        left_out+=(-path "./$dir" -prune -o)
     done
     (cd "$root" && find . -xdev "${left_out[@]}" -print | sort)
 }
 
-# What is there now and was not before, or the other way round; but what booting a fresh machine makes.
+# Files that were added or removed, except those that the first boot of a machine creates.
 changed() {
     files | diff "$here/before" - | sed --quiet 's/^[<>] //p' | grep --invert-match --line-regexp --extended-regexp \
         './(etc/\.(pwd\.lock|updated)|var/\.updated|etc/(passwd|group|shadow|gshadow|subuid|subgid)-|root/.*|var/lib/private|var/lib/dbus/machine-id|etc/machine-id|etc/resolv.conf|etc/(ssh|systemd/system/.*\.wants)|usr/share/.*\.cache)' || true
@@ -39,7 +39,7 @@ dpkg() { as_root env DEBIAN_FRONTEND=noninteractive dpkg "$@"; }
 
 not_enabled() { [[ $(inside systemctl is-enabled runup.service) == disabled ]]; }
 
-# A runner without our program: no job runs where nothing keeps the cloud's metadata from it.
+# A runner without runup does not start: nothing would keep the cloud's metadata from its jobs.
 does_not_start() {
     within 60 started_in_vain
     must_not online
@@ -47,7 +47,7 @@ does_not_start() {
 }
 started_in_vain() { inside journalctl --boot --unit $unit --grep 'Failed to locate executable /usr/bin/runup' >/dev/null; }
 
-# Hands the package to the machine, as NAME.
+# Copies the package into the machine, as NAME.
 hand_over() { cp "$1" "$root/root/$2"; }
 
 scenario_package_to_online() {
@@ -64,16 +64,16 @@ scenario_package_to_online() {
     same 755 "$(stat --format=%a "$root/etc/runup")" "the mode of /etc/runup"
     exits 0 inside systemd-analyze verify --man=no runup.service
     same "" "$(cat "$here/stdout" "$here/stderr")" "what systemd finds fault with in runup.service"
-    # Installed, and nothing more: no runner, nothing enabled, nothing started.
+    # Only installed: no runner, nothing enabled, nothing started.
     must not_enabled
     must inactive runup.service
     must no_runner
-    # Enabled and without a configuration it does nothing.
+    # Enabled, but without a configuration, it does nothing.
     inside systemctl enable --quiet runup.service
     reboot
     must inactive runup.service
     must no_runner
-    # The sample says nothing.
+    # The sample sets nothing.
     as_root cp /usr/share/doc/runup/examples/config.toml /etc/runup/config.toml
     exits 64 runup install
     says --url
@@ -82,11 +82,11 @@ scenario_package_to_online() {
     from=$(now)
     reboot
     within 60 online
-    note "online by runup.service $(since "$from") after a reboot was asked for"
+    note "online by runup.service $(since "$from") after the start of a reboot"
     registered_once
-    # Cut off while it still waits, it would take back what it did, as `install` does.
+    # Interrupted while it still waits, it would undo what it did, as `install` does.
     within 30 inactive runup.service
-    # A machine that has a runner is not made another.
+    # A machine with a runner does not get another.
     reboot
     within 60 online
     within 30 inactive runup.service
@@ -94,7 +94,7 @@ scenario_package_to_online() {
     registered_once
     status_is 0 .state registered
 
-    # The package goes, and the runner does not go unsaid.
+    # Removing the package reports the runner that is left.
     exits 0 dpkg --remove runup
     says "A RUNNER STAYS" "does not start" "runup remove --dir $tree"
     absent /usr/bin/runup /usr/lib/systemd/system/runup.service /etc/systemd/system/multi-user.target.wants/runup.service
@@ -106,12 +106,12 @@ scenario_package_to_online() {
     must test -e "$root/var/lib/runup"
     reboot
     does_not_start
-    # It is what it was as soon as the package is back.
+    # The runner works again once the package is installed again.
     exits 0 dpkg --install /root/runup.deb
     inside systemctl start $unit
     within 60 online
     registered_once
-    # The way that it named.
+    # As the message says.
     exits 0 runup remove --dir $tree
     must no_runner
     exits 0 dpkg --remove runup
@@ -123,14 +123,14 @@ scenario_package_to_online() {
 
 # The same package with a higher version.
 newer() {
-    local folder=$here/newer
-    dpkg-deb --raw-extract "$package" "$folder"
-    sed --in-place 's/^Version: .*/Version: 99.0.0-1/' "$folder/DEBIAN/control"
-    dpkg-deb --root-owner-group --build "$folder" "$here/newer.deb" >/dev/null
+    local dir=$here/newer
+    dpkg-deb --raw-extract "$package" "$dir"
+    sed --in-place 's/^Version: .*/Version: 99.0.0-1/' "$dir/DEBIAN/control"
+    dpkg-deb --root-owner-group --build "$dir" "$here/newer.deb" >/dev/null
 }
 
-# An upgrade while a job runs: neither kind of service notices, nor does the server; and one that was removed from under the
-# service comes back.
+# An upgrade while a job runs affects neither kind of service, nor the server; and a service survives the removal of the package
+# until it is stopped.
 scenario_package_upgrade() {
     package 'runup_*_amd64.deb'
     server
@@ -162,11 +162,11 @@ scenario_package_upgrade() {
         must online
         same 1 "$(runners)" "the number of runners"
         status_is 0 .state registered '.drift | length' 0
-        # Back again, for the next kind.
+        # Downgrade again, for the other kind of service.
         exits 0 dpkg --install /root/runup.deb
         must online
     done
-    # The supervisor's program is gone while it runs: it still takes its runner off the server, as it must.
+    # The supervisor's program is deleted while it runs: it still deregisters its runner.
     exits 0 dpkg --remove runup
     says "A RUNNER STAYS"
     must online
@@ -181,21 +181,21 @@ scenario_package_upgrade() {
     same "" "$(changed)" "what a purge leaves or takes"
 }
 
-# Debian's rpm puts the rpm into a Debian that is switched off: there is no Fedora to be had. The files, their modes and the
-# scriptlets are the package's own all the same.
+# Debian's rpm installs the rpm into a Debian that is switched off, because Fedora is not available here. The files, their modes
+# and the scriptlets are still those of the package.
 scenario_package_by_rpm() {
     package 'runup-*.x86_64.rpm'
     source "$project/.ci/lib"
     need_command rpm rpm
     server
     machine_without_runup
-    note "by Debian's rpm into a Debian: not tried on Fedora or RHEL"
+    note "with Debian's rpm on Debian: not tested on Fedora or RHEL"
     local rpm=(rpm --root "$root" --dbpath /var/lib/rpm) listed
     same "/bin/sh" "$(rpm --query --package --requires "$package" 2>/dev/null | grep --invert-match '^rpmlib(' | sort --unique)" \
         "what the package requires"
-    # --nodeps, as Debian's shell is no rpm.
+    # --nodeps, because Debian's shell does not come from an rpm.
     exits 0 "${rpm[@]}" --install --nodeps "$package"
-    # Debian's rpm always says that it is not Debian's way.
+    # Debian's rpm always prints that rpm is not Debian's package manager.
     same "" "$(cat "$here/stdout" "$here/stderr" | grep --invert-match '^rpm: ')" "what rpm says"
     exits 0 "${rpm[@]}" --verify --nodeps runup
     listed=$("${rpm[@]}" --query --queryformat '[%{FILEMODES:perms} %{FILEUSERNAME} %{FILENAMES}\n]' runup)
@@ -203,7 +203,7 @@ scenario_package_by_rpm() {
         "-rw-r--r-- root /usr/lib/systemd/system/runup.service" "-rw-r--r-- root /usr/lib/tmpfiles.d/runup.conf" \
         "-rw-r--r-- root /usr/share/man/man1/runup.1.gz" "-rw-r--r-- root /usr/share/zsh/site-functions/_runup" \
         "-rw-r--r-- root /usr/share/licenses/runup/LICENSE-MIT"; do
-        grep --quiet --line-regexp --fixed-strings -- "$line" <<<"$listed" || fail "the rpm has no \"$line\": $listed"
+        grep --quiet --line-regexp --fixed-strings -- "$line" <<<"$listed" || fail "the rpm does not contain \"$line\": $listed"
     done
     same 700 "$(stat --format=%a "$root/var/lib/runup")" "the mode of /var/lib/runup"
     same 755 "$(stat --format=%a "$root/etc/runup")" "the mode of /etc/runup"
@@ -231,10 +231,10 @@ scenario_package_by_rpm() {
     switch_off
     exits 0 "${rpm[@]}" --erase --nodeps runup
     must_not grep --quiet STAYS "$here/stderr"
-    # There is no purge: what an administrator wrote is for an administrator to delete.
+    # rpm has no purge: the administrator deletes the administrator's files.
     must test -e "$root/etc/runup/token"
     rm --recursive "$root/etc/runup"
-    # What is left belongs to other packages where there are rpms.
+    # On a distribution with rpm, other packages own these directories.
     same "" "$(changed | grep --invert-match --line-regexp --extended-regexp \
         './usr/share/(fish(/vendor_completions.d)?|licenses|man/man1|zsh/site-functions)')" "what an erasure leaves or takes"
 }

@@ -1,5 +1,5 @@
-# `runup run`: what a container starts, what the unit of an ephemeral runner starts, and what takes the runner off the
-# server when the machine goes.
+# `runup run`, which a container or the unit of an ephemeral runner starts, and which deregisters the runner when the machine
+# stops.
 
 # A machine on which a unit runs `runup run "$@"`; returns when the runner is online.
 with_run() {
@@ -29,7 +29,7 @@ UNIT
     inside systemctl daemon-reload
 }
 
-# The exit code with which the unit's process ended.
+# The exit code of the unit's process.
 exit_status() { property $run_unit ExecMainStatus; }
 
 # The runner's user cannot reach the cloud's metadata.
@@ -39,7 +39,7 @@ metadata_denied() {
     [[ $(ip rule list priority 1) == *"to 169.254.169.254 uidrange $uid-$uid ipproto tcp dport 80 prohibit"* ]]
 }
 
-# Nothing that could run as the runner is left in the machine.
+# No process of the runner is left in the machine.
 no_runner_processes() { must_not processes "$tree/"; }
 
 scenario_run_and_stop() {
@@ -55,7 +55,7 @@ scenario_run_and_stop() {
     note "drained a job of 3 s in $(since "$from")"
     must job_done "$job"
     same 0 "$(exit_status)" "the exit code of run"
-    # It stays registered: nobody asked for more.
+    # It stays registered, as removal was not requested.
     within 5 offline
     no_runner_processes
     inside systemctl start $run_unit
@@ -65,7 +65,7 @@ scenario_run_and_stop() {
     within 30 sessions 3
     must online
     registered_once
-    # A job that does not get its time.
+    # A job that does not get enough time.
     write_run_unit --drain 1s
     inside systemctl restart $run_unit
     within 30 sessions 4
@@ -81,7 +81,7 @@ scenario_run_and_stop() {
     absent "$tree"
 }
 
-# Only the supervisor is root; what it starts is the runner's user.
+# Only the supervisor runs as root; its children run as the runner's user.
 no_root_in() {
     local children
     children=$(inside ps -o user:32= --ppid "$(property "$1" MainPID)" | sort --unique)
@@ -102,7 +102,7 @@ scenario_ephemeral_again() {
         must_not grep --quiet evil "$root$tree/.env"
     done
     same 1 "$(runners)" "the number of runners"
-    # Idle and told to go: the server forgets it.
+    # Stopped while idle: it is deregistered.
     local from
     from=$(now)
     exits 0 inside systemctl stop $run_unit
@@ -128,7 +128,7 @@ scenario_ephemeral_poweroff() {
     same 1 "$(runners)" "the number of runners"
 }
 
-# systemd stops the services when the machine goes; the runner leaves the server before the network does.
+# systemd stops the services when the machine stops; the runner is deregistered before the network goes down.
 scenario_shutdown_deregisters() {
     with_run --remove-on-shutdown
     switch_off
@@ -140,7 +140,7 @@ scenario_shutdown_deregisters() {
     reboot
     within 30 online
     same 1 "$(runners)" "the number of runners"
-    # A job is under way: it is cancelled, as no drain was asked for.
+    # A running job is cancelled, as no drain was requested.
     job 600
     within 10 busy
     switch_off
@@ -148,17 +148,17 @@ scenario_shutdown_deregisters() {
     note "busy: $off_seconds"
 }
 
-# Requests arrive, and no answer ever comes.
+# Requests arrive, and are never answered.
 silence='{"route":"*","kind":"delay","ms":3600000}'
 
-# The server does not answer any more when the machine goes: the machine goes all the same, and the next boot, or an
-# administrator, finds what was left.
+# The server stops answering while the machine stops: the machine stops anyway, and the next boot, or an administrator, finds
+# what was left.
 scenario_shutdown_without_network() {
     with_run --remove-on-shutdown
     local first
     first=$(runner_id)
     fault "$silence"
-    # What Azure and Google Cloud leave from the notice, or from the shutdown, to the end.
+    # The time that Azure and Google Cloud give from the notice, or from the shutdown, to the end.
     switch_off 30
     no_faults
     note "off without the server in $off_seconds"
@@ -167,7 +167,7 @@ scenario_shutdown_without_network() {
     switch_on
     within 60 online
     same 1 "$(runners)" "the number of runners"
-    # The power fails, and the machine is never the same again: another one of the fleet cleans up.
+    # The power fails, and the machine never comes back: another one of the fleet cleans up.
     power_cut
     forget_session
     exits 0 as_administrator runners prune --prefix boot- --dry-run --json
@@ -177,8 +177,8 @@ scenario_shutdown_without_network() {
     must no_runner
 }
 
-# The shortest notice there is, and a network that is down already: idle, and with a job that would take hours, all is
-# over before the machine is; the next start finishes what the server could not be told.
+# The shortest spot notice, and a network that is already down: idle, or with a job that would take hours, everything ends before
+# the machine does; the next start deregisters the runner.
 scenario_spot_notice_without_network() {
     server
     machine
@@ -199,7 +199,7 @@ scenario_spot_notice_without_network() {
         from=$(now)
         touch "$root/var/lib/metadata/notice"
         within 30 ended $run_unit
-        note "$work: ended $(since "$from") after the notice"
+        note "$work: stopped $(since "$from") after the notice"
         no_runner_processes
         no_faults
         rm "$root/var/lib/metadata/notice"
@@ -215,12 +215,12 @@ scenario_spot_notice_without_network() {
 
 ended() { inactive "$1" || failed "$1"; }
 
-# runup, outside of every machine.
+# runup, outside the machines.
 as_administrator() {
     RUNUP_TOKEN=$api_token timeout 60 "$bin" "$@" --url "$org_url"
 }
 
-# The metadata service of a cloud, in the machine: it has nothing to say until a file says otherwise.
+# The metadata service of a cloud, in the machine: it has no notice until a file exists.
 metadata() {
     cat >"$root/usr/local/bin/metadata" <<'PYTHON'
 #!/usr/bin/python3
@@ -271,8 +271,8 @@ PYTHON
     metadata_url=http://127.0.0.1:$(<"$root/var/lib/metadata/port")
 }
 
-# In each cloud, the notice starts what a shutdown would: the job gets its time, as far as the notice leaves it, and the
-# runner leaves the server while the machine is still there.
+# In each cloud, the notice has the effect of a shutdown: the job gets its time, as far as the notice allows, and the runner is
+# deregistered before the machine goes.
 scenario_spot_notice() {
     server
     machine
@@ -305,7 +305,7 @@ scenario_spot_notice() {
     within 20 inactive $run_unit
 }
 
-# Metadata that hangs or is not there disturbs nobody.
+# A metadata service that hangs or does not exist has no effect.
 scenario_metadata_that_hangs() {
     server
     machine
@@ -328,7 +328,7 @@ scenario_metadata_that_hangs() {
     within 30 online
 }
 
-# The listener is told that its version is too old: the exit code says so, and what is on offer.
+# The listener is told that its version is too old: the exit code and the message report that, and the newest version.
 scenario_version_deprecated() {
     with_run
     fault '{"route":"session","kind":"status","code":426}'
@@ -344,7 +344,7 @@ scenario_version_deprecated() {
     registered_once
 }
 
-# The supervisor alone is killed: the listener that it leaves is found and ended by the next one.
+# Only the supervisor is killed: the next one finds and stops the listener that was left.
 scenario_supervisor_killed() {
     with_run
     inside systemctl kill --kill-who=main --signal=KILL $run_unit

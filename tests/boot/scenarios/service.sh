@@ -1,4 +1,4 @@
-# The service: what `install` as root leaves on a machine that systemd runs.
+# The service that `install` creates as root on a machine with systemd.
 
 unit=runup-actions-runner.service
 tree=/opt/actions-runner
@@ -16,19 +16,19 @@ with_service() {
     echo "installed and online in $(since "$from")"
 }
 
-# Nothing was registered but once.
+# Only one registration took place.
 registered_once() {
     same 1 "$(runners)" "the number of runners"
     same 1 "$(requests register)" "the number of registrations"
 }
 
-# The server believes in a session whose listener was killed for another twenty seconds; this is shorter.
+# The server keeps the session of a killed listener for twenty seconds; this shortens it.
 forget_session() { control PATCH "runners/$(runner_id)" '{"online":false}'; }
 
-# Kills the listener; the stand-in for it is two processes.
+# Kills the listener, which the fake runner implements with two processes.
 kill_listener() { inside pkill --signal=KILL --full "^/bin/bash $tree/bin/Runner.Listener run"; }
 
-# The listener's process, as numbered in the machine.
+# The listener's process, with its number in the machine.
 listener() { inside pgrep --oldest --full "^/bin/bash $tree/bin/Runner.Listener run"; }
 another_listener_than() {
     local found
@@ -36,7 +36,7 @@ another_listener_than() {
 }
 sessions() { (($(requests session) >= $1)); }
 
-# Kinds of not-fine have codes of their own; fine is 0.
+# Every failure has an exit code of its own; success is 0.
 status_is() {
     exits "$1" runup status --json
     shift
@@ -60,20 +60,20 @@ scenario_install_to_online() {
     must active $unit
     must enabled $unit
     same "$unit" "$(<"$root$tree/.service")" "the unit's name in .service"
-    # Everything that the service runs, runs as the runner's user.
+    # All processes of the service run as the runner's user.
     same actions-runner "$(inside ps -o user:32= --ppid "$(property $unit MainPID)" --pid "$(property $unit MainPID)" | sort --unique)" \
         "the user of the service's processes"
     exits 0 inside systemd-analyze verify --man=no "/etc/systemd/system/$unit"
     same "" "$(cat "$here/stdout" "$here/stderr")" "what systemd finds fault with in the unit"
     status_is 0 .name "$(state '.runners[0].name')" .id "$(runner_id)"
 
-    # Again: nothing to do, and nothing done.
+    # Again: nothing to do, and nothing changes.
     local pid
     pid=$(property $unit MainPID)
     exits 0 runup install --json
     same "$pid" "$(property $unit MainPID)" "the service's process after a second install"
     registered_once
-    # A drop-in belongs to the operator, and is kept.
+    # The operator's drop-in is kept.
     install -D --mode=644 /dev/stdin "$root/etc/systemd/system/$unit.d/nice.conf" <<<$'[Service]\nNice=5'
     exits 0 runup install
     same "$pid" "$(property $unit MainPID)" "the service's process after an install with a drop-in"
@@ -89,7 +89,7 @@ scenario_reboot_to_online() {
     must online
     note "off in $off_seconds, up in $boot_seconds, session after $(since "$from") more"
     registered_once
-    # And after one that nobody announced.
+    # And after a power cut.
     power_cut
     forget_session
     switch_on
@@ -106,10 +106,10 @@ scenario_runner_killed() {
     from=$(now)
     kill_listener
     within 30 another_listener_than "$pid"
-    # Only now does the server let the old session go.
+    # Only now does the server end the old session.
     within 60 sessions 2
     note "listener: $(since "$from")"
-    # The whole service: systemd's own turn.
+    # Kills the whole service, which systemd restarts.
     from=$(now)
     inside systemctl kill --signal=KILL $unit
     forget_session
@@ -122,9 +122,9 @@ scenario_runner_killed() {
     status_is 0
 }
 
-# Tells idle runners to update themselves, as the server does.
+# Tells idle runners to update themselves, as GitHub does.
 update_to() { control POST updates "{\"version\":\"$1\"${2:+,\"cut_off\":$2}}"; }
-# The server sees the runner, and of this version.
+# The server reports the runner as online, with this version.
 online_as() { [[ $(state '.runners[0] | "\(.online) \(.version)"') == "true $1" ]]; }
 half_moved() { [[ ! -e $root$tree/bin && ! -L $root$tree/bin ]]; }
 
@@ -146,14 +146,14 @@ scenario_self_update() {
     reboot
     within 30 online_as 2.337.0
     status_is 0 .version 2.337.0
-    # On top of it the next one, which deletes the oldest.
+    # Another update, which deletes the oldest version.
     update_to 2.338.0
     within 60 online_as 2.338.0
     absent $tree/bin.2.336.0 $tree/externals.2.336.0
     inside systemctl restart $unit
     within 30 online_as 2.338.0
     status_is 0 .version 2.338.0 '.drift | length' 0
-    # One that is cut off in the middle: the service goes on starting what is not there, and whoever asks is told.
+    # An interrupted update: the service keeps starting a program that does not exist, and status reports it.
     update_to 2.339.0 true
     within 60 half_moved
     within 20 offline
@@ -170,7 +170,7 @@ scenario_self_update() {
     same "" "$(ls -A "$root/opt")" "what is left in /opt"
 }
 
-# The same for the service that registers by itself: between its jobs, before its one job, and cut off.
+# The same for the service that registers by itself: between jobs, before its one job, and interrupted.
 scenario_self_update_supervised() {
     local self_update=yes
     with_service --remove-on-shutdown
@@ -187,7 +187,7 @@ scenario_self_update_supervised() {
     from=$(now)
     update_to 2.338.0 true
     within 60 online_as 2.338.0
-    note "cut off, repaired and 2.338.0 online after $(since "$from")"
+    note "interrupted, repaired and 2.338.0 online after $(since "$from")"
     registered_once
     must active $unit
     reboot
@@ -222,8 +222,8 @@ scenario_stop_drains() {
     registered_once
 }
 
-# The machine as it was: its files, users and units. The lock of a runner's folder is never deleted, for another run may
-# hold it.
+# The machine as it was before: its files, users and units. The lock of a runner's directory is never deleted, because another
+# run may hold it.
 portrait() {
     find "$root" -xdev \( -path "$root/var/log" -o -path "$root/run" -o -path "$root/tmp" -o -path "$root/var/tmp" \
         -o -path "$root/var/lib/systemd" -o -path "$root/var/cache" \
@@ -236,7 +236,7 @@ scenario_remove_leaves_nothing() {
     machine
     credentials
     switch_on
-    # The tools that add users leave their lock files and copies: only the first time.
+    # The tools that add users leave lock files and backups, the first time only.
     as_root useradd --system probe
     as_root userdel probe
     install --directory --mode=700 "$root/var/lib/runup"
@@ -249,12 +249,12 @@ scenario_remove_leaves_nothing() {
     note "$(since "$from")"
     must no_runner
     portrait >"$here/after"
-    diff "$here/before" "$here/after" || fail "remove left something, or took something of others along"
+    diff "$here/before" "$here/after" || fail "remove left something, or deleted something else"
     same not-found "$(property $unit LoadState)" "what systemd knows of the unit"
     must_not processes "$tree/"
-    # And once more: nothing to do.
+    # Again: nothing to do.
     exits 0 runup remove
-    # The next one is as good as the first.
+    # Another install works like the first.
     exits 0 runup install
     must online
     same 1 "$(runners)" "the number of runners"
@@ -299,13 +299,13 @@ scenario_unit_not_ours() {
     cmp "$here/theirs" "$root/etc/systemd/system/$unit"
     must active $unit
     absent $tree /home/actions-runner
-    # The way out that the message names.
+    # As the message suggests.
     exits 0 runup install --dir /opt/second
     must online
     exits 0 runup remove --dir /opt/second
     cmp "$here/theirs" "$root/etc/systemd/system/$unit"
     must active $unit
-    # Theirs gone, it converges.
+    # Once the other unit is gone, it converges.
     inside systemctl disable --now --quiet $unit
     rm "$root/etc/systemd/system/$unit"
     exits 0 runup install
@@ -324,7 +324,7 @@ scenario_unit_masked() {
     exits 0 inside systemctl unmask $unit
     exits 0 runup install
     must online
-    # Masked later, by somebody who wants it off.
+    # Masked later, by an operator who wants it off.
     inside systemctl stop $unit
     inside mv "/etc/systemd/system/$unit" /root/
     inside systemctl mask --quiet $unit
@@ -335,7 +335,7 @@ scenario_unit_masked() {
     absent $tree
 }
 
-# A listener that ends at once: systemd gives up after some starts, and whoever asks is told.
+# A listener that exits at once: systemd gives up after some starts, and status reports it.
 scenario_runner_exits_at_once() {
     with_service
     impatient
@@ -354,7 +354,7 @@ scenario_runner_exits_at_once() {
     registered_once
 }
 
-# Restarts at once, so that the limit is reached while a test waits.
+# Restarts at once, so that the limit is reached within the test.
 impatient() {
     install -D --mode=644 /dev/stdin "$root/etc/systemd/system/$unit.d/impatient.conf" <<<$'[Service]\nRestartSec=200ms'
     inside systemctl daemon-reload
@@ -382,7 +382,7 @@ scenario_deleted_behind_our_back() {
     same 1 "$(runners)" "the number of runners"
 }
 
-# Nothing answers while the machine starts: it must come up by itself when something does.
+# The server does not answer while the machine starts: the runner must come online by itself once it does.
 scenario_server_down_at_boot() {
     with_service
     fault '{"route":"*","kind":"cut","after":0}'
@@ -392,7 +392,7 @@ scenario_server_down_at_boot() {
     local from
     from=$(now)
     within 90 sessions 2
-    note "online $(since "$from") after the network"
+    note "online $(since "$from") after the network came up"
     registered_once
     status_is 0 .state registered
 }
@@ -416,11 +416,11 @@ scenario_no_systemd() {
     absent "/etc/systemd/system/$unit"
     exits 0 alone /usr/bin/runup install --service none
     registered_once
-    # The same disk in a machine with systemd: now there is one.
+    # The same disk in a machine with systemd: now there is a service.
     switch_on
     exits 0 runup install
     within 10 online
-    # The runner that nothing could update was its user's; one that runup updates is not: it is converted.
+    # The runner belonged to its user because runup could not update it. Now it can, so the runner is converted.
     same 2 "$(requests register)" "the number of registrations"
     same 1 "$(runners)" "the number of runners"
     status_is 0 .guard sealed
@@ -446,7 +446,7 @@ scenario_power_cuts_during_install() {
     server
     machine
     credentials
-    # What a first boot by whatever provisioner comes to: install at every boot.
+    # As with any provisioner: install at every boot.
     cat >"$root/etc/systemd/system/first-boot.service" <<'UNIT'
 [Unit]
 Wants=network-online.target
@@ -463,7 +463,7 @@ UNIT
     local cut cuts=${RUNUP_BOOT_CUTS:-10} ms from
     for ((cut = 1; cut <= cuts; cut++)); do
         switch_on_at_once
-        # From the first instruction of systemd to some time after the runner is online.
+        # From systemd's start to some time after the runner is online.
         ms=$((RANDOM % 3500 + 300))
         echo "cut $cut: after $ms ms, $(runners) runners"
         sleep "$(awk -v ms=$ms 'BEGIN { print ms / 1000 }')"
@@ -482,7 +482,7 @@ UNIT
     absent $tree
 }
 
-# Every kind of not-fine has an exit code and a word of its own, and `install` puts right what it can.
+# Every failure has an exit code and a state of its own, and `install` fixes what it can.
 scenario_status_tells() {
     server
     machine
@@ -504,14 +504,14 @@ scenario_status_tells() {
     status_is 79 .state stopped
     exits 0 runup install
     status_is 0 .state registered
-    # Up, and not seen.
+    # Running, but not online.
     fault '{"route":"message","kind":"status","code":503}'
     forget_session
     status_is 75 .state offline
     no_faults
     within 10 online
     status_is 0 .state registered
-    # Changed by somebody.
+    # Changed by hand.
     echo '# mine' >>"$root/etc/systemd/system/$unit"
     status_is 78 '.drift | length' 1
     exits 0 runup install
@@ -522,17 +522,17 @@ scenario_status_tells() {
     exits 0 runup install
     must enabled $unit
     status_is 0 '.drift | length' 0
-    # Gone from the server: see also deleted_behind_our_back.
+    # Deleted on the server: see also deleted_behind_our_back.
     exits 0 runup remove
     status_is 69 .state absent
-    # Nobody but root may know, but whoever asks gets an answer.
+    # Only root can see the details, but every user gets an answer.
     exits 0 runup install
-    # What is root's is not for everybody to look at.
+    # Another user cannot read root's files.
     exits 77 inside setpriv --reuid=nobody --regid=nogroup --clear-groups /usr/bin/runup --config /dev/null status --dir $tree --json
 }
 
-# A service that takes one job a registration: between jobs it leaves the server and comes back as a new runner, at a
-# shutdown it leaves for good, and the next boot brings it back.
+# A service that takes one job per registration: between jobs it deregisters and comes back as a new runner, at a shutdown it
+# deregisters, and the next boot brings it back.
 scenario_ephemeral_service() {
     with_service --ephemeral
     must enabled $unit
@@ -548,7 +548,7 @@ scenario_ephemeral_service() {
         same 1 "$(runners)" "the number of runners"
     done
     status_is 0 .state registered .server online
-    # Its token is where only root can read it, and on no command line.
+    # Only root can read its token, which is not on any command line.
     must_not inside grep --quiet --fixed-strings "$api_token" "/etc/systemd/system/$unit"
     exits 1 inside sh -c 'cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ | grep --text --fixed-strings --file=/etc/runup/token'
     # Again: nothing changes.
@@ -571,7 +571,7 @@ scenario_ephemeral_service() {
     absent $tree "/etc/systemd/system/$unit"
 }
 
-# The same without the one job: it stays until the machine goes.
+# The same for a persistent runner: it stays until the machine stops.
 scenario_service_leaves_at_shutdown() {
     with_service --remove-on-shutdown
     registered_once
@@ -588,7 +588,7 @@ scenario_service_leaves_at_shutdown() {
     reboot
     within 30 online
     same 1 "$(runners)" "the number of runners"
-    # A running job is given its time, then the server forgets the runner.
+    # A running job gets its time, then the runner is deregistered.
     job=$(job 4)
     within 10 busy
     switch_off
@@ -601,8 +601,8 @@ scenario_service_leaves_at_shutdown() {
     absent $tree "/etc/systemd/system/$unit"
 }
 
-# From a service that leaves to one that stays, to one of one job, and back: each install changes the unit, and there is
-# one runner, online, after it.
+# From a service that deregisters at shutdown to one that stays, to an ephemeral one, and back: each install changes the unit,
+# and afterwards there is one runner, online.
 scenario_service_changes_its_kind() {
     with_service --remove-on-shutdown
     local kind
@@ -617,7 +617,7 @@ scenario_service_changes_its_kind() {
     absent $tree "/etc/systemd/system/$unit"
 }
 
-# The notice of a cloud reaches the service; which cloud, and where, is said by a drop-in.
+# The spot notice of a cloud reaches the service; a drop-in sets the cloud and the address.
 scenario_spot_notice_to_a_service() {
     server
     machine
@@ -637,14 +637,14 @@ DROPIN
     within 30 job_done "$job"
     within 30 no_runner
     note "a job of 3 s done, and gone $(since "$from") after the notice"
-    # It must not come back while the machine is being taken away.
+    # It must not come back while the machine is being reclaimed.
     sleep 20
     must no_runner
     switch_off
     must no_runner
 }
 
-# A second runner in another folder shares the user, and neither can do anything to the other.
+# A second runner in another directory shares the user, and neither can affect the other.
 scenario_two_runners() {
     with_service
     exits 0 runup install --dir /opt/second --name second
@@ -669,7 +669,7 @@ scenario_two_runners() {
     absent /opt/second $tree "/etc/systemd/system/$unit" /etc/systemd/system/runup-second.service
 }
 
-# A user of that name is there already, with a home of its own: it is used, and it stays. One that is root is refused.
+# A user of that name exists already, with a home of its own: it is used, and it stays. A user with uid 0 is refused.
 scenario_user_of_others() {
     server
     machine
@@ -680,7 +680,7 @@ scenario_user_of_others() {
     exits 78 runup install --user toor
     says "toor" "root"
     absent $tree
-    # A service that runs as root runs nothing that a job could change.
+    # A service that runs as root must not run anything that a job could change.
     as_root install --owner=ci --mode=755 /usr/bin/runup /srv/ci/runup
     exits 78 as_root /srv/ci/runup install --user ci --ephemeral
     says "/srv/ci/runup" "the runner's user ci can change"
@@ -721,7 +721,7 @@ scenario_power_cuts_during_remove() {
     done
 }
 
-# A removal that cannot work leaves the service as it was.
+# A removal that cannot succeed leaves the service as it was.
 scenario_remove_refused() {
     with_service
     exits 78 runup remove --url "$server_url/another"

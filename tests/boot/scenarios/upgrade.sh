@@ -1,12 +1,12 @@
-# Upgrades of a sealed runner: by hand, by the timer, back again, and between jobs.
+# Upgrades of a sealed runner: by hand, by the timer, rolled back, and between jobs.
 
 upgrade_unit=runup-actions-runner-upgrade.service
 upgrade_timer=runup-actions-runner-upgrade.timer
 
-# Puts a newer version on offer.
+# Makes a newer version available.
 offer() { control POST versions "{\"version\":\"$1\"}"; }
 
-# The runner is sealed, and nothing of another tree lies beside it.
+# The runner is sealed, and no other tree is left next to it.
 sealed_alone() {
     same "root:actions-runner 750" "$(inside stat --format='%U:%G %a' $tree)" "the owner and mode of the runner's directory"
     same actions-runner "$(ls -A "$root/opt")" "what is in /opt"
@@ -24,7 +24,7 @@ scenario_upgrade_by_hand() {
     same "" "$(cat "$here/stdout" "$here/stderr")" "what systemd finds fault with in the units"
     exits 0 runup upgrade
     says "is the newest available"
-    # What root has put there goes along.
+    # Files that root added are kept.
     echo 'MINE=yes' >>"$root$tree/.env"
     echo keep >"$root$tree/_work/cache"
     mkdir "$root$tree/hooks"
@@ -49,14 +49,14 @@ scenario_upgrade_by_hand() {
     within 20 job_done "$job"
     exits 0 runup install
     says "nothing to do"
-    # A pinned one stays, and is told how long it may.
+    # A pinned version stays, and status prints how long it is supported.
     exits 0 runup install --runner-version 2.340.0
     offer 2.341.0
     exits 0 runup upgrade
     says "--runner-version 2.340.0"
     exits 0 runup status
     says "support" "2.341.0 is available" "pinned"
-    # A timer that somebody has switched off is drift, and so is a missing one.
+    # A timer that was switched off is drift, and so is a missing one.
     inside systemctl disable --now --quiet $upgrade_timer
     status_is 78 '.drift | length' 1
     exits 0 runup remove
@@ -65,7 +65,7 @@ scenario_upgrade_by_hand() {
     same "" "$(ls -A "$root/opt")" "what is left in /opt"
 }
 
-# The last look was so many days ago.
+# Sets the last check to so many days ago.
 looked_days_ago() {
     local journal then
     journal=$(echo "$root"/var/lib/runup/opt-actions-runner-*.json)
@@ -81,18 +81,18 @@ scenario_upgrade_by_timer() {
     id=$(runner_id)
     must grep --quiet '^OnCalendar=\*-\*-\* 02:30:00$' "$root/etc/systemd/system/$upgrade_timer"
     must grep --quiet '^RandomizedDelaySec=1800s$' "$root/etc/systemd/system/$upgrade_timer"
-    # The first start of the service has looked, and the next one need not.
+    # The first start of the service has checked, so the next one does not.
     within 20 inactive $upgrade_unit
     offer 2.340.0
     inside systemctl start $upgrade_unit
     must online_as 2.336.0
-    # A day later, what the timer starts does it, with the token that systemd gives it.
+    # A day later, the timer's service does it, with the token from systemd.
     looked_days_ago 1
     inside systemctl start $upgrade_unit
     must online_as 2.340.0
     must_not grep --quiet runup/token "$root/etc/systemd/system/$unit"
     must grep --quiet '^LoadCredential=runup.token:/etc/runup/token$' "$root/etc/systemd/system/$upgrade_unit"
-    # So does the start of the service, which is not held up by it.
+    # So does the start of the runner's service, without waiting for it.
     looked_days_ago 1
     offer 2.341.0
     inside systemctl restart $unit
@@ -102,7 +102,7 @@ scenario_upgrade_by_timer() {
     same "$id" "$(runner_id)" "the runner's id"
     registered_once
     sealed_alone
-    # A job that fills the window: it is tried again, and that is no failure.
+    # A job that takes the whole window: it is retried later, and that is not a failure.
     local job
     looked_days_ago 1
     offer 2.342.0
@@ -113,13 +113,13 @@ scenario_upgrade_by_timer() {
     must_not failed $upgrade_unit
     within 60 job_done "$job"
     must online_as 2.341.0
-    # The operator wants none of it.
+    # The operator disables upgrades.
     exits 0 runup install --self-update
     absent "/etc/systemd/system/$upgrade_unit" "/etc/systemd/system/$upgrade_timer"
     same not-found "$(property $upgrade_timer LoadState)" "what systemd knows of the timer"
 }
 
-# A new version that the server does not talk to: the old one is back, and works.
+# A new version that the server rejects: the old one is restored, and works.
 scenario_upgrade_comes_back() {
     with_service
     local id job from
@@ -129,7 +129,7 @@ scenario_upgrade_comes_back() {
     control POST deprecations '{"version":"2.340.0","runtime_deprecates_at":"2026-01-01T00:00:00Z","silent":true}'
     from=$(now)
     inside_deadline=150 exits 79 runup upgrade
-    note "back after $(since "$from")"
+    note "rolled back after $(since "$from")"
     says "2.340.0" "did not come online" "2.336.0 is back and online"
     must online_as 2.336.0
     same "$id" "$(runner_id)" "the runner's id"
@@ -140,22 +140,22 @@ scenario_upgrade_comes_back() {
     within 20 job_done "$job"
 }
 
-# Killed anywhere, the next run finishes it or leaves the old version, and the runner is the same.
+# Killed anywhere: the next run finishes the upgrade or keeps the old version, and the runner is the same.
 scenario_upgrade_cut_off() {
-    # Only a debug build can be told where to die.
+    # Only a debug build has checkpoints.
     local bin=$project/target/debug/runup
-    [[ -x $bin ]] || { note "SKIPPED: there is no $bin; cargo build makes it"; exit 0; }
+    [[ -x $bin ]] || { note "SKIPPED: $bin does not exist; build it with cargo build"; exit 0; }
     with_service
     local id version=340 at job
     id=$(runner_id)
     for at in begun stopped exchanged started proven; do
         echo "$at" >"$root$tree/_work/cache"
         offer "2.$version.0"
-        # systemd-run tells the signal by 255.
+        # systemd-run exits with 255 after a signal.
         must_not as_root env RUNUP_KILL_AT="upgrade-$at" /usr/bin/runup upgrade
         must grep --quiet '"replaces"' "$root"/var/lib/runup/opt-actions-runner-*.json
         if [[ $at == exchanged ]]; then
-            # With the power: the machine starts what is there.
+            # With a power cut: the machine starts whatever is there.
             power_cut
             forget_session
             switch_on
@@ -167,7 +167,7 @@ scenario_upgrade_cut_off() {
         status_is 0 .version "2.$version.0" '.drift | length' 0
         version=$((version + 1))
     done
-    # The same by install, which knows nothing newer to wait for.
+    # The same with install, without a newer version to wait for.
     offer "2.$version.0"
     must_not as_root env RUNUP_KILL_AT=upgrade-stopped /usr/bin/runup upgrade
     exits 0 runup install
@@ -181,7 +181,7 @@ scenario_upgrade_cut_off() {
 
 all_done() { [[ $(state '[.jobs[] | select(.done | not)] | length') == 0 ]]; }
 
-# A queue that is never empty: every job is done, once.
+# A queue that is never empty: every job is done exactly once.
 scenario_upgrade_between_jobs() {
     with_service
     local id number from

@@ -1,6 +1,7 @@
-# Hostile jobs: scripts that the machine's runner executes as its user, and what they could take away.
+# Hostile jobs: scripts that the machine's runner executes as its user, and the loot they could take.
 
-# Where a job puts what it could read or receive: a place of root's for all users, which stays when the user goes.
+# Directory where a job puts what it could read or receive. It belongs to root, all users can write to it, and it stays when
+# the user is deleted.
 loot=/srv/loot
 
 # job_begin SCRIPT [RUNNER]: queues a job that runs SCRIPT, and prints its id. Every script gets the functions of
@@ -17,7 +18,7 @@ job_begin() {
 # job_of ID FILTER: jq over one job.
 job_of() { state --argjson id "$1" ".jobs[] | select(.id == \$id) | $2"; }
 
-# hostile SCRIPT [RUNNER]: the same, and waits for its end, however it ends; what it printed goes to the log.
+# hostile SCRIPT [RUNNER]: the same, and waits for its end, whatever the result; its output goes to the log.
 hostile() {
     local id
     id=$(job_begin "$@")
@@ -28,27 +29,27 @@ hostile() {
 }
 
 # job_says TEXT: the last hostile job printed it.
-job_says() { job_of "$last_job" .log | grep --quiet --fixed-strings -- "$1" || fail "the job did not say: $1"; }
-job_does_not_say() { ! job_of "$last_job" .log | grep --fixed-strings -- "$1" || fail "the job said: $1"; }
+job_says() { job_of "$last_job" .log | grep --quiet --fixed-strings -- "$1" || fail "the job did not print: $1"; }
+job_does_not_say() { ! job_of "$last_job" .log | grep --fixed-strings -- "$1" || fail "the job printed: $1"; }
 
-# What every hostile job knows: where its runner's tree is, how to outlive itself, and what to do with loot.
+# Functions for every hostile job: the path of its runner's tree, ways to outlive itself, and what to do with loot.
 weapons() {
     cat <<'WEAPONS'
 set +e
 work=${RUNNER_TEMP%/_temp}
 tree=${work%/*}
 loot=/srv/loot
-# hide COMMAND…: runs on after the job, in a session of its own, without the marks by which its children are found.
+# hide COMMAND…: keeps running after the job, in a session of its own, without the marks that identify a job's children.
 hide() { (env --ignore-environment "PATH=$PATH" setsid "$@" </dev/null >/dev/null 2>&1 &); }
-# escape SCRIPT: the same, as a job of atd, outside of every control group of the runner's. at keeps its environment.
+# escape SCRIPT: the same as a job of atd, outside the runner's control groups. at keeps its environment.
 escape() { printf '%s\n' "$1" | env --ignore-environment "PATH=$PATH" at now 2>&1; }
-# plant FILE: puts what comes in where FILE is, by force; says whether it could.
+# plant FILE: replaces FILE with stdin by any means; prints whether that worked.
 plant() {
     rm -rf "$1" 2>/dev/null
     if { cat >"$1"; } 2>/dev/null; then echo "planted ${1##*/}"; else echo "could not plant ${1##*/}"; fi
     chmod 755 "$1" 2>/dev/null
 }
-# alter FILE SED-SCRIPT: changes a file in its place.
+# alter FILE SED-SCRIPT: changes a file in place.
 alter() {
     local text
     if text=$(sed "$2" "$1" 2>/dev/null) && { printf '%s\n' "$text" >"$1"; } 2>/dev/null; then
@@ -60,7 +61,7 @@ alter() {
 WEAPONS
 }
 
-# attempt COMMAND…: runs it, whatever its exit code, which is in `code`; a hang counts as a failure.
+# attempt COMMAND…: runs it and accepts any exit code, which is in `code`; a hang is a failure.
 attempt() {
     code=0
     echo "+ $*"
@@ -72,7 +73,7 @@ attempt() {
 }
 succeeded() { same 0 "$code" "the exit code"; }
 
-# The runner of this machine, beside the victim.
+# The runner of this machine, next to the victim.
 own_id() { state '[.runners[] | select(.name != "victim")][0].id'; }
 own_online() { [[ $(state '[.runners[] | select(.name != "victim" and .online)] | length') == "${1:-1}" ]]; }
 
@@ -87,8 +88,8 @@ victim_lives() {
         "the number of victims"
 }
 
-# A server of the job's, in the machine: keeps all that it is sent in $loot/received, and answers 404. Its port is in $1.
-# Perl's own sockets are there in the smallest Debian.
+# Starts a server of the job in the machine, which keeps everything it receives in $loot/received, and answers 404. Its port is in
+# $port. In Perl, because the smallest Debian has it.
 recorder() {
     cat <<'RECORDER'
 cat >$loot/recorder.pl <<'PERL'
@@ -117,28 +118,28 @@ port=$(cat $loot/port)
 RECORDER
 }
 
-# Everything that was secret: the API token, and each token that the server issued.
+# Every secret: the API token, and each token that the server issued.
 secrets() {
     printf '%s\n' "$api_token"
     control GET tokens | jq --raw-output '.[]'
-    # What only root may read.
+    # What only root can read.
     [[ ! -e $root/root/secret ]] || cat "$root/root/secret"
 }
 
-# Nothing that was secret is in what the job's uid could read, write or receive. A search that cannot find proves nothing,
-# so it is shown first that this one can.
+# No secret is in what the job's uid could read, write or receive. A search that finds nothing proves nothing, so a planted
+# secret is searched first.
 nothing_was_taken() {
     local places=("$root$loot" "$root$tree/_diag" "$root$tree/_work") place
     secrets >"$here/secrets"
     install -D --mode=600 "$here/secrets" "$here/proof/secrets"
-    grep --recursive --quiet --fixed-strings --file="$here/secrets" "$here/proof" || fail "the search does not find"
+    grep --recursive --quiet --fixed-strings --file="$here/secrets" "$here/proof" || fail "the search did not find the planted secret"
     state '.jobs[].log' >"$here/proof-logs"
     must_not grep --fixed-strings --file="$here/secrets" "$here/proof-logs"
     for place in "${places[@]}" "$root/home" "$root/tmp"; do
         [[ -e $place ]] || continue
         must_not grep --recursive --binary-files=text --devices=skip --fixed-strings --file="$here/secrets" "$place"
     done
-    # And nothing that the hostile program got root to do.
+    # Nor did the hostile program get root to do anything.
     absent /root/owned
 }
 
@@ -149,7 +150,7 @@ token_for_root() {
     install --mode=600 "$here/$1-token" "$root/root/$1-token"
 }
 
-# The runner's archive in root's directory, for those who have no credential for a list; its digest is in `sha256`.
+# Puts the runner's archive into root's directory, for commands without a credential; sets `sha256` to its digest.
 archive_for_root() {
     local list=$here/downloads.json
     curl --silent --fail --header "Authorization: Bearer $api_token" --header "User-Agent: test" \
@@ -161,15 +162,15 @@ archive_for_root() {
     sha256=$(jq --raw-output .sha256_checksum "$list")
 }
 
-# The owner's number of the runner's user, as the machine knows it.
+# The numeric id of the runner's user in the machine.
 uid_of() { inside id --user "$1"; }
 
-# What belongs to the user in the tree: of a sealed one, only the logs and the work directory.
+# What the user owns in the tree: in a sealed one, only the logs and the work directory.
 only_logs_and_work() {
     local found
     found=$(find "$root$1" -mindepth 1 -maxdepth 1 -uid "$(uid_of "$2")" -printf '%f\n' | sort | paste --serial --delimiters=' ')
     same "_diag _work" "$found" "what belongs to $2 in $1"
-    # At any depth: nothing outside those two, and nothing that the user could write by mode.
+    # At any depth: nothing else, and nothing that its mode lets the user write.
     found=$(find "$root$1" \( -path "$root$1/_diag" -o -path "$root$1/_work" \) -prune -o \
         \( -uid "$(uid_of "$2")" -o -perm /o+w -a -not -type l \) -print)
     same "" "$found" "what $2 can write in $1"
@@ -180,7 +181,7 @@ knows() { "$bin" install --help 2>/dev/null | grep --quiet -- "$1"; }
 
 knows_upgrade() { "$bin" upgrade --help >/dev/null 2>&1; }
 
-# typed_by_root COMMAND SECONDS: somebody types a command into an interactive shell of root's, waits for its end and so long, and
+# typed_by_root COMMAND SECONDS: types a command into an interactive shell of root, waits for its end plus the given time, and
 # leaves.
 typed_by_root() {
     mkfifo "$here/keys"

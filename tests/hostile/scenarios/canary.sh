@@ -1,6 +1,6 @@
-# One hostile job tries everything in one life of a runner, and leaves with nothing.
+# One hostile job tries everything during the life of a runner, and gets nothing.
 
-# All of it. What is planted is planted again by a process that stays, for as long as it lives.
+# All attacks. A process that stays plants everything again for as long as it lives.
 everything() {
     steer
     liar /opt/actions-runner
@@ -33,7 +33,7 @@ if ! pgrep --full daemon.sh >/dev/null; then
     hide bash $loot/daemon.sh
 fi
 echo '* * * * * bash /srv/loot/daemon.sh' | crontab -
-# What root may read of the two directories that are the job's own.
+# What root may read in the two directories of the job.
 rm -f $tree/_diag/*_20991231-235959-utc.log $work/fifo $work/root
 mkfifo $tree/_diag/Runner_20991231-235959-utc.log $work/fifo
 ln -s /root/secret $tree/_diag/Worker_20991231-235959-utc.log
@@ -45,7 +45,7 @@ EVERYTHING
 
 nothing_happened() {
     absent $loot/ran $loot/received $loot/given $loot/won $loot/lied $loot/had-a-terminal
-    [[ ! -s $root$loot/files ]] || fail "a file of root's was read"
+    [[ ! -s $root$loot/files ]] || fail "a file of root was read"
     nothing_was_taken
     victim_lives
 }
@@ -60,7 +60,7 @@ scenario_canary() {
     inside systemctl restart --no-block $unit
     within 60 sessions_or_steered 2
     nothing_happened
-    # Root looks, converges and changes the registration, by a terminal.
+    # Root runs status, converges and changes the registration, in a terminal.
     typed_by_root "runup status; runup install; runup install --labels canary --work elsewhere" 0
     within 60 own_online
     nothing_happened
@@ -75,7 +75,7 @@ scenario_canary() {
         nothing_happened
     fi
     hostile "$(everything)"
-    # A second runner beside it, and a reboot.
+    # A second runner next to it, and a reboot.
     exits 0 runup install --dir /opt/second --name second
     within 60 own_online 2
     reboot

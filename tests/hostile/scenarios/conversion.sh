@@ -1,4 +1,4 @@
-# Machines that the program of before set up: their trees belong to the runner's user, and their jobs may have been there.
+# Machines that an older runup set up: their trees belong to the runner's user, and jobs may have changed them.
 
 with_old_service() {
     server
@@ -10,13 +10,13 @@ with_old_service() {
     must online
 }
 
-# As a package upgrade does it: another file of the same name.
+# As a package upgrade does: another file with the same name.
 new_program() {
     install --mode=755 "$bin" "$root/usr/bin/runup.new"
     mv "$root/usr/bin/runup.new" "$root/usr/bin/runup"
 }
 
-# What a job of the old tree leaves for the next program; it does not break the runner.
+# What a job in the old tree plants for the next program, without breaking the runner.
 old_job() {
     cat <<'OLD'
 cd $tree
@@ -44,7 +44,7 @@ scenario_conversion_of_a_machine_of_before() {
     hostile "$(old_job)"
     victim
     new_program
-    # The job that runs meanwhile has its time.
+    # The running job gets its time.
     job=$(job_begin 'sleep 5; echo whole')
     within 20 busy
     attempt runup install
@@ -52,7 +52,7 @@ scenario_conversion_of_a_machine_of_before() {
     same Succeeded "$(job_of "$job" .result)" "the result of the job that ran"
     within 30 own_online
     same 1 "$(state '[.runners[] | select(.name != "victim")] | length')" "the number of this machine's runners"
-    # The lines of the old file are named, and kept where only root sees them; their values are not told.
+    # The names of the old file's lines are printed, without their values, and the file is kept where only root can read it.
     says EVIL
     must_not grep --quiet evil-value "$here/stdout" "$here/stderr"
     must grep --recursive --quiet evil-value "$root/var/lib/runup" "$root/opt"
@@ -69,7 +69,7 @@ scenario_conversion_of_a_machine_of_before() {
     nothing_was_taken
 }
 
-# A tree as a new one, and nothing of the old jobs' in the next.
+# A tree like a new one, and nothing of the old jobs in it.
 converted() {
     local user
     user=$(inside stat --format=%U $tree/_work)
@@ -82,7 +82,7 @@ converted() {
     status_is 0 .state registered
 }
 
-# Without a credential nothing can be registered anew: the runner goes on as it is, and status says so.
+# Without a credential nothing can be re-registered: the runner keeps running as it is, and status reports it.
 scenario_conversion_without_a_credential() {
     local before
     with_old_service
@@ -101,14 +101,14 @@ scenario_conversion_without_a_credential() {
     same "$before" "$(runner_id)" "the runner's id"
     hostile 'echo still at work'
     job_says "still at work"
-    # With one again, it is converted.
+    # With a credential again, it is converted.
     credentials
     exits 0 runup install
     within 30 online
     converted
 }
 
-# A server that is not there, an archive that cannot be had: the runner of before works on.
+# A server that does not answer, an archive that is not available: the old runner keeps working.
 scenario_conversion_that_cannot_be_done() {
     local before
     with_old_service
@@ -130,7 +130,7 @@ scenario_conversion_that_cannot_be_done() {
     converted
 }
 
-# Two runners of before share the one user that they all had: nothing that is done to the first one ends the second.
+# Two old runners share a user: converting the first one does not stop the second.
 scenario_conversion_beside_a_runner_of_the_same_user() {
     local second
     with_old_service
@@ -148,7 +148,7 @@ scenario_conversion_beside_a_runner_of_the_same_user() {
     within 20 online
     hostile 'echo still at work' second
     job_says "still at work"
-    # Alone with its user now, it is converted.
+    # Now the only runner of its user, it is converted.
     exits 0 runup install --dir /opt/second --name second
     within 30 online
     only_logs_and_work /opt/second "$(inside stat --format=%U /opt/second/_work)"
@@ -156,7 +156,7 @@ scenario_conversion_beside_a_runner_of_the_same_user() {
     must no_runner
 }
 
-# A server that cannot be asked just then: the service runs on, or again.
+# The server is not reachable at that moment: the service keeps running, or runs again.
 scenario_conversion_without_a_server() {
     with_old_service
     new_program

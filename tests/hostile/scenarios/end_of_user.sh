@@ -1,6 +1,6 @@
-# The end of a user that runup created: nothing of it stays, and nothing of it holds the end up.
+# Deleting a user that runup created: nothing of it stays, and nothing of it delays the deletion.
 
-# Nothing in the machine runs with, belongs to or is scheduled for the numeric user $1.
+# Nothing in the machine runs as, belongs to or is scheduled for the uid $1.
 nothing_of() {
     local found
     found=$(inside ps -e -o uid= -o pid= -o args= | awk -v uid="$1" '$1 == uid')
@@ -13,7 +13,7 @@ nothing_of() {
     same "" "$found" "the IPC of the user"
 }
 
-# Processes that replace themselves faster than anybody can list them.
+# Processes that replace themselves faster than they can be listed.
 scenario_respawning_processes_at_a_removal() {
     local uid
     with_service
@@ -25,7 +25,7 @@ while (1) { exit if fork; select(undef, undef, undef, 0.0003) }
 PERL
 escape 'exec perl /srv/loot/respawn.pl'
 hide perl \$loot/respawn.pl
-# Seen now and then only, which is the point of it.
+# They are visible only now and then, on purpose.
 for try in {1..200}; do ps -o args= -u \$(id -u) | grep sleeping && break; sleep 0.05; done"
     job_says sleeping
     attempt as_root timeout 100 /usr/bin/runup remove --deadline 60s
@@ -36,7 +36,7 @@ for try in {1..200}; do ps -o args= -u \$(id -u) | grep sleeping && break; sleep
     nothing_of "$uid"
 }
 
-# A service that is full of processes stops in time, and its runner is removed.
+# A service with a fork bomb stops in time, and its runner is removed.
 scenario_fork_bomb_at_a_stop() {
     local uid from
     with_service
@@ -50,7 +50,7 @@ hide perl \$loot/bomb.pl
 escape 'exec perl /srv/loot/bomb.pl'
 sleep 2; ps -u \$(id -u) | wc -l"
     from=$(now)
-    # A loaded machine that is full of processes has little time for it.
+    # A loaded machine with a fork bomb has little time for it.
     inside_deadline=150 inside systemctl stop $unit
     note "stopped in $(since "$from")"
     inside systemctl start --no-block $unit
@@ -66,7 +66,7 @@ scenario_what_a_user_leaves_behind() {
     uid=$(uid_of actions-runner)
     # As an operator may have done for a user that runs containers.
     inside loginctl enable-linger actions-runner
-    # One of these is whose program a process in a user namespace may become.
+    # A process in a user namespace can become one of these ids.
     inside sh -c 'echo actions-runner:300000:65536 >>/etc/subuid'
     inside systemd-run --quiet --uid=300005 sleep 6000
     hostile "echo '* * * * * touch /srv/loot/by-cron' | crontab - && echo crontab

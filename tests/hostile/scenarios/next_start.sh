@@ -1,6 +1,6 @@
-# A job that steers the next start of its runner, or its next registration.
+# A job that tries to influence the next start of its runner, or its next registration.
 
-# Files that a start reads, a service runs, or an operator starts: each of them planted.
+# Plants every file that a start reads, a service runs, or an operator starts.
 steer() {
     recorder
     cat <<'STEER'
@@ -35,7 +35,7 @@ scenario_steering_the_next_start() {
     hostile 'env; cat $tree/.setup_info; PATH=$PATH:/sbin; echo over'
     job_does_not_say EVIL
     job_does_not_say "$loot/evil"
-    # By hand, as an operator would, and by the commands that look.
+    # By hand, as an operator would, and with the commands that only look.
     attempt runup status
     attempt runup install
     succeeded
@@ -45,7 +45,7 @@ scenario_steering_the_next_start() {
     nothing_was_taken
 }
 
-# The tree of an ephemeral runner is not sealed while its job runs: what the job leaves is gone before the next registration.
+# The tree of an ephemeral runner is not sealed while its job runs: what the job leaves is deleted before the next registration.
 scenario_steering_the_next_registration() {
     local first
     server
@@ -70,7 +70,7 @@ steered() { [[ -e $root$loot/ran || -e $root$loot/received ]]; }
 sessions_or_steered() { steered || sessions "$1"; }
 fresh_or_steered() { steered || fresh_runner "$1"; }
 
-# What root reads of a tree may be none: a FIFO, a link to a file of root's, a directory, a second name of another file.
+# What root reads in a tree may not be a regular file: a FIFO, a link to a file of root, a directory, a hard link to another file.
 scenario_files_that_are_none() {
     local kind starts=1
     with_service
@@ -94,7 +94,7 @@ ls -la . _diag"
         must_not grep --fixed-strings --file="$root/root/secret" "$here/stdout" "$here/stderr"
         attempt as_root timeout 100 /usr/bin/runup install --deadline 60s
         must_not grep --fixed-strings --file="$root/root/secret" "$here/stdout" "$here/stderr"
-        # So many starts in a row are not what the unit allows.
+        # The unit does not allow so many starts in a row.
         inside systemctl reset-failed $unit
         inside systemctl restart --no-block $unit
         within 60 sessions $((++starts))
@@ -108,8 +108,8 @@ ls -la . _diag"
     must_not grep --recursive --devices=skip --fixed-strings --file="$root/root/secret" "$root$loot"
 }
 
-# In the tree of an ephemeral runner, the log and work directories are the job's to move: what stands in their place
-# leads root nowhere.
+# In the tree of an ephemeral runner, the job can move the log and work directories: root does not follow what replaces
+# them.
 scenario_directories_that_lead_elsewhere() {
     local first place
     server
@@ -128,7 +128,7 @@ mv \$work \$tree/away; ln -s $place \$work; mkdir -p \$tree/.runner \$tree/.cred
 ln -s /root/precious \$tree/.runner_migrated; ls -la \$tree"
         within 60 fresh_runner "$first"
     done
-    # Closed to whoever comes next, the next listener of the same user included.
+    # Not accessible to others, including the next listener of the same user.
     within 30 online
     first=$(runner_id)
     hostile 'rm -rf $tree/_diag && mkdir -m 000 $tree/_diag; mv $work $tree/away && mkdir -m 000 $work'
@@ -145,7 +145,7 @@ ln -s /root/precious \$tree/.runner_migrated; ls -la \$tree"
     must test -s "$root/etc/passwd"
 }
 
-# A FIFO that a program of the tree reads does not hold up its removal.
+# A FIFO in the place of a file that a program of the tree reads does not delay the removal.
 scenario_fifo_at_a_removal() {
     with_service
     hostile 'for file in .env .path .setup_info _diag/fifo; do rm -f $tree/$file; mkfifo $tree/$file && echo "made $file"; done'

@@ -1,6 +1,6 @@
-# Other users of the machine, and what root finds of theirs.
+# Other users of the machine, and their files and processes that root meets.
 
-# A process of any user that is called like the runner's own.
+# A process of another user with the name of the runner's.
 scenario_drain_held_up_by_another_user() {
     with_service
     as_root useradd --system --no-create-home other
@@ -14,12 +14,12 @@ scenario_drain_held_up_by_another_user() {
     succeeded
     attempt as_root timeout 100 /usr/bin/runup remove --drain 8s --deadline 60s
     succeeded
-    # Nothing of the other user's was touched.
+    # The other user's processes were not touched.
     must active decoy
     must active decoy3
 }
 
-# A configuration that another user owns can be changed by him between any two starts of root's.
+# Another user can change a configuration that the user owns between two runs of root.
 scenario_configuration_of_another_user() {
     server
     machine
@@ -32,13 +32,13 @@ scenario_configuration_of_another_user() {
     absent /root/owned $tree
     same 78 "$code" "the exit code"
     says "chown root"
-    # The directory of the file is as good as the file.
+    # The same for the directory of the file.
     as_root chown root /etc/runup/config.toml
     as_root chown other /etc/runup
     attempt runup install
     absent /root/owned $tree
     same 78 "$code" "the exit code"
-    # And the same for a directory above, by a path of the operator's choice.
+    # And for a directory above, with a path of the operator's choice.
     as_root chown root /etc/runup
     as_root install --directory --owner=other /srv/other /srv/other/below
     as_root cp /etc/runup/config.toml /srv/other/below/config.toml
@@ -49,7 +49,7 @@ scenario_configuration_of_another_user() {
     says "-o root -m 644"
 }
 
-# Root's umask lets everybody write: what runup writes does not.
+# Root's umask allows everyone to write; the files of runup do not.
 scenario_umask_of_nothing() {
     local found
     server
@@ -65,14 +65,14 @@ scenario_umask_of_nothing() {
         -not -path "$root/sys/*" -not -path "$root/dev/*" -not -path "$root/run/*" -not -path "$root$loot" -not -path "$root/tmp" \
         -not -path "$root/var/tmp" -not -path "$root/tmp/.*" -print)
     same "" "$found" "what everybody can write"
-    # Neither are the runner's tree and home for others to read.
+    # Nor can others read the runner's tree and home directory.
     as_root useradd --system --no-create-home other
     must_not as_root setpriv --reuid=other --regid=other --clear-groups cat $tree/.credentials
     must_not as_root setpriv --reuid=other --regid=other --clear-groups ls $tree
     must_not as_root setpriv --reuid=other --regid=other --clear-groups ls /home/actions-runner
 }
 
-# A runner whose user can become root is not isolated, and that is said.
+# A runner whose user can become root is not isolated, and status reports it.
 scenario_member_of_docker() {
     with_service
     same null "$(runup status --json | jq '.isolated | if . == false then . else null end')" "isolated, of a runner that is"
@@ -86,19 +86,19 @@ scenario_member_of_docker() {
     says docker
 }
 
-# Two runners of one machine are two users, and the end of one is not the end of the other's.
+# Two runners on one machine have two users, and deleting one does not affect the other.
 scenario_two_runners_two_users() {
     local pid name
     with_service
     name=$(state '.runners[0].name')
     exits 0 runup install --dir /opt/second --name second
     within 30 online 2
-    [[ $(stat --format=%u "$root/opt/second/_work") != $(stat --format=%u "$root$tree/_work") ]] || fail "both runners have one user"
+    [[ $(stat --format=%u "$root/opt/second/_work") != $(stat --format=%u "$root$tree/_work") ]] || fail "both runners have the same user"
     hostile 'cd /opt/second && echo entered; cat /opt/second/.credentials && echo read; touch /opt/second/_work/x && echo written
 kill -9 $(pgrep --full /opt/second/bin/Runner.Listener) && echo killed; echo over' "$name"
     for word in entered read written killed; do job_does_not_say $word; done
     pid=$(property runup-second.service MainPID)
-    # The end of the first user, whose processes all end with it.
+    # Deletes the first user, with all of its processes.
     hostile 'hide sleep 6000; escape "exec sleep 6000"; echo over' "$name"
     exits 0 runup remove
     must_not processes "sleep 6000"
@@ -110,7 +110,7 @@ kill -9 $(pgrep --full /opt/second/bin/Runner.Listener) && echo killed; echo ove
     must no_runner
 }
 
-# Two runners of one user, knowingly: the second one gets no token while jobs of the first one could read it.
+# Two runners that share a user on purpose: the second one gets no token while jobs of the first one could read it.
 scenario_a_user_that_is_shared() {
     with_service
     attempt runup install --dir /opt/second --name second --user actions-runner
@@ -128,7 +128,7 @@ scenario_a_user_that_is_shared() {
     within 30 online
 }
 
-# The group of a user that was there before has other members: the runner gets a group of its own.
+# The group of an existing user has other members: the runner gets a group of its own.
 scenario_a_group_with_other_members() {
     server
     machine

@@ -1,6 +1,6 @@
-# C1: a job that becomes root by root's terminal.
+# C1: a job that becomes root through root's terminal.
 
-# A program that takes root's terminal, if it is given one, and types a command into root's shell.
+# A program that opens root's terminal, if it has one, and types a command into root's shell.
 typist() {
     cat <<'TYPIST'
 cat >$loot/typist.pl <<'PERL'
@@ -11,7 +11,7 @@ PERL
 TYPIST
 }
 
-# The job replaces the programs that root runs at a removal.
+# The job replaces the programs that root runs during a removal.
 scenario_terminal_at_remove() {
     with_service
     hostile "$(typist)
@@ -25,7 +25,7 @@ done"
     must no_runner
 }
 
-# Root runs the runner in the foreground, and its job looks for the terminal.
+# Root runs the runner in the foreground, and its job tries to open the terminal.
 scenario_terminal_of_run() {
     server
     machine
@@ -39,7 +39,7 @@ perl \$loot/typist.pl; echo done")
     absent /root/owned $loot/had-a-terminal
 }
 
-# What root's own process had: a key in its session keyring, an open file, ignored signals. Its runner's jobs have none of it.
+# Root's process has a key in its session keyring, an open file and ignored signals. Its runner's jobs inherit none of them.
 scenario_what_root_had_open() {
     local id
     server
@@ -69,9 +69,9 @@ open(my \$key, '>', '/srv/loot/key'); print \$key substr(\$text, 0, \$length);
 PERL
 perl \$loot/read-key.pl
 for descriptor in {3..30}; do cat <&\$descriptor >>\$loot/open; done 2>/dev/null
-# SIGINT, SIGUSR1, SIGPIPE; the sandbox's runner is made of shells, which ignore SIGQUIT in what they start.
+# SIGINT, SIGUSR1, SIGPIPE; the fake runner consists of shells, which ignore SIGQUIT in their children.
 echo \"ignored: \$((0x\$(awk '/^SigIgn:/ { print \$2 }' /proc/self/status) & 0x1202))\"")
-    # Not by systemd, whose machine may use no keyrings.
+    # Not through systemd, because the machine may not use keyrings.
     attempt inside perl /root/rich.pl /usr/bin/runup run --ephemeral
     must job_done "$id"
     job_of "$id" .log

@@ -1,6 +1,6 @@
 # C3 and H1: a job that reads a token.
 
-# A program that takes away all that it is given, and fails.
+# A program that stores everything it receives, and fails.
 thief='#!/bin/bash
 (umask 0; { env; printf "%s\n" "$@"; } >>/srv/loot/given)
 exit 1'
@@ -18,8 +18,8 @@ done"
     must no_runner
 }
 
-# The same where the runner's user owns the tree, because runup does not update it: its programs are planted, and get no
-# token all the same.
+# The same if the runner's user owns the tree, because runup does not update it: its programs are replaced, and get no token
+# either.
 scenario_token_for_a_program_of_an_open_tree() {
     local open=()
     ! knows --self-update || open=(--self-update)
@@ -39,7 +39,7 @@ done"
     must no_runner
 }
 
-# The tree of a second runner is the first one's job's to write at no instant of its making.
+# The first runner's job can never write to the tree of a second runner while it is being placed.
 scenario_token_by_racing_a_second_tree() {
     with_service
     hostile "cat >\$loot/thief <<'THIEF'
@@ -65,10 +65,10 @@ hide bash \$loot/racer.sh"
     absent $loot/won
     succeeded
     within 30 online 2
-    [[ $(stat --format=%u "$root/opt/second/_work") != $(stat --format=%u "$root$tree/_work") ]] || fail "both runners have one user"
+    [[ $(stat --format=%u "$root/opt/second/_work") != $(stat --format=%u "$root$tree/_work") ]] || fail "both runners have the same user"
 }
 
-# A process of an earlier job looks into every process of its user.
+# A process of an earlier job searches every process of its user.
 scenario_token_in_a_process_of_the_same_user() {
     with_service
     hostile "cat >\$loot/snooper.sh <<'SNOOPER'
@@ -87,7 +87,7 @@ sleep 2; ps -o args -u \$(id -u)"
     succeeded
 }
 
-# H1: the remove token goes to the server of the registration, whatever .runner says.
+# H1: the remove token goes to the server of the registration, whatever .runner contains.
 scenario_remove_token_for_a_server_of_the_job_s() {
     with_service
     hostile "$(recorder)
@@ -98,14 +98,14 @@ alter \$tree/.runner \"s|\\\"gitHubUrl\\\": \\\"[^\\\"]*\\\"|\\\"gitHubUrl\\\": 
     must no_runner
 }
 
-# The same where runup did not set the runner up: the URL that the operator gives has to be that of .runner.
+# The same for a runner that runup did not set up: the operator's URL must match .runner.
 scenario_remove_token_of_a_runner_set_up_by_hand() {
     server
     machine
     credentials
     switch_on
     by_hand
-    # The same server by another name: what is sent there can be seen.
+    # The same server under another name, to see what is sent there.
     echo "127.0.0.1 evil.test" >>"$root/etc/hosts"
     as_job sed --in-place 's|"gitHubUrl": "http://127.0.0.1:|"gitHubUrl": "http://evil.test:|' /opt/by-hand/.runner
     token_for_root remove
@@ -117,11 +117,11 @@ scenario_remove_token_of_a_runner_set_up_by_hand() {
 }
 nothing_went_to_evil() {
     control GET requests | jq --exit-status 'all(.[]; .host | startswith("evil.test") | not)' >/dev/null ||
-        fail "a request went where .runner says"
+        fail "a request went to the server in .runner"
 }
 
-# An ordinary user's `run` and its jobs have one uid. The token for the API is dropped once nothing needs it: a job finds it
-# neither in the environment nor in the memory of the supervisor.
+# An ordinary user's `run` and its jobs have the same uid. The API token is dropped once nothing needs it: a job finds it neither
+# in the environment nor in the memory of the supervisor.
 scenario_api_token_of_an_ordinary_user() {
     server
     machine
@@ -154,7 +154,7 @@ ls \$loot"
     nothing_was_taken
 }
 
-# A crontab starts a process at a second that the job knows: it goes before the next program gets a token.
+# A crontab starts a process at a time that the job knows: the crontab is deleted before the next program gets a token.
 scenario_token_for_a_crontab() {
     server
     machine

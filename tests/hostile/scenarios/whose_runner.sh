@@ -1,7 +1,7 @@
-# C2: a job that makes root delete another machine's runner, by the id of that runner in a file of its own. H2: the same in
-# a directory without a journal.
+# C2: a job that tries to make root delete another machine's runner, with the id of that runner in one of its files. H2: the same
+# in a directory without a journal.
 
-# A config.sh that registers as GitHub's does, and then says that it is the victim.
+# A config.sh that registers as GitHub's does, and then claims to be the victim.
 impostor() {
     cat <<IMPOSTOR
 mv \$tree/config.sh \$tree/config.real
@@ -16,7 +16,7 @@ CONFIG
 IMPOSTOR
 }
 
-# A process that writes the victim's id into the .runner of DIR whenever it says another.
+# A process that keeps writing the victim's id into the .runner of DIR.
 liar() {
     cat <<LIAR
 cat >\$loot/liar.sh <<'SCRIPT'
@@ -44,7 +44,7 @@ victim_of_install() {
 scenario_victim_of_install_again() { victim_of_install; }
 scenario_victim_that_is_online() { victim_of_install online; }
 
-# The same where the runner's user owns the tree: what it says of itself is evidence of nothing.
+# The same if the runner's user owns the tree: its files are evidence of nothing.
 scenario_victim_in_an_open_tree() {
     local open=()
     ! knows --self-update || open=(--self-update)
@@ -64,7 +64,7 @@ alter \$tree/.runner 's/\"agentId\": [0-9]*/\"agentId\": $victim/; s/\"agentName
     same 1 "$(runners)" "the number of runners"
 }
 
-# No operator at all: the service registers anew after each job.
+# Without an operator: the service re-registers after each job.
 scenario_victim_of_run() {
     local first
     server
@@ -97,7 +97,7 @@ scenario_victim_of_run_jit() {
     within 30 own_online
     fault '{"route":"jitconfig","kind":"status","code":403,"count":1}'
     hostile "$(liar $tree)"
-    # The call has failed, and whatever is left of the runner has been taken back.
+    # The call failed, and the rest of the runner was undone.
     within 60 refused_once
     within 60 unit_ended_or_online
     victim_lives
@@ -105,7 +105,7 @@ scenario_victim_of_run_jit() {
 refused_once() { control GET requests | jq --exit-status 'any(.route == "jitconfig" and .status == 403)'; }
 unit_ended_or_online() { ! victim_is_there || inactive $run_unit || failed $run_unit || own_online; }
 
-# Without a credential for the API, nobody confirms the id that the tree says; the job of a first runner writes it.
+# Without a credential for the API, the id in the tree cannot be confirmed; the job of an earlier runner writes it.
 scenario_victim_of_a_registration_token() {
     with_service
     victim
@@ -119,7 +119,7 @@ scenario_victim_of_a_registration_token() {
     victim_lives
 }
 
-# H2: a runner that was set up by hand, whose files claim another's id.
+# H2: a runner that was set up by hand, with the id of another runner in its files.
 scenario_victim_of_a_removal_without_a_journal() {
     server
     machine
@@ -132,10 +132,10 @@ scenario_victim_of_a_removal_without_a_journal() {
     victim_lives
     attempt runup remove --dir /opt/by-hand --url "$org_url"
     victim_lives
-    ((code != 0)) || fail "it said that all is well"
+    ((code != 0)) || fail "it succeeded"
 }
 
-# A runner as GitHub's documentation sets it up: a user's tree and config.sh, and no runup. Its name is by-hand.
+# A runner that was set up as in GitHub's documentation: a user's tree and config.sh, without runup. Its name is by-hand.
 by_hand() {
     local token
     exits 0 runup install --service none --dir /opt/template --name template
@@ -150,5 +150,5 @@ by_hand() {
     exits 0 as_job env --chdir=/opt/by-hand ACTIONS_RUNNER_INPUT_TOKEN="$token" ./config.sh --url "$org_url" --name by-hand --unattended
 }
 
-# As the uid that its jobs have.
+# With the uid of its jobs.
 as_job() { as_root setpriv --reuid=by-hand --regid=by-hand --clear-groups -- "$@"; }
