@@ -52,7 +52,7 @@ pub(super) async fn run(session: Session) -> Result<Output, Failed> {
     tracing::info!("a sandbox GitHub at {}; nothing leaves this machine", sandbox.base_url());
     let folder = temporary_folder()?;
     let request = request_for(&sandbox, folder.path())?;
-    let result = live(&request, &sandbox, &session).await;
+    let result = Box::pin(live(&request, &sandbox, &session)).await;
     if result.is_err() {
         // The folder goes with its guard, the user and the rest only like this.
         clean_up(&request, &session).await;

@@ -464,7 +464,7 @@ fn a_token_in_the_wrong_place_is_not_repeated() {
             let archive = ["bake", form, "--root", root, "--sha256", &digest, "--archive", token];
             check(run(&archive, None), token);
             let plan = run(&["plan", form, "--root", root, "--url", &url, "--group", token], None);
-            shows_not(&plan.expect(0), token);
+            shows_not(&plan.expect(78), token);
             check(run(&["downloads", form, "--config", token], None), token);
             let config = rig.write("config.toml", format!("\"{token}\" = 1\n"));
             check(run(&["downloads", form, "--config", &config], None), token);

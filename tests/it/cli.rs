@@ -83,7 +83,8 @@ fn example(option: &str) -> &'static str {
         "upgrade-at" => "04:05",
         "service" => "none",
         "after-job" => "poweroff",
-        "runner-version" => "2.300.0",
+        "runner-version" => "2.336.0",
+        "group" => "Default",
         "os" => "linux",
         "arch" => "arm64",
         "log-format" => "json",
@@ -164,8 +165,19 @@ fn every_option_has_a_variable_and_a_key_by_construction() {
         .filter(|it| !["config", "json", "verbose", "quiet", "log-format"].contains(&it.as_str()))
         // These are read before anything is planned.
         .filter(|it| {
-            !["url", "api-url", "token-file", "token-command", "ca-file", "root", "user", "archive", "mirror"]
-                .contains(&it.as_str())
+            ![
+                "url",
+                "api-url",
+                "token-file",
+                "token-command",
+                "ca-file",
+                "root",
+                "user",
+                "archive",
+                "mirror",
+                "sha256",
+            ]
+            .contains(&it.as_str())
         })
         // And this excludes another one.
         .filter(|it| !["registration-token-file", "self-update"].contains(&it.as_str()))

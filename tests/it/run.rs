@@ -122,7 +122,8 @@ fn a_second_signal_ends_the_draining() {
 fn drain_waits_for_the_job_to_end() {
     let rig = Rig::new();
     drain(&rig, "1s").expect(0).says("no job");
-    let child = start_online(&rig, &[]);
+    // The server knows that the job is done before the listener has said so.
+    let child = start_online(&rig, &["--drain", "50s"]);
     rig.sandbox.add_job(&scope(), "short", 1);
     until_in_a_job(&rig);
     drain(&rig, "50s").expect(0);

@@ -13,6 +13,7 @@ use crate::lifecycle::state::isolation;
 use crate::lifecycle::state::journal::{Act, Journal, Registered, State, Step};
 use crate::lifecycle::state::observed::{Seen, Server, Tree, look, look_at_offer};
 use crate::lifecycle::state::plan::{Action, Plan, Planned};
+use crate::lifecycle::step::precheck::Prepared;
 use crate::lifecycle::step::registration::deregister::{self, Occasion};
 use crate::lifecycle::step::{libraries, placing, registration, service, user};
 use crate::runner::{Guard, LocalState, config_sh, preflight};
@@ -73,9 +74,7 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     let (mut lock, mut journal) = prepare(site, "install").await?;
     recover(site, &mut journal).await?;
     let (mut plan, mut seen) = decide(site, &journal).await?;
-    if plan.replaces_registration() {
-        registration::check(site).await?;
-    }
+    let mut prepared = Prepared::default().check(site, &plan, &seen).await?;
     let before = service::Before::look(&journal, &seen);
     // A tree is not exchanged under a service that runs from it either.
     let places = plan.takes(Step::PlaceRunner);
@@ -84,8 +83,8 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
         // A service that registers by itself leaves the server when it is stopped, and needs the lock for that: what
         // has to be done is known only when it is gone.
         drop(lock);
-        match stop_and_decide(site, &journal).await {
-            Ok(decided) => (lock, journal, plan, seen) = decided,
+        match stop_and_decide(site, &journal, prepared).await {
+            Ok(decided) => (lock, journal, plan, seen, prepared) = decided,
             Err(error) => {
                 before.resume(site, &journal).await;
                 return Err(error);
@@ -99,7 +98,7 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
         return Err(error);
     }
     let then = journal.clone();
-    let cause = match take(site, &mut journal, &plan, &seen).await {
+    let cause = match take(site, &mut journal, &plan, &seen, prepared).await {
         Err(cause) if plan.converts() => {
             let (plan, seen) =
                 convert::failed(site, &mut journal, &then, &before, (plan, seen), cause).await?;
@@ -127,12 +126,17 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
 }
 
 /// Stops the service, whose last word may be in the journal, and decides anew.
-async fn stop_and_decide(site: &Site<'_>, journal: &Journal) -> Result<(Lock, Journal, Plan, Seen), Error> {
+async fn stop_and_decide(
+    site: &Site<'_>,
+    journal: &Journal,
+    prepared: Prepared,
+) -> Result<(Lock, Journal, Plan, Seen, Prepared), Error> {
     let drain = site.request.service.as_ref().map_or(Duration::ZERO, |service| service.drain);
     service::stop_without_lock(site, journal, drain).await?;
     let (lock, journal) = prepare(site, "install").await?;
     let (plan, seen) = decide(site, &journal).await?;
-    Ok((lock, journal, plan, seen))
+    let prepared = prepared.check(site, &plan, &seen).await?;
+    Ok((lock, journal, plan, seen, prepared))
 }
 
 /// What comes before the first step.
@@ -152,8 +156,9 @@ pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
     // Before anything is downloaded: an identity that is there already will not go away by itself.
     seal::check(site, &journal)?;
     let (plan, seen) = decide(site, &journal).await?;
+    let prepared = Prepared::default().check(site, &plan, &seen).await?;
     make_ready(site, &mut journal, &plan, &seen).await?;
-    match take(site, &mut journal, &plan, &seen).await {
+    match take(site, &mut journal, &plan, &seen, prepared).await {
         Ok(_) => {
             let phase = site.phase("seal");
             seal::check(site, &journal)?;
@@ -173,7 +178,9 @@ pub async fn plan(site: &Site<'_>) -> Result<(Plan, Seen), Error> {
     preflight::libc(&site.machine)?;
     site.check_parents()?;
     let journal = site.read_journal()?;
-    decide(site, &journal).await
+    let (plan, seen) = decide(site, &journal).await?;
+    Prepared::default().look(site, &plan, &seen).await?;
+    Ok((plan, seen))
 }
 
 /// Looks and plans; and where a tree that is there is about to register, or is an image's, looks whether it is new enough,
@@ -242,6 +249,7 @@ async fn take(
     journal: &mut Journal,
     plan: &Plan,
     seen: &Seen,
+    mut prepared: Prepared,
 ) -> Result<Option<String>, Error> {
     let mut owner = seen.account.clone();
     let mut status = None;
@@ -262,7 +270,8 @@ async fn take(
                 if care.remove_tree {
                     service::quiet(site, seen).await?;
                 }
-                placing::take(site, journal, care, seen, known(owner.as_ref())).await?;
+                placing::take(site, journal, care, seen, known(owner.as_ref()), prepared.choice.take())
+                    .await?;
             }
             Step::Register => {
                 if let Some(id) = care.relabel {
@@ -270,7 +279,15 @@ async fn take(
                     continue;
                 }
                 service::quiet(site, seen).await?;
-                status = registration::take(site, journal, care, seen, known(owner.as_ref())).await?;
+                status = registration::take(
+                    site,
+                    journal,
+                    care,
+                    seen,
+                    known(owner.as_ref()),
+                    prepared.token.take(),
+                )
+                .await?;
                 if care.converts {
                     placing::conclude(site, journal)?;
                 }

@@ -112,7 +112,43 @@ fn a_name_that_is_taken_meanwhile_stays_with_whoever_took_it() {
 #[test]
 fn a_group_that_is_not_there_is_named() {
     let rig = Rig::new();
+    rig.refuses(78, &["--group", "gpus"]).says("there is no runner group \"gpus\"").hints("--group");
+    assert_eq!((rig.asked("archive"), rig.asked("registration-token")), (0, 0));
+    // By config.sh, where the credential may not list the groups.
+    rig.faults(&["runner-groups:1:status=403"]);
     rig.refuses(78, &["--group", "gpus"]).says("no such runner group").hints("--group");
+}
+
+#[test]
+fn what_is_known_to_fail_is_refused_before_the_first_step_and_by_plan() {
+    let rig = Rig::new();
+    let nothing_was_done = |rig: &Rig| {
+        rig.assert_machine_bare();
+        assert_eq!((rig.asked("archive"), rig.asked("registration-token")), (0, 0));
+    };
+    let file = rig.write("runner.tar.gz", "");
+    for (code, says, arguments) in [
+        (78, "there is no runner group", &["--group", "gpus"][..]),
+        (69, "2.300.0", &["--runner-version", "2.300.0"]),
+        (64, "--sha256", &["--archive", &file]),
+        (66, "missing.tar.gz", &["--archive", "/missing.tar.gz", "--accept-unverified"]),
+    ] {
+        for command in ["install", "plan"] {
+            rig.run(&[&[command], arguments].concat()).expect(code).says(says);
+            nothing_was_done(&rig);
+        }
+    }
+    rig.run(&["bake", "--archive", &file]).expect(64).says("--sha256");
+    nothing_was_done(&rig);
+    for command in ["install", "plan"] {
+        rig.run_without_token(&[command]).expect(77).says("credential");
+        nothing_was_done(&rig);
+    }
+    // A credential that may look, and may not register, is noticed before anything is downloaded.
+    rig.faults(&["registration-token:1:status=403"]);
+    rig.run(&["install"]).expect(77);
+    rig.assert_machine_bare();
+    assert_eq!(rig.asked("archive"), 0);
 }
 
 #[test]

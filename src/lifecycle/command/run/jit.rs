@@ -29,6 +29,10 @@ const UNWINDING: Duration = Duration::from_secs(60);
 /// # Errors
 /// As for `install`. The server has nothing of this run then, or the journal knows it.
 pub(crate) async fn converge(site: &Site<'_>) -> Result<Secret, Error> {
+    if site.eyes().is_none() {
+        return Err(Error::CredentialMissing { purpose: "to make a just-in-time runner" });
+    }
+    registration::check_group(site).await?;
     {
         let (_lock, mut journal) = site.open_journal("run").await?;
         take_back(site, &mut journal).await?;

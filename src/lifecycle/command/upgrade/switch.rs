@@ -10,7 +10,8 @@ use crate::lifecycle::context::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Entry, Journal, State, Step};
-use crate::lifecycle::step::placing::{self, Fresh, discard, exchange};
+use crate::lifecycle::step::placing::exchange;
+use crate::lifecycle::step::placing::stage::{Fresh, discard, stage_fresh};
 use crate::runner::{Guard, RunnerVersion, tree};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ pub(crate) async fn stage(
     let account = exchange::account(site)?;
     let keeper = site.keeper(&account, journal);
     let phase = site.phase("stage");
-    let fresh = placing::stage_fresh(site, &account, keeper, Some(listed)).await?;
+    let fresh = stage_fresh(site, &account, keeper, Some(listed)).await?;
     phase.end(format!("runner {}", fresh.act.version().unwrap_or("of unknown version")));
     Ok(fresh)
 }

@@ -20,6 +20,10 @@ use crate::lifecycle::step::user;
 use crate::runner::{Guard, LocalState, RunnerFile, complaint, config_sh, guard, preflight, state, tree};
 use crate::secret::Secret;
 use crate::transfer::place;
+use std::time::{Duration, Instant};
+
+/// How old a registration token may be: it lives an hour, and `config.sh` takes minutes at most.
+const FRESH: Duration = Duration::from_secs(30 * 60);
 
 /// Takes the step; returns what the server says of the runner, if it could be asked.
 ///
@@ -31,6 +35,7 @@ pub async fn take(
     care: &Care,
     seen: &Seen,
     account: &Account,
+    prepared: Option<Token>,
 ) -> Result<Option<String>, Error> {
     let request = &site.request;
     let name = seen.name.as_ref().expect("a plan with this step has a name");
@@ -58,7 +63,10 @@ pub async fn take(
     unseal(site, &care.traces)?;
     let mut registered = begin(site, journal, care, seen).await?;
 
-    let token = token(site, client).await?;
+    let token = match prepared.filter(Token::is_fresh) {
+        Some(token) => token.token,
+        None => token(site).await?.token,
+    };
     reach(Checkpoint::RegisterTokenMinted);
 
     let phase = site.phase("config.sh");
@@ -235,12 +243,12 @@ pub(crate) fn keep(
     Ok(())
 }
 
-/// Looks at what `config.sh` would find out only after the runner that works is gone. Whoever may not list the groups leaves
-/// it to that.
+/// Refuses a runner group that does not exist, which `config.sh` would find out only at the end. A credential that may not list
+/// the groups leaves it to that.
 ///
 /// # Errors
 /// [`Error::NoSuchGroup`]; a signal or the deadline.
-pub async fn check(site: &Site<'_>) -> Result<(), Error> {
+pub async fn check_group(site: &Site<'_>) -> Result<(), Error> {
     let group = site.request.registration.as_ref().and_then(|wanted| wanted.options.group.as_deref());
     let (Some(client), Some(name)) = (site.eyes(), group) else { return Ok(()) };
     match site.within("asking for the runner groups", client.group_named(name)).await {
@@ -252,6 +260,47 @@ pub async fn check(site: &Site<'_>) -> Result<(), Error> {
         }
         Ok(Some(_)) => Ok(()),
     }
+}
+
+/// The client that a registration token can be asked for with; `None` if there is a token already.
+///
+/// # Errors
+/// [`Error::CredentialMissing`].
+pub(crate) fn check_credential<'a>(site: &'a Site<'_>) -> Result<Option<&'a Client>, Error> {
+    if site.request.credentials.registration.is_some() {
+        return Ok(site.eyes());
+    }
+    let purpose = "to ask for a registration token, and no registration token";
+    site.eyes().map(Some).ok_or(Error::CredentialMissing { purpose })
+}
+
+/// A registration token, and when it was created, if that is known.
+pub(crate) struct Token {
+    token: Secret,
+    created: Option<Instant>,
+}
+
+impl Token {
+    /// Whether it has enough of its hour left for `config.sh`.
+    fn is_fresh(&self) -> bool {
+        self.created.is_none_or(|created| created.elapsed() < FRESH)
+    }
+}
+
+/// A registration token: the one that was given, or a new one.
+///
+/// # Errors
+/// There is neither; the credential may not create one.
+pub(crate) async fn token(site: &Site<'_>) -> Result<Token, Error> {
+    if let Some(token) = &site.request.credentials.registration {
+        return Ok(Token { token: token.clone(), created: None });
+    }
+    let client = check_credential(site)?.ok_or(crate::settings::Error::UrlMissing)?;
+    let phase = site.phase("token");
+    let token = site.within("asking for a registration token", client.registration_token()).await?;
+    site.check_clock()?;
+    phase.end(format!("registration token, good until {}", token.expires_at));
+    Ok(Token { token: token.token, created: Some(Instant::now()) })
 }
 
 /// Deletes what the runner of the machine left that the image was made of.
@@ -303,23 +352,6 @@ pub fn note_asked(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
         journal.done(Act::Register(registered))?;
     }
     Ok(())
-}
-
-/// A registration token: the one that was given, or a fresh one, minted as late as possible because it lives an hour.
-async fn token(site: &Site<'_>, client: &Client) -> Result<Secret, Error> {
-    if let Some(token) = &site.request.credentials.registration {
-        return Ok(token.clone());
-    }
-    if !client.has_token() {
-        return Err(Error::CredentialMissing {
-            purpose: "to ask for a registration token, and no registration token",
-        });
-    }
-    let phase = site.phase("token");
-    let token = site.within("asking for a registration token", client.registration_token()).await?;
-    site.check_clock()?;
-    phase.end(format!("registration token, good until {}", token.expires_at));
-    Ok(token.token)
 }
 
 /// What `config.sh` left behind decides; its exit code and output only explain.

@@ -13,7 +13,8 @@ use crate::lifecycle::context::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Journal, Registered};
-use crate::lifecycle::step::{placing, user};
+use crate::lifecycle::step::placing::stage;
+use crate::lifecycle::step::user;
 #[cfg(unix)]
 use crate::runner::tree;
 use crate::runner::{Guard, LocalState, RunnerFile, complaint, config_sh, guard, state};
@@ -69,12 +70,12 @@ pub(crate) async fn remove(
     match state::read(&fresh)? {
         LocalState::Configured(file) if is_the_one(site, registered, &file) => {}
         _ => {
-            placing::discard(&fresh);
+            stage::discard(&fresh);
             return Err(nothing());
         }
     }
     let ran = run(site, &fresh, account, client).await;
-    placing::discard(&fresh);
+    stage::discard(&fresh);
     ran
 }
 
@@ -102,7 +103,7 @@ async fn prepare(site: &Site<'_>, journal: &mut Journal, account: &Account) -> R
 async fn fresh(site: &Site<'_>, journal: &Journal, account: &Account) -> Result<PathBuf, Error> {
     let phase = site.phase("fresh");
     let (dir, keeper) = (site.dir(), site.keeper(account, journal));
-    let staging = placing::stage_fresh(site, account, keeper, None).await?.staging;
+    let staging = stage::stage_fresh(site, account, keeper, None).await?.staging;
     for name in IDENTITY {
         let Some(bytes) = read_untrusted_in(&dir, name, LIMIT)? else { continue };
         write_atomic(&staging.join(name), &bytes, 0o600)?;

@@ -1,0 +1,128 @@
+//! A verified tree beside the runner's place: downloaded, verified, unpacked, and looked at.
+
+use crate::github::Application;
+use crate::host::account::Account;
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::journal::Act;
+use crate::lifecycle::step::placing::archive::{Choice, choose};
+use crate::runner::{Guard, Keeper, TreeReport, guard, state, tree};
+use crate::transfer::{self, Expect, Form, Order, Owner, Staged, place};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// One budget for the request and the body, retries included, where the whole run's deadline leaves more.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// A verified tree beside the runner's place.
+pub(crate) struct Fresh {
+    /// Where it is.
+    pub staging: PathBuf,
+    /// What the journal is to say of it.
+    pub act: Act,
+}
+
+/// A verified tree beside the runner's, which its user cannot reach yet; nothing of it is in the journal. `listed` is the
+/// list of the server, where it was asked for already.
+///
+/// # Errors
+/// Nothing of it stays.
+pub(crate) async fn stage_fresh(
+    site: &Site<'_>,
+    account: &Account,
+    keeper: Keeper,
+    listed: Option<&[Application]>,
+) -> Result<Fresh, Error> {
+    let choice = choose(site, listed).await?;
+    let form = form(&choice)?;
+    let verified = matches!(choice.expect, Expect::Sha256(_));
+    let current_at = choice.current_at;
+    let (staging, staged, report) = stage_runner(site, choice, form, owner(account, true), true).await?;
+    guard::furnish(&staging, keeper, report.version, &staged.sha256.to_string())
+        .inspect_err(|_| discard(&staging))?;
+    let act = Act::PlaceRunner {
+        version: report.version.map(|version| version.to_string()),
+        platform: site.platform().to_string(),
+        sha256: Some(staged.sha256.to_string()),
+        verified,
+        current_at: current_at.map(|at| at.to_string()),
+        replaces: None,
+        guard: Guard::Locked,
+    };
+    Ok(Fresh { staging, act })
+}
+
+pub(crate) fn form(choice: &Choice) -> Result<Form, Error> {
+    Form::from_filename(&choice.filename)
+        .ok_or_else(|| Error::FormUnknown { filename: choice.filename.clone() })
+}
+
+/// Downloads, verifies and unpacks what was chosen beside the runner's place, and looks whether it is a runner and nothing but
+/// one. On failure nothing of it stays.
+pub(crate) async fn stage_runner(
+    site: &Site<'_>,
+    choice: Choice,
+    form: Form,
+    owner: Option<Owner>,
+    closed: bool,
+) -> Result<(PathBuf, Staged, TreeReport), Error> {
+    let staging = place::staging_path(&site.dir());
+    let order = Order {
+        source: choice.source,
+        form,
+        expect: choice.expect,
+        staging: staging.clone(),
+        owner,
+        closed,
+        limits: transfer::Limits::default(),
+        patience: site.deadline.left().min(PATIENCE),
+    };
+    let staged = stage(site, &order).await.inspect_err(|_| discard(&staging))?;
+    let report = tree::inspect(&staging, site.platform()).inspect_err(|_| discard(&staging))?;
+    if !report.is_runner() {
+        discard(&staging);
+        return Err(Error::NoRunnerInside { filename: choice.filename, lacks: report.lacks() });
+    }
+    let personal = state::personal_in(&staging).inspect_err(|_| discard(&staging))?;
+    if !personal.is_empty() {
+        discard(&staging);
+        return Err(Error::PersonalInside { filename: choice.filename, files: personal });
+    }
+    Ok((staging, staged, report))
+}
+
+/// A signal and the deadline end it alike; only the first is a signal.
+async fn stage(site: &Site<'_>, order: &Order) -> Result<Staged, Error> {
+    let stop = site.stop.child_token();
+    let staging = transfer::stage(&site.http, order, site.watch.progress(), &stop);
+    tokio::pin!(staging);
+    let staged = tokio::select! {
+        biased;
+        staged = &mut staging => staged,
+        () = tokio::time::sleep_until(site.deadline.instant()) => {
+            stop.cancel();
+            staging.await
+        }
+    };
+    match staged {
+        Err(transfer::Error::Stopped) => Err(match site.check("downloading and unpacking the runner") {
+            Err(why) => why,
+            Ok(()) => Error::Stopped,
+        }),
+        staged => Ok(staged?),
+    }
+}
+
+/// A guarded tree is root's from its first file on.
+#[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "there are no owners on Windows")]
+pub(crate) fn owner(account: &Account, guarded: bool) -> Option<Owner> {
+    Some(if guarded { Owner { uid: 0, gid: 0 } } else { Owner { uid: account.uid, gid: account.gid } })
+}
+
+/// After a failure that already has an error of its own.
+pub(crate) fn discard(staging: &Path) {
+    if let Err(error) = place::remove(staging) {
+        tracing::warn!("what was unpacked stays behind: {}", crate::error::chain(&error));
+    }
+}

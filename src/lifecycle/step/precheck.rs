@@ -1,0 +1,61 @@
+//! What can be refused before the first step begins: from what is known already, or for one call.
+//!
+//! One more check before an installation belongs here. What a check had to ask for is kept for the step that needs it, so
+//! that it is not asked for twice.
+
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::observed::Seen;
+use crate::lifecycle::state::plan::Plan;
+use crate::lifecycle::state::record::Step;
+use crate::lifecycle::step::placing::archive::{self, Choice};
+use crate::lifecycle::step::registration::{self, Token};
+
+/// What the checks have asked for.
+#[derive(Default)]
+pub(crate) struct Prepared {
+    /// The archive that is to be placed.
+    pub choice: Option<Choice>,
+    /// The token that the runner is to be registered with.
+    pub token: Option<Token>,
+}
+
+impl Prepared {
+    /// Checks what the plan is going to need. `self` is what an earlier check of this run has asked for.
+    ///
+    /// # Errors
+    /// A step would fail: no archive can be chosen, no token can be had, or the runner group does not exist.
+    pub async fn check(mut self, site: &Site<'_>, plan: &Plan, seen: &Seen) -> Result<Self, Error> {
+        self = self.look(site, plan, seen).await?;
+        if self.token.is_none() && registers(site, plan) {
+            // The only way to see whether the credential may register.
+            self.token = Some(registration::token(site).await?);
+        }
+        Ok(self)
+    }
+
+    /// The same without creating anything on the server, for `plan`.
+    ///
+    /// # Errors
+    /// As for [`check`](Self::check), as far as that can be seen.
+    pub async fn look(mut self, site: &Site<'_>, plan: &Plan, seen: &Seen) -> Result<Self, Error> {
+        if plan.converts() {
+            return Ok(self);
+        }
+        if registers(site, plan) {
+            registration::check_credential(site)?;
+            registration::check_group(site).await?;
+        }
+        if plan.takes(Step::PlaceRunner) && self.choice.is_none() {
+            let listed = seen.offer.as_ref().map(|offer| offer.applications.as_slice());
+            self.choice = Some(archive::choose(site, listed).await?);
+        }
+        Ok(self)
+    }
+}
+
+/// Whether `config.sh` is going to register a runner. A conversion that cannot be made leaves the runner as it is, and is no
+/// reason to fail.
+fn registers(site: &Site<'_>, plan: &Plan) -> bool {
+    plan.registers(&site.request) && !site.request.jit && !plan.converts()
+}
