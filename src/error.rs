@@ -21,7 +21,7 @@ pub enum Class {
     Software,
     /// The machine refused: no such command, no memory, no process.
     Os,
-    /// A file or folder cannot be created.
+    /// A file or directory cannot be created.
     CantCreate,
     /// Reading or writing failed.
     Io,
@@ -114,7 +114,7 @@ impl Class {
             Self::Unavailable => "not on offer: platform, version",
             Self::Software => "a bug in runup",
             Self::Os => "the machine refused",
-            Self::CantCreate => "a file or folder cannot be created",
+            Self::CantCreate => "a file or directory cannot be created",
             Self::Io => "reading or writing failed",
             Self::TempFail => "try again: network, clock, rate limit, lock, deadline",
             Self::Protocol => "GitHub answered something odd",

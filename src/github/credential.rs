@@ -1,7 +1,7 @@
 //! What the API is asked with: a token, or a command that prints one whenever one is needed.
 //!
-//! A secret that is fetched from where it is kept need not lie on the machine, and one that lives for an hour is renewed
-//! by whoever lives longer.
+//! A secret that is fetched from where it is kept need not lie on the machine, and one that lives for an hour is
+//! renewed by whoever lives longer.
 
 use super::error::Error;
 use crate::deadline::Deadline;
@@ -167,8 +167,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_is_run_once_and_again_when_its_token_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let count = folder.path().join("count");
+        let dir = tempfile::tempdir().unwrap();
+        let count = dir.path().join("count");
         let text = format!("echo x >> {0}; echo token-$(wc -l < {0})", count.display());
         let credential = command(&text);
         let first = credential.token(soon()).await.unwrap();
@@ -190,8 +190,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_that_fails_is_tried_again_to_the_deadline() {
-        let folder = tempfile::tempdir().unwrap();
-        let ready = folder.path().join("ready");
+        let dir = tempfile::tempdir().unwrap();
+        let ready = dir.path().join("ready");
         let text = format!(
             "test -e {0} || {{ touch {0}; echo no network >&2; exit 3; }}; echo late",
             ready.display()

@@ -16,7 +16,7 @@ pub struct NewJitRunner {
     pub runner_group_id: u64,
     /// All of its labels: none are added.
     pub labels: Vec<String>,
-    /// The folder of its jobs, below the runner's.
+    /// The directory of its jobs, below the runner's.
     pub work_folder: String,
 }
 

@@ -39,8 +39,8 @@ struct GroupPage<'a> {
 }
 
 impl Client {
-    /// The runners of the scope for which `admits` is true, from all pages; `name` is for servers that can look for one.
-    /// Only what is admitted is kept. All pages together have the time of one call.
+    /// The runners of the scope for which `admits` is true, from all pages; `name` is for servers that can look for
+    /// one. Only what is admitted is kept. All pages together have the time of one call.
     pub async fn runners_where(
         &self,
         name: Option<&str>,

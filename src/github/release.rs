@@ -1,5 +1,5 @@
-//! GitHub's public releases of the runner: the way to a newer version where there is no credential for the list of runner
-//! applications.
+//! GitHub's public releases of the runner: the way to a newer version where there is no credential for the list of
+//! runner applications.
 
 use super::answer::{bad_document, read};
 use super::client::Client;
@@ -12,8 +12,8 @@ use url::Url;
 /// The latest release of the runner (`GET /repos/actions/runner/releases/latest`).
 #[derive(Debug, Clone)]
 pub struct Release {
-    /// Its archives, as the list of runner applications would show them. Their checksums are GitHub's own digests of the
-    /// assets.
+    /// Its archives, as the list of runner applications would show them. Their checksums are GitHub's own digests of
+    /// the assets.
     pub applications: Vec<Application>,
 }
 
@@ -33,8 +33,8 @@ struct RawAsset {
 }
 
 impl Client {
-    /// The latest release of the runner. It needs no credential, and none is sent; without one GitHub answers 60 calls an
-    /// hour for each address.
+    /// The latest release of the runner. It needs no credential, and none is sent; without one GitHub answers 60 calls
+    /// an hour for each address.
     ///
     /// # Errors
     /// [`Error::RateLimited`] beyond that; the answer is not a release.

@@ -167,8 +167,8 @@ impl Target {
         url
     }
 
-    /// The address of GitHub's public releases of the runner. They are on github.com only: a GHE.com tenant does not have
-    /// the repository.
+    /// The address of GitHub's public releases of the runner. They are on github.com only: a GHE.com tenant does not
+    /// have the repository.
     #[must_use]
     pub fn latest_release(&self) -> Url {
         let own = self.api.host_str().and_then(|api| api.strip_prefix("api.")) == self.url.host_str();

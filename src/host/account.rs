@@ -22,7 +22,7 @@ pub struct Account {
     pub uid: u32,
     /// Primary group's id; 0 on Windows.
     pub gid: u32,
-    /// Home folder, as seen inside the root.
+    /// Home directory, as seen inside the root.
     pub home: PathBuf,
 }
 
@@ -161,7 +161,7 @@ pub fn primary_group_members(root: &Root, gid: u32) -> Vec<String> {
     names
 }
 
-/// The outermost of `path` and the folders above it that the account cannot both list and enter. GitHub's runner
+/// The outermost of `path` and the directories above it that the account cannot both list and enter. GitHub's runner
 /// enumerates them all at every start and ends if it may not. What does not exist yet is no obstacle.
 ///
 /// Judged by mode, owner and groups; access control lists are not looked at. Nothing on Windows.
@@ -177,16 +177,16 @@ pub fn first_unreadable_ancestor(root: &Root, path: &Path, account: &Account) ->
         let mut ancestors: Vec<&Path> =
             path.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty()).collect();
         ancestors.reverse();
-        for folder in ancestors {
-            let meta = match fs_err::metadata(folder) {
+        for dir in ancestors {
+            let meta = match fs_err::metadata(dir) {
                 Ok(meta) => meta,
                 Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                    return Some(folder.to_path_buf());
+                    return Some(dir.to_path_buf());
                 }
                 Err(_) => return None,
             };
             if !may_list(meta.mode(), meta.uid(), meta.gid(), account.uid, &gids) {
-                return Some(folder.to_path_buf());
+                return Some(dir.to_path_buf());
             }
         }
         None
@@ -198,7 +198,7 @@ pub fn first_unreadable_ancestor(root: &Root, path: &Path, account: &Account) ->
     }
 }
 
-/// Whether a folder's mode lets a user read and enter it. Only the first class that fits counts, as in the kernel.
+/// Whether a directory's mode lets a user read and enter it. Only the first class that fits counts, as in the kernel.
 #[cfg(unix)]
 fn may_list(mode: u32, owner: u32, group: u32, uid: u32, gids: &[u32]) -> bool {
     let shift = if owner == uid {

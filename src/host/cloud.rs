@@ -95,10 +95,10 @@ mod tests {
 
     #[test]
     fn the_firmware_is_read_below_the_root() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path().into());
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path().into());
         assert_eq!(cloud(&root), None);
-        let firmware = folder.path().join("sys/class/dmi/id");
+        let firmware = dir.path().join("sys/class/dmi/id");
         fs_err::create_dir_all(&firmware).unwrap();
         fs_err::write(firmware.join("product_name"), "Google Compute Engine\n").unwrap();
         assert_eq!(cloud(&root), Some(Provider::Gcp));

@@ -1,8 +1,8 @@
 //! A child process that cannot hang us, sees nothing it need not, and does not outlive us.
 //!
 //! It gets a cleared environment, a null stdin, and a session of its own: no controlling terminal, no keys, no signals
-//! ignored, no open files of ours. Its output is read as it comes, with the command's secrets scrubbed. On a deadline, a
-//! stop or a dropped future the whole process group ends.
+//! ignored, no open files of ours. Its output is read as it comes, with the command's secrets scrubbed. On a deadline,
+//! a stop or a dropped future the whole process group ends.
 
 use super::account::{self, Account};
 use super::output::{Pipe, Scrubber, Sink};
@@ -173,10 +173,10 @@ impl Command {
         self
     }
 
-    /// Sets the working folder; ours if not set.
+    /// Sets the working directory; ours if not set.
     #[must_use]
-    pub fn cwd(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.cwd = Some(folder.into());
+    pub fn cwd(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.cwd = Some(dir.into());
         self
     }
 
@@ -239,7 +239,7 @@ impl Command {
     }
 
     /// The command line for people: quoted for a shell, secret variables before it, secrets marked. Plain variables,
-    /// the folder and the user are left out.
+    /// the directory and the user are left out.
     #[must_use]
     pub fn render(&self) -> String {
         let secrets = self.scrubber();
@@ -259,9 +259,9 @@ impl Command {
         words.join(" ")
     }
 
-    /// Runs it to its end, giving each line of output to `on_line`: lossy UTF-8 without control characters, cut after
-    /// 8 KiB, scrubbed. Of more than 2,000 lines or 1 MiB in a second the rest is left out, and its lines counted. Any exit
-    /// code is an [`Outcome`]; not starting, [`Error::Deadline`] and [`Error::Stopped`] are errors.
+    /// Runs it to its end, giving each line of output to `on_line`: lossy UTF-8 without control characters, cut after 8
+    /// KiB, scrubbed. Of more than 2,000 lines or 1 MiB in a second the rest is left out, and its lines counted. Any
+    /// exit code is an [`Outcome`]; not starting, [`Error::Deadline`] and [`Error::Stopped`] are errors.
     pub async fn run(
         self,
         stop: &CancellationToken,
@@ -386,8 +386,8 @@ impl Command {
         sys::prepare(&mut child, identity, self.cwd.as_deref())
             .map_err(|source| Error::Spawn { command: command.into(), source })?;
         child.spawn().map_err(|source| match (source.kind(), &self.cwd) {
-            (io::ErrorKind::NotFound, Some(folder)) if !folder.is_dir() => {
-                Error::FolderMissing { program: program(), folder: folder.clone() }
+            (io::ErrorKind::NotFound, Some(dir)) if !dir.is_dir() => {
+                Error::DirectoryMissing { program: program(), dir: dir.clone() }
             }
             (io::ErrorKind::NotFound, _) if self.program_file().is_some_and(|file| file.is_file()) => {
                 Error::InterpreterMissing { program: program() }

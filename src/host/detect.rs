@@ -81,9 +81,8 @@ fn libc_of(root: &Root, loader: Option<&str>) -> Libc {
         return by_name(loader).unwrap_or(Libc::Unknown);
     }
     let mut found = Libc::Unknown;
-    for folder in ["/lib", "/lib64"] {
-        let Some(entries) = root.resolve(Path::new(folder)).and_then(|path| fs_err::read_dir(path).ok())
-        else {
+    for dir in ["/lib", "/lib64"] {
+        let Some(entries) = root.resolve(Path::new(dir)).and_then(|path| fs_err::read_dir(path).ok()) else {
             continue;
         };
         for entry in entries.flatten() {
@@ -259,8 +258,8 @@ mod tests {
     #[test]
     fn an_image_is_judged_by_its_own_programs_through_its_own_links() {
         use std::os::unix::fs::symlink;
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path().into());
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path().into());
         let at = |path: &str| root.join(Path::new(path));
         fs_err::create_dir_all(at("/usr/bin")).unwrap();
         fs_err::create_dir_all(at("/etc")).unwrap();
@@ -279,13 +278,13 @@ mod tests {
 
     #[test]
     fn a_static_shell_leaves_the_c_library_to_the_loaders_that_are_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path().into());
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path().into());
         assert_eq!(libc_of(&root, None), Libc::Unknown);
-        fs_err::create_dir_all(folder.path().join("lib")).unwrap();
-        fs_err::write(folder.path().join("lib/ld-musl-x86_64.so.1"), "").unwrap();
+        fs_err::create_dir_all(dir.path().join("lib")).unwrap();
+        fs_err::write(dir.path().join("lib/ld-musl-x86_64.so.1"), "").unwrap();
         assert_eq!(libc_of(&root, None), Libc::Musl);
-        fs_err::write(folder.path().join("lib/ld-linux-armhf.so.3"), "").unwrap();
+        fs_err::write(dir.path().join("lib/ld-linux-armhf.so.3"), "").unwrap();
         assert_eq!(libc_of(&root, None), Libc::Gnu);
         assert_eq!(libc_of(&root, Some("/lib/ld-musl-x86_64.so.1")), Libc::Musl);
     }

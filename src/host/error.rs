@@ -25,8 +25,8 @@ fn few(list: &[String]) -> String {
     if more == 0 { few } else { format!("{few} and {more} more") }
 }
 
-/// What [`Error::Path`] was doing where a folder could not be made: it has a class of its own.
-pub const CREATE_FOLDER: &str = "create the folder";
+/// What [`Error::Path`] was doing where a directory could not be made: it has a class of its own.
+pub const CREATE_DIR: &str = "create the directory";
 
 /// A failure of the machine. Commands in it are rendered with their secrets marked, and output is scrubbed of them.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub enum Error {
     Path {
         /// A verb phrase that fits before the path.
         doing: &'static str,
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -82,18 +82,18 @@ pub enum Error {
     },
 
     /// A file name that would lead elsewhere.
-    #[error("refused the file name {name:?} in {}: it is not one plain name", folder.display())]
+    #[error("refused the file name {name:?} in {}: it is not one plain name", dir.display())]
     NotAName {
-        /// The folder it was to be looked up in.
-        folder: PathBuf,
+        /// The directory it was to be looked up in.
+        dir: PathBuf,
         /// The name.
         name: String,
     },
 
-    /// A folder that only we may change can be changed by others.
-    #[error("refused to use the folder {}: {why}", path.display())]
+    /// A directory that only we may change can be changed by others.
+    #[error("refused to use the directory {}: {why}", path.display())]
     NotPrivate {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
@@ -113,13 +113,13 @@ pub enum Error {
         program: String,
     },
 
-    /// The folder that a command should run in does not exist.
-    #[error("failed to run {program} in {}: there is no such folder", folder.display())]
-    FolderMissing {
+    /// The directory that a command should run in does not exist.
+    #[error("failed to run {program} in {}: there is no such directory", dir.display())]
+    DirectoryMissing {
         /// The program as it was named.
         program: String,
-        /// The working folder.
-        folder: PathBuf,
+        /// The working directory.
+        dir: PathBuf,
     },
 
     /// A program may not be executed.
@@ -239,7 +239,7 @@ pub enum Error {
         reason: &'static str,
     },
 
-    /// A folder of the image is a link to this machine.
+    /// A directory of the image is a link to this machine.
     #[error("failed to create the user {name}: {} is a link that leads out of the image", path.display())]
     LeadsOut {
         /// The user.
@@ -248,12 +248,12 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// The home folder of the user to be made exists.
+    /// The home directory of the user to be made exists.
     #[error("failed to create the user {name}: {} exists already and belongs to somebody else", home.display())]
     HomeTaken {
         /// The user.
         name: String,
-        /// The folder.
+        /// The directory.
         home: PathBuf,
     },
 
@@ -346,7 +346,7 @@ pub enum Error {
 impl Failure for Error {
     fn class(&self) -> Class {
         match self {
-            Self::Path { doing: CREATE_FOLDER, source, .. } => Class::of_io(source, Class::CantCreate),
+            Self::Path { doing: CREATE_DIR, source, .. } => Class::of_io(source, Class::CantCreate),
             Self::File(source) | Self::Path { source, .. } => Class::of_io(source, Class::Io),
             Self::Spawn { source, .. } => Class::of_io(source, Class::Os),
             Self::SymbolicLink { .. }
@@ -354,7 +354,7 @@ impl Failure for Error {
             | Self::TooLarge { .. }
             | Self::NotForUser { .. }
             | Self::NotPrivate { .. }
-            | Self::FolderMissing { .. }
+            | Self::DirectoryMissing { .. }
             | Self::UserExists { .. }
             | Self::GroupExists { .. }
             | Self::MustNotEnd { .. }

@@ -160,8 +160,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_frozen_does_nothing_until_it_is_let_go() {
         let mark = format!("freeze-{}", std::process::id());
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("beats");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("beats");
         let script = format!("echo up; while :; do echo x >>{}; sleep 0.01; done", file.display());
         let mut child = start(&mark, &script);
         let frozen = freeze(&marked(&mark)).await.unwrap();

@@ -21,14 +21,14 @@ pub(super) fn of(error: &Error) -> Option<String> {
             ));
         }
         Error::ProgramMissing { program } => {
-            return Some(format!("Install {program}, or check that its folder is in PATH."));
+            return Some(format!("Install {program}, or check that its directory is in PATH."));
         }
         Error::InterpreterMissing { program } => {
             return Some(format!("Install the interpreter that the first line of {program} names."));
         }
-        Error::FolderMissing { .. } => "Create the folder, or name another one.",
+        Error::DirectoryMissing { .. } => "Create the directory, or name another one.",
         Error::NotExecutable { .. } => {
-            "Check its execute permission, that of every folder above it, and that its file system is not \
+            "Check its execute permission, that of every directory above it, and that its file system is not \
          mounted with `noexec`."
         }
         Error::CannotBecome { .. } | Error::NeedsRoot { .. } => "Run it as root, for example with sudo.",
@@ -89,7 +89,7 @@ fn io_hint(error: &io::Error) -> Option<&'static str> {
         io::ErrorKind::ReadOnlyFilesystem => Some("Choose a place on a file system that can be written to."),
         io::ErrorKind::StorageFull => Some("Free some space there, then run it again."),
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
-            Some("Something that is no folder stands in the way; move it, or choose another place.")
+            Some("Something that is not a directory is in the way; move it, or choose another directory.")
         }
         io::ErrorKind::QuotaExceeded => Some("Free some of the quota there, then run it again."),
         _ => None,

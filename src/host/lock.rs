@@ -131,8 +131,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_second_run_is_told_who_holds_the_lock_and_gets_it_afterwards() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
         let stop = CancellationToken::new();
         let first = acquire(&path, "runup install", soon(), &stop).await.unwrap();
 
@@ -148,8 +148,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_waiter_gets_the_lock_as_soon_as_it_is_released() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
         let stop = CancellationToken::new();
         let first = acquire(&path, "first", soon(), &stop).await.unwrap();
         let waiting = acquire(&path, "second", Deadline::after(Duration::from_secs(60)), &stop);
@@ -164,8 +164,8 @@ mod tests {
 
     #[tokio::test]
     async fn waiting_ends_when_told_to_stop() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
         let stop = CancellationToken::new();
         let _first = acquire(&path, "first", soon(), &stop).await.unwrap();
         let waiting = acquire(&path, "second", Deadline::after(Duration::from_secs(60)), &stop);
@@ -176,8 +176,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn another_process_holding_the_lock_is_waited_for_and_its_death_releases_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
         std::fs::write(&path, r#"{"pid":7,"command":"other","since":"2026-01-01T00:00:00Z"}"#).unwrap();
         // `flock` is util-linux; without it, there is no other process to contend with.
         let spawned = std::process::Command::new("flock")

@@ -44,9 +44,10 @@ pub const PRIORITY: u32 = 1;
 /// they hold.
 ///
 /// # Errors
-/// [`MetadataError::NotPermitted`] without `CAP_NET_ADMIN` in this network namespace; [`MetadataError::Unsupported`] by a kernel
-/// older than 4.18 or without policy routing; [`MetadataError::Rule`]; [`MetadataError::StillReachable`] where another rule or
-/// an address of this machine comes first. For uid 0 [`MetadataError::Unsupported`]: root needs the services.
+/// [`MetadataError::NotPermitted`] without `CAP_NET_ADMIN` in this network namespace; [`MetadataError::Unsupported`] by
+/// a kernel older than 4.18 or without policy routing; [`MetadataError::Rule`]; [`MetadataError::StillReachable`] where
+/// another rule or an address of this machine comes first. For uid 0 [`MetadataError::Unsupported`]: root needs the
+/// services.
 pub fn deny(uid: u32) -> Result<(), Error> {
     if uid == 0 {
         return Err(MetadataError::Unsupported { why: "root is not held by rules".into() }.into());

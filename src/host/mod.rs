@@ -44,7 +44,7 @@ pub mod umask;
 pub use account::Account;
 pub use cloud::{Provider, cloud};
 pub use command::{Command, Outcome, Stream, Word};
-pub use error::{CREATE_FOLDER, Error};
+pub use error::{CREATE_DIR, Error};
 pub use library::{find_program, has_library, has_program};
 pub use lock::Lock;
 pub use metadata_error::MetadataError;

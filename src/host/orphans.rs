@@ -1,5 +1,5 @@
-//! What process 1 owes to others: it waits for the processes whose parents have gone, or their remains fill the table of
-//! processes. In a container without an init that is us.
+//! What process 1 owes to others: it waits for the processes whose parents have gone, or their remains fill the table
+//! of processes. In a container without an init that is us.
 
 use rustix::process::{Pid, WaitOptions, waitpid};
 use std::collections::BTreeSet;
@@ -9,8 +9,8 @@ use std::time::Duration;
 /// look: what is still there then is nobody's.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Waits for orphans, for ever, if this is process 1; else ends at once. Within a tokio runtime only: the look must come
-/// after the waiting for our own children, which the same thread does.
+/// Waits for orphans, for ever, if this is process 1; else ends at once. Within a tokio runtime only: the look must
+/// come after the waiting for our own children, which the same thread does.
 pub async fn adopt() {
     if std::process::id() != 1 {
         return;

@@ -15,9 +15,9 @@ pub struct Intrusion {
 /// Looks at the file at `path`, which `opened` is, at every directory above it, and at every link on the way: the first
 /// that a user other than root owns or can write. `None` if there is none, and on Windows.
 ///
-/// A sticky directory such as `/tmp` is no danger to what root owns in it. Group 0 is root's. In a user namespace, an owner
-/// that is not mapped counts as root where this process, which is root there, cannot write the file: then nobody can.
-/// Access control lists are seen as the group permission that they show as.
+/// A sticky directory such as `/tmp` is no danger to what root owns in it. Group 0 is root's. In a user namespace, an
+/// owner that is not mapped counts as root where this process, which is root there, cannot write the file: then nobody
+/// can. Access control lists are seen as the group permission that they show as.
 pub fn who_else_can_change(path: &Path, opened: &std::fs::File) -> Result<Option<Intrusion>, Error> {
     #[cfg(unix)]
     return unix::look(path, opened);
@@ -167,8 +167,8 @@ mod tests {
 
     #[test]
     fn whatever_another_user_can_change_on_the_way_is_found() {
-        let folder = tempfile::tempdir().unwrap();
-        let top = folder.path().canonicalize().unwrap();
+        let temp = tempfile::tempdir().unwrap();
+        let top = temp.path().canonicalize().unwrap();
         let (dir, file) = (top.join("a/b"), top.join("a/b/config.toml"));
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(&file, "").unwrap();

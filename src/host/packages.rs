@@ -1,8 +1,8 @@
 //! The machine's package manager: which one there is, what a package is called here, and one installation.
 //!
 //! It knows `apt-get`, `dnf` and `zypper`, and nothing of what anybody needs of them. Each runs without a terminal and
-//! without questions, waits for whoever else is at work (at boot, cloud-init and unattended upgrades are), and ends at a
-//! deadline. In another root it runs by `chroot`, which is the one way that all of them have in common.
+//! without questions, waits for whoever else is at work (at boot, cloud-init and unattended upgrades are), and ends at
+//! a deadline. In another root it runs by `chroot`, which is the one way that all of them have in common.
 
 mod name;
 mod output;

@@ -16,8 +16,8 @@ const POLL: Duration = Duration::from_millis(20);
 pub enum Which {
     /// Those that were started with this variable set to this value.
     MarkedBy {
-        /// Only those that have this user id as their real, effective or saved one: any other user could set the variable
-        /// as well, and hold up whoever waits for the processes. `None` where the user is not known.
+        /// Only those that have this user id as their real, effective or saved one: any other user could set the
+        /// variable as well, and hold up whoever waits for the processes. `None` where the user is not known.
         uid: Option<u32>,
         /// The variable's name.
         key: String,
@@ -26,8 +26,8 @@ pub enum Which {
     },
     /// Those that run as this user id: it is their real, effective, saved or file system one.
     OfUser(u32),
-    /// Those whose program, or script, is the file of this name somewhere below the directory. Any user can make a process
-    /// look like that: it is good for waiting, not for ending.
+    /// Those whose program, or script, is the file of this name somewhere below the directory. Any user can make a
+    /// process look like that: it is good for waiting, not for ending.
     Program {
         /// As for [`Which::MarkedBy`].
         uid: Option<u32>,
@@ -312,8 +312,8 @@ mod tests {
     #[tokio::test]
     async fn a_process_of_another_user_never_counts_where_the_user_is_known() {
         let mark = format!("mark-{}-uid", std::process::id());
-        let folder = tempfile::tempdir().unwrap();
-        let below = folder.path().canonicalize().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().canonicalize().unwrap();
         let script = below.join("Some.Listener");
         std::fs::write(&script, "echo up; read line").unwrap();
         let mut child = std::process::Command::new("/bin/sh")
@@ -387,8 +387,8 @@ mod tests {
 
     #[test]
     fn a_script_is_found_by_its_path_and_not_by_one_like_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let below = folder.path().canonicalize().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().canonicalize().unwrap();
         std::fs::create_dir(below.join("bin")).unwrap();
         let script = below.join("bin/Some.Worker");
         std::fs::write(&script, "echo up; read line").unwrap();

@@ -35,7 +35,7 @@ pub fn memory() -> u64 {
     })
 }
 
-/// Bytes that we could still write at `path`, or at the nearest folder above it that exists.
+/// Bytes that we could still write at `path`, or at the nearest directory above it that exists.
 pub fn free_space(path: &Path) -> Result<u64, Error> {
     let path = std::path::absolute(path).map_err(|source| Error::Path {
         doing: "find the absolute form of",
@@ -75,10 +75,10 @@ mod tests {
 
     #[test]
     fn only_a_real_machine_id_counts() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path().into());
-        let file = folder.path().join("etc/machine-id");
-        fs_err::create_dir(folder.path().join("etc")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path().into());
+        let file = dir.path().join("etc/machine-id");
+        fs_err::create_dir(dir.path().join("etc")).unwrap();
         assert_eq!(machine_id(&root), None);
         for bad in [
             "",
@@ -97,8 +97,8 @@ mod tests {
 
     #[test]
     fn free_space_is_told_for_what_does_not_exist_yet() {
-        let folder = tempfile::tempdir().unwrap();
-        free_space(&folder.path().join("a/b/c")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        free_space(&dir.path().join("a/b/c")).unwrap();
         free_space(Path::new("relative/and/missing")).unwrap();
     }
 

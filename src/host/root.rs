@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 /// Symbolic links followed before a path counts as a loop, as many as Linux follows.
 const MAX_LINKS: usize = 40;
 
-/// The file system that is worked on: the machine's own, or one that is mounted or built in a folder.
+/// The file system that is worked on: the machine's own, or one that is mounted or built in a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Root {
     /// Absolute; `None` is the machine's own.
@@ -20,7 +20,7 @@ impl Root {
         Self { prefix: None }
     }
 
-    /// The file system whose `/` is the folder `prefix`; `/` itself is the same as [`Root::host`].
+    /// The file system whose `/` is the directory `prefix`; `/` itself is the same as [`Root::host`].
     #[must_use]
     pub fn at(prefix: PathBuf) -> Self {
         let absolute = std::path::absolute(&prefix).unwrap_or(prefix);
@@ -34,7 +34,7 @@ impl Root {
         self.prefix.is_none()
     }
 
-    /// The folder that is `/` in this file system.
+    /// The directory that is `/` in this file system.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.prefix.as_deref().unwrap_or(Path::new("/"))
@@ -184,14 +184,14 @@ mod tests {
 
     #[test]
     fn links_are_followed_inside_the_root_and_loops_end() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path().into());
-        fs_err::create_dir_all(folder.path().join("usr/bin")).unwrap();
-        fs_err::write(folder.path().join("usr/bin/dash"), "").unwrap();
-        symlink("usr/bin", folder.path().join("bin")).unwrap();
-        symlink("/usr/bin/dash", folder.path().join("usr/bin/sh")).unwrap();
-        symlink("../../../../../usr/bin/dash", folder.path().join("usr/bin/climber")).unwrap();
-        symlink("loop", folder.path().join("loop")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path().into());
+        fs_err::create_dir_all(dir.path().join("usr/bin")).unwrap();
+        fs_err::write(dir.path().join("usr/bin/dash"), "").unwrap();
+        symlink("usr/bin", dir.path().join("bin")).unwrap();
+        symlink("/usr/bin/dash", dir.path().join("usr/bin/sh")).unwrap();
+        symlink("../../../../../usr/bin/dash", dir.path().join("usr/bin/climber")).unwrap();
+        symlink("loop", dir.path().join("loop")).unwrap();
         let dash = root.join(Path::new("/usr/bin/dash"));
         assert_eq!(root.resolve(Path::new("/bin/sh")), Some(dash.clone()));
         assert_eq!(root.resolve(Path::new("/bin/climber")), Some(dash));
@@ -201,15 +201,15 @@ mod tests {
 
     #[test]
     fn what_is_to_be_made_lies_inside_whatever_links_lead_there() {
-        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let root = Root::at(folder.path().into());
-        fs_err::create_dir_all(folder.path().join("var/opt")).unwrap();
-        symlink("var/opt", folder.path().join("opt")).unwrap();
-        symlink("/srv/missing", folder.path().join("dangling")).unwrap();
-        symlink(outside.path(), folder.path().join("away")).unwrap();
-        symlink("loop", folder.path().join("loop")).unwrap();
+        let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let root = Root::at(dir.path().into());
+        fs_err::create_dir_all(dir.path().join("var/opt")).unwrap();
+        symlink("var/opt", dir.path().join("opt")).unwrap();
+        symlink("/srv/missing", dir.path().join("dangling")).unwrap();
+        symlink(outside.path(), dir.path().join("away")).unwrap();
+        symlink("loop", dir.path().join("loop")).unwrap();
         let locate = |path: &str| root.locate(Path::new(path));
-        let at = |path: &str| Some(folder.path().join(path));
+        let at = |path: &str| Some(dir.path().join(path));
         assert_eq!(locate("/opt/runner"), at("var/opt/runner"));
         assert_eq!(locate("/opt"), at("opt"), "the last part is not followed");
         assert_eq!(locate("/new/one"), at("new/one"));

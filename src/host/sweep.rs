@@ -1,14 +1,14 @@
 //! Deletes what one user owns in directories that all users share, such as `/tmp`, when that user is deleted: the next
 //! user with its number would own it.
 //!
-//! The trees may be hostile: no link is followed, no mount is crossed, what other users own stays, and depth costs neither
-//! stack nor open files. None of the user's processes may run any more.
+//! The trees may be hostile: no link is followed, no mount is crossed, what other users own stays, and depth costs
+//! neither stack nor open files. None of the user's processes may run any more.
 
 use std::path::{Path, PathBuf};
 
 /// Deletes everything below the directory `path` (not itself) that the user id `uid` owns. Returns what could not be
-/// deleted. A directory of the user's in which others have files becomes root's. `path` may be missing. Once `given_up` is
-/// true, nothing more is deleted, and the directory that was at work counts as left. Only Linux.
+/// deleted. A directory of the user's in which others have files becomes root's. `path` may be missing. Once `given_up`
+/// is true, nothing more is deleted, and the directory that was at work counts as left. Only Linux.
 pub fn delete_owned(path: &Path, uid: u32, given_up: &dyn Fn() -> bool) -> Vec<PathBuf> {
     #[cfg(target_os = "linux")]
     return linux::sweep(path, uid, given_up);
@@ -58,7 +58,7 @@ mod linux {
     }
 
     impl Sweep<'_> {
-        /// Deletes what the user owns in `directory`. `top` is the outermost directory of the user's on the way here.
+        /// Deletes what the user owns in `dir`. `top` is the outermost directory of the user's on the way here.
         fn empty(&mut self, directory: OwnedFd, path: &Path, top: Option<BorrowedFd<'_>>, depth: usize) {
             let Ok(mut entries) = Dir::new(directory) else { return self.left.push(path.to_owned()) };
             while let Some(entry) = entries.read() {
@@ -184,8 +184,8 @@ mod tests {
             println!("skipped: changing owners needs root");
             return;
         }
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
+        let temp = tempfile::tempdir().unwrap();
+        let at = |name: &str| temp.path().join(name);
         for dir in ["hers/inner", "shared/hers", "mixed/theirs", "link-target"] {
             std::fs::create_dir_all(at(dir)).unwrap();
         }
@@ -215,7 +215,7 @@ mod tests {
         }
         std::fs::set_permissions(at("mixed"), std::fs::Permissions::from_mode(0o1777)).unwrap();
 
-        assert_eq!(delete_owned(folder.path(), HERS, &|| false), [] as [PathBuf; 0]);
+        assert_eq!(delete_owned(temp.path(), HERS, &|| false), [] as [PathBuf; 0]);
         for gone in ["file", "hers", "shared/hers", "link", "mixed/hers"] {
             assert!(std::fs::symlink_metadata(at(gone)).is_err(), "{gone}");
         }
@@ -233,8 +233,8 @@ mod tests {
             println!("skipped: changing owners needs root");
             return;
         }
-        let folder = tempfile::tempdir().unwrap();
-        let top = folder.path().join("deep");
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("deep");
         std::fs::create_dir(&top).unwrap();
         own(&top);
         let flags = rustix::fs::OFlags::DIRECTORY;
@@ -245,9 +245,9 @@ mod tests {
             here = rustix::fs::openat(&here, "d", flags, rustix::fs::Mode::empty()).unwrap();
             rustix::fs::fchown(&here, Some(uid), Some(gid)).unwrap();
         }
-        assert_eq!(delete_owned(folder.path(), HERS, &|| true), [folder.path()]);
+        assert_eq!(delete_owned(dir.path(), HERS, &|| true), [dir.path()]);
         assert!(top.exists());
-        let path = folder.path().to_owned();
+        let path = dir.path().to_owned();
         let left = std::thread::Builder::new()
             .stack_size(256 * 1024)
             .spawn(move || delete_owned(&path, HERS, &|| false))

@@ -1,8 +1,8 @@
-//! The system calls that have no safe wrapper: what a child does between fork and exec, the kill of a whole user id, and
-//! the removal of System V IPC objects.
+//! The system calls that have no safe wrapper: what a child does between fork and exec, the kill of a whole user id,
+//! and the removal of System V IPC objects.
 //!
-//! All unsafe code of the crate is here. After a fork only calls that are async-signal-safe are made: raw system calls on
-//! data that was prepared before, no allocation, no locks.
+//! All unsafe code of the crate is here. After a fork only calls that are async-signal-safe are made: raw system calls
+//! on data that was prepared before, no allocation, no locks.
 #![cfg_attr(
     unix,
     expect(
@@ -68,7 +68,8 @@ pub fn prepare(
         close_on_exec();
         Ok(())
     };
-    // SAFETY: the closure makes system calls only, on values that were allocated before the fork and are not freed in it.
+    // SAFETY: the closure makes system calls only, on values that were allocated before the fork and are not freed in
+    // it.
     unsafe { child.pre_exec(setup) };
     Ok(())
 }
@@ -139,8 +140,8 @@ fn reset_signals() -> io::Result<()> {
     }
 }
 
-/// A new session keyring; without it a child possesses root's keys. Kernels without keyrings, and containers that forbid
-/// them, have none to share. Another failure is fatal for a child of another account only.
+/// A new session keyring; without it a child possesses root's keys. Kernels without keyrings, and containers that
+/// forbid them, have none to share. Another failure is fatal for a child of another account only.
 #[cfg(target_os = "linux")]
 fn join_keyring(foreign: bool) -> io::Result<()> {
     const JOIN_SESSION_KEYRING: libc::c_long = 1;
@@ -156,8 +157,8 @@ fn join_keyring(foreign: bool) -> io::Result<()> {
     }
 }
 
-/// Descriptors that whoever started runup left open. They close at exec and not now: the standard library still needs the
-/// one by which it learns of a failed exec.
+/// Descriptors that whoever started runup left open. They close at exec and not now: the standard library still needs
+/// the one by which it learns of a failed exec.
 #[cfg(target_os = "linux")]
 fn close_on_exec() {
     const FIRST: libc::c_uint = 3;

@@ -1,5 +1,5 @@
-//! The process's umask: 077 from the start, so that nothing that runup writes is open to others by accident. What is meant
-//! for others gets its mode explicitly, and children get 022 (see [`Command`](super::Command)).
+//! The process's umask: 077 from the start, so that nothing that runup writes is open to others by accident. What is
+//! meant for others gets its mode explicitly, and children get 022 (see [`Command`](super::Command)).
 
 use std::sync::OnceLock;
 

@@ -203,7 +203,7 @@ async fn clean_work(site: &Site<'_>, work: &str) -> Result<(), Error> {
     let path = dir.join(work);
     let parts: Vec<Component<'_>> = Path::new(work).components().collect();
     if let [Component::Normal(name)] = parts[..] {
-        let ours = ["bin", "externals", state::LOG_FOLDER].iter().any(|folder| name == *folder);
+        let ours = ["bin", "externals", state::LOG_DIR].iter().any(|folder| name == *folder);
         if !ours {
             place::sweep(&path)?;
             place::remove(&path)?;

@@ -30,8 +30,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// The largest body that [`Http::call`] accepts, in bytes: API answers are a few hundred kilobytes at most. It is held in
-/// memory, so it counts against what the whole program may take.
+/// The largest body that [`Http::call`] accepts, in bytes: API answers are a few hundred kilobytes at most. It is held
+/// in memory, so it counts against what the whole program may take.
 pub const BODY_LIMIT: usize = 4 << 20;
 
 /// How the client behaves.
@@ -179,7 +179,8 @@ impl Http {
         }
     }
 
-    /// Calls once and returns the answer whatever its status, for those who ask again anyway. Fails like [`Http::call`].
+    /// Calls once and returns the answer whatever its status, for those who ask again anyway. Fails like
+    /// [`Http::call`].
     pub async fn call_once(&self, call: &Call) -> Result<Answer, Error> {
         let attempt = tokio::time::timeout_at(call.deadline.instant(), self.attempt(call)).await;
         attempt.unwrap_or_else(|_| Err(gave_up(call, 1, None)))

@@ -30,8 +30,8 @@ impl ProxyRules {
     /// which literal IPv4 addresses are ignored. An empty variable does not count.
     ///
     /// # Errors
-    /// [`Error::Proxy`]: a proxy that neither we nor the runner can use. Without it, requests would go past the proxy, or
-    /// the runner would fail later.
+    /// [`Error::Proxy`]: a proxy that neither we nor the runner can use. Without it, requests would go past the proxy,
+    /// or the runner would fail later.
     pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, Error> {
         let vars: HashMap<String, String> = vars.into_iter().collect();
         let value = |name: &str| {

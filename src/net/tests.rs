@@ -181,8 +181,8 @@ async fn the_size_of_an_answer_is_limited() {
 
 #[test]
 fn a_ca_file_must_exist_and_hold_a_certificate() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("ca.pem");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ca.pem");
     let with =
         |path: &std::path::Path| Http::new(Options { ca_file: Some(path.into()), ..Options::default() });
     assert_eq!(with(&path).unwrap_err().class(), Class::NoInput);

@@ -115,8 +115,8 @@ impl Backoff {
         ceiling.mul_f64(fastrand::f64())
     }
 
-    /// How long to wait by a verdict that says to try again, and whether the server asked for it. A server that asks for
-    /// less than the back-off, or for nothing, is not asked again sooner.
+    /// How long to wait by a verdict that says to try again, and whether the server asked for it. A server that asks
+    /// for less than the back-off, or for nothing, is not asked again sooner.
     pub fn obey(&mut self, verdict: Verdict) -> (Duration, bool) {
         let ceiling = self.ceiling;
         let own = self.wait();

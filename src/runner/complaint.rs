@@ -38,7 +38,7 @@ static KNOWN: [(&str, Complaint); 12] = [
     (
         "already configured",
         Complaint {
-            cause: "the folder is configured already",
+            cause: "the directory is configured already",
             fix: "Run `runup remove` first.",
             class: Class::Config,
             before_registering: false,
@@ -47,7 +47,7 @@ static KNOWN: [(&str, Complaint); 12] = [
     (
         "uninstall service first",
         Complaint {
-            cause: "the folder says that a service is installed",
+            cause: "the directory says that a service is installed",
             fix: "Stop and uninstall the service that .service names, then try again.",
             class: Class::Config,
             before_registering: true,
@@ -110,7 +110,7 @@ static KNOWN: [(&str, Complaint); 12] = [
     (
         "permission to read the directory contents is required",
         Complaint {
-            cause: "the runner's user cannot read a folder above the runner",
+            cause: "the runner's user cannot read a directory above the runner",
             fix: "Give it read and execute permission there, or choose another --dir.",
             class: Class::NoPerm,
             before_registering: true,
@@ -128,8 +128,8 @@ static KNOWN: [(&str, Complaint); 12] = [
     ),
 ];
 
-/// Whether the script says that the server knows no runner that does not update itself, which it says after the server has
-/// added the runner.
+/// Whether the script says that the server knows no runner that does not update itself, which it says after the server
+/// has added the runner.
 #[must_use]
 pub fn refuses_disable_update(output: &str) -> bool {
     output.to_lowercase().contains("does not support configuring a self-hosted runner with 'disableupdate'")

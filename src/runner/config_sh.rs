@@ -1,7 +1,7 @@
 //! Drives `config.sh`, GitHub's own configuration script, as its contract demands.
 //!
 //! The script refuses, guesses and forgives in ways that only show later, so the command line is built so that there is
-//! nothing to guess: the runner's folder as working directory (its library checks are relative), `remove` first,
+//! nothing to guess: the runner's directory as working directory (its library checks are relative), `remove` first,
 //! `--unattended` always, values before flags (a flag swallows a bare word behind it), stdin null, a clean environment
 //! whose PATH is the one that jobs will see (`env.sh` freezes it into `.path`), the runner's user, and a deadline.
 //! What it says is kept for the error; whether it worked is not judged here but by looking.
@@ -28,7 +28,7 @@ const TOKEN_INPUT: &str = "ACTIONS_RUNNER_INPUT_TOKEN";
 /// Who runs the script, where, and what it may see of our environment.
 #[derive(Debug, Clone)]
 pub struct Setting {
-    /// The runner's folder.
+    /// The runner's directory.
     pub dir: PathBuf,
     /// The runner's user.
     pub account: Account,
@@ -51,7 +51,7 @@ pub struct Options {
     pub no_default_labels: bool,
     /// The runner group.
     pub group: Option<String>,
-    /// The work folder.
+    /// The work directory.
     pub work: String,
     /// One job, then gone.
     pub ephemeral: bool,
@@ -134,8 +134,8 @@ fn script(setting: &Setting, first: &[&str], deadline: Deadline) -> Command {
         .env(MARKER, setting.dir.display().to_string())
 }
 
-/// What every program of the runner is started with: its folder, its user, and an environment with nothing of ours but
-/// proxies and certificates.
+/// What every program of the runner is started with: its directory, its user, and an environment with nothing of ours
+/// but proxies and certificates.
 pub(super) fn surroundings(command: Command, setting: &Setting, path: &str) -> Command {
     let account = &setting.account;
     let mut command = command.cwd(&setting.dir).account(account).groups_of(&setting.root);
@@ -163,7 +163,7 @@ pub(super) fn surroundings(command: Command, setting: &Setting, path: &str) -> C
     command
 }
 
-/// The script's path in a runner's folder.
+/// The script's path in a runner's directory.
 #[must_use]
 pub fn path(dir: &Path) -> PathBuf {
     dir.join(if cfg!(windows) { "config.cmd" } else { "config.sh" })

@@ -82,7 +82,7 @@ pub enum Error {
         /// The versions on offer for it.
         offered: Vec<String>,
     },
-    /// A folder of the runner's tree that is a link to somewhere else than the runner's own update would make.
+    /// A directory of the runner's tree that is a link to somewhere else than the runner's own update would make.
     #[error("refused to follow {}, which leads to {}", path.display(), target.display())]
     LinkedOut {
         /// The link.
@@ -135,7 +135,8 @@ impl Failure for Error {
                 "Choose one of them by --runner-version, or give the archive itself by --archive.".to_owned(),
             ),
             Self::LinkedOut { .. } => Some(
-                "Somebody changed the runner's folder. Look at it, and place the runner afresh.".to_owned(),
+                "Somebody changed the runner's directory. Look at it, and place the runner afresh."
+                    .to_owned(),
             ),
             Self::Host(error) => error.hint(),
             Self::BadName { .. } | Self::BadLabel { .. } | Self::File(_) => None,

@@ -1,11 +1,11 @@
 //! Whose a runner's tree is, and so what root may believe of it, run in it, or give to a program of it.
 //!
 //! A job runs as the runner's user. What that user can write steers the next start, so in a guarded tree it can write
-//! nothing that does: GitHub's own listener and worker need no more than their logs and the work directory. Every change of
-//! hands below goes by file descriptors that follow no link.
+//! nothing that does: GitHub's own listener and worker need no more than their logs and the work directory. Every
+//! change of hands below goes by file descriptors that follow no link.
 
 use super::config_sh::PATH;
-use super::state::{self, LOG_FOLDER};
+use super::state::{self, LOG_DIR};
 use super::{Error, RunnerVersion};
 use crate::host::file;
 use serde::{Deserialize, Serialize};
@@ -102,7 +102,7 @@ pub fn furnish(
 /// # Errors
 /// The directory cannot be given.
 pub fn lock(dir: &Path, keeper: Keeper) -> Result<(), Error> {
-    own_folder(dir, 0, keeper.gid, 0o1770)
+    own_dir(dir, 0, keeper.gid, 0o1770)
 }
 
 /// Seals a locked tree in which config.sh has just registered: its user can create nothing more, what it created is
@@ -112,7 +112,7 @@ pub fn lock(dir: &Path, keeper: Keeper) -> Result<(), Error> {
 /// Something of it is not what config.sh writes, or cannot be changed; the tree is locked or sealed then.
 pub fn seal(dir: &Path, keeper: Keeper, work: &str) -> Result<(), Error> {
     // First of all, so that nothing is created while this goes on.
-    own_folder(dir, 0, keeper.gid, 0o750)?;
+    own_dir(dir, 0, keeper.gid, 0o750)?;
     for name in IDENTITY {
         // A new file for each: whoever holds the old one open goes on writing to nothing.
         let Some(bytes) = file::read_untrusted_in(dir, name, LIMIT)? else { continue };
@@ -143,8 +143,8 @@ pub fn carry(from: &Path, to: &Path, keeper: Keeper) -> Result<(), Error> {
     Ok(())
 }
 
-/// Opens a sealed tree for config.sh: its user owns the identity again, and can create files. Nothing may run as that user
-/// meanwhile.
+/// Opens a sealed tree for config.sh: its user owns the identity again, and can create files. Nothing may run as that
+/// user meanwhile.
 ///
 /// # Errors
 /// Something cannot be given back.
@@ -156,8 +156,8 @@ pub fn unseal(dir: &Path, keeper: Keeper) -> Result<(), Error> {
     lock(dir, keeper)
 }
 
-/// Deletes what jobs left at the top of a guarded tree: all that is not root's, but the logs and the work directory, if they
-/// are directories. In a locked tree a job can put a link in their place.
+/// Deletes what jobs left at the top of a guarded tree: all that is not root's, but the logs and the work directory, if
+/// they are directories. In a locked tree a job can put a link in their place.
 ///
 /// # Errors
 /// Something stays.
@@ -166,7 +166,7 @@ pub fn sweep(dir: &Path, work: &str) -> Result<(), Error> {
     for entry in fs_err::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
-        let named = name == LOG_FOLDER || work == Some(Component::Normal(&name));
+        let named = name == LOG_DIR || work == Some(Component::Normal(&name));
         let kept = named && entry.file_type()?.is_dir();
         if !kept && !is_roots(&dir.join(&name))? {
             state::unlink(&dir.join(&name))?;
@@ -176,38 +176,39 @@ pub fn sweep(dir: &Path, work: &str) -> Result<(), Error> {
 }
 
 /// Creates the logs' and the work directory of a guarded tree where they are missing, for its user, who cannot. A work
-/// directory elsewhere is created only where nobody but root can interfere; the listener creates the last part of any other.
+/// directory elsewhere is created only where nobody but root can interfere; the listener creates the last part of any
+/// other.
 ///
 /// # Errors
 /// One cannot be created.
 pub fn make_ready(dir: &Path, keeper: Keeper, work: &str) -> Result<(), Error> {
-    make_for(&dir.join(LOG_FOLDER), keeper)?;
+    make_for(&dir.join(LOG_DIR), keeper)?;
     let path = dir.join(work);
     let work = Path::new(work);
     let climbs = work.components().any(|part| part == Component::ParentDir);
     let mut missing: Vec<&Path> = Vec::new();
-    for folder in path.ancestors() {
-        if fs_err::symlink_metadata(folder).is_err() {
-            missing.push(folder);
+    for ancestor in path.ancestors() {
+        if fs_err::symlink_metadata(ancestor).is_err() {
+            missing.push(ancestor);
             continue;
         }
-        let parent = if folder == path { folder.parent().unwrap_or(folder) } else { folder };
+        let parent = if ancestor == path { ancestor.parent().unwrap_or(ancestor) } else { ancestor };
         if climbs || !only_root_writes(parent, dir) {
             return Ok(());
         }
         break;
     }
-    for folder in missing.into_iter().rev().filter(|folder| *folder != path) {
-        fs_err::create_dir(folder)?;
-        own_folder(folder, 0, 0, 0o755)?;
+    for ancestor in missing.into_iter().rev().filter(|ancestor| *ancestor != path) {
+        fs_err::create_dir(ancestor)?;
+        own_dir(ancestor, 0, 0, 0o755)?;
     }
     if path == dir || climbs { Ok(()) } else { make_for(&path, keeper) }
 }
 
-/// Whether nobody but root can put something else at this path: no part of it, down from the tree or from the root, is a link,
-/// or a directory in which others can write. A link `work` of a job's would lead `work/log` to `/var/log`.
-fn only_root_writes(folder: &Path, dir: &Path) -> bool {
-    for part in folder.ancestors() {
+/// Whether nobody but root can put something else at this path: no part of it, down from the tree or from the root, is
+/// a link, or a directory in which others can write. A link `work` of a job's would lead `work/log` to `/var/log`.
+fn only_root_writes(path: &Path, dir: &Path) -> bool {
+    for part in path.ancestors() {
         if !unix_only::only_root_writes(part) {
             return false;
         }
@@ -218,14 +219,15 @@ fn only_root_writes(folder: &Path, dir: &Path) -> bool {
     true
 }
 
-/// Gives a locked tree in which no job has run to its user, who may update it: the form that GitHub's own scripts leave.
+/// Gives a locked tree in which no job has run to its user, who may update it: the form that GitHub's own scripts
+/// leave.
 ///
 /// # Errors
 /// Something cannot be given.
 pub fn open(dir: &Path, keeper: Keeper) -> Result<(), Error> {
-    own_folder(dir, 0, keeper.gid, 0o700)?;
+    own_dir(dir, 0, keeper.gid, 0o700)?;
     unix_only::give_tree(dir, keeper)?;
-    own_folder(dir, keeper.uid, keeper.gid, 0o750)
+    own_dir(dir, keeper.uid, keeper.gid, 0o750)
 }
 
 /// Gives one file to the runner's user alone.
@@ -253,14 +255,14 @@ fn make_for(path: &Path, keeper: Keeper) -> Result<(), Error> {
                 );
             }
             if metadata.is_dir() && (spare || (owner == keeper.uid && closed)) {
-                own_folder(path, keeper.uid, keeper.gid, 0o755)
+                own_dir(path, keeper.uid, keeper.gid, 0o755)
             } else {
                 Ok(())
             }
         }
         made => {
             made?;
-            own_folder(path, keeper.uid, keeper.gid, 0o755)
+            own_dir(path, keeper.uid, keeper.gid, 0o755)
         }
     }
 }
@@ -288,7 +290,7 @@ fn is_roots(path: &Path) -> Result<bool, Error> {
     }
 }
 
-fn own_folder(path: &Path, uid: u32, gid: u32, mode: u32) -> Result<(), Error> {
+fn own_dir(path: &Path, uid: u32, gid: u32, mode: u32) -> Result<(), Error> {
     unix_only::own(path, uid, gid, mode, true)
 }
 
@@ -341,7 +343,7 @@ mod tests {
         let (dir, precious) = (place.path().join("tree"), place.path().join("var/log"));
         std::fs::create_dir_all(&precious).unwrap();
         std::fs::create_dir(&dir).unwrap();
-        own_folder(&dir, 0, KEEPER.gid, mode).ok()?;
+        own_dir(&dir, 0, KEEPER.gid, mode).ok()?;
         crate::host::account::is_root().then_some((place, dir, precious))
     }
 
@@ -354,7 +356,7 @@ mod tests {
         for mode in [0o750, 0o1770] {
             let Some((place, dir, precious)) = tree(mode) else { return };
             symlink(place.path().join("var"), dir.join("work")).unwrap();
-            symlink(&precious, dir.join(LOG_FOLDER)).unwrap();
+            symlink(&precious, dir.join(LOG_DIR)).unwrap();
             // One that is there, and one that is not.
             for work in ["work/log", "work/log/new"] {
                 make_ready(&dir, KEEPER, work).unwrap();
@@ -366,11 +368,11 @@ mod tests {
     #[test]
     fn what_a_job_put_in_the_place_of_a_directory_goes_and_what_it_closed_is_opened() {
         let Some((_place, dir, precious)) = tree(0o1770) else { return };
-        symlink(&precious, dir.join(LOG_FOLDER)).unwrap();
-        std::os::unix::fs::lchown(dir.join(LOG_FOLDER), Some(KEEPER.uid), None).unwrap();
+        symlink(&precious, dir.join(LOG_DIR)).unwrap();
+        std::os::unix::fs::lchown(dir.join(LOG_DIR), Some(KEEPER.uid), None).unwrap();
         sweep(&dir, "_work").unwrap();
         make_ready(&dir, KEEPER, "_work").unwrap();
-        let logs = dir.join(LOG_FOLDER);
+        let logs = dir.join(LOG_DIR);
         assert!(std::fs::symlink_metadata(&logs).unwrap().is_dir() && uid(&logs) == KEEPER.uid);
         std::fs::set_permissions(&logs, std::fs::Permissions::from_mode(0o000)).unwrap();
         make_ready(&dir, KEEPER, "_work").unwrap();

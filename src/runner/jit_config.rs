@@ -1,8 +1,9 @@
-//! A just-in-time configuration that was issued elsewhere: base64 of a JSON object that maps file names to their contents,
-//! in base64 again. The listener writes each of them into the runner's directory at every start that carries it.
+//! A just-in-time configuration that was issued elsewhere: base64 of a JSON object that maps file names to their
+//! contents, in base64 again. The listener writes each of them into the runner's directory at every start that carries
+//! it.
 //!
-//! Whoever hands it over is the operator, but a wrong file must not become a file of any name in that directory: all of it
-//! is checked before anything is placed. What it says of the runner is shown, and never decides what is deleted.
+//! Whoever hands it over is the operator, but a wrong file must not become a file of any name in that directory: all of
+//! it is checked before anything is placed. What it says of the runner is shown, and never decides what is deleted.
 
 use super::state::{self, RunnerFile};
 use crate::error::{Class, Failure};

@@ -1,8 +1,9 @@
 //! What GitHub's runner needs of a Linux machine besides itself, and what brings it on which distribution: one table.
 //!
-//! The runner is a .NET 8 program that brings its own runtime, and that runtime loads the system's libraries by the names
-//! below. `lttng-ust`, which GitHub's script installs as well, is loaded only by who asks for traces by `DOTNET_LTTng`.
-//! Names that have a version in them are not written here: the package manager is asked which one it has.
+//! The runner is a .NET 8 program that brings its own runtime, and that runtime loads the system's libraries by the
+//! names below. `lttng-ust`, which GitHub's script installs as well, is loaded only by who asks for traces by
+//! `DOTNET_LTTng`. Names that have a version in them are not written here: the package manager is asked which one it
+//! has.
 
 use crate::deadline::Deadline;
 use crate::error::{Class, Failure};

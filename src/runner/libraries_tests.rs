@@ -59,12 +59,12 @@ const ZYPPER: &str = "ZYPP_LOCK_TIMEOUT=300 chroot ROOT zypper --non-interactive
     ZYPP_LOCK_TIMEOUT=300 chroot ROOT zypper --non-interactive install --no-recommends libicu libopenssl3 krb5 glibc";
 
 async fn command_for(os_release: &str) -> Result<String, Error> {
-    let folder = tempfile::tempdir().unwrap();
-    let root = Root::at(folder.path().into());
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::at(dir.path().into());
     let needs = behind(&["libicuuc.so.74", "libssl.so.3", "libgssapi_krb5.so.2", "ldd"]);
     assert_eq!(words(&needs), ["libicu", "OpenSSL", "Kerberos (GSSAPI)", "ldd"]);
     let command = command(&root, &Distribution::parse(os_release), &needs, &CancellationToken::new()).await?;
-    Ok(command.replace(folder.path().to_str().unwrap(), "ROOT"))
+    Ok(command.replace(dir.path().to_str().unwrap(), "ROOT"))
 }
 
 #[tokio::test]
@@ -115,9 +115,9 @@ async fn a_system_whose_c_library_is_too_old_is_refused() {
 
 #[tokio::test]
 async fn a_system_whose_packages_belong_to_an_image_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = Root::at(folder.path().into());
-    fs_err::create_dir_all(folder.path().join("ostree/repo")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::at(dir.path().into());
+    fs_err::create_dir_all(dir.path().join("ostree/repo")).unwrap();
     let coreos = Distribution::parse("ID=fedora\nVERSION_ID=42\nPRETTY_NAME=\"Fedora CoreOS\"");
     let error = command(&root, &coreos, &behind(&["ldd"]), &CancellationToken::new()).await.unwrap_err();
     assert!(matches!(error, Error::Unknown { .. }), "{error}");

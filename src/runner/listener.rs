@@ -80,8 +80,8 @@ pub fn is_conflict(line: &str) -> bool {
     line.contains(CONFLICT)
 }
 
-/// Whether the end of its output says that it could not open a session because the server does not know the runner. (That
-/// its registration was deleted is [`Next::Deleted`].)
+/// Whether the end of its output says that it could not open a session because the server does not know the runner.
+/// (That its registration was deleted is [`Next::Deleted`].)
 #[must_use]
 pub fn misses_runner(tail: &str) -> bool {
     let tail = tail.to_lowercase();

@@ -51,13 +51,13 @@ pub enum Error {
         /// How to get them.
         install: String,
     },
-    /// A folder above the runner cannot be read.
-    #[error("the user {user} cannot read the folder {}, and the runner demands that of every folder above it", folder.display())]
+    /// A directory above the runner cannot be read.
+    #[error("the user {user} cannot read the directory {}, and the runner demands that of every directory above it", dir.display())]
     AncestorUnreadable {
         /// The runner's user.
         user: String,
-        /// The folder.
-        folder: PathBuf,
+        /// The directory.
+        dir: PathBuf,
     },
     /// A probe failed.
     #[error(transparent)]
@@ -84,10 +84,9 @@ impl Failure for Error {
             Self::ProgramMissing { install, .. }
             | Self::IcuMissing { install }
             | Self::LibrariesMissing { install, .. } => Some(install.clone()),
-            Self::AncestorUnreadable { user, folder } => Some(format!(
-                "Run: chmod o+rx {} (or put the runner where {user} can read).",
-                folder.display()
-            )),
+            Self::AncestorUnreadable { user, dir } => {
+                Some(format!("Run: chmod o+rx {} (or put the runner where {user} can read).", dir.display()))
+            }
             Self::Host(error) => error.hint(),
         }
     }
@@ -116,8 +115,8 @@ pub async fn check(
     account: &Account,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
-    if let Some(folder) = host::account::first_unreadable_ancestor(root, dir, account) {
-        return Err(Error::AncestorUnreadable { user: account.name.clone(), folder });
+    if let Some(ancestor) = host::account::first_unreadable_ancestor(root, dir, account) {
+        return Err(Error::AncestorUnreadable { user: account.name.clone(), dir: ancestor });
     }
     if !cfg!(target_os = "linux") {
         return Ok(());
@@ -195,7 +194,7 @@ async fn missing_libraries(
     Ok(missing)
 }
 
-/// The script's own check: the loader's cache and folders, by name. It takes nothing else for an answer, not even a
+/// The script's own check: the loader's cache and directories, by name. It takes nothing else for an answer, not even a
 /// runner that was told to do without.
 async fn has_icu(ldconfig: &Path, stop: &CancellationToken) -> Result<bool, Error> {
     let command = Command::new(ldconfig)

@@ -1,4 +1,4 @@
-//! What a runner's folder says about its registration.
+//! What a runner's directory says about its registration.
 //!
 //! Its files are GitHub's runner's, and a job may have written anything in their place: no link is followed, nothing
 //! large is read, and what is read is a claim that the server has to confirm.
@@ -7,7 +7,7 @@ use super::error::Error;
 use crate::error::chain;
 use crate::host::{
     self,
-    delete::delete_folder,
+    delete::delete_dir,
     file::{read_untrusted_in, remove_if_present},
 };
 use serde::Serialize;
@@ -36,10 +36,10 @@ pub const GENERATED_FILES: [&str; 8] = [
     "update.finished",
 ];
 
-/// The folder of the runner's logs.
-pub const LOG_FOLDER: &str = "_diag";
-/// The folder of its jobs, unless `--work` names another.
-pub const WORK_FOLDER: &str = "_work";
+/// The directory of the runner's logs.
+pub const LOG_DIR: &str = "_diag";
+/// The directory of its jobs, unless `--work` names another.
+pub const WORK_DIR: &str = "_work";
 
 /// Real ones have less than one kilobyte.
 const LIMIT: u64 = 64 * 1024;
@@ -55,7 +55,7 @@ pub struct RunnerFile {
     pub github_url: Option<String>,
     /// The service that it talks to.
     pub server_url: Option<String>,
-    /// The folder of its jobs.
+    /// The directory of its jobs.
     pub work_folder: Option<String>,
     /// Its runner group.
     pub pool_name: Option<String>,
@@ -65,7 +65,7 @@ pub struct RunnerFile {
     pub disable_update: bool,
 }
 
-/// What a runner's folder says.
+/// What a runner's directory says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LocalState {
     /// No trace of a registration. The server may know one all the same, if `config.sh` was killed.
@@ -86,7 +86,7 @@ pub enum LocalState {
     },
 }
 
-/// Reads the state of the runner in `dir`; a folder that does not exist is unconfigured.
+/// Reads the state of the runner in `dir`; a directory that does not exist is unconfigured.
 pub fn read(dir: &Path) -> Result<LocalState, Error> {
     // GitHub's runner takes either for "configured", and `.runner` is the one that it reads.
     for file in [".runner", ".runner_migrated"] {
@@ -103,7 +103,7 @@ pub fn read(dir: &Path) -> Result<LocalState, Error> {
                 | host::Error::NotAFile { .. }
                 | host::Error::TooLarge { .. }),
             ) => return Ok(LocalState::Corrupt { file, why: chain(&error) }),
-            // No folder at all: whoever wanted one says so, and better.
+            // No directory at all: whoever wanted one says so, and better.
             Err(host::Error::Path { source, .. }) if source.kind() == ErrorKind::NotADirectory => {
                 return Ok(LocalState::Unconfigured);
             }
@@ -127,7 +127,7 @@ pub fn identity(dir: &Path) -> Result<Vec<&'static str>, Error> {
 
 /// What makes a tree personal: identity, generated files, logs and work. None of it may be in an image.
 pub fn personal_files() -> impl Iterator<Item = &'static str> {
-    IDENTITY_FILES.into_iter().chain(GENERATED_FILES).chain([LOG_FOLDER, WORK_FOLDER])
+    IDENTITY_FILES.into_iter().chain(GENERATED_FILES).chain([LOG_DIR, WORK_DIR])
 }
 
 /// What in `dir` would make it a certain runner before it is registered, as an archive may bring it: personal files in
@@ -174,10 +174,10 @@ pub fn service(dir: &Path) -> Result<Option<String>, Error> {
     Ok(Some(if plain { name } else { "(unnamed)".to_owned() }))
 }
 
-/// What of a registered runner's machine is there besides its identity: its service and its logs. A work folder and an
-/// environment may be part of an image on purpose.
+/// What of a registered runner's machine is there besides its identity: its service and its logs. A work directory and
+/// an environment may be part of an image on purpose.
 pub fn traces(dir: &Path) -> Result<Vec<&'static str>, Error> {
-    present(dir, [".service", LOG_FOLDER])
+    present(dir, [".service", LOG_DIR])
 }
 
 /// Deletes what makes the runner in `dir` this runner, and leaves `.service`: a service may still be there.
@@ -188,10 +188,10 @@ pub fn clean_identity(dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Deletes whatever stands there: with a folder in a file's place, a job could keep us from ever coming to an end.
+/// Deletes whatever stands there: with a directory in a file's place, a job could keep us from ever coming to an end.
 pub(super) fn unlink(path: &Path) -> Result<(), Error> {
     match remove_if_present(path) {
-        Err(_) if fs_err::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) => delete_folder(path)
+        Err(_) if fs_err::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) => delete_dir(path)
             .map_err(|source| host::Error::Path { doing: "delete", path: path.to_owned(), source }.into()),
         other => Ok(other.map(drop)?),
     }
@@ -268,7 +268,7 @@ mod tests {
         \"poolName\": \"Default\",\r\n  \"serverUrl\": \"https://pipelines.actions.githubusercontent.com/x\",\r\n  \
         \"GITHUBURL\": \"https://github.com/octo-org\",\r\n  \"workFolder\": \"_work\",\r\n  \"ephemeral\": true\r\n}";
 
-    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    fn temp_dir(files: &[(&str, &[u8])]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         for (name, bytes) in files {
             std::fs::write(dir.path().join(name), bytes).unwrap();
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_configured_runner_is_read_past_its_byte_order_mark() {
-        let dir = folder(&[(".runner", RUNNER.as_bytes()), (".credentials", b"{}"), (".service", b"x")]);
+        let dir = temp_dir(&[(".runner", RUNNER.as_bytes()), (".credentials", b"{}"), (".service", b"x")]);
         let LocalState::Configured(runner) = read(dir.path()).unwrap() else { panic!() };
         assert_eq!((runner.agent_id, runner.agent_name.as_str()), (23, "MBP"));
         assert_eq!(runner.github_url.as_deref(), Some("https://github.com/octo-org"));
@@ -297,13 +297,13 @@ mod tests {
 
     #[test]
     fn a_migrated_runner_is_configured_too() {
-        let dir = folder(&[(".runner_migrated", RUNNER.as_bytes())]);
+        let dir = temp_dir(&[(".runner_migrated", RUNNER.as_bytes())]);
         assert!(matches!(read(dir.path()).unwrap(), LocalState::Configured(_)));
     }
 
     #[test]
     fn what_would_make_an_archive_s_tree_a_certain_runner_is_found() {
-        let dir = folder(&[
+        let dir = temp_dir(&[
             (".Runner", b""),
             (".credentials_rsaparams", b""),
             (".credential_store", b""),
@@ -320,14 +320,14 @@ mod tests {
 
     #[test]
     fn credentials_without_a_runner_are_partial() {
-        let dir = folder(&[(".credentials_rsaparams", b"{}"), (".credentials", b"{}"), (".env", b"")]);
+        let dir = temp_dir(&[(".credentials_rsaparams", b"{}"), (".credentials", b"{}"), (".env", b"")]);
         let files = vec![".credentials", ".credentials_rsaparams"];
         assert_eq!(read(dir.path()).unwrap(), LocalState::Partial { files });
     }
 
     #[test]
-    fn nothing_or_no_folder_is_unconfigured() {
-        let dir = folder(&[(".env", b"A=b"), (".service", b"x")]);
+    fn nothing_or_no_directory_is_unconfigured() {
+        let dir = temp_dir(&[(".env", b"A=b"), (".service", b"x")]);
         assert_eq!(read(dir.path()).unwrap(), LocalState::Unconfigured);
         assert_eq!(read(&dir.path().join("missing")).unwrap(), LocalState::Unconfigured);
         assert!(!has_service(&dir.path().join("missing")).unwrap());
@@ -345,21 +345,21 @@ mod tests {
             (b"{\"agentId\":1,\"agentName\":\"\"}", "it has no `agentName`"),
         ];
         for (bytes, expected) in cases {
-            let (file, why) = corrupt(folder(&[(".runner", bytes)]).path());
+            let (file, why) = corrupt(temp_dir(&[(".runner", bytes)]).path());
             assert!(file == ".runner" && why.starts_with(expected), "{why}");
         }
     }
 
     #[test]
     fn what_a_job_could_put_there_is_not_believed() {
-        let dir = folder(&[(".runner", &vec![b' '; 65 * 1024])]);
+        let dir = temp_dir(&[(".runner", &vec![b' '; 65 * 1024])]);
         assert!(corrupt(dir.path()).1.contains("larger than"));
-        let dir = folder(&[]);
+        let dir = temp_dir(&[]);
         std::fs::create_dir(dir.path().join(".runner")).unwrap();
         assert!(corrupt(dir.path()).1.contains("not a regular file"));
         #[cfg(unix)]
         {
-            let dir = folder(&[("elsewhere", RUNNER.as_bytes())]);
+            let dir = temp_dir(&[("elsewhere", RUNNER.as_bytes())]);
             std::os::unix::fs::symlink("elsewhere", dir.path().join(".runner")).unwrap();
             assert!(corrupt(dir.path()).1.contains("symbolic link"));
             std::os::unix::fs::symlink("nowhere", dir.path().join(".service")).unwrap();

@@ -1,4 +1,4 @@
-//! Whether a folder holds GitHub's runner, and of which version: by looking, never by running it.
+//! Whether a directory holds GitHub's runner, and of which version: by looking, never by running it.
 //!
 //! Asking `bin/Runner.Listener --version` would make log files as whoever asks, which the runner's user could not write
 //! afterwards; and as root it would run what a job may have put there.
@@ -15,10 +15,10 @@ const MANIFEST_LIMIT: u64 = 2 * 1024 * 1024;
 /// The real one has one kilobyte.
 const SCRIPT_LIMIT: u64 = 64 * 1024;
 
-/// What was found in a folder.
+/// What was found in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeReport {
-    /// What a runner cannot do without and is not there, relative to the folder.
+    /// What a runner cannot do without and is not there, relative to the directory.
     pub missing: Vec<String>,
     /// What is there but cannot be executed.
     pub not_executable: Vec<String>,
@@ -45,36 +45,35 @@ impl TreeReport {
     }
 }
 
-/// Looks at the folder `dir` for a runner of `platform`. An empty or absent folder is a report, not an error.
+/// Looks at the directory `dir` for a runner of `platform`. An empty or absent directory is a report, not an error.
 pub fn inspect(dir: &Path, platform: Platform) -> Result<TreeReport, Error> {
-    let folders = [
+    let parts = [
         ("bin", resolve(dir, "bin")?),
         ("externals", resolve(dir, "externals")?),
-        ("", Folder::Real(dir.into())),
+        ("", Directory::Real(dir.into())),
     ];
-    let folder =
-        |name: &str| folders.iter().find(|(known, _)| *known == name).and_then(|(_, found)| found.path());
-    let version = folder("bin").map(version).transpose()?.flatten();
+    let path_of =
+        |name: &str| parts.iter().find(|(known, _)| *known == name).and_then(|(_, found)| found.path());
+    let version = path_of("bin").map(version).transpose()?.flatten();
 
     let mut report = TreeReport {
         missing: Vec::new(),
         not_executable: Vec::new(),
         version,
-        self_updated: folders.iter().any(|(_, folder)| matches!(folder, Folder::Linked(_))),
+        self_updated: parts.iter().any(|(_, part)| matches!(part, Directory::Linked(_))),
     };
     let mut required = required(platform, version);
     if platform.os != Os::Win
-        && let Some(node) = folder("bin").map(node_of_the_service).transpose()?.flatten()
+        && let Some(node) = path_of("bin").map(node_of_the_service).transpose()?.flatten()
     {
-        let node = Required { folder: "externals", path: format!("{node}/bin/node"), runs: true };
+        let node = Required { dir: "externals", path: format!("{node}/bin/node"), runs: true };
         if !required.contains(&node) {
             required.push(node);
         }
     }
     for one in required {
-        let shown =
-            if one.folder.is_empty() { one.path.clone() } else { format!("{}/{}", one.folder, one.path) };
-        let found = folder(one.folder).map(|folder| regular(&folder.join(&one.path))).transpose()?.flatten();
+        let shown = if one.dir.is_empty() { one.path.clone() } else { format!("{}/{}", one.dir, one.path) };
+        let found = path_of(one.dir).map(|dir| regular(&dir.join(&one.path))).transpose()?.flatten();
         match found {
             None => report.missing.push(shown),
             Some(meta) if one.runs && !is_executable(&meta) => report.not_executable.push(shown),
@@ -84,14 +83,14 @@ pub fn inspect(dir: &Path, platform: Platform) -> Result<TreeReport, Error> {
     Ok(report)
 }
 
-enum Folder {
+enum Directory {
     Missing,
     Real(PathBuf),
     /// As the runner's own update leaves it: a link to `bin.2.336.0` beside it.
     Linked(PathBuf),
 }
 
-impl Folder {
+impl Directory {
     fn path(&self) -> Option<&Path> {
         match self {
             Self::Missing => None,
@@ -100,13 +99,13 @@ impl Folder {
     }
 }
 
-/// Where `dir/name` really is. A link must lead to a real folder beside it that is named like the runner's own update
-/// names it; any other is refused.
-fn resolve(dir: &Path, name: &str) -> Result<Folder, Error> {
+/// Where `dir/name` really is. A link must lead to a real directory beside it that is named like the runner's own
+/// update names it; any other is refused.
+fn resolve(dir: &Path, name: &str) -> Result<Directory, Error> {
     let path = dir.join(name);
-    let Some(meta) = look(&path)? else { return Ok(Folder::Missing) };
+    let Some(meta) = look(&path)? else { return Ok(Directory::Missing) };
     if !meta.is_symlink() {
-        return Ok(if meta.is_dir() { Folder::Real(path) } else { Folder::Missing });
+        return Ok(if meta.is_dir() { Directory::Real(path) } else { Directory::Missing });
     }
     let target = fs_err::read_link(&path)?;
     let beside = match (target.parent(), target.is_absolute()) {
@@ -120,7 +119,7 @@ fn resolve(dir: &Path, name: &str) -> Result<Folder, Error> {
     {
         let real = dir.join(file);
         if look(&real)?.is_some_and(|meta| meta.is_dir()) {
-            return Ok(Folder::Linked(real));
+            return Ok(Directory::Linked(real));
         }
     }
     Err(Error::LinkedOut { path, target })
@@ -129,14 +128,14 @@ fn resolve(dir: &Path, name: &str) -> Result<Folder, Error> {
 #[derive(Debug, PartialEq, Eq)]
 struct Required {
     /// `bin`, `externals`, or the root.
-    folder: &'static str,
+    dir: &'static str,
     path: String,
     runs: bool,
 }
 
 /// What a runner cannot do without.
 fn required(platform: Platform, version: Option<RunnerVersion>) -> Vec<Required> {
-    let one = |folder, path: &str, runs| Required { folder, path: path.to_owned(), runs };
+    let one = |dir, path: &str, runs| Required { dir, path: path.to_owned(), runs };
     let mut list = if platform.os == Os::Win {
         vec![
             one("", "config.cmd", false),
@@ -188,8 +187,8 @@ fn version(bin: &Path) -> Result<Option<RunnerVersion>, Error> {
 }
 
 /// A file that a job may have replaced: what is not a plain file counts as absent.
-fn read_optional(folder: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>>, Error> {
-    match read_untrusted_in(folder, name, limit) {
+fn read_optional(dir: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+    match read_untrusted_in(dir, name, limit) {
         Err(
             host::Error::SymbolicLink { .. } | host::Error::NotAFile { .. } | host::Error::TooLarge { .. },
         ) => Ok(None),
@@ -197,7 +196,7 @@ fn read_optional(folder: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>
     }
 }
 
-/// What a runner's folder has by itself: from the archive, and from its own scripts.
+/// What a runner's directory has by itself: from the archive, and from its own scripts.
 const OWN: [&str; 12] = [
     "bin",
     "externals",
@@ -213,7 +212,7 @@ const OWN: [&str; 12] = [
     ".proxy",
 ];
 
-/// The names in the folder of a runner that are no part of a runner; `work` is the name of its work folder.
+/// The names in the directory of a runner that are no part of a runner; `work` is the name of its work directory.
 pub fn others(dir: &Path, work: Option<&str>) -> Result<Vec<String>, Error> {
     let mut others = Vec::new();
     for entry in fs_err::read_dir(dir)? {
@@ -232,13 +231,13 @@ pub fn others(dir: &Path, work: Option<&str>) -> Result<Vec<String>, Error> {
     Ok(others)
 }
 
-/// What `config.sh` runs or reads in the folder, if others than root can write it: the first such thing.
+/// What `config.sh` runs or reads in the directory, if others than root can write it: the first such thing.
 #[cfg(unix)]
 pub fn writable_by_others(dir: &Path) -> Result<Option<PathBuf>, Error> {
     use std::os::unix::fs::MetadataExt as _;
     let bin = match resolve(dir, "bin")? {
-        Folder::Missing => Vec::new(),
-        Folder::Real(path) | Folder::Linked(path) => {
+        Directory::Missing => Vec::new(),
+        Directory::Real(path) | Directory::Linked(path) => {
             let inside: Result<Vec<_>, _> =
                 fs_err::read_dir(&path)?.map(|one| one.map(|one| one.path())).collect();
             let mut inside = inside?;

@@ -1,4 +1,4 @@
-//! The unit file of a runner's service: ours, because upstream's `svc.sh` is run by root from a folder that jobs can
+//! The unit file of a runner's service: ours, because upstream's `svc.sh` is run by root from a directory that jobs can
 //! write, and its unit neither waits for the network nor comes back.
 
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// What the unit says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
-    /// The runner's folder.
+    /// The runner's directory.
     pub dir: PathBuf,
     /// The runner's user.
     pub user: String,
@@ -58,13 +58,13 @@ fn headline(dir: &Path) -> String {
     format!("# Written by runup for the runner in {}.", dir.display())
 }
 
-/// Whether the unit file's text was written by us for this folder.
+/// Whether the unit file's text was written by us for this directory.
 #[must_use]
 pub fn is_ours(text: &str, dir: &Path) -> bool {
     text.lines().next() == Some(headline(dir).as_str())
 }
 
-/// The unit's name: one a folder, readable, and the same with every run.
+/// The unit's name: one a directory, readable, and the same with every run.
 #[must_use]
 pub fn name(dir: &Path) -> String {
     let base = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_makes_a_plain_unit_name() {
+    fn a_directory_makes_a_plain_unit_name() {
         assert_eq!(name(Path::new("/opt/actions-runner")), "runup-actions-runner.service");
         assert_eq!(name(Path::new("/srv/my runner@2")), "runup-my-runner-2.service");
     }

@@ -85,12 +85,12 @@ fn build(platform: Platform, version: &str, require_libicu: bool) -> Archive {
     }
 }
 
-/// As `tar -czf` of a folder makes it: every name starts with `./`, and the folder itself comes first.
+/// As `tar -czf` of a directory makes it: every name starts with `./`, and the directory itself comes first.
 fn tar_gz_of(entries: &[Entry]) -> io::Result<Vec<u8>> {
     let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
-    append(&mut tar, "./", &Entry { path: String::new(), kind: Kind::Folder, executable: true })?;
+    append(&mut tar, "./", &Entry { path: String::new(), kind: Kind::Directory, executable: true })?;
     for entry in entries {
-        let slash = if matches!(entry.kind, Kind::Folder) { "/" } else { "" };
+        let slash = if matches!(entry.kind, Kind::Directory) { "/" } else { "" };
         append(&mut tar, &format!("./{}{slash}", entry.path), entry)?;
     }
     tar.into_inner()?.finish()
@@ -109,7 +109,7 @@ fn append<W: Write>(tar: &mut tar::Builder<W>, name: &str, entry: &Entry) -> io:
     header.set_mtime(BUILD_TIME);
     header.set_mode(if entry.executable { 0o755 } else { 0o644 });
     let content: &[u8] = match &entry.kind {
-        Kind::Folder => {
+        Kind::Directory => {
             header.set_entry_type(EntryType::Directory);
             &[]
         }

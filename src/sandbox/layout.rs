@@ -14,7 +14,7 @@ pub(super) struct Entry {
 /// What a member is.
 #[derive(Debug)]
 pub(super) enum Kind {
-    Folder,
+    Directory,
     File(Vec<u8>),
     Link(&'static str),
 }
@@ -92,7 +92,7 @@ const LINKS: [(&str, &str); 2] = [
 /// So much of each archive does not compress, so that there is something to cut, resume and corrupt.
 const BALLAST: usize = 40_000;
 
-/// Everything in the archive of this platform and version, folders before what they hold.
+/// Everything in the archive of this platform and version, directories before what they hold.
 pub(super) fn entries(platform: Platform, version: &str, require_libicu: bool) -> Vec<Entry> {
     let windows = platform.os == "win";
     let mut found = Vec::new();
@@ -135,7 +135,7 @@ pub(super) fn entries(platform: Platform, version: &str, require_libicu: bool) -
             }
         }
     }
-    with_folders(found)
+    with_dirs(found)
 }
 
 /// What a script says about itself.
@@ -154,13 +154,13 @@ fn fill_in(text: &str, platform: Platform, version: &str, require_libicu: bool) 
         .replace("@ARCH@", &platform.architecture.to_ascii_uppercase())
 }
 
-fn with_folders(files: Vec<Entry>) -> Vec<Entry> {
+fn with_dirs(files: Vec<Entry>) -> Vec<Entry> {
     let mut all: Vec<Entry> = Vec::new();
     for file in files {
         for (at, _) in file.path.match_indices('/') {
-            let folder = &file.path[..at];
-            if !all.iter().any(|entry| entry.path == folder) {
-                all.push(Entry { path: folder.to_owned(), kind: Kind::Folder, executable: true });
+            let dir = &file.path[..at];
+            if !all.iter().any(|entry| entry.path == dir) {
+                all.push(Entry { path: dir.to_owned(), kind: Kind::Directory, executable: true });
             }
         }
         all.push(file);

@@ -17,9 +17,9 @@
 //! | `POST versions` | puts a newer version on offer: `{"version": "2.340.0"}` |
 //! | `POST deprecations` | ends the support of one: `{"version": "2.336.0", "registration_deprecates_at": "2026-01-01T00:00:00Z"}` |
 //!
-//! A version whose `registration_deprecates_at` has passed cannot register, one whose `runtime_deprecates_at` has passed
-//! gets no session. `GET .../deprecations/VERSION` answers 404, as github.com does, until a date was set that is not
-//! `"silent": true`.
+//! A version whose `registration_deprecates_at` has passed cannot register, one whose `runtime_deprecates_at` has
+//! passed gets no session. `GET .../deprecations/VERSION` answers 404, as github.com does, until a date was set that is
+//! not `"silent": true`.
 
 mod archive;
 mod background;

@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// A runner that has a session but has not asked for a message for so long is offline: its process was killed. GitHub waits
-/// for some minutes.
+/// A runner that has a session but has not asked for a message for so long is offline: its process was killed. GitHub
+/// waits for some minutes.
 const SESSION_LIFE: Duration = Duration::from_secs(20);
 
 /// One registered runner.

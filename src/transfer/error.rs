@@ -76,7 +76,7 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// The local archive is a folder, a pipe or a device.
+    /// The local archive is a directory, a pipe or a device.
     #[error("the archive {} is not a regular file", path.display())]
     NotAFile {
         /// What it is not.
@@ -164,16 +164,16 @@ pub enum Error {
         unpacked: u64,
     },
 
-    /// The staging folder is there already.
-    #[error("the staging folder {} exists already", path.display())]
+    /// The staging directory is there already.
+    #[error("the staging directory {} exists already", path.display())]
     StagingExists {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
     },
-    /// The staging folder cannot be made, or finished.
-    #[error("preparing the staging folder {}", path.display())]
+    /// The staging directory cannot be made, or finished.
+    #[error("preparing the staging directory {}", path.display())]
     Staging {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -189,7 +189,7 @@ pub enum Error {
     /// Too little space, seen before or while unpacking.
     #[error("{} has {free} bytes free, and the archive needs about {needed}", path.display())]
     DiskFull {
-        /// A folder of the full filesystem.
+        /// A directory of the full filesystem.
         path: PathBuf,
         /// Bytes that are free, without what was unpacked in vain.
         free: u64,
@@ -202,7 +202,7 @@ pub enum Error {
     /// The filesystem takes no more although it has bytes left: it is out of inodes, or somebody's quota is used up.
     #[error("{} takes no more files, although {free} bytes are free", path.display())]
     NoMoreFiles {
-        /// A folder of the filesystem.
+        /// A directory of the filesystem.
         path: PathBuf,
         /// Bytes that are free, without what was unpacked in vain.
         free: u64,
@@ -216,7 +216,7 @@ pub enum Error {
         /// The place.
         target: PathBuf,
     },
-    /// A path that has no name or no parent folder, such as `/`.
+    /// A path that has no name or no parent directory, such as `/`.
     #[error("{} cannot be a place for a tree", target.display())]
     NoPlace {
         /// The path.
@@ -225,7 +225,7 @@ pub enum Error {
     /// The tree cannot be made durable.
     #[error("writing {} to disk", path.display())]
     Sync {
-        /// The tree, or the folder it is in.
+        /// The tree, or the directory it is in.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -277,14 +277,14 @@ pub enum Refusal {
     /// A name that means something else on this system, as `C:` or `NUL` do on Windows.
     #[error("has a name that this system does not take")]
     NotOnThisSystem,
-    /// Not a file, folder or symbolic link.
+    /// Not a file, directory or symbolic link.
     #[error("is {kind}")]
     Kind {
         /// What it is.
         kind: String,
     },
-    /// The archive's root as something else than a folder.
-    #[error("would replace the folder that everything is unpacked into")]
+    /// The archive's root as something else than a directory.
+    #[error("would replace the directory that everything is unpacked into")]
     Root,
     /// A symbolic link without a target, or with a NUL in it.
     #[error("is a symbolic link without a usable target")]
@@ -301,9 +301,9 @@ pub enum Refusal {
         /// The target.
         target: String,
     },
-    /// A file, or a link, stands where a folder is needed.
-    #[error("lies below something that is not a folder")]
-    NotInFolder,
+    /// A file, or a link, stands where a directory is needed.
+    #[error("lies below something that is not a directory")]
+    NotInDirectory,
     /// The name was there before.
     #[error("is there twice")]
     Duplicate,
@@ -420,21 +420,21 @@ impl Failure for Error {
             Self::NoMoreFiles { .. } => {
                 "It is out of inodes (`df -i`), or a quota is used up; delete files, or choose another filesystem."
             }
-            Self::DiskFull { .. } => "Free some space, or choose a folder on another filesystem.",
+            Self::DiskFull { .. } => "Free some space, or choose a directory on another filesystem.",
             Self::Write { source, .. } | Self::Staging { source, .. } | Self::Rename { source, .. } => {
                 match source.kind() {
                     io::ErrorKind::ReadOnlyFilesystem => {
-                        "The filesystem is read-only; choose a folder that can be written."
+                        "The filesystem is read-only; choose a directory that can be written."
                     }
                     io::ErrorKind::PermissionDenied => {
-                        "Run as a user that may write there (root, as a rule), or choose another folder."
+                        "Run as a user that may write there (root, as a rule), or choose another directory."
                     }
-                    io::ErrorKind::NotFound => "Create the parent folder first.",
+                    io::ErrorKind::NotFound => "Create the parent directory first.",
                     _ => return None,
                 }
             }
             Self::StagingExists { .. } => "Another run may be using it; if none is, delete it and try again.",
-            Self::Occupied { .. } => "Choose another folder, or remove what is there.",
+            Self::Occupied { .. } => "Choose another directory, or remove what is there.",
             _ => return None,
         };
         Some(hint.to_owned())

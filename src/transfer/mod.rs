@@ -1,5 +1,5 @@
 //! Bytes in, verified tree out: an archive goes from a server or a file, through digest, inflate and the unpack policy,
-//! into a staging folder beside its final place, and from there, with one rename, into it.
+//! into a staging directory beside its final place, and from there, with one rename, into it.
 //!
 //! It knows sources, archives, limits and filesystems. It refuses to know GitHub: which archive to take and what it
 //! should hash to is said by the [`Order`].
@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Three stages with small bounded queues between them, so that memory does not grow with the archive. The bytes are
-//! hashed as they are received; nothing leaves the staging folder before the digest was compared.
+//! hashed as they are received; nothing leaves the staging directory before the digest was compared.
 
 mod digest;
 mod download;
@@ -91,7 +91,7 @@ pub struct Owner {
 /// How much an archive may ask of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Files, folders and links; 60,000. A runner has some 12,000.
+    /// Files, directories and links; 60,000. A runner has some 12,000.
     pub entries: u64,
     /// Bytes of all files; 8 GiB. A runner has some 700 MB.
     pub bytes: u64,
@@ -116,11 +116,11 @@ pub struct Order {
     pub form: Form,
     /// What it must hash to.
     pub expect: Expect,
-    /// The folder to make and unpack into; see [`place::staging_path`].
+    /// The directory to make and unpack into; see [`place::staging_path`].
     pub staging: PathBuf,
     /// Who is to own it; `None` leaves it to the current user.
     pub owner: Option<Owner>,
-    /// Leaves the staging folder closed to everybody else, for whoever puts it in place to open.
+    /// Leaves the staging directory closed to everybody else, for whoever puts it in place to open.
     pub closed: bool,
     /// How much it may ask of this machine.
     pub limits: Limits,
@@ -149,10 +149,11 @@ pub trait Progress: Send + Sync {
 /// Hears nothing.
 impl Progress for () {}
 
-/// A tree in its staging folder, verified and complete, but not yet durable or in place: [`place::commit`] does that.
+/// A tree in its staging directory, verified and complete, but not yet durable or in place: [`place::commit`] does
+/// that.
 #[derive(Debug, Clone)]
 pub struct Staged {
-    /// The staging folder.
+    /// The staging directory.
     pub path: PathBuf,
     /// What the bytes hashed to.
     pub sha256: Sha256Digest,
@@ -160,7 +161,7 @@ pub struct Staged {
     pub received: u64,
     /// Bytes of all files.
     pub unpacked: u64,
-    /// Files, folders and links.
+    /// Files, directories and links.
     pub entries: u64,
     /// How often a broken download was taken up again.
     pub resumed: u32,

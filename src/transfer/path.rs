@@ -10,8 +10,8 @@ pub(super) const LONGEST_NAME: usize = 4096;
 /// walk.
 pub(super) const MOST_COMPONENTS: usize = 128;
 
-/// The path of an entry below the staging folder; empty for the folder itself. Components other than normal ones and
-/// `.` are refused.
+/// The path of an entry below the staging directory; empty for the directory itself. Components other than normal ones
+/// and `.` are refused.
 pub(super) fn entry_path(name: &[u8]) -> Result<PathBuf, Refusal> {
     if name.is_empty() {
         return Err(Refusal::EmptyName);
@@ -47,8 +47,8 @@ pub(super) fn check_length(name: &[u8]) -> Result<(), Refusal> {
     if name.len() > LONGEST_NAME { Err(Refusal::TooLong) } else { Ok(()) }
 }
 
-/// The target of a symbolic link at `link`, which must stay below the staging folder. `..` is taken only at the start:
-/// after a name it could step up from wherever a link of that name leads.
+/// The target of a symbolic link at `link`, which must stay below the staging directory. `..` is taken only at the
+/// start: after a name it could step up from wherever a link of that name leads.
 pub(super) fn link_target(link: &Path, target: &[u8]) -> Result<PathBuf, Refusal> {
     let shown = || super::error::shown(target);
     check_length(target)?;
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(link_target(link, b"./npm.js").unwrap(), Path::new("npm.js"));
         assert_eq!(link_target(link, b"..").unwrap(), Path::new(".."));
         assert!(climbs(b"../../etc") && climbs(b".././../etc") && climbs(b"../lib/../../etc"));
-        // `up` could itself be a link to a folder above.
+        // `up` could itself be a link to a directory above.
         assert!(climbs(b"up/../x"));
         assert!(matches!(link_target(link, b"/etc"), Err(Refusal::LinkAbsolute { .. })));
         assert_eq!(link_target(link, b""), Err(Refusal::LinkName));

@@ -1,9 +1,9 @@
-//! From the staging folder into the place, and away again: each with one rename, so that a place holds all of a tree or
-//! none of it, whenever the power fails.
+//! From the staging directory into the place, and away again: each with one rename, so that a place holds all of a tree
+//! or none of it, whenever the power fails.
 
 use super::error::Error;
 use crate::host::account::is_root;
-use crate::host::delete::delete_folder;
+use crate::host::delete::delete_dir;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const STAGING: &str = ".runup-staging";
 const REMOVED: &str = ".runup-removed-";
 
-/// The staging folder for `target`: `.NAME.runup-staging` beside it, so that it is on the same filesystem.
+/// The staging directory for `target`: `.NAME.runup-staging` beside it, so that it is on the same filesystem.
 #[must_use]
 pub fn staging_path(target: &Path) -> PathBuf {
     target.with_file_name(hidden_name(target, STAGING))
@@ -30,7 +30,7 @@ pub fn commit(staging: &Path, target: &Path) -> Result<(), Error> {
         io::ErrorKind::AlreadyExists => Error::Occupied { target: target.to_owned() },
         _ => Error::Rename { from: staging.to_owned(), to: target.to_owned(), source },
     })?;
-    sync_folder(parent).map_err(|source| Error::Sync { path: parent.to_owned(), source })
+    sync_dir(parent).map_err(|source| Error::Sync { path: parent.to_owned(), source })
 }
 
 /// Exchanges a staged tree with the one at `target`, durably and in one step; the old one is at `staging` afterwards,
@@ -43,13 +43,13 @@ pub fn exchange(staging: &Path, target: &Path) -> Result<(), Error> {
         to: target.to_owned(),
         source,
     })?;
-    sync_folder(parent).map_err(|source| Error::Sync { path: parent.to_owned(), source })
+    sync_dir(parent).map_err(|source| Error::Sync { path: parent.to_owned(), source })
 }
 
 /// Puts a staged tree into the place of the one at `target`, durably; the old one is at `staging` afterwards, if it is
-/// anywhere. In one step where system and filesystem can do that. Else the old one is moved aside first, and back if the
-/// new one cannot follow; and where it cannot even be moved, as a folder of an image's layer in a container, it is
-/// deleted, now that the new one is there.
+/// anywhere. In one step where system and filesystem can do that. Else the old one is moved aside first, and back if
+/// the new one cannot follow; and where it cannot even be moved, as a directory of an image's layer in a container, it
+/// is deleted, now that the new one is there.
 pub fn replace(staging: &Path, target: &Path) -> Result<(), Error> {
     let failed = match exchange(staging, target) {
         Err(Error::Rename { source, .. }) if is_unable(&source) => source,
@@ -72,7 +72,7 @@ pub fn replace(staging: &Path, target: &Path) -> Result<(), Error> {
         }
         return Err(Error::Rename { from: staging.to_owned(), to: target.to_owned(), source });
     }
-    sync_folder(parent).map_err(|source| Error::Sync { path: parent.to_owned(), source })?;
+    sync_dir(parent).map_err(|source| Error::Sync { path: parent.to_owned(), source })?;
     match aside {
         Some(aside) => delete(&aside),
         None => Ok(()),
@@ -90,14 +90,14 @@ fn is_unable(error: &io::Error) -> bool {
 pub fn remove(path: &Path) -> Result<(), Error> {
     let parent = parent_of(path)?;
     let aside = match move_aside(path) {
-        // A folder of an image's layer in a container can be deleted, but not moved.
+        // A directory of an image's layer in a container can be deleted, but not moved.
         Err(Error::Rename { source, .. }) if source.kind() == io::ErrorKind::CrossesDevices => {
             return delete(path);
         }
         moved => moved?,
     };
     let Some(aside) = aside else { return Ok(()) };
-    sync_folder(parent).map_err(|source| Error::Sync { path: parent.to_owned(), source })?;
+    sync_dir(parent).map_err(|source| Error::Sync { path: parent.to_owned(), source })?;
     delete(&aside)
 }
 
@@ -132,7 +132,7 @@ pub fn sweep(target: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// What earlier runs left beside `target`: its staging folder, and what was moved aside and not yet deleted.
+/// What earlier runs left beside `target`: its staging directory, and what was moved aside and not yet deleted.
 pub fn litter(target: &Path) -> Result<Vec<PathBuf>, Error> {
     let parent = parent_of(target)?;
     let staging = hidden_name(target, STAGING);
@@ -165,41 +165,42 @@ pub fn litter(target: &Path) -> Result<Vec<PathBuf>, Error> {
 /// Deletes whatever is at `path`; what is missing is deleted already.
 pub(super) fn delete(path: &Path) -> Result<(), Error> {
     let failed = |source| Error::Remove { path: path.to_owned(), source };
-    let is_folder = match fs_err::symlink_metadata(path) {
+    let is_dir = match fs_err::symlink_metadata(path) {
         Ok(metadata) => metadata.is_dir(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
     };
-    if !is_folder {
+    if !is_dir {
         return fs_err::remove_file(path).map_err(failed);
     }
-    match delete_folder(path) {
+    match delete_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_root() => {
-            // Jobs leave folders behind that not even their owner may write to, as Go's module cache is.
-            unlock_folders(path);
-            delete_folder(path).map_err(failed)
+            // Jobs leave directories behind that not even their owner may write to, as Go's module cache is.
+            unlock_dirs(path);
+            delete_dir(path).map_err(failed)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         outcome => outcome.map_err(failed),
     }
 }
 
-/// Lets the owner write to all folders below `path`, as far as that works. Only for an ordinary user and a tree of its
-/// own: to root no folder is locked, and a job could put a link to any folder of the machine in the place of one of these.
+/// Lets the owner write to all directories below `path`, as far as that works. Only for an ordinary user and a tree of
+/// its own: to root no directory is locked, and a job could put a link to any directory of the machine in the place of
+/// one of these.
 #[cfg(unix)]
-fn unlock_folders(path: &Path) {
+fn unlock_dirs(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
     // What fails here fails again, and is reported, when the tree is deleted.
     let _ = fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o700));
     for entry in fs_err::read_dir(path).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            unlock_folders(&entry.path());
+            unlock_dirs(&entry.path());
         }
     }
 }
 
 #[cfg(not(unix))]
-fn unlock_folders(_path: &Path) {}
+fn unlock_dirs(_path: &Path) {}
 
 fn hidden_name(target: &Path, suffix: &str) -> OsString {
     let mut name = OsString::from(".");
@@ -220,8 +221,8 @@ fn parent_of(target: &Path) -> Result<&Path, Error> {
 /// share one commit of its journal.
 #[cfg(target_os = "linux")]
 fn sync_tree(tree: &Path) -> io::Result<()> {
-    let folder = fs_err::File::open(tree)?;
-    rustix::fs::syncfs(folder.file())?;
+    let dir = fs_err::File::open(tree)?;
+    rustix::fs::syncfs(dir.file())?;
     Ok(())
 }
 
@@ -241,23 +242,23 @@ fn sync_tree(tree: &Path) -> io::Result<()> {
             }
         }
     }
-    sync_folder(tree)
+    sync_dir(tree)
 }
 
-/// Makes the names in a folder durable.
+/// Makes the names in a directory durable.
 #[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    fs_err::File::open(folder)?.sync_all()
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    fs_err::File::open(dir)?.sync_all()
 }
 
 #[cfg(not(unix))]
 #[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
-fn sync_folder(_folder: &Path) -> io::Result<()> {
-    // Windows opens no folders this way, and journals its names by itself.
+fn sync_dir(_dir: &Path) -> io::Result<()> {
+    // Windows opens no directories this way, and journals its names by itself.
     Ok(())
 }
 
-/// Renames, and fails if there is something at `to`: an ordinary rename would replace an empty folder, or a file.
+/// Renames, and fails if there is something at `to`: an ordinary rename would replace an empty directory, or a file.
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_vendor = "apple"))]
     {

@@ -17,8 +17,8 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
-/// Brings an archive into the folder `order.staging`, which must not exist, and returns when it is verified and
-/// complete. On any failure the folder is gone, and the error is the first cause: the source's before the decoder's,
+/// Brings an archive into the directory `order.staging`, which must not exist, and returns when it is verified and
+/// complete. On any failure the directory is gone, and the error is the first cause: the source's before the decoder's,
 /// a wrong digest before what the wrong bytes led to.
 ///
 /// A digest mismatch of a download earns one fresh attempt; a broken body that the server cannot resume earns as many
@@ -60,7 +60,7 @@ pub async fn stage(
     }
 }
 
-/// One attempt, with a staging folder of its own.
+/// One attempt, with a staging directory of its own.
 async fn attempt(
     http: &Http,
     order: &Order,
@@ -77,7 +77,7 @@ async fn attempt(
         tracing::debug!(cause = crate::error::chain(error), "staging failed");
         let staging = order.staging.clone();
         if let Ok(Err(error)) = spawn_blocking(move || place::delete(&staging)).await {
-            tracing::warn!(cause = crate::error::chain(&error), "the staging folder is left behind");
+            tracing::warn!(cause = crate::error::chain(&error), "the staging directory is left behind");
         }
     }
     outcome
@@ -96,7 +96,7 @@ fn create_private(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().mode(0o700).create(path)
 }
 
-/// On Windows, a folder has the permissions of the one that it is in.
+/// On Windows, a directory has the permissions of the one that it is in.
 #[cfg(not(unix))]
 fn create_private(path: &Path) -> io::Result<()> {
     fs_err::create_dir(path)
@@ -140,8 +140,8 @@ async fn fill(
             (tree, sha256)
         }
         Form::Zip => {
-            let folder = order.staging.clone();
-            let spooling = spawn_blocking(move || spool(inlet, &folder));
+            let dir = order.staging.clone();
+            let spooling = spawn_blocking(move || spool(inlet, &dir));
             let (file, sha256) = pump.through(pieces, spooling, order.expect).await?;
             check(order.expect, sha256, pump.received, None)?;
             let (mut tree, stopped) = (tree, stop.clone());

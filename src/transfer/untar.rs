@@ -10,7 +10,8 @@ use super::tree::{Tree, refused};
 use std::io::{self, Read};
 use tar::{Archive, EntryType};
 
-/// The largest header of pax attributes. Two names of 4 KiB are used of it; the archiver of macOS adds extended attributes.
+/// The largest header of pax attributes. Two names of 4 KiB are used of it; the archiver of macOS adds extended
+/// attributes.
 const PAX_LIMIT: u64 = 64 << 10;
 /// The largest header with a long name of GNU tar, which ends in a NUL.
 const NAME_LIMIT: u64 = LONGEST_NAME as u64 + 1;
@@ -54,9 +55,9 @@ pub(super) fn untar(blocks: Blocks, tree: &mut Tree) -> Result<(), Ended> {
             return Err(refused(&name, Refusal::Attribute { key: "size".to_owned() }));
         }
         match kind {
-            EntryType::Directory => tree.folder(&name, mode)?,
-            // Before POSIX, a folder was a file with a slash at the end.
-            EntryType::Regular if name.ends_with(b"/") && size == 0 => tree.folder(&name, mode)?,
+            EntryType::Directory => tree.dir(&name, mode)?,
+            // Before POSIX, a directory was a file with a slash at the end.
+            EntryType::Regular if name.ends_with(b"/") && size == 0 => tree.dir(&name, mode)?,
             EntryType::Regular => tree.file(&name, mode, size, &mut entry, |error| {
                 if error.kind() == io::ErrorKind::UnexpectedEof {
                     Error::Truncated { what: format!("{:?}", shown(&name)) }

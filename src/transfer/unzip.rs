@@ -24,10 +24,10 @@ const DIRECTORY_LIMIT: u32 = 2 << 20;
 /// The most entries of a zip file, each of which takes the library some 400 bytes. A runner's has a few hundred.
 const MOST_ENTRIES: u16 = 10_000;
 
-/// Writes what comes to a nameless file in `folder`.
-pub(super) fn spool(mut inlet: Inlet, folder: &Path) -> Result<File, Ended> {
+/// Writes what comes to a nameless file in `dir`.
+pub(super) fn spool(mut inlet: Inlet, dir: &Path) -> Result<File, Ended> {
     let failed = |source| Ended::Failed(Error::Write { entry: "the zip file".to_owned(), source });
-    let mut file = tempfile::tempfile_in(folder).map_err(failed)?;
+    let mut file = tempfile::tempfile_in(dir).map_err(failed)?;
     while let Some(piece) = inlet.next()? {
         file.write_all(&piece).map_err(failed)?;
     }
@@ -87,18 +87,18 @@ fn unpack(mut file: Stoppable, tree: &mut Tree) -> Result<(), Ended> {
         let mode = entry.unix_mode();
         let kind = mode.map_or(0, |mode| mode & TYPE_MASK);
         let size = entry.size();
-        let folder = name.ends_with(b"/");
+        let dir = name.ends_with(b"/");
         match kind {
-            TYPE_FOLDER => tree.folder(&name, mode.unwrap_or(0o755))?,
-            0 | TYPE_FILE if folder && size == 0 => {
-                tree.folder(&name, mode.filter(|_| kind != 0).unwrap_or(0o755))?;
+            TYPE_FOLDER => tree.dir(&name, mode.unwrap_or(0o755))?,
+            0 | TYPE_FILE if dir && size == 0 => {
+                tree.dir(&name, mode.filter(|_| kind != 0).unwrap_or(0o755))?;
             }
             // Made on Windows, an archive has no modes; nothing in such a one is run by them.
-            0 | TYPE_FILE if !folder => {
+            0 | TYPE_FILE if !dir => {
                 let damaged = |source| Error::Damaged { source };
                 tree.file(&name, mode.unwrap_or(0o644), size, &mut entry, damaged)?;
             }
-            TYPE_LINK if !folder => {
+            TYPE_LINK if !dir => {
                 let mut target = Vec::new();
                 entry
                     .take(LINK_LIMIT + 1)

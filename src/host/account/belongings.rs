@@ -1,5 +1,5 @@
-//! What a user leaves on a machine besides its tree and its processes: jobs of cron and at, a lingering session, files in
-//! shared directories, its mail, its home, System V and POSIX IPC.
+//! What a user leaves on a machine besides its tree and its processes: jobs of cron and at, a lingering session, files
+//! in shared directories, its mail, its home, System V and POSIX IPC.
 
 use super::Account;
 use crate::deadline::Deadline;
@@ -34,7 +34,8 @@ const STARTERS: [&str; 4] =
 /// How long `loginctl` and `systemctl` may take; the processes are ended without them.
 const TOOL_TIME: Duration = Duration::from_secs(20);
 
-/// Deletes what would start a process of the user again: its crontab and its lingering session. Returns what could not be.
+/// Deletes what would start a process of the user again: its crontab and its lingering session. Returns what could not
+/// be.
 pub async fn forget_starters(root: &Root, account: &Account, stop: &CancellationToken) -> Vec<String> {
     let linger = Path::new("/var/lib/systemd/linger").join(&account.name);
     if root.is_host() && fs_err::symlink_metadata(&linger).is_ok() {
@@ -108,7 +109,7 @@ pub async fn delete_all(
 /// Where systemd-logind did not take it away.
 fn runtime_directory(account: &Account) -> Option<PathBuf> {
     let path = PathBuf::from(format!("/run/user/{}", account.uid));
-    match delete::delete_folder(&path) {
+    match delete::delete_dir(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Some(path),
         _ => None,
     }
@@ -122,7 +123,7 @@ fn home(root: &Root, account: &Account) -> Option<PathBuf> {
     let owned = meta.is_dir() && std::os::unix::fs::MetadataExt::uid(&meta) == account.uid;
     #[cfg(not(unix))]
     let owned = meta.is_dir() && false;
-    match owned.then(|| delete::delete_folder(&path)) {
+    match owned.then(|| delete::delete_dir(&path)) {
         Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => Some(path),
         _ => None,
     }

@@ -4,11 +4,11 @@ use super::Account;
 use crate::deadline::Deadline;
 use crate::host::Error;
 
-/// Kills every process that has the account's uid as its real or saved one, whatever it forks meanwhile, and waits until
-/// none is left that has it as any of its ids. Returns how many were seen.
+/// Kills every process that has the account's uid as its real or saved one, whatever it forks meanwhile, and waits
+/// until none is left that has it as any of its ids. Returns how many were seen.
 ///
-/// Only for users that runup created: what another user runs is not ours to end. Root, this process's own user and a user
-/// that is not root asking for it are refused. [`Error::StillRunning`] at the deadline.
+/// Only for users that runup created: what another user runs is not ours to end. Root, this process's own user and a
+/// user that is not root asking for it are refused. [`Error::StillRunning`] at the deadline.
 pub async fn end_account(account: &Account, deadline: Deadline) -> Result<usize, Error> {
     let refused = |reason| Error::MustNotEnd { user: account.name.clone(), uid: account.uid, reason };
     if account.uid == 0 || account.uid == u32::MAX {
@@ -36,12 +36,12 @@ mod linux {
     /// Between two looks at what is left.
     const LOOK: Duration = Duration::from_millis(5);
 
-    /// How long a killer may take. It makes three system calls; where it shares the uid with those that it kills, they may
-    /// stop it before the last.
+    /// How long a killer may take. It makes three system calls; where it shares the uid with those that it kills, they
+    /// may stop it before the last.
     const KILLER: Duration = Duration::from_millis(500);
 
-    /// How long killed processes may take to go before they are killed again: a new one can only have come from outside,
-    /// such as a cron daemon.
+    /// How long killed processes may take to go before they are killed again: a new one can only have come from
+    /// outside, such as a cron daemon.
     const AGAIN: Duration = Duration::from_millis(200);
 
     pub async fn end(
@@ -59,7 +59,8 @@ mod linux {
         // Without /proc nothing could be seen, and "none" would be a guess.
         fs_err::read("/proc/self/status")?;
         let which = Which::OfUser(account.uid);
-        // A process that a user namespace gave a subordinate id of the user comes back as the user by a program of its own.
+        // A process that a user namespace gave a subordinate id of the user comes back as the user by a program of its
+        // own.
         let ranges = metadata_rule::ranges(account.uid)?;
         let subordinate = || -> Vec<u32> {
             let used = uids_in_use().into_iter().filter(|id| ![0, real, effective, account.uid].contains(id));

@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 /// The user and group ids that runup gives to what it creates; a user and its own group get the same number.
 ///
-/// A container's process whose image has a user with the runner's number is that user on the host: so it must be one that
-/// images do not use (999, 1000, 1001 and the like). The range is one that no other allocator takes from: above the login
-/// users (`UID_MAX` is 60000, and a number below it would move where the next of them begins), the 60001 to 60705 of
-/// systemd-homed, nspawn and GDM; below systemd's dynamic users (61184 to 65519) and the subordinate ids (from 100000).
-/// <https://systemd.io/UIDS-GIDS/>
+/// A container's process whose image has a user with the runner's number is that user on the host: so it must be one
+/// that images do not use (999, 1000, 1001 and the like). The range is one that no other allocator takes from: above
+/// the login users (`UID_MAX` is 60000, and a number below it would move where the next of them begins), the 60001 to
+/// 60705 of systemd-homed, nspawn and GDM; below systemd's dynamic users (61184 to 65519) and the subordinate ids (from
+/// 100000). <https://systemd.io/UIDS-GIDS/>
 pub const OWN_IDS: RangeInclusive<u32> = 60_706..=61_183;
 
 /// The longest that `useradd` or `userdel` may take; they wait for each other's locks.
@@ -125,7 +125,7 @@ pub fn ensure_home(root: &Root, account: &Account) -> Result<(), Error> {
     };
     match rustix::fs::mkdir(&path, Mode::RWXU) {
         Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-        Err(error) => return Err(failed(crate::host::CREATE_FOLDER)(error)),
+        Err(error) => return Err(failed(crate::host::CREATE_DIR)(error)),
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = match rustix::fs::open(&path, flags, Mode::empty()) {
@@ -151,11 +151,11 @@ pub fn ensure_home(_: &Root, account: &Account) -> Result<(), Error> {
 }
 
 /// Deletes a user that runup created, with all that it has on the machine: its processes, its crontab and at jobs, its
-/// lingering session, its files in `/tmp` and other directories that all users share, its IPC objects, its mail, its home
-/// and its group. Root only; a user that is gone already is success.
+/// lingering session, its files in `/tmp` and other directories that all users share, its IPC objects, its mail, its
+/// home and its group. Root only; a user that is gone already is success.
 ///
-/// What cannot be deleted is named in [`Error::FilesLeft`], and the user stays: the next one would get its number, and own
-/// what is left. Inside another root there are no processes and no IPC objects.
+/// What cannot be deleted is named in [`Error::FilesLeft`], and the user stays: the next one would get its number, and
+/// own what is left. Inside another root there are no processes and no IPC objects.
 pub async fn delete(root: &Root, name: &str, stop: &CancellationToken) -> Result<Deleted, Error> {
     check_name(name)?;
     let Some(account) = find(root, name)? else {
@@ -230,8 +230,8 @@ pub async fn create_group(root: &Root, name: &str, stop: &CancellationToken) -> 
     Ok(created.gid)
 }
 
-/// Deletes a group that runup created, with its list of members. Root only; a group that is gone already is success, and
-/// one that is the primary group of a user is refused by `groupdel`.
+/// Deletes a group that runup created, with its list of members. Root only; a group that is gone already is success,
+/// and one that is the primary group of a user is refused by `groupdel`.
 pub async fn delete_group(root: &Root, name: &str, stop: &CancellationToken) -> Result<Deleted, Error> {
     check_name(name)?;
     let Some(found) = group(root, name) else { return Ok(Deleted::AlreadyGone) };
@@ -276,7 +276,8 @@ fn group(root: &Root, name: &str) -> Option<Group> {
     group_file(root).into_iter().find(|group| group.name == name)
 }
 
-/// The group of that name, if it is a user's own: it has no listed member, and is the primary group of that user at most.
+/// The group of that name, if it is a user's own: it has no listed member, and is the primary group of that user at
+/// most.
 fn own_group(root: &Root, name: &str) -> Option<Group> {
     let group = group(root, name).filter(|group| group.members.is_empty() && group.gid != 0)?;
     let shared = users(root).iter().any(|user| user.gid == group.gid && user.name != name);

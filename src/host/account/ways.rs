@@ -1,7 +1,7 @@
 //! Whether a user can become root: then nothing that protects root's files from its jobs holds.
 //!
-//! A look at files, with no program run. It errs towards "yes": a sudo rule for some commands only counts, and so does one
-//! that a later rule takes back. What it does not see: access control lists, rules in LDAP, and setuid programs.
+//! A look at files, with no program run. It errs towards "yes": a sudo rule for some commands only counts, and so does
+//! one that a later rule takes back. What it does not see: access control lists, rules in LDAP, and setuid programs.
 
 use super::{Account, Group, group_file, groups};
 use crate::host::Root;
@@ -25,7 +25,8 @@ const GROUPS: [&str; 11] = [
     "kmem",
 ];
 
-/// Sockets of container engines that run as root. libvirt's is open to all users and asks polkit, so only its group counts.
+/// Sockets of container engines that run as root. libvirt's is open to all users and asks polkit, so only its group
+/// counts.
 #[cfg(unix)]
 const SOCKETS: [&str; 10] = [
     "/var/run/docker.sock",
@@ -232,8 +233,8 @@ fn without_blanks_at_commas(text: &str) -> String {
     text.split(',').map(str::trim).collect::<Vec<_>>().join(",")
 }
 
-/// Whether the commands of a rule can be run as root without a password: `Some(true)` for all commands. The user to run as
-/// and the tags hold for the commands that follow as well.
+/// Whether the commands of a rule can be run as root without a password: `Some(true)` for all commands. The user to run
+/// as and the tags hold for the commands that follow as well.
 fn without_password(what: &str, trusted: bool) -> Option<bool> {
     let (mut as_root, mut free, mut found) = (true, trusted, None);
     for part in split_outside_parentheses(what) {

@@ -85,9 +85,9 @@ async fn exit_codes_signals_and_the_tail_are_told() {
 }
 
 #[tokio::test]
-async fn the_input_is_empty_and_the_folder_is_the_one_given() {
-    let folder = tempfile::tempdir().unwrap();
-    let here = folder.path().canonicalize().unwrap();
+async fn the_input_is_empty_and_the_directory_is_the_one_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = dir.path().canonicalize().unwrap();
     let (outcome, seen) = run(sh("cat; pwd -P").cwd(&here)).await;
     assert!(outcome.unwrap().success());
     assert_eq!(seen, [(Stream::Out, here.display().to_string())]);
@@ -126,8 +126,8 @@ async fn a_child_that_prints_without_end_fills_no_log_and_is_stopped_at_once() {
 
 #[tokio::test]
 async fn a_deadline_ends_the_child_and_its_children() {
-    let folder = tempfile::tempdir().unwrap();
-    let pid_file = folder.path().join("pid");
+    let dir = tempfile::tempdir().unwrap();
+    let pid_file = dir.path().join("pid");
     // The child ignores SIGTERM, its own child does by inheritance: only the final signal ends them.
     let command = sh("trap '' TERM; sleep 600 & echo $! > \"$1\"; echo started; wait")
         .arg("sh")
@@ -163,12 +163,12 @@ async fn a_child_told_to_end_may_tidy_up() {
 
 #[tokio::test]
 async fn told_to_stop_before_it_starts_nothing_starts() {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let stop = CancellationToken::new();
     stop.cancel();
-    let result = sh("touch started").cwd(folder.path()).run(&stop, &mut |_, _| ()).await;
+    let result = sh("touch started").cwd(dir.path()).run(&stop, &mut |_, _| ()).await;
     assert!(matches!(result, Err(Error::Stopped { .. })));
-    assert!(!folder.path().join("started").exists());
+    assert!(!dir.path().join("started").exists());
 }
 
 #[tokio::test]
@@ -182,8 +182,8 @@ async fn a_grandchild_that_holds_the_pipes_does_not_hang_us_and_does_not_outlive
 
 #[tokio::test]
 async fn dropping_the_future_ends_the_group() {
-    let folder = tempfile::tempdir().unwrap();
-    let pid_file = folder.path().join("pid");
+    let dir = tempfile::tempdir().unwrap();
+    let pid_file = dir.path().join("pid");
     let stop = CancellationToken::new();
     let ready = CancellationToken::new();
     let mut on_line = |_: Stream, _: &str| ready.cancel();
@@ -198,8 +198,8 @@ async fn dropping_the_future_ends_the_group() {
 #[tokio::test]
 async fn each_way_of_not_starting_has_its_own_error() {
     use std::os::unix::fs::PermissionsExt as _;
-    let folder = tempfile::tempdir().unwrap();
-    let script = folder.path().join("script");
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("script");
     std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
     let mode = |mode| std::fs::set_permissions(&script, std::fs::Permissions::from_mode(mode)).unwrap();
 
@@ -207,14 +207,14 @@ async fn each_way_of_not_starting_has_its_own_error() {
     let (result, _) = run(Command::new(&script)).await;
     assert!(matches!(result, Err(Error::NotExecutable { .. })), "{result:?}");
     mode(0o755);
-    let (result, _) = run(Command::new("./script").cwd(folder.path())).await;
+    let (result, _) = run(Command::new("./script").cwd(dir.path())).await;
     assert!(matches!(result, Err(Error::InterpreterMissing { .. })), "{result:?}");
     let (result, _) = run(Command::new("/no/such/program")).await;
     assert!(matches!(result, Err(Error::ProgramMissing { .. })), "{result:?}");
     let (result, _) = run(Command::new("no-such-program-at-all").env("PATH", "/bin")).await;
     assert!(matches!(result, Err(Error::ProgramMissing { .. })), "{result:?}");
-    let (result, _) = run(sh("true").cwd("/no/such/folder")).await;
-    assert!(matches!(result, Err(Error::FolderMissing { .. })), "{result:?}");
+    let (result, _) = run(sh("true").cwd("/no/such/directory")).await;
+    assert!(matches!(result, Err(Error::DirectoryMissing { .. })), "{result:?}");
 }
 
 #[tokio::test]

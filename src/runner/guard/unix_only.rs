@@ -16,25 +16,25 @@ pub fn mode(metadata: &std::fs::Metadata) -> u32 {
     std::os::unix::fs::MetadataExt::mode(metadata)
 }
 
-/// Gives a file or directory, whatever it was; an absent file is fine. A link, or a file with another name elsewhere, is
-/// refused.
-pub fn own(path: &Path, uid: u32, gid: u32, mode: u32, folder: bool) -> Result<(), Error> {
+/// Gives a file or directory, whatever it was; an absent file is fine. A link, or a file with another name elsewhere,
+/// is refused.
+pub fn own(path: &Path, uid: u32, gid: u32, mode: u32, dir: bool) -> Result<(), Error> {
     let failed = |error: Errno| host::Error::Path {
         doing: "change the owner of",
         path: path.to_owned(),
         source: error.into(),
     };
     let mut flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    if folder {
+    if dir {
         flags |= OFlags::DIRECTORY;
     }
     let opened = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
-        Err(Errno::NOENT) if !folder => return Ok(()),
+        Err(Errno::NOENT) if !dir => return Ok(()),
         opened => opened.map_err(failed)?,
     };
     let stat = rustix::fs::fstat(&opened).map_err(failed)?;
     let kind = FileType::from_raw_mode(stat.st_mode);
-    if !folder && (kind != FileType::RegularFile || stat.st_nlink != 1) {
+    if !dir && (kind != FileType::RegularFile || stat.st_nlink != 1) {
         return Err(failed(Errno::MLINK).into());
     }
     give(&opened, uid, gid).map_err(failed)?;
@@ -50,9 +50,9 @@ fn give(file: &OwnedFd, uid: u32, gid: u32) -> rustix::io::Result<()> {
 }
 
 /// Whether nobody but root can create or swap something in a directory.
-pub fn only_root_writes(folder: &Path) -> bool {
+pub fn only_root_writes(dir: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
-    std::fs::symlink_metadata(folder)
+    std::fs::symlink_metadata(dir)
         .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == 0 && metadata.mode() & 0o022 == 0)
 }
 
@@ -69,13 +69,13 @@ pub fn give_tree(dir: &Path, keeper: Keeper) -> Result<(), Error> {
     Ok(())
 }
 
-fn below(folder: &OwnedFd, keeper: Keeper) -> rustix::io::Result<()> {
-    let mut entries = Dir::read_from(folder)?;
+fn below(dir: &OwnedFd, keeper: Keeper) -> rustix::io::Result<()> {
+    let mut entries = Dir::read_from(dir)?;
     while let Some(entry) = entries.read() {
         let entry = entry?;
         let name = entry.file_name();
         if !matches!(name.to_bytes(), b"." | b"..") {
-            one(folder.as_fd(), name, keeper)?;
+            one(dir.as_fd(), name, keeper)?;
         }
     }
     Ok(())

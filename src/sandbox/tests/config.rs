@@ -15,17 +15,17 @@ pub(super) const NOBODY: u32 = 65534;
 
 /// An unpacked runner; tests as root run it as nobody, as config.sh refuses root.
 pub(super) struct Runner {
-    folder: TempDir,
+    dir: TempDir,
     as_nobody: bool,
 }
 
 impl Runner {
     pub fn unpack(sandbox: &Background) -> Self {
-        let folder = TempDir::new().unwrap();
+        let dir = TempDir::new().unwrap();
         let it = download(sandbox, "linux", "x64");
         let bytes = send(sandbox, "GET", &it.path, &[&it.authorization], "").body;
-        tar::Archive::new(flate2::read::GzDecoder::new(bytes.as_slice())).unpack(folder.path()).unwrap();
-        let runner = Self { as_nobody: nix::unistd::Uid::effective().is_root(), folder };
+        tar::Archive::new(flate2::read::GzDecoder::new(bytes.as_slice())).unpack(dir.path()).unwrap();
+        let runner = Self { as_nobody: nix::unistd::Uid::effective().is_root(), dir };
         if runner.as_nobody {
             own(runner.path(), NOBODY);
         }
@@ -43,7 +43,7 @@ impl Runner {
     }
 
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        self.dir.path()
     }
 
     pub fn has(&self, name: &str) -> bool {
@@ -187,7 +187,7 @@ fn config_refuses_root() {
 }
 
 #[test]
-fn a_configured_folder_is_refused_before_the_network() {
+fn a_configured_directory_is_refused_before_the_network() {
     let sandbox = sandbox();
     let runner = Runner::unpack(&sandbox);
     runner.write(".runner_migrated", "{}");
@@ -343,7 +343,7 @@ fn the_script_misbehaves_on_request() {
 }
 
 #[test]
-fn a_late_answer_leaves_a_registered_runner_that_its_folder_does_not_know() {
+fn a_late_answer_leaves_a_registered_runner_that_its_directory_does_not_know() {
     let sandbox = sandbox();
     sandbox.fault("register:delay-after=forever".parse::<Fault>().unwrap());
     let runner = Runner::unpack(&sandbox);

@@ -1,5 +1,5 @@
-//! Trees that do not belong to the runner's user: locked while it registers, sealed afterwards. They need root, who owns
-//! them; without, these tests have nothing to look at.
+//! Trees that do not belong to the runner's user: locked while it registers, sealed afterwards. They need root, who
+//! owns them; without, these tests have nothing to look at.
 
 #![cfg(unix)]
 

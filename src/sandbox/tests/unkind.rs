@@ -32,7 +32,7 @@ fn a_lost_answer_is_met_at_the_second_try() {
     assert_fails(&runner.configure(&sandbox, &[]), "409 (Conflict)");
     assert!(
         sandbox.state().runners.len() == 1 && !runner.has(".runner"),
-        "registered, and its folder does not know"
+        "registered, and its directory does not know"
     );
     assert_succeeds(&runner.configure(&sandbox, &["--replace"]));
     sandbox.fault("runner-delete:1:lost-answer".parse::<Fault>().unwrap());

@@ -19,16 +19,16 @@ fn updated(sandbox: &Background, runner: &Runner, to: &str) -> bool {
     online(sandbox) && version(sandbox) == to && is_link_to(runner, "bin", &format!("bin.{to}"))
 }
 
-/// The names in the runner's folder that start like this.
-fn names(folder: &Path, start: &str) -> Vec<String> {
-    let names = std::fs::read_dir(folder).unwrap().map(|one| one.unwrap().file_name().into_string().unwrap());
+/// The names in the runner's directory that start like this.
+fn names(dir: &Path, start: &str) -> Vec<String> {
+    let names = std::fs::read_dir(dir).unwrap().map(|one| one.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = names.filter(|name| name.starts_with(start)).collect();
     names.sort();
     names
 }
 
 #[test]
-fn a_listener_stages_its_update_and_the_script_exchanges_the_folders() {
+fn a_listener_stages_its_update_and_the_script_exchanges_the_directories() {
     let sandbox = sandbox();
     let runner = configured(&sandbox, &[]);
     let offer = r#"{"version":"2.337.0"}"#;
@@ -131,7 +131,7 @@ fn an_update_that_is_cut_off_leaves_half_a_runner() {
     sandbox.offer_update(Update::to("2.337.0").cut_off());
     let output = Listener::start(&runner, "bin/Runner.Listener", &["run"]).end();
     assert_eq!(output.status.code(), Some(3));
-    until("the old folder is away", || !runner.has("bin"));
+    until("the old directory is away", || !runner.has("bin"));
     assert!(runner.has("bin.2.336.0") && runner.has("bin.2.337.0") && !runner.has("update.finished"));
     assert!(runner.has("externals") && runner.has(".runner"));
 }

@@ -20,7 +20,7 @@ impl Tar {
         self.raw(name.as_bytes(), b'0', mode, contents.len() as u64, "", contents)
     }
 
-    pub fn folder(self, name: &str, mode: u32) -> Self {
+    pub fn dir(self, name: &str, mode: u32) -> Self {
         self.raw(name.as_bytes(), b'5', mode, 0, "", b"")
     }
 

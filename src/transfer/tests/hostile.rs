@@ -10,7 +10,7 @@ fn refusals() -> Vec<(Tar, &'static str, Refusal)> {
     let mut all = vec![
         (t().file("/etc/x", 0o644, b"x"), "/etc/x", Refusal::Absolute),
         (t().file("a/../../x", 0o644, b"x"), "a/../../x", Refusal::Climbs),
-        (t().folder("..", 0o755), "..", Refusal::Climbs),
+        (t().dir("..", 0o755), "..", Refusal::Climbs),
         (t().raw(b"", b'0', 0o644, 0, "", b""), "", Refusal::EmptyName),
         (t().file("./", 0o644, b"x"), "./", Refusal::Root),
         (t().file(".", 0o644, b"x"), ".", Refusal::Root),
@@ -26,9 +26,9 @@ fn refusals() -> Vec<(Tar, &'static str, Refusal)> {
         (t().link("l", "a/../.."), "l", Refusal::LinkClimbs { target: "a/../..".into() }),
         (t().link("l", ""), "l", Refusal::LinkName),
         (t().file("x", 0o644, b"1").file("./x", 0o644, b"2"), "./x", Refusal::Duplicate),
-        (t().folder("d", 0o755).folder("d/", 0o755), "d/", Refusal::Duplicate),
-        (t().file("x", 0o644, b"").folder("x", 0o755), "x", Refusal::Duplicate),
-        (t().file("x", 0o644, b"").file("x/y", 0o644, b""), "x/y", Refusal::NotInFolder),
+        (t().dir("d", 0o755).dir("d/", 0o755), "d/", Refusal::Duplicate),
+        (t().file("x", 0o644, b"").dir("x", 0o755), "x", Refusal::Duplicate),
+        (t().file("x", 0o644, b"").file("x/y", 0o644, b""), "x/y", Refusal::NotInDirectory),
         (t().pax(b'x', "path", "../up").file("x", 0o644, b""), "../up", Refusal::Climbs),
         (t().extension(b'L', b"/abs\0").file("x", 0o644, b""), "/abs", Refusal::Absolute),
         (t().extension(b'L', b"a\0b\0").file("x", 0o644, b""), "a\0b", Refusal::Nul),
@@ -51,9 +51,9 @@ fn refusals() -> Vec<(Tar, &'static str, Refusal)> {
     if cfg!(unix) {
         // Written through a link: the classic.
         all.extend([
-            (t().link("l", ".").file("l/x", 0o644, b"x"), "l/x", Refusal::NotInFolder),
-            (t().link("l", ".").folder("l", 0o755), "l", Refusal::Duplicate),
-            (t().folder("d", 0o755).link("d", "."), "d", Refusal::Duplicate),
+            (t().link("l", ".").file("l/x", 0o644, b"x"), "l/x", Refusal::NotInDirectory),
+            (t().link("l", ".").dir("l", 0o755), "l", Refusal::Duplicate),
+            (t().dir("d", 0o755).link("d", "."), "d", Refusal::Duplicate),
             (t().link("l", "x").file("l", 0o644, b"x"), "l", Refusal::Duplicate),
         ]);
     }
@@ -69,7 +69,7 @@ async fn what_no_runner_archive_has_is_refused_with_its_name() {
         let Error::Refused { entry, refusal } = error else { panic!("{name:?}: {error:?}") };
         assert_eq!((entry.as_str(), refusal), (name, expected));
     }
-    assert!(!bench.folder.path().join("x").exists());
+    assert!(!bench.dir.path().join("x").exists());
 }
 
 #[tokio::test]
@@ -293,7 +293,7 @@ async fn zip_files_are_under_the_same_policy() {
     assert_eq!(refused(&zip(&[("../x", None, b"x")])).await, ("../x".into(), Refusal::Climbs));
     assert_eq!(refused(&zip(&[("/x", None, b"x")])).await, ("/x".into(), Refusal::Absolute));
     assert_eq!(refused(&zip(&[("x", None, b"1"), ("./x", None, b"2")])).await.1, Refusal::Duplicate);
-    assert_eq!(refused(&zip(&[("x", None, b"1"), ("x/y", None, b"2")])).await.1, Refusal::NotInFolder);
+    assert_eq!(refused(&zip(&[("x", None, b"1"), ("x/y", None, b"2")])).await.1, Refusal::NotInDirectory);
     assert_eq!(
         refused(&zip_link("l", "/etc")).await,
         ("l".into(), Refusal::LinkAbsolute { target: "/etc".into() })

@@ -14,20 +14,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 
-/// A folder for one test, with a place for the archive and one for the tree.
+/// A directory for one test, with a place for the archive and one for the tree.
 struct Bench {
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
     http: Http,
 }
 
 impl Bench {
     fn new() -> Self {
         let options = Options { stall_timeout: Duration::from_millis(300), ..Options::default() };
-        Self { folder: tempfile::tempdir().unwrap(), http: Http::new(options).unwrap() }
+        Self { dir: tempfile::tempdir().unwrap(), http: Http::new(options).unwrap() }
     }
 
     fn target(&self) -> PathBuf {
-        self.folder.path().join("runner")
+        self.dir.path().join("runner")
     }
 
     fn order(&self, source: Source, form: Form, expect: Expect) -> Order {
@@ -45,14 +45,18 @@ impl Bench {
 
     /// An order for these bytes as a local file.
     fn local(&self, bytes: &[u8], form: Form, expect: Expect) -> Order {
-        let path = self.folder.path().join("archive");
+        let path = self.dir.path().join("archive");
         fs_err::write(&path, bytes).unwrap();
         self.order(Source::File(path), form, expect)
     }
 
     async fn stage(&self, order: &Order) -> Result<Staged, Error> {
         let outcome = stage(&self.http, order, Arc::new(()), &CancellationToken::new()).await;
-        assert_eq!(order.staging.exists(), outcome.is_ok(), "a staging folder is there exactly on success");
+        assert_eq!(
+            order.staging.exists(),
+            outcome.is_ok(),
+            "a staging directory is there exactly on success"
+        );
         outcome
     }
 
@@ -64,9 +68,9 @@ impl Bench {
 
 fn runner() -> Tar {
     Tar::new()
-        .folder("./", 0o755)
+        .dir("./", 0o755)
         .file("./config.sh", 0o755, b"#!/bin/bash\n")
-        .folder("./bin/", 0o755)
+        .dir("./bin/", 0o755)
         .file("./bin/Runner.Listener", 0o6777, &vec![7; 700_000])
         .file("externals/node20/lib/npm.js", 0o644, b"npm")
         .link("externals/node20/bin/npm", "../lib/npm.js")
@@ -86,7 +90,7 @@ async fn an_archive_becomes_a_tree_with_safe_modes() {
     let order = bench.local(&bytes, Form::TarGz, Expect::Sha256(sha256(&bytes)));
     let staged = bench.stage(&order).await.unwrap();
     assert_eq!((staged.sha256, staged.received), (sha256(&bytes), bytes.len() as u64));
-    // Six of the archive, and four folders that it does not mention.
+    // Six of the archive, and four directories that it does not mention.
     assert_eq!((staged.entries, staged.unpacked, staged.resumed), (10, 700_015, 0));
     place::commit(&staged.path, &bench.target()).unwrap();
     let target = bench.target();
@@ -103,7 +107,7 @@ async fn an_archive_becomes_a_tree_with_safe_modes() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn the_staging_folder_is_private_until_the_digest_is_right() {
+async fn the_staging_directory_is_private_until_the_digest_is_right() {
     struct Look(PathBuf, AtomicU64);
     impl Progress for Look {
         fn unpacked(&self, _entries: u64, _bytes: u64) {
@@ -185,7 +189,7 @@ async fn a_wrong_digest_is_named_before_what_the_wrong_bytes_led_to() {
 }
 
 #[tokio::test]
-async fn an_existing_staging_folder_is_not_touched() {
+async fn an_existing_staging_directory_is_not_touched() {
     let bench = Bench::new();
     let order = bench.local(&gzip(&runner().finish()), Form::TarGz, Expect::Unverified);
     fs_err::create_dir(&order.staging).unwrap();
@@ -196,13 +200,13 @@ async fn an_existing_staging_folder_is_not_touched() {
 }
 
 #[tokio::test]
-async fn a_missing_archive_and_a_folder_are_told_apart() {
+async fn a_missing_archive_and_a_directory_are_told_apart() {
     let bench = Bench::new();
     let order = |path| bench.order(Source::File(path), Form::TarGz, Expect::Unverified);
-    let error = bench.stage(&order(bench.folder.path().join("none"))).await.unwrap_err();
+    let error = bench.stage(&order(bench.dir.path().join("none"))).await.unwrap_err();
     assert_eq!(error.class(), Class::NoInput);
     assert!(matches!(error, Error::File { .. }));
-    let error = bench.stage(&order(bench.folder.path().to_owned())).await.unwrap_err();
+    let error = bench.stage(&order(bench.dir.path().to_owned())).await.unwrap_err();
     assert!(matches!(error, Error::NotAFile { .. }));
 }
 
