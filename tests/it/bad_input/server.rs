@@ -15,7 +15,7 @@ fn a_url_that_names_nothing_is_refused_before_any_request() {
         ("https://github.com/a/b/c", "a/b/c"),
         ("https://github.com/enterprises/", "enterprises"),
         ("https://github.com/octo org", "octo"),
-        ("ftp://github.com/octo-org", "not one of https://"),
+        ("ftp://github.com/octo-org", "does not begin with https://"),
         ("https://api.github.com/orgs/octo-org", "REST API"),
         ("https://github.com:99999/octo-org", "99999"),
     ] {
