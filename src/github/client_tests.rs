@@ -221,7 +221,8 @@ async fn a_missing_runner_is_told_from_a_hidden_scope() {
     let (client, _server) = client_of(vec![answer(204, "", "")]).await;
     assert_eq!(client.delete(9).await.unwrap(), Deletion::Deleted);
 
-    let (client, _server) = client_of(vec![json(200, include_str!("../../tests/fixtures/runner.json"))]).await;
+    let (client, _server) =
+        client_of(vec![json(200, include_str!("../../tests/fixtures/runner.json"))]).await;
     assert_eq!(client.runner(23).await.unwrap().unwrap().name, "MBP");
 }
 
@@ -325,7 +326,8 @@ async fn the_end_of_a_version_is_told_or_not_and_nobody_asks_twice() {
 
 #[tokio::test]
 async fn the_time_is_the_server_s() {
-    let (client, server) = client_of(vec![answer(200, "date: Tue, 24 Nov 2020 12:00:00 GMT\r\n", "[]")]).await;
+    let (client, server) =
+        client_of(vec![answer(200, "date: Tue, 24 Nov 2020 12:00:00 GMT\r\n", "[]")]).await;
     client.downloads().await.unwrap();
     server.await.unwrap();
     let off = client.now().duration_since("2020-11-24T12:00:00Z".parse().unwrap()).as_secs();
