@@ -12,7 +12,7 @@ use crate::github::Application;
 use crate::host;
 use crate::host::account::Account;
 use crate::runner::{Guard, Keeper, LocalState, TreeReport, guard, state, tree};
-use crate::transfer::{self, Expect, Form, Order, Owner, Staged, place};
+use crate::transfer::{self, Expect, Format, Order, Owner, Staged, place};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -160,8 +160,8 @@ pub(super) async fn stage_fresh(
     Ok(Fresh { staging, act })
 }
 
-fn form(choice: &Choice) -> Result<Form, Error> {
-    Form::from_filename(&choice.filename)
+fn form(choice: &Choice) -> Result<Format, Error> {
+    Format::from_filename(&choice.filename)
         .ok_or_else(|| Error::FormUnknown { filename: choice.filename.clone() })
 }
 
@@ -170,20 +170,20 @@ fn form(choice: &Choice) -> Result<Form, Error> {
 async fn stage_runner(
     site: &Site<'_>,
     choice: Choice,
-    form: Form,
+    form: Format,
     owner: Option<Owner>,
     closed: bool,
 ) -> Result<(PathBuf, Staged, TreeReport), Error> {
     let staging = place::staging_path(&site.dir());
     let order = Order {
         source: choice.source,
-        form,
+        format: form,
         expect: choice.expect,
         staging: staging.clone(),
         owner,
         closed,
         limits: transfer::Limits::default(),
-        patience: site.deadline.left().min(PATIENCE),
+        retry_timeout: site.deadline.left().min(PATIENCE),
     };
     let staged = stage(site, &order).await.inspect_err(|_| discard(&staging))?;
     let report = tree::inspect(&staging, site.platform()).inspect_err(|_| discard(&staging))?;

@@ -1,4 +1,4 @@
-//! Moving trees into their place and away.
+//! Tests moving trees to their target and away.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn place_with_staging() -> Place {
 #[test]
 fn nothing_is_replaced() {
     let Place { _dir, target, staging } = place_with_staging();
-    // An ordinary rename would replace the empty directory.
+    // An ordinary rename replaces an empty directory.
     fs_err::create_dir(&target).unwrap();
     assert!(matches!(place::commit(&staging, &target), Err(Error::Occupied { .. })));
     fs_err::remove_dir(&target).unwrap();
@@ -77,7 +77,7 @@ fn directories_that_a_job_has_locked_are_deleted_too() {
     assert!(!target.exists());
 }
 
-/// A mode is set by path, and a job may have put a link to anything there by then.
+/// A mode is set by path, where a job may have put a link to any directory.
 #[cfg(target_os = "linux")]
 #[test]
 fn root_sets_no_mode_in_a_tree_that_it_cannot_delete() {
@@ -134,12 +134,12 @@ fn a_tree_takes_the_place_of_another_and_nothing_of_it_is_lost_before() {
     assert!(place::litter(&target).unwrap().iter().all(|path| *path == staging));
     place::sweep(&target).unwrap();
     assert_eq!(fs_err::read_dir(target.parent().unwrap()).unwrap().count(), 1);
-    // There is no new one: the old one stays.
+    // Without a new tree the old one stays.
     place::replace(&staging, &target).unwrap_err();
     assert!(target.join("bin/new").exists());
 }
 
-/// In a container, a directory of the image's layer can be deleted, but neither moved nor exchanged.
+/// In a container, a directory of an image layer can be deleted, but not moved or exchanged.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_tree_of_an_image_s_layer_is_replaced_and_removed() {
