@@ -34,7 +34,7 @@ fn decide(kernel: &str, program: Option<&Facts>, ours: &str, foreign: bool) -> R
             (machine, bits) => return Err(unsupported(&format!("{bits}-bit ELF machine {machine}"))),
         }
     } else {
-        notes.push("No program was found to look at; the architecture is the kernel's.".into());
+        notes.push("No program was found to examine; using the architecture of the kernel.".into());
         // Ours may be a 32-bit build that only visits, unless it is ARM's.
         match (if foreign { kernel } else { ours }, kernel) {
             (_, "x86_64" | "amd64") => (Arch::X64, "unknown"),
@@ -49,14 +49,13 @@ fn decide(kernel: &str, program: Option<&Facts>, ours: &str, foreign: bool) -> R
     match (kernel, arch) {
         _ if program.is_none() => {}
         ("aarch64" | "arm64", Arch::Arm) => notes.push(
-            "The kernel is 64-bit, but the programs are 32-bit: the 32-bit runner is the one that starts here."
-                .into(),
+            "The kernel is 64-bit, but the programs are 32-bit: only the 32-bit runner works here.".into(),
         ),
         ("x86_64" | "amd64", Arch::X64)
         | ("aarch64" | "arm64", Arch::Arm64)
         | ("armv7l" | "armv8l", Arch::Arm) => {}
         _ => notes.push(format!(
-            "The programs are {userland} and the kernel is {kernel}: they only run here under emulation."
+            "The programs are {userland} and the kernel is {kernel}: they run under emulation."
         )),
     }
     if arch == Arch::Arm {
@@ -147,7 +146,7 @@ fn elsewhere(os: Os, word: &str, native: Option<Arch>) -> Result<Machine, Error>
     let mut notes = Vec::new();
     if native.is_some() && native != seen {
         notes.push(format!(
-            "This program runs under emulation as {word}; the machine is {arch}, and so is its runner."
+            "runup runs under emulation as {word}; the machine is {arch}, and so is its runner."
         ));
     }
     Ok(Machine {

@@ -147,7 +147,7 @@ fn kind_name(kind: std::fs::FileType) -> &'static str {
             return "a device";
         }
     }
-    if kind.is_dir() { "a directory" } else { "something special" }
+    if kind.is_dir() { "a directory" } else { "a special file" }
 }
 
 #[cfg(unix)]
@@ -191,7 +191,7 @@ mod unix_or_windows {
             // What opening a socket gives, or a device without a driver.
             Err(Errno::NXIO) => {
                 let found = std::fs::symlink_metadata(path)
-                    .map_or("something special", |meta| kind_name(meta.file_type()));
+                    .map_or("a special file", |meta| kind_name(meta.file_type()));
                 Err(Error::NotAFile { path: path.to_path_buf(), found })
             }
             Err(error) => Err(Error::Path { doing: "open", path: path.to_path_buf(), source: error.into() }),
@@ -240,9 +240,9 @@ mod unix_or_windows {
         } else if !meta.is_dir() {
             "it is not a directory".into()
         } else if meta.uid() != us {
-            format!("it belongs to the user {}, not to {us}", meta.uid())
+            format!("it belongs to the user id {}, not to {us}", meta.uid())
         } else if meta.mode() & 0o022 != 0 {
-            format!("others can write it (mode {:04o})", meta.mode() & 0o7777)
+            format!("other users can write to it (mode {:04o})", meta.mode() & 0o7777)
         } else {
             return Ok(());
         };

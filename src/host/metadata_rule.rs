@@ -193,7 +193,7 @@ fn failure(source: io::Error) -> Error {
     let error = match Errno::from_io_error(&source) {
         Some(Errno::PERM | Errno::ACCESS) => MetadataError::NotPermitted { source },
         Some(Errno::OPNOTSUPP | Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT) => {
-            let why = format!("the kernel has no policy routing ({source})");
+            let why = format!("the kernel does not support policy routing ({source})");
             MetadataError::Unsupported { why }
         }
         _ => MetadataError::Rule { source },

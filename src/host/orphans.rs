@@ -28,7 +28,7 @@ fn look(before: &BTreeSet<u32>, now: BTreeSet<u32>) -> BTreeSet<u32> {
     for pid in nobodys {
         if let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
             let result = waitpid(Some(id), WaitOptions::NOHANG);
-            tracing::debug!(pid, ended = result.is_ok(), "waited for a process that somebody left behind");
+            tracing::debug!(pid, ended = result.is_ok(), "reaped an orphaned process");
         }
     }
     new

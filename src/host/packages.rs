@@ -49,7 +49,7 @@ pub enum Family {
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The package manager ended with a failure.
-    #[error("`{command}` ended with {how}")]
+    #[error("`{command}` failed with {how}")]
     Ended {
         /// The command line.
         command: String,
@@ -61,12 +61,12 @@ pub enum Failure {
         because: Because,
     },
     /// The package manager has no package of such a name.
-    #[error("{program} knows no package {}", wanted.join(", "))]
+    #[error("{program} found no package {}", names.join(", "))]
     NoSuchPackage {
         /// The package manager.
         program: &'static str,
         /// What was looked for.
-        wanted: Vec<String>,
+        names: Vec<String>,
         /// What a failed refresh of its lists printed, and why it failed.
         refresh: Option<(String, Because)>,
     },
@@ -149,7 +149,9 @@ impl<'a> Packages<'a> {
                 Ok(_) => {}
                 // Somebody else's repository may be broken, and the packages in another one.
                 Err(Failure::Ended { command, how, tail, because }) if because != Because::Locked => {
-                    tracing::warn!("`{command}` ended with {how}; trying with the lists that are there");
+                    tracing::warn!(
+                        "`{command}` failed with {how}; continuing with the existing package lists"
+                    );
                     refresh = Some((tail, because));
                 }
                 Err(error) => return Err(error),
@@ -157,8 +159,8 @@ impl<'a> Packages<'a> {
         }
         let found = match self.resolve(names, stop).await? {
             Ok(found) => found,
-            Err(wanted) => {
-                return Err(Failure::NoSuchPackage { program: self.program, wanted, refresh });
+            Err(names) => {
+                return Err(Failure::NoSuchPackage { program: self.program, names, refresh });
             }
         };
         let packages: Vec<&str> = found.iter().map(String::as_str).collect();
@@ -269,7 +271,7 @@ impl<'a> Packages<'a> {
             }
             let because = because(&outcome.tail);
             if because == Because::Locked && !patience.passed() {
-                tracing::info!("another package manager is at work; waiting for it");
+                tracing::info!("waiting for another package manager to finish");
                 tokio::select! {
                     () = stop.cancelled() => {}
                     () = tokio::time::sleep(PAUSE.min(patience.left())) => {}
@@ -345,7 +347,7 @@ impl<'a> Packages<'a> {
             Err(error @ Error::Stopped { .. }) => Err(error),
             Ok(_) => Ok(lines),
             Err(error) => {
-                tracing::debug!("cannot ask apt-cache: {}", crate::error::chain(&error));
+                tracing::debug!("failed to query apt-cache: {}", crate::error::chain(&error));
                 Ok(Vec::new())
             }
         }

@@ -38,7 +38,7 @@ impl Signals {
             tracing::warn!(signal = number, "stopping");
             self.stop.cancel();
         } else {
-            tracing::warn!(signal = number, "already stopping; what was begun is being undone");
+            tracing::warn!(signal = number, "already stopping; undoing what was begun");
             self.again.cancel();
         }
     }

@@ -160,7 +160,7 @@ pub async fn relabel(path: &Path, stop: &CancellationToken) {
     let Some(restorecon) = super::find_program("restorecon", PATH).filter(|_| enforcing) else { return };
     let command = Command::new(restorecon).arg(path).env("PATH", PATH).deadline(Deadline::after(SHORT));
     if let Err(error) = run(command, stop).await {
-        tracing::warn!("SELinux may refuse {}: run restorecon {0} ({error})", path.display());
+        tracing::warn!("SELinux may deny access to {0}: run restorecon {0} ({error})", path.display());
     }
 }
 

@@ -16,11 +16,11 @@ pub struct Choice {
     pub note: Option<&'static str>,
 }
 
-/// Chooses by exact system and processor, never by position: the newest, or the `wanted` version.
+/// Chooses by exact system and processor, never by position: the newest, or the `requested` version.
 pub fn choose(
     offered: &[Application],
     platform: Platform,
-    wanted: Option<&RunnerVersion>,
+    requested: Option<&RunnerVersion>,
 ) -> Result<Choice, Error> {
     let (os, architecture) = (platform.os.to_string(), platform.arch.to_string());
     let mut fitting: Vec<(Option<RunnerVersion>, &Application)> = offered
@@ -31,24 +31,24 @@ pub fn choose(
     if fitting.is_empty() {
         let mut offered: Vec<String> = offered.iter().map(described).collect();
         offered.sort();
-        return Err(Error::NotOffered { wanted: platform.to_string(), offered });
+        return Err(Error::NotOffered { platform: platform.to_string(), offered });
     }
     // The newest last, and of equals the one that can be verified.
     fitting.sort_by_key(|(version, one)| (*version, one.sha256_checksum.is_some()));
-    let chosen = match wanted {
+    let chosen = match requested {
         None => fitting.last(),
-        Some(wanted) => fitting.iter().rfind(|(version, _)| version.as_ref() == Some(wanted)),
+        Some(requested) => fitting.iter().rfind(|(version, _)| version.as_ref() == Some(requested)),
     };
-    match (chosen, wanted) {
+    match (chosen, requested) {
         (Some((version, application)), _) => {
             Ok(Choice { application: (*application).clone(), version: *version, note: note(platform) })
         }
-        (None, Some(wanted)) => Err(Error::VersionNotOffered {
-            wanted: *wanted,
+        (None, Some(requested)) => Err(Error::VersionNotOffered {
+            requested: *requested,
             platform: platform.to_string(),
             offered: fitting.iter().rev().map(|(version, one)| shown(*version, one)).collect(),
         }),
-        (None, None) => Err(Error::NotOffered { wanted: platform.to_string(), offered: Vec::new() }),
+        (None, None) => Err(Error::NotOffered { platform: platform.to_string(), offered: Vec::new() }),
     }
 }
 

@@ -250,7 +250,7 @@ fn make_for(path: &Path, keeper: Keeper) -> Result<(), Error> {
             let spare = owner == 0 && metadata.is_dir() && is_empty(path)?;
             if owner == 0 && !spare && metadata.is_dir() {
                 tracing::warn!(
-                    "{} is root's and not empty, so it is not given to the runner's user: `chown` it, or choose another --work",
+                    "{} belongs to root and is not empty, so the runner's user does not get it: `chown` it, or pass another --work",
                     path.display()
                 );
             }

@@ -62,10 +62,10 @@ impl Failure for Error {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NotBase64 { json: true } => {
-                "Write the value of `encoded_jit_config` to the file, not the whole answer of the API."
+                "Write only the value of `encoded_jit_config` to the file, not the whole answer of the API."
                     .to_owned()
             }
-            _ => "Write the `encoded_jit_config` that GitHub returned to the file, unchanged and alone."
+            _ => "Write the `encoded_jit_config` that GitHub returned to the file, unchanged and without anything else."
                 .to_owned(),
         })
     }

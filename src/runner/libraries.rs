@@ -128,7 +128,7 @@ pub enum Error {
     },
     /// A distribution on which the runner's jobs cannot run.
     #[error(
-        "{distribution} is too old for GitHub's runner: its C library is glibc {glibc}, and the runner's Node.js needs 2.28"
+        "{distribution} is too old for GitHub's runner: it has glibc {glibc}, but the runner's Node.js needs 2.28"
     )]
     TooOld {
         /// Its name.
@@ -145,7 +145,7 @@ pub enum Error {
         command: String,
     },
     /// The distribution's package manager is not there.
-    #[error("there is no {program} to install what is missing: {}", missing.join(", "))]
+    #[error("{program} was not found to install what is missing: {}", missing.join(", "))]
     NoManager {
         /// The program.
         program: &'static str,
@@ -163,7 +163,7 @@ pub enum Error {
         source: packages::Failure,
     },
     /// It went well, and changed nothing.
-    #[error("{} went in, and these are still missing: {}", packages.join(", "), missing.join(", "))]
+    #[error("installed {}, but these are still missing: {}", packages.join(", "), missing.join(", "))]
     StillMissing {
         /// What was installed.
         packages: Vec<String>,
@@ -227,32 +227,32 @@ impl Failure for Error {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unknown { .. } => format!(
-                "Install what provides these by the distribution's own means, and leave --deps out: {}.",
+                "Install what provides these by the distribution's own means, and omit --deps: {}.",
                 NEEDS.iter().map(|need| need.what).collect::<Vec<_>>().join(", ")
             ),
             Self::TooOld { .. } => {
                 "Use a newer release: Debian 10, Ubuntu 20.04, RHEL 8, SLES 15, Amazon Linux 2023 or later.".into()
             }
             Self::NeedsRoot { command, .. } => format!("Run as root: {command}"),
-            Self::NoManager { .. } => "Install them by other means, and leave --deps out.".into(),
+            Self::NoManager { .. } => "Install them by other means, and omit --deps.".into(),
             Self::NotInstalled { source: packages::Failure::Host(error), .. } | Self::Host(error) => {
                 return error.hint();
             }
             Self::NotInstalled { blind: Some(root), .. } if self.because() == Because::Network => format!(
-                "No name server is named in {}: give the image the machine's file for the time of the build.",
+                "{} has no name server: use the machine's file in the image during the build.",
                 root.join("etc/resolv.conf").display()
             ),
             Self::NotInstalled { .. } => match self.because() {
-                Because::Network => "Look at the machine's network, proxy and package sources, then run it again.".into(),
-                Because::Locked => "Wait until the other package manager is done, then run it again.".into(),
+                Because::Network => "Check the machine's network, proxy and package sources, then try again.".into(),
+                Because::Locked => "Wait until the other package manager is done, then try again.".into(),
                 Because::NotOffered => {
-                    "Look at the machine's package sources: on Ubuntu, RHEL and SLES they may lack a component.".into()
+                    "Check the machine's package sources: on Ubuntu, RHEL and SLES a component may be missing.".into()
                 }
                 Because::Other => {
-                    "Put right what its output says (on Debian often by `dpkg --configure -a`), then run it again.".into()
+                    "Fix what its output says (on Debian often with `dpkg --configure -a`), then try again.".into()
                 }
             },
-            Self::StillMissing { .. } => "Look what of these packages is damaged, and install it again.".into(),
+            Self::StillMissing { .. } => "Check which of these packages is damaged, and install it again.".into(),
         })
     }
 }
@@ -373,7 +373,7 @@ pub async fn install(
     let blind = (!root.is_host() && !packages::has_name_servers(root)).then(|| root.path().to_owned());
     if let Some(root) = &blind {
         tracing::warn!(
-            "the image in {} names no name server in its /etc/resolv.conf, which runup leaves as it is: only package \
+            "the image in {} has no name server in its /etc/resolv.conf, which runup does not change: only package \
              sources that need none can be reached",
             root.display()
         );

@@ -24,13 +24,13 @@ const SCRIPT_LIMIT: u64 = 256 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// musl instead of glibc.
-    #[error("{distribution} uses the C library musl, and GitHub releases no runner for it")]
+    #[error("GitHub offers no runner for {distribution}, which uses the C library musl")]
     Musl {
         /// The distribution's name.
         distribution: String,
     },
     /// A program that config.sh calls is not there.
-    #[error("config.sh needs the program {program}, and it is not in {PATH}")]
+    #[error("config.sh needs the program {program}, which is not in {PATH}")]
     ProgramMissing {
         /// Its name.
         program: &'static str,
@@ -38,13 +38,13 @@ pub enum Error {
         install: String,
     },
     /// libicu is not there.
-    #[error("the runner needs the library libicu, and the machine has none")]
+    #[error("the runner needs the library libicu, which is not installed")]
     IcuMissing {
         /// How to get it.
         install: String,
     },
     /// Other libraries are not there.
-    #[error("the runner needs libraries that the machine does not have: {}", missing.join(", "))]
+    #[error("the runner needs libraries that are not installed: {}", missing.join(", "))]
     LibrariesMissing {
         /// Their names.
         missing: Vec<String>,
@@ -52,7 +52,7 @@ pub enum Error {
         install: String,
     },
     /// A directory above the runner cannot be read.
-    #[error("the user {user} cannot read the directory {}, and the runner demands that of every directory above it", dir.display())]
+    #[error("the user {user} cannot read {}, but the runner must be able to read every directory above it", dir.display())]
     AncestorUnreadable {
         /// The runner's user.
         user: String,
@@ -84,9 +84,10 @@ impl Failure for Error {
             Self::ProgramMissing { install, .. }
             | Self::IcuMissing { install }
             | Self::LibrariesMissing { install, .. } => Some(install.clone()),
-            Self::AncestorUnreadable { user, dir } => {
-                Some(format!("Run: chmod o+rx {} (or put the runner where {user} can read).", dir.display()))
-            }
+            Self::AncestorUnreadable { user, dir } => Some(format!(
+                "Run: chmod o+rx {} (or install the runner where {user} can read).",
+                dir.display()
+            )),
             Self::Host(error) => error.hint(),
         }
     }
@@ -153,10 +154,10 @@ async fn remedy(missing: &[String], stop: &CancellationToken) -> Result<String, 
     let needs = libraries::behind(&words);
     let root = Root::host();
     if needs.is_empty() {
-        return Ok("Install what provides them by the distribution's own means.".into());
+        return Ok("Install what provides them with the distribution's package manager.".into());
     }
     match libraries::command(&root, &Distribution::of(&root), &needs, stop).await {
-        Ok(command) => Ok(format!("Run: {command}; or let `runup install --deps` do it.")),
+        Ok(command) => Ok(format!("Run: {command}; or run `runup install --deps`.")),
         Err(libraries::Error::Host(error)) => Err(error.into()),
         Err(error) => Ok(error.hint().unwrap_or_else(|| error.to_string())),
     }

@@ -103,7 +103,7 @@ pub async fn delete_all(
         }
         left
     };
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| vec!["what the user owns".into()])
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| vec!["the user's files".into()])
 }
 
 /// Where systemd-logind did not take it away.

@@ -12,7 +12,7 @@ use crate::host::Error;
 pub async fn end_account(account: &Account, deadline: Deadline) -> Result<usize, Error> {
     let refused = |reason| Error::MustNotEnd { user: account.name.clone(), uid: account.uid, reason };
     if account.uid == 0 || account.uid == u32::MAX {
-        return Err(refused("it is root or no user at all"));
+        return Err(refused("it is root, or not a valid user id"));
     }
     #[cfg(target_os = "linux")]
     return linux::end(account, deadline, &refused).await;
@@ -51,7 +51,7 @@ mod linux {
     ) -> Result<usize, Error> {
         let (real, effective) = (rustix::process::getuid().as_raw(), rustix::process::geteuid().as_raw());
         if [real, effective].contains(&account.uid) {
-            return Err(refused("this process runs as it"));
+            return Err(refused("runup itself runs as this user"));
         }
         if effective != 0 {
             return Err(Error::NeedsRoot { name: account.name.clone() });
@@ -81,7 +81,7 @@ mod linux {
             loop {
                 let pids = find();
                 if pids.is_empty() {
-                    tracing::debug!(user = account.name, ended = seen.len(), "ended the user's processes");
+                    tracing::debug!(user = account.name, ended = seen.len(), "killed the user's processes");
                     return Ok(seen.len());
                 }
                 if deadline.passed() {

@@ -79,7 +79,7 @@ async fn exit_codes_signals_and_the_tail_are_told() {
     let outcome = outcome.unwrap();
     assert_eq!((outcome.code, outcome.signal), (Some(3), None));
     let error = outcome.into_success("sh").unwrap_err().to_string();
-    assert!(error.starts_with("`sh` ended with exit code 3; it printed:\n"), "{error}");
+    assert!(error.starts_with("`sh` failed with exit code 3; it printed:\n"), "{error}");
     let (outcome, _) = run(sh("kill -9 $$")).await;
     assert_eq!(outcome.unwrap().how(), "signal 9");
 }

@@ -61,7 +61,7 @@ fn what_no_runner_archive_has_is_refused_by_name() {
         (Member("a/../../../up", Kind::Regular, "x"), "leads out of the archive with '..'"),
         (Member("/tmp/up", Kind::Regular, "x"), "absolute name"),
         (Member("out", Kind::Symlink, "/etc"), "absolute path \"/etc\""),
-        (Member("out", Kind::Symlink, "../../etc"), "climbs out, to \"../../etc\""),
+        (Member("out", Kind::Symlink, "../../etc"), "leads out of the archive, to \"../../etc\""),
         (Member("hard", Kind::Link, "config.sh"), "a hard link"),
         (Member("null", Kind::Char, ""), "a character device"),
         (Member("disk", Kind::Block, ""), "a block device"),

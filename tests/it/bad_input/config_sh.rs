@@ -9,7 +9,7 @@ fn a_token_that_expired_on_its_way_is_named() {
     for fault in ["registration-token:expired-token", "runner-registration:expired-token"] {
         let rig = Rig::new();
         rig.faults(&[fault]);
-        rig.refuses(77, &[]).says("GitHub answered 404 to the token").hints("expired").hints("one hour");
+        rig.refuses(77, &[]).says("GitHub did not find the token (404)").hints("expired").hints("one hour");
     }
 }
 
@@ -112,7 +112,7 @@ fn a_name_that_is_taken_meanwhile_stays_with_whoever_took_it() {
 #[test]
 fn a_group_that_is_not_there_is_named() {
     let rig = Rig::new();
-    rig.refuses(78, &["--group", "gpus"]).says("no such runner group").hints("--group");
+    rig.refuses(78, &["--group", "gpus"]).says("the runner group does not exist").hints("--group");
 }
 
 #[test]
