@@ -1,13 +1,13 @@
-//! Deletes trees that a hostile user has made, and may be changing at this moment.
+//! Deletes trees that a hostile user has created, and may be changing meanwhile.
 //!
-//! No link is followed, nothing that is mounted in the tree is touched, and the depth of the tree costs neither stack
-//! nor open files: what lies too deep is moved up to the tree's top first.
+//! It follows no link, does not touch anything that is mounted in the tree, and needs a fixed amount of stack and open
+//! files for any depth: directories that are too deep are first moved up to the top of the tree.
 
 use std::io;
 use std::path::Path;
 
-/// Deletes the directory at `path` with all that is in it. One that is not there is [`io::ErrorKind::NotFound`]; one
-/// with something mounted in it is [`io::ErrorKind::ResourceBusy`], and what is mounted stays whole.
+/// Deletes the directory at `path` with its content. [`io::ErrorKind::NotFound`] if it does not exist;
+/// [`io::ErrorKind::ResourceBusy`] if something is mounted in it, which is not touched.
 pub fn delete_dir(path: &Path) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     return linux::delete(path);
@@ -27,14 +27,14 @@ mod linux {
     use std::io;
     use std::path::Path;
 
-    /// How many directories are open at a time.
+    /// How many directories are open at the same time.
     const DEPTH: usize = 32;
 
-    /// The same where directories cannot be moved, as those of an image's layer in a container: no job has made those.
+    /// The same if directories cannot be moved, like those of an image layer in a container, which no job has created.
     const MOST: usize = 256;
 
-    /// How often the top is gone through again. Each time is good for [`DEPTH`] more levels; without an end, whoever
-    /// goes on making directories could keep us for ever.
+    /// How often the top directory is read again. Each time allows for [`DEPTH`] more levels; without a limit, a
+    /// process that keeps creating directories could block the deletion for ever.
     const PASSES: usize = 100_000;
 
     const DIR: OFlags =
@@ -70,7 +70,7 @@ mod linux {
                 }
                 match rustix::fs::unlinkat(dir.fd()?, name, AtFlags::empty()) {
                     Ok(()) | Err(Errno::NOENT) => {}
-                    // Linux says the first of a directory, POSIX the second.
+                    // For a directory, Linux returns the first, POSIX specifies the second.
                     Err(error @ (Errno::ISDIR | Errno::PERM)) => {
                         self.dir(dir.fd()?, name, depth, error)?;
                     }
@@ -93,7 +93,7 @@ mod linux {
             let dir = match rustix::fs::openat(parent, name, DIR, Mode::empty()) {
                 Ok(dir) => dir,
                 Err(Errno::NOENT) => return Ok(()),
-                // No directory, and not to be deleted; or a link that has just taken its place.
+                // It is not a directory and cannot be deleted, or a link has just replaced it.
                 Err(Errno::NOTDIR | Errno::LOOP) => {
                     return match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
                         Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -112,8 +112,8 @@ mod linux {
             }
         }
 
-        /// A rename moves a directory whatever is in it, and does not move what is mounted there. Whether it could be
-        /// moved.
+        /// Moves a directory, which works whatever is in it, but not if something is mounted there. Returns whether it
+        /// was moved.
         fn move_up(&mut self, parent: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
             loop {
                 let up = format!(".{:016x}", fastrand::u64(..));
@@ -138,7 +138,7 @@ mod linux {
         }
     }
 
-    /// Which mount a directory is in; `None` before Linux 5.8, which cannot be asked.
+    /// The mount of a directory; `None` before Linux 5.8, which does not tell.
     pub fn mount(dir: BorrowedFd<'_>) -> Option<u64> {
         let facts = rustix::fs::statx(dir, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
         (facts.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(facts.stx_mnt_id)
@@ -151,7 +151,7 @@ mod tests {
     use rustix::fs::{CWD, Mode, OFlags};
     use std::os::unix::fs::symlink;
 
-    /// So many directories, one in the other: deeper than any path can say.
+    /// The depth of nested directories, longer than the longest path.
     fn deep(top: &Path, levels: usize) {
         std::fs::create_dir(top).expect("directories can be made");
         let mut here =
@@ -168,7 +168,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let top = dir.path().join("top");
         deep(&top, 3000);
-        // Neither the stack of this thread nor the process's open files are enough for a level each.
+        // The thread's stack and the limit of open files are too small for one per level.
         std::thread::Builder::new()
             .stack_size(256 * 1024)
             .spawn(move || delete_dir(&top).unwrap())
@@ -188,7 +188,7 @@ mod tests {
         symlink(&outside, top.join("a/link")).unwrap();
         symlink("nowhere", top.join("a/b/dangling")).unwrap();
         symlink(&top, dir.path().join("to-top")).unwrap();
-        assert!(delete_dir(&dir.path().join("to-top")).is_err(), "a link is no directory");
+        assert!(delete_dir(&dir.path().join("to-top")).is_err(), "a link is not a directory");
         delete_dir(&top).unwrap();
         assert!(!top.exists() && outside.join("precious").exists());
         assert_eq!(delete_dir(&top).unwrap_err().kind(), io::ErrorKind::NotFound);

@@ -1,7 +1,7 @@
-//! Rules for files, some of them in directories that a hostile user can write.
+//! Reads and writes files, some of them in directories that a hostile user can write to.
 //!
-//! What we write appears whole or not at all. What a job could have written is opened without following links and
-//! without blocking on a FIFO, and is read only if it is a regular file of a sensible size.
+//! Files are written atomically. A file that a job could have written is opened without following links and without
+//! blocking on a FIFO, and is read only if it is a regular file within a size limit.
 
 use super::{Account, Error};
 use std::io::{Read, Write};
@@ -9,10 +9,10 @@ use std::path::Path;
 
 type Result<T> = std::result::Result<T, Error>;
 
-/// Replaces the file `path` by one with these bytes and this mode, durably: after a crash there is the old file or the
-/// new one. A symbolic link at `path` is replaced, not followed. The mode means nothing on Windows.
+/// Replaces the file `path` by one with these bytes and this mode, atomically and durably. A symbolic link at `path` is
+/// replaced, not followed. The mode is ignored on Windows.
 ///
-/// Only for directories that no hostile user can write: such a user could swap the directory itself.
+/// Only for directories that no hostile user can write to, because such a user could replace the directory itself.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
@@ -32,7 +32,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     sync_dir(dir)
 }
 
-/// Removes a file, or the symbolic link that stands there; whether there was one.
+/// Removes a file, or a symbolic link; returns whether it existed.
 pub fn remove_if_present(path: &Path) -> Result<bool> {
     match fs_err::remove_file(path) {
         Ok(()) => Ok(true),
@@ -41,7 +41,7 @@ pub fn remove_if_present(path: &Path) -> Result<bool> {
     }
 }
 
-/// The content of a file that anybody may have put there; `None` if there is none.
+/// The content of a file that a hostile user may have created; `None` if it does not exist.
 ///
 /// A symbolic link in the last component, anything but a regular file, and more than `limit` bytes are refused, each
 /// with its own error. The directories above are followed as usual: see [`read_untrusted_in`].
@@ -54,8 +54,8 @@ pub fn read_untrusted_in(dir: &Path, name: &str, limit: u64) -> Result<Option<Ve
     read_in(dir, name, limit, None)
 }
 
-/// The same for what `reader` will get to see: what that user could not read by itself is refused, if we are root.
-/// Where the kernel allows it (`fs.protected_hardlinks=0`), users can give any file of another user a name in their
+/// The same for a file whose content `reader` will see: if runup is root, a file that this user cannot read is refused.
+/// If the kernel allows it (`fs.protected_hardlinks=0`), users can create hard links to files of other users in their
 /// directories.
 pub fn read_untrusted_for(reader: &Account, dir: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
     read_in(dir, name, limit, Some(reader).filter(|_| super::account::is_root()))
@@ -70,8 +70,8 @@ fn read_in(dir: &Path, name: &str, limit: u64, reader: Option<&Account>) -> Resu
     read_regular(unix_or_windows::open_in(dir, name), &dir.join(name), limit, reader)
 }
 
-/// Makes the directory `path` (0700) and the missing ones above it (0755). One that exists must be a real directory
-/// that belongs to us and that nobody else can write.
+/// Creates the directory `path` (0700) and its missing parents (0755). If it exists, it must be a real directory that
+/// belongs to the current user and that no other user can write to.
 pub fn create_private_dir(path: &Path) -> Result<()> {
     if let Some(parent) = path.parent() {
         unix_or_windows::create_dir_all(parent, 0o755)?;
@@ -84,14 +84,14 @@ pub fn create_private_dir(path: &Path) -> Result<()> {
     }
 }
 
-/// Creates the directory `path` and the missing ones above it, all with this mode whatever the umask is; those that
-/// exist are left as they are. The mode means nothing on Windows.
+/// Creates the directory `path` and its missing parents, all with this mode regardless of the umask; existing ones are
+/// not changed. The mode is ignored on Windows.
 pub fn create_dir_all(path: &Path, mode: u32) -> Result<()> {
     unix_or_windows::create_dir_all(path, mode)
 }
 
-/// Makes the names in a directory durable: what was created, renamed or removed in it. Nothing on Windows, which has no
-/// such call.
+/// Makes the entries of a directory durable: what was created, renamed or removed in it. Does nothing on Windows, which
+/// has no such call.
 pub fn sync_dir(path: &Path) -> Result<()> {
     #[cfg(unix)]
     fs_err::File::open(path)?.sync_all()?;
@@ -101,7 +101,7 @@ pub fn sync_dir(path: &Path) -> Result<()> {
 }
 
 fn set_mode(file: &std::fs::File, mode: u32) -> std::io::Result<()> {
-    // The open call's mode is cut by the umask; this is not.
+    // The umask applies to the mode of the open call, but not here.
     #[cfg(unix)]
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
     #[cfg(not(unix))]
@@ -117,7 +117,7 @@ fn read_regular(
 ) -> Result<Option<Vec<u8>>> {
     let Some(file) = opened? else { return Ok(None) };
     let failed = |source| Error::Path { doing: "read", path: path.to_path_buf(), source };
-    // Of the open file, not of the path: the path may name something else by now.
+    // Metadata of the open file, because the path can point to another file by now.
     let meta = file.metadata().map_err(failed)?;
     let kind = meta.file_type();
     if let Some(reader) = reader.filter(|reader| kind.is_file() && !unix_or_windows::can_read(reader, &meta))
@@ -160,7 +160,7 @@ mod unix_or_windows {
     use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
     use std::path::Path;
 
-    /// Neither follows a link nor waits for a FIFO's writer nor takes a terminal.
+    /// Does not follow a link, wait for a FIFO's writer, or acquire a controlling terminal.
     const CAREFUL: OFlags = OFlags::RDONLY
         .union(OFlags::NOFOLLOW)
         .union(OFlags::NONBLOCK)
@@ -173,7 +173,7 @@ mod unix_or_windows {
 
     pub fn open_in(parent: &Path, name: &str) -> Result<Option<File>> {
         let dir = rustix::fs::open(parent, CAREFUL.union(OFlags::DIRECTORY), Mode::empty());
-        // With O_DIRECTORY a link is "not a directory", so the link has to be asked for.
+        // With O_DIRECTORY the error for a link is "not a directory", so a link is checked separately.
         if matches!(dir, Err(Errno::NOTDIR))
             && std::fs::symlink_metadata(parent).is_ok_and(|meta| meta.is_symlink())
         {
@@ -188,7 +188,7 @@ mod unix_or_windows {
             Ok(fd) => Ok(Some(fd.into())),
             Err(Errno::NOENT) => Ok(None),
             Err(Errno::LOOP) => Err(Error::SymbolicLink { path: path.to_path_buf() }),
-            // What opening a socket gives, or a device without a driver.
+            // The error of opening a socket, or a device without a driver.
             Err(Errno::NXIO) => {
                 let found = std::fs::symlink_metadata(path)
                     .map_or("a special file", |meta| kind_name(meta.file_type()));
@@ -198,7 +198,7 @@ mod unix_or_windows {
         }
     }
 
-    /// Whether the mode lets the user read the file; its supplementary groups do not count.
+    /// Whether the mode lets the user read the file; supplementary groups are ignored.
     pub fn can_read(reader: &Account, meta: &std::fs::Metadata) -> bool {
         let through_group = meta.gid() == reader.gid && meta.mode() & 0o040 != 0;
         meta.uid() == reader.uid || through_group || meta.mode() & 0o004 != 0
@@ -212,7 +212,7 @@ mod unix_or_windows {
             create_dir_all(parent, mode)?;
         }
         match create_dir(path, mode) {
-            // Another run was faster.
+            // Another run has created it meanwhile.
             Err(Error::Path { source, .. })
                 if source.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() =>
             {
@@ -225,8 +225,8 @@ mod unix_or_windows {
     pub fn create_dir(path: &Path, mode: u32) -> Result<()> {
         let failed = |source| Error::Path { doing: CREATE_DIR, path: path.to_path_buf(), source };
         std::fs::DirBuilder::new().mode(mode).create(path).map_err(failed)?;
-        // The umask may have taken bits away. Whoever can write the directory above may have put a link here meanwhile,
-        // and nothing is changed through one.
+        // The umask may have removed bits. A user who can write to the parent may have put a link here meanwhile, which
+        // is not followed.
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
         File::from(directory).set_permissions(std::fs::Permissions::from_mode(mode)).map_err(failed)
@@ -276,7 +276,7 @@ mod unix_or_windows {
         open(&dir.join(name))
     }
 
-    /// Never asked: nobody is root.
+    /// Never called, because there is no root.
     pub fn can_read(_: &Account, _: &std::fs::Metadata) -> bool {
         true
     }

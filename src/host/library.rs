@@ -1,12 +1,12 @@
-//! What programs and dynamic libraries this machine has.
+//! Finds programs and dynamic libraries on this machine.
 
 use super::platform::Arch;
 use super::{Root, detect, elf};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// The file that running `name` would run, given a PATH; a name with a slash is looked at as it is. `None` if there is
-/// no such file that somebody may execute.
+/// The file that would be run for `name` with this PATH; a name with a slash is used as it is. `None` if there is no
+/// executable file.
 #[must_use]
 pub fn find_program(name: &str, path_list: &str) -> Option<PathBuf> {
     if name.contains('/') {
@@ -27,7 +27,7 @@ fn is_program(file: &Path) -> bool {
     meta.is_file() && executable
 }
 
-/// Directories in which every distribution has its programs.
+/// The directories in which distributions have their programs.
 const PROGRAM_FOLDERS: [&str; 4] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"];
 
 /// Whether the system under the root has this program.
@@ -39,8 +39,8 @@ pub fn has_program(root: &Root, name: &str) -> bool {
         .any(|file| is_program(&file))
 }
 
-/// Whether there is a library under the root whose file name is `prefix` or goes on with a digit or a dot, built for
-/// programs of this architecture: a machine may have those of another one besides.
+/// Whether there is a library under the root whose file name is `prefix`, or continues with a digit or a dot, and that
+/// is built for this architecture: a machine can also have libraries of others.
 #[must_use]
 pub fn has_library(root: &Root, prefix: &str, arch: Arch) -> bool {
     let wanted = match arch {
@@ -51,7 +51,7 @@ pub fn has_library(root: &Root, prefix: &str, arch: Arch) -> bool {
     find_libraries(root, prefix).into_iter().any(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let rest = name.strip_prefix(prefix).unwrap_or_default();
-        // SUSE has an ICU of its own under another name (`libicuuc.so.suse65.1`), which nobody else finds.
+        // SUSE has an ICU for its own programs under another name (`libicuuc.so.suse65.1`), which others do not find.
         let is_it = rest.chars().next().is_none_or(|next| next == '.' || next.is_ascii_digit());
         let file = root.strip(&path).and_then(|path| root.resolve(&path)).filter(|_| is_it);
         let facts = file.and_then(|file| detect::beginning(&file)).and_then(|bytes| elf::parse(&bytes));
@@ -82,10 +82,10 @@ fn find_libraries(root: &Root, prefix: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The directories that `ldconfig` looks at, as seen inside the root.
+/// The directories that `ldconfig` searches, as seen inside the root.
 fn library_dirs(root: &Root) -> Vec<PathBuf> {
     let mut dirs: Vec<PathBuf> = LIBRARY_FOLDERS.iter().map(PathBuf::from).collect();
-    // Debian's loader is built with its multiarch directory; a minimal image may lack the configuration for it.
+    // Debian's loader always searches its multiarch directory, even without the configuration in a minimal image.
     if let Some(entries) = root.resolve(Path::new("/usr/lib")).and_then(|path| fs_err::read_dir(path).ok()) {
         let multiarch = entries
             .flatten()
@@ -111,7 +111,7 @@ fn library_dirs(root: &Root) -> Vec<PathBuf> {
     dirs
 }
 
-/// The files that an `include` line means: a path whose last component may have one `*`.
+/// The files of an `include` line: a path whose last component may have one `*`.
 fn included(root: &Root, conf: &Path, pattern: &str) -> Vec<PathBuf> {
     let pattern = conf.parent().unwrap_or(Path::new("/")).join(pattern);
     let (Some(dir), Some(name)) = (pattern.parent(), pattern.file_name()) else { return Vec::new() };
@@ -205,7 +205,7 @@ mod tests {
         symlink("/usr/bin/dnf-3", dir.path().join("usr/bin/dnf")).unwrap();
         assert!(!has_program(&root, "dnf"));
         fs_err::write(dir.path().join("usr/bin/dnf-3"), "").unwrap();
-        assert!(!has_program(&root, "dnf"), "nobody may execute it");
+        assert!(!has_program(&root, "dnf"), "it is not executable");
         fs_err::set_permissions(dir.path().join("usr/bin/dnf-3"), PermissionsExt::from_mode(0o755)).unwrap();
         assert!(has_program(&root, "dnf"));
     }

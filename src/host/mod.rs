@@ -1,7 +1,7 @@
-//! The machine: platform, root prefix, files near a hostile user, commands, accounts, processes, lock, signals.
+//! The machine: platform, root prefix, files that a hostile user can change, commands, users, processes, lock, signals.
 //!
-//! It knows operating systems and nothing of GitHub: no runner, no token endpoint, no archive. It prints nothing and
-//! decides nothing about order; it reports what is there and does one thing when told, each with a deadline.
+//! It knows operating systems but not GitHub: no runner, no token endpoint, no archive. It does not print, and does not
+//! decide the order of steps; each function reports a state or does one thing, with a deadline.
 
 pub mod account;
 mod cloud;

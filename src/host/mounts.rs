@@ -1,8 +1,8 @@
-//! What is mounted where. Only Linux, by `/proc`; elsewhere nothing is found.
+//! Finds mount points. Only on Linux, with `/proc`; on other systems none are found.
 
 use std::path::{Path, PathBuf};
 
-/// The places in the directory `path` and below at which something is mounted; also the directory itself.
+/// The mount points in the directory `path` and below, including the directory itself.
 #[must_use]
 pub fn within(path: &Path) -> Vec<PathBuf> {
     if !cfg!(target_os = "linux") {

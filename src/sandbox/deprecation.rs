@@ -24,7 +24,7 @@ impl Deprecation {
     pub(super) fn check(&self) -> Result<(), String> {
         let dates = [&self.registration_deprecates_at, &self.runtime_deprecates_at];
         let wrong = dates.into_iter().flatten().find(|at| at.parse::<jiff::Timestamp>().is_err());
-        wrong.map_or(Ok(()), |at| Err(format!("{at:?} is no RFC 3339 time")))
+        wrong.map_or(Ok(()), |at| Err(format!("{at:?} is not an RFC 3339 time")))
     }
 
     pub(super) fn passed(at: Option<&str>) -> bool {

@@ -229,30 +229,30 @@ impl Fault {
 /// Why a fault's text could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FaultTextError {
-    /// The form is wrong.
-    #[error("{text:?} is not of the form ROUTE[+SKIP][:COUNT]:KIND[=VALUE]")]
-    Form {
-        /// What was given.
+    /// The format is wrong.
+    #[error("{text:?} is not in the format ROUTE[+SKIP][:COUNT]:KIND[=VALUE]")]
+    Format {
+        /// The text.
         text: String,
     },
-    /// No such route.
-    #[error("{route:?} is no route of the sandbox; they are {}, *", route::NAMES.join(", "))]
+    /// The route does not exist.
+    #[error("{route:?} is not a route of the sandbox; use one of {}, *", route::NAMES.join(", "))]
     Route {
-        /// What was given.
+        /// The route.
         route: String,
     },
-    /// No such kind.
-    #[error("{kind:?} is no kind of fault; they are {KINDS}")]
+    /// The kind does not exist.
+    #[error("{kind:?} is not a kind of fault; use one of {KINDS}")]
     Kind {
-        /// What was given.
+        /// The kind.
         kind: String,
     },
-    /// The value does not fit the kind.
-    #[error("the fault {kind:?} cannot take the value {value:?}")]
+    /// The value is not valid for the kind.
+    #[error("the fault {kind:?} does not accept the value {value:?}")]
     Value {
         /// The kind.
         kind: String,
-        /// What was given.
+        /// The value.
         value: String,
     },
 }
@@ -267,7 +267,7 @@ impl FromStr for Fault {
 
     /// Reads `ROUTE[+SKIP][:COUNT]:KIND[=VALUE]`, for example `archive:1:cut=2000` or `*:delay=200`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let form = || FaultTextError::Form { text: text.to_owned() };
+        let form = || FaultTextError::Format { text: text.to_owned() };
         let (target, rest) = text.split_once(':').ok_or_else(form)?;
         let (route, skip) = match target.split_once('+') {
             None => (target, 0),
@@ -393,7 +393,7 @@ mod tests {
     #[test]
     fn what_would_never_strike_is_refused() {
         let refused = |text: &str| text.parse::<Fault>().unwrap_err();
-        assert!(matches!(refused("archive"), FaultTextError::Form { .. }));
+        assert!(matches!(refused("archive"), FaultTextError::Format { .. }));
         assert!(matches!(refused("archiv:cut=1"), FaultTextError::Route { .. }));
         assert!(matches!(refused("archive:bite"), FaultTextError::Kind { .. }));
         assert!(matches!(refused("archive:cut=many"), FaultTextError::Value { .. }));

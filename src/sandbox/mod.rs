@@ -111,29 +111,31 @@ impl Default for Options {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address can be reached from outside.
-    #[error("starting the sandbox at {listen}: the address is not a loopback address")]
+    #[error("failed to start the sandbox at {listen}: it is not a loopback address")]
     NotLoopback {
         /// The address.
         listen: SocketAddr,
     },
     /// The token cannot be sent in a header.
-    #[error("starting the sandbox: its token is empty or has characters that no header can carry")]
+    #[error(
+        "failed to start the sandbox: its token is empty, or has characters that are not allowed in an HTTP header"
+    )]
     Token,
     /// A version cannot be part of a path.
-    #[error("starting the sandbox: {version:?} is no runner version")]
+    #[error("failed to start the sandbox: {version:?} is not a runner version")]
     Version {
         /// The version.
         version: String,
     },
     /// A fault names no route.
-    #[error("starting the sandbox with a fault")]
+    #[error("failed to start the sandbox with a fault")]
     Fault {
         /// What is wrong with it.
         #[source]
         source: FaultTextError,
     },
-    /// The address cannot be had.
-    #[error("starting the sandbox: listening at {listen}")]
+    /// The address is not available.
+    #[error("failed to start the sandbox: cannot listen on {listen}")]
     Listen {
         /// The address.
         listen: SocketAddr,
@@ -141,8 +143,8 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// Its thread or its runtime cannot be had.
-    #[error("starting the sandbox in a thread of its own")]
+    /// Its thread or its runtime could not be started.
+    #[error("failed to start the thread of the sandbox")]
     Thread {
         /// Why.
         #[source]
@@ -164,12 +166,14 @@ impl Failure for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NotLoopback { .. } => Some(
-                "Listen at 127.0.0.1, or allow remote clients: then everybody who reaches the port can talk to it."
+                "Listen on 127.0.0.1, or allow remote clients: then anyone who reaches the port can use it."
                     .to_owned(),
             ),
-            Self::Token => Some("Use a token of letters, digits and punctuation, or none for a random one.".to_owned()),
-            Self::Version { .. } => Some("Use digits and dots, as in 2.336.0.".to_owned()),
-            Self::Listen { .. } => Some("Use port 0 to take a free port.".to_owned()),
+            Self::Token => Some(
+                "Use a token of letters, digits and punctuation, or omit it for a random one.".to_owned(),
+            ),
+            Self::Version { .. } => Some("Use three numbers, like 2.336.0.".to_owned()),
+            Self::Listen { .. } => Some("Use port 0 for any free port.".to_owned()),
             Self::Fault { .. } | Self::Thread { .. } => None,
         }
     }
@@ -219,7 +223,7 @@ pub async fn start(options: Options) -> Result<Sandbox, Error> {
     let server = tokio::spawn(async move {
         let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
         if let Err(error) = served.await {
-            tracing::error!(%error, "the sandbox's server ended");
+            tracing::error!(%error, "the sandbox's server failed");
         }
     });
     Ok(Sandbox { shared, token, weak, server: Some(server) })
@@ -358,7 +362,7 @@ impl Sandbox {
     ///
     /// If the version is none.
     pub fn offer_update(&self, update: Update) {
-        assert!(update.is_valid(), "{:?} is no runner version", update.version);
+        assert!(update.is_valid(), "{:?} is not a runner version", update.version);
         self.shared.world().updates.push(update);
     }
 
@@ -384,7 +388,7 @@ impl Sandbox {
     ///
     /// If it is no version.
     pub fn offer(&self, version: &str) {
-        assert!(is_version(version), "{version:?} is no runner version");
+        assert!(is_version(version), "{version:?} is not a runner version");
         self.shared.world().offer(version);
     }
 

@@ -75,7 +75,7 @@ impl std::str::FromStr for Scope {
         let segments: Vec<&str> = text.trim_matches('/').split('/').collect();
         match Self::of_api_path(&segments) {
             Some((scope, [])) => Ok(scope),
-            _ => Err(format!("{text:?} is none of enterprises/NAME, orgs/NAME, repos/OWNER/NAME")),
+            _ => Err(format!("{text:?} is not one of enterprises/NAME, orgs/NAME, repos/OWNER/NAME")),
         }
     }
 }

@@ -1,24 +1,24 @@
-//! What the package managers print, in the language that they are run in.
+//! Interprets the output of the package managers, which run in the C locale.
 
-/// Why an installation failed, as far as the package manager's words tell.
+/// Why an installation failed, by the package manager's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Because {
     /// A server could not be reached.
     Network,
-    /// Somebody else was at work for too long.
+    /// Another package manager held the lock for too long.
     Locked,
-    /// It knows no such package.
+    /// The package does not exist.
     NotOffered,
     /// Something else.
     Other,
 }
 
-/// Whether the line says that it waits for another one.
+/// Whether the line says that it waits for another package manager.
 pub(super) fn is_waiting(line: &str) -> bool {
     line.contains("Waiting for cache lock") || line.contains("Waiting for process with pid")
 }
 
-/// Why it failed, by its last words.
+/// Why it failed, by the end of its output.
 pub(super) fn because(printed: &str) -> Because {
     const LOCKED: [&str; 5] = [
         "Could not get lock",
