@@ -9,8 +9,8 @@ mod output;
 
 pub use name::Name;
 use name::version_behind;
-pub use output::Because;
-use output::{because, is_waiting};
+pub use output::FailureCause;
+use output::{cause_of, is_waiting};
 
 use super::command::Stream;
 use super::{Command, Error, Root};
@@ -58,7 +58,7 @@ pub enum Failure {
         /// The end of its output.
         tail: String,
         /// Why.
-        because: Because,
+        cause: FailureCause,
     },
     /// The package manager has no package of this name.
     #[error("{program} found no package {}", names.join(", "))]
@@ -68,7 +68,7 @@ pub enum Failure {
         /// The names of the packages.
         names: Vec<String>,
         /// The output of a failed refresh of its lists, and why it failed.
-        refresh: Option<(String, Because)>,
+        refresh: Option<(String, FailureCause)>,
     },
     /// It could not be started, or was ended.
     #[error(transparent)]
@@ -143,16 +143,16 @@ impl<'a> Packages<'a> {
         let mut refresh = None;
         if let Some(arguments) = self.refresh() {
             match self.attempt(&arguments, deadline, stop).await {
-                Ok(printed) if because(&printed) == Because::Network => {
-                    refresh = Some((printed, Because::Network));
+                Ok(printed) if cause_of(&printed) == FailureCause::Network => {
+                    refresh = Some((printed, FailureCause::Network));
                 }
                 Ok(_) => {}
                 // A third-party repository can be broken while the packages are in another one.
-                Err(Failure::Ended { command, how, tail, because }) if because != Because::Locked => {
+                Err(Failure::Ended { command, how, tail, cause }) if cause != FailureCause::Locked => {
                     tracing::warn!(
                         "`{command}` failed with {how}; continuing with the existing package lists"
                     );
-                    refresh = Some((tail, because));
+                    refresh = Some((tail, cause));
                 }
                 Err(error) => return Err(error),
             }
@@ -168,9 +168,9 @@ impl<'a> Packages<'a> {
             (Ok(_), _) => Ok(found),
             // It found no package because it could not download the lists.
             (
-                Err(Failure::Ended { command, how, because: Because::NotOffered, .. }),
-                Some((tail, because)),
-            ) => Err(Failure::Ended { command, how, tail, because }),
+                Err(Failure::Ended { command, how, cause: FailureCause::NotOffered, .. }),
+                Some((tail, cause)),
+            ) => Err(Failure::Ended { command, how, tail, cause }),
             (Err(error), _) => Err(error),
         }
     }
@@ -269,8 +269,8 @@ impl<'a> Packages<'a> {
             if outcome.success() {
                 return Ok(outcome.tail);
             }
-            let because = because(&outcome.tail);
-            if because == Because::Locked && !lock_timeout.passed() {
+            let cause = cause_of(&outcome.tail);
+            if cause == FailureCause::Locked && !lock_timeout.passed() {
                 tracing::info!("waiting for another package manager to finish");
                 tokio::select! {
                     () = stop.cancelled() => {}
@@ -278,7 +278,7 @@ impl<'a> Packages<'a> {
                 }
                 continue;
             }
-            return Err(Failure::Ended { command: shown, how: outcome.how(), tail: outcome.tail, because });
+            return Err(Failure::Ended { command: shown, how: outcome.how(), tail: outcome.tail, cause });
         }
     }
 

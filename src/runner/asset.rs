@@ -1,4 +1,4 @@
-//! Which of the archives on offer is the one for this machine.
+//! Selects the archive for this machine from those that GitHub offers.
 
 use super::error::Error;
 use super::version::RunnerVersion;
@@ -8,15 +8,15 @@ use crate::host::{Arch, Os, Platform};
 /// The archive to take.
 #[derive(Debug, Clone)]
 pub struct Choice {
-    /// The archive. Its form follows from its `filename`, never from its address.
+    /// The archive. Its format is determined by its `filename` and not by its URL.
     pub application: Application,
-    /// Its version; `None` if neither its name nor its address says.
+    /// Its version; `None` if it is neither in its name nor in its URL.
     pub version: Option<RunnerVersion>,
-    /// What the user should know about it.
+    /// A note for the user.
     pub note: Option<&'static str>,
 }
 
-/// Chooses by exact system and processor, never by position: the newest, or the `requested` version.
+/// Selects the archive with exactly this operating system and architecture: the newest, or the `requested` version.
 pub fn choose(
     offered: &[Application],
     platform: Platform,
@@ -33,7 +33,7 @@ pub fn choose(
         offered.sort();
         return Err(Error::NotOffered { platform: platform.to_string(), offered });
     }
-    // The newest last, and of equals the one that can be verified.
+    // The newest is last, and of equal versions the one with a checksum.
     fitting.sort_by_key(|(version, one)| (*version, one.sha256_checksum.is_some()));
     let chosen = match requested {
         None => fitting.last(),
@@ -52,7 +52,7 @@ pub fn choose(
     }
 }
 
-/// An archive's version, by its name, or by its address where the name has none.
+/// The version of an archive, from its name, or from its URL if the name has none.
 #[must_use]
 pub fn version_of(application: &Application) -> Option<RunnerVersion> {
     RunnerVersion::find_in(&application.filename)
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_is_taken_unless_one_is_wanted() {
+    fn the_newest_is_taken_unless_one_is_requested() {
         let list = [
             offer("linux", "x64", "agent/linux-x64/2.317.0", "runner.tar.gz", ""),
             offer("linux", "x64", "x", "runner.tar.gz", ""),

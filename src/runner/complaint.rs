@@ -1,8 +1,8 @@
-//! What `config.sh` says when it refuses, and what it means. Its exit code is 1 whatever happened.
+//! Recognises the error messages of `config.sh`, whose exit code is always 1.
 
 use crate::error::Class;
 
-/// A known refusal.
+/// A known error of `config.sh`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Complaint {
     /// What happened, in a few words.
@@ -11,11 +11,11 @@ pub struct Complaint {
     pub fix: &'static str,
     /// How the run ends.
     pub class: Class,
-    /// Whether `config.sh` says it before it has registered anything.
+    /// Whether `config.sh` prints it before it has registered a runner.
     pub before_registering: bool,
 }
 
-/// Text that identifies a refusal, lower case, in the order of trust: the first one found counts.
+/// The text that identifies an error, in lower case, the most specific first: the first match counts.
 static KNOWN: [(&str, Complaint); 12] = [
     (
         "a runner exists with the same name",
@@ -128,14 +128,14 @@ static KNOWN: [(&str, Complaint); 12] = [
     ),
 ];
 
-/// Whether the script says that the server knows no runner that does not update itself, which it says after the server
-/// has added the runner.
+/// Whether the script says that the server does not support `--disableupdate`, which it prints after the server has
+/// added the runner.
 #[must_use]
 pub fn refuses_disable_update(output: &str) -> bool {
     output.to_lowercase().contains("does not support configuring a self-hosted runner with 'disableupdate'")
 }
 
-/// What `output`, the end of what the script printed, means; `None` if it is nothing that we know.
+/// The known error in `output`, the end of the script's output; `None` if it is not known.
 #[must_use]
 pub fn recognise(output: &str) -> Option<&'static Complaint> {
     let output = output.to_lowercase();

@@ -1,7 +1,7 @@
 use super::*;
 
-/// The lines of each distribution's os-release that count, and what installs libicu, OpenSSL, Kerberos and ldd there.
-/// Where only apt can know a name, the command asks it; `ICU` and `SSL` stand for that.
+/// The relevant lines of each distribution's os-release, and the command that installs libicu, OpenSSL, Kerberos and
+/// ldd there. If only apt knows a name, the command queries it; `ICU` and `SSL` stand for that.
 const KNOWN: [(&str, &str); 22] = [
     ("ID=debian\nVERSION_ID=\"11\"\nPRETTY_NAME=\"Debian GNU/Linux 11 (bullseye)\"", APT),
     ("ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"", APT),
@@ -72,11 +72,11 @@ async fn each_distribution_has_its_command() {
     let by_shell = |start: &str, pattern: &str| {
         format!("\"$(chroot ROOT apt-cache pkgnames {start} | grep -Ex '{pattern}' | sort -V | tail -n 1)\"")
     };
-    for (os_release, wanted) in KNOWN {
-        let wanted = wanted
+    for (os_release, expected) in KNOWN {
+        let expected = expected
             .replace("ICU", &by_shell("libicu", "libicu[0-9.]+(t64)?"))
             .replace("SSL", &by_shell("libssl", r"libssl3t64|libssl3|libssl1\.1"));
-        assert_eq!(command_for(os_release).await.unwrap(), wanted, "{os_release}");
+        assert_eq!(command_for(os_release).await.unwrap(), expected, "{os_release}");
     }
 }
 

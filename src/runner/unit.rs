@@ -1,10 +1,10 @@
-//! The unit file of a runner's service: ours, because upstream's `svc.sh` is run by root from a directory that jobs can
-//! write, and its unit neither waits for the network nor comes back.
+//! The unit file of a runner's service. runup writes its own, because root would run GitHub's `svc.sh` in a directory
+//! that jobs can write to, and its unit does not wait for the network and does not restart the runner.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// What the unit says.
+/// The content of the unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
     /// The runner's directory.
@@ -13,7 +13,7 @@ pub struct Unit {
     pub user: String,
     /// The enterprise, organization or repository.
     pub url: String,
-    /// Our own program, as installed.
+    /// The path of the installed runup.
     pub program: PathBuf,
     /// What it starts.
     pub main: Main,
@@ -21,7 +21,7 @@ pub struct Unit {
     pub drain: u64,
     /// Jobs may reach the cloud's metadata.
     pub allow_metadata: bool,
-    /// Whether runup upgrades the runner: then [`render_upgrade`] belongs to it.
+    /// Whether runup upgrades the runner, with the units of [`render_upgrade`].
     pub upgrades: bool,
 }
 
@@ -30,11 +30,11 @@ pub struct Unit {
 pub struct Upgrades {
     /// The time of day, `HH:MM` by the machine's clock.
     pub at: String,
-    /// How far the looks of many machines are spread after that, in seconds.
+    /// The random delay after that, in seconds, which spreads the checks of many machines.
     pub spread: u64,
     /// The arguments of `runup upgrade` besides the directory, without secrets.
     pub arguments: Vec<String>,
-    /// As in [`Main::Supervisor`].
+    /// Like that of [`Main::Supervisor`].
     pub token_file: Option<PathBuf>,
 }
 
@@ -48,7 +48,7 @@ pub enum Main {
     Supervisor {
         /// Its arguments, without secrets.
         arguments: Vec<String>,
-        /// The file with the token for the API; without one, the arguments or the configuration say how to get it.
+        /// The file with the token for the API; without it, the arguments or the configuration have the credential.
         token_file: Option<PathBuf>,
     },
 }
@@ -246,7 +246,7 @@ fn percent(text: &str) -> String {
 /// One word of a command line in a unit file.
 fn quoted(word: &str) -> String {
     let escaped = percent(word).replace('\\', "\\\\").replace('"', "\\\"").replace('$', "$$");
-    // A line that ends in the middle of a word would go on as a setting of its own.
+    // The text after a line break in a word would be read as a setting.
     let mut word = String::with_capacity(escaped.len());
     for letter in escaped.chars() {
         if letter.is_control() {

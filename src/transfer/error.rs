@@ -414,7 +414,7 @@ impl Failure for Error {
                 "A proxy or a mirror probably answered in place of the server; download the URL by hand to see the answer."
             }
             Self::DigestMismatch { .. } => {
-                "The archive is not the published one, or the SHA-256 is that of another version. Do not use the archive; \
+                "The archive is not the published one, or the SHA-256 is that of another version. Do not use it; \
                 check the mirror or proxy that it came through."
             }
             Self::Truncated { .. } | Self::Damaged { .. } | Self::Trailing | Self::Header { .. } => {

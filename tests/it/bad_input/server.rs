@@ -63,7 +63,10 @@ fn an_unknown_scope_has_three_meanings() {
     ] {
         let rig = Rig::new().at(path);
         let ran = rig.refuses(77, &[]).says("404").says(what);
-        ran.hints("one of three things").hints("spelled").hints("may not see it").hints("another scope");
+        ran.hints("one of three things")
+            .hints("spelling of the URL")
+            .hints("may not see it")
+            .hints("another scope");
         rig.ask(&["runners", "show", "3"]).expect(77).says(what);
         rig.ask(&["token", "remove"]).expect(77).says(what);
     }
@@ -174,7 +177,7 @@ fn nobody_at_the_address_is_75() {
     let url = format!("http://{nobody}/octo-org");
     let arguments = ["install", "--url", &url, "--root", root, "--deadline", "1s"];
     let ran = finish(rig.command(&arguments).spawn().unwrap());
-    ran.expect(75).says("connection refused").says(&nobody.to_string()).hints("reaches the host");
+    ran.expect(75).says("connection refused").says(&nobody.to_string()).hints("can reach the host");
     rig.assert_nothing_left();
 }
 
