@@ -20,7 +20,7 @@ struct NewVersion {
     version: String,
 }
 
-/// A runner of some other machine.
+/// A runner of another machine.
 #[derive(Deserialize)]
 struct ElsewhereRunner {
     scope: String,
