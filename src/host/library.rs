@@ -43,7 +43,7 @@ pub fn has_program(root: &Root, name: &str) -> bool {
 /// is built for this architecture: a machine can also have libraries of others.
 #[must_use]
 pub fn has_library(root: &Root, prefix: &str, arch: Arch) -> bool {
-    let wanted = match arch {
+    let expected = match arch {
         Arch::X64 => (elf::X86_64, 64),
         Arch::Arm64 => (elf::AARCH64, 64),
         Arch::Arm => (elf::ARM, 32),
@@ -55,7 +55,7 @@ pub fn has_library(root: &Root, prefix: &str, arch: Arch) -> bool {
         let is_it = rest.chars().next().is_none_or(|next| next == '.' || next.is_ascii_digit());
         let file = root.strip(&path).and_then(|path| root.resolve(&path)).filter(|_| is_it);
         let facts = file.and_then(|file| detect::beginning(&file)).and_then(|bytes| elf::parse(&bytes));
-        facts.is_some_and(|facts| (facts.machine, facts.bits) == wanted)
+        facts.is_some_and(|facts| (facts.machine, facts.bits) == expected)
     })
 }
 

@@ -283,8 +283,8 @@ mod tests {
     fn subordinate_ids_are_found_by_name_and_number() {
         let subuid = "a:100000:65536\nrunner:165536:65536\n990:300000:1\nrunner:broken:1\nrunner:1:0\n\
                       runner:4294967000:65536\nrunners:1:1\n";
-        let wanted = [(165_536, 231_071), (300_000, 300_000), (4_294_967_000, u32::MAX - 1)];
-        assert_eq!(subordinate(subuid, Some("runner"), 990), wanted);
+        let expected = [(165_536, 231_071), (300_000, 300_000), (4_294_967_000, u32::MAX - 1)];
+        assert_eq!(subordinate(subuid, Some("runner"), 990), expected);
         assert_eq!(subordinate(subuid, None, 990), [(300_000, 300_000)]);
         assert_eq!(subordinate("", Some("runner"), 990), []);
     }

@@ -59,9 +59,9 @@ impl<'a> Lines<'a> {
         let capacity = LINE_LIMIT + self.scrubber.longest();
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
-            let room = capacity.saturating_sub(self.line.len());
-            self.too_long |= text.len() > room;
-            self.line.extend_from_slice(&text[..text.len().min(room)]);
+            let space = capacity.saturating_sub(self.line.len());
+            self.too_long |= text.len() > space;
+            self.line.extend_from_slice(&text[..text.len().min(space)]);
             if ended {
                 self.emit(print);
             }

@@ -48,7 +48,7 @@ pub enum Family {
 /// An installation that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The package manager ended with a failure.
+    /// The package manager failed.
     #[error("`{command}` failed with {how}")]
     Ended {
         /// The command line.

@@ -230,9 +230,10 @@ pub(super) mod linux {
                 if uid.is_some_and(|uid| !status.uids.contains(&uid)) {
                     return false;
                 }
-                let wanted = format!("{key}={value}");
-                fs_err::read(format!("/proc/{pid}/environ"))
-                    .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|set| set == wanted.as_bytes()))
+                let assignment = format!("{key}={value}");
+                fs_err::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
+                    environ.split(|byte| *byte == 0).any(|set| set == assignment.as_bytes())
+                })
             }
         }
     }

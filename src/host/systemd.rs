@@ -110,7 +110,7 @@ pub async fn enable_and_restart(unit: &str, stop: &CancellationToken) -> Result<
 
 /// Starts the unit, and does not wait.
 pub async fn start(unit: &str, stop: &CancellationToken) -> Result<(), Error> {
-    // A start limit that was hit earlier is no reason not to try now.
+    // An earlier start limit must not prevent this start.
     let _ = run(systemctl(SHORT).arg("reset-failed").arg(unit), stop).await;
     run(systemctl(SHORT).arg("start").arg("--no-block").arg(unit), stop).await
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The timeout of `config.sh`, which retries its own requests for minutes.
-pub const PATIENCE: Duration = Duration::from_secs(600);
+pub const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Marks every process of a run of `config.sh`, so that a later run can find one that outlived runup.
 pub const MARKER: &str = "RUNUP_RUNNER_DIR";
@@ -130,7 +130,7 @@ fn script(setting: &Setting, first: &[&str], deadline: Deadline) -> Command {
         command = command.arg(*word);
     }
     surroundings(command, setting, PATH)
-        .deadline(deadline.within(PATIENCE))
+        .deadline(deadline.within(TIMEOUT))
         .env(MARKER, setting.dir.display().to_string())
 }
 
@@ -199,7 +199,7 @@ mod tests {
     fn rendered(token_on_argv: bool) -> String {
         let name = "box-1".parse().unwrap();
         let url = "https://github.com/octo-org";
-        configure(&setting(token_on_argv), url, &name, &options(), &token(), Deadline::after(PATIENCE))
+        configure(&setting(token_on_argv), url, &name, &options(), &token(), Deadline::after(TIMEOUT))
             .render()
     }
 
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     #[cfg(unix)]
     fn remove_is_the_first_word() {
-        let command = remove(&setting(false), &token(), Deadline::after(PATIENCE)).render();
+        let command = remove(&setting(false), &token(), Deadline::after(TIMEOUT)).render();
         assert!(command.ends_with("config.sh remove"), "{command}");
     }
 }

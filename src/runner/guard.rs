@@ -185,7 +185,7 @@ pub fn sweep(dir: &Path, work: &str) -> Result<(), Error> {
 /// # Errors
 /// One cannot be created.
 pub fn make_ready(dir: &Path, keeper: Keeper, work: &str) -> Result<(), Error> {
-    make_for(&dir.join(LOG_DIR), keeper)?;
+    create_for(&dir.join(LOG_DIR), keeper)?;
     let path = dir.join(work);
     let work = Path::new(work);
     let climbs = work.components().any(|part| part == Component::ParentDir);
@@ -205,7 +205,7 @@ pub fn make_ready(dir: &Path, keeper: Keeper, work: &str) -> Result<(), Error> {
         fs_err::create_dir(ancestor)?;
         own_dir(ancestor, 0, 0, 0o755)?;
     }
-    if path == dir || climbs { Ok(()) } else { make_for(&path, keeper) }
+    if path == dir || climbs { Ok(()) } else { create_for(&path, keeper) }
 }
 
 /// Whether only root can replace what is at this path: no part of it, starting at the tree or at the root, is a link,
@@ -242,7 +242,7 @@ pub fn give(path: &Path, keeper: Keeper) -> Result<(), Error> {
 }
 
 /// Creates a directory for the user, directly in one to which only root can write.
-fn make_for(path: &Path, keeper: Keeper) -> Result<(), Error> {
+fn create_for(path: &Path, keeper: Keeper) -> Result<(), Error> {
     match fs_err::create_dir(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             // An operator may have created it, and a job may have made it inaccessible to the next start.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The timeout of an installation, including the wait for other package managers.
-const PATIENCE: Duration = Duration::from_secs(900);
+const TIMEOUT: Duration = Duration::from_secs(900);
 
 /// Something that the runner needs.
 #[derive(Debug, PartialEq, Eq)]
@@ -378,7 +378,7 @@ pub async fn install(
             root.display()
         );
     }
-    let installed = manager.install_now(&names(needs, family), deadline.within(PATIENCE), stop).await;
+    let installed = manager.install_now(&names(needs, family), deadline.within(TIMEOUT), stop).await;
     let packages =
         installed.map_err(|source| Error::NotInstalled { missing: words(needs), blind, source })?;
     let left = missing(root, machine);

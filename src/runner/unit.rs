@@ -306,8 +306,8 @@ mod tests {
     fn an_argument_cannot_end_its_line() {
         let arguments = vec!["--token-command=export A=\"1\"\nExecStartPre=/bin/evil\t%n\u{85}".to_owned()];
         let text = render(&unit(Main::Supervisor { arguments, token_file: None }));
-        let wanted = r#"run "--token-command=export A=\"1\"\x0aExecStartPre=/bin/evil\x09%%n\xc2\x85""#;
-        assert!(text.contains(wanted), "{text}");
+        let expected = r#"run "--token-command=export A=\"1\"\x0aExecStartPre=/bin/evil\x09%%n\xc2\x85""#;
+        assert!(text.contains(expected), "{text}");
         assert!(!text.lines().any(|line| line.starts_with("ExecStartPre")), "{text}");
     }
 

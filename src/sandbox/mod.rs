@@ -375,7 +375,7 @@ impl Sandbox {
         self.shared.world().tokens.revoke_api();
     }
 
-    /// The newest runner version on offer.
+    /// The newest available runner version.
     #[must_use]
     pub fn runner_version(&self) -> String {
         self.shared.world().newest().to_owned()

@@ -70,7 +70,7 @@ async fn attempt(
     if stop.is_cancelled() {
         return Err(Error::Stopped);
     }
-    make_staging(&order.staging)?;
+    create_staging(&order.staging)?;
     let outcome = fill(http, order, progress, stop).await;
     if let Err(error) = &outcome {
         // Logged before cleaning up, which can fail or take long.
@@ -83,7 +83,7 @@ async fn attempt(
     outcome
 }
 
-fn make_staging(path: &Path) -> Result<(), Error> {
+fn create_staging(path: &Path) -> Result<(), Error> {
     create_private(path).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => Error::StagingExists { path: path.to_owned() },
         _ => Error::Staging { path: path.to_owned(), source },

@@ -79,7 +79,7 @@ impl Tree {
             self.root_mode = mode;
             return Ok(());
         }
-        self.make_parent(name, &path)?;
+        self.create_parent(name, &path)?;
         let key = self.hasher.hash_one(&path);
         match self.dirs.get_mut(&key) {
             Some(mentioned) if *mentioned => return Err(refused(name, Refusal::Duplicate)),
@@ -111,7 +111,7 @@ impl Tree {
         if self.bytes.saturating_add(size) > self.limits.bytes {
             return Err(Error::TooManyBytes { limit: self.limits.bytes }.into());
         }
-        self.make_parent(name, &path)?;
+        self.create_parent(name, &path)?;
         let mut file = match create(&self.root.join(&path)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -152,7 +152,7 @@ impl Tree {
             return Err(refused(name, Refusal::Root));
         }
         let target = link_target(&path, target).map_err(|refusal| refused(name, refusal))?;
-        self.make_parent(name, &path)?;
+        self.create_parent(name, &path)?;
         match symlink(&target, &self.root.join(&path), self.owner) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -199,7 +199,7 @@ impl Tree {
     }
 
     /// Ensures that the parent of `path` is a directory created by this tree: not an existing one, and not a link.
-    fn make_parent(&mut self, name: &[u8], path: &Path) -> Result<(), Ended> {
+    fn create_parent(&mut self, name: &[u8], path: &Path) -> Result<(), Ended> {
         let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
             return Ok(());
         };
