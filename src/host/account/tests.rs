@@ -1,4 +1,4 @@
-//! Tests of [`super`], with real users where we are root.
+//! Tests of [`super`], with real users if they run as root.
 
 use super::*;
 use crate::deadline::Deadline;
@@ -180,7 +180,7 @@ async fn a_bomb_of_respawning_processes_is_ended() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let script = dir.path().join("respawn");
-    // Each one starts its successor in a session of its own, and ends.
+    // Each one starts its successor in a new session, and exits.
     std::fs::write(&script, "trap '' TERM INT HUP\nsleep 0.02\necho >>\"$1\"\nsetsid sh \"$0\" \"$1\" &\n")
         .unwrap();
     let count = dir.path().join("count");
@@ -265,7 +265,7 @@ async fn a_new_user_gets_a_number_that_neither_images_nor_other_users_have() {
     let second = create(&root, "ci-2", &stop).await.unwrap();
     assert_eq!(second.uid, lowest + 4);
     delete(&root, "ci", &stop).await.unwrap();
-    // A creation that was cut off leaves the group; its number is used again.
+    // An interrupted creation leaves the group; its id is used again.
     assert_eq!(create_group(&root, "ci", &stop).await.unwrap(), lowest + 3);
     assert_eq!(create(&root, "ci", &stop).await.unwrap().uid, lowest + 3);
 }
@@ -449,7 +449,7 @@ async fn what_a_user_has_on_the_machine_goes_with_it() {
     let stop = CancellationToken::new();
     let (host, name) = (Root::host(), format!("runup-test-b{}", std::process::id()));
     let account = create(&host, &name, &stop).await.unwrap();
-    // Respawning, writing wherever a user may, and making IPC objects.
+    // Respawning, writing to every writable directory, and creating IPC objects.
     let script = r#"
         for dir in /tmp /var/tmp /dev/shm; do mkdir "$dir/$1"; echo x >"$dir/$1/file"; ln -s /etc/passwd "$dir/$1.link"; done
         ipcmk -M 10 && ipcmk -S 1 && ipcmk -Q

@@ -1,7 +1,7 @@
 use super::*;
 use std::time::Instant as Clock;
 
-/// A shell with nothing in its environment but a PATH.
+/// A shell with only a PATH in its environment.
 fn sh(script: &str) -> Command {
     Command::new("/bin/sh").arg("-c").arg(script).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
 }
@@ -10,7 +10,7 @@ fn secret(text: &str) -> Secret {
     Secret::new(text).expect("a usable secret")
 }
 
-/// Runs it, with a deadline that only a broken test meets; what it printed, line by line.
+/// Runs it, with a deadline that only a broken test reaches; returns its output, line by line.
 async fn run(command: Command) -> (Result<Outcome, Error>, Vec<(Stream, String)>) {
     let mut seen = Vec::new();
     let result = command
@@ -19,7 +19,7 @@ async fn run(command: Command) -> (Result<Outcome, Error>, Vec<(Stream, String)>
     (result, seen)
 }
 
-/// Whether the process is there and not a zombie.
+/// Whether the process is running, and not a zombie.
 fn alive(pid: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()))
         .is_ok_and(|stat| !stat.contains(") Z ") && !stat.contains(") X "))
@@ -150,7 +150,7 @@ async fn a_child_told_to_end_may_tidy_up() {
     let teller = stop.clone();
     let result = sh("trap 'echo tidied; exit 0' TERM; echo ready; while :; do sleep 0.01; done")
         .run(&stop, &mut |stream, line| {
-            // On the other stream the shell may tell of the sleep that the signal ended.
+            // On the other stream the shell may report the sleep that the signal ended.
             if stream == Stream::Out {
                 seen.push(line.to_owned());
             }
@@ -233,7 +233,7 @@ async fn another_user_is_become_only_by_root() {
     }
 }
 
-/// What a child of ours finds: session, umask, ignored and blocked signals, open descriptors, terminal.
+/// What a child gets: session, umask, ignored and blocked signals, open descriptors, terminal.
 const LOOK_AROUND: &str = r#"
 read -r stat </proc/self/stat
 echo "stat ${stat##*) }"
@@ -272,7 +272,7 @@ async fn look_around(account: Option<&Account>) {
     assert_eq!(rest, ["umask 0022", &format!("SigBlk: {none}"), &format!("SigIgn: {none}"), "no terminal"]);
 }
 
-/// Not a test by itself: what the next one runs in a terminal, with a descriptor left open and signals ignored.
+/// Not a test, but the program that the next one runs in a terminal, with an open descriptor and ignored signals.
 #[tokio::test]
 async fn looks_around_from_a_terminal() {
     if std::env::var_os("RUNUP_TEST_TERMINAL").is_none() {

@@ -1,4 +1,4 @@
-//! Updates of the runner by itself: ordered by the server, done by the listener and its script.
+//! Tests the runner's self-updates: requested by the server, done by the listener and its script.
 
 use super::super::{Background, Fault, FaultKind, Update};
 use super::config::{Runner, text};
@@ -78,7 +78,7 @@ fn lives_through_updates(program: &str) {
     assert_eq!(names(runner.path(), "bin."), ["bin.2.337.0", "bin.2.338.0"]);
     assert_eq!(sandbox.state().runners.len(), 1);
     if program == "bin/runsvc.sh" {
-        // Its listener has a process group of its own, and ends with it only if it is told.
+        // Its listener has its own process group, and exits with it only after a signal.
         listener.signal("-TERM");
         assert_eq!(listener.end().status.code(), Some(0));
     }
