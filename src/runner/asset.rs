@@ -145,6 +145,6 @@ mod tests {
              osx-x64 2.277.1, win-x64 2.277.1"
         );
         let error = choose(&[], LINUX, None).unwrap_err();
-        assert_eq!(error.to_string(), "GitHub offers no runner for linux-x64, nor anything else");
+        assert_eq!(error.to_string(), "GitHub offers no runner for linux-x64, or for any other platform");
     }
 }

@@ -25,7 +25,7 @@ fn fault(text: &str, limit: usize) -> Option<String> {
     if text.is_empty() {
         Some("is empty".to_owned())
     } else if length > limit {
-        Some(format!("has {length} characters, {limit} are allowed"))
+        Some(format!("has {length} characters, but at most {limit} are allowed"))
     } else if text.starts_with('-') {
         Some("begins with `-`, which GitHub's runner would take for an option".to_owned())
     } else if text.trim() != text {

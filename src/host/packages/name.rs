@@ -32,7 +32,7 @@ impl Name {
         match self {
             Self::Plain(name) => name.to_owned(),
             Self::Either(names) => names.join(" or "),
-            Self::Newest(prefix) => format!("{prefix} with a version behind it"),
+            Self::Newest(prefix) => format!("{prefix}<version>"),
         }
     }
 }

@@ -153,7 +153,7 @@ scenario_libraries_not_to_be_had() {
     : >"$root/empty/Packages"
     packages_from file:/empty
     exits 71 runup bake --deps
-    says "apt-get knows no package libicu with a version behind it" "package sources"
+    says "apt-get found no package libicu<version>" "package sources"
     # A package that cannot be unpacked: what dpkg says is shown.
     packages_from file:/repo
     mkdir --parents "$root/etc/dpkg/dpkg.cfg.d"
