@@ -277,7 +277,7 @@ impl Failure for Error {
             }),
             Self::Busy { .. } => Some("Wait until its job is done, or cancel the job.".to_owned()),
             Self::NameTaken { .. } => {
-                Some("Choose another --name, for instance with {random} in it.".to_owned())
+                Some("Pass another --name, for example with {random} in it.".to_owned())
             }
             Self::NoJit { .. } => Some(
                 "Enterprise Server supports them since 3.10. Use --ephemeral instead of --jit; it needs a credential \

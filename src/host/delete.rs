@@ -153,13 +153,13 @@ mod tests {
 
     /// The depth of nested directories, longer than the longest path.
     fn deep(top: &Path, levels: usize) {
-        std::fs::create_dir(top).expect("directories can be made");
-        let mut here =
-            rustix::fs::openat(CWD, top, OFlags::DIRECTORY, Mode::empty()).expect("directories can be made");
+        std::fs::create_dir(top).expect("directories can be created");
+        let mut here = rustix::fs::openat(CWD, top, OFlags::DIRECTORY, Mode::empty())
+            .expect("directories can be created");
         for _ in 0..levels {
-            rustix::fs::mkdirat(&here, "d", Mode::RWXU).expect("directories can be made");
+            rustix::fs::mkdirat(&here, "d", Mode::RWXU).expect("directories can be created");
             here = rustix::fs::openat(&here, "d", OFlags::DIRECTORY, Mode::empty())
-                .expect("directories can be made");
+                .expect("directories can be created");
         }
     }
 

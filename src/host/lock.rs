@@ -90,7 +90,7 @@ pub fn holder(path: &Path) -> Option<Holder> {
 
 /// Whether a process holds the lock now. A missing file is not a lock, and is not created.
 pub fn is_held(path: &Path) -> Result<bool, Error> {
-    let failed = |source| Error::Path { doing: "look at the lock", path: path.to_path_buf(), source };
+    let failed = |source| Error::Path { doing: "check the lock", path: path.to_path_buf(), source };
     let file = match File::open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
         file => file.map_err(failed)?,

@@ -163,7 +163,7 @@ mod tests {
 
     fn look(path: &Path) -> Option<Intrusion> {
         who_else_can_change(path, &std::fs::File::open(path).expect("the file is there"))
-            .expect("the way can be looked at")
+            .expect("the path can be checked")
     }
 
     #[test]
