@@ -130,7 +130,7 @@ pub struct Order {
     pub retry_timeout: Duration,
 }
 
-/// Receives the progress of [`stage`]. All numbers are totals so far; they start again at zero if the download does.
+/// Receives the progress of [`stage()`]. All numbers are totals so far; they start again at zero if the download does.
 /// The calls come from more than one thread, and must return at once.
 pub trait Progress: Send + Sync {
     /// The length of the archive, when it becomes known; `None` if the server does not announce it.
