@@ -65,7 +65,7 @@ static KNOWN: [(&str, Complaint); 12] = [
     (
         "is deprecated and cannot",
         Complaint {
-            cause: "GitHub no longer accepts this version of the runner",
+            cause: "GitHub no longer supports this version of the runner",
             fix: "Install a newer version: omit --runner-version, or bake the image again.",
             class: Class::Deprecated,
             before_registering: true,
