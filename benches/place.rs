@@ -12,7 +12,7 @@
 
 use runup::deadline::Deadline;
 use runup::net::{Http, Options, Url};
-use runup::transfer::{Expect, Form, Limits, Order, Source, place, stage};
+use runup::transfer::{Expect, Format, Limits, Order, Source, place, stage};
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -153,13 +153,13 @@ fn place_once(url: &str, sha256: &str, target: &Path) -> Outcome<()> {
         let http = Http::new(Options::default())?;
         let order = Order {
             source: Source::Http { url: Url::parse(url)?, bearer: None },
-            form: Form::TarGz,
+            format: Format::TarGz,
             expect: Expect::Sha256(sha256.parse()?),
             staging: place::staging_path(target),
             owner: None,
             closed: false,
             limits: Limits::default(),
-            patience: Duration::from_secs(60),
+            retry_timeout: Duration::from_secs(60),
         };
         let staged = stage(&http, &order, Arc::new(()), &CancellationToken::new()).await?;
         place::commit(&staged.path, target)?;

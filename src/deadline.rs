@@ -1,8 +1,8 @@
-//! No wait is endless: whatever may block takes a [`Deadline`].
+//! Time limits: everything that can block takes a [`Deadline`], so that no wait is endless.
 
 use std::time::{Duration, Instant};
 
-/// A point in time after which waiting is over. It remembers how long it was set for, so that messages can say so.
+/// The point in time at which a wait is given up. It keeps the duration that it was set for, which messages show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline {
     at: Instant,
@@ -10,16 +10,16 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// The deadline that lies `total` from now.
+    /// The deadline `total` from now.
     #[must_use]
     pub fn after(total: Duration) -> Self {
-        // A duration too long for the clock is as good as a century.
+        // A duration that overflows the clock becomes a century.
         let now = Instant::now();
         let at = now.checked_add(total).unwrap_or_else(|| now + Duration::from_secs(3_155_760_000));
         Self { at, total }
     }
 
-    /// What is left; zero once it has passed.
+    /// The time left; zero once it has passed.
     #[must_use]
     pub fn left(self) -> Duration {
         self.at.saturating_duration_since(Instant::now())

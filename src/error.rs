@@ -1,43 +1,43 @@
-//! The classes of failure and their exit codes, and what every room's error must answer.
+//! The classes of failure with their exit codes, and the trait that every module's error type implements.
 //!
-//! Each room has an error enum of its own with one variant a situation. The message says what was being done, to which
-//! path, URL or command, and what happened; the hint says what to do about it; the class says how the process ends.
+//! Each module has its own error enum with one variant per situation. The message says what failed, on which path, URL
+//! or command, and why; the hint says what to do about it; the class determines the exit code.
 
 use std::fmt;
 
-/// How a failed run ends. The numbers are those of `sysexits.h` where it has one, so that systemd knows their names;
-/// 79 and 80 are ours.
+/// How a failed run ends. The exit codes are those of `sysexits.h` where it has a fitting one, so that systemd knows
+/// their names; 79 and 80 are specific to runup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
     /// The command line is wrong.
     Usage,
-    /// Data is not what it should be: a digest, an archive.
+    /// A digest or an archive is not as expected.
     Data,
-    /// A file that was named as input is missing.
+    /// An input file does not exist.
     NoInput,
-    /// Not on offer: no runner for this platform, no such version.
+    /// Not available: no runner for this platform, no such version.
     Unavailable,
-    /// A bug of ours.
+    /// A bug in runup.
     Software,
-    /// The machine refused: no such command, no memory, no process.
+    /// The operating system failed: a missing command, no memory, no process.
     Os,
-    /// A file or folder cannot be created.
+    /// A file or directory cannot be created.
     CantCreate,
     /// Reading or writing failed.
     Io,
     /// Try again later: network, clock, rate limit, lock, deadline.
     TempFail,
-    /// GitHub answered something that is not in its documentation.
+    /// GitHub's answer does not match its documentation.
     Protocol,
-    /// Permission: the credential, or root is needed.
+    /// Permission denied: the credential does not suffice, or root is needed.
     NoPerm,
-    /// Configuration, or a conflict with the state that is there.
+    /// The configuration is wrong, or conflicts with the existing state.
     Config,
     /// `config.sh` or the service failed.
     Runner,
     /// The runner's version is deprecated.
     Deprecated,
-    /// A signal, after unwinding; the exit code is 128 plus its number.
+    /// Stopped by a signal, after undoing what was begun; the exit code is 128 plus the signal's number.
     Signal(u8),
 }
 
@@ -109,24 +109,24 @@ impl Class {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Usage => "the command line is wrong",
-            Self::Data => "a digest or an archive is not what it should be",
-            Self::NoInput => "a named input file is missing",
-            Self::Unavailable => "not on offer: platform, version",
+            Self::Data => "a digest or an archive is not as expected",
+            Self::NoInput => "an input file does not exist",
+            Self::Unavailable => "not available: no runner for this platform, or no such version",
             Self::Software => "a bug in runup",
-            Self::Os => "the machine refused",
-            Self::CantCreate => "a file or folder cannot be created",
+            Self::Os => "the operating system failed: a missing command, no memory, no process",
+            Self::CantCreate => "a file or directory could not be created",
             Self::Io => "reading or writing failed",
-            Self::TempFail => "try again: network, clock, rate limit, lock, deadline",
-            Self::Protocol => "GitHub answered something odd",
-            Self::NoPerm => "permission: the credential, or root is needed",
-            Self::Config => "configuration, or a conflict with what is there",
+            Self::TempFail => "try again later: network, clock, rate limit, lock or deadline",
+            Self::Protocol => "GitHub's answer is not as documented",
+            Self::NoPerm => "permission denied: the credential does not suffice, or root is needed",
+            Self::Config => "the configuration is wrong, or conflicts with the existing state",
             Self::Runner => "config.sh or the service failed",
             Self::Deprecated => "the runner's version is deprecated",
-            Self::Signal(_) => "a signal, after unwinding (128 + its number)",
+            Self::Signal(_) => "stopped by a signal, after undoing what was begun (128 + signal number)",
         }
     }
 
-    /// The class of an I/O error that happened while reading or writing; `otherwise` is for kinds that say nothing.
+    /// The class of an I/O error during reading or writing; `otherwise` applies to kinds that have no class of their own.
     #[must_use]
     pub fn of_io(error: &std::io::Error, otherwise: Self) -> Self {
         use std::io::ErrorKind as Kind;
@@ -146,12 +146,12 @@ impl fmt::Display for Class {
     }
 }
 
-/// What every room's error answers besides its message.
+/// What every module's error type provides besides its message.
 pub trait Failure: std::error::Error + Send + Sync + 'static {
     /// How the process ends.
     fn class(&self) -> Class;
 
-    /// What the reader can do about it, as a full sentence; `None` where the message says it already.
+    /// What the user can do about it, as a full sentence; `None` where the message already says it.
     fn hint(&self) -> Option<String> {
         None
     }
@@ -164,7 +164,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
-        // Wrappers that are transparent repeat their source's words; once is enough.
+        // Transparent wrappers have the same message as their source, which is shown once only.
         if !text.ends_with(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);

@@ -1,8 +1,8 @@
-//! The one way a credential enters or leaves.
+//! The only type that holds credentials.
 //!
 //! A [`Secret`] has no `Display`, prints itself as `[secret]`, and is wiped from memory when dropped.
-//! [`Secret::expose`] is the only way out: search for it to see every place where a credential is used. Whatever text
-//! comes from outside goes through [`scrub`] before it is printed, and what a user may have mistyped through [`mask`].
+//! [`Secret::expose`] is the only way to read it: search for it to see every place where a credential is used. Text from
+//! outside goes through [`scrub`] before it is printed, and text that a user may have mistyped goes through [`mask`].
 
 mod known;
 mod shape;
@@ -13,16 +13,16 @@ pub use shape::mask;
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 
-/// What stands wherever a secret would have stood.
+/// Printed in place of a secret.
 pub const MARK: &str = "[secret]";
 
-/// A token. It can be used, not printed.
+/// A token, which can be used but not printed.
 #[derive(Clone)]
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// Takes the token, without the white space around it that files and commands leave; `None` if nothing is left or
-    /// if it has a character that no header can carry.
+    /// Takes the token without the surrounding white space that files and commands leave; `None` if nothing is left, or
+    /// if it has a character that is not allowed in an HTTP header.
     #[must_use]
     pub fn new(token: &str) -> Option<Self> {
         let token = token.trim();
@@ -33,7 +33,7 @@ impl Secret {
         })
     }
 
-    /// The token itself. Whatever receives it must not print, log or store it.
+    /// The token itself. The receiver must not print, log or store it.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()

@@ -63,7 +63,7 @@ fn command(site: &Site<'_>, seen: &crate::lifecycle::Seen) -> Option<String> {
         Account { home: format!("/home/{name}").into(), name, uid: u32::MAX, gid: u32::MAX }
     });
     let token = Secret::new("TOKEN").expect("a word is a token");
-    let deadline = Deadline::after(config_sh::PATIENCE);
+    let deadline = Deadline::after(config_sh::TIMEOUT);
     let url = target.url.as_str().trim_end_matches('/');
     let setting = site.config_setting(account);
     Some(config_sh::configure(&setting, url, &name.name, &wanted.options, &token, deadline).render())

@@ -73,7 +73,7 @@ fn requested(flags: &RunFlags, session: &Session) -> Result<(Request, RunnerSour
         if let Some(registration) = &mut request.registration {
             let work = identity.runner().work_folder.as_deref();
             registration.options.work = request::plain_word("the work directory of --jit-config-file", work)?
-                .unwrap_or_else(|| state::WORK_FOLDER.to_owned());
+                .unwrap_or_else(|| state::WORK_DIR.to_owned());
         }
         request
     } else {

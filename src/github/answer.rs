@@ -1,4 +1,4 @@
-//! What an answer says: its headers, its message, its document.
+//! Reads an answer: its headers, its message, its document.
 
 use super::error::{Error, Reply};
 use crate::net::{Answer, redact};
@@ -34,7 +34,7 @@ pub(super) fn is_rate_limit(answer: &Answer, reply: &Reply) -> bool {
         || reply.message.to_lowercase().contains("rate limit")
 }
 
-/// When a rate limit is over: `Retry-After` in seconds, else `X-RateLimit-Reset` in seconds of the epoch.
+/// When a rate limit is reset: `Retry-After` in seconds, else `X-RateLimit-Reset` in seconds since the epoch.
 pub(super) fn until(answer: &Answer) -> Option<Timestamp> {
     let number = |name| header(answer, name)?.trim().parse::<i64>().ok();
     match number("retry-after") {
@@ -43,7 +43,7 @@ pub(super) fn until(answer: &Answer) -> Option<Timestamp> {
     }
 }
 
-/// GitHub's `message`, with what its `errors` add; `None` if the body is not a JSON object.
+/// GitHub's `message`, followed by its `errors`; `None` if the body is not a JSON object.
 pub(super) fn message(body: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Refusal<'a> {
@@ -57,7 +57,7 @@ pub(super) fn message(body: &[u8]) -> Option<String> {
         message: String,
     }
 
-    // An array would be taken for a struct whose fields come in their order.
+    // serde accepts an array as a struct whose fields come in order.
     if !body.trim_ascii_start().starts_with(b"{") {
         return None;
     }
@@ -73,7 +73,7 @@ pub(super) fn message(body: &[u8]) -> Option<String> {
         }
     };
     if let Some(errors) = body.errors {
-        // What is no list adds nothing.
+        // If it is not a list, it adds nothing.
         let _ = super::listing::each(errors.get().as_bytes(), |raw: &RawValue| add(raw));
     }
     Some(text.chars().filter(|c| !c.is_control()).take(MOST_SAID).collect())
@@ -84,7 +84,7 @@ fn short_text(json: &str) -> Option<String> {
     Some(text.chars().take(MOST_SAID).collect())
 }
 
-/// How a body begins, printable characters only. Of what looks like JSON nothing is shown: it may hold a token.
+/// How a body begins, printable characters only. Text that looks like JSON is not shown, because it may hold a token.
 pub(super) fn start(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(START * 8)]);
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
@@ -103,7 +103,7 @@ pub(super) fn read<T: DeserializeOwned>(
     serde_json::from_slice(&answer.body).map_err(|source| unreadable(method, answer, what, source))
 }
 
-/// The error for a body that is not JSON, or not the document that it should be.
+/// The error for a body that is not JSON, or not the expected document.
 pub(super) fn unreadable(
     method: &Method,
     answer: &Answer,
@@ -124,7 +124,7 @@ pub(super) fn bad_document(
     source: serde_json::Error,
 ) -> Error {
     let said = source.to_string();
-    // It quotes what it found, which can be the whole answer.
+    // The message quotes what it found, which can be the whole answer.
     let source = match said.char_indices().nth(MOST_SAID) {
         Some((end, _)) => serde::de::Error::custom(format_args!("{}[...]", &said[..end])),
         None => source,

@@ -1,4 +1,4 @@
-//! The calls of one scope.
+//! The REST calls for one scope.
 
 use super::answer::{bad_document, header, is_rate_limit, message, read, start, until};
 use super::credential::Credential;
@@ -19,16 +19,16 @@ use std::time::Duration;
 use tracing::debug;
 use url::Url;
 
-/// What GitHub recommends to accept.
+/// The media type that GitHub recommends.
 const ACCEPT: &str = "application/vnd.github+json";
-/// The version of the API that is asked for. Servers before 3.9 ignore it.
+/// The requested version of the API. Enterprise Servers before 3.9 ignore it.
 const API_VERSION: &str = "2022-11-28";
-/// The longest address of an archive, in bytes. Signed ones have some two thousand.
+/// The longest URL of an archive, in bytes. Signed ones have about two thousand.
 const LONGEST_ADDRESS: usize = 16 << 10;
-/// The most that a page can hold.
+/// The largest page size.
 pub(super) const PER_PAGE: &str = "100";
 
-/// Which runners of a list are wanted; the default is all.
+/// Selects runners of a list; the default selects all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Only the runner with this name, whatever its case.
@@ -40,7 +40,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether it lets `runner` through.
+    /// Whether it selects `runner`.
     #[must_use]
     pub fn admits(&self, runner: &Runner) -> bool {
         self.name.as_deref().is_none_or(|name| runner.is_named(name))
@@ -49,16 +49,16 @@ impl Filter {
     }
 }
 
-/// How a deletion went. Both are success.
+/// The result of a deletion. Both are success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletion {
-    /// The runner was there and is not any more.
+    /// The runner was deleted.
     Deleted,
-    /// There was no such runner.
+    /// The runner did not exist.
     AlreadyGone,
 }
 
-/// What a call does to the server: it decides which permission it needs.
+/// Whether a call changes the server, which determines the permission that it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
@@ -70,64 +70,64 @@ pub struct Client {
     http: Http,
     target: Target,
     credential: Option<Credential>,
-    patience: Duration,
+    timeout: Duration,
     end: Option<Deadline>,
     calls: AtomicU32,
     skew: Mutex<Option<SignedDuration>>,
 }
 
 impl Client {
-    /// A client for `target`. `patience` is what one call may take, retries included.
+    /// A client for `target`. `timeout` limits each call, retries included.
     #[must_use]
-    pub fn new(http: Http, target: Target, credential: Option<Credential>, patience: Duration) -> Self {
+    pub fn new(http: Http, target: Target, credential: Option<Credential>, timeout: Duration) -> Self {
         Self {
             http,
             target,
             credential,
-            patience,
+            timeout,
             end: None,
             calls: AtomicU32::new(0),
             skew: Mutex::new(None),
         }
     }
 
-    /// The same client, none of whose calls goes on after `end`.
+    /// The same client with an additional deadline for all of its calls.
     #[must_use]
     pub fn until(self, end: Deadline) -> Self {
         Self { end: Some(end), ..self }
     }
 
-    /// When a call that begins now has to be over.
+    /// The deadline of a call that begins now.
     pub(super) fn call_deadline(&self) -> Deadline {
-        self.end.map_or_else(|| Deadline::after(self.patience), |end| end.within(self.patience))
+        self.end.map_or_else(|| Deadline::after(self.timeout), |end| end.within(self.timeout))
     }
 
-    /// The scope that is asked.
+    /// The scope of the calls.
     #[must_use]
     pub fn target(&self) -> &Target {
         &self.target
     }
 
-    /// Whether there is a credential.
+    /// Whether the client has a credential.
     #[must_use]
     pub fn has_token(&self) -> bool {
         self.credential.is_some()
     }
 
-    /// How many calls were made; a call that was retried counts once.
+    /// The number of calls so far; a retried call counts once.
     #[must_use]
     pub fn calls(&self) -> u32 {
         self.calls.load(Ordering::Relaxed)
     }
 
-    /// Our clock minus the server's, by the last answer's `Date` (whole seconds); `None` before there was one.
+    /// The local clock minus the server's, by the `Date` of the last answer (whole seconds); `None` before the first.
     #[must_use]
     pub fn clock_skew(&self) -> Option<SignedDuration> {
         *self.skew.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The runner applications on offer. An element that cannot be read is left out: it may be for a system that this
-    /// program does not know.
+    /// The runner applications that GitHub offers. An element that cannot be read is left out: it may be for a system
+    /// that this version of runup does not know.
     pub async fn downloads(&self) -> Result<Vec<Application>, Error> {
         let answer = self.get("/actions/runners/downloads", &[]).await?;
         let what = "list of runner applications";
@@ -138,7 +138,7 @@ impl Client {
         Ok(applications)
     }
 
-    /// The time by the server's clock, as far as an answer has told it.
+    /// The time by the server's clock; the local time before the first answer.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         let ours = Timestamp::now();
@@ -155,12 +155,12 @@ impl Client {
         self.runner_token("/actions/runners/remove-token", "remove token").await
     }
 
-    /// The runners of the scope that `filter` admits, from all pages. All pages together have the time of one call.
+    /// The runners of the scope that `filter` selects, from all pages. All pages together have the timeout of one call.
     pub async fn runners(&self, filter: &Filter) -> Result<Vec<Runner>, Error> {
         self.runners_where(filter.name.as_deref(), |runner| filter.admits(runner)).await
     }
 
-    /// The runner with this id; `None` if the scope can be seen and has none.
+    /// The runner with this id; `None` if the scope can be seen and does not have it.
     pub async fn runner(&self, id: u64) -> Result<Option<Runner>, Error> {
         match self.get(&format!("/actions/runners/{id}"), &[]).await {
             Ok(answer) => read(&Method::GET, &answer, "runner").map(Some),
@@ -169,13 +169,13 @@ impl Client {
         }
     }
 
-    /// The runner with this name, whatever its case.
+    /// The runner with this name, ignoring case.
     pub async fn runner_named(&self, name: &str) -> Result<Option<Runner>, Error> {
         let filter = Filter { name: Some(name.to_owned()), ..Filter::default() };
         Ok(self.runners(&filter).await?.into_iter().next())
     }
 
-    /// Removes a runner from the server, whatever its machine thinks of it. A busy one is [`Error::Busy`].
+    /// Deletes a runner on the server; its machine is not involved. A busy one is [`Error::Busy`].
     pub async fn delete(&self, id: u64) -> Result<Deletion, Error> {
         match self.call(Method::DELETE, &format!("/actions/runners/{id}"), &[], Access::Write).await {
             Ok(_) => Ok(Deletion::Deleted),
@@ -191,14 +191,14 @@ impl Client {
         }
     }
 
-    /// Makes `labels` the runner's own, besides the read-only ones.
+    /// Replaces the runner's custom labels by `labels`.
     pub async fn set_labels(&self, id: u64, labels: &[String]) -> Result<(), Error> {
         let body = serde_json::json!({ "labels": labels }).to_string().into_bytes();
         let tail = format!("/actions/runners/{id}/labels");
         self.send(Method::PUT, &tail, &[], Access::Write, Some(body)).await.map(drop)
     }
 
-    /// A 404 for a runner may be about the runner or about its scope; listing the scope's runners tells.
+    /// Lists the scope's runners, which tells whether a 404 for a runner is about the runner or about its scope.
     pub(super) async fn prove_visible(&self) -> Result<(), Error> {
         self.get("/actions/runners", &[("per_page", "1")]).await.map(drop)
     }
@@ -223,15 +223,15 @@ impl Client {
         self.send(method, tail, query, access, None).await
     }
 
-    /// A call of something public, which the credential is not for.
+    /// A call of a public endpoint, without the credential.
     pub(super) async fn get_public(&self, url: Url) -> Result<Answer, Error> {
         let headers = vec![("accept", ACCEPT.to_owned()), ("x-github-api-version", API_VERSION.to_owned())];
-        let deadline = Deadline::after(self.patience);
+        let deadline = Deadline::after(self.timeout);
         let call = Call { headers, ..Call::new(Method::GET, url.clone(), deadline) };
         self.calls.fetch_add(1, Ordering::Relaxed);
         let answer = self.http.call(call).await?;
         self.compare_clocks(&answer);
-        debug!(url = redact(&url), status = answer.status, "asked GitHub without a credential");
+        debug!(url = redact(&url), status = answer.status, "called GitHub without a credential");
         if (200..300).contains(&answer.status) {
             return Ok(answer);
         }
@@ -247,7 +247,7 @@ impl Client {
         Err(if limited { Error::RateLimited { reply, until: until(&answer) } } else { Error::Odd(reply) })
     }
 
-    /// A GET with a deadline of the caller's.
+    /// A GET with the caller's deadline.
     pub(super) async fn get_by(
         &self,
         deadline: Deadline,
@@ -257,7 +257,7 @@ impl Client {
         self.send_by(deadline, Method::GET, tail, query, Access::Read, None).await
     }
 
-    /// One call; only a success is `Ok`.
+    /// One call; only a 2xx answer is `Ok`.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -308,7 +308,7 @@ impl Client {
             self.calls.fetch_add(1, Ordering::Relaxed);
             let answer = self.http.call(call).await?;
             self.compare_clocks(&answer);
-            debug!(%method, url = redact(&url), status = answer.status, "asked GitHub");
+            debug!(%method, url = redact(&url), status = answer.status, "called GitHub");
             if (200..300).contains(&answer.status) {
                 return Ok(answer);
             }
@@ -316,7 +316,7 @@ impl Client {
                 && !renewed
                 && let Some(other) = credential.renewed(&token, deadline).await?
             {
-                // It has lived its hour.
+                // The first token has expired.
                 (token, renewed) = (other, true);
                 continue;
             }
@@ -335,11 +335,11 @@ impl Client {
         *self.skew.lock().unwrap_or_else(PoisonError::into_inner) = Some(skew);
     }
 
-    /// The situation behind a status that is no success.
+    /// The error for an answer that is not a success.
     fn failure(&self, method: &Method, url: &Url, answer: &Answer, token: &Secret, access: Access) -> Error {
         let status = answer.status;
         let message = message(&answer.body);
-        // Every refusal of GitHub's is JSON; only these may come from something in front of it and mean the same.
+        // All of GitHub's errors are JSON; only these statuses mean the same if a proxy sends them.
         if message.is_none() && !answer.body.is_empty() && !matches!(status, 401 | 403 | 429) {
             return Error::NotJson {
                 method: method.to_string(),
@@ -379,17 +379,17 @@ fn application(document: &RawValue) -> Option<Application> {
             Some(one)
         }
         Ok(one) => {
-            debug!(filename = one.filename, "left out a runner application whose address is not one of HTTP");
+            debug!(filename = one.filename, "ignored a runner application whose URL is not an HTTP URL");
             None
         }
         Err(error) => {
-            debug!(%error, "left out a runner application that cannot be read");
+            debug!(%error, "ignored a runner application that could not be read");
             None
         }
     }
 }
 
-/// The permission that a call needs, by GitHub's documentation.
+/// The permission that a call needs according to GitHub's documentation.
 fn needed(scope: &Scope, access: Access) -> String {
     let access = if access == Access::Read { "read" } else { "write" };
     match scope {

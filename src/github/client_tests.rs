@@ -8,8 +8,8 @@ use tokio::task::JoinHandle;
 
 const TOKEN: &str = "ghp_canary";
 
-/// A client of a server that gives these answers in turn, one a connection, and then the requests that it got.
-async fn rehearse(answers: Vec<String>) -> (Client, JoinHandle<Vec<String>>) {
+/// A client of a server that sends these answers in turn, one per connection; the task returns the requests.
+async fn client_of(answers: Vec<String>) -> (Client, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/octo-org", listener.local_addr().unwrap());
     let server = tokio::spawn(async move {
@@ -28,8 +28,8 @@ async fn rehearse(answers: Vec<String>) -> (Client, JoinHandle<Vec<String>>) {
     });
     let http = Http::new(Options { user_agent: "runup-test/1".to_owned(), ..Options::default() }).unwrap();
     let target = Target::parse(&url, None, false).unwrap();
-    let patience = Duration::from_secs(5);
-    (Client::new(http, target, Secret::new(TOKEN).map(Credential::Token), patience), server)
+    let timeout = Duration::from_secs(5);
+    (Client::new(http, target, Secret::new(TOKEN).map(Credential::Token), timeout), server)
 }
 
 fn answer(status: u16, headers: &str, body: &str) -> String {
@@ -59,9 +59,9 @@ fn page(ids: std::ops::Range<u64>, next: bool) -> String {
     answer(200, link, &serde_json::json!({ "total_count": 5, "runners": runners }).to_string())
 }
 
-/// The error of asking for the downloads when the server says this.
+/// The error of `downloads` when the server sends this answer.
 async fn downloads_error(answer: String) -> Error {
-    let (client, server) = rehearse(vec![answer]).await;
+    let (client, server) = client_of(vec![answer]).await;
     let error = client.downloads().await.unwrap_err();
     server.await.unwrap();
     let shown = format!("{} {:?} {error:?}", chain(&error), error.hint());
@@ -72,7 +72,7 @@ async fn downloads_error(answer: String) -> Error {
 #[tokio::test]
 async fn a_call_carries_the_headers_that_github_asks_for() {
     let body = include_str!("../../tests/fixtures/registration-token.json");
-    let (client, server) = rehearse(vec![json(201, body)]).await;
+    let (client, server) = client_of(vec![json(201, body)]).await;
     let token = client.registration_token().await.unwrap();
     assert_eq!(token.token.expose(), "LLBF3JGZDX3P5PMEXLND6TS6FCWO6");
     let request = server.await.unwrap().remove(0).to_lowercase();
@@ -95,26 +95,26 @@ async fn a_call_carries_the_headers_that_github_asks_for() {
 async fn every_page_is_read_once_and_filtered() {
     // Runner 2 moved to the second page while the first was read.
     let pages = vec![page(0..3, true), page(2..5, false)];
-    let (client, server) = rehearse(pages.clone()).await;
+    let (client, server) = client_of(pages.clone()).await;
     let ids: Vec<u64> = client.runners(&Filter::default()).await.unwrap().iter().map(|one| one.id).collect();
     assert_eq!(ids, [0, 1, 2, 3, 4]);
     let requests = server.await.unwrap();
     assert!(requests[0].starts_with("GET /api/v3/orgs/octo-org/actions/runners?per_page=100&page=1 "));
     assert!(requests[1].starts_with("GET /api/v3/orgs/octo-org/actions/runners?per_page=100&page=2 "));
 
-    let (client, _server) = rehearse(pages.clone()).await;
+    let (client, _server) = client_of(pages.clone()).await;
     let filter = Filter { status: Some(Status::Online), label: Some("gpu".to_owned()), ..Filter::default() };
     let ids: Vec<u64> = client.runners(&filter).await.unwrap().iter().map(|one| one.id).collect();
     assert_eq!(ids, [0, 2, 4]);
 
-    let (client, server) = rehearse(pages).await;
+    let (client, server) = client_of(pages).await;
     assert_eq!(client.runner_named("R4").await.unwrap().unwrap().id, 4);
     assert!(server.await.unwrap()[1].contains("&name=R4 "));
 }
 
 #[tokio::test]
 async fn a_list_that_announces_pages_for_ever_is_given_up() {
-    let (client, _server) = rehearse(vec![page(0..3, true), page(0..3, true)]).await;
+    let (client, _server) = client_of(vec![page(0..3, true), page(0..3, true)]).await;
     let error = client.runners(&Filter::default()).await.unwrap_err();
     assert!(matches!(error, Error::EndlessPages { page: 2, .. }), "{error}");
     assert_eq!(error.class(), Class::Protocol);
@@ -125,14 +125,14 @@ async fn one_bad_element_does_not_spoil_the_downloads() {
     let good = r#"{"os":"plan9","architecture":"mips","download_url":"https://h/x","filename":"a.tar.gz"}"#;
     let bad =
         r#"{"os":"linux"},null,{"os":"a","architecture":"b","download_url":"file:///x","filename":"c"}"#;
-    let (client, _server) = rehearse(vec![json(200, &format!("[{bad},{good}]"))]).await;
+    let (client, _server) = client_of(vec![json(200, &format!("[{bad},{good}]"))]).await;
     let list = client.downloads().await.unwrap();
     assert_eq!(list.iter().map(|one| one.os.as_str()).collect::<Vec<_>>(), ["plan9"]);
 }
 
 #[tokio::test]
 async fn no_credential_is_said_before_anything_is_sent() {
-    let (client, _server) = rehearse(vec![]).await;
+    let (client, _server) = client_of(vec![]).await;
     let client = Client { credential: None, ..client };
     let error = client.remove_token().await.unwrap_err();
     assert!(matches!(error, Error::MissingCredential { .. }));
@@ -166,7 +166,7 @@ async fn not_found_names_its_three_meanings() {
     assert!(matches!(error, Error::NotFound { .. }));
     assert_eq!(error.class(), Class::NoPerm);
     let hint = error.hint().unwrap();
-    for part in ["no such organization octo-org", "may not see it", "another scope", "admin:org"] {
+    for part in ["the organization octo-org does not exist", "may not see it", "another scope", "admin:org"] {
         assert!(hint.contains(part), "{hint}");
     }
 }
@@ -190,7 +190,7 @@ async fn what_is_not_github_is_recognised() {
 
 #[tokio::test]
 async fn half_a_token_document_shows_no_token() {
-    let (client, _server) = rehearse(vec![json(201, r#"{"token":"LLcanary","expires"#)]).await;
+    let (client, _server) = client_of(vec![json(201, r#"{"token":"LLcanary","expires"#)]).await;
     let error = client.registration_token().await.unwrap_err();
     assert!(matches!(error, Error::NotJson { .. }));
     assert!(!format!("{} {error:?}", chain(&error)).contains("canary"));
@@ -208,36 +208,37 @@ async fn a_rate_limit_is_to_be_tried_again() {
 #[tokio::test]
 async fn a_missing_runner_is_told_from_a_hidden_scope() {
     let missing = || json(404, r#"{"message":"Not Found"}"#);
-    let (client, server) = rehearse(vec![missing(), page(0..1, false)]).await;
+    let (client, server) = client_of(vec![missing(), page(0..1, false)]).await;
     assert_eq!(client.runner(9).await.unwrap(), None);
     assert!(server.await.unwrap()[1].contains("/actions/runners?per_page=1 "));
-    let (client, _server) = rehearse(vec![missing(), missing()]).await;
+    let (client, _server) = client_of(vec![missing(), missing()]).await;
     assert!(matches!(client.runner(9).await, Err(Error::NotFound { .. })));
 
-    let (client, _server) = rehearse(vec![missing(), page(0..1, false)]).await;
+    let (client, _server) = client_of(vec![missing(), page(0..1, false)]).await;
     assert_eq!(client.delete(9).await.unwrap(), Deletion::AlreadyGone);
-    let (client, _server) = rehearse(vec![missing(), missing()]).await;
+    let (client, _server) = client_of(vec![missing(), missing()]).await;
     assert!(matches!(client.delete(9).await, Err(Error::NotFound { .. })));
-    let (client, _server) = rehearse(vec![answer(204, "", "")]).await;
+    let (client, _server) = client_of(vec![answer(204, "", "")]).await;
     assert_eq!(client.delete(9).await.unwrap(), Deletion::Deleted);
 
-    let (client, _server) = rehearse(vec![json(200, include_str!("../../tests/fixtures/runner.json"))]).await;
+    let (client, _server) =
+        client_of(vec![json(200, include_str!("../../tests/fixtures/runner.json"))]).await;
     assert_eq!(client.runner(23).await.unwrap().unwrap().name, "MBP");
 }
 
 #[tokio::test]
 async fn a_busy_runner_is_told_from_a_bad_request() {
     let said = r#"{"message":"Runner \"r3\" is currently running a job and cannot be deleted."}"#;
-    let (client, _server) = rehearse(vec![json(422, said)]).await;
+    let (client, _server) = client_of(vec![json(422, said)]).await;
     let error = client.delete(3).await.unwrap_err();
     assert!(matches!(error, Error::Busy { id: 3, .. }), "{error}");
     assert_eq!(error.class(), Class::TempFail);
 
-    // A message in other words: the runner itself is asked.
+    // With an unknown message, the runner itself is queried.
     let unsaid = || json(422, r#"{"message":"Validation Failed","errors":[{"message":"no"},"never"]}"#);
     for (busy, name) in [(true, "Busy"), (false, "Unprocessable")] {
         let runner = format!(r#"{{"id":3,"name":"r3","os":"linux","status":"online","busy":{busy}}}"#);
-        let (client, _server) = rehearse(vec![unsaid(), json(200, &runner)]).await;
+        let (client, _server) = client_of(vec![unsaid(), json(200, &runner)]).await;
         let error = client.delete(3).await.unwrap_err();
         assert!(format!("{error:?}").starts_with(name), "{error:?}");
         assert!(error.to_string().contains("Validation Failed; no; never"), "{error}");
@@ -247,7 +248,7 @@ async fn a_busy_runner_is_told_from_a_bad_request() {
 #[tokio::test]
 async fn the_clock_is_compared_with_the_servers() {
     let (client, _server) =
-        rehearse(vec![answer(200, "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n", "[]")]).await;
+        client_of(vec![answer(200, "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n", "[]")]).await;
     assert_eq!(client.clock_skew(), None);
     client.downloads().await.unwrap();
     let skew = client.clock_skew().unwrap();
@@ -272,17 +273,17 @@ fn new_jit_runner() -> crate::github::NewJitRunner {
 #[tokio::test]
 async fn a_name_in_use_and_a_server_without_the_call_are_told_apart() {
     let taken = json(409, r#"{"message":"Already exists - A runner with the name jit-1 already exists."}"#);
-    let (client, _) = rehearse(vec![taken]).await;
+    let (client, _) = client_of(vec![taken]).await;
     let error = client.generate_jitconfig(&new_jit_runner()).await.unwrap_err();
     assert!(matches!(error, Error::NameTaken { .. }) && error.class() == Class::Config, "{error}");
 
     let absent = json(404, r#"{"message":"Not Found"}"#);
-    let (client, _) = rehearse(vec![absent.clone(), page(0..0, false)]).await;
+    let (client, _) = client_of(vec![absent.clone(), page(0..0, false)]).await;
     let error = client.generate_jitconfig(&new_jit_runner()).await.unwrap_err();
     assert!(matches!(error, Error::NoJit { .. }) && error.class() == Class::Unavailable, "{error}");
 
-    // If not even the runners can be seen, it is the scope or the credential.
-    let (client, _) = rehearse(vec![absent.clone(), absent]).await;
+    // If the runners cannot be listed either, the scope or the credential is wrong.
+    let (client, _) = client_of(vec![absent.clone(), absent]).await;
     let error = client.generate_jitconfig(&new_jit_runner()).await.unwrap_err();
     assert!(matches!(error, Error::NotFound { .. }), "{error}");
 }
@@ -291,7 +292,7 @@ async fn a_name_in_use_and_a_server_without_the_call_are_told_apart() {
 async fn a_just_in_time_configuration_is_a_secret() {
     let body = r#"{"runner":{"id":7,"name":"jit-1","os":"unknown","status":"offline","busy":false,"labels":[]},
                    "encoded_jit_config":"CANARY"}"#;
-    let (client, _) = rehearse(vec![json(201, body)]).await;
+    let (client, _) = client_of(vec![json(201, body)]).await;
     let made = client.generate_jitconfig(&new_jit_runner()).await.unwrap();
     assert_eq!((made.runner.id, made.encoded.expose()), (7, "CANARY"));
     assert!(!format!("{made:?}").contains("CANARY"));
@@ -300,7 +301,7 @@ async fn a_just_in_time_configuration_is_a_secret() {
 #[tokio::test]
 async fn the_end_of_a_version_is_told_or_not_and_nobody_asks_twice() {
     let told = r#"{"runner_version":"2.328.0","registration_deprecates_at":"2026-09-01T00:00:00Z","runtime_deprecates_at":""}"#;
-    let (client, server) = rehearse(vec![
+    let (client, server) = client_of(vec![
         json(200, told),
         json(200, r#"{"runner_version":"2.336.0"}"#),
         json(404, r#"{"message":"Not Found"}"#),
@@ -313,7 +314,7 @@ async fn the_end_of_a_version_is_told_or_not_and_nobody_asks_twice() {
     assert_eq!(client.deprecation("2.336.0").await.unwrap(), Some(crate::github::Deprecation::default()));
     assert_eq!(client.deprecation("2.336.0").await.unwrap(), None);
     let error = client.deprecation("2.336.0").await.unwrap_err();
-    assert!(chain(&error).contains("no RFC 3339 time"), "{error:?}");
+    assert!(chain(&error).contains("not an RFC 3339 time"), "{error:?}");
     assert_eq!(client.calls(), 4);
     let requests = server.await.unwrap();
     assert!(
@@ -325,7 +326,8 @@ async fn the_end_of_a_version_is_told_or_not_and_nobody_asks_twice() {
 
 #[tokio::test]
 async fn the_time_is_the_server_s() {
-    let (client, server) = rehearse(vec![answer(200, "date: Tue, 24 Nov 2020 12:00:00 GMT\r\n", "[]")]).await;
+    let (client, server) =
+        client_of(vec![answer(200, "date: Tue, 24 Nov 2020 12:00:00 GMT\r\n", "[]")]).await;
     client.downloads().await.unwrap();
     server.await.unwrap();
     let off = client.now().duration_since("2020-11-24T12:00:00Z".parse().unwrap()).as_secs();
@@ -340,17 +342,17 @@ async fn a_group_on_a_later_page_is_found_and_no_page_after_it_is_asked_for() {
         let body = serde_json::json!({ "total_count": 9, "runner_groups": groups }).to_string();
         answer(200, "link: <http://h/?page=9>; rel=\"next\"\r\n", &body)
     };
-    let (client, server) = rehearse(vec![groups(1), groups(4)]).await;
+    let (client, server) = client_of(vec![groups(1), groups(4)]).await;
     assert_eq!(client.group_named("GROUP 5").await.unwrap(), Some(5));
     assert_eq!(server.await.unwrap().len(), 2);
-    let (client, _server) = rehearse(vec![groups(1), groups(1)]).await;
+    let (client, _server) = client_of(vec![groups(1), groups(1)]).await;
     assert!(matches!(client.group_name(7).await.unwrap_err(), Error::EndlessPages { page: 2, .. }));
 }
 
 #[tokio::test]
 async fn all_pages_together_have_one_deadline() {
-    // Nobody answers any more: each page would take all of its time.
-    let (client, _server) = rehearse(vec![]).await;
+    // The server no longer answers, so each page takes all of its time.
+    let (client, _server) = client_of(vec![]).await;
     let client = client.until(Deadline::after(Duration::from_millis(300)));
     let began = std::time::Instant::now();
     let error = client.runners(&Filter::default()).await.unwrap_err();

@@ -1,7 +1,7 @@
-//! What the API is asked with: a token, or a command that prints one whenever one is needed.
+//! The credential of the REST calls: a token, or a command that prints one whenever one is needed.
 //!
-//! A secret that is fetched from where it is kept need not lie on the machine, and one that lives for an hour is renewed
-//! by whoever lives longer.
+//! With a command, the secret need not be stored on the machine, and a process that outlives a short-lived token can
+//! get a new one.
 
 use super::error::Error;
 use crate::deadline::Deadline;
@@ -17,25 +17,25 @@ use tokio_util::sync::CancellationToken;
 
 /// How long one run of the command may take.
 const ONE_RUN: Duration = Duration::from_secs(60);
-/// How long a command that fails is tried again: at boot, the network that it needs may come later.
+/// How long a failing command is retried: at boot, the network that it needs may not be up yet.
 const ALL_RUNS: Duration = Duration::from_secs(180);
-/// The longest pause between two of them; the first is a second.
+/// The longest pause between two runs; the first is one second.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// So many lines of what it says, the last ones, are kept for the log.
+/// How many of the last lines of its standard error are kept for the log.
 const MOST_SAID: usize = 100;
-/// No token has fewer characters.
+/// The fewest characters of a token.
 const SHORTEST: usize = 8;
 
-/// What the REST API is asked with.
+/// The credential of the REST calls.
 #[derive(Debug, Clone)]
 pub enum Credential {
-    /// A token that was given.
+    /// A fixed token.
     Token(Secret),
-    /// A command that prints one.
+    /// A command that prints a token.
     Command(Arc<TokenCommand>),
 }
 
-/// A command that prints a token, and the token that it printed last.
+/// A command that prints a token, with the token that it printed last.
 pub struct TokenCommand {
     text: String,
     environment: Vec<(String, String)>,
@@ -43,13 +43,13 @@ pub struct TokenCommand {
 }
 
 impl Credential {
-    /// A command for the shell, with the environment that it gets.
+    /// A shell command with its environment.
     #[must_use]
     pub fn command(text: &str, environment: Vec<(String, String)>) -> Self {
         Self::Command(Arc::new(TokenCommand { text: text.to_owned(), environment, last: Mutex::default() }))
     }
 
-    /// The token; the first time, the command is run for it.
+    /// The token; the first call runs the command.
     pub(super) async fn token(&self, deadline: Deadline) -> Result<Secret, Error> {
         let command = match self {
             Self::Token(token) => return Ok(token.clone()),
@@ -63,7 +63,7 @@ impl Credential {
         Ok(last.insert(token).clone())
     }
 
-    /// Another token than `refused`, which the server no longer takes; `None` if there is no other.
+    /// A token other than `refused`, which the server no longer accepts; `None` if there is none.
     pub(super) async fn renewed(
         &self,
         refused: &Secret,
@@ -81,7 +81,7 @@ impl Credential {
 }
 
 impl TokenCommand {
-    /// Runs it until it succeeds, with pauses, to a deadline.
+    /// Runs it, with pauses, until it succeeds or the deadline passes.
     async fn persist(&self, deadline: Deadline) -> Result<Secret, Error> {
         let deadline = deadline.within(ALL_RUNS);
         let mut pause = Duration::from_secs(1);
@@ -101,7 +101,7 @@ impl TokenCommand {
         let command = Command::new(shell).arg(flag).arg(&self.text);
         let command = self.environment.iter().fold(command, |command, (key, value)| command.env(key, value));
         let mut printed = Vec::new();
-        // Kept until it is known what must not be in it: a shell that traces says the token before it prints it.
+        // Logged only after the token is known and removed: a tracing shell (`set -x`) writes the token before it prints it.
         let mut said = VecDeque::new();
         let mut listen = |stream, line: &str| match stream {
             Stream::Out => printed.extend(Secret::new(line)),
@@ -112,11 +112,11 @@ impl TokenCommand {
                 }
             }
         };
-        // Whoever no longer waits drops this, and the command is killed with it.
+        // A caller that stops waiting drops this future, which kills the command.
         let stop = CancellationToken::new();
         let outcome =
             command.secret_output().deadline(deadline.within(ONE_RUN)).run(&stop, &mut listen).await;
-        // A shorter word is no token, and may be part of any other.
+        // A shorter word is not a token, and can be part of any other word.
         let tokens = || printed.iter().filter(|token| token.expose().len() >= SHORTEST);
         let scrub = |text: &str| tokens().fold(text.to_owned(), |text, token| token.scrub(&text));
         for line in &said {
@@ -135,14 +135,14 @@ impl TokenCommand {
                 }
             },
             Err(host::Error::Deadline { total, tail, .. }) => {
-                Err(failed(format!("no end after {} s", total.as_secs()), None, tail))
+                Err(failed(format!("timed out after {} s", total.as_secs()), None, tail))
             }
             Err(source) => Err(Error::TokenCommandNotRun { command: self.text.clone(), source }),
         }
     }
 }
 
-/// Whether the same command may succeed later.
+/// Whether a retry may succeed.
 fn passes(error: &Error) -> bool {
     matches!(error, Error::TokenCommandFailed { .. }) && error.class() == Class::TempFail
 }
@@ -167,8 +167,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_is_run_once_and_again_when_its_token_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let count = folder.path().join("count");
+        let dir = tempfile::tempdir().unwrap();
+        let count = dir.path().join("count");
         let text = format!("echo x >> {0}; echo token-$(wc -l < {0})", count.display());
         let credential = command(&text);
         let first = credential.token(soon()).await.unwrap();
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(credential.clone().token(soon()).await.unwrap().expose(), "token-1");
         let second = credential.renewed(&first, soon()).await.unwrap().unwrap();
         assert_eq!(second.expose(), "token-2");
-        // Somebody else's refusal of the first token brings the second, not a third.
+        // Another caller whose first token was refused gets the second one, not a third.
         assert_eq!(credential.renewed(&first, soon()).await.unwrap().unwrap().expose(), "token-2");
     }
 
@@ -190,8 +190,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_that_fails_is_tried_again_to_the_deadline() {
-        let folder = tempfile::tempdir().unwrap();
-        let ready = folder.path().join("ready");
+        let dir = tempfile::tempdir().unwrap();
+        let ready = dir.path().join("ready");
         let text = format!(
             "test -e {0} || {{ touch {0}; echo no network >&2; exit 3; }}; echo late",
             ready.display()
@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(error.class(), Class::TempFail);
         let text = format!("{error} {error:?}");
         assert!(text.contains("exit code 3") && text.contains("no network"), "{text}");
-        assert!(!text.contains("half-a-token\""), "what it printed is no message: {text}");
+        assert!(!text.contains("half-a-token\""), "printed lines must not be in the message: {text}");
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! How long a version of the runner is supported, where the server tells.
+//! How long a version of the runner is supported, on servers that tell.
 
 use super::answer::{bad_document, read};
 use super::client::Client;
@@ -7,12 +7,12 @@ use super::error::Error;
 use reqwest::Method;
 use serde::Deserialize;
 
-/// When GitHub ends its support of a version; what has no date goes on.
+/// When GitHub ends its support of a version; `None` where no date is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Deprecation {
-    /// From then on it can register no more.
+    /// From then on it can no longer register.
     pub registration_at: Option<jiff::Timestamp>,
-    /// From then on it gets no more jobs.
+    /// From then on it no longer gets jobs.
     pub runtime_at: Option<jiff::Timestamp>,
 }
 
@@ -32,7 +32,7 @@ impl TryFrom<RawDeprecation> for Deprecation {
         let time = |field: &str, text: Option<String>| {
             let read = |text: String| {
                 text.parse().map_err(|_| {
-                    serde_json::Error::custom(format_args!("`{field}` is no RFC 3339 time: {text:?}"))
+                    serde_json::Error::custom(format_args!("`{field}` is not an RFC 3339 time: {text:?}"))
                 })
             };
             text.map(read).transpose()
@@ -45,10 +45,10 @@ impl TryFrom<RawDeprecation> for Deprecation {
 }
 
 impl Client {
-    /// When the support of `version` ends; `None` if this server does not tell, as github.com and Enterprise Servers.
+    /// When the support of `version` ends; `None` if this server does not tell, like github.com and Enterprise Server.
     pub async fn deprecation(&self, version: &str) -> Result<Option<Deprecation>, Error> {
         let answer = match self.get(&format!("/actions/runners/deprecations/{version}"), &[]).await {
-            // Whoever may list the runner applications sees the scope: it is the call that is not there.
+            // A credential that can list the runner applications can see the scope, so it is the call that is missing.
             Err(Error::NotFound { .. }) => return Ok(None),
             answer => answer?,
         };

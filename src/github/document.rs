@@ -1,4 +1,4 @@
-//! The documents that GitHub answers. Unknown fields are ignored, optional ones are optional, empty strings are absent.
+//! The documents in GitHub's answers. Unknown fields are ignored; optional fields may be missing, null or empty.
 
 use super::listing::few;
 use crate::secret::{MARK, Secret};
@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 use url::Url;
 
-/// A runner archive on offer.
+/// A runner archive that GitHub offers.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 pub struct Application {
     /// GitHub's word for the system: `linux`, `osx`, `win`, or something newer.
@@ -16,26 +16,26 @@ pub struct Application {
     /// GitHub's word for the processor: `x64`, `arm64`, `arm`, or something newer.
     #[serde(deserialize_with = "present")]
     pub architecture: String,
-    /// Where the archive is. An Enterprise Server's has neither file name nor extension.
+    /// The address of the archive. On Enterprise Server it has neither a file name nor an extension.
     #[serde(deserialize_with = "address", serialize_with = "text")]
     pub download_url: Url,
-    /// The archive's name; its form follows from it.
+    /// The archive's name, which determines its format.
     #[serde(deserialize_with = "present")]
     pub filename: String,
-    /// A short-lived bearer token for the host of `download_url`, and for no other. JSON says only that it is there.
+    /// A short-lived bearer token for the host of `download_url` only. It is serialized as [`MARK`].
     #[serde(default, deserialize_with = "secret", serialize_with = "marked")]
     pub temp_download_token: Option<Secret>,
-    /// The archive's sha256 in hexadecimal, as the server wrote it: an empty one stays, to be told from none.
+    /// The archive's SHA-256 in hexadecimal, as the server sent it: an empty one is kept, so that it differs from none.
     #[serde(default)]
     pub sha256_checksum: Option<String>,
 }
 
-/// A just-in-time runner: it is on the server, and the configuration lets one listener be it.
+/// A just-in-time runner, which exists on the server, and the configuration with which one listener can be this runner.
 #[derive(Debug, Clone)]
 pub struct JitConfig {
     /// The runner.
     pub runner: Runner,
-    /// For the listener's input `jitconfig`.
+    /// The value of the listener's input `jitconfig`.
     pub encoded: Secret,
 }
 
@@ -61,12 +61,12 @@ pub(super) struct Group {
     pub name: String,
 }
 
-/// A registration or remove token. It lives for one hour.
+/// A registration or remove token, valid for one hour.
 #[derive(Debug, Clone)]
 pub struct RunnerToken {
     /// The token.
     pub token: Secret,
-    /// When it dies.
+    /// When it expires.
     pub expires_at: jiff::Timestamp,
 }
 
@@ -84,7 +84,10 @@ impl TryFrom<RawToken> for RunnerToken {
         use serde::de::Error as _;
         let token = raw.token.ok_or_else(|| serde_json::Error::custom("`token` is empty"))?;
         let expires_at = raw.expires_at.parse().map_err(|_| {
-            serde_json::Error::custom(format_args!("`expires_at` is no RFC 3339 time: {:?}", raw.expires_at))
+            serde_json::Error::custom(format_args!(
+                "`expires_at` is not an RFC 3339 time: {:?}",
+                raw.expires_at
+            ))
         })?;
         Ok(Self { token, expires_at })
     }
@@ -93,11 +96,11 @@ impl TryFrom<RawToken> for RunnerToken {
 /// Whether a runner is connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
-    /// It is connected and waits for jobs, or runs one.
+    /// It is connected, and waits for a job or runs one.
     Online,
     /// It is not connected.
     Offline,
-    /// A word that is newer than this program.
+    /// A status that this version of runup does not know.
     Other(String),
 }
 
@@ -155,29 +158,29 @@ pub struct Label {
     /// Its id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
-    /// Its name. Labels know no case.
+    /// Its name, which is case-insensitive.
     pub name: String,
-    /// `read-only` for those that GitHub gives, `custom` for the others.
+    /// `read-only` for labels that GitHub sets, `custom` for the others.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
 }
 
 impl Label {
-    /// Whether GitHub gives it to every runner of its kind, and nobody can take it away.
+    /// Whether GitHub sets it itself, so that it cannot be removed.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         self.kind.as_deref() == Some("read-only")
     }
 }
 
-/// A runner as the server knows it.
+/// A runner on the server.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Runner {
-    /// Its id, unique on this GitHub.
+    /// Its id, unique on this server.
     pub id: u64,
-    /// Its name, unique in its scope whatever the case.
+    /// Its name, unique in its scope and case-insensitive.
     pub name: String,
-    /// The system it said it runs on, in words of its own (`Linux`, `macos`, `unknown`).
+    /// The operating system that it reported, in its own words (`Linux`, `macos`, `unknown`).
     #[serde(default, deserialize_with = "or_empty")]
     pub os: String,
     /// Whether it is connected.
@@ -185,7 +188,7 @@ pub struct Runner {
     /// Whether it has a job.
     #[serde(default)]
     pub busy: bool,
-    /// The id of its runner group; where there are groups.
+    /// The id of its runner group, on servers with groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner_group_id: Option<u64>,
     /// Its labels.
@@ -200,13 +203,13 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Whether it has this name. Runner names know no case.
+    /// Whether it has this name, ignoring case.
     #[must_use]
     pub fn is_named(&self, name: &str) -> bool {
         same(&self.name, name)
     }
 
-    /// Whether it has this label. Labels know no case.
+    /// Whether it has this label, ignoring case.
     #[must_use]
     pub fn has_label(&self, name: &str) -> bool {
         self.labels.iter().any(|label| same(&label.name, name))
@@ -234,7 +237,7 @@ fn text<S: Serializer>(url: &Url, serializer: S) -> Result<S::Ok, S::Error> {
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.trim().is_empty() {
-        return Err(serde::de::Error::custom("an empty string where there must be one"));
+        return Err(serde::de::Error::custom("an empty string where a value is required"));
     }
     Ok(text)
 }
@@ -247,7 +250,9 @@ pub(super) fn non_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Op
 fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?.filter(|text| !text.trim().is_empty());
     text.map(|text| {
-        Secret::new(&text).ok_or_else(|| serde::de::Error::custom("a token that no header can carry"))
+        Secret::new(&text).ok_or_else(|| {
+            serde::de::Error::custom("a token with characters that are not allowed in an HTTP header")
+        })
     })
     .transpose()
 }

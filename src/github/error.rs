@@ -1,11 +1,11 @@
-//! What can go wrong between a call and its answer.
+//! The errors of the REST calls.
 
 use super::target::TargetError;
 use crate::error::{Class, Failure};
 use crate::{host, net};
 use std::fmt;
 
-/// What a server said when it did not do what it was asked.
+/// A server's answer to a call that it did not carry out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The method of the call.
@@ -14,11 +14,11 @@ pub struct Reply {
     pub url: String,
     /// The status.
     pub status: u16,
-    /// GitHub's `message`, with what its `errors` add; empty if it said nothing.
+    /// GitHub's `message`, followed by its `errors`; empty if there is neither.
     pub message: String,
     /// `X-GitHub-Request-Id`, for the server's administrator or GitHub's support.
     pub request_id: Option<String>,
-    /// `X-Accepted-GitHub-Permissions`: what a fine-grained token or App would need for this call.
+    /// `X-Accepted-GitHub-Permissions`: what a fine-grained token or App needs for this call.
     pub accepted: Option<String>,
 }
 
@@ -38,40 +38,40 @@ impl fmt::Display for Reply {
 /// Why a URL or a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// `--url` or `--api-url`.
+    /// `--url` or `--api-url` is wrong.
     #[error(transparent)]
     Target(#[from] TargetError),
     /// There is no credential at all; nothing was sent.
-    #[error("{method} {url} needs a credential and there is none")]
+    #[error("{method} {url} needs a credential, and none was given")]
     MissingCredential {
         /// The method of the call.
         method: String,
         /// The address of the call, redacted.
         url: String,
-        /// The permission that the credential needs.
+        /// The permission that the call needs.
         needed: String,
     },
-    /// The command that prints the token ended badly, or not at all.
+    /// The token command failed, or did not end.
     #[error("the token command `{command}` failed: {how}{}", if tail.is_empty() { String::new() } else { format!(": {tail}") })]
     TokenCommandFailed {
         /// The command.
         command: String,
         /// How it ended.
         how: String,
-        /// Its exit code, if it had one.
+        /// Its exit code; `None` if a signal ended it.
         code: Option<i32>,
-        /// The end of what it said on standard error.
+        /// The end of its standard error output.
         tail: String,
     },
-    /// The command that prints the token printed something else.
-    #[error("the token command `{command}` must print one line, the token, and printed {}", if *lines == 0 { "none".to_owned() } else { lines.to_string() })]
+    /// The token command did not print exactly one token.
+    #[error("the token command `{command}` printed {} instead of one line with the token", if *lines == 0 { "no token".to_owned() } else { format!("{lines} lines") })]
     TokenCommandPrinted {
         /// The command.
         command: String,
-        /// How many lines it printed that could be tokens.
+        /// How many lines that could be tokens it printed.
         lines: usize,
     },
-    /// The command that prints the token could not be started.
+    /// The token command could not be started.
     #[error("failed to run the token command `{command}`")]
     TokenCommandNotRun {
         /// The command.
@@ -80,10 +80,10 @@ pub enum Error {
         #[source]
         source: host::Error,
     },
-    /// 401.
+    /// Status 401.
     #[error("the credential was refused: {0}")]
     Unauthorized(Box<Reply>),
-    /// 403, but no rate limit.
+    /// Status 403 without a rate limit.
     #[error("the credential is too weak: {reply}")]
     Forbidden {
         /// The answer.
@@ -91,28 +91,28 @@ pub enum Error {
         /// The permission that the call needs.
         needed: String,
     },
-    /// 404, which has three meanings.
-    #[error("the {scope} was not found, or is hidden: {reply}")]
+    /// Status 404, which has three meanings.
+    #[error("the {scope} was not found, or the credential cannot see it: {reply}")]
     NotFound {
         /// The answer.
         reply: Box<Reply>,
-        /// The scope that was asked.
+        /// The scope of the call.
         scope: String,
         /// The permission that the call needs.
         needed: String,
     },
-    /// 403 or 429 with the signs of a rate limit.
-    #[error("the rate limit is used up: {reply}")]
+    /// Status 403 or 429 with a rate limit.
+    #[error("the rate limit is exceeded: {reply}")]
     RateLimited {
         /// The answer.
         reply: Box<Reply>,
-        /// When it is over, as far as the answer says.
+        /// When the limit is reset, if the answer says so.
         until: Option<jiff::Timestamp>,
     },
-    /// 422.
+    /// Status 422.
     #[error("the request was refused: {0}")]
     Unprocessable(Box<Reply>),
-    /// 422 for a runner that has a job.
+    /// Status 422 for a runner that has a job.
     #[error("runner {id} is running a job: {reply}")]
     Busy {
         /// The runner's id.
@@ -120,25 +120,25 @@ pub enum Error {
         /// The answer.
         reply: Box<Reply>,
     },
-    /// 409 for a new runner.
-    #[error("a runner named {name} exists: {reply}")]
+    /// Status 409 for a new runner.
+    #[error("a runner named {name} already exists: {reply}")]
     NameTaken {
         /// The name.
         name: String,
         /// The answer.
         reply: Box<Reply>,
     },
-    /// 404 for the call itself.
-    #[error("the server has no just-in-time runners: {reply}")]
+    /// Status 404 for the call itself.
+    #[error("the server does not support just-in-time runners: {reply}")]
     NoJit {
         /// The answer.
         reply: Box<Reply>,
     },
     /// Any other status.
-    #[error("an unexpected status: {0}")]
+    #[error("unexpected answer: {0}")]
     Odd(Box<Reply>),
-    /// Something that is not JSON: a sign-in page, a proxy's error page.
-    #[error("{method} {url} answered {status} with something that is not JSON: {start:?}")]
+    /// The answer is not JSON: a sign-in page, a proxy's error page.
+    #[error("{method} {url} answered {status} with a body that is not JSON: {start:?}")]
     NotJson {
         /// The method of the call.
         method: String,
@@ -146,28 +146,28 @@ pub enum Error {
         url: String,
         /// The status.
         status: u16,
-        /// How it begins, printable characters only.
+        /// How the body begins, printable characters only.
         start: String,
     },
-    /// JSON, but not the document that this call answers.
-    #[error("cannot read the {what} that {method} {url} answered")]
+    /// The answer is JSON, but not the document that this call returns.
+    #[error("failed to read the {what} in the answer to {method} {url}")]
     BadDocument {
-        /// What was expected.
+        /// The expected document.
         what: &'static str,
         /// The method of the call.
         method: String,
         /// The address of the call, redacted.
         url: String,
-        /// Where it differs.
+        /// How it differs.
         #[source]
         source: serde_json::Error,
     },
-    /// A list that does not end.
-    #[error("GET {url} announces further pages after page {page}, which brought nothing new")]
+    /// A list without an end.
+    #[error("GET {url} announces further pages after page {page}, which had nothing new")]
     EndlessPages {
         /// The address of the list, redacted.
         url: String,
-        /// The page after which we gave up.
+        /// The page after which runup gave up.
         page: u32,
     },
     /// A list of more elements than any scope has.
@@ -175,20 +175,18 @@ pub enum Error {
     ListTooLong {
         /// The address of the list, redacted.
         url: String,
-        /// After how many we gave up.
+        /// The number of elements after which runup gave up.
         limit: usize,
     },
-    /// A list that would take more memory than we use.
-    #[error(
-        "the list at {url} is too large to be held in memory: it has more than {count} runners that match"
-    )]
+    /// A list that needs more memory than runup uses.
+    #[error("the list at {url} is too large: more than {count} runners match")]
     ListTooLarge {
         /// The address of the list, redacted.
         url: String,
-        /// How many runners were kept by then.
+        /// How many runners had matched by then.
         count: usize,
     },
-    /// No answer.
+    /// The request got no answer.
     #[error(transparent)]
     Transport(#[from] net::Error),
 }
@@ -212,11 +210,11 @@ impl Error {
     }
 }
 
-/// "It needs …", and what the server itself says about that.
+/// The sentences that name the permission that a call needs, and what the server says about it.
 fn permission(needed: &str, reply: &Reply) -> String {
     let accepted = reply.accepted.as_deref();
     let accepted = accepted.map(|a| format!(" The server accepts a token with: {a}.")).unwrap_or_default();
-    format!("The call needs {needed}, of somebody who is an administrator there.{accepted}")
+    format!("The call needs {needed}, created by an administrator of that scope.{accepted}")
 }
 
 impl Failure for Error {
@@ -228,7 +226,7 @@ impl Failure for Error {
             | Self::Unauthorized(_)
             | Self::Forbidden { .. }
             | Self::NotFound { .. } => Class::NoPerm,
-            // A program that is not there, or cannot be run: no time changes that.
+            // The program is missing or cannot be executed, so a retry is of no use.
             Self::TokenCommandFailed { code: Some(126 | 127), .. } | Self::NameTaken { .. } => Class::Config,
             Self::TokenCommandNotRun { source, .. } => source.class(),
             Self::RateLimited { .. } | Self::Busy { .. } | Self::TokenCommandFailed { .. } => Class::TempFail,
@@ -255,22 +253,22 @@ impl Failure for Error {
         match self {
             Self::Target(error) => error.hint(),
             Self::MissingCredential { needed, .. } => Some(format!(
-                "Give a token by --token-file, RUNUP_TOKEN or --token-command. The call needs {needed}."
+                "Pass a token with --token-file, RUNUP_TOKEN or --token-command. The call needs {needed}."
             )),
             Self::TokenCommandFailed { .. } | Self::TokenCommandPrinted { .. } => Some(
-                "Run it by hand as the user who runs runup: it must end with 0, and print the token and nothing else \
-                 on standard output."
+                "Run it by hand as the user who runs runup: it must exit 0 and print the token, and nothing else, on \
+                 standard output."
                     .to_owned(),
             ),
             Self::TokenCommandNotRun { source, .. } => source.hint(),
             Self::Unauthorized(_) => Some(
-                "The token is wrong, expired or revoked, or belongs to another GitHub than this one. Make a new one."
+                "The token is wrong, expired or revoked, or belongs to another GitHub server. Create a new one."
                     .to_owned(),
             ),
             Self::Forbidden { reply, needed } => Some(permission(needed, reply)),
             Self::NotFound { reply, scope, needed } => Some(format!(
-                "404 means one of three things: there is no such {scope} (is the URL spelled right?), the credential \
-                 may not see it, or it is a credential for another scope. {}",
+                "404 means one of three things: the {scope} does not exist (check the spelling of the URL), the \
+                 credential may not see it, or the credential is for another scope. {}",
                 permission(needed, reply)
             )),
             Self::RateLimited { until, .. } => Some(match until {
@@ -279,26 +277,26 @@ impl Failure for Error {
             }),
             Self::Busy { .. } => Some("Wait until its job is done, or cancel the job.".to_owned()),
             Self::NameTaken { .. } => {
-                Some("Choose another --name, for instance with {random} in it.".to_owned())
+                Some("Pass another --name, for example with {random} in it.".to_owned())
             }
             Self::NoJit { .. } => Some(
-                "Enterprise Server has them from 3.10 on. Leave --jit out and use --ephemeral; that needs a \
-                 credential that may write, as --jit does."
+                "Enterprise Server supports them since 3.10. Use --ephemeral instead of --jit; it needs a credential \
+                 with write access, as --jit does."
                     .to_owned(),
             ),
             Self::NotJson { status, .. } if *status < 500 => Some(
-                "Something else than GitHub's REST API answers there: check the host of --url, --api-url, and any \
-                 proxy or sign-in page between here and there."
+                "The answer does not come from GitHub's REST API: check the host of --url, --api-url, and any proxy or \
+                 sign-in page in between."
                     .to_owned(),
             ),
             Self::EndlessPages { .. } | Self::ListTooLong { .. } => Some(
-                "No GitHub answers like this: check the host of --url, --api-url, and any proxy between here and there."
+                "The answer does not come from GitHub's REST API: check the host of --url, --api-url, and any proxy in between."
                     .to_owned(),
             ),
             Self::ListTooLarge { .. } => {
                 Some("Narrow the list, for instance with --status, --label or --name.".to_owned())
             }
-            Self::Odd(reply) if reply.status >= 500 => Some("The server has a problem. Try again later.".to_owned()),
+            Self::Odd(reply) if reply.status >= 500 => Some("The server failed. Try again later.".to_owned()),
             Self::Transport(error) => error.hint(),
             _ => None,
         }

@@ -1,6 +1,6 @@
-//! Lists, read so that no answer takes more memory than it is worth: one element at a time, each list with a ceiling.
+//! Lists, read one element at a time and with a limit each, so that no answer takes much memory.
 //!
-//! A document of a few megabytes can hold a million small elements, and a server can send pages without an end.
+//! A document of a few megabytes can hold a million small elements, and a server can send pages without end.
 
 use super::answer::{bad_document, has_next};
 use super::client::{Client, PER_PAGE};
@@ -16,14 +16,14 @@ use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 
-/// The most elements of one answer. A page has at most 100, the list of runner applications some twenty.
+/// The most elements of one answer. A page has at most 100, the list of runner applications about twenty.
 pub(super) const MOST_ON_A_PAGE: usize = 1000;
-/// The most pages of a list: 100,000 elements where the server fills them, as GitHub does. A runner group has at most
+/// The most pages of a list: 100,000 elements if the server fills the pages, as GitHub does. A runner group has at most
 /// 10,000 runners.
 const MOST_PAGES: u32 = 1000;
-/// The most elements of a list, over all pages.
+/// The most elements of a list over all pages.
 const MOST_ELEMENTS: usize = 100_000;
-/// The most bytes of those elements of a list that are kept, as they lie in memory: some 10,000 runners.
+/// The most bytes in memory for the elements of a list that are kept: about 10,000 runners.
 const MOST_KEPT: usize = 6 << 20;
 
 #[derive(Deserialize)]
@@ -39,8 +39,8 @@ struct GroupPage<'a> {
 }
 
 impl Client {
-    /// The runners of the scope for which `admits` is true, from all pages; `name` is for servers that can look for one.
-    /// Only what is admitted is kept. All pages together have the time of one call.
+    /// The runners of the scope for which `admits` is true, from all pages; `name` is for servers that can filter by
+    /// it. Only these are kept in memory. All pages together have the timeout of one call.
     pub async fn runners_where(
         &self,
         name: Option<&str>,
@@ -53,7 +53,7 @@ impl Client {
             let page: RunnerPage<'_> = parse(&answer, what)?;
             let mut too_large = false;
             let read = each(page.runners.get().as_bytes(), |runner: Runner| {
-                // A runner that is added or removed meanwhile shifts the pages: one may be listed twice.
+                // A runner that is added or removed meanwhile shifts the pages, so that one can be listed twice.
                 if pages.is_new(runner.id) && admits(&runner) && !too_large {
                     kept += weight(&runner);
                     too_large = kept > MOST_KEPT;
@@ -75,15 +75,15 @@ impl Client {
         while let Some(answer) = pages.next().await? {
             let what = "list of runner groups";
             let page: GroupPage<'_> = parse(&answer, what)?;
-            let mut wanted = None;
+            let mut matching = None;
             let read = each(page.runner_groups.get().as_bytes(), |group: Group| {
-                if pages.is_new(group.id) && wanted.is_none() && found(&group) {
-                    wanted = Some(group);
+                if pages.is_new(group.id) && matching.is_none() && found(&group) {
+                    matching = Some(group);
                 }
             });
             read.map_err(|source| bad_document(&Method::GET, &answer, what, source))?;
-            if wanted.is_some() {
-                return Ok(wanted);
+            if matching.is_some() {
+                return Ok(matching);
             }
             pages.finish(&answer)?;
         }
@@ -91,16 +91,16 @@ impl Client {
     }
 }
 
-/// The pages of a list, one after the other.
+/// The pages of a list, one after another.
 struct Pages<'a> {
     client: &'a Client,
     tail: &'static str,
     name: Option<&'a str>,
     deadline: Deadline,
     page: u32,
-    /// The ids of everything so far.
+    /// The ids of all elements so far.
     seen: HashSet<u64>,
-    /// How many there were before this page.
+    /// How many elements there were before this page.
     known: usize,
     is_last: bool,
 }
@@ -125,12 +125,12 @@ impl<'a> Pages<'a> {
         self.client.get_by(self.deadline, self.tail, &query).await.map(Some)
     }
 
-    /// Whether no page has had this id before. Beyond the ceiling nothing is new, and [`Pages::finish`] fails.
+    /// Whether no page has had this id before. Beyond the limit nothing is new, and [`Pages::finish`] fails.
     fn is_new(&mut self, id: u64) -> bool {
         self.seen.len() <= MOST_ELEMENTS && self.seen.insert(id)
     }
 
-    /// Says after a page whether there is to be another one.
+    /// Determines after a page whether there is another one.
     fn finish(&mut self, answer: &Answer) -> Result<(), Error> {
         let url = || redact(&answer.url);
         if self.seen.len() > MOST_ELEMENTS {
@@ -156,7 +156,7 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(answer: &'a Answer, what: &'static s
         .map_err(|source| super::answer::unreadable(&Method::GET, answer, what, source))
 }
 
-/// Gives every element of the array `json` to `take`, without holding more than one of them.
+/// Passes every element of the array `json` to `take`, holding one at a time.
 pub(super) fn each<'a, T: Deserialize<'a>>(
     json: &'a [u8],
     take: impl FnMut(T),
@@ -200,7 +200,7 @@ impl<'de, T: Deserialize<'de>, F: FnMut(T)> Visitor<'de> for Each<T, F> {
     }
 }
 
-/// A list inside an element, with the same ceiling; `null` is an empty one.
+/// A list inside an element, with the same limit; `null` is an empty one.
 pub(super) fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
@@ -211,7 +211,7 @@ pub(super) fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
             let mut list = Vec::new();
             let each = Each { take: |element| list.push(element), most: MOST_ON_A_PAGE, of: PhantomData };
             each.deserialize(deserializer)?;
-            // Many runners with a label or two would hold more room than labels.
+            // Many runners with one or two labels would otherwise hold mostly unused capacity.
             list.shrink_to_fit();
             Ok(Self(list))
         }
@@ -220,7 +220,7 @@ pub(super) fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     Ok(Option::<Few<T>>::deserialize(deserializer)?.map(|few| few.0).unwrap_or_default())
 }
 
-/// What a runner takes in memory, in bytes.
+/// The memory that a runner takes, in bytes.
 fn weight(runner: &Runner) -> usize {
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let labels = runner.labels.iter();

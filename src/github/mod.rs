@@ -1,7 +1,7 @@
-//! GitHub's REST API for self-hosted runners: which scope a URL names, and the calls of that scope.
+//! GitHub's REST API for self-hosted runners: the scope of a URL, and the calls for that scope.
 //!
-//! This room knows addresses, headers, documents and what the statuses mean. It refuses to know what a runner is on
-//! disk, how its archive is fetched, and what the answers are used for.
+//! This module knows addresses, headers, documents and what the status codes mean. It does not know what a runner is on
+//! disk, how its archive is downloaded, or what the answers are used for.
 
 mod answer;
 mod client;

@@ -1,4 +1,4 @@
-//! GitHub's public releases of the runner: the way to a newer version where there is no credential for the list of runner
+//! GitHub's public releases of the runner, for finding a newer version without a credential for the list of runner
 //! applications.
 
 use super::answer::{bad_document, read};
@@ -12,7 +12,7 @@ use url::Url;
 /// The latest release of the runner (`GET /repos/actions/runner/releases/latest`).
 #[derive(Debug, Clone)]
 pub struct Release {
-    /// Its archives, as the list of runner applications would show them. Their checksums are GitHub's own digests of the
+    /// Its archives, in the format of the list of runner applications. The checksums are GitHub's digests of the
     /// assets.
     pub applications: Vec<Application>,
 }
@@ -33,11 +33,11 @@ struct RawAsset {
 }
 
 impl Client {
-    /// The latest release of the runner. It needs no credential, and none is sent; without one GitHub answers 60 calls an
-    /// hour for each address.
+    /// The latest release of the runner. It needs no credential, and none is sent; GitHub then allows 60 calls per hour
+    /// and IP address.
     ///
     /// # Errors
-    /// [`Error::RateLimited`] beyond that; the answer is not a release.
+    /// [`Error::RateLimited`] beyond that; an error if the answer is not a release.
     pub async fn latest_release(&self) -> Result<Release, Error> {
         let answer = self.get_public(self.target().latest_release()).await?;
         let what = "release of the runner";
@@ -48,7 +48,7 @@ impl Client {
         if applications.is_empty() {
             use serde::de::Error as _;
             let source = serde_json::Error::custom(format_args!(
-                "the release {:?} has no archive of the runner with a name that is known",
+                "the release {:?} has no runner archive with a known name",
                 raw.tag_name
             ));
             return Err(bad_document(&Method::GET, &answer, what, source));
@@ -57,7 +57,7 @@ impl Client {
     }
 }
 
-/// An asset as a runner application; `None` if it is not the complete archive of a platform.
+/// An asset as a runner application; `None` if it is not a complete archive for a platform.
 fn application(asset: &RawAsset, version: &str) -> Option<Application> {
     let rest = asset.name.strip_prefix("actions-runner-")?;
     let rest = rest.strip_suffix(".tar.gz").or_else(|| rest.strip_suffix(".zip"))?;

@@ -1,13 +1,13 @@
-//! Where runners live: an enterprise, an organization or a repository.
+//! Scopes: the enterprise, organization or repository that runners belong to.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fmt;
 use std::str::FromStr;
 
-/// What stays as it is in a path segment: RFC 3986's unreserved characters.
+/// The characters that are not encoded in a path segment: RFC 3986's unreserved ones.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// `segment` as it stands in a path.
+/// `segment`, percent-encoded for a path.
 fn encoded(segment: &str) -> impl fmt::Display + '_ {
     utf8_percent_encode(segment, SEGMENT)
 }
@@ -24,9 +24,9 @@ pub struct RepositoryName(String);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("has {} where only letters, digits and {allowed} are allowed", Culprit(*.culprit))]
 pub struct NameError {
-    /// The first character that is not allowed; `None` if the name as a whole is not.
+    /// The first character that is not allowed; `None` if the name as a whole is not allowed.
     culprit: Option<char>,
-    /// What is allowed besides letters and digits.
+    /// The characters that are allowed besides letters and digits.
     allowed: &'static str,
 }
 
@@ -93,7 +93,7 @@ impl fmt::Display for RepositoryName {
     }
 }
 
-/// Who the runners belong to.
+/// What the runners belong to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// All organizations of an enterprise.
@@ -110,7 +110,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// What stands before `/actions/runners` in the API's paths, percent-encoded: `/orgs/octo-org`.
+    /// The part before `/actions/runners` in the API's paths, percent-encoded: `/orgs/octo-org`.
     #[must_use]
     pub fn prefix(&self) -> String {
         match self {

@@ -1,4 +1,4 @@
-//! What `--url` names: the scope, the address that `config.sh` is given, and the API that answers for it.
+//! What `--url` stands for: the scope, the URL that `config.sh` gets, and the REST API that serves it.
 
 use super::error::Error;
 use super::scope::{NameError, RepositoryName, Scope, Slug};
@@ -7,25 +7,25 @@ use percent_encoding::percent_decode_str;
 use std::fmt;
 use url::{Host, Url};
 
-/// A scope on a GitHub.
+/// A scope on a GitHub server.
 ///
-/// GitHub's runner has traps here that are avoided by normalising: it asks `api.www.github.com` for a URL with `www.`,
-/// and finds nothing for one with `.git`.
+/// The URL is normalised because GitHub's runner does not do it: for a URL with `www.` it calls `api.www.github.com`,
+/// and for one with `.git` it finds nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// The normalised address of the scope's page: what `config.sh --url` gets.
+    /// The normalised URL of the scope's page, for `config.sh --url`.
     pub url: Url,
-    /// Who the runners belong to.
+    /// What the runners belong to.
     pub scope: Scope,
-    /// The base of the REST API, without a trailing slash where it has a path.
+    /// The base URL of the REST API, without a trailing slash if it has a path.
     pub api: Url,
 }
 
-/// Why a URL names no scope. What is quoted of it holds neither credentials nor a query.
+/// Why a URL is not that of a scope. The quoted part holds neither credentials nor a query.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// It cannot be read as a URL at all.
-    #[error("cannot read {given:?} as a URL")]
+    /// It is not a URL.
+    #[error("{given:?} is not a URL")]
     Malformed {
         /// The URL, redacted.
         given: String,
@@ -33,8 +33,8 @@ pub enum TargetError {
         #[source]
         source: url::ParseError,
     },
-    /// It has white space, control characters or a path that climbs.
-    #[error("cannot read {given:?} as a URL: it has {what}")]
+    /// It has white space, control characters or `..` in its path.
+    #[error("{given:?} is not a usable URL: it has {what}")]
     Unclean {
         /// The URL, redacted.
         given: String,
@@ -46,15 +46,15 @@ pub enum TargetError {
     NoScheme {
         /// The URL, redacted.
         given: String,
-        /// What was probably meant.
+        /// The URL that was probably meant.
         suggestion: String,
     },
     /// `ssh://…`, `git@…`, `ftp://…`.
-    #[error("the URL {given:?} is not one of https://")]
+    #[error("the URL {given:?} does not begin with https://")]
     NotHttp {
         /// The URL, redacted.
         given: String,
-        /// What was probably meant.
+        /// The URL that was probably meant.
         suggestion: Option<String>,
     },
     /// Plain HTTP to another machine.
@@ -64,29 +64,29 @@ pub enum TargetError {
         given: String,
     },
     /// `https://user:password@…`.
-    #[error("the URL for {host} holds credentials")]
+    #[error("the URL for {host} contains credentials")]
     Credentials {
         /// The host.
         host: String,
     },
     /// `https://api.github.com/orgs/octo-org`.
-    #[error("{given} is an address of the REST API, not of an enterprise, organization or repository")]
+    #[error("{given} is a URL of the REST API, not of an enterprise, organization or repository")]
     ApiAddress {
         /// The URL, redacted.
         given: String,
-        /// What was probably meant.
+        /// The URL that was probably meant.
         suggestion: String,
     },
-    /// Zero segments, or too many, or a word that GitHub keeps for itself.
-    #[error("{given} is not the address of an enterprise, organization or repository")]
+    /// No path, a path that is too long, or one that GitHub uses for pages of its own.
+    #[error("{given} is not the URL of an enterprise, organization or repository")]
     NoScope {
         /// The URL, redacted.
         given: String,
-        /// What was probably meant.
+        /// The URL that was probably meant.
         suggestion: Option<String>,
     },
     /// A name that GitHub does not allow.
-    #[error("the {kind} name {name:?} in {given}")]
+    #[error("the {kind} name {name:?} in {given} is not valid")]
     BadName {
         /// `enterprise`, `organization`, `owner` or `repository`.
         kind: &'static str,
@@ -106,7 +106,6 @@ impl Failure for TargetError {
     }
 
     fn hint(&self) -> Option<String> {
-        const FORMS: &str = "Give https://HOST/ORG, https://HOST/OWNER/REPO or https://HOST/enterprises/SLUG";
         let suggested = |suggestion: &str| Some(format!("Did you mean {suggestion} ?"));
         match self {
             Self::NoScheme { suggestion, .. }
@@ -114,20 +113,19 @@ impl Failure for TargetError {
             | Self::NotHttp { suggestion: Some(suggestion), .. }
             | Self::NoScope { suggestion: Some(suggestion), .. } => suggested(suggestion),
             Self::Plain { .. } => Some(
-                "Use https://. If this network is trusted, --allow-http accepts that everyone on it can read the \
-                 token."
+                "Use https://. On a trusted network, pass --allow-http: anyone on the network can then read the token."
                     .to_owned(),
             ),
             Self::Credentials { .. } => Some(
-                "Take them out of the URL, and give the token by RUNUP_TOKEN or --token-file.".to_owned(),
+                "Remove them from the URL, and pass the token with RUNUP_TOKEN or --token-file.".to_owned(),
             ),
-            _ => Some(format!("{FORMS}.")),
+            _ => Some("Use https://HOST/ORG, https://HOST/OWNER/REPO or https://HOST/enterprises/SLUG.".to_owned()),
         }
     }
 }
 
 impl Target {
-    /// Reads `--url`, and `--api-url` where it is given.
+    /// Parses `--url`, and `--api-url` if it is set.
     ///
     /// `allow_http` accepts plain HTTP to a host that is not this machine.
     pub fn parse(url: &str, api_url: Option<&str>, allow_http: bool) -> Result<Self, Error> {
@@ -147,7 +145,7 @@ impl Target {
         let scope = scope(&words, &page, &given)?;
 
         if is_hosted(&host) {
-            // GitHub itself speaks HTTPS only, whatever was written.
+            // GitHub serves HTTPS only.
             let _ = page.set_scheme("https");
         }
         page.set_path(&scope.page());
@@ -158,7 +156,7 @@ impl Target {
         Ok(Self { url: page, scope, api })
     }
 
-    /// The address of a call: `tail` follows the scope's prefix and begins with `/`.
+    /// The URL of a call: `tail` follows the scope's prefix and begins with `/`.
     #[must_use]
     pub fn call(&self, tail: &str) -> Url {
         let mut url = self.api.clone();
@@ -167,8 +165,8 @@ impl Target {
         url
     }
 
-    /// The address of GitHub's public releases of the runner. They are on github.com only: a GHE.com tenant does not have
-    /// the repository.
+    /// The URL of GitHub's public releases of the runner. They are on github.com only, because a GHE.com tenant does
+    /// not have the repository.
     #[must_use]
     pub fn latest_release(&self) -> Url {
         let own = self.api.host_str().and_then(|api| api.strip_prefix("api.")) == self.url.host_str();
@@ -181,22 +179,22 @@ impl Target {
         url
     }
 
-    /// Whether `other`, as a configured runner remembers it, is the same scope of the same GitHub. Names of hosts,
-    /// owners and repositories know no case.
+    /// Whether `other`, as stored by a configured runner, is the same scope on the same server. The names of hosts,
+    /// owners and repositories are compared without case.
     #[must_use]
     pub fn is_same_as(&self, other: &str) -> bool {
         Self::parse(other, None, true).is_ok_and(|other| {
-            let place = |target: &Self| {
+            let server = |target: &Self| {
                 (target.url.host_str().map(str::to_owned), target.url.port_or_known_default())
             };
-            place(self) == place(&other)
+            server(self) == server(&other)
                 && self.scope.kind() == other.scope.kind()
                 && self.scope.name().eq_ignore_ascii_case(&other.scope.name())
         })
     }
 
-    /// What to say when the URL has a port: GitHub's runner drops it when it registers. `None` without one, and for
-    /// this machine, where only a rehearsal listens.
+    /// The warning for a URL with a port, which GitHub's runner drops when it registers. `None` without a port, and for
+    /// this machine, where only a fake GitHub server listens.
     #[must_use]
     pub fn port_warning(&self) -> Option<String> {
         let port = self.url.port()?;
@@ -205,8 +203,7 @@ impl Target {
         }
         let host = self.url.host_str().unwrap_or_default();
         Some(format!(
-            "GitHub's runner drops the port of {host}:{port} when it registers and will ask {host} on the default \
-             port"
+            "GitHub's runner drops the port of {host}:{port} when it registers, and connects to {host} on the default port"
         ))
     }
 
@@ -223,7 +220,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// The hosts that GitHub runs, whose API is on a host of its own.
+/// Whether GitHub runs this host, whose API then has a host name of its own.
 fn is_hosted(host: &str) -> bool {
     host == "github.com" || host.strip_suffix(".ghe.com").is_some_and(|sub| !sub.is_empty())
 }
@@ -255,11 +252,11 @@ fn without_slash(mut url: Url) -> Url {
     url
 }
 
-/// Parses an address of the web and refuses what must not be sent a credential. Query and fragment are dropped.
+/// Parses an HTTP URL, and refuses one to which no credential may be sent. Query and fragment are dropped.
 fn web_address(text: &str, allow_http: bool) -> Result<Url, TargetError> {
     let text = text.trim();
     let given = redacted(text);
-    // The parser would drop these silently.
+    // The URL parser drops these silently.
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(TargetError::Unclean { given, what: "white space or control characters" });
     }
@@ -276,7 +273,7 @@ fn web_address(text: &str, allow_http: bool) -> Result<Url, TargetError> {
         return Err(TargetError::Credentials { host: url.host_str().unwrap_or_default().to_owned() });
     }
     if text.contains('@') {
-        // Perhaps a password with a `#` or `?` in it, which the parser takes for the end of the host.
+        // It may be a password with a `#` or `?`, which the parser takes for the end of the host.
         return Err(TargetError::Unclean { given, what: "an `@`" });
     }
     let path = rest.split(['?', '#']).next().unwrap_or_default();
@@ -292,7 +289,7 @@ fn web_address(text: &str, allow_http: bool) -> Result<Url, TargetError> {
     Ok(url)
 }
 
-/// The web address for what follows `git@`; `None` for any other user, and where more than a user may be hidden.
+/// The HTTPS URL for a `git@` address; `None` for any other user, and where the text may hide a password.
 fn git_address(text: &str) -> Option<String> {
     let rest = text.strip_prefix("git@")?;
     (!rest.contains(['@', '?', '#'])).then(|| format!("https://{}", rest.replacen(':', "/", 1)))
@@ -310,7 +307,7 @@ fn without_scheme(text: &str, given: String) -> TargetError {
     TargetError::NoScheme { given, suggestion: format!("https://{host}{text}") }
 }
 
-/// The path's names, decoded, without empty ones and without `.git` at the end.
+/// The segments of the path, decoded, without empty ones and without `.git` at the end.
 fn segments(page: &Url) -> Vec<String> {
     let mut segments: Vec<String> = page
         .path()
@@ -354,7 +351,7 @@ fn scope(words: &[&str], page: &Url, given: &str) -> Result<Scope, TargetError> 
         name.parse::<Slug>().map_err(|source| bad_name(kind, name, given, source))
     };
     match words {
-        // GitHub keeps these words for pages of its own; people copy them out of the address bar.
+        // GitHub uses these words for its own pages, whose URLs users copy from the address bar.
         ["orgs" | "organizations", org, ..] => Err(no_scope(Some((*org).to_owned()))),
         [] | ["enterprises" | "orgs" | "organizations" | "settings"] => Err(no_scope(None)),
         ["enterprises", name] => Ok(Scope::Enterprise(slug("enterprise", name)?)),
@@ -374,13 +371,13 @@ fn bad_name(kind: &'static str, name: &str, given: &str, source: NameError) -> T
     TargetError::BadName { kind, name: name.to_owned(), given: given.to_owned(), source }
 }
 
-/// `text` as it may be shown: no user name, no password, no query. It need not be a URL.
+/// `text` without user name, password and query, so that it can be shown. It need not be a URL.
 fn redacted(text: &str) -> String {
     let text = text.trim();
-    // `git@HOST:OWNER/REPO` has a user name that everybody knows, and no place for a password.
+    // The user name in `git@HOST:OWNER/REPO` is public, and the format has no password.
     let is_git = text.strip_prefix("git@").is_some_and(|rest| !rest.contains(['@', '?', '#']));
     if text.contains('@') && !is_git {
-        // Where a password ends can only be guessed in what may be no URL, so nothing of it is shown.
+        // In text that may not be a URL, the end of a password cannot be determined, so nothing of it is shown.
         let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
         let scheme = if scheme.contains('@') { "" } else { scheme };
         let mark = crate::secret::MARK;

@@ -1,5 +1,4 @@
-//! Users of the machine: who we are, who is there, creating and deleting the one that the runner gets, and ending its
-//! processes.
+//! Users of the machine: looking them up, creating and deleting the runner's user, and ending its processes.
 
 mod belongings;
 mod end;
@@ -22,11 +21,11 @@ pub struct Account {
     pub uid: u32,
     /// Primary group's id; 0 on Windows.
     pub gid: u32,
-    /// Home folder, as seen inside the root.
+    /// Home directory, as seen inside the root.
     pub home: PathBuf,
 }
 
-/// Refuses names that some tool or another would: what Debian's and systemd's strict rules both accept, at most 32
+/// Accepts names that every tool accepts: those allowed by the strict rules of both Debian and systemd, at most 32
 /// bytes.
 pub fn check_name(name: &str) -> Result<(), Error> {
     let mut bytes = name.bytes();
@@ -36,7 +35,7 @@ pub fn check_name(name: &str) -> Result<(), Error> {
     good.then_some(()).ok_or_else(|| Error::BadUserName { name: name.into() })
 }
 
-/// Whether we are root; never on Windows.
+/// Whether runup runs as root; never on Windows.
 #[must_use]
 pub fn is_root() -> bool {
     #[cfg(unix)]
@@ -45,8 +44,8 @@ pub fn is_root() -> bool {
     false
 }
 
-/// The user that we run as (the effective one). One that the user database does not know gets its number as its name
-/// and `$HOME`, or `/`, as its home.
+/// The effective user of this process. A user that is not in the user database gets its id as its name, and `$HOME` or
+/// `/` as its home.
 #[must_use]
 pub fn current() -> Account {
     #[cfg(unix)]
@@ -67,8 +66,8 @@ pub fn current() -> Account {
     }
 }
 
-/// The user of that name, if there is one: the system's database on the machine itself, `/etc/passwd` inside another
-/// root. `None` on Windows.
+/// The user of that name, if it exists: from the system's user database on the machine itself, from `/etc/passwd`
+/// inside another root. `None` on Windows.
 pub fn find(root: &Root, name: &str) -> Result<Option<Account>, Error> {
     if !root.is_host() {
         let lookup = |source| Error::Lookup { name: name.into(), source };
@@ -79,7 +78,7 @@ pub fn find(root: &Root, name: &str) -> Result<Option<Account>, Error> {
     #[cfg(unix)]
     return match nix::unistd::User::from_name(name) {
         Ok(user) => Ok(user.map(from_nix)),
-        // What getpwnam(3) may say for "no such user", besides success.
+        // The errors that getpwnam(3) may return if the user does not exist.
         Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ESRCH) => Ok(None),
         Err(error) => Err(Error::Lookup { name: name.into(), source: error.into() }),
     };
@@ -87,7 +86,7 @@ pub fn find(root: &Root, name: &str) -> Result<Option<Account>, Error> {
     Ok(None)
 }
 
-/// The user with that id, if there is one; looked up like [`find`].
+/// The user with that id, if it exists; looked up like [`find`].
 pub fn find_by_id(root: &Root, uid: u32) -> Result<Option<Account>, Error> {
     let lookup = |source| Error::Lookup { name: format!("with the id {uid}"), source };
     if !root.is_host() {
@@ -105,8 +104,8 @@ pub fn find_by_id(root: &Root, uid: u32) -> Result<Option<Account>, Error> {
     Ok(None)
 }
 
-/// The group ids of an account: its primary group and the supplementary ones. A user of that name with another uid is
-/// not the account, and lends it no groups: an account of an image on the machine itself, say.
+/// The group ids of an account: its primary group and the supplementary ones. If a user of that name has another uid,
+/// for example for an account of an image looked up on the machine itself, its groups do not count.
 #[must_use]
 pub fn groups(root: &Root, account: &Account) -> Vec<u32> {
     let mut gids = vec![account.gid];
@@ -128,21 +127,21 @@ pub fn groups(root: &Root, account: &Account) -> Vec<u32> {
     gids
 }
 
-/// The id of the group of that name; `None` where `/etc/group` does not know it.
+/// The id of the group of that name; `None` if it is not in `/etc/group`.
 #[must_use]
 pub fn group_id(root: &Root, name: &str) -> Option<u32> {
     group_file(root).into_iter().find(|group| group.name == name).map(|group| group.gid)
 }
 
-/// Whether the account is in the group of that name, which `/etc/group` has to know.
+/// Whether the account is in the group of that name, which must be in `/etc/group`.
 #[must_use]
 pub fn in_group(root: &Root, account: &Account, group: &str) -> bool {
     let gids = groups(root, account);
     group_file(root).into_iter().any(|found| found.name == group && gids.contains(&found.gid))
 }
 
-/// The users that share the group `gid`: it is their primary group, or they are listed as its members. What the user
-/// database holds beyond `/etc/passwd` and `/etc/group` is seen for listed members of the machine itself only.
+/// The users in the group `gid`: those with it as their primary group, and its listed members. Users outside
+/// `/etc/passwd` and `/etc/group` are found only on the machine itself, and only as listed members.
 #[must_use]
 pub fn primary_group_members(root: &Root, gid: u32) -> Vec<String> {
     let mut names: Vec<String> =
@@ -161,10 +160,10 @@ pub fn primary_group_members(root: &Root, gid: u32) -> Vec<String> {
     names
 }
 
-/// The outermost of `path` and the folders above it that the account cannot both list and enter. GitHub's runner
-/// enumerates them all at every start and ends if it may not. What does not exist yet is no obstacle.
+/// The outermost of `path` and the directories above it that the account cannot both list and enter. GitHub's runner
+/// lists all of them at every start, and exits if it may not. Directories that do not exist yet are ignored.
 ///
-/// Judged by mode, owner and groups; access control lists are not looked at. Nothing on Windows.
+/// Determined by mode, owner and groups, without access control lists. Always `None` on Windows.
 #[must_use]
 pub fn first_unreadable_ancestor(root: &Root, path: &Path, account: &Account) -> Option<PathBuf> {
     #[cfg(unix)]
@@ -177,16 +176,16 @@ pub fn first_unreadable_ancestor(root: &Root, path: &Path, account: &Account) ->
         let mut ancestors: Vec<&Path> =
             path.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty()).collect();
         ancestors.reverse();
-        for folder in ancestors {
-            let meta = match fs_err::metadata(folder) {
+        for dir in ancestors {
+            let meta = match fs_err::metadata(dir) {
                 Ok(meta) => meta,
                 Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                    return Some(folder.to_path_buf());
+                    return Some(dir.to_path_buf());
                 }
                 Err(_) => return None,
             };
             if !may_list(meta.mode(), meta.uid(), meta.gid(), account.uid, &gids) {
-                return Some(folder.to_path_buf());
+                return Some(dir.to_path_buf());
             }
         }
         None
@@ -198,7 +197,7 @@ pub fn first_unreadable_ancestor(root: &Root, path: &Path, account: &Account) ->
     }
 }
 
-/// Whether a folder's mode lets a user read and enter it. Only the first class that fits counts, as in the kernel.
+/// Whether a directory's mode lets a user read and enter it. As in the kernel, only the first matching class counts.
 #[cfg(unix)]
 fn may_list(mode: u32, owner: u32, group: u32, uid: u32, gids: &[u32]) -> bool {
     let shift = if owner == uid {
@@ -223,7 +222,7 @@ fn from_nix(user: nix::unistd::User) -> Account {
     Account { name: user.name, uid: user.uid.as_raw(), gid: user.gid.as_raw(), home: user.dir }
 }
 
-/// What `/etc/passwd` says; nothing where there is none.
+/// The entries of `/etc/passwd`; empty if it does not exist.
 fn users(root: &Root) -> Vec<Account> {
     let text = root
         .resolve(Path::new("/etc/passwd"))
@@ -255,7 +254,7 @@ impl Group {
     }
 }
 
-/// What `/etc/group` says; nothing where there is none.
+/// The entries of `/etc/group`; empty if it does not exist.
 fn group_file(root: &Root) -> Vec<Group> {
     let text = root
         .resolve(Path::new("/etc/group"))

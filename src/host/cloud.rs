@@ -1,9 +1,9 @@
-//! Which cloud this machine is in, by what its firmware says. Nobody on the network is asked.
+//! Determines the cloud of this machine by its firmware, without any network access.
 
 use super::Root;
 use std::path::Path;
 
-/// A cloud that gives notice before it takes a machine away.
+/// A cloud that announces the termination of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Provider {
     /// Amazon EC2.
@@ -19,7 +19,7 @@ impl Provider {
     pub const ALL: [Self; 3] = [Self::Aws, Self::Azure, Self::Gcp];
 }
 
-/// The firmware's strings (DMI), empty where there is none.
+/// The firmware's strings (DMI); empty if they do not exist.
 #[derive(Debug, Default)]
 struct Firmware {
     sys_vendor: String,
@@ -49,7 +49,7 @@ impl Firmware {
         if self.sys_vendor == "Amazon EC2" || self.bios_version.to_ascii_lowercase().ends_with("amazon") {
             Some(Provider::Aws)
         } else if self.chassis_asset_tag == "7783-7084-3265-9085-8269-3286-77" {
-            // The vendor is that of every Hyper-V machine; this tag is Azure's alone.
+            // Every Hyper-V machine has this vendor; only Azure has this tag.
             Some(Provider::Azure)
         } else if self.product_name == "Google Compute Engine" {
             Some(Provider::Gcp)
@@ -59,7 +59,7 @@ impl Firmware {
     }
 }
 
-/// The cloud that the firmware names; `None` if it names none, or tells nothing (containers without `/sys`, Windows).
+/// The cloud that the firmware names; `None` if it names none, or cannot be read (containers without `/sys`, Windows).
 #[must_use]
 pub fn cloud(root: &Root) -> Option<Provider> {
     Firmware::read(root).provider()
@@ -95,10 +95,10 @@ mod tests {
 
     #[test]
     fn the_firmware_is_read_below_the_root() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path().into());
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path().into());
         assert_eq!(cloud(&root), None);
-        let firmware = folder.path().join("sys/class/dmi/id");
+        let firmware = dir.path().join("sys/class/dmi/id");
         fs_err::create_dir_all(&firmware).unwrap();
         fs_err::write(firmware.join("product_name"), "Google Compute Engine\n").unwrap();
         assert_eq!(cloud(&root), Some(Provider::Gcp));

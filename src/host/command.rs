@@ -1,8 +1,8 @@
-//! A child process that cannot hang us, sees nothing it need not, and does not outlive us.
+//! Child processes with a deadline and a minimal environment, which do not outlive runup.
 //!
-//! It gets a cleared environment, a null stdin, and a session of its own: no controlling terminal, no keys, no signals
-//! ignored, no open files of ours. Its output is read as it comes, with the command's secrets scrubbed. On a deadline, a
-//! stop or a dropped future the whole process group ends.
+//! A child gets a cleared environment, `/dev/null` as standard input, and its own session: no controlling terminal, no
+//! keys, no ignored signals, no open files of runup. Its output is read as it is printed, with the command's secrets
+//! masked. At the deadline, a stop or a dropped future, the whole process group is ended.
 
 use super::account::{self, Account};
 use super::output::{Pipe, Scrubber, Sink};
@@ -19,24 +19,24 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// How long a command may take that sets no deadline.
+/// The default deadline of a command.
 const DEFAULT_TIME: Duration = Duration::from_secs(600);
 
-/// Between the polite signal and the final one.
+/// The default time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Between two requests to end.
+/// The pause between two SIGINTs.
 const INSIST: Duration = Duration::from_secs(2);
 
-/// How long output is still read once the child has ended: something that it left behind may hold the pipes open.
+/// How long output is read after the child has exited: a process that it left can hold the pipes open.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// One word of a command line, or the value of a variable.
+/// An argument, or the value of a variable.
 #[derive(Debug, Clone)]
 pub enum Word {
-    /// Anybody may see it.
+    /// It can be shown.
     Plain(OsString),
-    /// Shown as a mark, and scrubbed from whatever the command prints.
+    /// It is masked in the command line, and in everything that the command prints.
     Secret(Secret),
 }
 
@@ -49,7 +49,7 @@ impl Word {
     }
 }
 
-/// Where a line of output came from.
+/// The source of a line of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -58,7 +58,7 @@ pub enum Stream {
     Err,
 }
 
-/// A command line with its surroundings, built up and then [run](Command::run).
+/// A command with its environment, which is built up and then [run](Command::run).
 #[derive(Clone)]
 pub struct Command {
     program: PathBuf,
@@ -66,28 +66,28 @@ pub struct Command {
     env: Vec<(String, Word)>,
     cwd: Option<PathBuf>,
     account: Option<Account>,
-    /// Whose group database says in which groups the account is.
+    /// The root whose group database has the groups of the account.
     groups_of: Root,
     deadline: Deadline,
     grace: Duration,
-    /// Ends by SIGINT to the child alone.
+    /// Ended by SIGINT to the child only.
     interrupts: bool,
-    /// The exit codes after which its group is left alone.
+    /// The exit codes after which its process group is not killed.
     leaves: &'static [i32],
-    /// What it prints on standard output is for whoever runs it alone.
+    /// Its standard output is for the caller only.
     secret_output: bool,
-    /// Every line is passed on, however many there are.
+    /// All lines are passed on, without a limit.
     all_lines: bool,
 }
 
-/// How a command ended by itself.
+/// The result of a command that exited by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// The signal that ended it, which somebody else sent; never on Windows.
+    /// The signal that ended it, which runup did not send; never on Windows.
     pub signal: Option<i32>,
-    /// The end of what it printed, both streams as they came, at most 4 KiB, scrubbed of its secrets.
+    /// The end of its output, both streams interleaved, at most 4 KiB, with its secrets masked.
     pub tail: String,
 }
 
@@ -108,7 +108,7 @@ impl Outcome {
         }
     }
 
-    /// Itself after success; [`Error::Failed`] otherwise, with `command` as [`Command::render`] gave it.
+    /// `self` after success; otherwise [`Error::Failed`] with `command`, the result of [`Command::render`].
     pub fn into_success(self, command: &str) -> Result<Self, Error> {
         if self.success() {
             return Ok(self);
@@ -118,8 +118,8 @@ impl Outcome {
 }
 
 impl Command {
-    /// Runs `program`, best named by an absolute path. A name without a slash is looked up in the PATH that
-    /// [`Command::env`] gives; a relative one starts at [`Command::cwd`].
+    /// A command that runs `program`, which should be an absolute path. A name without a slash is looked up in the PATH
+    /// set by [`Command::env`]; a relative path starts at [`Command::cwd`].
     pub fn new(program: impl Into<PathBuf>) -> Self {
         Self {
             program: program.into(),
@@ -159,7 +159,7 @@ impl Command {
         self
     }
 
-    /// Sets a variable of the environment, which has none but these.
+    /// Sets a variable of the environment, which is otherwise empty.
     #[must_use]
     pub fn env(mut self, key: impl Into<String>, value: impl Into<OsString>) -> Self {
         self.env.push((key.into(), Word::Plain(value.into())));
@@ -173,73 +173,73 @@ impl Command {
         self
     }
 
-    /// Sets the working folder; ours if not set.
+    /// Sets the working directory; runup's own by default.
     #[must_use]
-    pub fn cwd(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.cwd = Some(folder.into());
+    pub fn cwd(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.cwd = Some(dir.into());
         self
     }
 
-    /// Runs it as this user: with its uid, its gid and its supplementary groups. Nothing changes if that is who we are;
-    /// if we are another user and not root, running it is refused.
+    /// Runs it as this user: with its uid, its gid and its supplementary groups. Has no effect if runup runs as this
+    /// user; any other user needs root.
     #[must_use]
     pub fn account(mut self, account: &Account) -> Self {
         self.account = Some(account.clone());
         self
     }
 
-    /// The account is one of the image in this root, whose `/etc/group` says which supplementary groups it has.
+    /// Takes the supplementary groups of the account from `/etc/group` in this root.
     #[must_use]
     pub fn groups_of(mut self, root: &Root) -> Self {
         self.groups_of = root.clone();
         self
     }
 
-    /// When it is ended if it has not by itself; ten minutes from its making if not set.
+    /// Sets the deadline, at which it is ended; ten minutes after the command was created by default.
     #[must_use]
     pub fn deadline(mut self, deadline: Deadline) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// How long it has between SIGTERM and SIGKILL; three seconds if not set.
+    /// Sets the time between SIGTERM and SIGKILL; three seconds by default.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// It is asked to end by SIGINT to itself, again and again within its grace, and not by SIGTERM to its group: it
-    /// winds its own children up. SIGTERM where there is no SIGINT.
+    /// Ends it by repeated SIGINTs to the child within its grace period, instead of SIGTERM to its group: it ends its
+    /// own children. SIGTERM on systems without SIGINT.
     #[must_use]
     pub fn interrupts(mut self) -> Self {
         self.interrupts = true;
         self
     }
 
-    /// After one of these exit codes, what it left behind in its group goes on.
+    /// After one of these exit codes, the processes that it left in its group are not killed.
     #[must_use]
     pub fn leaves_behind(mut self, codes: &'static [i32]) -> Self {
         self.leaves = codes;
         self
     }
 
-    /// Keeps standard output out of [`Outcome::tail`]: the command prints a secret there.
+    /// Keeps standard output out of [`Outcome::tail`], because the command prints a secret there.
     #[must_use]
     pub fn secret_output(mut self) -> Self {
         self.secret_output = true;
         self
     }
 
-    /// Passes on every line, however many come in a second: for output that is read, not shown.
+    /// Passes on every line without a rate limit, for output that is parsed and not shown.
     #[must_use]
     pub fn all_lines(mut self) -> Self {
         self.all_lines = true;
         self
     }
 
-    /// The command line for people: quoted for a shell, secret variables before it, secrets marked. Plain variables,
-    /// the folder and the user are left out.
+    /// The command line for display: quoted for a shell, after the secret variables, with secrets masked. Other
+    /// variables, the directory and the user are omitted.
     #[must_use]
     pub fn render(&self) -> String {
         let secrets = self.scrubber();
@@ -259,9 +259,9 @@ impl Command {
         words.join(" ")
     }
 
-    /// Runs it to its end, giving each line of output to `on_line`: lossy UTF-8 without control characters, cut after
-    /// 8 KiB, scrubbed. Of more than 2,000 lines or 1 MiB in a second the rest is left out, and its lines counted. Any exit
-    /// code is an [`Outcome`]; not starting, [`Error::Deadline`] and [`Error::Stopped`] are errors.
+    /// Runs it to its end, and passes each line of output to `on_line`: lossy UTF-8 without control characters, cut
+    /// after 8 KiB, with secrets masked. Beyond 2,000 lines or 1 MiB per second, lines are counted but not passed on.
+    /// Any exit code is an [`Outcome`]; a failed start, [`Error::Deadline`] and [`Error::Stopped`] are errors.
     pub async fn run(
         self,
         stop: &CancellationToken,
@@ -279,8 +279,7 @@ impl Command {
         }
     }
 
-    /// The same without a deadline, for a child that is meant to stay: how it ended is an [`Outcome`] even if `stop`
-    /// asked for it.
+    /// The same without a deadline, for a long-running child: its end is an [`Outcome`] even if `stop` requested it.
     pub async fn supervise(
         mut self,
         stop: &CancellationToken,
@@ -306,7 +305,7 @@ impl Command {
         let mut err = Pipe::new(child.stderr.take(), Stream::Err, &scrubber);
         let mut status: Option<ExitStatus> = None;
         let mut cut_short: Option<Cut> = None;
-        // These are only looked at once they are set.
+        // These are polled only once they are set.
         let mut ask_at = Instant::now();
         let mut kill_at = Instant::now();
         let mut killed = false;
@@ -321,7 +320,7 @@ impl Command {
                     status = Some(ended.map_err(failed)?);
                     drained_at = Instant::now() + DRAIN;
                     if cut_short.is_some() {
-                        // Its own children had the same signal; what is left of the grace is not theirs.
+                        // Its children got the same signal, and do not get the rest of the grace period.
                         group.kill();
                     }
                     None
@@ -336,7 +335,7 @@ impl Command {
                     group.kill();
                     None
                 }
-                // One that is too young to have its handlers may lose the first request.
+                // A child that has not installed its signal handlers yet can miss the first signal.
                 () = sleep_until(ask_at), if self.interrupts && cut_short.is_some() && !killed && waits => {
                     ask_at = Instant::now() + INSIST;
                     group.interrupt_leader();
@@ -358,7 +357,7 @@ impl Command {
         err.finish(&mut print);
         let code = status.and_then(|status| status.code());
         if !code.is_some_and(|code| self.leaves.contains(&code)) {
-            // What the child left behind in its group does not outlive it.
+            // Kill the processes that the child left in its group.
             group.kill();
         }
         group.forget();
@@ -386,8 +385,8 @@ impl Command {
         sys::prepare(&mut child, identity, self.cwd.as_deref())
             .map_err(|source| Error::Spawn { command: command.into(), source })?;
         child.spawn().map_err(|source| match (source.kind(), &self.cwd) {
-            (io::ErrorKind::NotFound, Some(folder)) if !folder.is_dir() => {
-                Error::FolderMissing { program: program(), folder: folder.clone() }
+            (io::ErrorKind::NotFound, Some(dir)) if !dir.is_dir() => {
+                Error::DirectoryMissing { program: program(), dir: dir.clone() }
             }
             (io::ErrorKind::NotFound, _) if self.program_file().is_some_and(|file| file.is_file()) => {
                 Error::InterpreterMissing { program: program() }
@@ -398,7 +397,7 @@ impl Command {
         })
     }
 
-    /// The program's file, unless it is a name to be looked up.
+    /// The path of the program, unless it is a name to be looked up.
     fn program_file(&self) -> Option<PathBuf> {
         let searched = self.program.components().count() == 1 && !self.program.has_root();
         let here = Path::new(".");
@@ -420,7 +419,7 @@ impl fmt::Debug for Command {
     }
 }
 
-/// Why a command was not left to end by itself.
+/// Why a command was ended early.
 #[derive(Debug, Clone, Copy)]
 enum Cut {
     Deadline,
@@ -437,7 +436,7 @@ fn signal_of(_: ExitStatus) -> Option<i32> {
     None
 }
 
-/// The word as a shell would have to be given it.
+/// The word, quoted for a shell.
 fn quote(word: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=,@%+[]".contains(&byte);
     if !word.is_empty() && word.bytes().all(plain) {

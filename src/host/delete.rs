@@ -1,14 +1,14 @@
-//! Deletes trees that a hostile user has made, and may be changing at this moment.
+//! Deletes trees that a hostile user has created, and may be changing meanwhile.
 //!
-//! No link is followed, nothing that is mounted in the tree is touched, and the depth of the tree costs neither stack nor
-//! open files: what lies too deep is moved up to the tree's top first.
+//! It follows no link, does not touch anything that is mounted in the tree, and needs a fixed amount of stack and open
+//! files for any depth: directories that are too deep are first moved up to the top of the tree.
 
 use std::io;
 use std::path::Path;
 
-/// Deletes the folder at `path` with all that is in it. One that is not there is [`io::ErrorKind::NotFound`]; one with
-/// something mounted in it is [`io::ErrorKind::ResourceBusy`], and what is mounted stays whole.
-pub fn delete_folder(path: &Path) -> io::Result<()> {
+/// Deletes the directory at `path` with its content. [`io::ErrorKind::NotFound`] if it does not exist;
+/// [`io::ErrorKind::ResourceBusy`] if something is mounted in it, which is not touched.
+pub fn delete_dir(path: &Path) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     return linux::delete(path);
     #[cfg(not(target_os = "linux"))]
@@ -27,21 +27,21 @@ mod linux {
     use std::io;
     use std::path::Path;
 
-    /// How many folders are open at a time.
+    /// How many directories are open at the same time.
     const DEPTH: usize = 32;
 
-    /// The same where folders cannot be moved, as those of an image's layer in a container: no job has made those.
+    /// The same if directories cannot be moved, like those of an image layer in a container, which no job has created.
     const MOST: usize = 256;
 
-    /// How often the top is gone through again. Each time is good for [`DEPTH`] more levels; without an end, whoever goes
-    /// on making folders could keep us for ever.
+    /// How often the top directory is read again. Each time allows for [`DEPTH`] more levels; without a limit, a
+    /// process that keeps creating directories could block the deletion for ever.
     const PASSES: usize = 100_000;
 
-    const FOLDER: OFlags =
+    const DIR: OFlags =
         OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
     pub fn delete(path: &Path) -> io::Result<()> {
-        let top = rustix::fs::openat(CWD, path, FOLDER, Mode::empty())?;
+        let top = rustix::fs::openat(CWD, path, DIR, Mode::empty())?;
         let mut work = Work { mount: mount(top.as_fd()), top: top.as_fd(), moved: 0 };
         for _ in 0..PASSES {
             let before = work.moved;
@@ -56,23 +56,23 @@ mod linux {
     struct Work<'a> {
         top: BorrowedFd<'a>,
         mount: Option<u64>,
-        /// How many folders were moved up.
+        /// How many directories were moved up.
         moved: u64,
     }
 
     impl Work<'_> {
-        fn empty(&mut self, mut folder: Dir, depth: usize) -> io::Result<()> {
-            while let Some(entry) = folder.read() {
+        fn empty(&mut self, mut dir: Dir, depth: usize) -> io::Result<()> {
+            while let Some(entry) = dir.read() {
                 let entry = entry?;
                 let name = entry.file_name();
                 if matches!(name.to_bytes(), b"." | b"..") {
                     continue;
                 }
-                match rustix::fs::unlinkat(folder.fd()?, name, AtFlags::empty()) {
+                match rustix::fs::unlinkat(dir.fd()?, name, AtFlags::empty()) {
                     Ok(()) | Err(Errno::NOENT) => {}
-                    // Linux says the first of a folder, POSIX the second.
+                    // For a directory, Linux returns the first, POSIX specifies the second.
                     Err(error @ (Errno::ISDIR | Errno::PERM)) => {
-                        self.folder(folder.fd()?, name, depth, error)?;
+                        self.dir(dir.fd()?, name, depth, error)?;
                     }
                     Err(error) => return Err(error.into()),
                 }
@@ -80,7 +80,7 @@ mod linux {
             Ok(())
         }
 
-        fn folder(
+        fn dir(
             &mut self,
             parent: BorrowedFd<'_>,
             name: &CStr,
@@ -90,10 +90,10 @@ mod linux {
             if depth >= DEPTH && (self.move_up(parent, name)? || depth >= MOST) {
                 return Ok(());
             }
-            let folder = match rustix::fs::openat(parent, name, FOLDER, Mode::empty()) {
-                Ok(folder) => folder,
+            let dir = match rustix::fs::openat(parent, name, DIR, Mode::empty()) {
+                Ok(dir) => dir,
                 Err(Errno::NOENT) => return Ok(()),
-                // No folder, and not to be deleted; or a link that has just taken its place.
+                // It is not a directory and cannot be deleted, or a link has just replaced it.
                 Err(Errno::NOTDIR | Errno::LOOP) => {
                     return match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
                         Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -102,17 +102,18 @@ mod linux {
                 }
                 Err(error) => return Err(error.into()),
             };
-            if mount(folder.as_fd()) != self.mount {
+            if mount(dir.as_fd()) != self.mount {
                 return Err(Errno::BUSY.into());
             }
-            self.empty(Dir::new(folder)?, depth + 1)?;
+            self.empty(Dir::new(dir)?, depth + 1)?;
             match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
                 Ok(()) | Err(Errno::NOENT) => Ok(()),
                 Err(error) => Err(error.into()),
             }
         }
 
-        /// A rename moves a folder whatever is in it, and does not move what is mounted there. Whether it could be moved.
+        /// Moves a directory, which works whatever is in it, but not if something is mounted there. Returns whether it
+        /// was moved.
         fn move_up(&mut self, parent: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
             loop {
                 let up = format!(".{:016x}", fastrand::u64(..));
@@ -137,9 +138,9 @@ mod linux {
         }
     }
 
-    /// Which mount a directory is in; `None` before Linux 5.8, which cannot be asked.
-    pub fn mount(folder: BorrowedFd<'_>) -> Option<u64> {
-        let facts = rustix::fs::statx(folder, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
+    /// The mount of a directory; `None` before Linux 5.8, which does not tell.
+    pub fn mount(dir: BorrowedFd<'_>) -> Option<u64> {
+        let facts = rustix::fs::statx(dir, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
         (facts.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(facts.stx_mnt_id)
     }
 }
@@ -150,53 +151,53 @@ mod tests {
     use rustix::fs::{CWD, Mode, OFlags};
     use std::os::unix::fs::symlink;
 
-    /// So many folders, one in the other: deeper than any path can say.
+    /// The depth of nested directories, longer than the longest path.
     fn deep(top: &Path, levels: usize) {
-        std::fs::create_dir(top).expect("folders can be made");
-        let mut here =
-            rustix::fs::openat(CWD, top, OFlags::DIRECTORY, Mode::empty()).expect("folders can be made");
+        std::fs::create_dir(top).expect("directories can be created");
+        let mut here = rustix::fs::openat(CWD, top, OFlags::DIRECTORY, Mode::empty())
+            .expect("directories can be created");
         for _ in 0..levels {
-            rustix::fs::mkdirat(&here, "d", Mode::RWXU).expect("folders can be made");
+            rustix::fs::mkdirat(&here, "d", Mode::RWXU).expect("directories can be created");
             here = rustix::fs::openat(&here, "d", OFlags::DIRECTORY, Mode::empty())
-                .expect("folders can be made");
+                .expect("directories can be created");
         }
     }
 
     #[test]
     fn a_tree_is_deleted_however_deep_it_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let top = folder.path().join("top");
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("top");
         deep(&top, 3000);
-        // Neither the stack of this thread nor the process's open files are enough for a level each.
+        // The thread's stack and the limit of open files are too small for one per level.
         std::thread::Builder::new()
             .stack_size(256 * 1024)
-            .spawn(move || delete_folder(&top).unwrap())
+            .spawn(move || delete_dir(&top).unwrap())
             .unwrap()
             .join()
             .unwrap();
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]
     fn links_are_deleted_and_what_they_lead_to_is_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let (top, outside) = (folder.path().join("top"), folder.path().join("outside"));
+        let dir = tempfile::tempdir().unwrap();
+        let (top, outside) = (dir.path().join("top"), dir.path().join("outside"));
         std::fs::create_dir_all(top.join("a/b")).unwrap();
         std::fs::create_dir(&outside).unwrap();
         std::fs::write(outside.join("precious"), "x").unwrap();
         symlink(&outside, top.join("a/link")).unwrap();
         symlink("nowhere", top.join("a/b/dangling")).unwrap();
-        symlink(&top, folder.path().join("to-top")).unwrap();
-        assert!(delete_folder(&folder.path().join("to-top")).is_err(), "a link is no folder");
-        delete_folder(&top).unwrap();
+        symlink(&top, dir.path().join("to-top")).unwrap();
+        assert!(delete_dir(&dir.path().join("to-top")).is_err(), "a link is not a directory");
+        delete_dir(&top).unwrap();
         assert!(!top.exists() && outside.join("precious").exists());
-        assert_eq!(delete_folder(&top).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(delete_dir(&top).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
     fn what_is_mounted_inside_stays_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let (disk, top) = (folder.path().join("disk"), folder.path().join("top"));
+        let dir = tempfile::tempdir().unwrap();
+        let (disk, top) = (dir.path().join("disk"), dir.path().join("top"));
         let place = top.join("_work");
         std::fs::create_dir(&disk).unwrap();
         std::fs::create_dir_all(&place).unwrap();
@@ -208,11 +209,11 @@ mod tests {
         if !run("mount", &[Path::new("--bind"), &disk, &place]) {
             return;
         }
-        let refused = delete_folder(&top).unwrap_err();
+        let refused = delete_dir(&top).unwrap_err();
         let kept = disk.join("cache").exists();
         assert!(run("umount", &[&place]));
         assert!(kept && refused.kind() == io::ErrorKind::ResourceBusy, "{refused}");
-        delete_folder(&top).unwrap();
+        delete_dir(&top).unwrap();
         assert!(disk.join("cache").exists());
     }
 }

@@ -1,14 +1,14 @@
-//! How the platform is found out. [`decide`] holds the rules and touches nothing.
+//! Detects the platform. [`decide`] has the rules, as a pure function.
 
 use super::elf::{self, Facts};
 use super::platform::{Arch, Distribution, Libc, Machine, Os, Platform};
 use super::{Error, Root};
 use std::path::Path;
 
-/// Programs that every system has one of, whatever else it lacks.
+/// Programs of which every system has at least one.
 const WITNESSES: [&str; 5] = ["/bin/sh", "/usr/bin/env", "/sbin/ldconfig", "/bin/busybox", "/sbin/init"];
 
-/// What an image on Linux, or Linux itself, turns out to be.
+/// The result for Linux, or for an image on Linux.
 #[derive(Debug, PartialEq, Eq)]
 struct Verdict {
     arch: Arch,
@@ -16,9 +16,9 @@ struct Verdict {
     notes: Vec<String>,
 }
 
-/// Which runner fits, by what the kernel calls itself and by what a program is built for. `ours` is what this program
-/// was compiled for (as [`std::env::consts::ARCH`] says it), which runs here and so is evidence where there is no
-/// other; `foreign` says that the programs are an image's, not this machine's.
+/// Decides which runner fits, by the kernel's machine name and by what a program is built for. `ours` is what runup was
+/// compiled for (in the words of [`std::env::consts::ARCH`]), which is used if no program was found; `foreign` says
+/// that the programs are those of an image, not of this machine.
 fn decide(kernel: &str, program: Option<&Facts>, ours: &str, foreign: bool) -> Result<Verdict, Error> {
     let unsupported =
         |userland: &str| Error::Unsupported { kernel: kernel.into(), userland: userland.into() };
@@ -34,8 +34,8 @@ fn decide(kernel: &str, program: Option<&Facts>, ours: &str, foreign: bool) -> R
             (machine, bits) => return Err(unsupported(&format!("{bits}-bit ELF machine {machine}"))),
         }
     } else {
-        notes.push("No program was found to look at; the architecture is the kernel's.".into());
-        // Ours may be a 32-bit build that only visits, unless it is ARM's.
+        notes.push("No program was found to examine; using the architecture of the kernel.".into());
+        // Unless it is for ARM, runup can be a 32-bit build on a 64-bit system.
         match (if foreign { kernel } else { ours }, kernel) {
             (_, "x86_64" | "amd64") => (Arch::X64, "unknown"),
             ("arm", "aarch64" | "arm64") | (_, "armv7l" | "armv8l") => (Arch::Arm, "unknown"),
@@ -49,14 +49,13 @@ fn decide(kernel: &str, program: Option<&Facts>, ours: &str, foreign: bool) -> R
     match (kernel, arch) {
         _ if program.is_none() => {}
         ("aarch64" | "arm64", Arch::Arm) => notes.push(
-            "The kernel is 64-bit, but the programs are 32-bit: the 32-bit runner is the one that starts here."
-                .into(),
+            "The kernel is 64-bit, but the programs are 32-bit: only the 32-bit runner works here.".into(),
         ),
         ("x86_64" | "amd64", Arch::X64)
         | ("aarch64" | "arm64", Arch::Arm64)
         | ("armv7l" | "armv8l", Arch::Arm) => {}
         _ => notes.push(format!(
-            "The programs are {userland} and the kernel is {kernel}: they only run here under emulation."
+            "The programs are {userland} and the kernel is {kernel}: they run under emulation."
         )),
     }
     if arch == Arch::Arm {
@@ -65,7 +64,7 @@ fn decide(kernel: &str, program: Option<&Facts>, ours: &str, foreign: bool) -> R
     Ok(Verdict { arch, userland: userland.into(), notes })
 }
 
-/// The C library by the loader's name; a static program says nothing, and then the loaders that are there decide.
+/// The C library by the loader's name; for a static program, the existing loaders decide.
 fn libc_of(root: &Root, loader: Option<&str>) -> Libc {
     let by_name = |name: &str| {
         let file = name.rsplit('/').next().unwrap_or(name);
@@ -81,14 +80,13 @@ fn libc_of(root: &Root, loader: Option<&str>) -> Libc {
         return by_name(loader).unwrap_or(Libc::Unknown);
     }
     let mut found = Libc::Unknown;
-    for folder in ["/lib", "/lib64"] {
-        let Some(entries) = root.resolve(Path::new(folder)).and_then(|path| fs_err::read_dir(path).ok())
-        else {
+    for dir in ["/lib", "/lib64"] {
+        let Some(entries) = root.resolve(Path::new(dir)).and_then(|path| fs_err::read_dir(path).ok()) else {
             continue;
         };
         for entry in entries.flatten() {
             match by_name(&entry.file_name().to_string_lossy()) {
-                // glibc may be there besides; then the runner starts.
+                // glibc can be installed in addition; then the runner starts.
                 Some(Libc::Gnu) => return Libc::Gnu,
                 Some(Libc::Musl) => found = Libc::Musl,
                 _ => {}
@@ -98,7 +96,7 @@ fn libc_of(root: &Root, loader: Option<&str>) -> Libc {
     found
 }
 
-/// The first witness under the root that is an ELF program, and where it was found.
+/// The first of the programs under the root that is an ELF file, and its path.
 fn witness(root: &Root) -> Option<(String, Facts)> {
     WITNESSES.iter().find_map(|path| {
         let file = root.resolve(Path::new(path))?;
@@ -107,7 +105,7 @@ fn witness(root: &Root) -> Option<(String, Facts)> {
     })
 }
 
-/// What of a file may be an ELF header; `None` if it is no regular file.
+/// The beginning of a file, which may be an ELF header; `None` if it is not a regular file.
 pub(super) fn beginning(file: &Path) -> Option<Vec<u8>> {
     use std::io::Read as _;
     if !fs_err::metadata(file).ok()?.is_file() {
@@ -137,7 +135,7 @@ fn linux(root: &Root, kernel_machine: String) -> Result<Machine, Error> {
     })
 }
 
-/// Neither Linux nor with programs to look at: one word decides, and `emulated` says that it is not the machine's own.
+/// For other systems than Linux: one word decides; `emulated` is set if it is not that of the machine itself.
 #[cfg(any(test, not(target_os = "linux")))]
 fn elsewhere(os: Os, word: &str, native: Option<Arch>) -> Result<Machine, Error> {
     let seen: Option<Arch> = word.parse().ok();
@@ -148,7 +146,7 @@ fn elsewhere(os: Os, word: &str, native: Option<Arch>) -> Result<Machine, Error>
     let mut notes = Vec::new();
     if native.is_some() && native != seen {
         notes.push(format!(
-            "This program runs under emulation as {word}; the machine is {arch}, and so is its runner."
+            "runup runs under emulation as {word}; the machine is {arch}, and so is its runner."
         ));
     }
     Ok(Machine {
@@ -167,7 +165,7 @@ pub fn machine(root: &Root) -> Result<Machine, Error> {
     linux(root, kernel)
 }
 
-/// Under Rosetta the kernel says `x86_64` to us; only this setting tells.
+/// Whether runup runs under Rosetta, where the kernel reports `x86_64`: only this setting tells.
 #[cfg(target_os = "macos")]
 pub fn machine(root: &Root) -> Result<Machine, Error> {
     let kernel = rustix::system::uname().machine().to_string_lossy().into_owned();
@@ -183,7 +181,8 @@ pub fn machine(root: &Root) -> Result<Machine, Error> {
     elsewhere(Os::Osx, &kernel, translated.then_some(Arch::Arm64))
 }
 
-/// A 32-bit program sees the system's word in a variable of its own; a 64-bit x86 one on ARM sees only the processor.
+/// A 32-bit program gets the system's architecture in a separate variable; a 64-bit x86 one on ARM only the
+/// processor's.
 #[cfg(windows)]
 pub fn machine(root: &Root) -> Result<Machine, Error> {
     let variable = |name| std::env::var(name).ok();
@@ -213,7 +212,7 @@ mod tests {
         let i386 = program(32, elf::I386, 0);
         let x32 = program(32, elf::X86_64, 0);
         let riscv = program(64, 243, 0);
-        // kernel, program, ours, image, what comes of it, how many notes
+        // kernel, program, ours, image, result, number of notes
         let table = [
             ("x86_64", Some(&x64), "x86_64", false, Some(Arch::X64), 0),
             ("aarch64", Some(&arm64), "aarch64", false, Some(Arch::Arm64), 0),
@@ -259,8 +258,8 @@ mod tests {
     #[test]
     fn an_image_is_judged_by_its_own_programs_through_its_own_links() {
         use std::os::unix::fs::symlink;
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path().into());
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path().into());
         let at = |path: &str| root.join(Path::new(path));
         fs_err::create_dir_all(at("/usr/bin")).unwrap();
         fs_err::create_dir_all(at("/etc")).unwrap();
@@ -279,13 +278,13 @@ mod tests {
 
     #[test]
     fn a_static_shell_leaves_the_c_library_to_the_loaders_that_are_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path().into());
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path().into());
         assert_eq!(libc_of(&root, None), Libc::Unknown);
-        fs_err::create_dir_all(folder.path().join("lib")).unwrap();
-        fs_err::write(folder.path().join("lib/ld-musl-x86_64.so.1"), "").unwrap();
+        fs_err::create_dir_all(dir.path().join("lib")).unwrap();
+        fs_err::write(dir.path().join("lib/ld-musl-x86_64.so.1"), "").unwrap();
         assert_eq!(libc_of(&root, None), Libc::Musl);
-        fs_err::write(folder.path().join("lib/ld-linux-armhf.so.3"), "").unwrap();
+        fs_err::write(dir.path().join("lib/ld-linux-armhf.so.3"), "").unwrap();
         assert_eq!(libc_of(&root, None), Libc::Gnu);
         assert_eq!(libc_of(&root, Some("/lib/ld-musl-x86_64.so.1")), Libc::Musl);
     }

@@ -1,6 +1,6 @@
-//! The few facts about a program that its ELF header tells: word size, machine, and the loader that it asks for.
+//! Reads the ELF header of a program: word size, machine, and loader.
 
-/// The most of a file that is looked at; headers and the loader's name lie at the beginning.
+/// How much of a file is read; headers and the loader's name are at the beginning.
 pub const LIMIT: u64 = 64 * 1024;
 
 /// What a program is built for.
@@ -25,8 +25,8 @@ const PT_INTERP: u32 = 3;
 /// `e_flags` of 32-bit ARM: `EF_ARM_ABI_FLOAT_SOFT`.
 const ARM_SOFT_FLOAT: u32 = 0x200;
 
-/// Reads the facts from the beginning of a file; `None` if it is no ELF program. A program whose loader's name lies
-/// beyond what was read counts as static.
+/// Reads the facts from the beginning of a file; `None` if it is not an ELF program. A program whose loader's name is
+/// beyond that counts as static.
 pub fn parse(bytes: &[u8]) -> Option<Facts> {
     let bits = match bytes.get(..5)? {
         [0x7f, b'E', b'L', b'F', 1] => 32,
@@ -57,7 +57,7 @@ pub fn parse(bytes: &[u8]) -> Option<Facts> {
             let name = name.split(|byte| *byte == 0).next()?;
             String::from_utf8(name.to_vec()).ok().filter(|name| !name.is_empty())
         });
-    // Not every linker sets the flag, but the two ABIs have loaders of different names.
+    // Not every linker sets the flag, but the loaders of the two ABIs have different names.
     let soft = flags & ARM_SOFT_FLOAT != 0
         || loader.as_deref().is_some_and(|name| name.starts_with("/lib/ld-linux.so"));
     Some(Facts { bits, machine, hard_float: machine != ARM || !soft, loader })

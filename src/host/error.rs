@@ -1,11 +1,11 @@
-//! What can go wrong on the machine.
+//! The errors of this module.
 
 use crate::error::{Class, Failure};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Who holds a lock, as far as its file says.
+/// The holder of a lock, by the content of its file.
 pub(super) fn holder_text(holder: Option<&super::lock::Holder>) -> String {
     holder.map_or_else(
         || "another process".into(),
@@ -17,7 +17,7 @@ fn tail_text(tail: &str) -> String {
     if tail.is_empty() { String::from("; it printed nothing") } else { format!("; it printed:\n{tail}") }
 }
 
-/// The first few of a list that may be long.
+/// The first few elements of a list that may be long.
 fn few(list: &[String]) -> String {
     const FEW: usize = 5;
     let more = list.len().saturating_sub(FEW);
@@ -25,23 +25,23 @@ fn few(list: &[String]) -> String {
     if more == 0 { few } else { format!("{few} and {more} more") }
 }
 
-/// What [`Error::Path`] was doing where a folder could not be made: it has a class of its own.
-pub const CREATE_FOLDER: &str = "create the folder";
+/// The operation in [`Error::Path`] when a directory could not be created, which has its own class.
+pub const CREATE_DIR: &str = "create the directory";
 
-/// A failure of the machine. Commands in it are rendered with their secrets marked, and output is scrubbed of them.
+/// A failure of the machine. Secrets in command lines and output are masked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file operation failed; the operation and its path are in the source's words.
+    /// A file operation failed; the source names the operation and the path.
     #[error(transparent)]
     File(#[from] io::Error),
 
-    /// A file operation that names its path here failed.
+    /// A file operation failed whose source does not name the path.
     #[error("failed to {doing} {}", path.display())]
     Path {
         /// A verb phrase that fits before the path.
         doing: &'static str,
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -54,7 +54,7 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// What should be a regular file is something else.
+    /// A path that should be a regular file is something else.
     #[error("refused to read {}: it is {found}, not a regular file", path.display())]
     NotAFile {
         /// The path.
@@ -63,7 +63,7 @@ pub enum Error {
         found: &'static str,
     },
 
-    /// A file whose content is meant for a user could not be read by that user.
+    /// A file to be read on behalf of a user is not readable for that user.
     #[error("refused to read {} for the user {user}, who may not read it", path.display())]
     NotForUser {
         /// The file.
@@ -72,7 +72,7 @@ pub enum Error {
         user: String,
     },
 
-    /// A file is larger than anything that belongs there.
+    /// A file is larger than its limit.
     #[error("refused to read {}: it is larger than {limit} bytes", path.display())]
     TooLarge {
         /// The file.
@@ -81,28 +81,28 @@ pub enum Error {
         limit: u64,
     },
 
-    /// A file name that would lead elsewhere.
-    #[error("refused the file name {name:?} in {}: it is not one plain name", folder.display())]
+    /// A file name that leads to another directory.
+    #[error("refused the file name {name:?} in {}: it is not a plain file name", dir.display())]
     NotAName {
-        /// The folder it was to be looked up in.
-        folder: PathBuf,
+        /// The directory it was to be looked up in.
+        dir: PathBuf,
         /// The name.
         name: String,
     },
 
-    /// A folder that only we may change can be changed by others.
-    #[error("refused to use the folder {}: {why}", path.display())]
+    /// A directory that only the current user may change can be changed by others.
+    #[error("refused to use the directory {}: {why}", path.display())]
     NotPrivate {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
     },
 
     /// A command's program does not exist.
-    #[error("failed to run {program}: there is no such program")]
+    #[error("failed to run {program}: the program was not found")]
     ProgramMissing {
-        /// The program as it was named.
+        /// The program, as it was configured.
         program: String,
     },
 
@@ -113,17 +113,17 @@ pub enum Error {
         program: String,
     },
 
-    /// The folder that a command should run in does not exist.
-    #[error("failed to run {program} in {}: there is no such folder", folder.display())]
-    FolderMissing {
+    /// The directory that a command should run in does not exist.
+    #[error("failed to run {program} in {}: the directory does not exist", dir.display())]
+    DirectoryMissing {
         /// The program as it was named.
         program: String,
-        /// The working folder.
-        folder: PathBuf,
+        /// The working directory.
+        dir: PathBuf,
     },
 
     /// A program may not be executed.
-    #[error("failed to run {program}: it may not be executed")]
+    #[error("failed to run {program}: it is not executable")]
     NotExecutable {
         /// The program as it was named.
         program: String,
@@ -149,8 +149,8 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// A command should run as another user, and we are not root.
-    #[error("failed to run {program} as the user {account}: only root can")]
+    /// A command should run as another user, but runup is not root.
+    #[error("failed to run {program} as the user {account}: this needs root")]
     CannotBecome {
         /// The program as it was named.
         program: String,
@@ -158,8 +158,8 @@ pub enum Error {
         account: String,
     },
 
-    /// A command did not end in time and was killed.
-    #[error("`{command}` did not end within {} s and was killed{}", total.as_secs_f32(), tail_text(tail))]
+    /// A command did not exit in time and was killed.
+    #[error("`{command}` did not exit within {} s and was killed{}", total.as_secs_f32(), tail_text(tail))]
     Deadline {
         /// The command line.
         command: String,
@@ -169,15 +169,15 @@ pub enum Error {
         tail: String,
     },
 
-    /// We were told to stop.
+    /// A stop was requested.
     #[error("stopped while {doing}")]
     Stopped {
         /// What was going on.
         doing: String,
     },
 
-    /// A command ended, but not with success.
-    #[error("`{command}` ended with {how}{}", tail_text(tail))]
+    /// A command failed.
+    #[error("`{command}` failed with {how}{}", tail_text(tail))]
     Failed {
         /// The command line.
         command: String,
@@ -187,28 +187,28 @@ pub enum Error {
         tail: String,
     },
 
-    /// Not a user name that every tool accepts.
+    /// A user name that not every tool accepts.
     #[error("{name:?} is not a usable user name")]
     BadUserName {
         /// The name.
         name: String,
     },
 
-    /// The user to be made exists.
-    #[error("failed to create the user {name}: it exists already")]
+    /// The user to be created exists.
+    #[error("failed to create the user {name}: it already exists")]
     UserExists {
         /// The user.
         name: String,
     },
 
     /// The group to be created exists.
-    #[error("failed to create the group {name}: it exists already")]
+    #[error("failed to create the group {name}: it already exists")]
     GroupExists {
         /// The group.
         name: String,
     },
 
-    /// A user is not deleted, because something of it could not be.
+    /// A user is not deleted, because some of its files could not be deleted.
     #[error("failed to delete the user {name}: {} could not be deleted", few(left))]
     FilesLeft {
         /// The user.
@@ -217,7 +217,7 @@ pub enum Error {
         left: Vec<String>,
     },
 
-    /// Every number that runup gives to users and groups is taken.
+    /// Every id of the range for runup's users and groups is taken.
     #[error("failed to create {name}: every user and group id from {lowest} to {highest} is taken")]
     NoFreeId {
         /// The user or group.
@@ -239,7 +239,7 @@ pub enum Error {
         reason: &'static str,
     },
 
-    /// A folder of the image is a link to this machine.
+    /// A directory of the image is a link that leads to this machine's filesystem.
     #[error("failed to create the user {name}: {} is a link that leads out of the image", path.display())]
     LeadsOut {
         /// The user.
@@ -248,16 +248,16 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// The home folder of the user to be made exists.
-    #[error("failed to create the user {name}: {} exists already and belongs to somebody else", home.display())]
+    /// The home directory of the user to be created exists.
+    #[error("failed to create the user {name}: {} already exists and belongs to another user", home.display())]
     HomeTaken {
         /// The user.
         name: String,
-        /// The folder.
+        /// The directory.
         home: PathBuf,
     },
 
-    /// The system's user database could not be asked.
+    /// The system's user database could not be queried.
     #[error("failed to look up the user {name}")]
     Lookup {
         /// The user.
@@ -275,7 +275,7 @@ pub enum Error {
         tool: &'static str,
     },
 
-    /// `useradd` or `userdel` claimed success, but looking shows otherwise.
+    /// `useradd` or `userdel` reported success, but did not do its work.
     #[error("{tool} reported success, but the user {name} {state}")]
     AccountUnchanged {
         /// The user.
@@ -286,26 +286,26 @@ pub enum Error {
         state: &'static str,
     },
 
-    /// Users can only be made and deleted by root.
-    #[error("failed to manage the user {name}: only root can")]
+    /// Only root can create and delete users.
+    #[error("failed to manage the user {name}: this needs root")]
     NeedsRoot {
         /// The user.
         name: String,
     },
 
     /// User accounts are not managed on this operating system.
-    #[error("failed to manage the user {name}: accounts are not managed on this operating system")]
+    #[error("failed to manage the user {name}: runup does not manage users on this operating system")]
     AccountsUnsupported {
         /// The user.
         name: String,
     },
 
-    /// A user could not be kept from the cloud's metadata.
+    /// The cloud's metadata could not be denied to a user.
     #[error(transparent)]
     Metadata(#[from] super::MetadataError),
 
-    /// The runner does not exist for this machine.
-    #[error("there is no runner for this machine: kernel {kernel}, programs {userland}")]
+    /// GitHub has no runner for this machine.
+    #[error("GitHub offers no runner for this machine: kernel {kernel}, programs {userland}")]
     Unsupported {
         /// The kernel's machine name.
         kernel: String,
@@ -313,19 +313,19 @@ pub enum Error {
         userland: String,
     },
 
-    /// Somebody else holds the lock.
+    /// Another process holds the lock.
     #[error("failed to lock {} within {} s: {} holds it", path.display(), total.as_secs_f32(), holder_text(holder.as_ref()))]
     Locked {
         /// The lock file.
         path: PathBuf,
-        /// Who says to hold it.
+        /// Its holder, by the content of the file.
         holder: Option<super::lock::Holder>,
-        /// How long we waited.
+        /// How long runup waited.
         total: Duration,
     },
 
-    /// Processes that should have ended are still there.
-    #[error("failed to end {what} within {} s: still running: {pids:?}", total.as_secs_f32())]
+    /// Processes that should have ended are still running.
+    #[error("failed to end {what} within {} s: {pids:?} are still running", total.as_secs_f32())]
     StillRunning {
         /// Which processes.
         what: String,
@@ -346,7 +346,7 @@ pub enum Error {
 impl Failure for Error {
     fn class(&self) -> Class {
         match self {
-            Self::Path { doing: CREATE_FOLDER, source, .. } => Class::of_io(source, Class::CantCreate),
+            Self::Path { doing: CREATE_DIR, source, .. } => Class::of_io(source, Class::CantCreate),
             Self::File(source) | Self::Path { source, .. } => Class::of_io(source, Class::Io),
             Self::Spawn { source, .. } => Class::of_io(source, Class::Os),
             Self::SymbolicLink { .. }
@@ -354,7 +354,7 @@ impl Failure for Error {
             | Self::TooLarge { .. }
             | Self::NotForUser { .. }
             | Self::NotPrivate { .. }
-            | Self::FolderMissing { .. }
+            | Self::DirectoryMissing { .. }
             | Self::UserExists { .. }
             | Self::GroupExists { .. }
             | Self::MustNotEnd { .. }
@@ -375,7 +375,7 @@ impl Failure for Error {
             | Self::Signals { .. } => Class::Os,
             Self::NotExecutable { .. } | Self::CannotBecome { .. } | Self::NeedsRoot { .. } => Class::NoPerm,
             Self::Deadline { .. } | Self::Locked { .. } | Self::StillRunning { .. } => Class::TempFail,
-            // Which signal it was is known to `Signals::received`; this is the usual one.
+            // `Signals::received` knows which signal it was; this is the usual one.
             Self::Stopped { .. } => Class::Signal(15),
             Self::BadUserName { .. } => Class::Usage,
             Self::Unsupported { .. } => Class::Unavailable,

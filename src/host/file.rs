@@ -1,7 +1,7 @@
-//! Rules for files, some of them in folders that a hostile user can write.
+//! Reads and writes files, some of them in directories that a hostile user can write to.
 //!
-//! What we write appears whole or not at all. What a job could have written is opened without following links and
-//! without blocking on a FIFO, and is read only if it is a regular file of a sensible size.
+//! Files are written atomically. A file that a job could have written is opened without following links and without
+//! blocking on a FIFO, and is read only if it is a regular file within a size limit.
 
 use super::{Account, Error};
 use std::io::{Read, Write};
@@ -9,13 +9,13 @@ use std::path::Path;
 
 type Result<T> = std::result::Result<T, Error>;
 
-/// Replaces the file `path` by one with these bytes and this mode, durably: after a crash there is the old file or the
-/// new one. A symbolic link at `path` is replaced, not followed. The mode means nothing on Windows.
+/// Replaces the file `path` by one with these bytes and this mode, atomically and durably. A symbolic link at `path` is
+/// replaced, not followed. The mode is ignored on Windows.
 ///
-/// Only for folders that no hostile user can write: such a user could swap the folder itself.
+/// Only for directories that no hostile user can write to, because such a user could replace the directory itself.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -23,16 +23,16 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let mut file = tempfile::Builder::new()
         .prefix(&format!(".{name}."))
         .suffix(".new")
-        .tempfile_in(folder)
+        .tempfile_in(dir)
         .map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
     set_mode(file.as_file(), mode).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
-    sync_dir(folder)
+    sync_dir(dir)
 }
 
-/// Removes a file, or the symbolic link that stands there; whether there was one.
+/// Removes a file, or a symbolic link; returns whether it existed.
 pub fn remove_if_present(path: &Path) -> Result<bool> {
     match fs_err::remove_file(path) {
         Ok(()) => Ok(true),
@@ -41,41 +41,37 @@ pub fn remove_if_present(path: &Path) -> Result<bool> {
     }
 }
 
-/// The content of a file that anybody may have put there; `None` if there is none.
+/// The content of a file that a hostile user may have created; `None` if it does not exist.
 ///
 /// A symbolic link in the last component, anything but a regular file, and more than `limit` bytes are refused, each
-/// with its own error. The folders above are followed as usual: see [`read_untrusted_in`].
+/// with its own error. The directories above are followed as usual: see [`read_untrusted_in`].
 pub fn read_untrusted(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     read_regular(unix_or_windows::open(path), path, limit, None)
 }
 
-/// The same for the file `name` in `folder`, where the folder itself must not be a symbolic link either.
-pub fn read_untrusted_in(folder: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-    read_in(folder, name, limit, None)
+/// The same for the file `name` in `dir`, which must not be a symbolic link either.
+pub fn read_untrusted_in(dir: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+    read_in(dir, name, limit, None)
 }
 
-/// The same for what `reader` will get to see: what that user could not read by itself is refused, if we are root. Where
-/// the kernel allows it (`fs.protected_hardlinks=0`), users can give any file of another user a name in their folders.
-pub fn read_untrusted_for(
-    reader: &Account,
-    folder: &Path,
-    name: &str,
-    limit: u64,
-) -> Result<Option<Vec<u8>>> {
-    read_in(folder, name, limit, Some(reader).filter(|_| super::account::is_root()))
+/// The same for a file whose content `reader` will see: if runup is root, a file that this user cannot read is refused.
+/// If the kernel allows it (`fs.protected_hardlinks=0`), users can create hard links to files of other users in their
+/// directories.
+pub fn read_untrusted_for(reader: &Account, dir: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+    read_in(dir, name, limit, Some(reader).filter(|_| super::account::is_root()))
 }
 
-fn read_in(folder: &Path, name: &str, limit: u64, reader: Option<&Account>) -> Result<Option<Vec<u8>>> {
+fn read_in(dir: &Path, name: &str, limit: u64, reader: Option<&Account>) -> Result<Option<Vec<u8>>> {
     let mut parts = Path::new(name).components();
     let plain = matches!(parts.next(), Some(std::path::Component::Normal(_))) && parts.next().is_none();
     if !plain {
-        return Err(Error::NotAName { folder: folder.to_path_buf(), name: name.into() });
+        return Err(Error::NotAName { dir: dir.to_path_buf(), name: name.into() });
     }
-    read_regular(unix_or_windows::open_in(folder, name), &folder.join(name), limit, reader)
+    read_regular(unix_or_windows::open_in(dir, name), &dir.join(name), limit, reader)
 }
 
-/// Makes the folder `path` (0700) and the missing ones above it (0755). One that exists must be a real folder that
-/// belongs to us and that nobody else can write.
+/// Creates the directory `path` (0700) and its missing parents (0755). If it exists, it must be a real directory that
+/// belongs to the current user and that no other user can write to.
 pub fn create_private_dir(path: &Path) -> Result<()> {
     if let Some(parent) = path.parent() {
         unix_or_windows::create_dir_all(parent, 0o755)?;
@@ -88,14 +84,14 @@ pub fn create_private_dir(path: &Path) -> Result<()> {
     }
 }
 
-/// Creates the directory `path` and the missing ones above it, all with this mode whatever the umask is; those that exist
-/// are left as they are. The mode means nothing on Windows.
+/// Creates the directory `path` and its missing parents, all with this mode regardless of the umask; existing ones are
+/// not changed. The mode is ignored on Windows.
 pub fn create_dir_all(path: &Path, mode: u32) -> Result<()> {
     unix_or_windows::create_dir_all(path, mode)
 }
 
-/// Makes the names in a folder durable: what was created, renamed or removed in it. Nothing on Windows, which has no
-/// such call.
+/// Makes the entries of a directory durable: what was created, renamed or removed in it. Does nothing on Windows, which
+/// has no such call.
 pub fn sync_dir(path: &Path) -> Result<()> {
     #[cfg(unix)]
     fs_err::File::open(path)?.sync_all()?;
@@ -105,7 +101,7 @@ pub fn sync_dir(path: &Path) -> Result<()> {
 }
 
 fn set_mode(file: &std::fs::File, mode: u32) -> std::io::Result<()> {
-    // The open call's mode is cut by the umask; this is not.
+    // The umask applies to the mode of the open call, but not here.
     #[cfg(unix)]
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
     #[cfg(not(unix))]
@@ -121,7 +117,7 @@ fn read_regular(
 ) -> Result<Option<Vec<u8>>> {
     let Some(file) = opened? else { return Ok(None) };
     let failed = |source| Error::Path { doing: "read", path: path.to_path_buf(), source };
-    // Of the open file, not of the path: the path may name something else by now.
+    // Metadata of the open file, because the path can point to another file by now.
     let meta = file.metadata().map_err(failed)?;
     let kind = meta.file_type();
     if let Some(reader) = reader.filter(|reader| kind.is_file() && !unix_or_windows::can_read(reader, &meta))
@@ -151,20 +147,20 @@ fn kind_name(kind: std::fs::FileType) -> &'static str {
             return "a device";
         }
     }
-    if kind.is_dir() { "a folder" } else { "something special" }
+    if kind.is_dir() { "a directory" } else { "a special file" }
 }
 
 #[cfg(unix)]
 mod unix_or_windows {
     use super::{Account, Error, Result, kind_name};
-    use crate::host::CREATE_FOLDER;
+    use crate::host::CREATE_DIR;
     use rustix::fs::{Mode, OFlags};
     use rustix::io::Errno;
     use std::fs::File;
     use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
     use std::path::Path;
 
-    /// Neither follows a link nor waits for a FIFO's writer nor takes a terminal.
+    /// Does not follow a link, wait for a FIFO's writer, or acquire a controlling terminal.
     const CAREFUL: OFlags = OFlags::RDONLY
         .union(OFlags::NOFOLLOW)
         .union(OFlags::NONBLOCK)
@@ -175,16 +171,16 @@ mod unix_or_windows {
         judge(rustix::fs::open(path, CAREFUL, Mode::empty()), path)
     }
 
-    pub fn open_in(folder: &Path, name: &str) -> Result<Option<File>> {
-        let dir = rustix::fs::open(folder, CAREFUL.union(OFlags::DIRECTORY), Mode::empty());
-        // With O_DIRECTORY a link is "not a directory", so the link has to be asked for.
+    pub fn open_in(parent: &Path, name: &str) -> Result<Option<File>> {
+        let dir = rustix::fs::open(parent, CAREFUL.union(OFlags::DIRECTORY), Mode::empty());
+        // With O_DIRECTORY the error for a link is "not a directory", so a link is checked separately.
         if matches!(dir, Err(Errno::NOTDIR))
-            && std::fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_symlink())
+            && std::fs::symlink_metadata(parent).is_ok_and(|meta| meta.is_symlink())
         {
-            return Err(Error::SymbolicLink { path: folder.to_path_buf() });
+            return Err(Error::SymbolicLink { path: parent.to_path_buf() });
         }
-        let Some(dir) = judge(dir, folder)? else { return Ok(None) };
-        judge(rustix::fs::openat(&dir, name, CAREFUL, Mode::empty()), &folder.join(name))
+        let Some(dir) = judge(dir, parent)? else { return Ok(None) };
+        judge(rustix::fs::openat(&dir, name, CAREFUL, Mode::empty()), &parent.join(name))
     }
 
     fn judge(opened: std::result::Result<rustix::fd::OwnedFd, Errno>, path: &Path) -> Result<Option<File>> {
@@ -192,17 +188,17 @@ mod unix_or_windows {
             Ok(fd) => Ok(Some(fd.into())),
             Err(Errno::NOENT) => Ok(None),
             Err(Errno::LOOP) => Err(Error::SymbolicLink { path: path.to_path_buf() }),
-            // What opening a socket gives, or a device without a driver.
+            // The error of opening a socket, or a device without a driver.
             Err(Errno::NXIO) => {
                 let found = std::fs::symlink_metadata(path)
-                    .map_or("something special", |meta| kind_name(meta.file_type()));
+                    .map_or("a special file", |meta| kind_name(meta.file_type()));
                 Err(Error::NotAFile { path: path.to_path_buf(), found })
             }
             Err(error) => Err(Error::Path { doing: "open", path: path.to_path_buf(), source: error.into() }),
         }
     }
 
-    /// Whether the mode lets the user read the file; its supplementary groups do not count.
+    /// Whether the mode lets the user read the file; supplementary groups are ignored.
     pub fn can_read(reader: &Account, meta: &std::fs::Metadata) -> bool {
         let through_group = meta.gid() == reader.gid && meta.mode() & 0o040 != 0;
         meta.uid() == reader.uid || through_group || meta.mode() & 0o004 != 0
@@ -216,7 +212,7 @@ mod unix_or_windows {
             create_dir_all(parent, mode)?;
         }
         match create_dir(path, mode) {
-            // Another run was faster.
+            // Another run has created it meanwhile.
             Err(Error::Path { source, .. })
                 if source.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() =>
             {
@@ -227,10 +223,10 @@ mod unix_or_windows {
     }
 
     pub fn create_dir(path: &Path, mode: u32) -> Result<()> {
-        let failed = |source| Error::Path { doing: CREATE_FOLDER, path: path.to_path_buf(), source };
+        let failed = |source| Error::Path { doing: CREATE_DIR, path: path.to_path_buf(), source };
         std::fs::DirBuilder::new().mode(mode).create(path).map_err(failed)?;
-        // The umask may have taken bits away. Whoever can write the directory above may have put a link here meanwhile, and
-        // nothing is changed through one.
+        // The umask may have removed bits. A user who can write to the parent may have put a link here meanwhile, which
+        // is not followed.
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
         File::from(directory).set_permissions(std::fs::Permissions::from_mode(mode)).map_err(failed)
@@ -242,11 +238,11 @@ mod unix_or_windows {
         let why = if meta.is_symlink() {
             "it is a symbolic link".into()
         } else if !meta.is_dir() {
-            "it is not a folder".into()
+            "it is not a directory".into()
         } else if meta.uid() != us {
-            format!("it belongs to the user {}, not to {us}", meta.uid())
+            format!("it belongs to the user id {}, not to {us}", meta.uid())
         } else if meta.mode() & 0o022 != 0 {
-            format!("others can write it (mode {:04o})", meta.mode() & 0o7777)
+            format!("other users can write to it (mode {:04o})", meta.mode() & 0o7777)
         } else {
             return Ok(());
         };
@@ -257,7 +253,7 @@ mod unix_or_windows {
 #[cfg(not(unix))]
 mod unix_or_windows {
     use super::{Account, Error, Result};
-    use crate::host::CREATE_FOLDER;
+    use crate::host::CREATE_DIR;
     use std::fs::File;
     use std::path::Path;
 
@@ -273,21 +269,21 @@ mod unix_or_windows {
         }
     }
 
-    pub fn open_in(folder: &Path, name: &str) -> Result<Option<File>> {
-        if fs_err::symlink_metadata(folder).is_ok_and(|meta| meta.is_symlink()) {
-            return Err(Error::SymbolicLink { path: folder.to_path_buf() });
+    pub fn open_in(dir: &Path, name: &str) -> Result<Option<File>> {
+        if fs_err::symlink_metadata(dir).is_ok_and(|meta| meta.is_symlink()) {
+            return Err(Error::SymbolicLink { path: dir.to_path_buf() });
         }
-        open(&folder.join(name))
+        open(&dir.join(name))
     }
 
-    /// Never asked: nobody is root.
+    /// Never called, because there is no root.
     pub fn can_read(_: &Account, _: &std::fs::Metadata) -> bool {
         true
     }
 
     pub fn create_dir_all(path: &Path, _mode: u32) -> Result<()> {
         std::fs::create_dir_all(path).map_err(|source| Error::Path {
-            doing: CREATE_FOLDER,
+            doing: CREATE_DIR,
             path: path.to_path_buf(),
             source,
         })
@@ -295,7 +291,7 @@ mod unix_or_windows {
 
     pub fn create_dir(path: &Path, _mode: u32) -> Result<()> {
         std::fs::create_dir(path).map_err(|source| Error::Path {
-            doing: CREATE_FOLDER,
+            doing: CREATE_DIR,
             path: path.to_path_buf(),
             source,
         })
@@ -305,7 +301,7 @@ mod unix_or_windows {
         if fs_err::symlink_metadata(path)?.is_dir() {
             return Ok(());
         }
-        Err(Error::NotPrivate { path: path.to_path_buf(), why: "it is not a folder".into() })
+        Err(Error::NotPrivate { path: path.to_path_buf(), why: "it is not a directory".into() })
     }
 }
 
@@ -316,19 +312,19 @@ mod tests {
 
     #[test]
     fn an_atomic_write_sets_content_and_mode_and_leaves_no_litter() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.json");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
         write_atomic(&path, b"one", 0o600).unwrap();
         write_atomic(&path, b"two", 0o644).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o644);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
     fn an_atomic_write_replaces_a_link_and_leaves_its_target() {
-        let folder = tempfile::tempdir().unwrap();
-        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        let dir = tempfile::tempdir().unwrap();
+        let (target, link) = (dir.path().join("target"), dir.path().join("link"));
         std::fs::write(&target, "precious").unwrap();
         symlink(&target, &link).unwrap();
         write_atomic(&link, b"new", 0o644).unwrap();
@@ -344,8 +340,8 @@ mod tests {
 
     #[test]
     fn each_refusal_to_read_is_its_own() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
         std::fs::write(at("file"), "12345").unwrap();
         symlink("file", at("link")).unwrap();
         std::fs::create_dir(at("dir")).unwrap();
@@ -361,46 +357,43 @@ mod tests {
 
         let read = |name: &str, limit| {
             let by_path = read_untrusted(&at(name), limit);
-            let in_folder = read_untrusted_in(folder.path(), name, limit);
-            assert_eq!(format!("{by_path:?}"), format!("{in_folder:?}"));
+            let in_dir = read_untrusted_in(dir.path(), name, limit);
+            assert_eq!(format!("{by_path:?}"), format!("{in_dir:?}"));
             by_path
         };
         assert_eq!(read("file", 5).unwrap().unwrap(), b"12345");
         assert!(read("missing", 5).unwrap().is_none());
         assert!(matches!(read("file", 4), Err(Error::TooLarge { limit: 4, .. })));
         assert!(matches!(read("link", 5), Err(Error::SymbolicLink { .. })));
-        assert!(matches!(read("dir", 5), Err(Error::NotAFile { found: "a folder", .. })));
+        assert!(matches!(read("dir", 5), Err(Error::NotAFile { found: "a directory", .. })));
         assert!(matches!(read("fifo", 5), Err(Error::NotAFile { found: "a FIFO", .. })));
         assert!(matches!(read("socket", 5), Err(Error::NotAFile { found: "a socket", .. })));
     }
 
     #[test]
-    fn a_file_in_a_folder_is_not_read_through_a_link_or_by_a_path() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("real")).unwrap();
-        std::fs::write(folder.path().join("real/file"), "x").unwrap();
-        symlink("real", folder.path().join("swapped")).unwrap();
-        let swapped = folder.path().join("swapped");
+    fn a_file_in_a_directory_is_not_read_through_a_link_or_by_a_path() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("real")).unwrap();
+        std::fs::write(dir.path().join("real/file"), "x").unwrap();
+        symlink("real", dir.path().join("swapped")).unwrap();
+        let swapped = dir.path().join("swapped");
         assert!(matches!(read_untrusted_in(&swapped, "file", 9), Err(Error::SymbolicLink { .. })));
         for name in ["../file", "real/file", "/etc/passwd", "..", ""] {
-            assert!(
-                matches!(read_untrusted_in(folder.path(), name, 9), Err(Error::NotAName { .. })),
-                "{name}"
-            );
+            assert!(matches!(read_untrusted_in(dir.path(), name, 9), Err(Error::NotAName { .. })), "{name}");
         }
     }
 
     #[test]
-    fn a_private_folder_is_made_once_and_refused_when_others_can_write_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a/b/private");
+    fn a_private_directory_is_made_once_and_refused_when_others_can_write_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b/private");
         create_private_dir(&path).unwrap();
         create_private_dir(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o700);
 
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o770)).unwrap();
         assert!(matches!(create_private_dir(&path), Err(Error::NotPrivate { .. })));
-        let link = folder.path().join("link");
+        let link = dir.path().join("link");
         symlink(&path, &link).unwrap();
         assert!(matches!(create_private_dir(&link), Err(Error::NotPrivate { .. })));
     }

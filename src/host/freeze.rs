@@ -1,20 +1,20 @@
-//! Stopping processes for a look at what they are doing, so that they start nothing meanwhile.
+//! Suspends processes while runup checks what they are doing, so that they start nothing meanwhile.
 //!
-//! Only Linux, like [`super::process`]; elsewhere no process is found, and so none is stopped.
+//! Only on Linux, like [`super::process`]; on other systems no process is found, and none is suspended.
 
 use super::Error;
 use super::process::Which;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// How long it may take until all of the processes are stopped. Some that fork all the time never are.
+/// The timeout for suspending all of the processes, because some may fork all the time.
 const STOPPING: Duration = Duration::from_secs(2);
 
-/// How often it is looked whether they are.
+/// The pause between two checks.
 #[cfg(target_os = "linux")]
 const POLL: Duration = Duration::from_millis(2);
 
-/// Processes that do nothing (SIGSTOP) until this is dropped, however that comes about.
+/// Suspended processes (SIGSTOP), which continue when this is dropped.
 #[derive(Debug)]
 #[must_use = "dropping it lets the processes go on"]
 pub struct Frozen {
@@ -29,7 +29,7 @@ impl Frozen {
         &self.pids
     }
 
-    /// Whether one of them has bytes from the network that it has not read yet: an answer is on its way to it.
+    /// Whether one of them has unread bytes from the network: an answer that it has not handled yet.
     #[must_use]
     pub fn has_unread(&self) -> bool {
         #[cfg(target_os = "linux")]
@@ -38,7 +38,7 @@ impl Frozen {
         false
     }
 
-    /// Lets them go on with SIGINT pending, which is then the first thing that they meet.
+    /// Lets them continue with SIGINT pending, which they handle first.
     pub fn interrupt(self) {
         #[cfg(target_os = "linux")]
         for pid in &self.pids {
@@ -53,7 +53,7 @@ impl Drop for Frozen {
     }
 }
 
-/// Lets processes go on that a run which was killed had stopped. It changes nothing about others.
+/// Lets processes continue that a run had suspended when it was killed. Other processes are not affected.
 pub fn thaw(which: &Which) {
     #[cfg(target_os = "linux")]
     for pid in which.find() {
@@ -63,10 +63,10 @@ pub fn thaw(which: &Which) {
     let _ = which;
 }
 
-/// Stops all of the processes, and those that they start meanwhile.
+/// Suspends all of the processes, and those that they start meanwhile.
 ///
 /// # Errors
-/// [`Error::StillRunning`] if they are not all stopped within two seconds; then all of them go on.
+/// [`Error::StillRunning`] if not all of them are suspended within two seconds; then all of them continue.
 pub async fn freeze(which: &Which) -> Result<Frozen, Error> {
     let mut frozen = Frozen { which: which.clone(), pids: BTreeSet::new() };
     #[cfg(target_os = "linux")]
@@ -75,7 +75,7 @@ pub async fn freeze(which: &Which) -> Result<Frozen, Error> {
         let deadline = crate::deadline::Deadline::after(STOPPING);
         loop {
             let found: BTreeSet<u32> = which.find().into_iter().collect();
-            // One that is forked by a process that is about to stop is found by the next look.
+            // A process that is forked by one that is about to stop is found by the next check.
             let settled = found == frozen.pids && found.iter().all(|pid| linux::is_stopped(*pid));
             if settled {
                 return Ok(frozen);
@@ -161,8 +161,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_frozen_does_nothing_until_it_is_let_go() {
         let mark = format!("freeze-{}", std::process::id());
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("beats");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("beats");
         let script = format!("echo up; while :; do echo x >>{}; sleep 0.01; done", file.display());
         let mut child = start(&mark, &script);
         let frozen = freeze(&marked(&mark)).await.unwrap();

@@ -1,6 +1,6 @@
-//! A child's process group, which ends when nobody waits for it any more.
+//! A child's process group, which is killed when it is dropped.
 
-/// The group that a child leads. Dropped without [`Group::forget`], it is killed.
+/// The process group of a child. Dropping it kills the group, unless [`Group::forget`] was called.
 pub struct Group {
     #[cfg(unix)]
     leader: Option<rustix::process::Pid>,
@@ -19,13 +19,13 @@ impl Group {
         }
     }
 
-    /// Asks every process of the group to end. Nothing on Windows, where there is no such request.
+    /// Sends SIGTERM to every process of the group. Does nothing on Windows, which has no such signal.
     pub fn terminate(&self) {
         #[cfg(unix)]
         self.signal(rustix::process::Signal::TERM);
     }
 
-    /// Interrupts the leader alone, as Ctrl-C would. Nothing on Windows.
+    /// Sends SIGINT to the leader only. Does nothing on Windows.
     pub fn interrupt_leader(&self) {
         #[cfg(unix)]
         if let Some(leader) = self.leader {
@@ -33,13 +33,13 @@ impl Group {
         }
     }
 
-    /// Ends every process of the group.
+    /// Kills every process of the group.
     pub fn kill(&self) {
         #[cfg(unix)]
         self.signal(rustix::process::Signal::KILL);
     }
 
-    /// Leaves the group alone from here on.
+    /// Keeps the group from being killed when this is dropped.
     pub fn forget(&mut self) {
         #[cfg(unix)]
         {
@@ -49,7 +49,7 @@ impl Group {
 
     #[cfg(unix)]
     fn signal(&self, signal: rustix::process::Signal) {
-        // A group that is empty by now is an error, and as it should be.
+        // An empty group is reported as an error, which is expected.
         if let Some(leader) = self.leader {
             let _ = rustix::process::kill_process_group(leader, signal);
         }

@@ -1,6 +1,7 @@
-//! One run at a time: an advisory lock that the kernel releases when its holder ends, however it ends.
+//! An advisory lock, so that only one run works at a time. The kernel releases it when its holder exits.
 //!
-//! The file is never deleted: a waiter that opened the old file would otherwise hold a lock that nobody else sees.
+//! The file is never deleted: a waiter that has opened the old file would otherwise hold a lock that no other process
+//! sees.
 
 use super::Error;
 use crate::deadline::Deadline;
@@ -11,13 +12,13 @@ use std::path::Path;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How often a contended lock is tried again.
+/// The pause between two attempts to take a contended lock.
 const POLL: Duration = Duration::from_millis(100);
 
-/// More than any holder writes.
+/// The most that is read of a lock file.
 const HOLDER_LIMIT: u64 = 4096;
 
-/// Who holds a lock, as it wrote itself into the file.
+/// The holder of a lock, as written to the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// Its process id.
@@ -34,8 +35,8 @@ pub struct Lock {
     file: File,
 }
 
-/// Takes the lock file `path` (made if missing) in the name of `what`, waiting for its holder until the deadline.
-/// Contended to the end is [`Error::Locked`], which names the holder.
+/// Takes the lock `path` (created if missing) for `what`, waiting for its holder until the deadline, which is
+/// [`Error::Locked`] with the holder.
 pub async fn acquire(
     path: &Path,
     what: &str,
@@ -72,7 +73,7 @@ pub async fn acquire(
     }
     let holder =
         Holder { pid: std::process::id(), command: what.into(), since: jiff::Timestamp::now().to_string() };
-    // In place, since a renamed file would be another lock.
+    // Written in place, because a renamed file would be another lock.
     file.set_len(0).map_err(failed)?;
     file.seek(SeekFrom::Start(0)).map_err(failed)?;
     serde_json::to_writer(&mut file, &holder).map_err(|error| failed(error.into()))?;
@@ -80,16 +81,16 @@ pub async fn acquire(
     Ok(Lock { file })
 }
 
-/// Who wrote itself into the lock file last. It may have ended since: only [`acquire`] tells whether the lock is free.
+/// The last holder in the lock file. It may have exited since: only [`acquire`] tells whether the lock is free.
 #[must_use]
 pub fn holder(path: &Path) -> Option<Holder> {
     let bytes = super::file::read_untrusted(path, HOLDER_LIMIT).ok()??;
     serde_json::from_slice(&bytes).ok()
 }
 
-/// Whether somebody holds the lock at this moment. An absent file is no lock, and none is made.
+/// Whether a process holds the lock now. A missing file is not a lock, and is not created.
 pub fn is_held(path: &Path) -> Result<bool, Error> {
-    let failed = |source| Error::Path { doing: "look at the lock", path: path.to_path_buf(), source };
+    let failed = |source| Error::Path { doing: "check the lock", path: path.to_path_buf(), source };
     let file = match File::open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
         file => file.map_err(failed)?,
@@ -103,7 +104,7 @@ pub fn is_held(path: &Path) -> Result<bool, Error> {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // So that the file does not name a holder that is gone. Closing the file releases the lock.
+        // The file must not name a former holder. Closing the file releases the lock.
         if let Err(error) = self.file.set_len(0) {
             tracing::debug!(%error, "the lock file keeps its holder's name");
         }
@@ -131,8 +132,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_second_run_is_told_who_holds_the_lock_and_gets_it_afterwards() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
         let stop = CancellationToken::new();
         let first = acquire(&path, "runup install", soon(), &stop).await.unwrap();
 
@@ -148,8 +149,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_waiter_gets_the_lock_as_soon_as_it_is_released() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
         let stop = CancellationToken::new();
         let first = acquire(&path, "first", soon(), &stop).await.unwrap();
         let waiting = acquire(&path, "second", Deadline::after(Duration::from_secs(60)), &stop);
@@ -164,8 +165,8 @@ mod tests {
 
     #[tokio::test]
     async fn waiting_ends_when_told_to_stop() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
         let stop = CancellationToken::new();
         let _first = acquire(&path, "first", soon(), &stop).await.unwrap();
         let waiting = acquire(&path, "second", Deadline::after(Duration::from_secs(60)), &stop);
@@ -176,10 +177,10 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn another_process_holding_the_lock_is_waited_for_and_its_death_releases_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
         std::fs::write(&path, r#"{"pid":7,"command":"other","since":"2026-01-01T00:00:00Z"}"#).unwrap();
-        // `flock` is util-linux; without it, there is no other process to contend with.
+        // `flock` is part of util-linux; without it, no other process can hold the lock.
         let spawned = std::process::Command::new("flock")
             .arg(&path)
             .args(["-c", "echo held; exec sleep 60"])
@@ -213,7 +214,7 @@ mod tests {
             let child = rustix::process::Pid::from_raw(child.parse().unwrap()).unwrap();
             rustix::process::kill_process(child, rustix::process::Signal::KILL).unwrap();
         }
-        // The parent may have ended by itself once its child did.
+        // The parent can have exited by itself after its child.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
 }

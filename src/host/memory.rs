@@ -1,8 +1,8 @@
-//! What other processes can see of our own one.
+//! Protects the memory of this process from other processes.
 
-/// Keeps every process that is not privileged out of our memory and our environment, those of our own user included: they
-/// can neither attach to us nor open `/proc/PID/mem` or `/proc/PID/environ`, and a crash leaves no core dump. Programs that
-/// we start are readable again from their `exec` on. Linux only; whether it holds is the result.
+/// Protects the memory and the environment of this process from all unprivileged processes, including those of its own
+/// user: they cannot attach to it or open `/proc/PID/mem` or `/proc/PID/environ`, and a crash leaves no core dump. It
+/// does not apply to programs that this process starts. Linux only; returns whether it is in effect.
 ///
 /// Source: `PR_SET_DUMPABLE` in prctl(2), "Ptrace access mode checking" in ptrace(2).
 #[must_use]

@@ -1,10 +1,10 @@
-//! Why a user's processes could not be kept from the cloud's metadata.
+//! The errors of denying the cloud's metadata to a user's processes.
 
 use crate::error::Class;
 use std::io;
 use std::net::IpAddr;
 
-/// A failure to keep a user from the cloud's metadata services.
+/// A failure to deny the cloud's metadata services to a user.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MetadataError {
@@ -32,7 +32,7 @@ pub enum MetadataError {
     /// The rules are there, and the kernel does not follow them.
     #[error(
         "jobs (uid {uid}) can still reach the cloud's metadata at {address}: another routing rule, or an address of \
-             this machine, comes first"
+        this machine, takes precedence"
     )]
     StillReachable {
         /// The user.
@@ -53,21 +53,21 @@ impl MetadataError {
     pub(super) fn hint(&self) -> &'static str {
         match self {
             Self::NotPermitted { .. } => {
-                "Give runup the capability CAP_NET_ADMIN. Where that cannot be, as in most containers, deny the \
-                 metadata outside (IMDSv2 with a hop limit of 1, a network policy), then pass --allow-metadata."
+                "Give runup the capability CAP_NET_ADMIN. Where that is not possible, as in most containers, deny the \
+                metadata outside (IMDSv2 with a hop limit of 1, a network policy), then pass --allow-metadata."
             }
             Self::Unsupported { .. } => {
-                "It takes Linux 4.18 or newer with policy routing (CONFIG_IP_MULTIPLE_TABLES and \
-                 CONFIG_IPV6_MULTIPLE_TABLES). If jobs may act as this machine, or it has no identity in a cloud, \
-                 pass --allow-metadata."
+                "This needs Linux 4.18 or newer with policy routing (CONFIG_IP_MULTIPLE_TABLES and \
+                CONFIG_IPV6_MULTIPLE_TABLES). If jobs may act as this machine, or it has no identity in a cloud, \
+                pass --allow-metadata."
             }
             Self::Rule { .. } => {
-                "Look at `ip rule` and `ip -6 rule`. If jobs may act as this machine, or it has no identity in a \
+                "Check `ip rule` and `ip -6 rule`. If jobs may act as this machine, or it has no identity in a \
                  cloud, pass --allow-metadata."
             }
             Self::StillReachable { .. } => {
-                "Look at `ip rule` and `ip route get`, and move what comes first behind priority 1. If jobs may act \
-                 as this machine, or it has no identity in a cloud, pass --allow-metadata."
+                "Check `ip rule` and `ip route get`, and move the rule that takes precedence behind priority 1. If jobs may \
+                act as this machine, or it has no identity in a cloud, pass --allow-metadata."
             }
         }
     }

@@ -1,16 +1,16 @@
-//! Keeps the cloud's metadata services from a user's processes: with what they hand out, a process is the machine.
+//! Denies the cloud's metadata services to a user's processes, because they give out the machine's credentials.
 //!
-//! The rules are the kernel's policy routing (`ip rule`), by the owner of a socket: no tool is needed, and a flush of
-//! nftables or a restart of firewalld does not take them away. They are gone after a reboot, so they are set at each
-//! start. What a container sends from a network of its own is forwarded, has no owner, and is not held: that takes a
-//! hop limit of 1 at the cloud.
+//! It uses the kernel's policy routing (`ip rule`) by the owner of a socket: no tool is needed, and a flush of nftables
+//! or a restart of firewalld does not remove the rules. A reboot does, so they are set at each start. Packets from a
+//! container with its own network are forwarded, have no owner, and are not affected: against these, set a hop limit of
+//! 1 at the cloud.
 
 use super::netlink::{ACK, CREATE, EXCL, Message, Socket};
 use super::{Error, MetadataError, Root, account};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The services: address and TCP port. Port 53 is none of them: at some of these addresses a name server answers.
+/// The services: address and TCP port. Port 53 is not included, because some of these addresses are name servers.
 pub const SERVICES: [(IpAddr, u16); 13] = [
     // AWS, Azure, Google Cloud, Oracle, IBM, OpenStack, DigitalOcean, Hetzner, Akamai and others.
     (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80),
@@ -36,17 +36,18 @@ pub const SERVICES: [(IpAddr, u16); 13] = [
     (IpAddr::V4(Ipv4Addr::new(169, 254, 0, 23)), 80),
 ];
 
-/// The priority of the rules: right behind that of the machine's own addresses (0), before everybody else's.
+/// The priority of the rules: right behind that of the machine's own addresses (0), before all others.
 pub const PRIORITY: u32 = 1;
 
 /// Denies the services to the user's sockets, and to those of its subordinate user ids (`/etc/subuid`), which its
-/// processes can take on in a user namespace. Rules that are there already stay. Afterwards the kernel is asked whether
-/// they hold.
+/// processes can take on in a user namespace. Existing rules are kept. Afterwards it queries the kernel whether the
+/// rules are in effect.
 ///
 /// # Errors
-/// [`MetadataError::NotPermitted`] without `CAP_NET_ADMIN` in this network namespace; [`MetadataError::Unsupported`] by a kernel
-/// older than 4.18 or without policy routing; [`MetadataError::Rule`]; [`MetadataError::StillReachable`] where another rule or
-/// an address of this machine comes first. For uid 0 [`MetadataError::Unsupported`]: root needs the services.
+/// [`MetadataError::NotPermitted`] without `CAP_NET_ADMIN` in this network namespace; [`MetadataError::Unsupported`] by
+/// a kernel older than 4.18 or without policy routing; [`MetadataError::Rule`]; [`MetadataError::StillReachable`] where
+/// another rule or an address of this machine comes first. For uid 0 [`MetadataError::Unsupported`]: root needs the
+/// services.
 pub fn deny(uid: u32) -> Result<(), Error> {
     if uid == 0 {
         return Err(MetadataError::Unsupported { why: "root is not held by rules".into() }.into());
@@ -67,8 +68,8 @@ pub fn deny(uid: u32) -> Result<(), Error> {
     }
 }
 
-/// Takes the user's rules away again; those that are not there are no error. Call it before the user is deleted:
-/// which subordinate user ids it had is known only until then.
+/// Removes the user's rules; missing ones are not an error. Call it before the user is deleted, because its subordinate
+/// user ids are not known afterwards.
 ///
 /// # Errors
 /// As [`deny`], but for [`MetadataError::StillReachable`].
@@ -85,7 +86,7 @@ pub fn allow(uid: u32) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether [`deny`] can work here, as far as that can be told without a user: for an early refusal.
+/// Checks whether [`deny`] can work, as far as that can be determined without a user, for an early refusal.
 ///
 /// # Errors
 /// As [`deny`], but for [`MetadataError::StillReachable`].
@@ -93,7 +94,7 @@ pub fn check() -> Result<(), Error> {
     check_release()?;
     let mut socket = Socket::open().map_err(failure)?;
     for (address, _) in services() {
-        // To delete what is not there takes the same permission, and changes nothing. No rule of ours is for root.
+        // Deleting a missing rule needs the same permission, and changes nothing. runup has no rules for root.
         match socket.ask(rule(DELETE_RULE, ACK, address, 9, (0, 0))) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             result => drop(result.map_err(failure)?),
@@ -102,10 +103,10 @@ pub fn check() -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether none of the services can be reached by the user: by its rules, or because there is no way there at all.
+/// Whether the user can reach none of the services: because of the rules, or because there is no route at all.
 ///
 /// # Errors
-/// The kernel cannot be asked.
+/// The kernel cannot be queried.
 pub fn is_denied(uid: u32) -> Result<bool, Error> {
     Ok(open_service(uid)?.is_none())
 }
@@ -129,7 +130,7 @@ const DELETE_RULE: u16 = 33;
 const GET_ROUTE: u16 = 26;
 const TCP: u8 = 6;
 
-/// The services that there can be a way to: without IPv6 in the kernel there is nothing to deny.
+/// The services that can have a route: without IPv6 in the kernel, its addresses need not be denied.
 fn services() -> impl Iterator<Item = (IpAddr, u16)> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
     let ipv6 = socket_with(AddressFamily::INET6, SocketType::STREAM, SocketFlags::CLOEXEC, None);
@@ -137,7 +138,7 @@ fn services() -> impl Iterator<Item = (IpAddr, u16)> {
     SERVICES.into_iter().filter(move |(address, _)| ipv6 || address.is_ipv4())
 }
 
-/// The address as the kernel wants it: its family, its length in bits, its bytes.
+/// The address in the kernel's format: its family, its length in bits, its bytes.
 fn packed(address: IpAddr) -> (u8, u8, Vec<u8>) {
     match address {
         IpAddr::V4(address) => (2, 32, address.octets().to_vec()),
@@ -145,11 +146,11 @@ fn packed(address: IpAddr) -> (u8, u8, Vec<u8>) {
     }
 }
 
-/// The rule for one service and one range of user ids (both ends belong to it), as a request.
+/// The request for a rule for one service and one range of user ids (both ends included).
 fn rule(kind: u16, flags: u16, address: IpAddr, port: u16, (first, last): (u32, u32)) -> Message {
     /// `FR_ACT_PROHIBIT`: connecting fails at once, with `EACCES`.
     const PROHIBIT: u8 = 8;
-    /// `RTPROT_KERNEL`. systemd-networkd deletes every rule that it does not know when it starts, but for those.
+    /// `RTPROT_KERNEL`. When systemd-networkd starts, it deletes all rules that it does not know, except these.
     const KERNEL: u8 = 2;
     let (family, bits, bytes) = packed(address);
     // struct fib_rule_hdr: family, dst_len, src_len, tos, table, two reserved, action, flags (4).
@@ -192,7 +193,7 @@ fn failure(source: io::Error) -> Error {
     let error = match Errno::from_io_error(&source) {
         Some(Errno::PERM | Errno::ACCESS) => MetadataError::NotPermitted { source },
         Some(Errno::OPNOTSUPP | Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT) => {
-            let why = format!("the kernel has no policy routing ({source})");
+            let why = format!("the kernel does not support policy routing ({source})");
             MetadataError::Unsupported { why }
         }
         _ => MetadataError::Rule { source },
@@ -200,7 +201,7 @@ fn failure(source: io::Error) -> Error {
     error.into()
 }
 
-/// The user id itself, and its subordinate ones, as far as they exist in our user namespace.
+/// The user id itself and its subordinate ids, as far as they exist in this user namespace.
 pub(super) fn ranges(uid: u32) -> Result<Vec<(u32, u32)>, Error> {
     let read = |path: &str| match fs_err::read_to_string(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::File(error)),
@@ -211,7 +212,7 @@ pub(super) fn ranges(uid: u32) -> Result<Vec<(u32, u32)>, Error> {
     let mapped = mapped(&read("/proc/self/uid_map")?);
     let mut ranges = vec![(uid, uid)];
     for (first, last) in subordinate {
-        // Root's own ids are in no sane range; a rule for it would take the services from runup itself.
+        // A valid range does not include root's id, for which a rule would deny the services to runup itself.
         let parts = mapped.iter().map(|(low, high)| (first.max(*low).max(1), last.min(*high)));
         ranges.extend(parts.filter(|(first, last)| first <= last));
     }
@@ -229,13 +230,13 @@ fn subordinate(subuid: &str, name: Option<&str>, uid: u32) -> Vec<(u32, u32)> {
         }
         let first: u32 = fields.next()?.parse().ok()?;
         let count: u32 = fields.next()?.parse().ok()?;
-        // The last number is no user id.
+        // The last number is not a valid user id.
         Some((first, first.saturating_add(count.checked_sub(1)?).min(u32::MAX - 1)))
     };
     subuid.lines().filter_map(range).collect()
 }
 
-/// The user ids that there are in a user namespace with this `uid_map`: first and last of each range.
+/// The user ids that exist in a user namespace with this `uid_map`: first and last of each range.
 fn mapped(uid_map: &str) -> Vec<(u32, u32)> {
     let range = |line: &str| {
         let mut fields = line.split_whitespace();
@@ -250,13 +251,13 @@ fn check_release() -> Result<(), Error> {
     let release = rustix::system::uname();
     let release = release.release().to_string_lossy();
     if !is_new_enough(&release) {
-        // Older ones ignore what they do not know of a rule, and it would hold for every port.
+        // Older kernels ignore the parts of a rule that they do not know, so it would apply to every port.
         return Err(MetadataError::Unsupported { why: format!("Linux {release} is older than 4.18") }.into());
     }
     Ok(())
 }
 
-/// Whether this release of Linux knows all parts of a rule (4.17) and of a question about a route (4.18).
+/// Whether this release of Linux supports all parts of a rule (4.17) and of a route query (4.18).
 fn is_new_enough(release: &str) -> bool {
     let mut numbers =
         release.split(|letter: char| !letter.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
@@ -282,8 +283,8 @@ mod tests {
     fn subordinate_ids_are_found_by_name_and_number() {
         let subuid = "a:100000:65536\nrunner:165536:65536\n990:300000:1\nrunner:broken:1\nrunner:1:0\n\
                       runner:4294967000:65536\nrunners:1:1\n";
-        let wanted = [(165_536, 231_071), (300_000, 300_000), (4_294_967_000, u32::MAX - 1)];
-        assert_eq!(subordinate(subuid, Some("runner"), 990), wanted);
+        let expected = [(165_536, 231_071), (300_000, 300_000), (4_294_967_000, u32::MAX - 1)];
+        assert_eq!(subordinate(subuid, Some("runner"), 990), expected);
         assert_eq!(subordinate(subuid, None, 990), [(300_000, 300_000)]);
         assert_eq!(subordinate("", Some("runner"), 990), []);
     }
@@ -300,10 +301,10 @@ mod tests {
         assert!(matches!(deny(0), Err(Error::Metadata(MetadataError::Unsupported { .. }))));
     }
 
-    /// The user of the tests below: none of this machine's.
+    /// The user of the tests below, which does not exist on this machine.
     const UID: u32 = 54_321;
 
-    /// Runs itself again in a network of its own, where the rules of this machine are not touched.
+    /// Runs this test again in its own network namespace, so that the rules of this machine are not changed.
     fn alone(test: &str) {
         let available = |program: &str, arguments: &[&str]| {
             Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
@@ -339,7 +340,7 @@ mod tests {
 
     fn way_out() {
         ip("link set lo up");
-        // Loopback does: it is only asked for the way. Not every kernel has other devices.
+        // The loopback device is enough for a route query. Not every kernel has other devices.
         ip("route add default dev lo");
     }
 

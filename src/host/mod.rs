@@ -1,7 +1,7 @@
-//! The machine: platform, root prefix, files near a hostile user, commands, accounts, processes, lock, signals.
+//! The machine: platform, root prefix, files that a hostile user can change, commands, users, processes, lock, signals.
 //!
-//! It knows operating systems and nothing of GitHub: no runner, no token endpoint, no archive. It prints nothing and
-//! decides nothing about order; it reports what is there and does one thing when told, each with a deadline.
+//! It knows operating systems but not GitHub: no runner, no token endpoint, no archive. It does not print, and does not
+//! decide the order of steps; each function reports a state or does one thing, with a deadline.
 
 pub mod account;
 mod cloud;
@@ -44,7 +44,7 @@ pub mod umask;
 pub use account::Account;
 pub use cloud::{Provider, cloud};
 pub use command::{Command, Outcome, Stream, Word};
-pub use error::{CREATE_FOLDER, Error};
+pub use error::{CREATE_DIR, Error};
 pub use library::{find_program, has_library, has_program};
 pub use lock::Lock;
 pub use metadata_error::MetadataError;

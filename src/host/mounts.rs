@@ -1,8 +1,8 @@
-//! What is mounted where. Only Linux, by `/proc`; elsewhere nothing is found.
+//! Finds mount points. Only on Linux, with `/proc`; on other systems none are found.
 
 use std::path::{Path, PathBuf};
 
-/// The places in the folder `path` and below at which something is mounted; also the folder itself.
+/// The mount points in the directory `path` and below, including the directory itself.
 #[must_use]
 pub fn within(path: &Path) -> Vec<PathBuf> {
     if !cfg!(target_os = "linux") {
@@ -54,10 +54,10 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn mounts_are_found_in_a_folder_and_not_beside_it() {
+    fn mounts_are_found_in_a_directory_and_not_beside_it() {
         assert!(within(Path::new("/")).contains(&PathBuf::from("/proc")));
         assert_eq!(within(Path::new("/proc/self/fd")), [] as [PathBuf; 0]);
-        assert_eq!(within(Path::new("/no/such/folder")), [] as [PathBuf; 0]);
+        assert_eq!(within(Path::new("/no/such/directory")), [] as [PathBuf; 0]);
         assert_eq!(within(tempfile::tempdir().unwrap().path()), [] as [PathBuf; 0]);
     }
 }

@@ -1,7 +1,7 @@
-//! Requests to the kernel's routing tables: rtnetlink(7) messages, packed by hand, and their answers.
+//! Requests to the kernel's routing tables: rtnetlink(7) messages and their answers.
 //!
-//! It knows the envelope (netlink(7)): header, attributes, sequence numbers, errors. What the messages say is for the
-//! modules that send them. All numbers are in the machine's own byte order, as the kernel wants them.
+//! It knows the format of netlink(7): header, attributes, sequence numbers, errors. The modules that send the messages
+//! know their content. All numbers are in the machine's byte order.
 
 use rustix::fd::OwnedFd;
 use rustix::net::{
@@ -15,9 +15,9 @@ use std::time::Duration;
 const REQUEST: u16 = 0x1;
 /// `NLM_F_ACK`: answer with an error number, 0 for success.
 pub(super) const ACK: u16 = 0x4;
-/// `NLM_F_EXCL`: refuse what is there already (`EEXIST`).
+/// `NLM_F_EXCL`: refuse if it exists (`EEXIST`).
 pub(super) const EXCL: u16 = 0x200;
-/// `NLM_F_CREATE`: create what is not there.
+/// `NLM_F_CREATE`: create it if it does not exist.
 pub(super) const CREATE: u16 = 0x400;
 
 /// `NLMSG_ERROR`: a message that holds an error number.
@@ -26,10 +26,10 @@ const ERROR: u16 = 0x2;
 const HEADER: usize = 16;
 /// Messages and attributes begin at multiples of this.
 const ALIGNMENT: usize = 4;
-/// The kernel answers before sending returns, so an answer that is not there is a bug of one of us.
+/// The kernel answers before the send call returns, so a missing answer is a bug in runup or the kernel.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// A request that is being put together.
+/// A request that is being built.
 #[derive(Debug, Clone)]
 pub(super) struct Message {
     bytes: Vec<u8>,
@@ -83,11 +83,11 @@ impl Socket {
     /// Sends a request and returns the body of the answer; an acknowledgement has none.
     ///
     /// # Errors
-    /// The kernel's error number; or what it answered is not understood (`InvalidData`).
+    /// The kernel's error number, or `InvalidData` if the answer is malformed.
     pub(super) fn ask(&mut self, message: Message) -> io::Result<Vec<u8>> {
         self.sequence += 1;
         let bytes = message.into_bytes(self.sequence);
-        // Port 0 is the kernel. Nothing else can answer: to send to our port takes CAP_NET_ADMIN.
+        // Port 0 is the kernel. No other process can answer without CAP_NET_ADMIN.
         sendto(&self.socket, &bytes, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
         let mut buffer = [0; 8192];
         loop {

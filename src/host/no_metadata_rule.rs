@@ -1,4 +1,4 @@
-//! Where there are no rules for a user's sockets: all systems but Linux. See `metadata_rule.rs`.
+//! The stub of `metadata_rule.rs` for systems without rules for a user's sockets: all except Linux.
 
 use super::{Error, MetadataError};
 
@@ -10,7 +10,7 @@ pub fn deny(_: u32) -> Result<(), Error> {
     check()
 }
 
-/// Says that it cannot work here.
+/// Fails, because it is not supported here.
 ///
 /// # Errors
 /// [`MetadataError::Unsupported`], always.

@@ -1,16 +1,16 @@
-//! What process 1 owes to others: it waits for the processes whose parents have gone, or their remains fill the table of
-//! processes. In a container without an init that is us.
+//! Reaps orphaned processes if runup is process 1, as in a container without an init: otherwise zombies fill the
+//! process table.
 
 use rustix::process::{Pid, WaitOptions, waitpid};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// How often it is looked. Whoever started a child of our own waits for its end, and has done so long before the second
-/// look: what is still there then is nobody's.
+/// The pause between two checks. The code that starts a child reaps it long before the second check, so a zombie that
+/// is found twice is an orphan.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Waits for orphans, for ever, if this is process 1; else ends at once. Within a tokio runtime only: the look must come
-/// after the waiting for our own children, which the same thread does.
+/// Reaps orphans for ever if this is process 1; otherwise returns at once. It must run in the tokio runtime whose
+/// thread also reaps runup's own children.
 pub async fn adopt() {
     if std::process::id() != 1 {
         return;
@@ -22,19 +22,19 @@ pub async fn adopt() {
     }
 }
 
-/// Waits for those that were there before as well; returns the others.
+/// Reaps those that were also found before; returns the others.
 fn look(before: &BTreeSet<u32>, now: BTreeSet<u32>) -> BTreeSet<u32> {
-    let (nobodys, new) = now.into_iter().partition::<BTreeSet<u32>, _>(|pid| before.contains(pid));
-    for pid in nobodys {
+    let (orphans, new) = now.into_iter().partition::<BTreeSet<u32>, _>(|pid| before.contains(pid));
+    for pid in orphans {
         if let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
             let result = waitpid(Some(id), WaitOptions::NOHANG);
-            tracing::debug!(pid, ended = result.is_ok(), "waited for a process that somebody left behind");
+            tracing::debug!(pid, ended = result.is_ok(), "reaped an orphaned process");
         }
     }
     new
 }
 
-/// Our children that have ended, and that nobody has waited for.
+/// The zombies among the children of this process.
 fn remains() -> BTreeSet<u32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return BTreeSet::new() };
     entries
@@ -45,7 +45,7 @@ fn remains() -> BTreeSet<u32> {
 
 fn is_ended_child(pid: u32) -> bool {
     let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    // The name before it may have any character, but the last parenthesis is its own.
+    // The process name can contain any character, but the last parenthesis ends it.
     let Some((_, fields)) = text.rsplit_once(')') else { return false };
     let mut fields = fields.split_whitespace();
     let (state, parent) = (fields.next(), fields.next());
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_waits_for_is_waited_for_at_the_second_look() {
+    fn an_orphan_is_reaped_at_the_second_check() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = child.id();
         let began = std::time::Instant::now();
@@ -68,7 +68,7 @@ mod tests {
             std::thread::yield_now();
         }
         let seen = look(&BTreeSet::new(), ours());
-        assert_eq!((seen.len(), ours().len()), (1, 1), "it may be waited for by somebody yet");
+        assert_eq!((seen.len(), ours().len()), (1, 1), "its parent may still reap it");
         assert!(look(&seen, ours()).is_empty());
         assert!(ours().is_empty(), "nothing of it is left");
         assert!(child.wait().is_err());

@@ -1,4 +1,4 @@
-//! What a child prints, made fit for people and logs: lines, without secrets or control characters, of bounded length.
+//! Prepares a child's output for display and logs: lines of limited length, without secrets and control characters.
 
 use super::Stream;
 use crate::secret::Secret;
@@ -9,18 +9,18 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 /// The longest line that is passed on, in bytes.
 pub const LINE_LIMIT: usize = 8 * 1024;
 
-/// The most lines, and bytes, that are passed on in a second: no terminal or log takes more, and a child that prints
-/// without end fills none.
+/// The most lines, and bytes, that are passed on per second, so that a child that prints without end does not fill the
+/// log.
 const LINES_A_SECOND: usize = 2000;
 const BYTES_A_SECOND: usize = 1024 * 1024;
 
-/// What is kept for error messages, in bytes.
+/// How much output is kept for error messages, in bytes.
 pub const TAIL_LIMIT: usize = 4 * 1024;
 
-/// Stands at the end of a line that was cut, and at the beginning of a tail that was.
+/// Marks the end of a line that was cut, and the beginning of a tail that was cut.
 const CUT: &str = "[...]";
 
-/// Knows the secrets that must not be passed on.
+/// Masks secrets.
 pub struct Scrubber {
     secrets: Vec<Secret>,
 }
@@ -28,7 +28,7 @@ pub struct Scrubber {
 impl Scrubber {
     pub fn new(secrets: impl Iterator<Item = Secret>) -> Self {
         let mut secrets: Vec<Secret> = secrets.collect();
-        // A secret that contains another one has to go first, or its rest would stay.
+        // A secret that contains another one is masked first, or the rest of it would remain.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
         Self { secrets }
     }
@@ -55,20 +55,20 @@ impl<'a> Lines<'a> {
     }
 
     pub fn feed(&mut self, bytes: &[u8], print: &mut impl FnMut(&str)) {
-        // A secret that begins before the limit is held whole, so that it is recognised.
+        // A secret that begins before the limit is kept whole, so that it is recognised.
         let capacity = LINE_LIMIT + self.scrubber.longest();
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
-            let room = capacity.saturating_sub(self.line.len());
-            self.too_long |= text.len() > room;
-            self.line.extend_from_slice(&text[..text.len().min(room)]);
+            let space = capacity.saturating_sub(self.line.len());
+            self.too_long |= text.len() > space;
+            self.line.extend_from_slice(&text[..text.len().min(space)]);
             if ended {
                 self.emit(print);
             }
         }
     }
 
-    /// The last line, which may lack its end.
+    /// The last line, which may have no line break.
     pub fn finish(&mut self, print: &mut impl FnMut(&str)) {
         if !self.line.is_empty() {
             self.emit(print);
@@ -76,7 +76,8 @@ impl<'a> Lines<'a> {
     }
 
     fn emit(&mut self, print: &mut impl FnMut(&str)) {
-        // Before scrubbing, or a control character would hide a secret; and no child drives our terminal.
+        // Control characters are removed before masking, because one could hide a secret, and could control the
+        // terminal.
         let text = String::from_utf8_lossy(&self.line).replace(|c: char| c.is_control() && c != '\t', "");
         let mut text = self.scrubber.scrub(&text);
         if self.too_long || text.len() > LINE_LIMIT {
@@ -89,7 +90,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// One of the child's outputs, until it is closed.
+/// One of the child's output streams, until it is closed.
 pub struct Pipe<'a, R> {
     source: Option<R>,
     stream: Stream,
@@ -129,12 +130,12 @@ impl<'a, R: AsyncRead + Unpin> Pipe<'a, R> {
     }
 }
 
-/// Where the lines go: to whoever listens, not more in a second than it can take, and into the tail.
+/// Passes lines on, with a rate limit, and adds them to the tail.
 pub struct Sink<'a> {
     on_line: &'a mut (dyn FnMut(Stream, &str) + Send),
-    /// Whether every line is passed on, however many.
+    /// Whether every line is passed on, without a rate limit.
     all: bool,
-    /// What is printed there stays out of the tail.
+    /// The stream that is not added to the tail.
     untold: Option<Stream>,
     tail: Tail,
     window: Instant,
@@ -171,7 +172,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Says how many lines were not passed on.
+    /// Passes on a line that tells how many lines were omitted.
     fn sum_up(&mut self) {
         if let Some((stream, count)) = self.left_out.take() {
             let lines = if count == 1 { "line" } else { "lines" };
@@ -246,7 +247,7 @@ mod tests {
             let line = format!("{}hunter22 and more\nnext\n", "x".repeat(offset));
             let seen = lines_of(&["hunter22"], &[line.as_bytes()]);
             assert!(!seen[0].contains("hunter22") && seen[0].len() <= LINE_LIMIT + CUT.len(), "{offset}");
-            // Nor a part of it that gives it away.
+            // Nor a part of the secret.
             assert!(!seen[0].contains("hunte"), "{offset}: {}", &seen[0][LINE_LIMIT - 20..]);
             assert_eq!(seen[1], "next");
         }

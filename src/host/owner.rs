@@ -1,23 +1,23 @@
-//! Whether root alone decides what a path leads to.
+//! Checks whether only root controls what a path leads to.
 
 use super::Error;
 use std::path::{Path, PathBuf};
 
-/// What users other than root can change on the way to a file.
+/// Something on the way to a file that users other than root can change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intrusion {
     /// The file itself, a directory above it, or a symbolic link on the way.
     pub path: PathBuf,
-    /// How: a phrase that fits after the path.
+    /// How it can be changed: a phrase that fits after the path.
     pub why: String,
 }
 
-/// Looks at the file at `path`, which `opened` is, at every directory above it, and at every link on the way: the first
-/// that a user other than root owns or can write. `None` if there is none, and on Windows.
+/// Checks the file at `path`, opened as `opened`, every directory above it and every link on the way, and returns the
+/// first that a user other than root owns or can write to. `None` if there is none, and on Windows.
 ///
-/// A sticky directory such as `/tmp` is no danger to what root owns in it. Group 0 is root's. In a user namespace, an owner
-/// that is not mapped counts as root where this process, which is root there, cannot write the file: then nobody can.
-/// Access control lists are seen as the group permission that they show as.
+/// A sticky directory such as `/tmp` is safe for files that root owns. Group 0 counts as root's. In a user namespace,
+/// an unmapped owner counts as root if this process, which is root in the namespace, cannot write the file: then no
+/// other process in it can. Access control lists count as far as the group permission shows them.
 pub fn who_else_can_change(path: &Path, opened: &std::fs::File) -> Result<Option<Intrusion>, Error> {
     #[cfg(unix)]
     return unix::look(path, opened);
@@ -36,7 +36,7 @@ mod unix {
     use std::os::unix::fs::MetadataExt as _;
     use std::path::Component;
 
-    /// Symbolic links followed before a path counts as a loop, as many as Linux follows.
+    /// How many symbolic links are followed before a path counts as a loop; the same as on Linux.
     const MAX_LINKS: usize = 40;
 
     pub fn look(path: &Path, opened: &std::fs::File) -> Result<Option<Intrusion>, Error> {
@@ -61,7 +61,8 @@ mod unix {
                 here = next;
                 continue;
             }
-            // Where every user can write, as in /tmp, the link may be another user's. Its mode says nothing.
+            // In a directory that every user can write to, like /tmp, another user can own the link. A link's mode is
+            // meaningless.
             if let Some(owner) = other_owner(&next, &meta) {
                 return Ok(Some(Intrusion { path: next, why: owner }));
             }
@@ -83,13 +84,13 @@ mod unix {
             }
             ahead.extend(names(&target));
         }
-        // What was opened, whatever the path leads to by now. A terminal is its user's, and the user is at it.
+        // The opened file, whatever the path leads to by now. A terminal belongs to the user who sits at it.
         let meta = opened.metadata()?;
         let is_terminal = std::io::IsTerminal::is_terminal(opened);
         Ok((!is_terminal).then(|| judge(path, &meta)).flatten())
     }
 
-    /// The path's names, the next one last.
+    /// The components of the path, the next one last.
     fn names(path: &Path) -> Vec<PathBuf> {
         path.components()
             .filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir))
@@ -116,7 +117,7 @@ mod unix {
         None
     }
 
-    /// `/dev/null` is open to all, and nothing is kept in it.
+    /// Devices such as `/dev/null` are open to all users, and store nothing.
     fn is_device(meta: &Metadata) -> bool {
         std::os::unix::fs::FileTypeExt::is_char_device(&meta.file_type())
     }
@@ -140,7 +141,7 @@ mod unix {
         group.map_or_else(|| format!("with the id {gid}"), |group| group.name)
     }
 
-    /// What the kernel shows for an id that the user namespace does not map.
+    /// The id that the kernel shows for ids that the user namespace does not map.
     fn overflow(kind: &str) -> u32 {
         std::fs::read_to_string(format!("/proc/sys/kernel/overflow{kind}"))
             .ok()
@@ -162,13 +163,13 @@ mod tests {
 
     fn look(path: &Path) -> Option<Intrusion> {
         who_else_can_change(path, &std::fs::File::open(path).expect("the file is there"))
-            .expect("the way can be looked at")
+            .expect("the path can be checked")
     }
 
     #[test]
     fn whatever_another_user_can_change_on_the_way_is_found() {
-        let folder = tempfile::tempdir().unwrap();
-        let top = folder.path().canonicalize().unwrap();
+        let temp = tempfile::tempdir().unwrap();
+        let top = temp.path().canonicalize().unwrap();
         let (dir, file) = (top.join("a/b"), top.join("a/b/config.toml"));
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(&file, "").unwrap();
@@ -198,7 +199,7 @@ mod tests {
             chown(path, None, Some(0)).unwrap();
             mode(path, usual);
         }
-        // Sticky: others cannot touch what is root's in it.
+        // Sticky: other users cannot rename or delete root's files in it.
         mode(&dir, 0o1777);
         assert_eq!(look(&file), None);
         let planted = dir.join("planted.toml");
@@ -206,7 +207,7 @@ mod tests {
         chown(&planted, Some(234_567), None).unwrap();
         assert_eq!(look(&planted), found(&planted, another));
 
-        // Through links: where they lie, whose they are, and where they lead.
+        // Links: their directory, their owner, and their target.
         let (link, theirs) = (top.join("link.toml"), dir.join("theirs.toml"));
         symlink("a/../a/b/config.toml", &link).unwrap();
         assert_eq!(look(&link), None);

@@ -1,16 +1,16 @@
-//! The machine's package manager: which one there is, what a package is called here, and one installation.
+//! The machine's package manager: which one it has, the names of packages, and the installation.
 //!
-//! It knows `apt-get`, `dnf` and `zypper`, and nothing of what anybody needs of them. Each runs without a terminal and
-//! without questions, waits for whoever else is at work (at boot, cloud-init and unattended upgrades are), and ends at a
-//! deadline. In another root it runs by `chroot`, which is the one way that all of them have in common.
+//! It knows `apt-get`, `dnf` and `zypper`, but not which packages are needed. Each runs without a terminal and without
+//! prompts, waits for other package managers (at boot, cloud-init and unattended upgrades run them), and has a
+//! deadline. In another root it runs with `chroot`, which all of them support.
 
 mod name;
 mod output;
 
 pub use name::Name;
 use name::version_behind;
-pub use output::Because;
-use output::{because, is_waiting};
+pub use output::FailureCause;
+use output::{cause_of, is_waiting};
 
 use super::command::Stream;
 use super::{Command, Error, Root};
@@ -19,19 +19,19 @@ use std::path::Path;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Where these programs are.
+/// The directories of these programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How long another package manager may hold its lock.
 const LOCK: Duration = Duration::from_secs(300);
 
-/// Between two attempts to get a lock that the program does not wait for by itself.
+/// The pause between two attempts, for a program that does not wait for a lock by itself.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// How long one question may take.
+/// The timeout of a query.
 const QUESTION: Duration = Duration::from_secs(60);
 
-/// A transaction that is ended in the middle gets this long to end in order.
+/// How long an interrupted transaction may take to finish cleanly.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// A family of package managers.
@@ -39,7 +39,7 @@ const GRACE: Duration = Duration::from_secs(30);
 pub enum Family {
     /// Debian's `apt-get`.
     Apt,
-    /// Fedora's `dnf`, or what minimal images have in its place.
+    /// Fedora's `dnf`, or its replacement in minimal images.
     Dnf,
     /// SUSE's `zypper`.
     Zypper,
@@ -48,8 +48,8 @@ pub enum Family {
 /// An installation that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The package manager ended with a failure.
-    #[error("`{command}` ended with {how}")]
+    /// The package manager failed.
+    #[error("`{command}` failed with {how}")]
     Ended {
         /// The command line.
         command: String,
@@ -58,19 +58,19 @@ pub enum Failure {
         /// The end of its output.
         tail: String,
         /// Why.
-        because: Because,
+        cause: FailureCause,
     },
-    /// The package manager has no package of such a name.
-    #[error("{program} knows no package {}", wanted.join(", "))]
+    /// The package manager has no package of this name.
+    #[error("{program} found no package {}", names.join(", "))]
     NoSuchPackage {
         /// The package manager.
         program: &'static str,
-        /// What was looked for.
-        wanted: Vec<String>,
-        /// What a failed refresh of its lists printed, and why it failed.
-        refresh: Option<(String, Because)>,
+        /// The names of the packages.
+        names: Vec<String>,
+        /// The output of a failed refresh of its lists, and why it failed.
+        refresh: Option<(String, FailureCause)>,
     },
-    /// It could not be run, or was ended.
+    /// It could not be started, or was ended.
     #[error(transparent)]
     Host(#[from] Error),
 }
@@ -81,12 +81,12 @@ pub struct Packages<'a> {
     family: Family,
     program: &'static str,
     root: &'a Root,
-    /// What it gets of our environment: the way to the network.
+    /// The part of the environment that it gets: the proxies.
     proxies: Vec<(String, String)>,
 }
 
 impl<'a> Packages<'a> {
-    /// The one under the root; of the environment it takes the proxies.
+    /// The package manager under the root, with the proxies from this environment.
     #[must_use]
     pub fn of(family: Family, root: &'a Root, environment: &[(String, String)]) -> Self {
         let known: &[&'static str] = match family {
@@ -104,7 +104,7 @@ impl<'a> Packages<'a> {
         }
     }
 
-    /// Whether it is there at all.
+    /// Whether it is installed.
     #[must_use]
     pub fn is_there(&self) -> bool {
         super::has_program(self.root, self.program)
@@ -116,8 +116,8 @@ impl<'a> Packages<'a> {
         self.program
     }
 
-    /// The shell command that installs these. A name that only the package manager knows, and cannot be asked for now
-    /// (its lists are empty, or only root may), is looked up by the command itself.
+    /// The shell command that installs these. If a name cannot be determined now (the package lists are empty, or the
+    /// query needs root), the command looks it up itself.
     pub async fn command_line(&self, names: &[Name], stop: &CancellationToken) -> Result<String, Error> {
         let words = match self.resolve(names, stop).await? {
             Ok(found) => found,
@@ -130,7 +130,7 @@ impl<'a> Packages<'a> {
         })
     }
 
-    /// Brings the lists of packages up to date and installs these, without what is merely recommended.
+    /// Refreshes the package lists and installs these, without recommended packages.
     ///
     /// # Errors
     /// Why they are not installed.
@@ -143,37 +143,39 @@ impl<'a> Packages<'a> {
         let mut refresh = None;
         if let Some(arguments) = self.refresh() {
             match self.attempt(&arguments, deadline, stop).await {
-                Ok(printed) if because(&printed) == Because::Network => {
-                    refresh = Some((printed, Because::Network));
+                Ok(printed) if cause_of(&printed) == FailureCause::Network => {
+                    refresh = Some((printed, FailureCause::Network));
                 }
                 Ok(_) => {}
-                // Somebody else's repository may be broken, and the packages in another one.
-                Err(Failure::Ended { command, how, tail, because }) if because != Because::Locked => {
-                    tracing::warn!("`{command}` ended with {how}; trying with the lists that are there");
-                    refresh = Some((tail, because));
+                // A third-party repository can be broken while the packages are in another one.
+                Err(Failure::Ended { command, how, tail, cause }) if cause != FailureCause::Locked => {
+                    tracing::warn!(
+                        "`{command}` failed with {how}; continuing with the existing package lists"
+                    );
+                    refresh = Some((tail, cause));
                 }
                 Err(error) => return Err(error),
             }
         }
         let found = match self.resolve(names, stop).await? {
             Ok(found) => found,
-            Err(wanted) => {
-                return Err(Failure::NoSuchPackage { program: self.program, wanted, refresh });
+            Err(names) => {
+                return Err(Failure::NoSuchPackage { program: self.program, names, refresh });
             }
         };
         let packages: Vec<&str> = found.iter().map(String::as_str).collect();
         match (self.attempt(&self.install(&packages), deadline, stop).await, refresh) {
             (Ok(_), _) => Ok(found),
-            // It knows no package because it could not ask for the list of them.
+            // It found no package because it could not download the lists.
             (
-                Err(Failure::Ended { command, how, because: Because::NotOffered, .. }),
-                Some((tail, because)),
-            ) => Err(Failure::Ended { command, how, tail, because }),
+                Err(Failure::Ended { command, how, cause: FailureCause::NotOffered, .. }),
+                Some((tail, cause)),
+            ) => Err(Failure::Ended { command, how, tail, cause }),
             (Err(error), _) => Err(error),
         }
     }
 
-    /// The arguments that bring its lists up to date; `None` if it does that by itself.
+    /// The arguments that refresh its lists; `None` if it does that by itself.
     fn refresh(&self) -> Option<Vec<String>> {
         let words: &[&str] = match self.family {
             Family::Apt => &["update"],
@@ -200,7 +202,7 @@ impl<'a> Packages<'a> {
         vec![format!("--option=DPkg::Lock::Timeout={}", LOCK.as_secs())]
     }
 
-    /// Its variables that are part of what a person has to run.
+    /// The variables that are part of the command for the user.
     fn variables(&self) -> Vec<(&'static str, String)> {
         match self.family {
             Family::Apt => vec![("DEBIAN_FRONTEND", "noninteractive".to_owned())],
@@ -209,7 +211,7 @@ impl<'a> Packages<'a> {
         }
     }
 
-    /// What goes before a program that a shell is to run inside the root.
+    /// The prefix of a shell command that runs inside the root.
     fn inside(&self) -> String {
         if self.root.is_host() {
             return String::new();
@@ -228,7 +230,7 @@ impl<'a> Packages<'a> {
         let mut command =
             command.args(arguments.iter()).env("PATH", PATH).env("HOME", "/root").env("LC_ALL", "C");
         if self.family == Family::Apt {
-            // Ubuntu's needrestart would restart the operator's services for a library that nobody used.
+            // Ubuntu's needrestart would restart services although no process uses the library yet.
             command = command.env("NEEDRESTART_SUSPEND", "1");
         }
         for (name, value) in &self.proxies {
@@ -237,7 +239,7 @@ impl<'a> Packages<'a> {
         self.variables().into_iter().fold(command, |command, (name, value)| command.env(name, value))
     }
 
-    /// The command as a person would give it to a shell.
+    /// The command for a shell, for display.
     fn shown(&self, arguments: &[String]) -> String {
         let variables: Vec<String> =
             self.variables().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -245,14 +247,14 @@ impl<'a> Packages<'a> {
         variables.into_iter().chain([words]).collect::<Vec<_>>().join(" ")
     }
 
-    /// Runs it until nobody else holds its lock; what it printed last.
+    /// Runs it, repeatedly while another process holds its lock; returns the end of its output.
     async fn attempt(
         &self,
         arguments: &[String],
         deadline: Deadline,
         stop: &CancellationToken,
     ) -> Result<String, Failure> {
-        let patience = deadline.within(LOCK);
+        let lock_timeout = deadline.within(LOCK);
         loop {
             let program = self.program;
             let mut log = |stream: Stream, line: &str| {
@@ -267,20 +269,20 @@ impl<'a> Packages<'a> {
             if outcome.success() {
                 return Ok(outcome.tail);
             }
-            let because = because(&outcome.tail);
-            if because == Because::Locked && !patience.passed() {
-                tracing::info!("another package manager is at work; waiting for it");
+            let cause = cause_of(&outcome.tail);
+            if cause == FailureCause::Locked && !lock_timeout.passed() {
+                tracing::info!("waiting for another package manager to finish");
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = tokio::time::sleep(PAUSE.min(patience.left())) => {}
+                    () = tokio::time::sleep(PAUSE.min(lock_timeout.left())) => {}
                 }
                 continue;
             }
-            return Err(Failure::Ended { command: shown, how: outcome.how(), tail: outcome.tail, because });
+            return Err(Failure::Ended { command: shown, how: outcome.how(), tail: outcome.tail, cause });
         }
     }
 
-    /// What the packages are called here; those of which there is none otherwise.
+    /// The names of the packages on this distribution; the packages that do not exist as an error.
     async fn resolve(
         &self,
         names: &[Name],
@@ -306,7 +308,7 @@ impl<'a> Packages<'a> {
         Ok(if missing.is_empty() { Ok(found) } else { Err(missing) })
     }
 
-    /// The names that `apt-cache` knows that begin so and go on with a version, the highest first.
+    /// The package names of `apt-cache` that consist of this prefix and a version, the highest first.
     async fn versions_of(&self, prefix: &str, stop: &CancellationToken) -> Result<Vec<String>, Error> {
         let lines = self.ask(&["pkgnames", prefix], stop).await?;
         let mut names: Vec<(Vec<u32>, String)> =
@@ -315,7 +317,7 @@ impl<'a> Packages<'a> {
         Ok(names.into_iter().rev().map(|(_, name)| name).collect())
     }
 
-    /// A name may be left of an older release, with nothing to install behind it.
+    /// Whether it can be installed: a name can be left from an older release.
     async fn first_on_offer(
         &self,
         names: Vec<String>,
@@ -331,7 +333,7 @@ impl<'a> Packages<'a> {
         Ok(None)
     }
 
-    /// What `apt-cache` answers; nothing where it cannot be asked.
+    /// The output of `apt-cache`; empty if it cannot be queried.
     async fn ask(&self, question: &[&str], stop: &CancellationToken) -> Result<Vec<String>, Error> {
         let arguments: Vec<String> = question.iter().map(ToString::to_string).collect();
         let command = self.command("apt-cache", &arguments).deadline(Deadline::after(QUESTION));
@@ -345,14 +347,14 @@ impl<'a> Packages<'a> {
             Err(error @ Error::Stopped { .. }) => Err(error),
             Ok(_) => Ok(lines),
             Err(error) => {
-                tracing::debug!("cannot ask apt-cache: {}", crate::error::chain(&error));
+                tracing::debug!("failed to query apt-cache: {}", crate::error::chain(&error));
                 Ok(Vec::new())
             }
         }
     }
 }
 
-/// Whether names can be looked up in the root: what a failed look-up is mostly about in an image.
+/// Whether the root has name servers, which is the usual cause of a failed look-up in an image.
 #[must_use]
 pub fn has_name_servers(root: &Root) -> bool {
     root.resolve(Path::new("/etc/resolv.conf"))

@@ -1,7 +1,7 @@
-//! What machine this is: of the kernel *and* of its programs, which need not agree.
+//! The platform of this machine: that of the kernel *and* that of its programs, which can differ.
 //!
-//! The runner is a program, so what programs are built for decides: 32-bit programs on a 64-bit ARM kernel take the
-//! 32-bit runner.
+//! The runner is a program, so the architecture of programs decides: a system with 32-bit programs on a 64-bit ARM
+//! kernel gets the 32-bit runner.
 
 use super::{Error, Root};
 use std::fmt;
@@ -43,7 +43,7 @@ pub enum Arch {
     Arm,
 }
 
-/// What a runner application is chosen by.
+/// What a runner application is selected by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Platform {
     /// Operating system.
@@ -57,13 +57,13 @@ pub struct Platform {
 pub enum Libc {
     /// The GNU one, which GitHub's runner needs on Linux.
     Gnu,
-    /// musl, as on Alpine; the runner does not start there.
+    /// musl, as on Alpine, where the runner does not start.
     Musl,
-    /// Not Linux, or it could not be told.
+    /// Not Linux, or it could not be determined.
     Unknown,
 }
 
-/// A word that names no operating system or architecture that GitHub has a runner for.
+/// A word that is not an operating system or architecture with a runner.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{word:?} is not one of {known}")]
 pub struct UnknownWord {
@@ -142,16 +142,16 @@ impl fmt::Display for Libc {
     }
 }
 
-/// A Linux distribution, as os-release(5) tells it. Empty where it tells nothing.
+/// A Linux distribution, by os-release(5). Fields are empty if it does not have them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Distribution {
     /// `debian`, `fedora`, `amzn`, ...
     pub id: String,
-    /// What it derives from, the closest first.
+    /// The distributions that it derives from, the closest first.
     pub id_like: Vec<String>,
     /// `12`, `24.04`; rolling ones have none.
     pub version: String,
-    /// For people.
+    /// The name for display.
     pub pretty: String,
 }
 
@@ -192,7 +192,7 @@ impl Distribution {
     }
 }
 
-/// A value as a shell would read it, as far as os-release(5) allows.
+/// Parses a value in the subset of shell syntax that os-release(5) allows.
 fn unquote(value: &str) -> String {
     let value = value.trim();
     for quote in ['"', '\''] {
@@ -208,24 +208,24 @@ fn unquote(value: &str) -> String {
     value.into()
 }
 
-/// A machine, or what would be one once the root is booted.
+/// A machine, or an image for one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
-    /// What runner it takes.
+    /// The platform of its runner.
     pub platform: Platform,
     /// The kernel's own word for itself: `x86_64`, `aarch64`, `armv7l`.
     pub kernel_machine: String,
-    /// What programs are built for, and how that is known.
+    /// What its programs are built for, and how that was determined.
     pub userland: String,
     /// Their C library.
     pub libc: Libc,
     /// Which Linux it is; empty elsewhere.
     pub distribution: Distribution,
-    /// What a person should know about the detection, as full sentences.
+    /// Notes for the user about the detection, as full sentences.
     pub notes: Vec<String>,
 }
 
-/// Looks at the kernel and at the programs under the root. [`Error::Unsupported`] where GitHub has no runner.
+/// Examines the kernel and the programs under the root. [`Error::Unsupported`] if GitHub has no runner for them.
 pub fn detect(root: &Root) -> Result<Machine, Error> {
     let machine = super::detect::machine(root)?;
     tracing::debug!(?machine, "detected the machine");

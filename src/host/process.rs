@@ -1,35 +1,35 @@
-//! Processes that others started: finding them by what they carry, and ending them.
+//! Finds and ends processes that runup has not started itself.
 //!
-//! Only Linux, by `/proc`; elsewhere none are found. A process that cannot be read (another user's, when we are not
-//! root) is not found either.
+//! Only on Linux, with `/proc`; on other systems none are found. A process that cannot be read (another user's, if
+//! runup is not root) is not found either.
 
 use super::Error;
 use crate::deadline::Deadline;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How often it is looked whether processes have ended.
+/// The pause between two checks whether processes have ended.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Which processes are meant. Never ourselves nor our ancestors.
+/// Selects processes; this process and its ancestors are never selected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Which {
     /// Those that were started with this variable set to this value.
     MarkedBy {
-        /// Only those that have this user id as their real, effective or saved one: any other user could set the variable
-        /// as well, and hold up whoever waits for the processes. `None` where the user is not known.
+        /// Only processes with this user id as their real, effective or saved one: otherwise any other user could set
+        /// the variable and delay runup. `None` if the user is not known.
         uid: Option<u32>,
         /// The variable's name.
         key: String,
         /// Its value.
         value: String,
     },
-    /// Those that run as this user id: it is their real, effective, saved or file system one.
+    /// Those with this user id as their real, effective, saved or filesystem one.
     OfUser(u32),
-    /// Those whose program, or script, is the file of this name somewhere below the directory. Any user can make a process
-    /// look like that: it is good for waiting, not for ending.
+    /// Those whose program, or script, is a file of this name below the directory. Any user can create a process that
+    /// looks like that, so it may be used for waiting, not for ending.
     Program {
-        /// As for [`Which::MarkedBy`].
+        /// Like that of [`Which::MarkedBy`].
         uid: Option<u32>,
         /// The directory, without links in its path.
         below: PathBuf,
@@ -38,12 +38,12 @@ pub enum Which {
     },
 }
 
-/// How [`end`] asks a process to end before it kills it.
+/// How [`end`] stops a process before it kills it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ask {
-    /// SIGTERM, and three seconds.
+    /// SIGTERM, with three seconds.
     Terminate,
-    /// SIGINT, and ten seconds. A runner's listener deletes its session on this one only, and must not get SIGTERM. A
+    /// SIGINT, with ten seconds. A runner's listener deletes its session only after SIGINT, and must not get SIGTERM. A
     /// process that ignores SIGINT is killed at once.
     Interrupt,
 }
@@ -64,7 +64,7 @@ pub fn with_env(key: &str, value: &str) -> Vec<u32> {
 }
 
 impl Which {
-    /// The ids of those that are there now. A process that has ended and waits to be reaped is not.
+    /// The ids of the selected processes, without zombies.
     #[must_use]
     pub fn find(&self) -> Vec<u32> {
         #[cfg(target_os = "linux")]
@@ -77,7 +77,7 @@ impl Which {
 impl std::fmt::Display for Which {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            // Not the value: this module cannot know whether it may be shown.
+            // Without the value, which may be secret.
             Self::MarkedBy { key, .. } => write!(f, "the processes with {key} in their environment"),
             Self::OfUser(uid) => write!(f, "the processes of the user id {uid}"),
             Self::Program { below, name, .. } => write!(f, "the processes of {name} in {}", below.display()),
@@ -85,8 +85,8 @@ impl std::fmt::Display for Which {
     }
 }
 
-/// Ends the processes and those that they start meanwhile: they are asked, and killed after the time that [`Ask`] gives
-/// them or half of what is left, whichever is shorter. Returns how many there were once none is left;
+/// Ends the processes and those that they start meanwhile: they get the signal of [`Ask`], and are killed after its
+/// time or half of the time left, whichever is shorter. Returns their number once all have ended;
 /// [`Error::StillRunning`] at the deadline.
 pub async fn end(which: &Which, ask: Ask, deadline: Deadline) -> Result<usize, Error> {
     let kill = Deadline::after(ask.grace()).within(deadline.left() / 2);
@@ -112,7 +112,7 @@ pub async fn end(which: &Which, ask: Ask, deadline: Deadline) -> Result<usize, E
     }
 }
 
-/// The process that started this one, or that took it over; `None` if there is no such process.
+/// The parent of the process; `None` if the process does not exist.
 #[must_use]
 pub fn parent(pid: u32) -> Option<u32> {
     #[cfg(target_os = "linux")]
@@ -124,7 +124,7 @@ pub fn parent(pid: u32) -> Option<u32> {
     }
 }
 
-/// Whether the process is there; one that has ended and waits to be reaped is not.
+/// Whether the process is running, and not a zombie.
 #[must_use]
 pub fn runs(pid: u32) -> bool {
     #[cfg(target_os = "linux")]
@@ -136,7 +136,7 @@ pub fn runs(pid: u32) -> bool {
     }
 }
 
-/// Every user id that some process has.
+/// The user ids of all processes.
 #[cfg(target_os = "linux")]
 pub(super) fn uids_in_use() -> std::collections::BTreeSet<u32> {
     linux::uids_in_use()
@@ -168,7 +168,7 @@ pub(super) mod linux {
         entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
     }
 
-    /// Signals the process, unless its id means another one by now.
+    /// Signals the process, unless its id belongs to another process by now.
     pub fn signal(which: &Which, pid: u32, ask: Option<Ask>) {
         let signal = match ask {
             Some(Ask::Terminate) => Signal::TERM,
@@ -193,11 +193,11 @@ pub(super) mod linux {
         Status::of(pid).is_none_or(|status| status.ended || status.stopped)
     }
 
-    /// Sends the signal to the process, unless its id means another one by now.
+    /// Sends the signal to the process, unless its id belongs to another process by now.
     pub fn send(which: &Which, pid: u32, signal: Signal) {
         let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
         let result = match rustix::process::pidfd_open(id, PidfdFlags::empty()) {
-            // The descriptor means one process for good, so looking again now settles which.
+            // The descriptor always refers to the same process, so checking again now tells which one it is.
             Ok(process) if matches(which, pid) => rustix::process::pidfd_send_signal(&process, signal),
             // Before Linux 5.3, or behind a strict seccomp filter.
             Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) if matches(which, pid) => {
@@ -230,14 +230,15 @@ pub(super) mod linux {
                 if uid.is_some_and(|uid| !status.uids.contains(&uid)) {
                     return false;
                 }
-                let wanted = format!("{key}={value}");
-                fs_err::read(format!("/proc/{pid}/environ"))
-                    .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|set| set == wanted.as_bytes()))
+                let assignment = format!("{key}={value}");
+                fs_err::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
+                    environ.split(|byte| *byte == 0).any(|set| set == assignment.as_bytes())
+                })
             }
         }
     }
 
-    /// Us and everything above us.
+    /// This process and its ancestors.
     fn ourselves() -> BTreeSet<u32> {
         let mut ours = BTreeSet::new();
         let mut pid = std::process::id();
@@ -249,7 +250,7 @@ pub(super) mod linux {
 
     struct Status {
         parent: u32,
-        /// Real, effective, saved and file system id.
+        /// Real, effective, saved and filesystem id.
         uids: Vec<u32>,
         /// A zombie, or about to vanish.
         ended: bool,
@@ -312,8 +313,8 @@ mod tests {
     #[tokio::test]
     async fn a_process_of_another_user_never_counts_where_the_user_is_known() {
         let mark = format!("mark-{}-uid", std::process::id());
-        let folder = tempfile::tempdir().unwrap();
-        let below = folder.path().canonicalize().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().canonicalize().unwrap();
         let script = below.join("Some.Listener");
         std::fs::write(&script, "echo up; read line").unwrap();
         let mut child = std::process::Command::new("/bin/sh")
@@ -379,7 +380,7 @@ mod tests {
         let out = child.stdout.take().unwrap();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
         let reaper = std::thread::spawn(move || child.wait().unwrap());
-        // Half of the deadline is for asking.
+        // Half of the deadline is for the first signal.
         let which = marked(None, &mark);
         end(&which, Ask::Terminate, Deadline::after(Duration::from_secs(1))).await.unwrap();
         let status = reaper.join().unwrap();
@@ -388,8 +389,8 @@ mod tests {
 
     #[test]
     fn a_script_is_found_by_its_path_and_not_by_one_like_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let below = folder.path().canonicalize().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().canonicalize().unwrap();
         std::fs::create_dir(below.join("bin")).unwrap();
         let script = below.join("bin/Some.Worker");
         std::fs::write(&script, "echo up; read line").unwrap();

@@ -1,10 +1,10 @@
-//! Who this machine is and what it has left: name, id, memory, disk.
+//! The identity and the resources of this machine: name, id, memory, disk space.
 
 use super::{Error, Root};
 use std::path::Path;
 
-/// systemd's machine id: 32 lower-case hexadecimal digits. `None` where there is none (yet): an image that has not
-/// booted has an empty file or the word `uninitialized`.
+/// systemd's machine id: 32 lower-case hexadecimal digits. `None` if there is none (yet): in an image that has not been
+/// booted, the file is empty or contains the word `uninitialized`.
 #[must_use]
 pub fn machine_id(root: &Root) -> Option<String> {
     let path = root.resolve(Path::new("/etc/machine-id"))?;
@@ -16,7 +16,7 @@ pub fn machine_id(root: &Root) -> Option<String> {
     good.then(|| id.to_owned())
 }
 
-/// The machine's name without its domain; whatever characters it has. Empty if it has none.
+/// The machine's name without its domain, with any characters. Empty if it has none.
 #[must_use]
 pub fn hostname() -> String {
     #[cfg(unix)]
@@ -26,7 +26,7 @@ pub fn hostname() -> String {
     name.split('.').next().unwrap_or_default().to_owned()
 }
 
-/// The machine's main memory in bytes; 0 where it cannot be told.
+/// The machine's main memory in bytes; 0 if it cannot be determined.
 #[must_use]
 pub fn memory() -> u64 {
     sysinfo::System::new().map_or(0, |mut system| {
@@ -35,7 +35,7 @@ pub fn memory() -> u64 {
     })
 }
 
-/// Bytes that we could still write at `path`, or at the nearest folder above it that exists.
+/// Bytes that this process can still write at `path`, or at the nearest existing directory above it.
 pub fn free_space(path: &Path) -> Result<u64, Error> {
     let path = std::path::absolute(path).map_err(|source| Error::Path {
         doing: "find the absolute form of",
@@ -53,7 +53,7 @@ pub fn free_space(path: &Path) -> Result<u64, Error> {
 #[cfg(unix)]
 fn available(path: &Path) -> std::io::Result<u64> {
     let stat = rustix::fs::statvfs(path)?;
-    // What is kept back for root counts for root only.
+    // The blocks that are reserved for root count for root only.
     let blocks = if rustix::process::geteuid().is_root() { stat.f_bfree } else { stat.f_bavail };
     Ok(blocks.saturating_mul(stat.f_frsize))
 }
@@ -75,10 +75,10 @@ mod tests {
 
     #[test]
     fn only_a_real_machine_id_counts() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path().into());
-        let file = folder.path().join("etc/machine-id");
-        fs_err::create_dir(folder.path().join("etc")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path().into());
+        let file = dir.path().join("etc/machine-id");
+        fs_err::create_dir(dir.path().join("etc")).unwrap();
         assert_eq!(machine_id(&root), None);
         for bad in [
             "",
@@ -97,8 +97,8 @@ mod tests {
 
     #[test]
     fn free_space_is_told_for_what_does_not_exist_yet() {
-        let folder = tempfile::tempdir().unwrap();
-        free_space(&folder.path().join("a/b/c")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        free_space(&dir.path().join("a/b/c")).unwrap();
         free_space(Path::new("relative/and/missing")).unwrap();
     }
 

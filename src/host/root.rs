@@ -1,12 +1,12 @@
-//! The prefix that `--root` puts before every absolute path.
+//! The root directory of `--root`, which prefixes every absolute path.
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
-/// Symbolic links followed before a path counts as a loop, as many as Linux follows.
+/// How many symbolic links are followed before a path counts as a loop; the same as on Linux.
 const MAX_LINKS: usize = 40;
 
-/// The file system that is worked on: the machine's own, or one that is mounted or built in a folder.
+/// The filesystem to work on: the machine's own, or one in a directory, such as a mounted image.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Root {
     /// Absolute; `None` is the machine's own.
@@ -14,13 +14,13 @@ pub struct Root {
 }
 
 impl Root {
-    /// The machine's own file system.
+    /// The machine's own filesystem.
     #[must_use]
     pub fn host() -> Self {
         Self { prefix: None }
     }
 
-    /// The file system whose `/` is the folder `prefix`; `/` itself is the same as [`Root::host`].
+    /// The filesystem whose `/` is the directory `prefix`; `/` is the same as [`Root::host`].
     #[must_use]
     pub fn at(prefix: PathBuf) -> Self {
         let absolute = std::path::absolute(&prefix).unwrap_or(prefix);
@@ -28,20 +28,20 @@ impl Root {
         Self { prefix: (!is_host).then_some(absolute) }
     }
 
-    /// Whether this is the machine's own file system.
+    /// Whether this is the machine's own filesystem.
     #[must_use]
     pub fn is_host(&self) -> bool {
         self.prefix.is_none()
     }
 
-    /// The folder that is `/` in this file system.
+    /// The directory that is `/` in this filesystem.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.prefix.as_deref().unwrap_or(Path::new("/"))
     }
 
-    /// Where `path`, absolute as seen inside, lies on this machine. `..` cannot climb above the root, as in a chroot;
-    /// symbolic links are not looked at, see [`Root::resolve`].
+    /// The path on this machine of `path`, an absolute path inside. As in a chroot, `..` cannot leave the root;
+    /// symbolic links are not resolved, see [`Root::resolve`].
     #[must_use]
     pub fn join(&self, path: &Path) -> PathBuf {
         match &self.prefix {
@@ -55,7 +55,7 @@ impl Root {
         }
     }
 
-    /// The inverse of [`Root::join`]: how a path on this machine is called inside; `None` if it lies outside.
+    /// The inverse of [`Root::join`]: the path inside for a path on this machine; `None` if it is outside.
     #[must_use]
     pub fn strip(&self, path: &Path) -> Option<PathBuf> {
         match &self.prefix {
@@ -64,17 +64,17 @@ impl Root {
         }
     }
 
-    /// Like [`Root::join`], with every symbolic link followed as a program inside would: an absolute one starts at the
-    /// root's `/`, and none leads out of it. `None` where something is missing, unreadable or a loop.
+    /// Like [`Root::join`], with every symbolic link resolved as for a program inside: an absolute one starts at the
+    /// root's `/`, and none leads out of it. `None` if something is missing, unreadable or a loop.
     #[must_use]
     pub fn resolve(&self, path: &Path) -> Option<PathBuf> {
         let Some(prefix) = &self.prefix else { return fs_err::canonicalize(path).ok() };
         Self::walk(prefix, path, false)
     }
 
-    /// Where `path` is to be made: the links above it are followed as by [`Root::resolve`], so that nothing is made
-    /// outside; what is missing stays as it is, and so does `path` itself, whatever it is. `None` for a loop, or where
-    /// something cannot be looked at. On the machine itself, the path as it is.
+    /// The path at which `path` is to be created: the links above it are resolved as by [`Root::resolve`], so that
+    /// nothing is created outside; missing components, and `path` itself, are kept as they are. `None` for a loop, or
+    /// if something cannot be read. On the machine itself, `path` unchanged.
     #[must_use]
     pub fn locate(&self, path: &Path) -> Option<PathBuf> {
         let Some(prefix) = &self.prefix else { return Some(self.join(path)) };
@@ -85,7 +85,7 @@ impl Root {
         Some(Self::walk(prefix, parent, true)?.join(name))
     }
 
-    /// Whether what this machine takes for `path` inside lies outside: behind a link that is absolute, or climbs.
+    /// Whether this machine would resolve `path` to a path outside of the root: by a link that is absolute or has `..`.
     #[must_use]
     pub fn leads_out(&self, path: &Path) -> bool {
         let Some(prefix) = &self.prefix else { return false };
@@ -96,7 +96,7 @@ impl Root {
     }
 
     fn walk(prefix: &Path, path: &Path, may_be_missing: bool) -> Option<PathBuf> {
-        // The components still to walk, the next one last.
+        // The remaining components, the next one last.
         let mut ahead: Vec<PathBuf> = inner(path).into_iter().rev().collect();
         let mut inside: Vec<PathBuf> = Vec::new();
         let mut links = 0;
@@ -139,7 +139,7 @@ fn is_absent(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
 
-/// The path's names and `..`s, without what makes it absolute.
+/// The names and `..` components of the path, without root and prefix.
 fn raw(path: &Path) -> Vec<PathBuf> {
     path.components()
         .filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir))
@@ -147,7 +147,7 @@ fn raw(path: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The path's names, with each `..` taking back the name before it and none above the root.
+/// The names of the path, in which each `..` removes the name before it, but does not go above the root.
 fn inner(path: &Path) -> Vec<PathBuf> {
     let mut names: Vec<PathBuf> = Vec::new();
     for part in raw(path) {
@@ -184,14 +184,14 @@ mod tests {
 
     #[test]
     fn links_are_followed_inside_the_root_and_loops_end() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path().into());
-        fs_err::create_dir_all(folder.path().join("usr/bin")).unwrap();
-        fs_err::write(folder.path().join("usr/bin/dash"), "").unwrap();
-        symlink("usr/bin", folder.path().join("bin")).unwrap();
-        symlink("/usr/bin/dash", folder.path().join("usr/bin/sh")).unwrap();
-        symlink("../../../../../usr/bin/dash", folder.path().join("usr/bin/climber")).unwrap();
-        symlink("loop", folder.path().join("loop")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path().into());
+        fs_err::create_dir_all(dir.path().join("usr/bin")).unwrap();
+        fs_err::write(dir.path().join("usr/bin/dash"), "").unwrap();
+        symlink("usr/bin", dir.path().join("bin")).unwrap();
+        symlink("/usr/bin/dash", dir.path().join("usr/bin/sh")).unwrap();
+        symlink("../../../../../usr/bin/dash", dir.path().join("usr/bin/climber")).unwrap();
+        symlink("loop", dir.path().join("loop")).unwrap();
         let dash = root.join(Path::new("/usr/bin/dash"));
         assert_eq!(root.resolve(Path::new("/bin/sh")), Some(dash.clone()));
         assert_eq!(root.resolve(Path::new("/bin/climber")), Some(dash));
@@ -201,15 +201,15 @@ mod tests {
 
     #[test]
     fn what_is_to_be_made_lies_inside_whatever_links_lead_there() {
-        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let root = Root::at(folder.path().into());
-        fs_err::create_dir_all(folder.path().join("var/opt")).unwrap();
-        symlink("var/opt", folder.path().join("opt")).unwrap();
-        symlink("/srv/missing", folder.path().join("dangling")).unwrap();
-        symlink(outside.path(), folder.path().join("away")).unwrap();
-        symlink("loop", folder.path().join("loop")).unwrap();
+        let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let root = Root::at(dir.path().into());
+        fs_err::create_dir_all(dir.path().join("var/opt")).unwrap();
+        symlink("var/opt", dir.path().join("opt")).unwrap();
+        symlink("/srv/missing", dir.path().join("dangling")).unwrap();
+        symlink(outside.path(), dir.path().join("away")).unwrap();
+        symlink("loop", dir.path().join("loop")).unwrap();
         let locate = |path: &str| root.locate(Path::new(path));
-        let at = |path: &str| Some(folder.path().join(path));
+        let at = |path: &str| Some(dir.path().join(path));
         assert_eq!(locate("/opt/runner"), at("var/opt/runner"));
         assert_eq!(locate("/opt"), at("opt"), "the last part is not followed");
         assert_eq!(locate("/new/one"), at("new/one"));

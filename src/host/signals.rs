@@ -1,27 +1,27 @@
-//! Signals that ask us to end, turned into one token that everything waits on.
+//! Turns stop signals into a cancellation token that everything waits on.
 
 use super::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use tokio_util::sync::CancellationToken;
 
-/// What has been received. Cheap to clone.
+/// The received signals. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Signals {
     stop: CancellationToken,
     again: CancellationToken,
-    /// 0 is none.
+    /// 0 means none.
     received: Arc<AtomicU8>,
 }
 
 impl Signals {
-    /// Cancelled by the first signal. Unwinding afterwards takes a token of its own: this one stays cancelled.
+    /// Cancelled by the first signal. Undoing steps afterwards needs a new token, because this one stays cancelled.
     #[must_use]
     pub fn stop(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// Cancelled by the second signal: whoever sent it does not want to wait any longer.
+    /// Cancelled by the second signal, whose sender does not want to wait any longer.
     #[must_use]
     pub fn again(&self) -> &CancellationToken {
         &self.again
@@ -38,14 +38,14 @@ impl Signals {
             tracing::warn!(signal = number, "stopping");
             self.stop.cancel();
         } else {
-            tracing::warn!(signal = number, "already stopping; what was begun is being undone");
+            tracing::warn!(signal = number, "already stopping; undoing what was begun");
             self.again.cancel();
         }
     }
 }
 
-/// Receives SIGINT, SIGTERM and SIGHUP from now on (Ctrl-C on Windows), instead of dying of them. A signal that we
-/// were started to ignore, as `nohup` does with SIGHUP, is received all the same. Within a tokio runtime only.
+/// Receives SIGINT, SIGTERM and SIGHUP from now on (Ctrl-C on Windows), so that they do not end the process. A signal
+/// that is ignored at start, like SIGHUP by `nohup`, is received too. Only within a tokio runtime.
 pub fn listen() -> Result<Signals, Error> {
     let signals =
         Signals { stop: CancellationToken::new(), again: CancellationToken::new(), received: Arc::default() };

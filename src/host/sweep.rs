@@ -1,14 +1,14 @@
-//! Deletes what one user owns in directories that all users share, such as `/tmp`, when that user is deleted: the next
-//! user with its number would own it.
+//! Deletes a user's files in shared directories such as `/tmp` when the user is deleted, because the next user with its
+//! id would own them.
 //!
-//! The trees may be hostile: no link is followed, no mount is crossed, what other users own stays, and depth costs neither
-//! stack nor open files. None of the user's processes may run any more.
+//! The trees may be hostile: no link is followed, no mount is crossed, other users' files are kept, and any depth needs
+//! a fixed amount of stack and open files. No process of the user may be running.
 
 use std::path::{Path, PathBuf};
 
-/// Deletes everything below the directory `path` (not itself) that the user id `uid` owns. Returns what could not be
-/// deleted. A directory of the user's in which others have files becomes root's. `path` may be missing. Once `given_up` is
-/// true, nothing more is deleted, and the directory that was at work counts as left. Only Linux.
+/// Deletes everything below the directory `path` (but not `path`) that the user id `uid` owns. Returns what could not
+/// be deleted. A directory of the user in which others have files is given to root. `path` may be missing. Once
+/// `given_up` returns true, nothing more is deleted, and the current directory counts as not deleted. Only on Linux.
 pub fn delete_owned(path: &Path, uid: u32, given_up: &dyn Fn() -> bool) -> Vec<PathBuf> {
     #[cfg(target_os = "linux")]
     return linux::sweep(path, uid, given_up);
@@ -29,10 +29,10 @@ mod linux {
     use std::ffi::{CStr, OsStr};
     use std::os::unix::ffi::OsStrExt as _;
 
-    /// How many directories are open at a time.
+    /// How many directories are open at the same time.
     const DEPTH: usize = 32;
 
-    /// How often a tree is gone through again; each time is good for [`DEPTH`] more levels.
+    /// How often a tree is read again; each time allows for [`DEPTH`] more levels.
     const PASSES: usize = 100_000;
 
     const DIRECTORY: OFlags =
@@ -50,7 +50,7 @@ mod linux {
         let mut sweep = Sweep { uid, given_up, left: Vec::new(), moved: 0 };
         match rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty()) {
             Ok(directory) => sweep.empty(directory, path, None, 0),
-            // /var/lock is a link to /run/lock, which is gone through by its own name.
+            // /var/lock is a link to /run/lock, which is swept under its own name.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
             Err(_) => sweep.left.push(path.to_owned()),
         }
@@ -58,7 +58,7 @@ mod linux {
     }
 
     impl Sweep<'_> {
-        /// Deletes what the user owns in `directory`. `top` is the outermost directory of the user's on the way here.
+        /// Deletes what the user owns in `dir`. `top` is the outermost directory of the user above it.
         fn empty(&mut self, directory: OwnedFd, path: &Path, top: Option<BorrowedFd<'_>>, depth: usize) {
             let Ok(mut entries) = Dir::new(directory) else { return self.left.push(path.to_owned()) };
             while let Some(entry) = entries.read() {
@@ -95,7 +95,7 @@ mod linux {
             depth: usize,
         ) {
             if depth >= DEPTH {
-                // Another user's directories as deep as that are not gone through, nor are they moved.
+                // Another user's directories at that depth are not read and not moved.
                 if top.is_some_and(|top| owned && !self.move_up(parent, name, top)) {
                     self.left.push(path.to_owned());
                 }
@@ -137,7 +137,7 @@ mod linux {
             }
             match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
                 Ok(()) | Err(Errno::NOENT) => {}
-                // What is left is another user's: the directory stays for it, and is no longer the user's.
+                // Other users have files in it: the directory is kept, and given to root.
                 Err(Errno::NOTEMPTY | Errno::EXIST) if self.left.len() == before => {
                     let taken = rustix::fs::fchown(&opened, Some(Uid::ROOT), Some(Gid::ROOT))
                         .and_then(|()| rustix::fs::fchmod(&opened, Mode::from_raw_mode(0o755)));
@@ -150,7 +150,7 @@ mod linux {
             }
         }
 
-        /// Moves a directory of the user's, whatever is in it, to the outermost one. Whether that was done.
+        /// Moves a directory of the user, with its content, to the outermost one. Returns whether it was moved.
         fn move_up(&mut self, parent: BorrowedFd<'_>, name: &CStr, top: BorrowedFd<'_>) -> bool {
             loop {
                 let up = format!(".{:016x}", fastrand::u64(..));
@@ -184,8 +184,8 @@ mod tests {
             println!("skipped: changing owners needs root");
             return;
         }
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
+        let temp = tempfile::tempdir().unwrap();
+        let at = |name: &str| temp.path().join(name);
         for dir in ["hers/inner", "shared/hers", "mixed/theirs", "link-target"] {
             std::fs::create_dir_all(at(dir)).unwrap();
         }
@@ -215,7 +215,7 @@ mod tests {
         }
         std::fs::set_permissions(at("mixed"), std::fs::Permissions::from_mode(0o1777)).unwrap();
 
-        assert_eq!(delete_owned(folder.path(), HERS, &|| false), [] as [PathBuf; 0]);
+        assert_eq!(delete_owned(temp.path(), HERS, &|| false), [] as [PathBuf; 0]);
         for gone in ["file", "hers", "shared/hers", "link", "mixed/hers"] {
             assert!(std::fs::symlink_metadata(at(gone)).is_err(), "{gone}");
         }
@@ -233,8 +233,8 @@ mod tests {
             println!("skipped: changing owners needs root");
             return;
         }
-        let folder = tempfile::tempdir().unwrap();
-        let top = folder.path().join("deep");
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("deep");
         std::fs::create_dir(&top).unwrap();
         own(&top);
         let flags = rustix::fs::OFlags::DIRECTORY;
@@ -245,9 +245,9 @@ mod tests {
             here = rustix::fs::openat(&here, "d", flags, rustix::fs::Mode::empty()).unwrap();
             rustix::fs::fchown(&here, Some(uid), Some(gid)).unwrap();
         }
-        assert_eq!(delete_owned(folder.path(), HERS, &|| true), [folder.path()]);
+        assert_eq!(delete_owned(dir.path(), HERS, &|| true), [dir.path()]);
         assert!(top.exists());
-        let path = folder.path().to_owned();
+        let path = dir.path().to_owned();
         let left = std::thread::Builder::new()
             .stack_size(256 * 1024)
             .spawn(move || delete_owned(&path, HERS, &|| false))

@@ -1,8 +1,8 @@
-//! The system calls that have no safe wrapper: what a child does between fork and exec, the kill of a whole user id, and
-//! the removal of System V IPC objects.
+//! The system calls that have no safe wrapper: the setup of a child between fork and exec, killing all processes of a
+//! user id, and the removal of System V IPC objects.
 //!
-//! All unsafe code of the crate is here. After a fork only calls that are async-signal-safe are made: raw system calls on
-//! data that was prepared before, no allocation, no locks.
+//! All unsafe code of the crate is here. After a fork only async-signal-safe calls are made: raw system calls on data
+//! that was prepared before, no allocation, no locks.
 #![cfg_attr(
     unix,
     expect(
@@ -14,7 +14,7 @@
 use std::io;
 use std::path::Path;
 
-/// The umask of every child: foreign programs expect the usual one, and runup's own is stricter.
+/// The umask of every child: other programs expect the usual one, and runup's own is stricter.
 #[cfg(unix)]
 const CHILD_UMASK: rustix::fs::Mode = rustix::fs::Mode::WGRP.union(rustix::fs::Mode::WOTH);
 
@@ -30,9 +30,9 @@ pub struct Identity {
     pub groups: Vec<u32>,
 }
 
-/// Makes `child` begin in a session of its own without a controlling terminal, with a session keyring of its own, umask
-/// 022, all signals at their default disposition and unblocked, no file descriptors but 0 to 2, as `identity` if given
-/// (else with our ids), in the directory `cwd` as far as that user may enter it.
+/// Starts `child` in its own session without a controlling terminal, with its own session keyring, umask 022, all
+/// signals at their default disposition and unblocked, only the file descriptors 0 to 2, as `identity` if given
+/// (otherwise with the current ids), in the directory `cwd` if that user may enter it.
 ///
 /// A setuid program keeps its effect: `no_new_privs` is not set, because jobs may use sudo.
 #[cfg(target_os = "linux")]
@@ -53,11 +53,11 @@ pub fn prepare(
     let setup = move || -> io::Result<()> {
         rustix::process::setsid()?;
         reset_signals()?;
-        // Before the ids change: the keyring counts against our quota, which the user cannot exhaust.
+        // Done before the ids change, so that the keyring counts against runup's quota, which the user cannot exhaust.
         join_keyring(foreign)?;
         rustix::process::umask(CHILD_UMASK);
         if let Some((uid, gid, groups)) = &ids {
-            // The calls are the thread's, and after a fork there is only one.
+            // These calls apply to the thread, and after a fork there is only one.
             rustix::thread::set_thread_groups(groups)?;
             rustix::thread::set_thread_res_gid(*gid, *gid, *gid)?;
             rustix::thread::set_thread_res_uid(*uid, *uid, *uid)?;
@@ -68,12 +68,13 @@ pub fn prepare(
         close_on_exec();
         Ok(())
     };
-    // SAFETY: the closure makes system calls only, on values that were allocated before the fork and are not freed in it.
+    // SAFETY: the closure makes system calls only, on values that were allocated before the fork and are not freed in
+    // it.
     unsafe { child.pre_exec(setup) };
     Ok(())
 }
 
-/// The same where the kernel has no keyrings, and the standard library changes the ids.
+/// The same for kernels without keyrings, where the standard library changes the ids.
 #[cfg(all(unix, not(target_os = "linux")))]
 pub fn prepare(
     child: &mut tokio::process::Command,
@@ -97,7 +98,7 @@ pub fn prepare(
     Ok(())
 }
 
-/// There are no sessions, and no user is changed.
+/// Does nothing: this system has no sessions, and the user is not changed.
 #[cfg(not(unix))]
 pub fn prepare(
     child: &mut tokio::process::Command,
@@ -110,7 +111,8 @@ pub fn prepare(
     Ok(())
 }
 
-/// An ignored signal stays ignored across exec, and a listener started so could not be interrupted.
+/// Resets all signals: an ignored signal stays ignored across exec, and a listener that ignores SIGINT could not be
+/// interrupted.
 #[cfg(unix)]
 fn reset_signals() -> io::Result<()> {
     const LAST: libc::c_int = if cfg!(target_os = "linux") { 64 } else { 31 };
@@ -139,8 +141,8 @@ fn reset_signals() -> io::Result<()> {
     }
 }
 
-/// A new session keyring; without it a child possesses root's keys. Kernels without keyrings, and containers that forbid
-/// them, have none to share. Another failure is fatal for a child of another account only.
+/// Creates a new session keyring; without it a child possesses root's keys. Kernels without keyrings, and containers
+/// that forbid them, have no keys to share. Any other failure is fatal only for a child of another user.
 #[cfg(target_os = "linux")]
 fn join_keyring(foreign: bool) -> io::Result<()> {
     const JOIN_SESSION_KEYRING: libc::c_long = 1;
@@ -156,8 +158,8 @@ fn join_keyring(foreign: bool) -> io::Result<()> {
     }
 }
 
-/// Descriptors that whoever started runup left open. They close at exec and not now: the standard library still needs the
-/// one by which it learns of a failed exec.
+/// Marks descriptors that the parent of runup left open to be closed at exec. They are not closed now, because the
+/// standard library still needs one of them to report a failed exec.
 #[cfg(target_os = "linux")]
 fn close_on_exec() {
     const FIRST: libc::c_uint = 3;
@@ -174,11 +176,12 @@ fn close_on_exec() {
     }
 }
 
-/// Forks a process that sends SIGKILL to every process with the real or saved user id `uid`, then ends; its id, to be
-/// waited for. The kernel goes through all processes in one go, so one that forks meanwhile does not escape.
+/// Forks a process that sends SIGKILL to every process with the real or saved user id `uid`, then exits; returns its
+/// id, to be reaped. The kernel goes through all processes in one pass, so a process that forks meanwhile does not
+/// escape.
 ///
-/// The killer's own real and saved ids are `outsider`, which no process may have: those that it kills cannot stop it
-/// first. Where `outsider` is not mapped (user namespaces), it has `uid` alone, and may have to be sent again.
+/// The real and saved ids of the killing process are `outsider`, which no process may have, so that its victims cannot
+/// kill it first. If `outsider` is not mapped (user namespaces), it has only `uid`, and may have to be started again.
 #[cfg(target_os = "linux")]
 pub fn fork_killer(uid: u32, outsider: u32) -> io::Result<rustix::process::Pid> {
     use rustix::process::Uid;
@@ -187,14 +190,14 @@ pub fn fork_killer(uid: u32, outsider: u32) -> io::Result<rustix::process::Pid> 
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let (user, outsider) = (Uid::from_raw(uid), Uid::from_raw(outsider));
-    // SAFETY: the child makes system calls only, and ends without running anything of this process.
+    // SAFETY: the child makes system calls only, and exits without running other code of this process.
     unsafe {
         let child = libc::fork();
         if child == 0 {
             let dropped = set_thread_groups(&[]).is_ok()
                 && (set_thread_res_uid(outsider, user, outsider).is_ok()
                     || set_thread_res_uid(user, user, user).is_ok());
-            // As root it would kill everything.
+            // As root it would kill all processes.
             let harmless = !rustix::process::getuid().is_root() && !rustix::process::geteuid().is_root();
             if dropped && harmless {
                 libc::kill(-1, libc::SIGKILL);
@@ -217,7 +220,7 @@ pub enum Ipc {
 }
 
 impl Ipc {
-    /// What `/proc/sysvipc` calls it.
+    /// Its name in `/proc/sysvipc`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Memory => "shm",
@@ -227,7 +230,7 @@ impl Ipc {
     }
 }
 
-/// Removes the object; one that is gone already is success.
+/// Removes the object; one that does not exist is success.
 #[cfg(target_os = "linux")]
 pub fn remove_ipc(kind: Ipc, id: i32) -> io::Result<()> {
     // SAFETY: a removal takes no buffer.
@@ -246,7 +249,7 @@ pub fn remove_ipc(kind: Ipc, id: i32) -> io::Result<()> {
     }
 }
 
-/// There is no list of them.
+/// Does nothing: this system does not list them.
 #[cfg(not(target_os = "linux"))]
 pub fn remove_ipc(_: Ipc, _: i32) -> io::Result<()> {
     Ok(())
@@ -270,7 +273,7 @@ mod tests {
         }
     }
 
-    /// Not a test by itself: the child of the next one.
+    /// Not a test, but the child process of the next one.
     #[test]
     fn tells_its_keyring() {
         if std::env::var_os("RUNUP_TEST_KEYRING").is_some() {

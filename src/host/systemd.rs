@@ -1,4 +1,4 @@
-//! systemd, by its own commands: units on disk are files, everything else is `systemctl`'s word.
+//! systemd: unit files on disk, and everything else with `systemctl`.
 
 use super::{Command, Error};
 use crate::deadline::Deadline;
@@ -6,27 +6,27 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Where the administrator's units are, and ours.
+/// The directory of the administrator's units, which runup uses too.
 pub const UNIT_FOLDER: &str = "/etc/systemd/system";
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// For calls that only talk to the manager.
+/// The timeout of calls that only query or tell the manager something.
 const SHORT: Duration = Duration::from_secs(30);
 
-/// Whether systemd runs this machine (PID 1), by the test that `sd_booted(3)` documents.
+/// Whether systemd is PID 1 of this machine, by the check that `sd_booted(3)` documents.
 #[must_use]
 pub fn is_running() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
-/// Whether this process is one of the unit's.
+/// Whether this process belongs to the unit.
 #[must_use]
 pub fn are_in(unit: &str) -> bool {
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     groups.lines().any(|line| line.split('/').any(|part| part == unit))
 }
 
-/// A unit as the manager sees it.
+/// The state of a unit in the manager.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unit {
     /// `loaded`, `not-found`, `masked`, `bad-setting`.
@@ -35,26 +35,26 @@ pub struct Unit {
     pub active: String,
     /// `running`, `auto-restart`, `dead` and others.
     pub sub: String,
-    /// `enabled`, `disabled`, `masked`; empty where there is no file.
+    /// `enabled`, `disabled`, `masked`; empty if there is no unit file.
     pub enabled: String,
     /// `success`, `exit-code`, `start-limit-hit` and others.
     pub result: String,
     /// The file it was read from.
     pub fragment: Option<PathBuf>,
-    /// How often it was restarted by itself.
+    /// How often the manager restarted it.
     pub restarts: u32,
-    /// Whether the manager has yet to start, stop or restart it.
+    /// Whether a job of the manager to start, stop or restart it is pending.
     pub job: bool,
 }
 
 impl Unit {
-    /// Whether it runs, or is between two starts of its own accord.
+    /// Whether it runs, or waits for its automatic restart.
     #[must_use]
     pub fn is_up(&self) -> bool {
         matches!(self.active.as_str(), "active" | "activating" | "reloading")
     }
 
-    /// Whether it has a process, or is about to: a unit that is being stopped has one still.
+    /// Whether it has a process, or is about to have one: a unit that is being stopped still has one.
     #[must_use]
     pub fn runs(&self) -> bool {
         self.is_up() || self.active == "deactivating"
@@ -79,7 +79,7 @@ impl Unit {
     }
 }
 
-/// What the manager knows of the unit; an unknown one has the load state `not-found`.
+/// Queries the state of the unit; an unknown one has the load state `not-found`.
 pub async fn show(unit: &str, stop: &CancellationToken) -> Result<Unit, Error> {
     let properties = "LoadState,ActiveState,SubState,UnitFileState,Result,FragmentPath,NRestarts,Job";
     let command = systemctl(SHORT).arg("show").arg(unit).arg("--property").arg(properties);
@@ -95,14 +95,14 @@ pub async fn show(unit: &str, stop: &CancellationToken) -> Result<Unit, Error> {
     Ok(Unit::parse(&text))
 }
 
-/// Makes the manager read the unit files again.
+/// Makes the manager reload the unit files.
 pub async fn reload(stop: &CancellationToken) -> Result<(), Error> {
     run(systemctl(SHORT).arg("daemon-reload"), stop).await
 }
 
-/// Enables the unit, and starts it, or starts it again with what its file says now.
+/// Enables the unit, and starts or restarts it with the current unit file.
 pub async fn enable_and_restart(unit: &str, stop: &CancellationToken) -> Result<(), Error> {
-    // A start limit that was hit earlier is no reason not to try now.
+    // An earlier start limit must not prevent this start.
     let _ = run(systemctl(SHORT).arg("reset-failed").arg(unit), stop).await;
     run(systemctl(SHORT).arg("enable").arg("--quiet").arg(unit), stop).await?;
     run(systemctl(SHORT).arg("restart").arg("--no-block").arg(unit), stop).await
@@ -110,14 +110,14 @@ pub async fn enable_and_restart(unit: &str, stop: &CancellationToken) -> Result<
 
 /// Starts the unit, and does not wait.
 pub async fn start(unit: &str, stop: &CancellationToken) -> Result<(), Error> {
-    // A start limit that was hit earlier is no reason not to try now.
+    // An earlier start limit must not prevent this start.
     let _ = run(systemctl(SHORT).arg("reset-failed").arg(unit), stop).await;
     run(systemctl(SHORT).arg("start").arg("--no-block").arg(unit), stop).await
 }
 
-/// Stops the unit; `patience` must cover its own stop timeout.
-pub async fn stop_unit(unit: &str, patience: Duration, stop: &CancellationToken) -> Result<(), Error> {
-    run(systemctl(patience).arg("stop").arg(unit), stop).await
+/// Stops the unit; `timeout` must be longer than the unit's own stop timeout.
+pub async fn stop_unit(unit: &str, timeout: Duration, stop: &CancellationToken) -> Result<(), Error> {
+    run(systemctl(timeout).arg("stop").arg(unit), stop).await
 }
 
 /// Tells the manager to stop the unit, and does not wait.
@@ -138,12 +138,12 @@ pub async fn disable(unit: &str, stop: &CancellationToken) -> Result<(), Error> 
     run(systemctl(SHORT).arg("disable").arg("--quiet").arg(unit), stop).await
 }
 
-/// Forgets that the unit had failed.
+/// Resets the failed state of the unit.
 pub async fn reset_failed(unit: &str, stop: &CancellationToken) {
     let _ = run(systemctl(SHORT).arg("reset-failed").arg(unit), stop).await;
 }
 
-/// The end of what the unit logged; empty where the journal cannot be read.
+/// The end of the unit's log; empty if the journal cannot be read.
 pub async fn log_tail(unit: &str, stop: &CancellationToken) -> String {
     let command = Command::new("journalctl")
         .arg("--unit")
@@ -154,23 +154,23 @@ pub async fn log_tail(unit: &str, stop: &CancellationToken) -> String {
     command.run(stop, &mut |_, _| {}).await.map(|outcome| outcome.tail).unwrap_or_default()
 }
 
-/// Gives a file the label that SELinux's policy has for its path, where SELinux is enforcing and the tool is there.
+/// Gives a file the label of the SELinux policy for its path, if SELinux is enforcing and `restorecon` is installed.
 pub async fn relabel(path: &Path, stop: &CancellationToken) {
     let enforcing = std::fs::read_to_string("/sys/fs/selinux/enforce").is_ok_and(|text| text.trim() == "1");
     let Some(restorecon) = super::find_program("restorecon", PATH).filter(|_| enforcing) else { return };
     let command = Command::new(restorecon).arg(path).env("PATH", PATH).deadline(Deadline::after(SHORT));
     if let Err(error) = run(command, stop).await {
-        tracing::warn!("SELinux may refuse {}: run restorecon {0} ({error})", path.display());
+        tracing::warn!("SELinux may deny access to {0}: run restorecon {0} ({error})", path.display());
     }
 }
 
-fn systemctl(patience: Duration) -> Command {
+fn systemctl(timeout: Duration) -> Command {
     Command::new("systemctl")
         .arg("--no-ask-password")
         .arg("--no-pager")
         .env("PATH", PATH)
         .env("LC_ALL", "C")
-        .deadline(Deadline::after(patience))
+        .deadline(Deadline::after(timeout))
 }
 
 async fn run(command: Command, stop: &CancellationToken) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! A body to be read piece by piece, and which part of it to ask for.
+//! A body that is read in chunks, and the range to request.
 
 use super::{Error, HeaderMap, Method, Url, redact, transport_error};
 use bytes::Bytes;
@@ -8,10 +8,10 @@ use reqwest::header::{HeaderValue, IF_RANGE, RANGE};
 /// The rest of a body, from a byte on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Range {
-    /// The first byte that is wanted, counted from zero.
+    /// The first byte to request, counted from zero.
     pub from: u64,
-    /// The strong `ETag` or the `Last-Modified` of what is had already: a server whose file is another one by now
-    /// answers 200 with all of it instead of 206 with a part.
+    /// The strong `ETag` or the `Last-Modified` of the part that was received: a server whose file has changed since
+    /// answers 200 with the whole file instead of 206 with the rest.
     pub if_range: Option<String>,
 }
 
@@ -29,7 +29,7 @@ impl Range {
     }
 }
 
-/// An answer whose body is still to be read.
+/// An answer whose body has not been read yet.
 #[derive(Debug)]
 pub struct Body {
     response: Response,
@@ -52,13 +52,13 @@ impl Body {
         self.response.headers()
     }
 
-    /// A header's value, if it is there and is text.
+    /// A header's value, if it exists and is text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers().get(name)?.to_str().ok()
     }
 
-    /// The URL that answered, which a redirect may have changed.
+    /// The URL that answered: the target of the last redirect.
     #[must_use]
     pub fn url(&self) -> &Url {
         self.response.url()
@@ -70,10 +70,10 @@ impl Body {
         self.response.content_length()
     }
 
-    /// The next piece; `None` at the end. Fails if the body is cut or stalls.
+    /// The next chunk; `None` at the end. Fails if the connection is cut or stalls.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         let chunk = self.response.chunk().await;
-        chunk.map_err(|source| transport_error(&Method::GET, self.response.url(), source))
+        chunk.map_err(|source| transport_error(&Method::GET, self.response.url(), None, source))
     }
 
     pub(super) fn into_parts(mut self) -> (u16, HeaderMap, Url) {

@@ -1,6 +1,6 @@
-//! What can go wrong between us and a server.
+//! The errors of requests.
 
-use super::ProxyProblem;
+use super::{ProxyInUse, ProxyProblem};
 use crate::error::{Class, Failure};
 use rustls::CertificateError;
 use std::fmt;
@@ -11,7 +11,7 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file with additional root certificates cannot be read.
-    #[error("reading the root certificates in {}", path.display())]
+    #[error("failed to read the root certificates in {}", path.display())]
     CaFile {
         /// The file.
         path: PathBuf,
@@ -19,29 +19,29 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The file with additional root certificates has none.
-    #[error("{} contains no PEM certificate", path.display())]
+    #[error("{} does not contain a PEM certificate", path.display())]
     CaFileEmpty {
         /// The file.
         path: PathBuf,
     },
-    /// The HTTP client cannot be made from these options.
-    #[error("setting up the HTTP client")]
+    /// The HTTP client cannot be created from these options.
+    #[error("failed to set up the HTTP client")]
     Client(#[source] reqwest::Error),
     /// Not `http` or `https`.
-    #[error("{url} is neither http nor https")]
+    #[error("{url} is not an http or https URL")]
     Scheme {
         /// The URL.
         url: String,
     },
-    /// A proxy that neither we nor the runner can use. The address is not shown: it may hold a password.
+    /// A proxy that neither runup nor the runner can use. The URL is not shown: it may hold a password.
     #[error("the proxy in {variable} cannot be used: {problem}")]
     Proxy {
-        /// The environment variable that names it.
+        /// The environment variable that sets it.
         variable: String,
         /// What is wrong with it.
         problem: ProxyProblem,
     },
-    /// A bearer token for plain http to another machine; nothing was sent.
+    /// A bearer token for plain HTTP to another machine; nothing was sent.
     #[error("refused to send a credential to {url} without encryption")]
     PlainBearer {
         /// The URL.
@@ -64,10 +64,12 @@ pub enum Error {
         url: String,
         /// What happened.
         trouble: Trouble,
-        /// The client's account of it, of which a person needs the last part only.
+        /// The proxy that the connection was to go through.
+        proxy: Option<ProxyInUse>,
+        /// The client's error, of whose causes only the last is shown.
         cause: reqwest::Error,
     },
-    /// An answer that invites a retry, until there was no time left.
+    /// A status that is worth a retry, until there was no time left.
     #[error("{method} {url} answered {status}")]
     Status {
         /// The method.
@@ -77,7 +79,7 @@ pub enum Error {
         /// The status code.
         status: u16,
     },
-    /// The time for the call is over.
+    /// The call did not succeed within its deadline.
     #[error("{method} {url}: gave up after {attempts} attempt{} in {} s{}", if *attempts == 1 { "" } else { "s" }, total.as_secs_f32().ceil(), after(last.as_deref()))]
     Deadline {
         /// The method.
@@ -86,12 +88,12 @@ pub enum Error {
         url: String,
         /// How long the call was allowed to take.
         total: Duration,
-        /// How many requests were begun.
+        /// How many requests were started.
         attempts: u32,
         /// How the last complete attempt failed.
         last: Option<Box<Error>>,
     },
-    /// The server asked for a wait that is longer than the call may take.
+    /// The server requested a wait that is longer than the call may take.
     #[error("{method} {url} answered {status}: rate limited until {until}")]
     RateLimited {
         /// The method.
@@ -100,9 +102,9 @@ pub enum Error {
         url: String,
         /// The status code, 403 or 429 as a rule.
         status: u16,
-        /// The time at which the server wants to be asked again, RFC 3339 in UTC.
+        /// When the server accepts calls again, RFC 3339 in UTC.
         until: String,
-        /// How long that was from the answer.
+        /// How long that is, counted from the answer.
         wait: Duration,
     },
     /// The body of an answer is larger than any answer of the API.
@@ -115,10 +117,10 @@ pub enum Error {
         /// The limit in bytes.
         limit: usize,
     },
-    /// More redirects than anyone needs.
+    /// Too many redirects.
     #[error("{url}: more than {limit} redirects")]
     RedirectLoop {
-        /// Where it began.
+        /// The first URL.
         url: String,
         /// The limit.
         limit: usize,
@@ -131,8 +133,8 @@ pub enum Error {
         /// Where it redirects to.
         to: String,
     },
-    /// A redirect to nowhere.
-    #[error("{url} redirects ({status}) without a usable Location")]
+    /// A redirect without a usable URL.
+    #[error("{url} redirects ({status}) without a usable Location header")]
     RedirectBroken {
         /// The URL that redirects.
         url: String,
@@ -145,11 +147,11 @@ pub enum Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Trouble {
-    /// The host's name has no address, or nobody to ask for it.
+    /// The host name has no address, or no name server answered.
     Dns,
-    /// Nobody listens.
+    /// No process listens on the port.
     Refused,
-    /// No connection within the time for connecting.
+    /// No connection within the connect timeout.
     ConnectTimeout,
     /// The connection could not be made for another reason.
     Connect,
@@ -157,13 +159,13 @@ pub enum Trouble {
     Stalled,
     /// The connection ended or was reset before the answer was complete.
     Cut,
-    /// The server's certificate is not one to trust.
+    /// The server's certificate is not trusted.
     Certificate,
-    /// By this machine's clock, the server's certificate is not valid yet.
+    /// The server's certificate is not valid yet, by this machine's clock.
     NotYetValid,
     /// The TLS handshake failed.
     Tls,
-    /// What came is not HTTP.
+    /// The answer is not HTTP.
     NotHttp,
     /// The request itself cannot be sent.
     Request,
@@ -172,14 +174,14 @@ pub enum Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Dns => "the host's name cannot be resolved",
+            Self::Dns => "the host name could not be resolved",
             Self::Refused => "connection refused",
-            Self::ConnectTimeout => "no connection in time",
-            Self::Connect => "no connection",
+            Self::ConnectTimeout => "connection timed out",
+            Self::Connect => "connection failed",
             Self::Stalled => "the server stopped sending",
             Self::Cut => "the connection was cut before the answer was complete",
             Self::Certificate => "the server's certificate is not trusted",
-            Self::NotYetValid => "by this machine's clock, the server's certificate is not valid yet",
+            Self::NotYetValid => "the server's certificate is not valid yet by this machine's clock",
             Self::Tls => "the TLS handshake failed",
             Self::NotHttp => "the answer is not HTTP",
             Self::Request => "the request cannot be sent",
@@ -188,7 +190,7 @@ impl fmt::Display for Trouble {
 }
 
 impl Trouble {
-    /// Whether another attempt can end differently.
+    /// Whether a retry may succeed.
     #[must_use]
     pub fn passes(self) -> bool {
         match self {
@@ -198,13 +200,18 @@ impl Trouble {
             | Self::Connect
             | Self::Stalled
             | Self::Cut
-            // A clock that the network sets is right in a moment.
+            // A clock that is set over the network is right soon after boot.
             | Self::NotYetValid => true,
             Self::Certificate | Self::Tls | Self::NotHttp | Self::Request => false,
         }
     }
 
-    /// What `error` is, judged by its whole chain of causes.
+    /// Whether it happened while connecting, which with a proxy is about the proxy and not about the server.
+    fn is_connecting(self) -> bool {
+        matches!(self, Self::Dns | Self::Refused | Self::ConnectTimeout | Self::Connect)
+    }
+
+    /// Classifies `error` by its whole chain of causes.
     pub(super) fn of(error: &reqwest::Error) -> Self {
         let causes = Causes::of(error);
         if causes.not_yet_valid {
@@ -234,8 +241,8 @@ impl Trouble {
     }
 }
 
-/// What a chain of causes contains. An `io::Error` that wraps another error reports that one's source as its own, so
-/// each is opened to see what it holds.
+/// What a chain of causes contains. An `io::Error` that wraps another error reports the source of that error as its
+/// own, so the wrapped error is examined too.
 #[derive(Default)]
 struct Causes {
     certificate: bool,
@@ -273,39 +280,42 @@ impl Causes {
                 self.note(inner);
             }
         } else if cause.to_string().starts_with("invalid HTTP") {
-            // hyper's parse errors have no public type of their own here.
+            // reqwest does not expose a type for hyper's parse errors.
             self.not_http = true;
         }
     }
 }
 
-/// How the last attempt ended, for the end of a sentence.
+/// How the last attempt failed, as the end of a message.
 fn after(last: Option<&Error>) -> String {
     last.map(|error| format!(": {}", error.brief())).unwrap_or_default()
 }
 
 impl Error {
-    /// What happened, without what was asked. Of the client's long account only the last cause is new to a person, and
-    /// not even that where the trouble says it all.
+    /// What happened, without method and URL. Of the client's long chain of causes only the last is shown, and none
+    /// where the trouble says it all.
     #[must_use]
     pub fn brief(&self) -> String {
         match self {
-            Self::Transport { trouble: trouble @ (Trouble::Refused | Trouble::NotYetValid), .. } => {
-                trouble.to_string()
-            }
-            Self::Transport { trouble, cause, .. } => {
+            Self::Transport { trouble, proxy, cause, .. } => {
                 let mut last: &dyn std::error::Error = cause;
                 while let Some(source) = last.source() {
                     last = source;
                 }
-                format!("{trouble} ({last})")
+                let says_it_all = matches!(trouble, Trouble::Refused | Trouble::NotYetValid);
+                let what = if says_it_all { trouble.to_string() } else { format!("{trouble} ({last})") };
+                match proxy {
+                    None => what,
+                    Some(proxy) if trouble.is_connecting() => format!("{proxy}: {what}"),
+                    Some(proxy) => format!("{what}, through {proxy}"),
+                }
             }
-            Self::Status { status, .. } => format!("it answered {status}"),
+            Self::Status { status, .. } => format!("the server answered {status}"),
             other => other.to_string(),
         }
     }
 
-    /// The trouble with the connection, if that is what failed in the end.
+    /// The trouble with the connection, if the last attempt failed with one.
     #[must_use]
     pub fn trouble(&self) -> Option<Trouble> {
         match self {
@@ -315,7 +325,7 @@ impl Error {
         }
     }
 
-    /// The last status code that was seen, if that is what failed in the end.
+    /// The status code, if the last attempt failed with one.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -338,7 +348,7 @@ impl Failure for Error {
             | Self::PlainBearer { .. }
             | Self::Header { .. } => Class::Config,
             Self::Transport { trouble, .. } => match trouble {
-                // An address that the URL standard allows and HTTP does not; a server may have sent it.
+                // `Request`: a URL that the URL standard allows and HTTP does not; a server may have sent it.
                 Trouble::Certificate | Trouble::Tls | Trouble::Request => Class::Config,
                 Trouble::NotHttp => Class::Protocol,
                 _ => Class::TempFail,
@@ -354,7 +364,7 @@ impl Failure for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::CaFile { .. } | Self::CaFileEmpty { .. } => {
-                "Name a readable file with PEM certificates, or leave the option out."
+                "Pass a readable file with PEM certificates, or omit the option."
             }
             Self::Proxy { variable, .. } => {
                 return Some(format!(
@@ -363,23 +373,29 @@ impl Failure for Error {
                 ));
             }
             Self::PlainBearer { .. } => {
-                "Use https://. If this network is trusted, --allow-http accepts that everyone on it can read the token."
+                "Use https://. On a trusted network, pass --allow-http: anyone on the network can then read the token."
+            }
+            Self::Transport { trouble, proxy: Some(proxy), .. } if trouble.is_connecting() => {
+                return Some(format!(
+                    "Check {}: the proxy must be reachable from this machine, and allow the connection.",
+                    proxy.variable
+                ));
             }
             Self::Transport { trouble: Trouble::Certificate, .. } => {
-                "Install the certificate authority that signed it on this machine, or name its PEM file; check the \
-                 machine's clock too."
+                "Install the certificate authority that signed it on this machine, or pass its PEM file; check the \
+                machine's clock too."
             }
             Self::Transport { trouble: Trouble::NotYetValid, .. } => {
-                "Set the clock, for instance with `timedatectl set-ntp true`, and try again."
+                "Set the clock, for example with `timedatectl set-ntp true`, and try again."
             }
             Self::Transport { trouble: Trouble::Tls, .. } => {
-                "Check that the port speaks https and that no proxy stands in between."
+                "Check that the port serves HTTPS, and that no proxy is in between."
             }
             Self::Transport { trouble: Trouble::Dns, .. } => {
-                "Check the host's name, and this machine's resolver and proxy settings."
+                "Check the host name, and this machine's name servers and proxy settings."
             }
             Self::Transport { trouble, .. } if trouble.passes() => {
-                "Check that this machine reaches the host, through its proxy if it has one, and try again."
+                "Check that this machine can reach the host, and try again."
             }
             Self::Deadline { last: Some(last), .. } => return last.hint(),
             Self::Status { .. } | Self::Deadline { .. } => "Try again later.",

@@ -1,7 +1,7 @@
-//! The HTTP client: one attempt or many, redirects, proxies, TLS, time limits, and what may be shown of a URL.
+//! The HTTP client: retries, redirects, proxies, TLS, time limits, and the redaction of URLs.
 //!
-//! It knows that credentials belong to one host, which failures pass by themselves, and how long to wait. It does not
-//! know GitHub's API, files or archives, and it reads no environment: what it should obey comes in as [`Options`].
+//! It sends a credential to one host only, and decides which failures are retried and how long to wait. It does not
+//! know GitHub's API, files or archives, and does not read the environment: [`Options`] has everything that it needs.
 
 mod body;
 mod error;
@@ -13,7 +13,7 @@ mod verdict;
 
 pub use body::{Body, Range};
 pub use error::{Error, Trouble};
-pub use proxy::{ProxyProblem, ProxyRules};
+pub use proxy::{ProxyInUse, ProxyProblem, ProxyRules};
 pub use redact::redact;
 pub use reqwest::Method;
 pub use reqwest::header::HeaderMap;
@@ -30,8 +30,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// The largest body that [`Http::call`] accepts, in bytes: API answers are a few hundred kilobytes at most. It is held in
-/// memory, so it counts against what the whole program may take.
+/// The largest body that [`Http::call`] accepts, in bytes: API answers have a few hundred kilobytes at most. The body
+/// is held in memory, so it counts against the memory budget of the program.
 pub const BODY_LIMIT: usize = 4 << 20;
 
 /// How the client behaves.
@@ -39,15 +39,15 @@ pub const BODY_LIMIT: usize = 4 << 20;
 pub struct Options {
     /// The `User-Agent`, which GitHub requires.
     pub user_agent: String,
-    /// The time for name resolution, connection and TLS handshake; 10 s.
+    /// The timeout for name resolution, connection and TLS handshake; 10 s by default.
     pub connect_timeout: Duration,
-    /// The longest time without any byte from the server; 30 s. There is no total limit.
+    /// The longest time without any byte from the server; 30 s by default. There is no total limit.
     pub stall_timeout: Duration,
-    /// A PEM file with roots to trust besides the machine's.
+    /// A PEM file with root certificates to trust in addition to the machine's.
     pub ca_file: Option<PathBuf>,
-    /// Which proxy to use for what.
+    /// Which proxy to use for which URL.
     pub proxy: ProxyRules,
-    /// Whether a bearer token may be sent over plain http to another machine.
+    /// Whether a bearer token may be sent over plain HTTP to another machine.
     pub allow_http: bool,
 }
 
@@ -75,11 +75,11 @@ struct Inner {
     options: Options,
     extra_roots: Vec<CertificateDer<'static>>,
     plain: Client,
-    /// Made when the first https URL is met, because reading the machine's roots takes milliseconds.
+    /// Created for the first https URL, because reading the machine's root certificates takes milliseconds.
     tls: OnceLock<Client>,
 }
 
-/// A request to the API: small, and repeated until its answer is final or its time is over.
+/// A request to the API: small, and retried until its answer is final or its deadline passes.
 #[derive(Debug, Clone)]
 pub struct Call {
     /// The method.
@@ -88,11 +88,11 @@ pub struct Call {
     pub url: Url,
     /// Sent as `Authorization: Bearer`, to this URL's host only.
     pub bearer: Option<Secret>,
-    /// Further headers. They follow redirects to any host, so they must not hold credentials.
+    /// Further headers. They are sent to the host of a redirect too, so they must not hold credentials.
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Option<Vec<u8>>,
-    /// When to give up, over all attempts.
+    /// When to give up, all attempts included.
     pub deadline: Deadline,
 }
 
@@ -113,12 +113,12 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Vec<u8>,
-    /// The URL that answered, which a redirect may have changed.
+    /// The URL that answered: the target of the last redirect.
     pub url: Url,
 }
 
 impl Answer {
-    /// A header's value, if it is there and is text.
+    /// A header's value, if it exists and is text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -126,15 +126,15 @@ impl Answer {
 }
 
 impl Http {
-    /// A client. Reads `ca_file`, if there is one; the machine's roots are read when they are needed.
+    /// A client. Reads `ca_file` if it is set; the machine's root certificates are read when they are needed.
     pub fn new(options: Options) -> Result<Self, Error> {
         let extra_roots = options.ca_file.as_deref().map(tls::read_ca_file).transpose()?.unwrap_or_default();
         let plain = client(&options, &tls::Roots::None)?;
         Ok(Self { inner: Arc::new(Inner { options, extra_roots, plain, tls: OnceLock::new() }) })
     }
 
-    /// Calls the API, again and again until the answer is final ([`verdict`]), and returns that answer whatever its
-    /// status. Fails if no answer can be had, or not before the deadline, or if its body exceeds [`BODY_LIMIT`].
+    /// Calls the API until the answer is final ([`verdict`]), and returns that answer whatever its status. Fails if
+    /// there is no final answer before the deadline, or if its body exceeds [`BODY_LIMIT`].
     pub async fn call(&self, call: Call) -> Result<Answer, Error> {
         let mut backoff = Backoff::default();
         let mut attempts = 0;
@@ -170,7 +170,7 @@ impl Http {
             }
             let seconds = wait.as_secs_f32();
             if asked {
-                tracing::warn!("{failure}; the server asked to wait: trying again in {seconds:.0} s");
+                tracing::warn!("{failure}; trying again in {seconds:.0} s, as the server requested");
             } else {
                 tracing::info!("{failure}; trying again in {seconds:.1} s");
             }
@@ -179,14 +179,14 @@ impl Http {
         }
     }
 
-    /// Calls once and returns the answer whatever its status, for those who ask again anyway. Fails like [`Http::call`].
+    /// Calls once and returns the answer whatever its status, for callers that poll. Fails like [`Http::call`].
     pub async fn call_once(&self, call: &Call) -> Result<Answer, Error> {
         let attempt = tokio::time::timeout_at(call.deadline.instant(), self.attempt(call)).await;
         attempt.unwrap_or_else(|_| Err(gave_up(call, 1, None)))
     }
 
-    /// Asks for `url` once and returns its body to be read, whatever the status. Redirects are followed; `bearer` goes
-    /// to the URL's own scheme, host and port only.
+    /// Requests `url` once and returns its body to be read, whatever the status. Redirects are followed; `bearer` is
+    /// sent to the URL's own scheme, host and port only.
     pub async fn open(
         &self,
         url: &Url,
@@ -194,7 +194,7 @@ impl Http {
         range: Option<Range>,
     ) -> Result<Body, Error> {
         let mut headers = HeaderMap::new();
-        // A body that a server compressed on the way could not be compared with the digest of the file.
+        // A body that was compressed for the transfer could not be compared with the digest of the file.
         headers.insert(reqwest::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(range) = range {
             range.write(&mut headers, url)?;
@@ -255,7 +255,10 @@ impl Http {
                 request = request.body(body.to_vec());
             }
             let sent = request.send().await;
-            let response = sent.map_err(|source| transport_error(&hop.method, &hop.url, source))?;
+            let response = sent.map_err(|source| {
+                let proxy = self.inner.options.proxy.proxy_in_use(&hop.url);
+                transport_error(&hop.method, &hop.url, proxy, source)
+            })?;
             match hop.next(response.status().as_u16(), response.headers())? {
                 Some(next) => {
                     tracing::debug!(from = redact(&hop.url), to = redact(&next.url), "following a redirect");
@@ -266,8 +269,8 @@ impl Http {
         }
     }
 
-    /// Refuses to send a bearer token where everyone on the way could read it: over plain http to another machine,
-    /// unless [`Options::allow_http`]. Nothing is sent.
+    /// Refuses to send a bearer token over plain HTTP to another machine, where anyone on the network could read it,
+    /// unless [`Options::allow_http`] is set. Nothing is sent.
     pub fn check_bearer(&self, url: &Url) -> Result<(), Error> {
         if url.scheme() != "http" || self.inner.options.allow_http || proxy::is_loopback(url) {
             return Ok(());
@@ -299,7 +302,7 @@ fn client(options: &Options, roots: &tls::Roots<'_>) -> Result<Client, Error> {
         .connect_timeout(options.connect_timeout)
         .read_timeout(options.stall_timeout)
         .tcp_keepalive(Duration::from_secs(15))
-        // Redirects are followed here, where it is known who may see the credential.
+        // `Http::follow` follows redirects, because it decides which host gets the credential.
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
@@ -311,11 +314,11 @@ fn client(options: &Options, roots: &tls::Roots<'_>) -> Result<Client, Error> {
         .map_err(Error::Client)
 }
 
-fn transport_error(method: &Method, url: &Url, source: reqwest::Error) -> Error {
+fn transport_error(method: &Method, url: &Url, proxy: Option<ProxyInUse>, source: reqwest::Error) -> Error {
     let trouble = Trouble::of(&source);
-    // The client's own message would repeat the URL, and not redacted.
+    // reqwest's message would repeat the URL without redaction.
     let source = source.without_url();
-    Error::Transport { method: method.to_string(), url: redact(url), trouble, cause: source }
+    Error::Transport { method: method.to_string(), url: redact(url), trouble, proxy, cause: source }
 }
 
 fn status_error(method: &Method, url: &Url, status: u16) -> Error {

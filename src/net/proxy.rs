@@ -1,7 +1,7 @@
-//! Which proxy a request goes through, by exactly the rules of GitHub's runner: if the two disagreed, an installation
-//! could succeed and its runner never come online, or the other way round.
+//! Selects the proxy for a request by exactly the rules of GitHub's runner: otherwise an installation could succeed and
+//! its runner never come online, or the other way round.
 //!
-//! The variables come in as a value; nobody here reads the environment.
+//! The variables are passed in; this module does not read the environment.
 
 use super::Error;
 use crate::secret;
@@ -9,12 +9,34 @@ use std::collections::HashMap;
 use std::fmt;
 use url::{Host, Url};
 
-/// The proxies of a set of environment variables, and the hosts that are reached directly.
+/// The proxies in a set of environment variables, and the hosts that are reached directly.
 #[derive(Clone, Default)]
 pub struct ProxyRules {
-    http: Option<Url>,
-    https: Option<Url>,
+    http: Option<Setting>,
+    https: Option<Setting>,
     direct: Vec<Bypass>,
+}
+
+/// A proxy, and the environment variable that sets it.
+#[derive(Clone)]
+struct Setting {
+    url: Url,
+    variable: String,
+}
+
+/// A proxy as messages show it: `proxy http://proxy:3128 (from https_proxy)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyInUse {
+    /// Its URL, redacted.
+    pub url: String,
+    /// The environment variable that sets it.
+    pub variable: String,
+}
+
+impl fmt::Display for ProxyInUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "proxy {} (from {})", self.url, self.variable)
+    }
 }
 
 /// One element of `no_proxy`.
@@ -25,13 +47,13 @@ enum Bypass {
 }
 
 impl ProxyRules {
-    /// The rules in `vars`: `https_proxy` for https only and `http_proxy` for http only, lower case before upper case,
-    /// `http://` where a scheme is missing; `no_proxy` is a list of host suffixes with an optional port, or `*`, in
-    /// which literal IPv4 addresses are ignored. An empty variable does not count.
+    /// Reads the rules in `vars`: `https_proxy` for https only and `http_proxy` for http only, lower case before upper
+    /// case, with `http://` if a scheme is missing; `no_proxy` is a list of host suffixes with an optional port, or
+    /// `*`, in which literal IPv4 addresses are ignored. An empty variable counts as unset.
     ///
     /// # Errors
-    /// [`Error::Proxy`]: a proxy that neither we nor the runner can use. Without it, requests would go past the proxy, or
-    /// the runner would fail later.
+    /// [`Error::Proxy`]: a proxy that neither runup nor the runner can use. If it were ignored, requests would bypass
+    /// the proxy, or the runner would fail later.
     pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, Error> {
         let vars: HashMap<String, String> = vars.into_iter().collect();
         let value = |name: &str| {
@@ -42,7 +64,10 @@ impl ProxyRules {
         };
         let proxy = |name| {
             let Some((variable, text)) = value(name) else { return Ok(None) };
-            proxy_url(&text).map(Some).map_err(|problem| Error::Proxy { variable, problem })
+            match proxy_url(&text) {
+                Ok(url) => Ok(Some(Setting { url, variable })),
+                Err(problem) => Err(Error::Proxy { variable, problem }),
+            }
         };
         Ok(Self {
             http: proxy("http_proxy")?,
@@ -51,25 +76,36 @@ impl ProxyRules {
         })
     }
 
-    /// The proxy for `url`, with its credentials as user information; `None` is a direct connection. Loopback is
-    /// always direct.
+    /// The proxy for `url`, with its credentials as user information; `None` is a direct connection. Loopback is always
+    /// direct.
     #[must_use]
     pub fn proxy_for(&self, url: &Url) -> Option<&Url> {
-        let proxy = match url.scheme() {
+        self.setting_for(url).map(|setting| &setting.url)
+    }
+
+    /// The proxy for `url` as messages show it.
+    pub(super) fn proxy_in_use(&self, url: &Url) -> Option<ProxyInUse> {
+        let Setting { url, variable } = self.setting_for(url)?;
+        let url = super::redact(url).trim_end_matches('/').to_owned();
+        Some(ProxyInUse { url, variable: variable.clone() })
+    }
+
+    fn setting_for(&self, url: &Url) -> Option<&Setting> {
+        let setting = match url.scheme() {
             "https" => self.https.as_ref(),
             "http" => self.http.as_ref(),
             _ => None,
         }?;
         let direct = is_loopback(url) || self.direct.iter().any(|bypass| bypass.covers(url));
-        (!direct).then_some(proxy)
+        (!direct).then_some(setting)
     }
 }
 
 impl fmt::Debug for ProxyRules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProxyRules")
-            .field("http", &self.http.as_ref().map(super::redact))
-            .field("https", &self.https.as_ref().map(super::redact))
+            .field("http", &self.http.as_ref().map(|setting| super::redact(&setting.url)))
+            .field("https", &self.https.as_ref().map(|setting| super::redact(&setting.url)))
             .field("direct", &self.direct)
             .finish()
     }
@@ -90,19 +126,19 @@ impl Bypass {
     }
 }
 
-/// What is wrong with the address of a proxy. Nothing of the address is in it: it may hold a password.
+/// What is wrong with the URL of a proxy. It does not quote the URL, which may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyProblem {
     /// `socks5://…`, `ftp://…`.
-    #[error("its scheme is neither http nor https")]
+    #[error("its scheme is not http or https")]
     Scheme,
     /// `http://`, `:3128`.
-    #[error("it names no host")]
+    #[error("it has no host")]
     NoHost,
     /// `proxy:0`, `proxy:99999`, `proxy:port`.
     #[error("its port is not a number from 1 to 65535")]
     Port,
-    /// White space, or what the parser refuses for another reason.
+    /// White space, or another error of the URL parser.
     #[error("it is not a URL")]
     NotUrl,
 }
@@ -118,7 +154,7 @@ fn proxy_url(text: &str) -> Result<Url, ProxyProblem> {
         Some(_) => return Err(ProxyProblem::Scheme),
         None => format!("http://{text}"),
     };
-    // The parser would skip further slashes, and take the first name of a path for the host.
+    // The parser skips further slashes, and would take the first segment of a path for the host.
     let rest = whole.split_once("://").map_or("", |(_, rest)| rest);
     if rest.is_empty() || rest.starts_with(['/', '\\', '?', '#', ':']) {
         return Err(ProxyProblem::NoHost);
@@ -129,7 +165,7 @@ fn proxy_url(text: &str) -> Result<Url, ProxyProblem> {
         _ => ProxyProblem::NotUrl,
     })?;
     if let Some(password) = url.password() {
-        // A proxy may send it back.
+        // A proxy may send the password back in an answer.
         secret::remember(password);
         secret::remember(&percent_encoding::percent_decode_str(password).decode_utf8_lossy());
     }
@@ -154,7 +190,7 @@ fn bypasses(list: &str) -> Vec<Bypass> {
         .collect()
 }
 
-/// Whether `url` is on this machine.
+/// Whether `url` points to this machine.
 pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),

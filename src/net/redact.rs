@@ -1,15 +1,15 @@
-//! URLs as they may be shown: no user information, no values that could be a signature.
+//! Redacts URLs for display: no user information, and no values that could be a signature.
 
 use url::Url;
 
-/// Query keys whose values say nothing secret and help to understand a log line.
+/// Query keys whose values are not secret and help to understand a log line.
 const PLAIN: [&str; 4] = ["page", "per_page", "name", "filter"];
 
-/// The longest address that is shown, in bytes. A server can redirect to one of hundreds of kilobytes.
+/// The longest URL that is shown, in bytes. A server can redirect to one of hundreds of kilobytes.
 const LONGEST: usize = 500;
 
 /// `url` for errors and logs: user information, the fragment and the values of unknown query keys are hidden, because
-/// the addresses of downloads carry their authorization in the query. What is very long is cut.
+/// download URLs have their authorization in the query. A very long URL is cut.
 #[must_use]
 pub fn redact(url: &Url) -> String {
     let mut text = whole(url);

@@ -1,17 +1,18 @@
-//! Where a redirect leads, and what may follow it there.
+//! The next request after a redirect, and which parts of the request it keeps.
 
 use super::{Error, HeaderMap, Method, Url, redact};
 
-/// More would be a loop.
+/// How many redirects are followed; more count as a loop.
 const LIMIT: usize = 10;
-/// The longest address that is followed, in bytes. Signed ones have some two thousand.
+/// The longest URL that is followed, in bytes. Signed ones have about two thousand.
 const LONGEST: usize = 16 << 10;
 
-/// One request on the way to the answer.
+/// One request of a chain of redirects.
 pub(super) struct Hop {
     pub method: Method,
     pub url: Url,
-    /// False once the way has left the scheme, host and port that the credential is for, even if it comes back.
+    /// Whether the credential may be sent: false once a redirect has left its scheme, host and port, even if a later
+    /// one leads back.
     pub may_authorize: bool,
     pub sends_body: bool,
     origin: Url,
@@ -23,7 +24,7 @@ impl Hop {
         Self { method, origin: url.clone(), url, may_authorize: true, sends_body: true, count: 0 }
     }
 
-    /// The next request, or `None` if this answer is no redirect.
+    /// The next request, or `None` if this answer is not a redirect.
     pub fn next(&self, status: u16, headers: &HeaderMap) -> Result<Option<Self>, Error> {
         if !matches!(status, 301 | 302 | 303 | 307 | 308) {
             return Ok(None);
@@ -40,7 +41,7 @@ impl Hop {
             return Err(Error::RedirectLoop { url: redact(&self.origin), limit: LIMIT });
         }
         let safe = self.method == Method::GET || self.method == Method::HEAD;
-        // A moved POST becomes a GET, as every client does it; 307 and 308 were made to keep it.
+        // Like every client, a redirected POST becomes a GET, except with 307 and 308, which keep the method.
         let keeps = safe || matches!(status, 307 | 308);
         Ok(Some(Self {
             method: if keeps { self.method.clone() } else { Method::GET },

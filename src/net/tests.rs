@@ -1,5 +1,5 @@
-//! The client against real connections on loopback. Each server answers a fixed list of connections and hands back
-//! what it was asked.
+//! Tests the client with real connections on loopback. Each server answers a fixed list of connections and returns the
+//! requests.
 
 use super::*;
 use crate::error::{Class, Failure};
@@ -119,14 +119,14 @@ async fn a_credential_is_not_sent_without_encryption() {
     assert_eq!(error.class(), Class::Config);
     let error = http().open(&far, Some(&secret), None).await.unwrap_err();
     assert!(matches!(error, Error::PlainBearer { .. }) && error.hint().is_some(), "{error:?}");
-    // Without one, or where it was allowed, the request is tried: nothing resolves that name.
+    // Without a credential, or with `allow_http`, the request is tried; the name does not resolve.
     let tried = |error: &Error| error.trouble() == Some(Trouble::Dns);
     let error = http().open(&far, None, None).await.unwrap_err();
     assert!(tried(&error), "{error:?}");
     let allowed = Http::new(Options { allow_http: true, ..Options::default() }).unwrap();
     let error = allowed.open(&far, Some(&secret), None).await.unwrap_err();
     assert!(tried(&error), "{error:?}");
-    // A redirect leads to another host, which never gets the credential, and need not be refused.
+    // A redirect to another host need not be refused, because that host never gets the credential.
     let (near, server) = serve(vec![answer("302 Found", &format!("location: {far}\r\n"), "")]).await;
     let error = http().open(&near, Some(&secret), None).await.unwrap_err();
     assert!(tried(&error), "{error:?}");
@@ -148,7 +148,7 @@ async fn plain_http_on_an_https_port_is_fatal_at_once() {
     let https = Url::parse(&format!("https://{}/", listener.local_addr().unwrap())).unwrap();
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
-        // Not closed before the client has read it, or the reset would overtake it.
+        // Closed after the client has read the answer, because the reset would arrive before it.
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
         let _ = stream.read_to_end(&mut Vec::new()).await;
     });
@@ -181,11 +181,40 @@ async fn the_size_of_an_answer_is_limited() {
 
 #[test]
 fn a_ca_file_must_exist_and_hold_a_certificate() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("ca.pem");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ca.pem");
     let with =
         |path: &std::path::Path| Http::new(Options { ca_file: Some(path.into()), ..Options::default() });
     assert_eq!(with(&path).unwrap_err().class(), Class::NoInput);
     fs_err::write(&path, "no certificate").unwrap();
     assert_eq!(with(&path).unwrap_err().class(), Class::Data);
+}
+
+/// The message was about the server's host, which the proxy should have connected to.
+#[tokio::test]
+async fn a_proxy_that_cannot_be_reached_is_named_with_its_variable() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let far = Url::parse("https://192.0.2.1/x").unwrap();
+    for (proxy, trouble, said) in [
+        (
+            "http://me:canary@proxy.invalid:3128",
+            Trouble::Dns,
+            "proxy http://***@proxy.invalid:3128 (from https_proxy): ",
+        ),
+        (
+            &*format!("http://{address}"),
+            Trouble::Refused,
+            &*format!("proxy http://{address} (from https_proxy): "),
+        ),
+    ] {
+        let rules = ProxyRules::from_vars([("https_proxy".to_owned(), proxy.to_owned())]).unwrap();
+        let http = Http::new(Options { proxy: rules, ..Options::default() }).unwrap();
+        let error = http.open(&far, None, None).await.unwrap_err();
+        assert_eq!(error.trouble(), Some(trouble), "{error:?}");
+        let message = error.to_string();
+        assert!(message.contains(said) && !message.contains("canary"), "{message}");
+        assert!(error.hint().unwrap().contains("https_proxy"));
+    }
 }

@@ -1,4 +1,4 @@
-//! The TLS configuration: rustls with ring, and the roots that this machine trusts.
+//! The TLS configuration: rustls with ring, and the root certificates that this machine trusts.
 
 use super::Error;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
@@ -6,11 +6,11 @@ use rustls::{ClientConfig, RootCertStore};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Which roots a client trusts.
+/// Which root certificates a client trusts.
 pub(super) enum Roots<'a> {
-    /// None: the client never meets an `https` URL. Costs nothing.
+    /// None, for a client that is only used for `http` URLs.
     None,
-    /// The platform's (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured), and these.
+    /// The platform's (`SSL_CERT_FILE` and `SSL_CERT_DIR` are respected), and these.
     Platform(&'a [CertificateDer<'static>]),
 }
 
@@ -29,12 +29,12 @@ pub(super) fn config(roots: &Roots<'_>) -> ClientConfig {
     if let Roots::Platform(extra) = roots {
         let native = rustls_native_certs::load_native_certs();
         for error in &native.errors {
-            tracing::debug!(%error, "some of the machine's root certificates cannot be read");
+            tracing::debug!(%error, "failed to read some of the machine's root certificates");
         }
         let (added, ignored) = store.add_parsable_certificates(native.certs);
         tracing::debug!(added, ignored, "read the machine's root certificates");
         if added == 0 {
-            tracing::warn!("this machine has no root certificates: using the bundled Mozilla set");
+            tracing::warn!("this machine has no root certificates; using the bundled Mozilla set");
             store.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
         }
         store.add_parsable_certificates(extra.iter().cloned());

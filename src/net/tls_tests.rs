@@ -1,4 +1,4 @@
-//! The client against real TLS on loopback, with certificates made for the test.
+//! Tests the client with real TLS on loopback, with certificates created for the test.
 
 use super::error::Trouble;
 use super::*;
@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// A server whose certificate a private authority signed.
+/// A server with a certificate of a private authority.
 struct Server {
     url: Url,
     /// The authority's certificate, in PEM.
@@ -18,7 +18,7 @@ struct Server {
     connections: Arc<AtomicU32>,
 }
 
-/// Serves 200 to everybody who trusts a certificate for `name` that is valid from the year `from` to the year `to`.
+/// Serves 200 to every client that trusts a certificate for `name` that is valid from the year `from` to the year `to`.
 async fn serve(name: &str, from: i32, to: i32) -> Server {
     let authority_key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
@@ -65,10 +65,10 @@ async fn serve(name: &str, from: i32, to: i32) -> Server {
 }
 
 /// The body that the server gives to a client that trusts its authority, or not.
-async fn ask(server: &Server, trusting: bool, patience: Duration) -> Result<Vec<u8>, Error> {
+async fn ask(server: &Server, trusting: bool, timeout: Duration) -> Result<Vec<u8>, Error> {
     let ca_file = trusting.then(|| server.authority.path().to_owned());
     let http = Http::new(Options { ca_file, ..Options::default() }).unwrap();
-    let call = Call::new(Method::GET, server.url.clone(), Deadline::after(patience));
+    let call = Call::new(Method::GET, server.url.clone(), Deadline::after(timeout));
     http.call(call).await.map(|answer| answer.body)
 }
 
@@ -93,7 +93,7 @@ async fn a_certificate_that_is_not_to_be_trusted_ends_it_at_once() {
     }
 }
 
-/// At a first boot the clock may be years behind, until the network sets it.
+/// At the first boot the clock can be years behind, until it is set over the network.
 #[tokio::test]
 async fn a_certificate_that_is_not_valid_yet_is_asked_for_again_and_the_clock_is_named() {
     let server = serve("localhost", 2090, 2100).await;

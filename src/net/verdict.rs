@@ -1,10 +1,10 @@
-//! What to do after an attempt: one pure function for every status, header and failure, and the back-off.
+//! Decides what to do after an attempt: one pure function of status, headers and failure, and the back-off.
 
 use super::{Error, HeaderMap, Method};
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// What an attempt ended with.
+/// The outcome of an attempt.
 pub enum Outcome<'a> {
     /// An answer came.
     Answered {
@@ -14,10 +14,10 @@ pub enum Outcome<'a> {
         headers: &'a HeaderMap,
         /// The answer's body.
         body: &'a [u8],
-        /// Now, against which the times in headers count.
+        /// The current time, with which the times in headers are compared.
         now: Timestamp,
     },
-    /// None came.
+    /// No answer came.
     Failed(&'a Error),
 }
 
@@ -26,20 +26,20 @@ pub enum Outcome<'a> {
 pub enum Verdict {
     /// The answer is final, whatever its status says.
     Done,
-    /// Try again after a back-off of our choice.
+    /// Try again after runup's own back-off.
     Retry,
-    /// Try again after the wait that the server asked for.
+    /// Try again after the wait that the server requested.
     RetryAfter(Duration),
     /// The failure is final.
     Fatal,
 }
 
-/// GitHub: "wait for at least one minute" where a rate limit names no time.
+/// The wait for a rate limit without a time: GitHub documents "wait for at least one minute".
 const RATE_LIMIT_WAIT: Duration = Duration::from_secs(60);
 
-/// Judges an attempt. Every POST that this program sends mints a token, so that a second one harms nobody, or makes a
-/// just-in-time runner, whose caller knows that its name may be taken by the first attempt;
-/// a PATCH whose fate is unknown is not repeated.
+/// Judges an attempt. A POST is repeated: it either creates a token, where a second one does no harm, or a just-in-time
+/// runner, whose caller expects that the first attempt may have taken the name. A PATCH whose effect is unknown is not
+/// repeated.
 #[must_use]
 pub fn verdict(method: &Method, outcome: &Outcome<'_>) -> Verdict {
     let repeatable = *method != Method::PATCH;
@@ -52,7 +52,7 @@ pub fn verdict(method: &Method, outcome: &Outcome<'_>) -> Verdict {
         Outcome::Failed(_) => Verdict::Fatal,
         Outcome::Answered { status, headers, body, now } => match status {
             403 | 429 => rate_limit(*status, headers, body, *now),
-            // Overloaded servers say when to come back with 503.
+            // With 503, an overloaded server may say when to try again.
             503 => asked_wait(headers, *now).map_or(Verdict::Retry, Verdict::RetryAfter),
             500 | 502 | 504 | 408 if repeatable => Verdict::Retry,
             _ => Verdict::Done,
@@ -68,7 +68,7 @@ fn rate_limit(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> 
         let reset = header(headers, "x-ratelimit-reset")
             .and_then(|text| text.parse::<i64>().ok())
             .and_then(|second| Timestamp::from_second(second).ok());
-        // A reset that has passed or cannot be read still means that this answer was a refusal.
+        // Even if the reset time has passed or cannot be read, the answer was a refusal.
         return Verdict::RetryAfter(reset.map_or(RATE_LIMIT_WAIT, |reset| until(reset, now)));
     }
     let said = String::from_utf8_lossy(&body[..body.len().min(4096)]).to_ascii_lowercase();
@@ -89,7 +89,7 @@ fn asked_wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     Some(until(date, now))
 }
 
-/// From `now` to `then`, and a second more, because such times are cut to whole seconds.
+/// The time from `now` to `then`, plus a second, because such times are rounded down to whole seconds.
 fn until(then: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(then.duration_since(now)).unwrap_or_default() + Duration::from_secs(1)
 }
@@ -98,7 +98,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Full jitter, doubling to a cap: machines that fail together do not come back together.
+/// The back-off: full jitter, doubling to a cap, so that machines that fail together do not retry together.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     ceiling: Duration,
@@ -108,27 +108,27 @@ impl Backoff {
     const START: Duration = Duration::from_millis(250);
     const CAP: Duration = Duration::from_secs(10);
 
-    /// The next wait: anything up to a ceiling that doubles each time.
+    /// The next wait: random, up to a ceiling that doubles each time.
     pub fn wait(&mut self) -> Duration {
         let ceiling = self.ceiling;
         self.ceiling = (ceiling * 2).min(Self::CAP);
         ceiling.mul_f64(fastrand::f64())
     }
 
-    /// How long to wait by a verdict that says to try again, and whether the server asked for it. A server that asks for
-    /// less than the back-off, or for nothing, is not asked again sooner.
+    /// How long to wait for a verdict that says to try again, and whether the server requested a wait. If it requested
+    /// less than the back-off, or nothing, the back-off applies.
     pub fn obey(&mut self, verdict: Verdict) -> (Duration, bool) {
         let ceiling = self.ceiling;
         let own = self.wait();
         match verdict {
-            // Of a wait of ours the jitter may leave next to nothing, which is for failures that have nothing to do
-            // with each other; a server that pushes is met with at least half.
+            // The jitter can make runup's own wait very short, which is fine for independent failures. A server that
+            // requests a wait gets at least half of the ceiling.
             Verdict::RetryAfter(asked) => (asked.max(own).max(ceiling / 2), true),
             _ => (own, false),
         }
     }
 
-    /// Starts over, after an attempt that got somewhere.
+    /// Starts over, after an attempt that made progress.
     pub fn reset(&mut self) {
         *self = Self::default();
     }

@@ -1,4 +1,4 @@
-//! Which of the archives on offer is the one for this machine.
+//! Selects the archive for this machine from those that GitHub offers.
 
 use super::error::Error;
 use super::version::RunnerVersion;
@@ -8,19 +8,19 @@ use crate::host::{Arch, Os, Platform};
 /// The archive to take.
 #[derive(Debug, Clone)]
 pub struct Choice {
-    /// The archive. Its form follows from its `filename`, never from its address.
+    /// The archive. Its format is determined by its `filename` and not by its URL.
     pub application: Application,
-    /// Its version; `None` if neither its name nor its address says.
+    /// Its version; `None` if it is neither in its name nor in its URL.
     pub version: Option<RunnerVersion>,
-    /// What the user should know about it.
+    /// A note for the user.
     pub note: Option<&'static str>,
 }
 
-/// Chooses by exact system and processor, never by position: the newest, or the `wanted` version.
+/// Selects the archive with exactly this operating system and architecture: the newest, or the `requested` version.
 pub fn choose(
     offered: &[Application],
     platform: Platform,
-    wanted: Option<&RunnerVersion>,
+    requested: Option<&RunnerVersion>,
 ) -> Result<Choice, Error> {
     let (os, architecture) = (platform.os.to_string(), platform.arch.to_string());
     let mut fitting: Vec<(Option<RunnerVersion>, &Application)> = offered
@@ -31,28 +31,28 @@ pub fn choose(
     if fitting.is_empty() {
         let mut offered: Vec<String> = offered.iter().map(described).collect();
         offered.sort();
-        return Err(Error::NotOffered { wanted: platform.to_string(), offered });
+        return Err(Error::NotOffered { platform: platform.to_string(), offered });
     }
-    // The newest last, and of equals the one that can be verified.
+    // The newest is last, and of equal versions the one with a checksum.
     fitting.sort_by_key(|(version, one)| (*version, one.sha256_checksum.is_some()));
-    let chosen = match wanted {
+    let chosen = match requested {
         None => fitting.last(),
-        Some(wanted) => fitting.iter().rfind(|(version, _)| version.as_ref() == Some(wanted)),
+        Some(requested) => fitting.iter().rfind(|(version, _)| version.as_ref() == Some(requested)),
     };
-    match (chosen, wanted) {
+    match (chosen, requested) {
         (Some((version, application)), _) => {
             Ok(Choice { application: (*application).clone(), version: *version, note: note(platform) })
         }
-        (None, Some(wanted)) => Err(Error::VersionNotOffered {
-            wanted: *wanted,
+        (None, Some(requested)) => Err(Error::VersionNotOffered {
+            requested: *requested,
             platform: platform.to_string(),
             offered: fitting.iter().rev().map(|(version, one)| shown(*version, one)).collect(),
         }),
-        (None, None) => Err(Error::NotOffered { wanted: platform.to_string(), offered: Vec::new() }),
+        (None, None) => Err(Error::NotOffered { platform: platform.to_string(), offered: Vec::new() }),
     }
 }
 
-/// An archive's version, by its name, or by its address where the name has none.
+/// The version of an archive, from its name, or from its URL if the name has none.
 #[must_use]
 pub fn version_of(application: &Application) -> Option<RunnerVersion> {
     RunnerVersion::find_in(&application.filename)
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_is_taken_unless_one_is_wanted() {
+    fn the_newest_is_taken_unless_one_is_requested() {
         let list = [
             offer("linux", "x64", "agent/linux-x64/2.317.0", "runner.tar.gz", ""),
             offer("linux", "x64", "x", "runner.tar.gz", ""),
@@ -145,6 +145,6 @@ mod tests {
              osx-x64 2.277.1, win-x64 2.277.1"
         );
         let error = choose(&[], LINUX, None).unwrap_err();
-        assert_eq!(error.to_string(), "GitHub offers no runner for linux-x64, nor anything else");
+        assert_eq!(error.to_string(), "GitHub offers no runner for linux-x64, or for any other platform");
     }
 }

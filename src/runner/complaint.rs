@@ -1,8 +1,8 @@
-//! What `config.sh` says when it refuses, and what it means. Its exit code is 1 whatever happened.
+//! Recognises the error messages of `config.sh`, whose exit code is always 1.
 
 use crate::error::Class;
 
-/// A known refusal.
+/// A known error of `config.sh`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Complaint {
     /// What happened, in a few words.
@@ -11,17 +11,17 @@ pub struct Complaint {
     pub fix: &'static str,
     /// How the run ends.
     pub class: Class,
-    /// Whether `config.sh` says it before it has registered anything.
+    /// Whether `config.sh` prints it before it has registered a runner.
     pub before_registering: bool,
 }
 
-/// Text that identifies a refusal, lower case, in the order of trust: the first one found counts.
+/// The text that identifies an error, in lower case, the most specific first: the first match counts.
 static KNOWN: [(&str, Complaint); 12] = [
     (
         "a runner exists with the same name",
         Complaint {
             cause: "the name is taken by another runner",
-            fix: "Choose another --name, remove the other runner, or take its place with --replace.",
+            fix: "Pass another --name, remove the other runner, or replace it with --replace.",
             class: Class::Config,
             before_registering: true,
         },
@@ -29,7 +29,7 @@ static KNOWN: [(&str, Complaint); 12] = [
     (
         "could not find any self-hosted runner group named",
         Complaint {
-            cause: "there is no such runner group",
+            cause: "the runner group does not exist",
             fix: "Create the group, or correct --group; repositories have no groups.",
             class: Class::Config,
             before_registering: true,
@@ -38,7 +38,7 @@ static KNOWN: [(&str, Complaint); 12] = [
     (
         "already configured",
         Complaint {
-            cause: "the folder is configured already",
+            cause: "the directory is already configured",
             fix: "Run `runup remove` first.",
             class: Class::Config,
             before_registering: false,
@@ -47,8 +47,8 @@ static KNOWN: [(&str, Complaint); 12] = [
     (
         "uninstall service first",
         Complaint {
-            cause: "the folder says that a service is installed",
-            fix: "Stop and uninstall the service that .service names, then try again.",
+            cause: "a service is installed for this directory",
+            fix: "Stop and uninstall the service in the file .service, then try again.",
             class: Class::Config,
             before_registering: true,
         },
@@ -57,7 +57,7 @@ static KNOWN: [(&str, Complaint); 12] = [
         "clock may be out of sync",
         Complaint {
             cause: "the machine's clock is wrong",
-            fix: "Set the clock, for instance with `timedatectl set-ntp true`, and try again.",
+            fix: "Set the clock, for example with `timedatectl set-ntp true`, and try again.",
             class: Class::Config,
             before_registering: true,
         },
@@ -65,8 +65,8 @@ static KNOWN: [(&str, Complaint); 12] = [
     (
         "is deprecated and cannot",
         Complaint {
-            cause: "GitHub no longer accepts this version of the runner",
-            fix: "Install a newer version: drop --runner-version, or bake the image again.",
+            cause: "GitHub no longer supports this version of the runner",
+            fix: "Install a newer version: omit --runner-version, or bake the image again.",
             class: Class::Deprecated,
             before_registering: true,
         },
@@ -74,8 +74,8 @@ static KNOWN: [(&str, Complaint); 12] = [
     (
         "does not support configuring a self-hosted runner with",
         Complaint {
-            cause: "the server is too old for an option",
-            fix: "Leave out --ephemeral or --disable-update on this server.",
+            cause: "the server does not support an option",
+            fix: "Omit --ephemeral or --disable-update for this server.",
             class: Class::Config,
             before_registering: false,
         },
@@ -84,7 +84,7 @@ static KNOWN: [(&str, Complaint); 12] = [
         "must not run with sudo",
         Complaint {
             cause: "config.sh refuses to run as root",
-            fix: "Name an unprivileged --user, or --user root if jobs really should run as root.",
+            fix: "Pass an unprivileged --user, or --user root if jobs really should run as root.",
             class: Class::Config,
             before_registering: true,
         },
@@ -102,7 +102,7 @@ static KNOWN: [(&str, Complaint); 12] = [
         "dependencies is missing for dotnet",
         Complaint {
             cause: "libraries that the runner needs are missing",
-            fix: "Install what the lines above name, or let `runup install --deps` do it.",
+            fix: "Install the libraries that the lines above name, or run `runup install --deps`.",
             class: Class::Os,
             before_registering: true,
         },
@@ -110,8 +110,8 @@ static KNOWN: [(&str, Complaint); 12] = [
     (
         "permission to read the directory contents is required",
         Complaint {
-            cause: "the runner's user cannot read a folder above the runner",
-            fix: "Give it read and execute permission there, or choose another --dir.",
+            cause: "the runner's user cannot read a directory above the runner",
+            fix: "Give it read and execute permission there, or pass another --dir.",
             class: Class::NoPerm,
             before_registering: true,
         },
@@ -119,23 +119,23 @@ static KNOWN: [(&str, Complaint); 12] = [
     (
         "http response code: notfound",
         Complaint {
-            cause: "GitHub answered 404 to the token",
-            fix: "The token has expired (they live one hour), was issued for another enterprise, organization or \
-                  repository, or --url is not the one it was issued for. Run the same command again for a new token.",
+            cause: "GitHub did not find the token (404)",
+            fix: "The token has expired (after one hour), or was issued for another enterprise, organization or \
+            repository than that of --url. Run the same command again with a new token.",
             class: Class::NoPerm,
             before_registering: true,
         },
     ),
 ];
 
-/// Whether the script says that the server knows no runner that does not update itself, which it says after the server has
+/// Whether the script says that the server does not support `--disableupdate`, which it prints after the server has
 /// added the runner.
 #[must_use]
 pub fn refuses_disable_update(output: &str) -> bool {
     output.to_lowercase().contains("does not support configuring a self-hosted runner with 'disableupdate'")
 }
 
-/// What `output`, the end of what the script printed, means; `None` if it is nothing that we know.
+/// The known error in `output`, the end of the script's output; `None` if it is not known.
 #[must_use]
 pub fn recognise(output: &str) -> Option<&'static Complaint> {
     let output = output.to_lowercase();

@@ -1,10 +1,10 @@
-//! Drives `config.sh`, GitHub's own configuration script, as its contract demands.
+//! Builds the command lines of `config.sh`, GitHub's own configuration script.
 //!
-//! The script refuses, guesses and forgives in ways that only show later, so the command line is built so that there is
-//! nothing to guess: the runner's folder as working directory (its library checks are relative), `remove` first,
-//! `--unattended` always, values before flags (a flag swallows a bare word behind it), stdin null, a clean environment
-//! whose PATH is the one that jobs will see (`env.sh` freezes it into `.path`), the runner's user, and a deadline.
-//! What it says is kept for the error; whether it worked is not judged here but by looking.
+//! The script guesses and ignores errors in ways that show only later, so the command line leaves it nothing to guess:
+//! the runner's directory as working directory (its library checks are relative), `remove` first, always
+//! `--unattended`, values before flags (a flag takes a bare word behind it), `/dev/null` as standard input, a clean
+//! environment whose PATH is that of the jobs (`env.sh` stores it in `.path`), the runner's user, and a deadline. Its
+//! output is kept for errors; whether it succeeded is checked by the caller and not by its exit code.
 
 use super::{Labels, RunnerName};
 use crate::deadline::Deadline;
@@ -13,28 +13,28 @@ use crate::secret::Secret;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// `config.sh` retries its own requests for minutes; before this it is not stuck but patient.
-pub const PATIENCE: Duration = Duration::from_secs(600);
+/// The timeout of `config.sh`, which retries its own requests for minutes.
+pub const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Marks every process that a run of `config.sh` leaves, so that a later run can find one that outlived us.
+/// Marks every process of a run of `config.sh`, so that a later run can find one that outlived runup.
 pub const MARKER: &str = "RUNUP_RUNNER_DIR";
 
-/// What jobs find programs with. cloud-init's own PATH is shorter and would be frozen into the service.
+/// The PATH of the jobs. That of cloud-init is shorter, and `config.sh` would store it for the service.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The environment input of the token. `config.sh` removes it from its environment after reading.
 const TOKEN_INPUT: &str = "ACTIONS_RUNNER_INPUT_TOKEN";
 
-/// Who runs the script, where, and what it may see of our environment.
+/// The user, directory and environment of the script.
 #[derive(Debug, Clone)]
 pub struct Setting {
-    /// The runner's folder.
+    /// The runner's directory.
     pub dir: PathBuf,
     /// The runner's user.
     pub account: Account,
-    /// Whose group database says in which groups that user is.
+    /// The root whose group database has the groups of that user.
     pub root: Root,
-    /// Running as root was asked for.
+    /// Running as root was requested.
     pub allow_root: bool,
     /// Proxies and certificates.
     pub environment: Vec<(String, String)>,
@@ -42,22 +42,22 @@ pub struct Setting {
     pub token_on_argv: bool,
 }
 
-/// What the runner is to be, besides its name.
+/// The options of the registration, besides the name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Labels besides the default ones.
     pub labels: Option<Labels>,
-    /// Leave the default labels out.
+    /// Omit the default labels.
     pub no_default_labels: bool,
     /// The runner group.
     pub group: Option<String>,
-    /// The work folder.
+    /// The work directory.
     pub work: String,
-    /// One job, then gone.
+    /// The runner takes one job, and is then removed.
     pub ephemeral: bool,
     /// No self-update.
     pub disable_update: bool,
-    /// Take over the name, from a runner that may be alive elsewhere.
+    /// Replace an existing runner with this name, which may be running elsewhere.
     pub replace: bool,
 }
 
@@ -100,13 +100,13 @@ pub fn configure(
         (options.disable_update, "--disableupdate"),
         (options.replace, "--replace"),
     ];
-    for (_, flag) in flags.iter().filter(|(wanted, _)| *wanted) {
+    for (_, flag) in flags.iter().filter(|(requested, _)| *requested) {
         command = command.arg(*flag);
     }
     command
 }
 
-/// The command that deregisters. There is no `--unattended` for it: with the token given, nothing is asked.
+/// The command that deregisters. It has no `--unattended`: with a token, it does not prompt.
 #[must_use]
 pub fn remove(setting: &Setting, token: &Secret, deadline: Deadline) -> Command {
     with_token(script(setting, &["remove"], deadline), setting, token)
@@ -130,17 +130,17 @@ fn script(setting: &Setting, first: &[&str], deadline: Deadline) -> Command {
         command = command.arg(*word);
     }
     surroundings(command, setting, PATH)
-        .deadline(deadline.within(PATIENCE))
+        .deadline(deadline.within(TIMEOUT))
         .env(MARKER, setting.dir.display().to_string())
 }
 
-/// What every program of the runner is started with: its folder, its user, and an environment with nothing of ours but
-/// proxies and certificates.
+/// A command in the runner's directory, as its user, with an environment that has only proxies and certificates from
+/// runup's own.
 pub(super) fn surroundings(command: Command, setting: &Setting, path: &str) -> Command {
     let account = &setting.account;
     let mut command = command.cwd(&setting.dir).account(account).groups_of(&setting.root);
     if cfg!(windows) {
-        // Windows programs do not start without these.
+        // Programs on Windows do not start without these.
         for name in ["SystemRoot", "PATH", "PATHEXT", "TEMP", "USERPROFILE", "ProgramFiles", "ComSpec"] {
             if let Some((_, value)) = setting.environment.iter().find(|(key, _)| key == name) {
                 command = command.env(name, value);
@@ -163,7 +163,7 @@ pub(super) fn surroundings(command: Command, setting: &Setting, path: &str) -> C
     command
 }
 
-/// The script's path in a runner's folder.
+/// The script's path in a runner's directory.
 #[must_use]
 pub fn path(dir: &Path) -> PathBuf {
     dir.join(if cfg!(windows) { "config.cmd" } else { "config.sh" })
@@ -199,7 +199,7 @@ mod tests {
     fn rendered(token_on_argv: bool) -> String {
         let name = "box-1".parse().unwrap();
         let url = "https://github.com/octo-org";
-        configure(&setting(token_on_argv), url, &name, &options(), &token(), Deadline::after(PATIENCE))
+        configure(&setting(token_on_argv), url, &name, &options(), &token(), Deadline::after(TIMEOUT))
             .render()
     }
 
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     #[cfg(unix)]
     fn remove_is_the_first_word() {
-        let command = remove(&setting(false), &token(), Deadline::after(PATIENCE)).render();
+        let command = remove(&setting(false), &token(), Deadline::after(TIMEOUT)).render();
         assert!(command.ends_with("config.sh remove"), "{command}");
     }
 }

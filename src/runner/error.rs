@@ -1,21 +1,21 @@
-//! What can be wrong with a runner, its name and its files.
+//! The errors of this module.
 
 use super::version::RunnerVersion;
 use crate::error::{Class, Failure};
 use crate::host;
 use std::path::PathBuf;
 
-/// A failure of this room.
+/// A problem with a runner, its name or its files.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Not three numbers.
-    #[error("{given:?} is no runner version")]
+    #[error("{given:?} is not a runner version")]
     BadVersion {
         /// What was given.
         given: String,
     },
-    /// A name that GitHub or its runner would refuse or ignore.
+    /// A name that GitHub or its runner refuses or ignores.
     #[error("the runner name {given:?} {why}")]
     BadName {
         /// What was given.
@@ -23,7 +23,7 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
-    /// A label that GitHub or its runner would refuse or ignore.
+    /// A label that GitHub or its runner refuses or ignores.
     #[error("the label {given:?} {why}")]
     BadLabel {
         /// What was given.
@@ -32,7 +32,7 @@ pub enum Error {
         why: String,
     },
     /// A template whose braces do not match.
-    #[error("the name template {template:?} has a `{brace}` without its counterpart")]
+    #[error("the name template {template:?} has an unmatched `{brace}`")]
     LooseBrace {
         /// The template.
         template: String,
@@ -48,15 +48,15 @@ pub enum Error {
         placeholder: String,
     },
     /// A template that needs what this machine does not have.
-    #[error("cannot fill in {{{placeholder}}} of the name template {template:?}: this machine has none")]
+    #[error("{{{placeholder}}} in the name template {template:?} cannot be filled in: this machine has none")]
     NothingToFillIn {
         /// The template.
         template: String,
         /// The word between the braces.
         placeholder: &'static str,
     },
-    /// The template makes a name that cannot be.
-    #[error("cannot name the runner by the template {template:?}")]
+    /// The template results in an invalid name.
+    #[error("the name template {template:?} results in an invalid name")]
     BadRender {
         /// The template.
         template: String,
@@ -65,25 +65,25 @@ pub enum Error {
         source: Box<Error>,
     },
     /// No archive for this platform.
-    #[error("GitHub offers no runner for {wanted}, {}", what_is_offered(.offered))]
+    #[error("GitHub offers no runner for {platform}, {}", what_is_offered(.offered))]
     NotOffered {
         /// The platform.
-        wanted: String,
-        /// What is on offer: platform and version.
+        platform: String,
+        /// What GitHub offers: platforms and versions.
         offered: Vec<String>,
     },
     /// No archive of this version for this platform.
-    #[error("GitHub offers no runner {wanted} for {platform}, {}", what_is_offered(.offered))]
+    #[error("GitHub offers no runner {requested} for {platform}, {}", what_is_offered(.offered))]
     VersionNotOffered {
         /// The version.
-        wanted: RunnerVersion,
+        requested: RunnerVersion,
         /// The platform.
         platform: String,
-        /// The versions on offer for it.
+        /// The versions that GitHub offers for it.
         offered: Vec<String>,
     },
-    /// A folder of the runner's tree that is a link to somewhere else than the runner's own update would make.
-    #[error("refused to follow {}, which leads to {}", path.display(), target.display())]
+    /// A directory of the runner's tree that is a link to another target than that of the runner's own update.
+    #[error("refused to follow the link {}, which leads to {}", path.display(), target.display())]
     LinkedOut {
         /// The link.
         path: PathBuf,
@@ -99,7 +99,11 @@ pub enum Error {
 }
 
 fn what_is_offered(offered: &[String]) -> String {
-    if offered.is_empty() { "nor anything else".to_owned() } else { format!("only {}", offered.join(", ")) }
+    if offered.is_empty() {
+        "or for any other platform".to_owned()
+    } else {
+        format!("only {}", offered.join(", "))
+    }
 }
 
 impl Failure for Error {
@@ -119,23 +123,23 @@ impl Failure for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::BadVersion { .. } => Some("A version is three numbers, like 2.336.0.".to_owned()),
-            Self::LooseBrace { .. } => Some("Write {{ and }} for braces that are meant as such.".to_owned()),
+            Self::BadVersion { .. } => Some("A version consists of three numbers, like 2.336.0.".to_owned()),
+            Self::LooseBrace { .. } => Some("Write {{ and }} for literal braces.".to_owned()),
             Self::UnknownPlaceholder { .. } => {
-                Some(format!("Known are {}.", super::name::placeholders().join(", ")))
+                Some(format!("Available placeholders: {}.", super::name::placeholders().join(", ")))
             }
-            Self::NothingToFillIn { .. } => Some("Choose another --name.".to_owned()),
+            Self::NothingToFillIn { .. } => Some("Pass another --name.".to_owned()),
             Self::BadRender { source, .. } => {
-                source.hint().or_else(|| Some("Choose another --name.".to_owned()))
+                source.hint().or_else(|| Some("Pass another --name.".to_owned()))
             }
             Self::NotOffered { .. } => {
-                Some("Choose among them by --os and --arch, if this machine can run it.".to_owned())
+                Some("Select one of them with --os and --arch, if this machine can run it.".to_owned())
             }
             Self::VersionNotOffered { .. } => Some(
-                "Choose one of them by --runner-version, or give the archive itself by --archive.".to_owned(),
+                "Pass one of them with --runner-version, or the archive itself with --archive.".to_owned(),
             ),
             Self::LinkedOut { .. } => Some(
-                "Somebody changed the runner's folder. Look at it, and place the runner afresh.".to_owned(),
+                "The runner's directory was changed. Inspect it, and install the runner again.".to_owned(),
             ),
             Self::Host(error) => error.hint(),
             Self::BadName { .. } | Self::BadLabel { .. } | Self::File(_) => None,

@@ -1,43 +1,44 @@
-//! Whose a runner's tree is, and so what root may believe of it, run in it, or give to a program of it.
+//! The ownership of a runner's tree, which determines what root may trust in it, run in it, or pass to a program in it.
 //!
-//! A job runs as the runner's user. What that user can write steers the next start, so in a guarded tree it can write
-//! nothing that does: GitHub's own listener and worker need no more than their logs and the work directory. Every change of
-//! hands below goes by file descriptors that follow no link.
+//! Jobs run as the runner's user. Files that this user can write could control the next start of the runner, so in a
+//! guarded tree it can write only the logs and the work directory: GitHub's listener and worker need no more. Every
+//! change of owner uses file descriptors that do not follow links.
 
 use super::config_sh::PATH;
-use super::state::{self, LOG_FOLDER};
+use super::state::{self, LOG_DIR};
 use super::{Error, RunnerVersion};
 use crate::host::file;
 use serde::{Deserialize, Serialize};
 use std::path::{Component, Path};
 
-/// What config.sh writes of the identity, in the order in which the listener reads it.
+/// The identity files that config.sh writes, in the order in which the listener reads them.
 const IDENTITY: [&str; 3] = [".runner", ".credentials", ".credentials_rsaparams"];
 
-/// What [`furnish`] writes into every guarded tree, with nothing of a machine in it.
+/// The files that [`furnish`] writes to every guarded tree, which do not depend on the machine.
 pub const FURNISHED: [&str; 4] = [".env", ".path", ".setup_info", "run-helper.sh"];
 
-/// Under which heading the jobs' logs show where the runner came from.
+/// The heading under which the logs of jobs show the origin of the runner.
 const PROVENANCE: &str = "Runner installation";
 
-/// Real ones have less than some kilobytes.
+/// The most that is read; real files have a few kilobytes.
 const LIMIT: u64 = 256 * 1024;
 
 /// How a runner's tree is guarded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Guard {
-    /// The runner's user owns it: nothing in it is evidence, and no program of it gets a token.
+    /// The runner's user owns it: nothing in it is trusted, and none of its programs gets a token.
     #[default]
     Open,
-    /// Programs, scripts and settings are root's, in a sticky directory in which the runner's user can create files.
+    /// Programs, scripts and settings belong to root, in a sticky directory in which the runner's user can create
+    /// files.
     Locked,
-    /// All of it is root's but the logs and the work directory.
+    /// Everything belongs to root except the logs and the work directory.
     Sealed,
 }
 
 impl Guard {
-    /// Whether its user owns it.
+    /// Whether the runner's user owns the tree.
     #[must_use]
     pub fn is_open(&self) -> bool {
         *self == Self::Open
@@ -54,7 +55,7 @@ impl std::fmt::Display for Guard {
     }
 }
 
-/// The runner's user, and the group that may look into its tree.
+/// The runner's user, and the group that may read its tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keeper {
     /// The user's id.
@@ -63,8 +64,9 @@ pub struct Keeper {
     pub gid: u32,
 }
 
-/// Writes what config.sh and run.sh would write as the runner's user, into a tree that nobody else can reach yet: the
-/// environment of the jobs, their PATH, where the runner came from, and the helper of `run.sh`. What is there stays.
+/// Writes the files that config.sh and run.sh would write as the runner's user, to a tree that no other user can reach
+/// yet: the environment of the jobs, their PATH, the origin of the runner, and the helper of `run.sh`. Existing files
+/// are kept.
 ///
 /// # Errors
 /// One of them cannot be written.
@@ -97,24 +99,25 @@ pub fn furnish(
     Ok(())
 }
 
-/// Locks a tree of root's: from here on, its user can look into it and create files in it, and change nothing.
+/// Locks a tree that root owns: from then on, the runner's user can read it and create files in it, but not change
+/// existing ones.
 ///
 /// # Errors
-/// The directory cannot be given.
+/// The owner of the directory cannot be changed.
 pub fn lock(dir: &Path, keeper: Keeper) -> Result<(), Error> {
-    own_folder(dir, 0, keeper.gid, 0o1770)
+    own_dir(dir, 0, keeper.gid, 0o1770)
 }
 
-/// Seals a locked tree in which config.sh has just registered: its user can create nothing more, what it created is
-/// root's, and what is not part of a registered runner is deleted.
+/// Seals a locked tree in which config.sh has just registered: the runner's user can no longer create files, the files
+/// that it created are given to root, and what is not part of a registered runner is deleted.
 ///
 /// # Errors
-/// Something of it is not what config.sh writes, or cannot be changed; the tree is locked or sealed then.
+/// A file is not as config.sh writes it, or cannot be changed; the tree is locked or sealed then.
 pub fn seal(dir: &Path, keeper: Keeper, work: &str) -> Result<(), Error> {
-    // First of all, so that nothing is created while this goes on.
-    own_folder(dir, 0, keeper.gid, 0o750)?;
+    // Done first, so that no file is created meanwhile.
+    own_dir(dir, 0, keeper.gid, 0o750)?;
     for name in IDENTITY {
-        // A new file for each: whoever holds the old one open goes on writing to nothing.
+        // Each is replaced by a new file: a process that has the old one open writes to a deleted file.
         let Some(bytes) = file::read_untrusted_in(dir, name, LIMIT)? else { continue };
         file::write_atomic(&dir.join(name), &bytes, 0o640)?;
         give_group(&dir.join(name), keeper)?;
@@ -123,11 +126,11 @@ pub fn seal(dir: &Path, keeper: Keeper, work: &str) -> Result<(), Error> {
     make_ready(dir, keeper, work)
 }
 
-/// Copies what makes the runner this runner, and root's settings of its jobs, from a sealed tree into a staged one that
-/// [`furnish`] has prepared. The provenance of the staged one stays, unless an operator has written another.
+/// Copies the identity, and root's settings for jobs, from a sealed tree to a staged one that [`furnish`] has prepared.
+/// The origin in the staged tree is kept, unless an operator has written another.
 ///
 /// # Errors
-/// A file is not a plain one, or cannot be written.
+/// A file is not a regular file, or cannot be written.
 pub fn carry(from: &Path, to: &Path, keeper: Keeper) -> Result<(), Error> {
     let settings = [(".env", 0o640), (".path", 0o644), (".service", 0o644), (".setup_info", 0o644)];
     for (name, mode) in IDENTITY.into_iter().map(|name| (name, 0o640)).chain(settings) {
@@ -143,11 +146,11 @@ pub fn carry(from: &Path, to: &Path, keeper: Keeper) -> Result<(), Error> {
     Ok(())
 }
 
-/// Opens a sealed tree for config.sh: its user owns the identity again, and can create files. Nothing may run as that user
-/// meanwhile.
+/// Opens a sealed tree for config.sh: the runner's user owns the identity again, and can create files. No process may
+/// run as that user meanwhile.
 ///
 /// # Errors
-/// Something cannot be given back.
+/// The owner of a file cannot be changed.
 pub fn unseal(dir: &Path, keeper: Keeper) -> Result<(), Error> {
     state::discard_svc(dir)?;
     for name in IDENTITY {
@@ -156,17 +159,17 @@ pub fn unseal(dir: &Path, keeper: Keeper) -> Result<(), Error> {
     lock(dir, keeper)
 }
 
-/// Deletes what jobs left at the top of a guarded tree: all that is not root's, but the logs and the work directory, if they
-/// are directories. In a locked tree a job can put a link in their place.
+/// Deletes what jobs left at the top of a guarded tree: everything that does not belong to root, except the logs and
+/// the work directory if they are directories. In a locked tree a job can replace these by a link.
 ///
 /// # Errors
-/// Something stays.
+/// Something could not be deleted.
 pub fn sweep(dir: &Path, work: &str) -> Result<(), Error> {
     let work = Path::new(work).components().next();
     for entry in fs_err::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
-        let named = name == LOG_FOLDER || work == Some(Component::Normal(&name));
+        let named = name == LOG_DIR || work == Some(Component::Normal(&name));
         let kept = named && entry.file_type()?.is_dir();
         if !kept && !is_roots(&dir.join(&name))? {
             state::unlink(&dir.join(&name))?;
@@ -175,39 +178,40 @@ pub fn sweep(dir: &Path, work: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Creates the logs' and the work directory of a guarded tree where they are missing, for its user, who cannot. A work
-/// directory elsewhere is created only where nobody but root can interfere; the listener creates the last part of any other.
+/// Creates the log and work directories of a guarded tree if they are missing, because the runner's user cannot. A work
+/// directory elsewhere is created only where no user but root can interfere; otherwise the listener creates its last
+/// component.
 ///
 /// # Errors
 /// One cannot be created.
 pub fn make_ready(dir: &Path, keeper: Keeper, work: &str) -> Result<(), Error> {
-    make_for(&dir.join(LOG_FOLDER), keeper)?;
+    create_for(&dir.join(LOG_DIR), keeper)?;
     let path = dir.join(work);
     let work = Path::new(work);
     let climbs = work.components().any(|part| part == Component::ParentDir);
     let mut missing: Vec<&Path> = Vec::new();
-    for folder in path.ancestors() {
-        if fs_err::symlink_metadata(folder).is_err() {
-            missing.push(folder);
+    for ancestor in path.ancestors() {
+        if fs_err::symlink_metadata(ancestor).is_err() {
+            missing.push(ancestor);
             continue;
         }
-        let parent = if folder == path { folder.parent().unwrap_or(folder) } else { folder };
+        let parent = if ancestor == path { ancestor.parent().unwrap_or(ancestor) } else { ancestor };
         if climbs || !only_root_writes(parent, dir) {
             return Ok(());
         }
         break;
     }
-    for folder in missing.into_iter().rev().filter(|folder| *folder != path) {
-        fs_err::create_dir(folder)?;
-        own_folder(folder, 0, 0, 0o755)?;
+    for ancestor in missing.into_iter().rev().filter(|ancestor| *ancestor != path) {
+        fs_err::create_dir(ancestor)?;
+        own_dir(ancestor, 0, 0, 0o755)?;
     }
-    if path == dir || climbs { Ok(()) } else { make_for(&path, keeper) }
+    if path == dir || climbs { Ok(()) } else { create_for(&path, keeper) }
 }
 
-/// Whether nobody but root can put something else at this path: no part of it, down from the tree or from the root, is a link,
-/// or a directory in which others can write. A link `work` of a job's would lead `work/log` to `/var/log`.
-fn only_root_writes(folder: &Path, dir: &Path) -> bool {
-    for part in folder.ancestors() {
+/// Whether only root can replace what is at this path: no part of it, starting at the tree or at the root, is a link,
+/// or a directory that others can write to. A link `work` created by a job would lead `work/log` to `/var/log`.
+fn only_root_writes(path: &Path, dir: &Path) -> bool {
+    for part in path.ancestors() {
         if !unix_only::only_root_writes(part) {
             return false;
         }
@@ -218,54 +222,55 @@ fn only_root_writes(folder: &Path, dir: &Path) -> bool {
     true
 }
 
-/// Gives a locked tree in which no job has run to its user, who may update it: the form that GitHub's own scripts leave.
+/// Gives a locked tree in which no job has run to the runner's user, which can then update itself: the state after
+/// GitHub's own scripts.
 ///
 /// # Errors
-/// Something cannot be given.
+/// The owner of a file cannot be changed.
 pub fn open(dir: &Path, keeper: Keeper) -> Result<(), Error> {
-    own_folder(dir, 0, keeper.gid, 0o700)?;
+    own_dir(dir, 0, keeper.gid, 0o700)?;
     unix_only::give_tree(dir, keeper)?;
-    own_folder(dir, keeper.uid, keeper.gid, 0o750)
+    own_dir(dir, keeper.uid, keeper.gid, 0o750)
 }
 
-/// Gives one file to the runner's user alone.
+/// Gives one file to the runner's user.
 ///
 /// # Errors
-/// It is a link, or has another name elsewhere, or cannot be given.
+/// It is a link, has another hard link, or its owner cannot be changed.
 pub fn give(path: &Path, keeper: Keeper) -> Result<(), Error> {
     own_file(path, keeper.uid, keeper.gid, 0o600)
 }
 
-/// A directory right where only root can create one, for the user.
-fn make_for(path: &Path, keeper: Keeper) -> Result<(), Error> {
+/// Creates a directory for the user, directly in one to which only root can write.
+fn create_for(path: &Path, keeper: Keeper) -> Result<(), Error> {
     match fs_err::create_dir(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            // An operator may have created it, and a job may have closed it to the next start.
+            // An operator may have created it, and a job may have made it inaccessible to the next start.
             let metadata = fs_err::symlink_metadata(path)?;
             let owner = unix_only::uid(&metadata);
             let closed = unix_only::mode(&metadata) & 0o700 != 0o700;
-            // What an operator keeps there besides is not for jobs.
+            // Jobs must not get other files that an operator keeps there.
             let spare = owner == 0 && metadata.is_dir() && is_empty(path)?;
             if owner == 0 && !spare && metadata.is_dir() {
                 tracing::warn!(
-                    "{} is root's and not empty, so it is not given to the runner's user: `chown` it, or choose another --work",
+                    "{} belongs to root and is not empty, so the runner's user does not get it: `chown` it, or pass another --work",
                     path.display()
                 );
             }
             if metadata.is_dir() && (spare || (owner == keeper.uid && closed)) {
-                own_folder(path, keeper.uid, keeper.gid, 0o755)
+                own_dir(path, keeper.uid, keeper.gid, 0o755)
             } else {
                 Ok(())
             }
         }
         made => {
             made?;
-            own_folder(path, keeper.uid, keeper.gid, 0o755)
+            own_dir(path, keeper.uid, keeper.gid, 0o755)
         }
     }
 }
 
-/// Whether there is nothing in a directory but what every new file system has.
+/// Whether a directory is empty, except for what every new filesystem has.
 fn is_empty(path: &Path) -> Result<bool, Error> {
     for entry in fs_err::read_dir(path)? {
         if entry?.file_name() != "lost+found" {
@@ -279,7 +284,7 @@ fn give_group(path: &Path, keeper: Keeper) -> Result<(), Error> {
     own_file(path, 0, keeper.gid, 0o640)
 }
 
-/// Whether a tree's top entry is root's; a link counts as itself.
+/// Whether an entry at the top of the tree belongs to root; a link is not followed.
 fn is_roots(path: &Path) -> Result<bool, Error> {
     match fs_err::symlink_metadata(path) {
         Ok(metadata) => Ok(unix_only::uid(&metadata) == 0),
@@ -288,7 +293,7 @@ fn is_roots(path: &Path) -> Result<bool, Error> {
     }
 }
 
-fn own_folder(path: &Path, uid: u32, gid: u32, mode: u32) -> Result<(), Error> {
+fn own_dir(path: &Path, uid: u32, gid: u32, mode: u32) -> Result<(), Error> {
     unix_only::own(path, uid, gid, mode, true)
 }
 
@@ -299,7 +304,7 @@ fn own_file(path: &Path, uid: u32, gid: u32, mode: u32) -> Result<(), Error> {
 #[cfg(unix)]
 mod unix_only;
 
-/// Windows knows no such owners.
+/// Windows has no such owners.
 #[cfg(not(unix))]
 #[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
 mod unix_only {
@@ -335,13 +340,13 @@ mod tests {
 
     const KEEPER: Keeper = Keeper { uid: 65534, gid: 65534 };
 
-    /// A tree, and beside it a directory of root's that a job would like to have; only root can give one away.
+    /// A tree, and next to it a directory of root that a job could try to get; the test needs root.
     fn tree(mode: u32) -> Option<(tempfile::TempDir, std::path::PathBuf, std::path::PathBuf)> {
         let place = tempfile::tempdir().unwrap();
         let (dir, precious) = (place.path().join("tree"), place.path().join("var/log"));
         std::fs::create_dir_all(&precious).unwrap();
         std::fs::create_dir(&dir).unwrap();
-        own_folder(&dir, 0, KEEPER.gid, mode).ok()?;
+        own_dir(&dir, 0, KEEPER.gid, mode).ok()?;
         crate::host::account::is_root().then_some((place, dir, precious))
     }
 
@@ -354,8 +359,8 @@ mod tests {
         for mode in [0o750, 0o1770] {
             let Some((place, dir, precious)) = tree(mode) else { return };
             symlink(place.path().join("var"), dir.join("work")).unwrap();
-            symlink(&precious, dir.join(LOG_FOLDER)).unwrap();
-            // One that is there, and one that is not.
+            symlink(&precious, dir.join(LOG_DIR)).unwrap();
+            // An existing one, and a missing one.
             for work in ["work/log", "work/log/new"] {
                 make_ready(&dir, KEEPER, work).unwrap();
             }
@@ -366,11 +371,11 @@ mod tests {
     #[test]
     fn what_a_job_put_in_the_place_of_a_directory_goes_and_what_it_closed_is_opened() {
         let Some((_place, dir, precious)) = tree(0o1770) else { return };
-        symlink(&precious, dir.join(LOG_FOLDER)).unwrap();
-        std::os::unix::fs::lchown(dir.join(LOG_FOLDER), Some(KEEPER.uid), None).unwrap();
+        symlink(&precious, dir.join(LOG_DIR)).unwrap();
+        std::os::unix::fs::lchown(dir.join(LOG_DIR), Some(KEEPER.uid), None).unwrap();
         sweep(&dir, "_work").unwrap();
         make_ready(&dir, KEEPER, "_work").unwrap();
-        let logs = dir.join(LOG_FOLDER);
+        let logs = dir.join(LOG_DIR);
         assert!(std::fs::symlink_metadata(&logs).unwrap().is_dir() && uid(&logs) == KEEPER.uid);
         std::fs::set_permissions(&logs, std::fs::Permissions::from_mode(0o000)).unwrap();
         make_ready(&dir, KEEPER, "_work").unwrap();

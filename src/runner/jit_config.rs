@@ -1,8 +1,9 @@
-//! A just-in-time configuration that was issued elsewhere: base64 of a JSON object that maps file names to their contents,
-//! in base64 again. The listener writes each of them into the runner's directory at every start that carries it.
+//! A just-in-time configuration that was created elsewhere: base64 of a JSON object that maps file names to their
+//! contents, which are base64 again. The listener writes each file to the runner's directory at every start with it.
 //!
-//! Whoever hands it over is the operator, but a wrong file must not become a file of any name in that directory: all of it
-//! is checked before anything is placed. What it says of the runner is shown, and never decides what is deleted.
+//! The operator passes it and is trusted, but a wrong file must not be written under any name to that directory, so all
+//! of it is checked before anything is placed. What it says about the runner is shown, but never decides what is
+//! deleted.
 
 use super::state::{self, RunnerFile};
 use crate::error::{Class, Failure};
@@ -19,31 +20,31 @@ const FILES: [&str; 3] = [".runner", ".credentials", ".credentials_rsaparams"];
 /// Why a text is not a just-in-time configuration. No variant holds any part of it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nothing is there.
+    /// It is empty.
     #[error("the just-in-time configuration is empty")]
     Empty,
     /// The outer layer is not base64.
     #[error("the just-in-time configuration is not base64")]
     NotBase64 {
-        /// It looks like JSON: the whole answer of the API, maybe.
+        /// It looks like JSON, which may be the whole answer of the API.
         json: bool,
     },
-    /// Below the base64 there is not a JSON object of texts.
+    /// The decoded text is not a JSON object with string values.
     #[error("the just-in-time configuration is not a JSON object that maps file names to base64 texts")]
     NotAMap,
-    /// A file that no runner has.
+    /// It has a file that is not part of a runner.
     #[error("the just-in-time configuration has the unknown file {name:?}")]
     UnknownFile {
         /// Its name.
         name: String,
     },
-    /// A file that each runner has.
+    /// It does not have a file that every runner has.
     #[error("the just-in-time configuration has no {name}")]
     MissingFile {
         /// Its name.
         name: &'static str,
     },
-    /// A file that cannot be what its name says.
+    /// A file with an invalid content.
     #[error("{name} in the just-in-time configuration cannot be used: {why}")]
     BadFile {
         /// Its name.
@@ -61,16 +62,16 @@ impl Failure for Error {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NotBase64 { json: true } => {
-                "Write the value of `encoded_jit_config` to the file, not the whole answer of the API."
+                "Write only the value of `encoded_jit_config` to the file, not the whole answer of the API."
                     .to_owned()
             }
-            _ => "Write the `encoded_jit_config` that GitHub returned to the file, unchanged and alone."
+            _ => "Write the `encoded_jit_config` that GitHub returned to the file, unchanged and without anything else."
                 .to_owned(),
         })
     }
 }
 
-/// A just-in-time configuration that was checked: what the listener gets, and which runner it makes of this machine.
+/// A checked just-in-time configuration: the value for the listener, and the runner that it describes.
 #[derive(Debug, Clone)]
 pub struct JitIdentity {
     encoded: Secret,
@@ -106,7 +107,7 @@ impl JitIdentity {
         Ok(Self { encoded, runner })
     }
 
-    /// What the listener is started with.
+    /// The value for the listener.
     #[must_use]
     pub fn encoded(&self) -> &Secret {
         &self.encoded
@@ -119,7 +120,7 @@ impl JitIdentity {
     }
 }
 
-/// The map, whose values are wiped.
+/// The map, whose values are wiped when it is dropped.
 struct Files(BTreeMap<String, String>);
 
 impl Files {
@@ -140,7 +141,7 @@ fn zeroize(text: &mut String) {
     text.zeroize();
 }
 
-/// Whether it is a JSON object, after the byte order mark that the runner's files may have. Its values are not copied.
+/// Whether it is a JSON object, after an optional byte order mark. Its values are not copied.
 fn is_object(content: &[u8]) -> bool {
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
     content.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(content).is_ok()

@@ -1,28 +1,29 @@
-//! What GitHub's runner needs of a Linux machine besides itself, and what brings it on which distribution: one table.
+//! The libraries and programs that GitHub's runner needs on Linux, and the packages that have them: one table.
 //!
-//! The runner is a .NET 8 program that brings its own runtime, and that runtime loads the system's libraries by the names
-//! below. `lttng-ust`, which GitHub's script installs as well, is loaded only by who asks for traces by `DOTNET_LTTng`.
-//! Names that have a version in them are not written here: the package manager is asked which one it has.
+//! The runner is a .NET 8 program that brings its own runtime, and that runtime loads the system's libraries by the
+//! names below. `lttng-ust`, which GitHub's script installs as well, is loaded only by who asks for traces by
+//! `DOTNET_LTTng`. Names that have a version in them are not written here: the package manager is asked which one it
+//! has.
 
 use crate::deadline::Deadline;
 use crate::error::{Class, Failure};
-use crate::host::packages::{self, Because, Family, Name, Packages};
+use crate::host::packages::{self, FailureCause, Family, Name, Packages};
 use crate::host::{self, Distribution, Machine, Os, Root, has_library, has_program};
 use std::path::Path;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How long one installation may take, waiting for others included.
-const PATIENCE: Duration = Duration::from_secs(900);
+/// The timeout of an installation, including the wait for other package managers.
+const TIMEOUT: Duration = Duration::from_secs(900);
 
 /// Something that the runner needs.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Need {
-    /// For people.
+    /// Its name for display.
     pub what: &'static str,
-    /// How it is seen.
+    /// How it is detected.
     probe: Probe,
-    /// The packages: Debian's and Ubuntu's, Fedora's and its relatives', SUSE's.
+    /// The packages: of Debian and Ubuntu, of Fedora and its derivatives, of SUSE.
     debian: Name,
     fedora: Name,
     suse: Name,
@@ -30,11 +31,11 @@ pub struct Need {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Probe {
-    /// A library whose name begins so; one of them.
+    /// A library whose name begins with one of these.
     Library(&'static [&'static str]),
     /// A program.
     Program(&'static str),
-    /// A file; one of them.
+    /// One of these files.
     File(&'static [&'static str]),
 }
 
@@ -45,13 +46,13 @@ const fn need(what: &'static str, probe: Probe, debian: Name, fedora: Name, suse
     Need { what, probe, debian, fedora, suse }
 }
 
-/// The table. SUSE's packages of ICU have a version in their names as Debian's do, but all provide `libicu`.
+/// The table. SUSE's ICU packages have a version in their names, like Debian's, but all of them provide `libicu`.
 static NEEDS: [Need; 11] = [
     need("libicu", Library(&["libicuuc.so."]), Newest("libicu"), Plain("libicu"), Plain("libicu")),
     need(
         "OpenSSL",
         Library(&["libssl.so.3", "libssl.so.1.1"]),
-        // .NET 8 knows these two and no later one.
+        // .NET 8 supports only these two.
         Either(&["libssl3t64", "libssl3", "libssl1.1"]),
         Plain("openssl-libs"),
         Plain("libopenssl3"),
@@ -96,7 +97,7 @@ static NEEDS: [Need; 11] = [
     need("bash", Program("bash"), Plain("bash"), Plain("bash"), Plain("bash")),
 ];
 
-/// Releases whose C library is too old for the Node.js in the runner, which wants glibc 2.28: id, the last such major
+/// Releases whose C library is too old for the Node.js in the runner, which needs glibc 2.28: id, the last such major
 /// version, its glibc.
 const TOO_OLD: [(&[&str], u32, &str); 6] = [
     (&["amzn"], 2, "2.26"),
@@ -107,14 +108,14 @@ const TOO_OLD: [(&[&str], u32, &str); 6] = [
     (&["sles", "sled"], 12, "2.22"),
 ];
 
-/// Systems whose packages belong to an image: what is installed into them by hand is refused, or gone at the next boot.
+/// Systems whose packages are part of an image: installing more is refused, or undone at the next boot.
 const IMAGES: [&str; 6] =
     ["opensuse-microos", "opensuse-leap-micro", "sl-micro", "sle-micro", "suse-microos", "rhcos"];
 
-/// What can go wrong with the runner's libraries.
+/// The errors of checking and installing the runner's libraries.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A distribution that the table does not have.
+    /// The distribution is not in the table.
     #[error(
         "runup does not know how to install packages on {distribution}{}",
         if missing.is_empty() { String::new() } else { format!(", and these are missing: {}", missing.join(", ")) }
@@ -127,7 +128,7 @@ pub enum Error {
     },
     /// A distribution on which the runner's jobs cannot run.
     #[error(
-        "{distribution} is too old for GitHub's runner: its C library is glibc {glibc}, and the runner's Node.js needs 2.28"
+        "{distribution} is too old for GitHub's runner: it has glibc {glibc}, but the runner's Node.js needs 2.28"
     )]
     TooOld {
         /// Its name.
@@ -143,8 +144,8 @@ pub enum Error {
         /// What root has to run.
         command: String,
     },
-    /// The distribution's package manager is not there.
-    #[error("there is no {program} to install what is missing: {}", missing.join(", "))]
+    /// The distribution's package manager is not installed.
+    #[error("{program} was not found to install what is missing: {}", missing.join(", "))]
     NoManager {
         /// The program.
         program: &'static str,
@@ -161,8 +162,8 @@ pub enum Error {
         /// Why.
         source: packages::Failure,
     },
-    /// It went well, and changed nothing.
-    #[error("{} went in, and these are still missing: {}", packages.join(", "), missing.join(", "))]
+    /// It succeeded, but something is still missing.
+    #[error("installed {}, but these are still missing: {}", packages.join(", "), missing.join(", "))]
     StillMissing {
         /// What was installed.
         packages: Vec<String>,
@@ -175,13 +176,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// The command that root has to run, where that is all there is to say.
+    /// The command that root has to run, if that is all that is needed.
     #[must_use]
     pub fn command(&self) -> Option<&str> {
         if let Self::NeedsRoot { command, .. } = self { Some(command) } else { None }
     }
 
-    /// The end of what the package manager printed.
+    /// The end of the package manager's output.
     #[must_use]
     pub fn output(&self) -> Option<&str> {
         let Self::NotInstalled { source, .. } = self else { return None };
@@ -195,14 +196,14 @@ impl Error {
     }
 
     /// Why an installation failed.
-    fn because(&self) -> Because {
-        let Self::NotInstalled { source, .. } = self else { return Because::Other };
+    fn cause(&self) -> FailureCause {
+        let Self::NotInstalled { source, .. } = self else { return FailureCause::Other };
         match source {
-            packages::Failure::Ended { because, .. } => *because,
+            packages::Failure::Ended { cause, .. } => *cause,
             packages::Failure::NoSuchPackage { refresh, .. } => {
-                refresh.as_ref().map_or(Because::NotOffered, |(_, because)| *because)
+                refresh.as_ref().map_or(FailureCause::NotOffered, |(_, cause)| *cause)
             }
-            packages::Failure::Host(_) => Because::Other,
+            packages::Failure::Host(_) => FailureCause::Other,
         }
     }
 }
@@ -215,9 +216,9 @@ impl Failure for Error {
             Self::NotInstalled { source: packages::Failure::Host(error), .. } | Self::Host(error) => {
                 error.class()
             }
-            Self::NotInstalled { .. } => match self.because() {
-                Because::Network | Because::Locked => Class::TempFail,
-                Because::NotOffered | Because::Other => Class::Os,
+            Self::NotInstalled { .. } => match self.cause() {
+                FailureCause::Network | FailureCause::Locked => Class::TempFail,
+                FailureCause::NotOffered | FailureCause::Other => Class::Os,
             },
             Self::NoManager { .. } | Self::StillMissing { .. } => Class::Os,
         }
@@ -226,37 +227,37 @@ impl Failure for Error {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unknown { .. } => format!(
-                "Install what provides these by the distribution's own means, and leave --deps out: {}.",
+                "Install what provides these by the distribution's own means, and omit --deps: {}.",
                 NEEDS.iter().map(|need| need.what).collect::<Vec<_>>().join(", ")
             ),
             Self::TooOld { .. } => {
                 "Use a newer release: Debian 10, Ubuntu 20.04, RHEL 8, SLES 15, Amazon Linux 2023 or later.".into()
             }
             Self::NeedsRoot { command, .. } => format!("Run as root: {command}"),
-            Self::NoManager { .. } => "Install them by other means, and leave --deps out.".into(),
+            Self::NoManager { .. } => "Install them by other means, and omit --deps.".into(),
             Self::NotInstalled { source: packages::Failure::Host(error), .. } | Self::Host(error) => {
                 return error.hint();
             }
-            Self::NotInstalled { blind: Some(root), .. } if self.because() == Because::Network => format!(
-                "No name server is named in {}: give the image the machine's file for the time of the build.",
+            Self::NotInstalled { blind: Some(root), .. } if self.cause() == FailureCause::Network => format!(
+                "{} has no name server: use the machine's file in the image during the build.",
                 root.join("etc/resolv.conf").display()
             ),
-            Self::NotInstalled { .. } => match self.because() {
-                Because::Network => "Look at the machine's network, proxy and package sources, then run it again.".into(),
-                Because::Locked => "Wait until the other package manager is done, then run it again.".into(),
-                Because::NotOffered => {
-                    "Look at the machine's package sources: on Ubuntu, RHEL and SLES they may lack a component.".into()
+            Self::NotInstalled { .. } => match self.cause() {
+                FailureCause::Network => "Check the machine's network, proxy and package sources, then try again.".into(),
+                FailureCause::Locked => "Wait until the other package manager is done, then try again.".into(),
+                FailureCause::NotOffered => {
+                    "Check the machine's package sources: on Ubuntu, RHEL and SLES a component may be missing.".into()
                 }
-                Because::Other => {
-                    "Put right what its output says (on Debian often by `dpkg --configure -a`), then run it again.".into()
+                FailureCause::Other => {
+                    "Fix what its output says (on Debian often with `dpkg --configure -a`), then try again.".into()
                 }
             },
-            Self::StillMissing { .. } => "Look what of these packages is damaged, and install it again.".into(),
+            Self::StillMissing { .. } => "Check which of these packages is damaged, and install it again.".into(),
         })
     }
 }
 
-/// What of the table the system under the root lacks for a runner of this machine; nothing where it needs nothing.
+/// The entries of the table that are missing under the root for a runner of this machine; empty if it needs none.
 #[must_use]
 pub fn missing(root: &Root, machine: &Machine) -> Vec<&'static Need> {
     if machine.platform.os != Os::Linux {
@@ -273,16 +274,16 @@ pub fn missing(root: &Root, machine: &Machine) -> Vec<&'static Need> {
     NEEDS.iter().filter(|need| !there(need)).collect()
 }
 
-/// What the needs are called.
+/// The names of the needs.
 #[must_use]
 pub fn words(needs: &[&'static Need]) -> Vec<&'static str> {
     needs.iter().map(|need| need.what).collect()
 }
 
-/// The package manager that serves this distribution.
+/// The package manager of this distribution.
 ///
 /// # Errors
-/// The table does not have it; it is too old.
+/// The distribution is not in the table, or too old.
 fn family(distribution: &Distribution, root: &Root, needs: &[&'static Need]) -> Result<Family, Error> {
     let unknown = || {
         let name = [&distribution.pretty, &distribution.id].into_iter().find(|name| !name.is_empty());
@@ -308,7 +309,7 @@ fn family(distribution: &Distribution, root: &Root, needs: &[&'static Need]) -> 
     }
 }
 
-/// The packages of these needs, each once.
+/// The packages for these needs, each once.
 fn names(needs: &[&'static Need], family: Family) -> Vec<Name> {
     let mut names = Vec::new();
     for need in needs {
@@ -324,8 +325,8 @@ fn names(needs: &[&'static Need], family: Family) -> Vec<Name> {
     names
 }
 
-/// Refuses a system that cannot be helped, before anything is done to it. One that is unknown needs no help where
-/// nothing is missing.
+/// Refuses a system on which runup cannot install what is missing, before anything is changed. An unknown system on
+/// which nothing is missing is accepted.
 ///
 /// # Errors
 /// [`Error::Unknown`], [`Error::TooOld`].
@@ -340,7 +341,7 @@ pub fn check(root: &Root, machine: &Machine, needs: &[&'static Need]) -> Result<
 /// The shell command that installs these, for this system.
 ///
 /// # Errors
-/// As [`check`]; or we were told to stop.
+/// As [`check`], or a stop was requested.
 pub async fn command(
     root: &Root,
     distribution: &Distribution,
@@ -348,14 +349,14 @@ pub async fn command(
     stop: &CancellationToken,
 ) -> Result<String, Error> {
     let family = family(distribution, root, needs)?;
-    // Neither a proxy nor anything else of the environment is part of the command.
+    // The command contains no proxy and nothing else of the environment.
     Ok(Packages::of(family, root, &[]).command_line(&names(needs, family), stop).await?)
 }
 
-/// Installs these, and looks whether they are there now; the packages.
+/// Installs these, and checks that they are installed; returns the packages.
 ///
 /// # Errors
-/// They are not.
+/// They are still missing, or the installation failed.
 pub async fn install(
     root: &Root,
     machine: &Machine,
@@ -372,19 +373,19 @@ pub async fn install(
     let blind = (!root.is_host() && !packages::has_name_servers(root)).then(|| root.path().to_owned());
     if let Some(root) = &blind {
         tracing::warn!(
-            "the image in {} names no name server in its /etc/resolv.conf, which runup leaves as it is: only package \
+            "the image in {} has no name server in its /etc/resolv.conf, which runup does not change: only package \
              sources that need none can be reached",
             root.display()
         );
     }
-    let installed = manager.install_now(&names(needs, family), deadline.within(PATIENCE), stop).await;
+    let installed = manager.install_now(&names(needs, family), deadline.within(TIMEOUT), stop).await;
     let packages =
         installed.map_err(|source| Error::NotInstalled { missing: words(needs), blind, source })?;
     let left = missing(root, machine);
     if left.is_empty() { Ok(packages) } else { Err(Error::StillMissing { packages, missing: words(&left) }) }
 }
 
-/// The needs that these words of `ldd` or `config.sh` are about: sonames and programs.
+/// The needs for these names from `ldd` or `config.sh`: sonames and programs.
 #[must_use]
 pub fn behind(words: &[&str]) -> Vec<&'static Need> {
     let is_behind = |need: &&Need| {

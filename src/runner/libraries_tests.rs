@@ -1,7 +1,7 @@
 use super::*;
 
-/// The lines of each distribution's os-release that count, and what installs libicu, OpenSSL, Kerberos and ldd there.
-/// Where only apt can know a name, the command asks it; `ICU` and `SSL` stand for that.
+/// The relevant lines of each distribution's os-release, and the command that installs libicu, OpenSSL, Kerberos and
+/// ldd there. If only apt knows a name, the command queries it; `ICU` and `SSL` stand for that.
 const KNOWN: [(&str, &str); 22] = [
     ("ID=debian\nVERSION_ID=\"11\"\nPRETTY_NAME=\"Debian GNU/Linux 11 (bullseye)\"", APT),
     ("ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"", APT),
@@ -59,12 +59,12 @@ const ZYPPER: &str = "ZYPP_LOCK_TIMEOUT=300 chroot ROOT zypper --non-interactive
     ZYPP_LOCK_TIMEOUT=300 chroot ROOT zypper --non-interactive install --no-recommends libicu libopenssl3 krb5 glibc";
 
 async fn command_for(os_release: &str) -> Result<String, Error> {
-    let folder = tempfile::tempdir().unwrap();
-    let root = Root::at(folder.path().into());
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::at(dir.path().into());
     let needs = behind(&["libicuuc.so.74", "libssl.so.3", "libgssapi_krb5.so.2", "ldd"]);
     assert_eq!(words(&needs), ["libicu", "OpenSSL", "Kerberos (GSSAPI)", "ldd"]);
     let command = command(&root, &Distribution::parse(os_release), &needs, &CancellationToken::new()).await?;
-    Ok(command.replace(folder.path().to_str().unwrap(), "ROOT"))
+    Ok(command.replace(dir.path().to_str().unwrap(), "ROOT"))
 }
 
 #[tokio::test]
@@ -72,11 +72,11 @@ async fn each_distribution_has_its_command() {
     let by_shell = |start: &str, pattern: &str| {
         format!("\"$(chroot ROOT apt-cache pkgnames {start} | grep -Ex '{pattern}' | sort -V | tail -n 1)\"")
     };
-    for (os_release, wanted) in KNOWN {
-        let wanted = wanted
+    for (os_release, expected) in KNOWN {
+        let expected = expected
             .replace("ICU", &by_shell("libicu", "libicu[0-9.]+(t64)?"))
             .replace("SSL", &by_shell("libssl", r"libssl3t64|libssl3|libssl1\.1"));
-        assert_eq!(command_for(os_release).await.unwrap(), wanted, "{os_release}");
+        assert_eq!(command_for(os_release).await.unwrap(), expected, "{os_release}");
     }
 }
 
@@ -115,9 +115,9 @@ async fn a_system_whose_c_library_is_too_old_is_refused() {
 
 #[tokio::test]
 async fn a_system_whose_packages_belong_to_an_image_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = Root::at(folder.path().into());
-    fs_err::create_dir_all(folder.path().join("ostree/repo")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::at(dir.path().into());
+    fs_err::create_dir_all(dir.path().join("ostree/repo")).unwrap();
     let coreos = Distribution::parse("ID=fedora\nVERSION_ID=42\nPRETTY_NAME=\"Fedora CoreOS\"");
     let error = command(&root, &coreos, &behind(&["ldd"]), &CancellationToken::new()).await.unwrap_err();
     assert!(matches!(error, Error::Unknown { .. }), "{error}");

@@ -1,7 +1,7 @@
 //! Runs the listener: the part of GitHub's runner that waits for jobs.
 //!
-//! `bin/Runner.Listener run` itself, and not `run.sh` around it, whose exit code says nothing. So what `run.sh` does
-//! about the listener's exit codes is done here: [`after`] says what each of them asks for.
+//! It runs `bin/Runner.Listener run` itself and not `run.sh`, whose exit code is meaningless. Therefore [`after`]
+//! handles the listener's exit codes, as `run.sh` does.
 
 use super::config_sh::{self, Setting};
 use crate::host::{Command, Outcome, file::read_untrusted_in, process::Which};
@@ -9,31 +9,31 @@ use crate::secret::Secret;
 use std::path::Path;
 use std::time::Duration;
 
-/// Marks the listener and what it starts, so that a later run finds a listener that outlived its supervisor.
+/// Marks the listener and its children, so that a later run finds a listener that outlived its supervisor.
 pub const MARKER: &str = "RUNUP_LISTENER_DIR";
 
-/// What the listener gets to wind a job up once it is asked to end, as GitHub's own service gives it.
+/// How long the listener may take to cancel a job after a stop, as in GitHub's own service.
 pub const GRACE: Duration = Duration::from_secs(30);
 
-/// The file that the runner's self-update leaves when it is through.
+/// The file that the runner's self-update leaves when it is done.
 pub const UPDATE_FINISHED: &str = "update.finished";
 
-/// So many failures in a row, and it is no accident.
+/// The number of consecutive failures after which runup gives up.
 pub const MOST_FAILURES: u32 = 10;
 
 /// The environment input of a just-in-time configuration. The listener removes it from its environment after reading.
 const JIT_INPUT: &str = "ACTIONS_RUNNER_INPUT_JITCONFIG";
 
-/// Exit codes of a listener whose update goes on without it.
+/// Exit codes of a listener whose update continues without it.
 const UPDATING: &[i32] = &[3, 4];
 
-/// How it says that the server has another session of this runner.
+/// The listener's message that the server has another session of this runner.
 const CONFLICT: &str = "A session for this runner already exists";
 
-/// A long PATH has some thousand bytes.
+/// The most that is read of `.path`; a long PATH has a few thousand bytes.
 const PATH_LIMIT: u64 = 64 * 1024;
 
-/// The command that runs the listener. It never ends by a deadline.
+/// The command that runs the listener, without a deadline.
 #[must_use]
 pub fn command(setting: &Setting, jit: Option<&Secret>) -> Command {
     let program = if cfg!(windows) { "Runner.Listener.exe" } else { "Runner.Listener" };
@@ -44,7 +44,7 @@ pub fn command(setting: &Setting, jit: Option<&Secret>) -> Command {
         .interrupts()
         .grace(GRACE)
         .leaves_behind(UPDATING);
-    // Actions run on a Node.js that does not look where the runner does.
+    // The Node.js of actions does not use the system's certificates, so it gets them by a variable.
     if let Some((_, file)) = setting.environment.iter().find(|(key, _)| key == "SSL_CERT_FILE") {
         command = command.env("NODE_EXTRA_CA_CERTS", file);
     }
@@ -54,8 +54,8 @@ pub fn command(setting: &Setting, jit: Option<&Secret>) -> Command {
     }
 }
 
-/// The PATH of the jobs: what `config.sh` wrote down, or the usual one. A job may have written there as well, but what
-/// is in it is only used by the user who could do that.
+/// The PATH of the jobs: the one that `config.sh` stored, or the usual one. A job may have changed it, but it is used
+/// only for processes of the same user.
 fn path(dir: &Path) -> String {
     let written = read_untrusted_in(dir, ".path", PATH_LIMIT).ok().flatten();
     let written = written.and_then(|bytes| String::from_utf8(bytes).ok());
@@ -68,7 +68,7 @@ fn path(dir: &Path) -> String {
 /// The processes that run a job of the runner in `dir`.
 #[must_use]
 pub fn workers(dir: &Path, uid: Option<u32>) -> Which {
-    // The worker is started by its resolved path; after a self-update that is bin.VERSION.
+    // The worker is started by its resolved path, which is in bin.VERSION after a self-update.
     let below = fs_err::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     let name = if cfg!(windows) { "Runner.Worker.exe" } else { "Runner.Worker" };
     Which::Program { uid, below, name: name.to_owned() }
@@ -80,29 +80,29 @@ pub fn is_conflict(line: &str) -> bool {
     line.contains(CONFLICT)
 }
 
-/// Whether the end of its output says that it could not open a session because the server does not know the runner. (That
-/// its registration was deleted is [`Next::Deleted`].)
+/// Whether the end of its output says that it could not open a session because the server does not know the runner.
+/// (That its registration was deleted is [`Next::Deleted`].)
 #[must_use]
 pub fn misses_runner(tail: &str) -> bool {
     let tail = tail.to_lowercase();
     tail.contains("failed to create session") && tail.contains("not found")
 }
 
-/// What a line of the listener's output tells.
+/// An event in the listener's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum News {
     /// It is online.
     Listening,
     /// It has taken a job.
     Job,
-    /// The job is over, and the server has been told.
+    /// The job has ended, and was reported to the server.
     JobDone {
-        /// It was cancelled, by somebody or because the listener was told to end.
+        /// It was cancelled, by a user or because the listener was stopped.
         canceled: bool,
     },
 }
 
-/// Reads a line of output.
+/// Finds the event in a line of output.
 #[must_use]
 pub fn news(line: &str) -> Option<News> {
     if line.contains("Listening for Jobs") {
@@ -114,36 +114,36 @@ pub fn news(line: &str) -> Option<News> {
     line.contains("Running job: ").then_some(News::Job)
 }
 
-/// What is to be done once the listener has ended.
+/// What to do after the listener has exited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// It is through: one job done, removed from the server, or asked to end.
+    /// Nothing: it has done its one job, was removed from the server, or was stopped.
     Done,
-    /// It failed in a way that may pass.
+    /// Start it again: the failure can be temporary.
     Retry,
-    /// It has staged an update of itself, and is to be started again when that is in place.
+    /// Start it again after its self-update is complete.
     Updating,
     /// Another session of the same runner is open on the server.
     Conflict,
-    /// It only wants to be started again.
+    /// Start it again, as it requested.
     Again,
-    /// The server no longer talks to this version.
+    /// The server no longer supports this version.
     Deprecated,
-    /// The server has deleted the runner; the files are still there.
+    /// The server has deleted the runner; its files still exist.
     Deleted,
     /// It will fail again.
     Failed,
 }
 
-/// What the listener's end asks for. Exit code 1 stands for nearly everything that can go wrong; the end of the output
-/// tells the cases apart where that matters.
+/// What to do after this exit. Exit code 1 stands for nearly every failure; the end of the output tells the relevant
+/// ones apart.
 #[must_use]
 pub fn after(outcome: &Outcome) -> Next {
     let says = |text: &str| outcome.tail.contains(text);
     match outcome.code {
         Some(0) => Next::Done,
         Some(1) if says("registration has been deleted from the server") => Next::Deleted,
-        // What a runner that was deleted while it listened says where its identity is root's (contract, section 10).
+        // The message of a runner that was deleted while it listened, if root owns its identity.
         Some(2) if says(".credentials' is denied") || says(".runner' is denied") => Next::Deleted,
         Some(1) if says("is deprecated and cannot receive messages") => Next::Deprecated,
         Some(1) if says(CONFLICT) => Next::Conflict,
@@ -152,12 +152,12 @@ pub fn after(outcome: &Outcome) -> Next {
         Some(5) => Next::Conflict,
         Some(6) => Next::Again,
         Some(7) => Next::Deprecated,
-        // 2 is an exception that nobody caught; so is whatever has no number here, and a signal that was not ours.
+        // 2 is an uncaught exception; any other code, and a signal that runup did not send, are treated the same.
         _ => Next::Retry,
     }
 }
 
-/// How long to wait before the start that follows the `failures`th failure in a row; `None` is giving up.
+/// The wait before the next start after this many consecutive failures; `None` means to give up.
 #[must_use]
 pub fn back_off(failures: u32) -> Option<Duration> {
     (failures <= MOST_FAILURES).then(|| Duration::from_secs(1 << failures.saturating_sub(1).min(5)))
@@ -197,7 +197,7 @@ mod tests {
             (Some(7), "", Next::Deprecated),
             (Some(42), "", Next::Retry),
             (None, "", Next::Retry),
-            // What a job printed long ago does not turn success into something else.
+            // Earlier output of a job does not change a success.
             (Some(0), "A session for this runner already exists", Next::Done),
         ];
         for (code, tail, next) in cases {

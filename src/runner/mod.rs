@@ -1,8 +1,8 @@
-//! What GitHub's runner *is*: which archive to take, what a placed tree holds, what a configured one remembers, what a
-//! version can do, and how runners and labels may be called.
+//! What GitHub's runner *is*: which archive to use, the content of its tree, its configuration, the features of its
+//! versions, and the names of runners and labels.
 //!
-//! This room knows GitHub's runner and reads its files, which a job may have written: nothing here is believed without
-//! a check, and nothing of it is executed by looking. It refuses to know in which order things are done.
+//! This module reads the runner's files, which a job may have written: it trusts none of them without a check, and does
+//! not execute anything to inspect them. It does not know the order of steps.
 
 pub mod asset;
 pub mod complaint;

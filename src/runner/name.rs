@@ -1,7 +1,7 @@
-//! How runners and labels may be called.
+//! The names of runners and labels.
 //!
-//! GitHub's runner drops a value that begins with `-` silently and registers under the host's name, and an over-long
-//! label makes it drop all labels; so both are refused here.
+//! GitHub's runner silently drops a name that begins with `-` and registers with the host name instead, and an overlong
+//! label makes it drop all labels; therefore both are refused here.
 
 use super::error::Error;
 use crate::host::Platform;
@@ -16,16 +16,16 @@ pub const NAME_LIMIT: usize = 64;
 /// The longest label that GitHub's runner accepts, in characters.
 pub const LABEL_LIMIT: usize = 256;
 
-/// What is hashed together with the machine's id, so that the hash is of no use elsewhere.
+/// Hashed together with the machine's id, so that the hash differs from those of other programs.
 const MACHINE_ID_DOMAIN: &[u8] = b"runup runner name\0";
 
-/// What is wrong with `text` as a value of `config.sh`, in words that follow it.
+/// What is wrong with `text` as a value of `config.sh`, as a phrase that fits after it.
 fn fault(text: &str, limit: usize) -> Option<String> {
     let length = text.chars().count();
     if text.is_empty() {
         Some("is empty".to_owned())
     } else if length > limit {
-        Some(format!("has {length} characters, {limit} are allowed"))
+        Some(format!("has {length} characters, but at most {limit} are allowed"))
     } else if text.starts_with('-') {
         Some("begins with `-`, which GitHub's runner would take for an option".to_owned())
     } else if text.trim() != text {
@@ -37,7 +37,7 @@ fn fault(text: &str, limit: usize) -> Option<String> {
     }
 }
 
-/// The name of a runner: 1 to 64 characters. The server has the last word on which ones.
+/// The name of a runner: 1 to 64 characters. The server decides which characters it accepts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RunnerName(String);
@@ -94,7 +94,7 @@ impl Label {
 }
 
 impl PartialEq for Label {
-    /// Labels know no case.
+    /// Labels are compared without case.
     fn eq(&self, other: &Self) -> bool {
         self.0.to_lowercase() == other.0.to_lowercase()
     }
@@ -106,7 +106,7 @@ impl FromStr for Label {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        // The runner does not trim what it splits at commas: " gpu" would be another label than "gpu".
+        // The runner does not trim the parts between commas: " gpu" would be another label than "gpu".
         let text = text.trim();
         let comma = text.contains(',').then(|| "has a comma, which separates labels".to_owned());
         match fault(text, LABEL_LIMIT).or(comma) {
@@ -122,7 +122,7 @@ impl fmt::Display for Label {
     }
 }
 
-/// Labels without repetitions, in the order given: `gpu,large`.
+/// Labels without duplicates, in the given order: `gpu,large`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Labels(Vec<Label>);
 
@@ -138,7 +138,7 @@ impl Labels {
         self.0.is_empty()
     }
 
-    /// Whether it is among them, whatever its case.
+    /// Whether it is among them, ignoring case.
     #[must_use]
     pub fn contains(&self, label: &Label) -> bool {
         self.0.contains(label)
@@ -161,7 +161,7 @@ impl FromStr for Labels {
 }
 
 impl fmt::Display for Labels {
-    /// As `config.sh --labels` takes them.
+    /// In the format of `config.sh --labels`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let labels: Vec<&str> = self.iter().map(Label::as_str).collect();
         f.write_str(&labels.join(","))
@@ -202,20 +202,20 @@ enum Part {
     Placeholder(Placeholder),
 }
 
-/// What fills in a template.
+/// The values for a template.
 #[derive(Debug, Clone)]
 pub struct NameContext {
-    /// The machine's name; only what stands before the first dot is used.
+    /// The machine's name; only the part before the first dot is used.
     pub hostname: String,
-    /// `/etc/machine-id`. Only a hash of it appears in a name: the id itself is meant to stay on the machine.
+    /// `/etc/machine-id`. Only a hash of it is used in names, because the id itself should not leave the machine.
     pub machine_id: Option<String>,
-    /// Six characters that differ from run to run: [`random_word`].
+    /// Six characters that differ in each run: [`random_word`].
     pub random: String,
     /// The platform.
     pub platform: Platform,
 }
 
-/// Six characters of `a-z0-9`, from the system's randomness: clones of a machine get different ones.
+/// Six random characters of `a-z0-9` from the operating system, so that clones of a machine get different ones.
 #[must_use]
 pub fn random_word() -> String {
     let mut random = fastrand::Rng::with_seed(RandomState::new().hash_one("runner name"));
@@ -226,7 +226,7 @@ pub fn random_word() -> String {
     .collect()
 }
 
-/// A pattern for names: `{hostname}-{random}`. `{{` and `}}` stand for braces.
+/// A template for names: `{hostname}-{random}`. `{{` and `}}` stand for braces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameTemplate {
     text: String,
@@ -234,13 +234,13 @@ pub struct NameTemplate {
 }
 
 impl NameTemplate {
-    /// Whether it gives another name each time.
+    /// Whether it results in another name each time.
     #[must_use]
     pub fn uses_random(&self) -> bool {
         self.parts.contains(&Part::Placeholder(Placeholder::Random))
     }
 
-    /// Whether no other machine makes the same name from it.
+    /// Whether it results in another name on every machine.
     #[must_use]
     pub fn is_unique(&self) -> bool {
         self.uses_random() || self.parts.contains(&Part::Placeholder(Placeholder::MachineId))
@@ -277,14 +277,14 @@ fn value(placeholder: Placeholder, context: &NameContext) -> Option<String> {
     (!value.is_empty()).then_some(value)
 }
 
-/// Eight hexadecimal digits that say which machine it is without telling its id, which is meant to stay on it.
+/// Eight hexadecimal digits that identify the machine without revealing its id.
 #[must_use]
 pub fn fingerprint(machine_id: &str) -> String {
     let hash = Sha256::new().chain_update(MACHINE_ID_DOMAIN).chain_update(machine_id.trim()).finalize();
     hex::encode(&hash[..4])
 }
 
-/// The short name of a host, with `-` for what is unusual in one.
+/// The short host name, with `-` for unusual characters.
 fn sanitised(hostname: &str) -> String {
     let short = hostname.trim().split('.').next().unwrap_or_default();
     let usual = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
@@ -325,7 +325,7 @@ impl FromStr for NameTemplate {
             }
         }
         text.push_str(rest);
-        // Text alone can be judged now, so that a bad name is an error of the command line.
+        // A template without placeholders is checked now, so that a bad name is an error of the command line.
         if parts.is_empty() {
             text.parse::<RunnerName>()?;
         }

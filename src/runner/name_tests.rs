@@ -64,13 +64,16 @@ fn the_machine_id_itself_is_not_shown() {
 fn bad_templates_say_what_is_wrong() {
     let error = render("a-{host}").unwrap_err();
     assert!(error.to_string().contains("{host}"), "{error}");
-    assert_eq!(error.hint().unwrap(), "Known are {hostname}, {machine-id}, {random}, {os}, {arch}.");
+    assert_eq!(
+        error.hint().unwrap(),
+        "Available placeholders: {hostname}, {machine-id}, {random}, {os}, {arch}."
+    );
     for template in ["{hostname", "hostname}", "a{", "}a"] {
         assert!(matches!(render(template), Err(Error::LooseBrace { .. })), "{template}");
     }
     assert!(matches!(render("-a"), Err(Error::BadName { .. })));
     let error = render(&format!("{{hostname}}{}", "x".repeat(60))).unwrap_err();
-    assert!(chain(&error).contains("has 67 characters, 64 are allowed"), "{}", chain(&error));
+    assert!(chain(&error).contains("has 67 characters, but at most 64 are allowed"), "{}", chain(&error));
 }
 
 #[test]

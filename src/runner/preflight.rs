@@ -1,6 +1,6 @@
-//! What `config.sh` would refuse anyway, found before anything is registered, with the package that mends it.
+//! Checks what `config.sh` would refuse before anything is registered, and names the package that fixes it.
 //!
-//! The script's own text says which checks it makes, so a runner that no longer needs a library is not refused for it.
+//! The checks depend on the text of the script, so a runner that no longer needs a library is not refused for it.
 
 use super::libraries;
 use crate::deadline::Deadline;
@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Where the script looks for programs.
+/// The directories in which the script finds programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// The libraries that it asks `ldd` about.
+/// The libraries that it checks with `ldd`.
 const PROBED: [&str; 3] = [
     "bin/libcoreclr.so",
     "bin/libSystem.Security.Cryptography.Native.OpenSsl.so",
@@ -24,40 +24,40 @@ const SCRIPT_LIMIT: u64 = 256 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// musl instead of glibc.
-    #[error("{distribution} uses the C library musl, and GitHub releases no runner for it")]
+    #[error("GitHub offers no runner for {distribution}, which uses the C library musl")]
     Musl {
         /// The distribution's name.
         distribution: String,
     },
-    /// A program that config.sh calls is not there.
-    #[error("config.sh needs the program {program}, and it is not in {PATH}")]
+    /// A program that config.sh calls is missing.
+    #[error("config.sh needs the program {program}, which is not in {PATH}")]
     ProgramMissing {
         /// Its name.
         program: &'static str,
-        /// How to get it.
+        /// How to install it.
         install: String,
     },
-    /// libicu is not there.
-    #[error("the runner needs the library libicu, and the machine has none")]
+    /// libicu is missing.
+    #[error("the runner needs the library libicu, which is not installed")]
     IcuMissing {
         /// How to get it.
         install: String,
     },
-    /// Other libraries are not there.
-    #[error("the runner needs libraries that the machine does not have: {}", missing.join(", "))]
+    /// Other libraries are missing.
+    #[error("the runner needs libraries that are not installed: {}", missing.join(", "))]
     LibrariesMissing {
         /// Their names.
         missing: Vec<String>,
-        /// How to get them.
+        /// How to install them.
         install: String,
     },
-    /// A folder above the runner cannot be read.
-    #[error("the user {user} cannot read the folder {}, and the runner demands that of every folder above it", folder.display())]
+    /// A directory above the runner cannot be read.
+    #[error("the user {user} cannot read {}, but the runner must be able to read every directory above it", dir.display())]
     AncestorUnreadable {
         /// The runner's user.
         user: String,
-        /// The folder.
-        folder: PathBuf,
+        /// The directory.
+        dir: PathBuf,
     },
     /// A probe failed.
     #[error(transparent)]
@@ -84,16 +84,16 @@ impl Failure for Error {
             Self::ProgramMissing { install, .. }
             | Self::IcuMissing { install }
             | Self::LibrariesMissing { install, .. } => Some(install.clone()),
-            Self::AncestorUnreadable { user, folder } => Some(format!(
-                "Run: chmod o+rx {} (or put the runner where {user} can read).",
-                folder.display()
+            Self::AncestorUnreadable { user, dir } => Some(format!(
+                "Run: chmod o+rx {} (or install the runner where {user} can read).",
+                dir.display()
             )),
             Self::Host(error) => error.hint(),
         }
     }
 }
 
-/// Whether GitHub has a runner for this machine's C library at all; asked before anything is downloaded.
+/// Whether GitHub has a runner for this machine's C library; checked before anything is downloaded.
 ///
 /// # Errors
 /// [`Error::Musl`].
@@ -106,7 +106,7 @@ pub fn libc(machine: &Machine) -> Result<(), Error> {
 
 /// Checks the runner in `dir` for `account`.
 ///
-/// `ldd` runs the loader of what it looks at, so it runs as the runner's user, as in `config.sh` itself.
+/// `ldd` runs the loader of the file, so it runs as the runner's user, like `config.sh` itself.
 ///
 /// # Errors
 /// The first thing that `config.sh` would refuse.
@@ -116,8 +116,8 @@ pub async fn check(
     account: &Account,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
-    if let Some(folder) = host::account::first_unreadable_ancestor(root, dir, account) {
-        return Err(Error::AncestorUnreadable { user: account.name.clone(), folder });
+    if let Some(ancestor) = host::account::first_unreadable_ancestor(root, dir, account) {
+        return Err(Error::AncestorUnreadable { user: account.name.clone(), dir: ancestor });
     }
     if !cfg!(target_os = "linux") {
         return Ok(());
@@ -148,16 +148,16 @@ async fn program(name: &'static str, stop: &CancellationToken) -> Result<PathBuf
     Err(Error::ProgramMissing { program: name, install: remedy(&[name.to_owned()], stop).await? })
 }
 
-/// What to do about these, which `config.sh` looks for on the machine that it runs on.
+/// The hint for missing names, which `config.sh` looks for on the machine on which it runs.
 async fn remedy(missing: &[String], stop: &CancellationToken) -> Result<String, Error> {
     let words: Vec<&str> = missing.iter().map(String::as_str).collect();
     let needs = libraries::behind(&words);
     let root = Root::host();
     if needs.is_empty() {
-        return Ok("Install what provides them by the distribution's own means.".into());
+        return Ok("Install what provides them with the distribution's package manager.".into());
     }
     match libraries::command(&root, &Distribution::of(&root), &needs, stop).await {
-        Ok(command) => Ok(format!("Run: {command}; or let `runup install --deps` do it.")),
+        Ok(command) => Ok(format!("Run: {command}; or run `runup install --deps`.")),
         Err(libraries::Error::Host(error)) => Err(error.into()),
         Err(error) => Ok(error.hint().unwrap_or_else(|| error.to_string())),
     }
@@ -195,8 +195,8 @@ async fn missing_libraries(
     Ok(missing)
 }
 
-/// The script's own check: the loader's cache and folders, by name. It takes nothing else for an answer, not even a
-/// runner that was told to do without.
+/// The script's own check: by name in the loader's cache and directories. It fails even for a runner that is configured
+/// to run without libicu.
 async fn has_icu(ldconfig: &Path, stop: &CancellationToken) -> Result<bool, Error> {
     let command = Command::new(ldconfig)
         .arg("-NXv")

@@ -1,20 +1,20 @@
-//! What a runner's folder says about its registration.
+//! The registration state in a runner's directory.
 //!
-//! Its files are GitHub's runner's, and a job may have written anything in their place: no link is followed, nothing
-//! large is read, and what is read is a claim that the server has to confirm.
+//! GitHub's runner writes these files, and a job may have replaced them by anything: no link is followed, nothing large
+//! is read, and the content is a claim that the server has to confirm.
 
 use super::error::Error;
 use crate::error::chain;
 use crate::host::{
     self,
-    delete::delete_folder,
+    delete::delete_dir,
     file::{read_untrusted_in, remove_if_present},
 };
 use serde::Serialize;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// The files that make a runner this runner: with them in an image, every clone would be the same one.
+/// The files that identify a runner: with them in an image, every clone would be the same runner.
 pub const IDENTITY_FILES: [&str; 6] = [
     ".runner",
     ".runner_migrated",
@@ -24,7 +24,7 @@ pub const IDENTITY_FILES: [&str; 6] = [
     ".service",
 ];
 
-/// What `config.sh` and `run.sh` make besides, and what `config.sh remove` leaves behind.
+/// The other files that `config.sh` and `run.sh` create, and that `config.sh remove` leaves.
 pub const GENERATED_FILES: [&str; 8] = [
     ".env",
     ".path",
@@ -36,26 +36,26 @@ pub const GENERATED_FILES: [&str; 8] = [
     "update.finished",
 ];
 
-/// The folder of the runner's logs.
-pub const LOG_FOLDER: &str = "_diag";
-/// The folder of its jobs, unless `--work` names another.
-pub const WORK_FOLDER: &str = "_work";
+/// The directory of the runner's logs.
+pub const LOG_DIR: &str = "_diag";
+/// The work directory, unless `--work` sets another.
+pub const WORK_DIR: &str = "_work";
 
-/// Real ones have less than one kilobyte.
+/// The most that is read; real files have less than one kilobyte.
 const LIMIT: u64 = 64 * 1024;
 
-/// What `.runner` says.
+/// The content of `.runner`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RunnerFile {
     /// The runner's id on the server.
     pub agent_id: u64,
     /// Its name.
     pub agent_name: String,
-    /// The URL that it was configured for; absent in a just-in-time configuration.
+    /// The URL that it was configured for; missing in a just-in-time configuration.
     pub github_url: Option<String>,
-    /// The service that it talks to.
+    /// The URL of its service.
     pub server_url: Option<String>,
-    /// The folder of its jobs.
+    /// The directory of its jobs.
     pub work_folder: Option<String>,
     /// Its runner group.
     pub pool_name: Option<String>,
@@ -65,19 +65,19 @@ pub struct RunnerFile {
     pub disable_update: bool,
 }
 
-/// What a runner's folder says.
+/// The registration state of a runner's directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LocalState {
-    /// No trace of a registration. The server may know one all the same, if `config.sh` was killed.
+    /// No trace of a registration. The server can still have a runner if `config.sh` was killed.
     Unconfigured,
-    /// `.runner` (or `.runner_migrated`) is there and can be read.
+    /// `.runner` (or `.runner_migrated`) exists and is valid.
     Configured(RunnerFile),
-    /// Credentials without `.runner`: `config.sh` was interrupted, or half removed.
+    /// Credentials without `.runner`: `config.sh` was interrupted, or the removal was.
     Partial {
-        /// The files that are there.
+        /// The existing files.
         files: Vec<&'static str>,
     },
-    /// A file that counts as "configured" but says nothing.
+    /// A file that makes the runner "configured" but is not valid.
     Corrupt {
         /// The file.
         file: &'static str,
@@ -86,9 +86,9 @@ pub enum LocalState {
     },
 }
 
-/// Reads the state of the runner in `dir`; a folder that does not exist is unconfigured.
+/// Reads the state of the runner in `dir`; a directory that does not exist is unconfigured.
 pub fn read(dir: &Path) -> Result<LocalState, Error> {
-    // GitHub's runner takes either for "configured", and `.runner` is the one that it reads.
+    // GitHub's runner counts as configured with either file, and reads `.runner`.
     for file in [".runner", ".runner_migrated"] {
         match read_untrusted_in(dir, file, LIMIT) {
             Ok(None) => {}
@@ -103,7 +103,7 @@ pub fn read(dir: &Path) -> Result<LocalState, Error> {
                 | host::Error::NotAFile { .. }
                 | host::Error::TooLarge { .. }),
             ) => return Ok(LocalState::Corrupt { file, why: chain(&error) }),
-            // No folder at all: whoever wanted one says so, and better.
+            // The directory does not exist, which is reported where a runner is required.
             Err(host::Error::Path { source, .. }) if source.kind() == ErrorKind::NotADirectory => {
                 return Ok(LocalState::Unconfigured);
             }
@@ -115,19 +115,19 @@ pub fn read(dir: &Path) -> Result<LocalState, Error> {
     Ok(if files.is_empty() { LocalState::Unconfigured } else { LocalState::Partial { files } })
 }
 
-/// Whether the runner counts as installed as a service, in which case `config.sh remove` refuses to work.
+/// Whether the runner is marked as a service, in which case `config.sh remove` refuses to work.
 pub fn has_service(dir: &Path) -> Result<bool, Error> {
     Ok(!present(dir, [".service"])?.is_empty())
 }
 
-/// The identity files that are there, of whatever kind.
+/// The existing identity files, of any file type.
 pub fn identity(dir: &Path) -> Result<Vec<&'static str>, Error> {
     present(dir, IDENTITY_FILES)
 }
 
-/// What makes a tree personal: identity, generated files, logs and work. None of it may be in an image.
+/// The files of one particular runner, which must not be in an image: identity, generated files, logs and work.
 pub fn personal_files() -> impl Iterator<Item = &'static str> {
-    IDENTITY_FILES.into_iter().chain(GENERATED_FILES).chain([LOG_FOLDER, WORK_FOLDER])
+    IDENTITY_FILES.into_iter().chain(GENERATED_FILES).chain([LOG_DIR, WORK_DIR])
 }
 
 /// What in `dir` would make it a certain runner before it is registered, as an archive may bring it: personal files in
@@ -150,37 +150,37 @@ pub fn personal_in(dir: &Path) -> Result<Vec<String>, Error> {
     Ok(found)
 }
 
-/// Whether `config.sh` got as far as making its key, which it does just before it registers.
+/// Whether `config.sh` has created its key, which it does just before it registers.
 #[must_use]
 pub fn has_key(dir: &Path) -> bool {
     fs_err::symlink_metadata(dir.join(".credentials_rsaparams")).is_ok()
 }
 
-/// The unit that `.service` names, if it is there and names one.
+/// The unit in `.service`, if the file exists and names one.
 pub fn service(dir: &Path) -> Result<Option<String>, Error> {
     let bytes = match read_untrusted_in(dir, ".service", LIMIT) {
         Ok(None) => return Ok(None),
         Ok(Some(bytes)) => bytes,
-        // What no service has written.
+        // No service writes this.
         Err(
             host::Error::SymbolicLink { .. } | host::Error::NotAFile { .. } | host::Error::TooLarge { .. },
         ) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
     let name = String::from_utf8_lossy(&bytes).trim().trim_start_matches('\u{feff}').to_owned();
-    // It becomes part of a path, and of what we print: one plain name, or it is no unit.
+    // It is used in a path and in messages, so it must be a plain unit name.
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-@:".contains(c);
     let plain = name.ends_with(".service") && name.len() < 256 && name.chars().all(plain);
     Ok(Some(if plain { name } else { "(unnamed)".to_owned() }))
 }
 
-/// What of a registered runner's machine is there besides its identity: its service and its logs. A work folder and an
-/// environment may be part of an image on purpose.
+/// The existing files of a registered runner besides its identity: its service and its logs. A work directory and an
+/// environment can be part of an image on purpose.
 pub fn traces(dir: &Path) -> Result<Vec<&'static str>, Error> {
-    present(dir, [".service", LOG_FOLDER])
+    present(dir, [".service", LOG_DIR])
 }
 
-/// Deletes what makes the runner in `dir` this runner, and leaves `.service`: a service may still be there.
+/// Deletes the identity files in `dir`, but not `.service`, because the service may still exist.
 pub fn clean_identity(dir: &Path) -> Result<(), Error> {
     for name in IDENTITY_FILES.into_iter().filter(|name| *name != ".service") {
         unlink(&dir.join(name))?;
@@ -188,31 +188,31 @@ pub fn clean_identity(dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Deletes whatever stands there: with a folder in a file's place, a job could keep us from ever coming to an end.
+/// Deletes what is at `path`, including a directory, with which a job could otherwise block every removal.
 pub(super) fn unlink(path: &Path) -> Result<(), Error> {
     match remove_if_present(path) {
-        Err(_) if fs_err::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) => delete_folder(path)
+        Err(_) if fs_err::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) => delete_dir(path)
             .map_err(|source| host::Error::Path { doing: "delete", path: path.to_owned(), source }.into()),
         other => Ok(other.map(drop)?),
     }
 }
 
-/// Deletes `.service`, which makes `config.sh remove` refuse even when the service is long gone.
+/// Deletes `.service`, because of which `config.sh remove` refuses even if the service no longer exists.
 pub fn clean_service(dir: &Path) -> Result<(), Error> {
     unlink(&dir.join(".service"))
 }
 
-/// Deletes what the listener would read in the place of the identity that config.sh wrote.
+/// Deletes the files that the listener would read instead of the identity that config.sh wrote.
 pub fn discard_migrated(dir: &Path) -> Result<(), Error> {
     [".runner_migrated", ".credentials_migrated"].iter().try_for_each(|name| unlink(&dir.join(name)))
 }
 
-/// Deletes what GitHub's way to a service leaves in the tree: root would run it, and config.sh cannot replace root's.
+/// Deletes GitHub's service script from the tree: root would run it, and config.sh cannot replace a file of root.
 pub fn discard_svc(dir: &Path) -> Result<(), Error> {
     ["svc.sh", "runsvc.sh"].iter().try_for_each(|name| unlink(&dir.join(name)))
 }
 
-/// Which of the `names` exist in `dir`; a link counts, wherever it leads.
+/// Which of the `names` exist in `dir`; a link counts even if it is broken.
 fn present(dir: &Path, names: impl IntoIterator<Item = &'static str>) -> Result<Vec<&'static str>, Error> {
     let mut there = Vec::new();
     for name in names {
@@ -225,8 +225,8 @@ fn present(dir: &Path, names: impl IntoIterator<Item = &'static str>) -> Result<
     Ok(there)
 }
 
-/// Reads what the runner wrote: JSON after a byte order mark, with keys whose case has varied. In a just-in-time
-/// configuration, numbers and flags are texts.
+/// Parses a file of the runner: JSON after a byte order mark, with keys whose case differs between versions. In a
+/// just-in-time configuration, numbers and flags are strings.
 pub(super) fn parse(bytes: &[u8]) -> Result<RunnerFile, String> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if bytes.trim_ascii().is_empty() {
@@ -236,7 +236,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<RunnerFile, String> {
         serde_json::from_slice(bytes).map_err(|error| format!("it is not the expected JSON: {error}"))?;
     let get =
         |key: &str| object.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value);
-    // What a terminal would obey is in no name or address that GitHub gave.
+    // No name or URL from GitHub has control characters, which a terminal would interpret.
     let text = |key| {
         let text = get(key)?.as_str()?;
         (!text.is_empty() && !text.contains(char::is_control)).then(|| text.to_owned())
@@ -268,7 +268,7 @@ mod tests {
         \"poolName\": \"Default\",\r\n  \"serverUrl\": \"https://pipelines.actions.githubusercontent.com/x\",\r\n  \
         \"GITHUBURL\": \"https://github.com/octo-org\",\r\n  \"workFolder\": \"_work\",\r\n  \"ephemeral\": true\r\n}";
 
-    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    fn temp_dir(files: &[(&str, &[u8])]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         for (name, bytes) in files {
             std::fs::write(dir.path().join(name), bytes).unwrap();
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_configured_runner_is_read_past_its_byte_order_mark() {
-        let dir = folder(&[(".runner", RUNNER.as_bytes()), (".credentials", b"{}"), (".service", b"x")]);
+        let dir = temp_dir(&[(".runner", RUNNER.as_bytes()), (".credentials", b"{}"), (".service", b"x")]);
         let LocalState::Configured(runner) = read(dir.path()).unwrap() else { panic!() };
         assert_eq!((runner.agent_id, runner.agent_name.as_str()), (23, "MBP"));
         assert_eq!(runner.github_url.as_deref(), Some("https://github.com/octo-org"));
@@ -297,13 +297,13 @@ mod tests {
 
     #[test]
     fn a_migrated_runner_is_configured_too() {
-        let dir = folder(&[(".runner_migrated", RUNNER.as_bytes())]);
+        let dir = temp_dir(&[(".runner_migrated", RUNNER.as_bytes())]);
         assert!(matches!(read(dir.path()).unwrap(), LocalState::Configured(_)));
     }
 
     #[test]
     fn what_would_make_an_archive_s_tree_a_certain_runner_is_found() {
-        let dir = folder(&[
+        let dir = temp_dir(&[
             (".Runner", b""),
             (".credentials_rsaparams", b""),
             (".credential_store", b""),
@@ -320,14 +320,14 @@ mod tests {
 
     #[test]
     fn credentials_without_a_runner_are_partial() {
-        let dir = folder(&[(".credentials_rsaparams", b"{}"), (".credentials", b"{}"), (".env", b"")]);
+        let dir = temp_dir(&[(".credentials_rsaparams", b"{}"), (".credentials", b"{}"), (".env", b"")]);
         let files = vec![".credentials", ".credentials_rsaparams"];
         assert_eq!(read(dir.path()).unwrap(), LocalState::Partial { files });
     }
 
     #[test]
-    fn nothing_or_no_folder_is_unconfigured() {
-        let dir = folder(&[(".env", b"A=b"), (".service", b"x")]);
+    fn nothing_or_no_directory_is_unconfigured() {
+        let dir = temp_dir(&[(".env", b"A=b"), (".service", b"x")]);
         assert_eq!(read(dir.path()).unwrap(), LocalState::Unconfigured);
         assert_eq!(read(&dir.path().join("missing")).unwrap(), LocalState::Unconfigured);
         assert!(!has_service(&dir.path().join("missing")).unwrap());
@@ -345,21 +345,21 @@ mod tests {
             (b"{\"agentId\":1,\"agentName\":\"\"}", "it has no `agentName`"),
         ];
         for (bytes, expected) in cases {
-            let (file, why) = corrupt(folder(&[(".runner", bytes)]).path());
+            let (file, why) = corrupt(temp_dir(&[(".runner", bytes)]).path());
             assert!(file == ".runner" && why.starts_with(expected), "{why}");
         }
     }
 
     #[test]
     fn what_a_job_could_put_there_is_not_believed() {
-        let dir = folder(&[(".runner", &vec![b' '; 65 * 1024])]);
+        let dir = temp_dir(&[(".runner", &vec![b' '; 65 * 1024])]);
         assert!(corrupt(dir.path()).1.contains("larger than"));
-        let dir = folder(&[]);
+        let dir = temp_dir(&[]);
         std::fs::create_dir(dir.path().join(".runner")).unwrap();
         assert!(corrupt(dir.path()).1.contains("not a regular file"));
         #[cfg(unix)]
         {
-            let dir = folder(&[("elsewhere", RUNNER.as_bytes())]);
+            let dir = temp_dir(&[("elsewhere", RUNNER.as_bytes())]);
             std::os::unix::fs::symlink("elsewhere", dir.path().join(".runner")).unwrap();
             assert!(corrupt(dir.path()).1.contains("symbolic link"));
             std::os::unix::fs::symlink("nowhere", dir.path().join(".service")).unwrap();

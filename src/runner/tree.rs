@@ -1,7 +1,7 @@
-//! Whether a folder holds GitHub's runner, and of which version: by looking, never by running it.
+//! Detects GitHub's runner in a directory, and its version, without running it.
 //!
-//! Asking `bin/Runner.Listener --version` would make log files as whoever asks, which the runner's user could not write
-//! afterwards; and as root it would run what a job may have put there.
+//! `bin/Runner.Listener --version` would create log files as the current user, which the runner's user could not write
+//! afterwards; and as root it would run a program that a job may have replaced.
 
 use super::error::Error;
 use super::version::{REGISTRATION_FLOOR, RunnerVersion};
@@ -10,26 +10,26 @@ use crate::host::{self, Arch, Os, Platform};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// The real one has some hundred kilobytes.
+/// The most that is read; the real file has a few hundred kilobytes.
 const MANIFEST_LIMIT: u64 = 2 * 1024 * 1024;
-/// The real one has one kilobyte.
+/// The most that is read; the real file has one kilobyte.
 const SCRIPT_LIMIT: u64 = 64 * 1024;
 
-/// What was found in a folder.
+/// The result of inspecting a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeReport {
-    /// What a runner cannot do without and is not there, relative to the folder.
+    /// Required files that are missing, relative to the directory.
     pub missing: Vec<String>,
-    /// What is there but cannot be executed.
+    /// Required programs that are not executable.
     pub not_executable: Vec<String>,
-    /// The version, by the dependency manifest; `None` if there is none that says so.
+    /// The version in the dependency manifest; `None` if it is missing or has none.
     pub version: Option<RunnerVersion>,
-    /// Whether the runner has updated itself: `bin` and `externals` are links then, and the tree cannot be moved.
+    /// Whether the runner has updated itself: then `bin` and `externals` are links, and the tree cannot be moved.
     pub self_updated: bool,
 }
 
 impl TreeReport {
-    /// Whether this is a runner, complete as far as can be seen.
+    /// Whether this is a complete runner.
     #[must_use]
     pub fn is_runner(&self) -> bool {
         self.missing.is_empty() && self.not_executable.is_empty()
@@ -37,7 +37,7 @@ impl TreeReport {
 }
 
 impl TreeReport {
-    /// What is wrong with it, in words.
+    /// What is wrong with it, as short phrases.
     #[must_use]
     pub fn lacks(&self) -> Vec<String> {
         let missing = self.missing.iter().map(|path| format!("no {path}"));
@@ -45,36 +45,35 @@ impl TreeReport {
     }
 }
 
-/// Looks at the folder `dir` for a runner of `platform`. An empty or absent folder is a report, not an error.
+/// Inspects the directory `dir` for a runner of `platform`. An empty or missing directory is a report, not an error.
 pub fn inspect(dir: &Path, platform: Platform) -> Result<TreeReport, Error> {
-    let folders = [
+    let parts = [
         ("bin", resolve(dir, "bin")?),
         ("externals", resolve(dir, "externals")?),
-        ("", Folder::Real(dir.into())),
+        ("", Directory::Real(dir.into())),
     ];
-    let folder =
-        |name: &str| folders.iter().find(|(known, _)| *known == name).and_then(|(_, found)| found.path());
-    let version = folder("bin").map(version).transpose()?.flatten();
+    let path_of =
+        |name: &str| parts.iter().find(|(known, _)| *known == name).and_then(|(_, found)| found.path());
+    let version = path_of("bin").map(version).transpose()?.flatten();
 
     let mut report = TreeReport {
         missing: Vec::new(),
         not_executable: Vec::new(),
         version,
-        self_updated: folders.iter().any(|(_, folder)| matches!(folder, Folder::Linked(_))),
+        self_updated: parts.iter().any(|(_, part)| matches!(part, Directory::Linked(_))),
     };
     let mut required = required(platform, version);
     if platform.os != Os::Win
-        && let Some(node) = folder("bin").map(node_of_the_service).transpose()?.flatten()
+        && let Some(node) = path_of("bin").map(node_of_the_service).transpose()?.flatten()
     {
-        let node = Required { folder: "externals", path: format!("{node}/bin/node"), runs: true };
+        let node = Required { dir: "externals", path: format!("{node}/bin/node"), runs: true };
         if !required.contains(&node) {
             required.push(node);
         }
     }
     for one in required {
-        let shown =
-            if one.folder.is_empty() { one.path.clone() } else { format!("{}/{}", one.folder, one.path) };
-        let found = folder(one.folder).map(|folder| regular(&folder.join(&one.path))).transpose()?.flatten();
+        let shown = if one.dir.is_empty() { one.path.clone() } else { format!("{}/{}", one.dir, one.path) };
+        let found = path_of(one.dir).map(|dir| regular(&dir.join(&one.path))).transpose()?.flatten();
         match found {
             None => report.missing.push(shown),
             Some(meta) if one.runs && !is_executable(&meta) => report.not_executable.push(shown),
@@ -84,14 +83,14 @@ pub fn inspect(dir: &Path, platform: Platform) -> Result<TreeReport, Error> {
     Ok(report)
 }
 
-enum Folder {
+enum Directory {
     Missing,
     Real(PathBuf),
-    /// As the runner's own update leaves it: a link to `bin.2.336.0` beside it.
+    /// A link to `bin.2.336.0` next to it, as after the runner's self-update.
     Linked(PathBuf),
 }
 
-impl Folder {
+impl Directory {
     fn path(&self) -> Option<&Path> {
         match self {
             Self::Missing => None,
@@ -100,13 +99,13 @@ impl Folder {
     }
 }
 
-/// Where `dir/name` really is. A link must lead to a real folder beside it that is named like the runner's own update
-/// names it; any other is refused.
-fn resolve(dir: &Path, name: &str) -> Result<Folder, Error> {
+/// Resolves `dir/name`. A link must lead to a real directory next to it with a name that the runner's self-update uses;
+/// any other is refused.
+fn resolve(dir: &Path, name: &str) -> Result<Directory, Error> {
     let path = dir.join(name);
-    let Some(meta) = look(&path)? else { return Ok(Folder::Missing) };
+    let Some(meta) = look(&path)? else { return Ok(Directory::Missing) };
     if !meta.is_symlink() {
-        return Ok(if meta.is_dir() { Folder::Real(path) } else { Folder::Missing });
+        return Ok(if meta.is_dir() { Directory::Real(path) } else { Directory::Missing });
     }
     let target = fs_err::read_link(&path)?;
     let beside = match (target.parent(), target.is_absolute()) {
@@ -120,7 +119,7 @@ fn resolve(dir: &Path, name: &str) -> Result<Folder, Error> {
     {
         let real = dir.join(file);
         if look(&real)?.is_some_and(|meta| meta.is_dir()) {
-            return Ok(Folder::Linked(real));
+            return Ok(Directory::Linked(real));
         }
     }
     Err(Error::LinkedOut { path, target })
@@ -128,15 +127,15 @@ fn resolve(dir: &Path, name: &str) -> Result<Folder, Error> {
 
 #[derive(Debug, PartialEq, Eq)]
 struct Required {
-    /// `bin`, `externals`, or the root.
-    folder: &'static str,
+    /// `bin`, `externals`, or empty for the runner's directory.
+    dir: &'static str,
     path: String,
     runs: bool,
 }
 
-/// What a runner cannot do without.
+/// The files that a runner needs.
 fn required(platform: Platform, version: Option<RunnerVersion>) -> Vec<Required> {
-    let one = |folder, path: &str, runs| Required { folder, path: path.to_owned(), runs };
+    let one = |dir, path: &str, runs| Required { dir, path: path.to_owned(), runs };
     let mut list = if platform.os == Os::Win {
         vec![
             one("", "config.cmd", false),
@@ -153,7 +152,7 @@ fn required(platform: Platform, version: Option<RunnerVersion>) -> Vec<Required>
             one("bin", "runsvc.sh", true),
         ]
     };
-    // The versions that may register all have it, but for 32-bit ARM. An official image once lacked it.
+    // All versions that can register have it, except for 32-bit ARM. It was once missing in an official image.
     if version.is_some_and(|version| version >= REGISTRATION_FLOOR) && platform.arch != Arch::Arm {
         let node = if platform.os == Os::Win { "node24/bin/node.exe" } else { "node24/bin/node" };
         list.push(one("externals", node, platform.os != Os::Win));
@@ -161,7 +160,7 @@ fn required(platform: Platform, version: Option<RunnerVersion>) -> Vec<Required>
     list
 }
 
-/// The Node that `runsvc.sh` starts the service with: `node20`. It is written into the script and differs by version.
+/// The Node.js with which `runsvc.sh` starts the service: `node20`. Its name is in the script and differs by version.
 fn node_of_the_service(bin: &Path) -> Result<Option<String>, Error> {
     let Some(script) = read_optional(bin, "runsvc.sh", SCRIPT_LIMIT)? else { return Ok(None) };
     let script = String::from_utf8_lossy(&script);
@@ -173,12 +172,12 @@ fn node_of_the_service(bin: &Path) -> Result<Option<String>, Error> {
     Ok(node.filter(|node| node.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')).map(str::to_owned))
 }
 
-/// The version that the runner's own dependency manifest names.
+/// The version in the runner's own dependency manifest.
 fn version(bin: &Path) -> Result<Option<RunnerVersion>, Error> {
     let Some(manifest) = read_optional(bin, "Runner.Listener.deps.json", MANIFEST_LIMIT)? else {
         return Ok(None);
     };
-    // Searched, not parsed: the key stands under the platform's name, and there is no other need for the document.
+    // The text is searched and not parsed, because the key is below the name of the platform.
     let manifest = String::from_utf8_lossy(&manifest);
     Ok(manifest
         .split("\"Runner.Listener/")
@@ -187,9 +186,9 @@ fn version(bin: &Path) -> Result<Option<RunnerVersion>, Error> {
         .and_then(|(version, _)| version.parse().ok()))
 }
 
-/// A file that a job may have replaced: what is not a plain file counts as absent.
-fn read_optional(folder: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>>, Error> {
-    match read_untrusted_in(folder, name, limit) {
+/// The metadata of a file that a job may have replaced: anything but a regular file counts as missing.
+fn read_optional(dir: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+    match read_untrusted_in(dir, name, limit) {
         Err(
             host::Error::SymbolicLink { .. } | host::Error::NotAFile { .. } | host::Error::TooLarge { .. },
         ) => Ok(None),
@@ -197,7 +196,7 @@ fn read_optional(folder: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>
     }
 }
 
-/// What a runner's folder has by itself: from the archive, and from its own scripts.
+/// The files of a runner's directory from the archive, and from its own scripts.
 const OWN: [&str; 12] = [
     "bin",
     "externals",
@@ -213,7 +212,7 @@ const OWN: [&str; 12] = [
     ".proxy",
 ];
 
-/// The names in the folder of a runner that are no part of a runner; `work` is the name of its work folder.
+/// The names in the directory of a runner that are not part of a runner; `work` is the name of its work directory.
 pub fn others(dir: &Path, work: Option<&str>) -> Result<Vec<String>, Error> {
     let mut others = Vec::new();
     for entry in fs_err::read_dir(dir)? {
@@ -222,7 +221,7 @@ pub fn others(dir: &Path, work: Option<&str>) -> Result<Vec<String>, Error> {
         let own = OWN.contains(&&*name)
             || super::state::personal_files().any(|own| own == name)
             || work == Some(&*name)
-            // Of its updates, and the archive that it was unpacked from by hand.
+            // Files of its updates, and the archive from which it was unpacked by hand.
             || ["bin.", "externals.", "actions-runner-"].iter().any(|start| name.starts_with(start));
         if !own {
             others.push(name.chars().filter(|c| !c.is_control()).collect());
@@ -232,13 +231,13 @@ pub fn others(dir: &Path, work: Option<&str>) -> Result<Vec<String>, Error> {
     Ok(others)
 }
 
-/// What `config.sh` runs or reads in the folder, if others than root can write it: the first such thing.
+/// The first of the files that `config.sh` runs or reads in the directory that users other than root can write to.
 #[cfg(unix)]
 pub fn writable_by_others(dir: &Path) -> Result<Option<PathBuf>, Error> {
     use std::os::unix::fs::MetadataExt as _;
     let bin = match resolve(dir, "bin")? {
-        Folder::Missing => Vec::new(),
-        Folder::Real(path) | Folder::Linked(path) => {
+        Directory::Missing => Vec::new(),
+        Directory::Real(path) | Directory::Linked(path) => {
             let inside: Result<Vec<_>, _> =
                 fs_err::read_dir(&path)?.map(|one| one.map(|one| one.path())).collect();
             let mut inside = inside?;

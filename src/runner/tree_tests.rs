@@ -15,7 +15,7 @@ fn write(dir: &Path, name: &str, text: &str, mode: u32) {
     std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
 }
 
-/// A runner with its programs in the folders `bin` and `externals`.
+/// A runner with its programs in the directories `bin` and `externals`.
 fn runner(bin: &str, externals: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for name in ["config.sh", "run.sh"] {

@@ -1,19 +1,19 @@
-//! The unit file of a runner's service: ours, because upstream's `svc.sh` is run by root from a folder that jobs can
-//! write, and its unit neither waits for the network nor comes back.
+//! The unit file of a runner's service. runup writes its own, because root would run GitHub's `svc.sh` in a directory
+//! that jobs can write to, and its unit does not wait for the network and does not restart the runner.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// What the unit says.
+/// The content of the unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
-    /// The runner's folder.
+    /// The runner's directory.
     pub dir: PathBuf,
     /// The runner's user.
     pub user: String,
     /// The enterprise, organization or repository.
     pub url: String,
-    /// Our own program, as installed.
+    /// The path of the installed runup.
     pub program: PathBuf,
     /// What it starts.
     pub main: Main,
@@ -21,7 +21,7 @@ pub struct Unit {
     pub drain: u64,
     /// Jobs may reach the cloud's metadata.
     pub allow_metadata: bool,
-    /// Whether runup upgrades the runner: then [`render_upgrade`] belongs to it.
+    /// Whether runup upgrades the runner, with the units of [`render_upgrade`].
     pub upgrades: bool,
 }
 
@@ -30,11 +30,11 @@ pub struct Unit {
 pub struct Upgrades {
     /// The time of day, `HH:MM` by the machine's clock.
     pub at: String,
-    /// How far the looks of many machines are spread after that, in seconds.
+    /// The random delay after that, in seconds, which spreads the checks of many machines.
     pub spread: u64,
     /// The arguments of `runup upgrade` besides the directory, without secrets.
     pub arguments: Vec<String>,
-    /// As in [`Main::Supervisor`].
+    /// Like that of [`Main::Supervisor`].
     pub token_file: Option<PathBuf>,
 }
 
@@ -48,23 +48,23 @@ pub enum Main {
     Supervisor {
         /// Its arguments, without secrets.
         arguments: Vec<String>,
-        /// The file with the token for the API; without one, the arguments or the configuration say how to get it.
+        /// The file with the token for the API; without it, the arguments or the configuration have the credential.
         token_file: Option<PathBuf>,
     },
 }
 
-/// The first line: it says whose the file is, to us and to whoever opens it.
+/// The first line, by which runup recognises its own files.
 fn headline(dir: &Path) -> String {
     format!("# Written by runup for the runner in {}.", dir.display())
 }
 
-/// Whether the unit file's text was written by us for this folder.
+/// Whether runup wrote the text of this unit file, for this directory.
 #[must_use]
 pub fn is_ours(text: &str, dir: &Path) -> bool {
     text.lines().next() == Some(headline(dir).as_str())
 }
 
-/// The unit's name: one a folder, readable, and the same with every run.
+/// The unit's name: one per directory, readable, and the same in every run.
 #[must_use]
 pub fn name(dir: &Path) -> String {
     let base = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -73,7 +73,7 @@ pub fn name(dir: &Path) -> String {
     format!("runup-{plain}.service")
 }
 
-/// Whether a path can stand in a unit file as it is: systemd's own quoting differs from setting to setting.
+/// Whether a path can be written to a unit file without quoting, which differs between systemd's settings.
 #[must_use]
 pub fn can_hold(path: &Path) -> bool {
     let text = path.to_string_lossy();
@@ -88,16 +88,16 @@ pub fn render(unit: &Unit) -> String {
     let mut text = headline(&unit.dir);
     let _ = write!(
         text,
-        "\n# It is written anew by every `runup install`. Your own settings belong into a drop-in:\n\
+        "\n# Every `runup install` rewrites this file. Put your own settings into a drop-in:\n\
          #   systemctl edit {name}\n\
          \n\
          [Unit]\n\
          Description=GitHub Actions runner in {dir} for {url}\n\
          Documentation=man:runup(1)\n\
-         # After= alone would order, but pull nothing in.\n\
+         # After= alone orders the units, but does not start network-online.target.\n\
          Wants=network-online.target\n\
          After=network-online.target\n\
-         # A runner that ends at once, again and again (deleted, deprecated), must not ask for ever.\n\
+         # A runner that exits at once each time (deleted, deprecated) must not be restarted for ever.\n\
          StartLimitIntervalSec=10min\n\
          StartLimitBurst=5\n\
          \n\
@@ -109,15 +109,15 @@ pub fn render(unit: &Unit) -> String {
         Main::Runsvc => {
             let _ = write!(
                 text,
-                "# Jobs run as this user. Nothing of this service runs as root.\n\
+                "# The runner and its jobs run as this user, not as root.\n\
                  User={user}\n\
                  WorkingDirectory={dir}\n\
-                 # As root: its directories, which the runner's user cannot create, and the cloud's metadata, which is not for jobs.\n\
+                 # As root: creates directories that the runner's user cannot create, and denies the cloud's metadata to jobs.\n\
                  ExecStartPre=+{program} prepare-start --quiet --dir {dir}{metadata}\n\
-                 # GitHub's supported entry point. bin is a link after a self-update, so the path stays right; bash is\n\
-                 # named because SELinux lets systemd start it whatever label the script has.\n\
+                 # GitHub's supported entry point. bin is a link after a self-update, so the path stays valid; bash is the\n\
+                 # program because SELinux lets systemd start it whatever label the script has.\n\
                  ExecStart=/bin/bash {dir}/bin/runsvc.sh\n\
-                 # A stop waits for the running job before the runner is told to end.\n\
+                 # A stop waits for the running job before the runner is stopped.\n\
                  ExecStop=-{program} drain --quiet --dir {dir} --deadline {drain}\n",
                 user = unit.user,
                 metadata = if unit.allow_metadata { " --allow-metadata" } else { "" },
@@ -136,7 +136,7 @@ pub fn render(unit: &Unit) -> String {
             if let Some(file) = token_file {
                 let _ = write!(
                     text,
-                    "# Read by systemd at each start, readable by root only, and gone with the service.\n\
+                    "# systemd reads it at each start; only root can read it, and it is deleted with the service.\n\
                      LoadCredential=runup.token:{token}\n",
                     token = percent(&file.display().to_string()),
                 );
@@ -146,24 +146,24 @@ pub fn render(unit: &Unit) -> String {
     if unit.upgrades {
         let _ = write!(
             text,
-            "# Looks for a newer runner if the last look was not today. It is not waited for, and may fail.\n\
+            "# Checks for a newer runner unless it was done today. The start does not wait for it, and ignores its failure.\n\
              ExecStartPost=-+/bin/systemctl start --no-block {}.service\n",
             upgrade_name(&name(&unit.dir)),
         );
     }
     let _ = write!(
         text,
-        "# The entry point ends with 0 whatever happened, so every end is a reason to start again.\n\
+        "# The entry point exits 0 whatever happened, so every exit is followed by a restart.\n\
          Restart=always\n\
          RestartSec=15\n\
-         # TERM goes to the entry point, which tells the listener; what jobs left behind is killed after it.\n\
+         # SIGTERM goes to the entry point, which stops the listener; processes that jobs left are killed after it.\n\
          KillMode=mixed\n\
-         # The job's time, and what the runner itself takes to cancel one.\n\
+         # The time for the running job, and for the runner to cancel it.\n\
          TimeoutStopSec={timeout}\n\
-         # A job that eats all memory should die itself, not take the runner along.\n\
+         # If a job uses up the memory, only its process is killed, not the runner.\n\
          OOMPolicy=continue\n\
-         # Jobs are somebody else's programs: they see no process but their user's own, no key of another\n\
-         # session, and nothing of ours. More (NoNewPrivileges, ProtectSystem) would break sudo and containers.\n\
+         # Jobs run untrusted programs: they see only processes of their own user, no keys of other sessions, and no\n\
+         # files of runup. More (NoNewPrivileges, ProtectSystem) would break sudo and containers.\n\
          ProtectProc=invisible\n\
          KeyringMode=private\n",
         timeout = unit.drain + 120,
@@ -202,15 +202,15 @@ pub fn render_upgrade(unit: &Unit, upgrades: &Upgrades) -> (String, String) {
          \n\
          [Service]\n\
          Type=oneshot\n\
-         # At most one look a day, whatever starts this. A runner that is not idle in time is tried again: 75.\n\
+         # At most one check a day, whatever starts it. Exit code 75: the runner was not idle in time; tried again later.\n\
          ExecStart={program} upgrade --daily --quiet --window=2h --dir {dir}{arguments}\n\
          SuccessExitStatus=75\n\
-         # Should it be killed while the runner's listener is stopped for a look, the listener goes on.\n\
+         # If it is killed while it has the runner's listener suspended, the listener continues.\n\
          ExecStopPost=-/bin/sh -c '[ \"$$SERVICE_RESULT\" = success ] || exec systemctl kill --signal=CONT {main}'\n\
-         # TERM goes to runup, which puts back what it had begun.\n\
+         # SIGTERM goes to runup, which undoes what it has begun.\n\
          KillMode=mixed\n\
          TimeoutStopSec=10min\n\
-         # Close to the end of its version's support, it waits for the end of the runner's job, which may last five days.\n\
+         # Near the end of support of the runner's version, it waits for the running job, which can take five days.\n\
          TimeoutStartSec=6d\n",
         program = percent(&unit.program.display().to_string()),
     );
@@ -222,12 +222,12 @@ pub fn render_upgrade(unit: &Unit, upgrades: &Upgrades) -> (String, String) {
         timer,
         "\n\
          [Unit]\n\
-         Description=Daily look for a newer GitHub Actions runner for {dir}\n\
+         Description=Daily check for a newer GitHub Actions runner in {dir}\n\
          \n\
          [Timer]\n\
          OnCalendar=*-*-* {at}:00\n\
          RandomizedDelaySec={spread}s\n\
-         # A machine that was off at that time catches up.\n\
+         # A machine that was off at that time checks at the next boot.\n\
          Persistent=true\n\
          \n\
          [Install]\n\
@@ -246,7 +246,7 @@ fn percent(text: &str) -> String {
 /// One word of a command line in a unit file.
 fn quoted(word: &str) -> String {
     let escaped = percent(word).replace('\\', "\\\\").replace('"', "\\\"").replace('$', "$$");
-    // A line that ends in the middle of a word would go on as a setting of its own.
+    // The text after a line break in a word would be read as a setting.
     let mut word = String::with_capacity(escaped.len());
     for letter in escaped.chars() {
         if letter.is_control() {
@@ -306,8 +306,8 @@ mod tests {
     fn an_argument_cannot_end_its_line() {
         let arguments = vec!["--token-command=export A=\"1\"\nExecStartPre=/bin/evil\t%n\u{85}".to_owned()];
         let text = render(&unit(Main::Supervisor { arguments, token_file: None }));
-        let wanted = r#"run "--token-command=export A=\"1\"\x0aExecStartPre=/bin/evil\x09%%n\xc2\x85""#;
-        assert!(text.contains(wanted), "{text}");
+        let expected = r#"run "--token-command=export A=\"1\"\x0aExecStartPre=/bin/evil\x09%%n\xc2\x85""#;
+        assert!(text.contains(expected), "{text}");
         assert!(!text.lines().any(|line| line.starts_with("ExecStartPre")), "{text}");
     }
 
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_makes_a_plain_unit_name() {
+    fn a_directory_makes_a_plain_unit_name() {
         assert_eq!(name(Path::new("/opt/actions-runner")), "runup-actions-runner.service");
         assert_eq!(name(Path::new("/srv/my runner@2")), "runup-my-runner-2.service");
     }

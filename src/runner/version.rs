@@ -1,16 +1,16 @@
-//! Versions of GitHub's runner, and what they can do.
+//! The versions of GitHub's runner, and their features.
 
 use super::error::Error;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// The oldest version that github.com still lets register; Enterprise Servers may be content with less.
+/// The oldest version that can register with github.com; Enterprise Server may accept older ones.
 pub const REGISTRATION_FLOOR: RunnerVersion = RunnerVersion::new(2, 329, 0);
 
-/// How long after its publication GitHub lets a release go without being installed; a runner that is older than a
-/// release of that age gets no more jobs. In hours. GitHub's documentation of the runners' updates, and its enforcement
-/// of 2026 (community discussion 194762).
+/// How many hours after the publication of a release GitHub requires it: a runner that is older than a release of that
+/// age gets no more jobs. GitHub's documentation of the runners' updates, and its enforcement of 2026 (community
+/// discussion 194762).
 pub const INSTALL_WITHIN_HOURS: i64 = 30 * 24;
 
 /// The version of a runner: three numbers.
@@ -29,15 +29,15 @@ impl RunnerVersion {
         Self { major, minor, patch }
     }
 
-    /// The last version that is named in `text`: a file name, or the path of a URL.
+    /// The last version in `text`, which is a file name or the path of a URL.
     #[must_use]
     pub fn find_in(text: &str) -> Option<Self> {
         text.rsplit(|c: char| !c.is_ascii_digit() && c != '.')
             .find_map(|piece| three_numbers(piece.trim_matches('.')))
     }
 
-    /// Whether a runner of this version understands `feature`. An older one prints that it does not and carries on
-    /// without, so nobody may ask it.
+    /// Whether a runner of this version supports `feature`. An older one prints a warning and continues without it, so
+    /// it must not be used there.
     #[must_use]
     pub fn supports(self, feature: Feature) -> bool {
         self >= feature.since()
@@ -46,7 +46,7 @@ impl RunnerVersion {
 
 fn three_numbers(text: &str) -> Option<RunnerVersion> {
     let mut numbers = text.split('.').map(|number| {
-        // `parse` alone would take a sign.
+        // `parse` alone would accept a sign.
         number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse().ok()).flatten()
     });
     let version = RunnerVersion::new(numbers.next()??, numbers.next()??, numbers.next()??);
@@ -79,12 +79,12 @@ impl From<RunnerVersion> for String {
 
 impl fmt::Display for RunnerVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Through `pad`, so that tables can align it.
+        // `pad` lets tables align it.
         f.pad(&format!("{}.{}.{}", self.major, self.minor, self.patch))
     }
 }
 
-/// What only newer runners can do.
+/// The features that only newer runners have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Feature {
     /// `config.sh --ephemeral`.
@@ -97,13 +97,13 @@ pub enum Feature {
     GenerateServiceConfig,
     /// `config.sh remove --local`.
     RemoveLocal,
-    /// Knows that `*.ghe.com` is run by GitHub.
+    /// Treats `*.ghe.com` as hosted by GitHub.
     DataResidency,
     /// `config.sh --no-default-labels`.
     NoDefaultLabels,
-    /// Ends with code 7 when its version is deprecated, if asked to.
+    /// Exits with code 7 when its version is deprecated, if requested.
     DeprecatedExitCode,
-    /// Cleans up after itself when the server has deleted it.
+    /// Deletes its files when the server has deleted it.
     SelfClean,
 }
 

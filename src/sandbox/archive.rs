@@ -1,5 +1,5 @@
-//! The archives of the seven platforms, built when they are asked for. The same platform and version always make the
-//! same bytes.
+//! The archives of the seven platforms, built on request. The same platform and version always result in the same
+//! bytes.
 
 use super::layout::{Entry, Kind, entries};
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tar::{EntryType, Header};
 use zip::write::SimpleFileOptions;
 
-/// One platform that GitHub ships a runner for.
+/// A platform with a runner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Platform {
     /// As in the file name, `linux-x64`.
@@ -45,13 +45,13 @@ pub(super) struct Archive {
     pub sha256: String,
 }
 
-/// Every archive that was built so far.
+/// The archives that were built so far.
 pub(super) struct Archives {
     require_libicu: bool,
     built: Mutex<HashMap<(Platform, String), Arc<Archive>>>,
 }
 
-/// The owner that GitHub's build records: an installer must not restore it.
+/// The owner in GitHub's archives, which an installer must not restore.
 const BUILD_USER: u64 = 1001;
 /// 2026-01-01, for every file.
 const BUILD_TIME: u64 = 1_767_225_600;
@@ -85,12 +85,13 @@ fn build(platform: Platform, version: &str, require_libicu: bool) -> Archive {
     }
 }
 
-/// As `tar -czf` of a folder makes it: every name starts with `./`, and the folder itself comes first.
+/// A tar file like that of `tar -czf` for a directory: every name starts with `./`, and the directory itself comes
+/// first.
 fn tar_gz_of(entries: &[Entry]) -> io::Result<Vec<u8>> {
     let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
-    append(&mut tar, "./", &Entry { path: String::new(), kind: Kind::Folder, executable: true })?;
+    append(&mut tar, "./", &Entry { path: String::new(), kind: Kind::Directory, executable: true })?;
     for entry in entries {
-        let slash = if matches!(entry.kind, Kind::Folder) { "/" } else { "" };
+        let slash = if matches!(entry.kind, Kind::Directory) { "/" } else { "" };
         append(&mut tar, &format!("./{}{slash}", entry.path), entry)?;
     }
     tar.into_inner()?.finish()
@@ -98,7 +99,7 @@ fn tar_gz_of(entries: &[Entry]) -> io::Result<Vec<u8>> {
 
 fn append<W: Write>(tar: &mut tar::Builder<W>, name: &str, entry: &Entry) -> io::Result<()> {
     let mut header = Header::new_ustar();
-    // `set_path` would tidy the leading `./` away, which is what an unpacker must cope with.
+    // `set_path` would remove the leading `./`, which an unpacker must support.
     let field = &mut header.as_old_mut().name;
     let length = name.len().min(field.len());
     field[..length].copy_from_slice(&name.as_bytes()[..length]);
@@ -109,7 +110,7 @@ fn append<W: Write>(tar: &mut tar::Builder<W>, name: &str, entry: &Entry) -> io:
     header.set_mtime(BUILD_TIME);
     header.set_mode(if entry.executable { 0o755 } else { 0o644 });
     let content: &[u8] = match &entry.kind {
-        Kind::Folder => {
+        Kind::Directory => {
             header.set_entry_type(EntryType::Directory);
             &[]
         }
@@ -129,7 +130,7 @@ fn append<W: Write>(tar: &mut tar::Builder<W>, name: &str, entry: &Entry) -> io:
     tar.append(&header, content)
 }
 
-/// As .NET's `ZipFile.CreateFromDirectory` makes it: no modes, no links.
+/// A zip file like that of .NET's `ZipFile.CreateFromDirectory`: without modes and links.
 fn zip_of(entries: &[Entry]) -> io::Result<Vec<u8>> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     for entry in entries {

@@ -1,4 +1,4 @@
-//! A sandbox on a thread of its own, for callers that are not asynchronous or that block.
+//! A sandbox on its own thread, for callers that are not asynchronous or that block.
 
 use super::{Error, Options, Sandbox, start};
 use std::ops::Deref;
@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// A [`Sandbox`] on a thread of its own. It stops when it is dropped.
+/// A [`Sandbox`] on its own thread. It stops when it is dropped.
 #[derive(Debug)]
 pub struct Background {
     sandbox: Sandbox,
@@ -30,7 +30,7 @@ pub fn spawn_in_thread(options: Options) -> Result<Background, Error> {
                 Err(error) => return drop(send.send(Err(error))),
             };
             let server = sandbox.server.take();
-            // A caller that is gone drops the sandbox, which ends the server.
+            // If the caller is gone, the sandbox is dropped, which stops the server.
             drop(send.send(Ok(sandbox)));
             if let Some(server) = server {
                 tokio::select! {

@@ -1,4 +1,4 @@
-//! A body that can be late, short, slow or never end.
+//! A response body that can be late, short, slow or endless.
 
 use bytes::Bytes;
 use http_body::Frame;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) enum Piece {
     /// Sends this.
     Data(Bytes),
-    /// Waits so long.
+    /// Waits for this time.
     Pause(Duration),
     /// Sends nothing until the sandbox stops.
     Forever,

@@ -1,4 +1,4 @@
-//! The sandbox's clock, in the three ways that GitHub writes the time.
+//! The sandbox's clock, in the three time formats of GitHub.
 
 use jiff::{Timestamp, tz::Offset};
 use std::time::Duration;

@@ -20,7 +20,7 @@ struct NewVersion {
     version: String,
 }
 
-/// A runner of some other machine.
+/// A runner of another machine.
 #[derive(Deserialize)]
 struct ElsewhereRunner {
     scope: String,
@@ -61,7 +61,7 @@ pub(super) fn answer(shared: &Shared, control: Control, request: &Request) -> Re
                 world.offer(&new.version);
                 Reply::no_content()
             }
-            Some(new) => Reply::message(422, &format!("{:?} is no runner version", new.version)),
+            Some(new) => Reply::message(422, &format!("{:?} is not a runner version", new.version)),
             None => Reply::message(400, "Problems parsing JSON"),
         },
         Control::Deprecate => match request.json::<Deprecation>().map(|new| (new.check(), new)) {
@@ -104,7 +104,7 @@ pub(super) fn answer(shared: &Shared, control: Control, request: &Request) -> Re
                 world.updates.push(update);
                 Reply::no_content()
             }
-            Some(update) => Reply::message(422, &format!("{:?} is no runner version", update.version)),
+            Some(update) => Reply::message(422, &format!("{:?} is not a runner version", update.version)),
             None => Reply::message(400, "Problems parsing JSON"),
         },
     }

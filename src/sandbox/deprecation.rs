@@ -8,23 +8,23 @@ use serde_json::{Value, json};
 pub struct Deprecation {
     /// Which version.
     pub version: String,
-    /// From then on it registers no more, RFC 3339.
+    /// From then on it can no longer register, RFC 3339.
     #[serde(default)]
     pub registration_deprecates_at: Option<String>,
-    /// From then on it gets no more jobs, RFC 3339.
+    /// From then on it no longer gets jobs, RFC 3339.
     #[serde(default)]
     pub runtime_deprecates_at: Option<String>,
-    /// The sandbox acts by the dates and does not tell them, as github.com.
+    /// The sandbox enforces the dates but does not tell them, like github.com.
     #[serde(default)]
     pub silent: bool,
 }
 
 impl Deprecation {
-    /// Refuses dates that are none: they would never pass, and a test would prove nothing.
+    /// Refuses invalid dates: they would never pass, and a test would prove nothing.
     pub(super) fn check(&self) -> Result<(), String> {
         let dates = [&self.registration_deprecates_at, &self.runtime_deprecates_at];
         let wrong = dates.into_iter().flatten().find(|at| at.parse::<jiff::Timestamp>().is_err());
-        wrong.map_or(Ok(()), |at| Err(format!("{at:?} is no RFC 3339 time")))
+        wrong.map_or(Ok(()), |at| Err(format!("{at:?} is not an RFC 3339 time")))
     }
 
     pub(super) fn passed(at: Option<&str>) -> bool {

@@ -1,4 +1,4 @@
-//! The archives, as the download host serves them: ranges, entity tags, and a token of their own.
+//! The archives, as the download host serves them: with ranges, entity tags, and their own token.
 
 use super::archive::{Archive, Platform};
 use super::fault::FaultKind;
@@ -40,7 +40,7 @@ fn archive(shared: &Shared, platform: &str, version: &str) -> Option<std::sync::
     known.then(|| shared.archives.get(platform, version))
 }
 
-/// The document, or the range of it that was asked for.
+/// The document, or the requested range of it.
 fn serve(archive: &Archive, request: &Request, faults: &[FaultKind]) -> Reply {
     let mut bytes = archive.bytes.to_vec();
     for fault in faults {
@@ -74,7 +74,7 @@ fn serve(archive: &Archive, request: &Request, faults: &[FaultKind]) -> Reply {
 #[derive(Debug, PartialEq, Eq)]
 struct NotSatisfiable;
 
-/// The first and the last byte of one range of `whole` bytes; `None` if the header means nothing, as with several
+/// The first and the last byte of a range of `whole` bytes; `None` if the header is not supported, as with several
 /// ranges: then everything is sent.
 fn parse_range(header: &str, whole: usize) -> Option<Result<(usize, usize), NotSatisfiable>> {
     let (first, last) = header.strip_prefix("bytes=")?.split_once('-')?;

@@ -1,19 +1,19 @@
-//! Misbehaviour on request: which route, how often, and what happens instead.
+//! Faults, for testing: which route, how often, and what happens instead.
 
 use super::route;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-/// One misbehaviour. Faults are tried in the order in which they came; all that match a request apply to it.
+/// A fault. Faults are tried in the order in which they were added; all that match a request apply to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    /// A route's name, or `*` for every one of them.
+    /// A route's name, or `*` for every route.
     pub route: String,
-    /// So many requests pass unharmed first.
+    /// How many requests are served normally first.
     #[serde(default)]
     pub skip: u32,
-    /// So many requests are harmed; `None` is all of them.
+    /// How many requests are affected; `None` means all of them.
     #[serde(default)]
     pub count: Option<u32>,
     /// What happens.
@@ -21,11 +21,11 @@ pub struct Fault {
     pub kind: FaultKind,
 }
 
-/// What happens to a request. Counts of bytes are those of the body.
+/// What happens to a request. Numbers of bytes are those of the body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum FaultKind {
-    /// Answers with this status; the act does not happen.
+    /// Answers with this status; the request is not carried out.
     Status {
         /// The status.
         code: u16,
@@ -36,23 +36,23 @@ pub enum FaultKind {
         #[serde(default)]
         headers: BTreeMap<String, String>,
     },
-    /// Waits so many milliseconds before it acts and answers.
+    /// Waits for this time before the request is carried out and answered.
     Delay {
         /// Milliseconds.
         ms: u64,
     },
-    /// Acts at once, and answers so many milliseconds later: the client that gave up does not know that it happened.
+    /// Carries out the request at once, and answers later: a client that gave up does not know that it was carried out.
     DelayAfter {
         /// Milliseconds.
         ms: u64,
     },
-    /// Sends the headers and so many bytes, and then nothing, for ever.
+    /// Sends the headers and this number of bytes, and then stalls for ever.
     Stall {
         /// Bytes.
         #[serde(default)]
         after: usize,
     },
-    /// Closes the connection after so many bytes.
+    /// Closes the connection after this number of bytes.
     Cut {
         /// Bytes.
         after: usize,
@@ -62,27 +62,27 @@ pub enum FaultKind {
         /// Bytes a second.
         bytes_per_second: u64,
     },
-    /// Flips the bits of the byte at this place of the document.
+    /// Flips the bits of the byte at this offset of the document.
     Corrupt {
-        /// Offset from the start of the whole document, whatever range was asked for.
+        /// Offset from the start of the whole document, whatever range was requested.
         at: usize,
     },
-    /// Says a length that is wrong by so many bytes.
+    /// Announces a length that is wrong by this number of bytes.
     WrongLength {
         /// Bytes, more or fewer.
         by: i64,
     },
     /// Ignores `Range` and sends everything.
     NoRange,
-    /// Sends the client elsewhere; without a URL, to the same archive under another host name.
+    /// Redirects the client; without a URL, to the same archive under another host name.
     Redirect {
         /// Where to.
         #[serde(default)]
         url: Option<String>,
     },
-    /// Issues a token that has expired when it arrives; where tokens are presented, refuses them as expired.
+    /// Issues a token that has already expired; on routes that take tokens, refuses them as expired.
     ExpiredToken,
-    /// An HTML page where JSON was due.
+    /// An HTML page instead of JSON.
     Html {
         /// Its status.
         status: u16,
@@ -93,48 +93,48 @@ pub enum FaultKind {
     NoChecksum,
     /// Downloads with an empty `sha256_checksum`.
     EmptyChecksum,
-    /// Downloads with something else in `sha256_checksum`.
+    /// Downloads with an invalid `sha256_checksum`.
     MalformedChecksum,
-    /// Downloads with the checksum of something else.
+    /// Downloads with a wrong checksum.
     WrongChecksum,
     /// Half a JSON document.
     NotJson,
-    /// A `Date` that is off.
+    /// A wrong `Date`.
     Clock {
         /// Seconds, ahead or behind.
         seconds: i64,
     },
-    /// 403, with a primary limit that is used up for so long.
+    /// 403, with a primary rate limit that is exceeded for this time.
     RateLimit {
         /// Seconds.
         seconds: u64,
     },
-    /// 429, a secondary limit, with `Retry-After`.
+    /// 429, a secondary rate limit, with `Retry-After`.
     RetryAfter {
         /// Seconds.
         seconds: u64,
     },
-    /// Acts, and answers 502 as a gateway does that has lost the answer: whoever tries again meets what happened.
+    /// Carries out the request, and answers 502 like a gateway that has lost the answer: a retry meets the result.
     LostAnswer,
-    /// Only for `register`: an older server, which adds the runner without what it does not know. The stand-in for
-    /// `config.sh` fails then, and the runner stays.
+    /// Only for `register`: an older server, which adds the runner without a feature that it does not support. The fake
+    /// `config.sh` then fails, and the runner is kept.
     Unsupported {
-        /// What it does not know.
+        /// The feature.
         flag: Unsupported,
     },
-    /// Only for `session`: tells the stand-in for the listener to end with this code.
+    /// Only for `session`: tells the fake listener to exit with this code.
     Exit {
         /// The code.
         code: u8,
     },
-    /// Only for `runner-registration`: tells the stand-in for `config.sh` to misbehave.
+    /// Only for `runner-registration`: tells the fake `config.sh` to misbehave.
     Script {
         /// How.
         act: Act,
     },
 }
 
-/// What older servers do not know.
+/// A feature that older servers do not support.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unsupported {
@@ -145,7 +145,7 @@ pub enum Unsupported {
 }
 
 impl Unsupported {
-    /// The name by which `config.sh` complains of it.
+    /// Its name in the error message of `config.sh`.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Ephemeral => "Ephemeral",
@@ -154,7 +154,7 @@ impl Unsupported {
     }
 }
 
-/// How the stand-in for `config.sh` misbehaves.
+/// How the fake `config.sh` misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Act {
@@ -168,7 +168,7 @@ pub enum Act {
     FailAfterRunnerFile,
     /// Exits 0 and does nothing.
     SucceedWithoutRegister,
-    /// Prints the token that it was given, and goes on.
+    /// Prints its token, and continues.
     PrintSecret,
 }
 
@@ -182,14 +182,14 @@ impl Act {
         ("print-secret", Self::PrintSecret),
     ];
 
-    /// The word that the script knows it by.
+    /// Its word in the script.
     pub(super) fn word(self) -> &'static str {
         Self::ALL.iter().find(|(_, act)| *act == self).map_or("", |(word, _)| *word)
     }
 }
 
 impl Fault {
-    /// A fault that harms every request of `route`.
+    /// A fault for every request of `route`.
     pub fn new(route: impl Into<String>, kind: FaultKind) -> Self {
         Self { route: route.into(), skip: 0, count: None, kind }
     }
@@ -206,7 +206,7 @@ impl Fault {
         Self { skip, ..self }
     }
 
-    /// Whether it harms this request of the route `name`; counts the request.
+    /// Whether it affects this request of the route `name`; counts the request.
     pub(super) fn strikes(&mut self, name: &str) -> bool {
         if self.route != "*" && self.route != name {
             return false;
@@ -226,33 +226,33 @@ impl Fault {
     }
 }
 
-/// Why a fault's text could not be read.
+/// Why the text of a fault is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FaultTextError {
-    /// The form is wrong.
-    #[error("{text:?} is not of the form ROUTE[+SKIP][:COUNT]:KIND[=VALUE]")]
-    Form {
-        /// What was given.
+    /// The format is wrong.
+    #[error("{text:?} is not in the format ROUTE[+SKIP][:COUNT]:KIND[=VALUE]")]
+    Format {
+        /// The text.
         text: String,
     },
-    /// No such route.
-    #[error("{route:?} is no route of the sandbox; they are {}, *", route::NAMES.join(", "))]
+    /// The route does not exist.
+    #[error("{route:?} is not a route of the sandbox; use one of {}, *", route::NAMES.join(", "))]
     Route {
-        /// What was given.
+        /// The route.
         route: String,
     },
-    /// No such kind.
-    #[error("{kind:?} is no kind of fault; they are {KINDS}")]
+    /// The kind does not exist.
+    #[error("{kind:?} is not a kind of fault; use one of {KINDS}")]
     Kind {
-        /// What was given.
+        /// The kind.
         kind: String,
     },
-    /// The value does not fit the kind.
-    #[error("the fault {kind:?} cannot take the value {value:?}")]
+    /// The value is not valid for the kind.
+    #[error("the fault {kind:?} does not accept the value {value:?}")]
     Value {
         /// The kind.
         kind: String,
-        /// What was given.
+        /// The value.
         value: String,
     },
 }
@@ -265,15 +265,15 @@ const KINDS: &str = "status=CODE, delay=MS, delay-after=MS, stall[=BYTES], cut=B
 impl FromStr for Fault {
     type Err = FaultTextError;
 
-    /// Reads `ROUTE[+SKIP][:COUNT]:KIND[=VALUE]`, for example `archive:1:cut=2000` or `*:delay=200`.
+    /// Parses `ROUTE[+SKIP][:COUNT]:KIND[=VALUE]`, for example `archive:1:cut=2000` or `*:delay=200`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let form = || FaultTextError::Form { text: text.to_owned() };
+        let form = || FaultTextError::Format { text: text.to_owned() };
         let (target, rest) = text.split_once(':').ok_or_else(form)?;
         let (route, skip) = match target.split_once('+') {
             None => (target, 0),
             Some((route, skip)) => (route, skip.parse().map_err(|_| form())?),
         };
-        // The value may be a URL, so that only a colon before the kind's `=` separates a count.
+        // The value can be a URL, so only a colon before the `=` of the kind separates a count.
         let head = rest.split('=').next().unwrap_or(rest);
         let (count, kind) = match head.split_once(':') {
             None => (None, rest),
@@ -286,7 +286,7 @@ impl FromStr for Fault {
 }
 
 impl Fault {
-    /// Refuses a route that does not exist: such a fault would never strike, and a test would prove nothing.
+    /// Refuses a route that does not exist: the fault would never apply, and a test would prove nothing.
     pub(super) fn check(&self) -> Result<(), FaultTextError> {
         if self.route == "*" || route::NAMES.contains(&self.route.as_str()) {
             return Ok(());
@@ -393,7 +393,7 @@ mod tests {
     #[test]
     fn what_would_never_strike_is_refused() {
         let refused = |text: &str| text.parse::<Fault>().unwrap_err();
-        assert!(matches!(refused("archive"), FaultTextError::Form { .. }));
+        assert!(matches!(refused("archive"), FaultTextError::Format { .. }));
         assert!(matches!(refused("archiv:cut=1"), FaultTextError::Route { .. }));
         assert!(matches!(refused("archive:bite"), FaultTextError::Kind { .. }));
         assert!(matches!(refused("archive:cut=many"), FaultTextError::Value { .. }));

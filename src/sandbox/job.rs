@@ -1,10 +1,10 @@
-//! Jobs: the queue, what each of them runs, and how it ended.
+//! Jobs: the queue, their scripts, and their results.
 
 use super::scope::Scope;
 use super::world::World;
 use serde::{Deserialize, Serialize};
 
-/// The most that is kept of a job's output, in bytes.
+/// How much of a job's output is kept, in bytes.
 const LOG_LIMIT: usize = 256 * 1024;
 
 /// One job.
@@ -12,11 +12,11 @@ const LOG_LIMIT: usize = 256 * 1024;
 pub struct JobRecord {
     /// Its id.
     pub id: u64,
-    /// Where it was queued.
+    /// The scope in which it was queued.
     pub scope: Scope,
     /// Its name.
     pub name: String,
-    /// The time that a job without a script takes.
+    /// The duration of a job without a script.
     pub seconds: u64,
     /// The shell script that it runs as the runner's user.
     pub script: Option<String>,
@@ -24,33 +24,33 @@ pub struct JobRecord {
     pub only_for: Option<String>,
     /// The id of the runner that took it.
     pub runner: Option<u64>,
-    /// Whether its runner has acknowledged its message. Until then it goes to the next session if this one ends.
+    /// Whether its runner has acknowledged its message. Until then, the next session gets it if this one ends.
     pub acknowledged: bool,
-    /// Whether its runner has reported its end.
+    /// Whether its runner has reported its result.
     pub done: bool,
-    /// How it ended; `Canceled` and `Abandoned` ones are not `done`.
+    /// Its result; `Canceled` and `Abandoned` jobs are not `done`.
     pub result: Option<JobResult>,
-    /// What its script printed.
+    /// The output of its script.
     pub log: String,
 }
 
-/// How a job ended, in the words of GitHub's runner.
+/// The result of a job, in the words of GitHub's runner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JobResult {
     /// Its script exited 0.
     Succeeded,
     /// Its script failed.
     Failed,
-    /// Its listener was told to stop.
+    /// Its listener was stopped.
     Canceled,
-    /// Its listener was not heard of again.
+    /// Its listener disappeared.
     Abandoned,
 }
 
 /// A job to be queued.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct NewJob {
-    /// Where, for example `orgs/acme`.
+    /// The scope, for example `orgs/acme`.
     pub scope: String,
     /// Its name.
     #[serde(default = "build")]
@@ -61,7 +61,7 @@ pub struct NewJob {
     /// A script for bash, which the runner's user runs in the job's workspace.
     #[serde(default)]
     pub script: Option<String>,
-    /// The name of the only runner that may take it; without one, the first that asks.
+    /// The name of the only runner that may take it; without one, the first runner gets it.
     #[serde(default)]
     pub runner: Option<String>,
 }
@@ -86,7 +86,7 @@ impl NewJob {
 }
 
 impl World {
-    /// Queues a job; its id.
+    /// Queues a job and returns its id.
     pub fn add_job(&mut self, scope: Scope, new: NewJob) -> u64 {
         let id = self.jobs.len() as u64 + 1;
         self.jobs.push(JobRecord {
@@ -105,7 +105,7 @@ impl World {
         id
     }
 
-    /// Gives the next job that this runner may take to it; `None` if none is queued.
+    /// Assigns the next job that this runner may take; `None` if none is queued.
     pub fn take_job(&mut self, runner: u64) -> Option<JobRecord> {
         let record = self.runner_by_id(runner)?.record.clone();
         let fits = |job: &&mut JobRecord| {
@@ -123,7 +123,7 @@ impl World {
         self.jobs.iter_mut().find(is_it).filter(|job| job.result.is_none())
     }
 
-    /// Ends what this runner was running. A job that it has not begun is queued again.
+    /// Ends the job of this runner. A job that it has not started is queued again.
     pub fn end_jobs(&mut self, runner: u64, result: JobResult) {
         let running = |job: &&mut JobRecord| job.runner == Some(runner) && job.result.is_none();
         for job in self.jobs.iter_mut().filter(running) {
@@ -137,7 +137,7 @@ impl World {
 }
 
 impl JobRecord {
-    /// Keeps what the script printed.
+    /// Stores the output of the script.
     pub(super) fn keep_log(&mut self, bytes: &[u8]) {
         self.log = String::from_utf8_lossy(&bytes[..bytes.len().min(LOG_LIMIT)]).into_owned();
     }

@@ -1,4 +1,4 @@
-//! What is inside an archive: the names and modes of GitHub's runner, with small stand-ins for its programs.
+//! The content of an archive: the names and modes of GitHub's runner, with small fake programs.
 
 use super::archive::Platform;
 
@@ -14,19 +14,19 @@ pub(super) struct Entry {
 /// What a member is.
 #[derive(Debug)]
 pub(super) enum Kind {
-    Folder,
+    Directory,
     File(Vec<u8>),
     Link(&'static str),
 }
 
-/// A script of the stand-in, embedded; `@VERSION@` and the like are filled in when the archive is built.
+/// An embedded script of the fake runner; `@VERSION@` and the like are replaced when the archive is built.
 macro_rules! script {
     ($name:literal) => {
         include_str!(concat!("runner/", $name))
     };
 }
 
-/// Path, text and executable bit of what every Unix archive has.
+/// Path, text and executable bit of the files in every Unix archive.
 const UNIX: [(&str, &str, bool); 27] = [
     ("config.sh", script!("config.sh"), true),
     ("env.sh", script!("env.sh"), true),
@@ -89,10 +89,10 @@ const LINKS: [(&str, &str); 2] = [
     ("bin/npx", "../lib/node_modules/npm/bin/npm-cli.js"),
 ];
 
-/// So much of each archive does not compress, so that there is something to cut, resume and corrupt.
+/// How much incompressible data each archive has, so that there are enough bytes to cut, resume and corrupt.
 const BALLAST: usize = 40_000;
 
-/// Everything in the archive of this platform and version, folders before what they hold.
+/// Everything in the archive of this platform and version, directories before their content.
 pub(super) fn entries(platform: Platform, version: &str, require_libicu: bool) -> Vec<Entry> {
     let windows = platform.os == "win";
     let mut found = Vec::new();
@@ -114,7 +114,7 @@ pub(super) fn entries(platform: Platform, version: &str, require_libicu: bool) -
             add(&NODE24);
         }
     }
-    // The version can be read here without running anything.
+    // The version can be read from this file without running anything.
     add(&[("bin/Runner.Listener.deps.json", script!("Runner.Listener.deps.json"), false)]);
     let mut noise = fastrand::Rng::with_seed(2026);
     let ballast: Vec<u8> = std::iter::repeat_with(|| noise.u8(..)).take(BALLAST).collect();
@@ -135,10 +135,10 @@ pub(super) fn entries(platform: Platform, version: &str, require_libicu: bool) -
             }
         }
     }
-    with_folders(found)
+    with_dirs(found)
 }
 
-/// What a script says about itself.
+/// The header of a script.
 fn fill_in(text: &str, platform: Platform, version: &str, require_libicu: bool) -> String {
     let (label, os) = match platform.os {
         "osx" => ("macOS", "macos"),
@@ -154,13 +154,13 @@ fn fill_in(text: &str, platform: Platform, version: &str, require_libicu: bool) 
         .replace("@ARCH@", &platform.architecture.to_ascii_uppercase())
 }
 
-fn with_folders(files: Vec<Entry>) -> Vec<Entry> {
+fn with_dirs(files: Vec<Entry>) -> Vec<Entry> {
     let mut all: Vec<Entry> = Vec::new();
     for file in files {
         for (at, _) in file.path.match_indices('/') {
-            let folder = &file.path[..at];
-            if !all.iter().any(|entry| entry.path == folder) {
-                all.push(Entry { path: folder.to_owned(), kind: Kind::Folder, executable: true });
+            let dir = &file.path[..at];
+            if !all.iter().any(|entry| entry.path == dir) {
+                all.push(Entry { path: dir.to_owned(), kind: Kind::Directory, executable: true });
             }
         }
         all.push(file);

@@ -1,25 +1,25 @@
-//! A GitHub to rehearse against: the REST calls of self-hosted runners, the archives with a small but faithful runner
-//! in them, the protocol by which that runner registers, and misbehaviour on request.
+//! A fake GitHub server for testing: the REST calls for self-hosted runners, archives with a small but faithful fake
+//! runner, the protocol by which that runner registers, and faults on request.
 //!
-//! It runs inside this process, on loopback, and forgets everything when it stops. It knows nothing of the rooms that
-//! it is used to test: what it serves is written from GitHub's documentation and from the runner's behaviour, not from
-//! what our client expects. Everything that a test may want to see or change can be reached in process through
-//! [`Sandbox`] and, for other processes, under `/_sandbox`, with the API token:
+//! It runs inside this process, on loopback, and keeps its state in memory. It does not use the modules that it tests:
+//! it follows GitHub's documentation and the runner's behaviour, not the expectations of runup's client. Tests can
+//! inspect and change everything through [`Sandbox`] in this process and, in other processes, under `/_sandbox` with
+//! the API token:
 //!
 //! | call | does |
 //! |---|---|
-//! | `GET state`, `GET requests` | everything that is there; every request so far |
-//! | `POST faults`, `DELETE faults` | adds a fault; ends them all |
+//! | `GET state`, `GET requests` | the current state; every request so far |
+//! | `POST faults`, `DELETE faults` | adds a fault; removes all faults |
 //! | `POST jobs` | queues a job: `{"scope": "orgs/acme", "name": "build", "seconds": 3}`, or one that runs a shell script as the runner's user: `{"scope": "orgs/acme", "script": "id", "runner": "NAME"}` |
-//! | `GET tokens` | every registration, remove and download token that was issued, for a search where none may be |
+//! | `GET tokens` | every registration, remove and download token that was issued, for a search for leaks |
 //! | `POST runners` | adds a runner of another machine: `{"scope": "orgs/acme", "name": "victim"}` |
-//! | `PATCH runners/ID` | changes or deletes a runner behind its back: `{"deleted": true}` |
-//! | `POST versions` | puts a newer version on offer: `{"version": "2.340.0"}` |
+//! | `PATCH runners/ID` | changes or deletes a runner on the server: `{"deleted": true}` |
+//! | `POST versions` | makes a newer version available: `{"version": "2.340.0"}` |
 //! | `POST deprecations` | ends the support of one: `{"version": "2.336.0", "registration_deprecates_at": "2026-01-01T00:00:00Z"}` |
 //!
-//! A version whose `registration_deprecates_at` has passed cannot register, one whose `runtime_deprecates_at` has passed
-//! gets no session. `GET .../deprecations/VERSION` answers 404, as github.com does, until a date was set that is not
-//! `"silent": true`.
+//! A version whose `registration_deprecates_at` has passed cannot register, one whose `runtime_deprecates_at` has
+//! passed gets no session. `GET .../deprecations/VERSION` answers 404, as github.com does, until a date was set that is
+//! not `"silent": true`.
 
 mod archive;
 mod background;
@@ -71,24 +71,24 @@ use tokio::task::JoinHandle;
 use url::Url;
 use world::{NewRunner, World};
 
-/// How the sandbox is set up.
+/// The settings of the sandbox.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where it listens; port 0 takes a free one.
+    /// The address to listen on; port 0 takes any free port.
     pub listen: SocketAddr,
-    /// Whether it may listen where other machines reach it.
+    /// Whether it may listen on an address that other machines can reach.
     pub allow_remote: bool,
-    /// The API token; a random one if there is none.
+    /// The API token; `None` for a random one.
     pub token: Option<String>,
-    /// The newest runner version on offer.
+    /// The newest available runner version.
     pub runner_version: String,
-    /// Older versions, on offer for linux-x64.
+    /// Older versions, available for linux-x64.
     pub versions: Vec<String>,
-    /// How long registration, remove and download tokens live.
+    /// The lifetime of registration, remove and download tokens.
     pub token_life: Duration,
-    /// Whether the served `config.sh` insists on libicu, as GitHub's does.
+    /// Whether the served `config.sh` requires libicu, like GitHub's.
     pub require_libicu: bool,
-    /// What goes wrong from the start.
+    /// The initial faults.
     pub faults: Vec<Fault>,
 }
 
@@ -110,30 +110,32 @@ impl Default for Options {
 /// Why the sandbox did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address can be reached from outside.
-    #[error("starting the sandbox at {listen}: the address is not a loopback address")]
+    /// Other machines can reach the address.
+    #[error("failed to start the sandbox at {listen}: it is not a loopback address")]
     NotLoopback {
         /// The address.
         listen: SocketAddr,
     },
-    /// The token cannot be sent in a header.
-    #[error("starting the sandbox: its token is empty or has characters that no header can carry")]
+    /// The token is not allowed in an HTTP header.
+    #[error(
+        "failed to start the sandbox: its token is empty, or has characters that are not allowed in an HTTP header"
+    )]
     Token,
-    /// A version cannot be part of a path.
-    #[error("starting the sandbox: {version:?} is no runner version")]
+    /// A version is not valid.
+    #[error("failed to start the sandbox: {version:?} is not a runner version")]
     Version {
         /// The version.
         version: String,
     },
-    /// A fault names no route.
-    #[error("starting the sandbox with a fault")]
+    /// A fault is not valid.
+    #[error("failed to start the sandbox with a fault")]
     Fault {
         /// What is wrong with it.
         #[source]
         source: FaultTextError,
     },
-    /// The address cannot be had.
-    #[error("starting the sandbox: listening at {listen}")]
+    /// The address is not available.
+    #[error("failed to start the sandbox: cannot listen on {listen}")]
     Listen {
         /// The address.
         listen: SocketAddr,
@@ -141,8 +143,8 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// Its thread or its runtime cannot be had.
-    #[error("starting the sandbox in a thread of its own")]
+    /// Its thread or its runtime could not be started.
+    #[error("failed to start the thread of the sandbox")]
     Thread {
         /// Why.
         #[source]
@@ -164,18 +166,20 @@ impl Failure for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NotLoopback { .. } => Some(
-                "Listen at 127.0.0.1, or allow remote clients: then everybody who reaches the port can talk to it."
+                "Listen on 127.0.0.1, or allow remote clients: then anyone who reaches the port can use it."
                     .to_owned(),
             ),
-            Self::Token => Some("Use a token of letters, digits and punctuation, or none for a random one.".to_owned()),
-            Self::Version { .. } => Some("Use digits and dots, as in 2.336.0.".to_owned()),
-            Self::Listen { .. } => Some("Use port 0 to take a free port.".to_owned()),
+            Self::Token => Some(
+                "Use a token of letters, digits and punctuation, or omit it for a random one.".to_owned(),
+            ),
+            Self::Version { .. } => Some("Use three numbers, like 2.336.0.".to_owned()),
+            Self::Listen { .. } => Some("Use port 0 for any free port.".to_owned()),
             Self::Fault { .. } | Self::Thread { .. } => None,
         }
     }
 }
 
-/// A running sandbox. It stops when it is shut down, or with the runtime that it runs on.
+/// A running sandbox. It stops at [`Sandbox::shutdown`], or with its runtime.
 pub struct Sandbox {
     shared: Arc<Shared>,
     token: Secret,
@@ -219,7 +223,7 @@ pub async fn start(options: Options) -> Result<Sandbox, Error> {
     let server = tokio::spawn(async move {
         let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
         if let Err(error) = served.await {
-            tracing::error!(%error, "the sandbox's server ended");
+            tracing::error!(%error, "the sandbox's server failed");
         }
     });
     Ok(Sandbox { shared, token, weak, server: Some(server) })
@@ -234,7 +238,7 @@ fn is_version(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
 }
 
-/// The URL by which this machine reaches the address.
+/// The URL of the address on this machine.
 fn base_url(address: SocketAddr) -> Url {
     let ip = match address.ip() {
         ip if !ip.is_unspecified() => ip,
@@ -266,26 +270,25 @@ impl Sandbox {
         self.token.clone()
     }
 
-    /// Every registration, remove and download token that was issued, so that a test can look for them where they must
-    /// not be.
+    /// Every registration, remove and download token that was issued, so that a test can search for leaks.
     #[must_use]
     pub fn issued(&self) -> Vec<Secret> {
         self.shared.world().tokens.issued()
     }
 
-    /// An API token that lacks the permission for everything.
+    /// An API token without any permission.
     #[must_use]
     pub fn weak_token(&self) -> Secret {
         self.weak.clone()
     }
 
-    /// Everything that is there now.
+    /// The current state.
     #[must_use]
     pub fn state(&self) -> Snapshot {
         self.shared.world().snapshot()
     }
 
-    /// Every request so far, in the order of arrival.
+    /// The requests so far, in the order of arrival.
     #[must_use]
     pub fn requests(&self) -> Vec<RequestRecord> {
         self.shared.world().requests.clone()
@@ -300,7 +303,7 @@ impl Sandbox {
     ///
     /// # Panics
     ///
-    /// If the fault's route does not exist: it would never strike, and whatever it was to prove would not be proven.
+    /// If the fault's route does not exist: the fault would never apply, and a test would prove nothing.
     pub fn fault(&self, fault: Fault) {
         if let Err(error) = fault.check() {
             panic!("{error}");
@@ -313,7 +316,7 @@ impl Sandbox {
         self.shared.world().faults.clear();
     }
 
-    /// Adds a runner as if some other machine had registered it; `None` if the name is taken.
+    /// Adds a runner as if another machine had registered it; `None` if the name is taken.
     #[must_use]
     pub fn add_runner(&self, scope: &Scope, name: &str, labels: &[&str]) -> Option<u64> {
         let labels = labels.iter().map(|&label| label.to_owned()).collect();
@@ -321,13 +324,13 @@ impl Sandbox {
         self.shared.world().register(scope.clone(), new).ok().map(|runner| runner.record.id)
     }
 
-    /// Changes or deletes a runner behind everybody's back; whether it was there.
+    /// Changes or deletes a runner on the server; returns whether it existed.
     #[expect(clippy::must_use_candidate, reason = "mostly called for its effect")]
     pub fn change_runner(&self, id: u64, change: RunnerChange) -> bool {
         self.shared.world().change(id, change)
     }
 
-    /// Queues a pretend job of so many seconds; its id.
+    /// Queues a job that only takes time, and returns its id.
     #[expect(clippy::must_use_candidate, reason = "mostly called for its effect")]
     pub fn add_job(&self, scope: &Scope, name: &str, seconds: u64) -> u64 {
         let job =
@@ -335,34 +338,34 @@ impl Sandbox {
         self.shared.world().add_job(scope.clone(), job)
     }
 
-    /// Queues a job, which may run a script; its id. What the script printed is [`JobRecord::log`], and how it ended
-    /// [`JobRecord::result`].
+    /// Queues a job, which may run a script, and returns its id. [`JobRecord::log`] has the output of the script, and
+    /// [`JobRecord::result`] its result.
     ///
     /// # Panics
     ///
-    /// If its scope is none: it would never run.
+    /// If its scope is not valid: it would never run.
     #[expect(clippy::must_use_candidate, reason = "mostly called for its effect")]
     pub fn queue(&self, job: NewJob) -> u64 {
         let scope: Scope = job.scope.parse().unwrap_or_else(|error| panic!("{error}"));
         self.shared.world().add_job(scope, job)
     }
 
-    /// From now on, a session ends when its listener has not been heard of for so long; twenty seconds otherwise.
+    /// Sets how long after the last request of its listener a session ends; twenty seconds by default.
     pub fn end_sessions_after(&self, silence: Duration) {
         self.shared.world().session_life = silence;
     }
 
-    /// From now on, tells idle listeners of older versions to update themselves, but for those that asked not to be.
+    /// From now on, tells idle listeners of older versions to update themselves, except those that disabled updates.
     ///
     /// # Panics
     ///
-    /// If the version is none.
+    /// If the version is not valid.
     pub fn offer_update(&self, update: Update) {
-        assert!(update.is_valid(), "{:?} is no runner version", update.version);
+        assert!(update.is_valid(), "{:?} is not a runner version", update.version);
         self.shared.world().updates.push(update);
     }
 
-    /// Ends the life of every registration, remove and download token.
+    /// Expires every registration, remove and download token.
     pub fn expire_tokens(&self) {
         self.shared.world().tokens.expire();
     }
@@ -372,27 +375,27 @@ impl Sandbox {
         self.shared.world().tokens.revoke_api();
     }
 
-    /// The newest runner version on offer.
+    /// The newest available runner version.
     #[must_use]
     pub fn runner_version(&self) -> String {
         self.shared.world().newest().to_owned()
     }
 
-    /// From now on, this version is the newest on offer; what was so far is still to be had for linux-x64.
+    /// Makes this version the newest; the previous ones stay available for linux-x64.
     ///
     /// # Panics
     ///
-    /// If it is no version.
+    /// If it is not a version.
     pub fn offer(&self, version: &str) {
-        assert!(is_version(version), "{version:?} is no runner version");
+        assert!(is_version(version), "{version:?} is not a runner version");
         self.shared.world().offer(version);
     }
 
-    /// From now on, the support of a version ends when this says; from its dates on, it is refused.
+    /// Sets the end of support of a version, which is refused from these dates on.
     ///
     /// # Panics
     ///
-    /// If a date is none.
+    /// If a date is not valid.
     pub fn deprecate(&self, deprecation: Deprecation) {
         if let Err(error) = deprecation.check() {
             panic!("{error}");
@@ -400,8 +403,8 @@ impl Sandbox {
         self.shared.world().deprecate(deprecation);
     }
 
-    /// What a user needs to rehearse: `url`, `org_url`, `api_url`, `token`, `version`. The token opens nothing but this
-    /// sandbox, and is meant to be printed.
+    /// What a user needs to use the sandbox: `url`, `org_url`, `api_url`, `token`, `version`. The token is valid only
+    /// for this sandbox, so it can be printed.
     #[must_use]
     pub fn ready(&self) -> serde_json::Value {
         let base = self.shared.base.as_str().trim_end_matches('/');
@@ -414,7 +417,7 @@ impl Sandbox {
         })
     }
 
-    /// Stops: no new request is answered, and what stalls is cut. Returns when the server has ended.
+    /// Stops: no new request is answered, and stalled connections are closed. Returns when the server has stopped.
     pub async fn shutdown(mut self) {
         self.shared.stop.cancel();
         if let Some(mut server) = self.server.take()

@@ -1,4 +1,4 @@
-//! The calls that `config.sh` makes: what it exchanges its token for, and how it adds and removes its runner.
+//! The calls of `config.sh`: exchanging its token, and adding and removing its runner.
 
 use super::fault::{FaultKind, Unsupported};
 use super::reply::Reply;
@@ -12,7 +12,7 @@ use super::world::NewRunner;
 use serde::Deserialize;
 use serde_json::json;
 
-/// What the token is exchanged for, and what may be used instead of the exchange's result.
+/// The kinds of credential for these calls.
 const REGISTER: [CredentialKind; 2] = [CredentialKind::Exchanged, CredentialKind::Registration];
 const REMOVE: [CredentialKind; 3] =
     [CredentialKind::Exchanged, CredentialKind::Remove, CredentialKind::Registration];
@@ -30,7 +30,7 @@ struct Registration {
     runner: NewRunner,
 }
 
-/// Answers one call of the runner. Whatever is wrong with its token, GitHub says 404.
+/// Answers one call of the runner. For any problem with its token, GitHub answers 404.
 pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: &[FaultKind]) -> Reply {
     if faults.contains(&FaultKind::ExpiredToken) || route.scope().is_some_and(Scope::is_missing) {
         return Reply::not_found();
@@ -80,7 +80,7 @@ fn exchange(shared: &Shared, request: &Request, faults: &[FaultKind]) -> Reply {
     Reply::json(200, &answer)
 }
 
-/// `POST /actions/runners/register`: adds the runner, or takes over the one of this name.
+/// `POST /actions/runners/register`: adds the runner, or replaces the one with this name.
 fn register(shared: &Shared, request: &Request, faults: &[FaultKind]) -> Reply {
     let Some(mut asked) = request.json::<Registration>() else {
         return Reply::message(422, "Invalid request.");
@@ -93,7 +93,7 @@ fn register(shared: &Shared, request: &Request, faults: &[FaultKind]) -> Reply {
     let mut world = shared.world();
     let version = &asked.runner.version;
     if world.refuses_to_register(version) {
-        // Nobody has written down how GitHub words it; the listener's words for the same are known.
+        // GitHub's message for this is not documented; this is modelled on the listener's message.
         let message = format!("Runner version v{version} is deprecated and cannot register.");
         return Reply::message(403, &message);
     }
@@ -116,7 +116,7 @@ fn register(shared: &Shared, request: &Request, faults: &[FaultKind]) -> Reply {
     Reply::json(201, &answer)
 }
 
-/// Takes away what this server does not know; the first of it that was requested.
+/// Removes the features that this server does not support; returns the first one that was requested.
 fn unsupported(new: &mut NewRunner, faults: &[FaultKind]) -> Option<Unsupported> {
     let mut found = None;
     for fault in faults {

@@ -1,9 +1,9 @@
-//! One answer of the sandbox, before faults touch it.
+//! An answer of the sandbox, before faults are applied.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-/// Status, headers and body; what the headers need every time (length, date, request id) is added on the way out.
+/// Status, headers and body; the common headers (length, date, request id) are added when it is sent.
 #[derive(Debug, Clone)]
 pub(super) struct Reply {
     pub status: u16,
@@ -31,7 +31,7 @@ impl Reply {
         Self { status: 204, headers: Vec::new(), body: Bytes::new() }
     }
 
-    /// GitHub's answer to everything that is not there, that may not be seen, or that was asked in the wrong scope.
+    /// GitHub's answer for everything that does not exist, may not be seen, or is in another scope.
     pub fn not_found() -> Self {
         Self::message(404, "Not Found")
     }
@@ -40,7 +40,7 @@ impl Reply {
         Self::message(401, "Bad credentials")
     }
 
-    /// What a proxy or a load balancer answers in GitHub's place.
+    /// The answer of a proxy or a load balancer in front of GitHub.
     pub fn html(status: u16) -> Self {
         let body = "<!DOCTYPE html>\n<html><head><title>Unicorn! &middot; GitHub</title></head>\
                     <body><p>We had issues producing the response to your request.</p></body></html>\n";

@@ -1,4 +1,4 @@
-//! One request, read.
+//! A parsed request.
 
 use super::token::Credential;
 use axum::http::HeaderMap;
@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-/// What the calls look at.
+/// The parts of a request that the calls use.
 pub(super) struct Request {
     pub method: String,
     /// The path as it was sent.
@@ -30,7 +30,7 @@ impl Request {
         self.query.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
-    /// The body as JSON; `None` if it is none.
+    /// The body as JSON; `None` if it is not JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_slice(&self.body).ok()
     }

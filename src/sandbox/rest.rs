@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 /// The versions of the API that are supported.
 const API_VERSIONS: [&str; 2] = ["2022-11-28", "2026-03-10"];
 
-/// What every REST call is refused for, before it is looked at: user agent, API version, credential, scope.
+/// The checks of every REST call: user agent, API version, credential, scope.
 pub(super) fn refusal(route: &Route, request: &Request) -> Option<Reply> {
     if request.header("user-agent").is_none() {
         return Some(Reply::message(
@@ -51,7 +51,7 @@ fn is_api_scheme(scheme: &str) -> bool {
     matches!(scheme, "bearer" | "token")
 }
 
-/// Answers one REST call of somebody whose credential is good.
+/// Answers one REST call with a valid credential.
 pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: &[FaultKind]) -> Reply {
     let mut world = shared.world();
     world.age();
@@ -66,7 +66,7 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
         },
         Route::DeleteRunner(scope, id) => delete_runner(&mut world, scope, *id),
         Route::JitConfig(scope) => jitconfig(&mut world, scope, request),
-        // Repositories have no groups of their own.
+        // Repositories have no groups.
         Route::RunnerGroups(Scope::Repo(..)) => Reply::not_found(),
         Route::RunnerGroups(_) => groups(&world),
         Route::Labels(scope, id, name) => labels(&mut world, scope, *id, name.as_deref(), request),
@@ -80,7 +80,7 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
                 json!({"limit": 5000, "used": 1, "remaining": 4999, "reset": clock::now(3600).as_second()});
             Reply::json(200, &json!({"resources": {"core": core.clone()}, "rate": core}))
         }
-        // Only GitHub Enterprise Cloud has the deprecations, and so has the sandbox once it is told some.
+        // Only GitHub Enterprise Cloud has this call, and the sandbox once a deprecation was set.
         Route::Deprecations(_, version) => match world.told_of(version) {
             Some(told) => Reply::json(200, &told),
             None => Reply::not_found(),
@@ -194,7 +194,7 @@ fn downloads(
             archive.sha256.clone(),
         );
     }
-    // Nobody asked for it, and nobody must trip over it.
+    // An unknown field, which a client must ignore.
     let haiku = format!("actions-runner-haiku-x64-{newest}.tar.gz");
     entry("haiku", "x64", "haiku-x64", newest, &haiku, "0".repeat(64));
     for version in world.versions.iter().skip(1) {
@@ -210,7 +210,7 @@ fn downloads(
     Reply::json(200, &Value::Array(list))
 }
 
-/// `GET /repos/actions/runner/releases/latest`: public, with archives that need no credential either.
+/// `GET /repos/actions/runner/releases/latest`: public, with archives that need no credential.
 fn latest_release(shared: &Shared, world: &World, request: &Request) -> Reply {
     let version = world.newest();
     let asset = |platform: Platform| {
@@ -238,7 +238,7 @@ fn spoil_checksum(fault: &FaultKind, entry: &mut Value) {
     }
 }
 
-/// The runner groups that a scope can put its runners into.
+/// The runner groups of a scope.
 pub(super) fn groups(world: &World) -> Reply {
     let group = |(at, name): (usize, &String)| json!({"id": at + 1, "name": name, "visibility": "all", "default": at == 0, "is_hosted": false});
     let groups: Vec<Value> = world.groups.iter().enumerate().map(group).collect();

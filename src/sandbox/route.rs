@@ -1,4 +1,4 @@
-//! Which call a request is. The names are those that faults and the request log use.
+//! Maps requests to calls. Faults and the request log use the same names.
 
 use super::scope::Scope;
 
@@ -34,7 +34,7 @@ pub const NAMES: [&str; 28] = [
     "unknown",
 ];
 
-/// One call, with what its path names.
+/// A call, with the parameters of its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Route {
     ListRunners(Scope),
@@ -52,7 +52,7 @@ pub(super) enum Route {
     LatestRelease,
     Meta,
     RateLimit,
-    /// The archive of a platform (`linux-x64`) and version, behind the temporary download token.
+    /// The archive of a platform (`linux-x64`) and version, which needs the temporary download token.
     Archive(String, String),
     /// The same archive as a storage host would serve it: without any credential.
     Mirror(String, String),
@@ -65,7 +65,7 @@ pub(super) enum Route {
     Message,
     /// The script of a job, for the runner that took it.
     JobScript(u64),
-    /// What the script printed.
+    /// The output of the script.
     JobLog(u64),
     /// The acknowledgment of a job's message.
     JobTaken(u64),
@@ -92,8 +92,8 @@ pub(super) enum Control {
 }
 
 impl Route {
-    /// The call that `method` and the decoded path `segments` name. The runner asks some REST paths itself with its
-    /// registration token (`by_runner`); these are routes of their own.
+    /// The call for `method` and the decoded path `segments`. The runner itself calls some REST paths with its
+    /// registration token (`by_runner`); these are separate routes.
     pub fn of(method: &str, segments: &[&str], by_runner: bool) -> Self {
         match segments {
             ["api", "v3", rest @ ..] => Self::of_api(method, rest, by_runner).unwrap_or(Self::Unknown),
@@ -188,7 +188,7 @@ impl Route {
         Self::Control(control)
     }
 
-    /// The name; the sandbox's own calls have none, as they are neither logged nor faulty.
+    /// The name; the sandbox's own calls have none, because they are not logged and have no faults.
     pub fn name(&self) -> &'static str {
         match self {
             Self::ListRunners(_) => "list-runners",

@@ -1,4 +1,4 @@
-//! Where runners live: an enterprise, an organization or a repository.
+//! Scopes: the enterprise, organization or repository that runners belong to.
 
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -15,7 +15,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// The scope that a path's first segments name (`["orgs", "acme"]`), and the segments after it.
+    /// The scope in the first segments of a path (`["orgs", "acme"]`), and the segments after it.
     pub(super) fn of_api_path<'a, 'b>(segments: &'a [&'b str]) -> Option<(Self, &'a [&'b str])> {
         match segments {
             ["enterprises", name, rest @ ..] => Some((Self::Enterprise(lower(name)), rest)),
@@ -38,7 +38,7 @@ impl Scope {
         }
     }
 
-    /// Whether the sandbox plays a scope that nobody may see: any name that starts with `missing`.
+    /// Whether the sandbox treats the scope as hidden: any name that starts with `missing`.
     pub(super) fn is_missing(&self) -> bool {
         match self {
             Self::Enterprise(name) | Self::Org(name) => name.starts_with("missing"),
@@ -46,7 +46,7 @@ impl Scope {
         }
     }
 
-    /// The fine-grained permission that GitHub asks for here; it has none for enterprises.
+    /// The fine-grained permission that GitHub requires here; there is none for enterprises.
     pub(super) fn permission(&self, write: bool) -> Option<String> {
         let level = if write { "write" } else { "read" };
         match self {
@@ -70,12 +70,12 @@ impl fmt::Display for Scope {
 impl std::str::FromStr for Scope {
     type Err = String;
 
-    /// Reads what [`Scope`] displays.
+    /// Parses the format that [`Scope`] displays.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let segments: Vec<&str> = text.trim_matches('/').split('/').collect();
         match Self::of_api_path(&segments) {
             Some((scope, [])) => Ok(scope),
-            _ => Err(format!("{text:?} is none of enterprises/NAME, orgs/NAME, repos/OWNER/NAME")),
+            _ => Err(format!("{text:?} is not one of enterprises/NAME, orgs/NAME, repos/OWNER/NAME")),
         }
     }
 }

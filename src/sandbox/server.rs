@@ -1,4 +1,4 @@
-//! The server: reads a request, finds its route, lets faults and calls act, and writes the answer.
+//! The server: reads a request, finds its route, applies faults, runs the call, and writes the answer.
 
 use super::archive::Archives;
 use super::body::{Piece, ScriptedBody};
@@ -17,10 +17,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-/// No request of GitHub's API or of the runner is longer.
+/// The longest request that is read; none of GitHub's API or of the runner is longer.
 const BODY_LIMIT: usize = 1 << 20;
 
-/// What every request can reach.
+/// The state that all requests share.
 pub(super) struct Shared {
     pub base: Url,
     pub archives: Archives,
@@ -33,7 +33,7 @@ impl Shared {
         Self { base, archives, stop: CancellationToken::new(), world: Mutex::new(world) }
     }
 
-    /// The state. Nobody keeps it across an await.
+    /// The state. The lock is never held across an await.
     pub fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -84,7 +84,7 @@ pub(super) async fn answer(
 fn read(shared: &Shared, parts: &axum::http::request::Parts, body: Bytes) -> Request {
     let header = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let host = header(header::HOST).unwrap_or_default();
-    // Links lead back to the name by which the client came: it may be another machine.
+    // Links use the host name of the request, because the client can be on another machine.
     let base = Url::parse(&format!("http://{host}/")).unwrap_or_else(|_| shared.base.clone());
     let credential = shared.world().identify(header(header::AUTHORIZATION));
     Request {
@@ -120,7 +120,7 @@ async fn wait(shared: &Shared, ms: u64) {
     }
 }
 
-/// What a fault answers in place of the call, which then does not happen.
+/// The answer of a fault instead of the call, which then is not carried out.
 fn instead(shared: &Shared, route: &Route, request: &Request, faults: &[FaultKind]) -> Option<Reply> {
     faults.iter().find_map(|fault| match fault {
         FaultKind::Status { code, body, .. } => Some(match body {
@@ -153,7 +153,7 @@ fn instead(shared: &Shared, route: &Route, request: &Request, faults: &[FaultKin
     })
 }
 
-/// The same machine under another host name: an archive is there without a credential, as at a storage host.
+/// The same machine under another host name, where an archive needs no credential, as on a storage host.
 fn elsewhere(shared: &Shared, route: &Route, request: &Request) -> String {
     let host = if request.base.host_str() == Some("localhost") { "127.0.0.1" } else { "localhost" };
     let port = shared.base.port().unwrap_or(80);
@@ -184,7 +184,7 @@ fn act(shared: &Shared, route: &Route, request: &Request, faults: &[FaultKind]) 
     }
 }
 
-/// Writes the answer, with what faults do to headers and body.
+/// Writes the answer, after faults have changed headers and body.
 fn write(shared: &Shared, reply: Reply, faults: &[FaultKind], method: &str) -> Response<Body> {
     let mut length = reply.body.len();
     let mut skew = 0;
@@ -207,7 +207,7 @@ fn write(shared: &Shared, reply: Reply, faults: &[FaultKind], method: &str) -> R
         }
     }
     more.push(("date".to_owned(), clock::http_date(clock::now(skew))));
-    // A 204 has no body, and says no length.
+    // A 204 has no body and no length.
     if reply.status != 204 && method != "HEAD" {
         more.push(("content-length".to_owned(), length.to_string()));
     }
@@ -224,7 +224,7 @@ fn write(shared: &Shared, reply: Reply, faults: &[FaultKind], method: &str) -> R
 
 /// The order in which the body is sent.
 fn pieces(body: Bytes, faults: &[FaultKind]) -> Vec<Piece> {
-    // A moment for what came before to leave: an error discards what is still buffered.
+    // Time for sending the data before, because an error discards buffered data.
     let flush = || Piece::Pause(Duration::from_millis(1));
     for fault in faults {
         match fault {

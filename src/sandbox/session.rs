@@ -1,7 +1,7 @@
 //! The calls of a listener: its session, its messages, its jobs.
 //!
-//! This is not GitHub's protocol, which is long-polling, encrypted and large; only what can be seen from outside is the
-//! same: when the runner is online and busy, and when it is gone.
+//! This is not GitHub's protocol, which is long-polling, encrypted and large; only its effects are the same: when the
+//! runner is online, busy, and deleted.
 
 use super::fault::FaultKind;
 use super::job::JobResult;
@@ -16,22 +16,22 @@ use serde::Deserialize;
 use serde_json::json;
 use std::time::Instant;
 
-/// What a listener tells of itself when it opens its session.
+/// What a listener sends when it opens its session.
 #[derive(Deserialize)]
 struct Opening {
     version: String,
     platform: Option<String>,
 }
 
-/// What a listener tells of a job's end.
+/// What a listener sends at the end of a job.
 #[derive(Deserialize)]
 struct End {
     result: JobResult,
 }
 
-/// Whether the version of a listener that wants a session gets none any more.
+/// Whether the version of a listener is too old for a session.
 fn is_deprecated(world: &mut World, id: u64, request: &Request) -> bool {
-    // A runner may have updated itself since it registered.
+    // The runner can have updated itself since it registered.
     let said = request.json::<Opening>().map(|opening| opening.version);
     let version = said.or_else(|| Some(world.runner_by_id(id)?.record.version.clone()));
     version.is_some_and(|version| world.refuses_to_talk_to(&version))
@@ -79,7 +79,7 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
         Route::Message => {
             runner.seen = Some(Instant::now());
             runner.record.online = true;
-            // Asked for while a job runs, so that the session lives on.
+            // Called while a job runs, so that the session continues.
             if request.query("status") == Some("Busy") {
                 return Reply::no_content();
             }
@@ -130,7 +130,7 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
     }
 }
 
-/// A deleted runner is not found; one that was replaced has a client that is refused, as GitHub's token service does.
+/// A deleted runner is not found; the credential of a replaced one is refused, as by GitHub's token service.
 fn unknown_client(world: &World, request: &Request) -> Reply {
     let header = request.header("authorization").and_then(|header| header.split_once(' '));
     if header.is_some_and(|(_, client)| world.was_rotated(client.trim())) {

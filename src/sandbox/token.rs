@@ -1,4 +1,4 @@
-//! The tokens that the sandbox has issued, and whose credential a request carries.
+//! The tokens that the sandbox has issued, and the credentials of requests.
 
 use super::clock;
 use super::scope::Scope;
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
 
-/// What a credential is. It stands in the request log in place of the secret.
+/// The kind of a credential, which is logged instead of the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CredentialKind {
@@ -15,7 +15,7 @@ pub enum CredentialKind {
     None,
     /// The API token.
     Api,
-    /// The API token that lacks the permission.
+    /// The API token without permissions.
     Weak,
     /// A registration token.
     Registration,
@@ -23,24 +23,24 @@ pub enum CredentialKind {
     Remove,
     /// A temporary download token.
     Download,
-    /// What `runner-registration` gave in exchange for a registration or remove token.
+    /// The result of `runner-registration` for a registration or remove token.
     Exchanged,
     /// A registered runner's own credential.
     Runner,
-    /// Nothing that was ever issued here.
+    /// A credential that was not issued here.
     Unknown,
 }
 
-/// One issued token; its value stays in the sandbox.
+/// An issued token, without its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TokenRecord {
-    /// What it is.
+    /// Its kind.
     pub kind: CredentialKind,
-    /// Where it counts.
+    /// Its scope.
     pub scope: Scope,
     /// RFC 3339.
     pub expires_at: String,
-    /// Whether it is over.
+    /// Whether it has expired.
     pub expired: bool,
     /// How often it was accepted.
     pub uses: u32,
@@ -52,20 +52,20 @@ pub(super) struct Credential {
     /// `Bearer`, `token`, `RemoteAuth`; lower case.
     pub scheme: String,
     pub kind: CredentialKind,
-    /// Where it counts, if it is bound to a scope.
+    /// Its scope, if it has one.
     pub scope: Option<Scope>,
     pub expired: bool,
-    /// Which runner it belongs to.
+    /// The runner that it belongs to.
     pub runner: Option<u64>,
 }
 
 impl Credential {
-    /// Whether the runner program sent it: the REST paths that it shares with people answer it otherwise.
+    /// Whether the runner sent it: the REST paths that it shares with users answer it differently.
     pub fn by_runner(&self) -> bool {
         self.scheme == "remoteauth"
     }
 
-    /// Whether it is a live credential of one of these kinds for this scope.
+    /// Whether it is a valid credential of one of these kinds for this scope.
     pub fn is(&self, kinds: &[CredentialKind], scope: &Scope) -> bool {
         !self.expired && kinds.contains(&self.kind) && self.scope.as_ref() == Some(scope)
     }
@@ -79,7 +79,7 @@ struct Issued {
     uses: u32,
 }
 
-/// Every token ever issued, and the API's two.
+/// All issued tokens, and the two API tokens.
 pub(super) struct Tokens {
     api: Secret,
     api_revoked: bool,
@@ -97,7 +97,7 @@ impl Tokens {
         self.api_revoked = true;
     }
 
-    /// A new token; `dead` ones have expired when they arrive, though they say otherwise.
+    /// Issues a token; a `dead` one has already expired, although its `expires_at` says otherwise.
     pub fn issue(&mut self, kind: CredentialKind, scope: Scope, dead: bool) -> (Secret, String) {
         let value = random(29);
         let said = clock::after(self.life);
@@ -111,7 +111,7 @@ impl Tokens {
         self.issued.iter().map(|token| token.value.clone()).collect()
     }
 
-    /// Ends the life of every issued token.
+    /// Expires every issued token.
     pub fn expire(&mut self) {
         let past = clock::now(-1);
         for token in &mut self.issued {
@@ -119,7 +119,7 @@ impl Tokens {
         }
     }
 
-    /// Whose credential an `Authorization` header is. Runners' own credentials are not known here.
+    /// The credential of an `Authorization` header, without those of runners.
     pub fn identify(&self, header: Option<&str>) -> Credential {
         let (scheme, value) = match header {
             None => ("", ""),
@@ -167,7 +167,7 @@ impl Tokens {
     }
 }
 
-/// So many random characters, as in GitHub's registration tokens. They protect nothing real.
+/// Random characters, as in GitHub's registration tokens. They protect nothing of value.
 pub(super) fn random(length: usize) -> Secret {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let text: String = (0..length).map(|_| char::from(ALPHABET[fastrand::usize(..ALPHABET.len())])).collect();

@@ -1,4 +1,4 @@
-//! Updates that the server orders, as GitHub does when a runner is older than the newest one and idle.
+//! Self-updates that the server requests, as GitHub does for an idle runner that is not the newest version.
 
 use super::archive::Platform;
 use super::server::Shared;
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
 
-/// A version that listeners are told to update themselves to.
+/// A version to which listeners are told to update themselves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Update {
     /// The version.
     pub version: String,
-    /// The next listener's update is cut off in the middle: the old `bin` is away, and no new one there yet.
+    /// The update of the next listener is interrupted: the old `bin` is moved away, and the new one is missing.
     #[serde(default)]
     pub cut_off: bool,
 }
@@ -24,7 +24,7 @@ impl Update {
         Self { version: version.to_owned(), cut_off: false }
     }
 
-    /// The same, cut off in the middle once.
+    /// The same, interrupted once.
     #[must_use]
     pub fn cut_off(self) -> Self {
         Self { cut_off: true, ..self }
@@ -35,8 +35,8 @@ impl Update {
     }
 }
 
-/// What the listener of this runner is told: which version, where it is and what its digest is; `None` if there is
-/// nothing newer, or if it asked not to be updated. Like GitHub's, the address needs no credential.
+/// The message for the listener of this runner: version, URL and digest; `None` if there is nothing newer, or if it
+/// disabled updates. Like GitHub's, the URL needs no credential.
 pub(super) fn message(shared: &Shared, world: &mut World, id: u64, base: &Url) -> Option<Value> {
     let runner = world.runner_by_id(id)?;
     if runner.record.disable_update {

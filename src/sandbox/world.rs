@@ -1,4 +1,4 @@
-//! What the sandbox remembers: runners, jobs, tokens, requests, faults.
+//! The state of the sandbox: runners, jobs, tokens, requests, faults.
 
 use super::deprecation::Deprecation;
 use super::fault::{Fault, FaultKind};
@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// A runner that has a session but has not asked for a message for so long is offline: its process was killed. GitHub waits
-/// for some minutes.
+/// How long after its last request a runner with a session counts as offline, because its process was killed. GitHub
+/// waits for some minutes.
 const SESSION_LIFE: Duration = Duration::from_secs(20);
 
 /// One registered runner.
@@ -21,7 +21,7 @@ const SESSION_LIFE: Duration = Duration::from_secs(20);
 pub struct RunnerRecord {
     /// Its id; ids are never used twice.
     pub id: u64,
-    /// Where it is registered.
+    /// Its scope.
     pub scope: Scope,
     /// Its name, unique in its scope.
     pub name: String,
@@ -31,11 +31,11 @@ pub struct RunnerRecord {
     pub online: bool,
     /// Whether it runs a job.
     pub busy: bool,
-    /// Whether it goes away after one job.
+    /// Whether it is removed after one job.
     pub ephemeral: bool,
-    /// Whether it asked not to be updated.
+    /// Whether it disabled updates.
     pub disable_update: bool,
-    /// The version that registered, or that its listener has told since.
+    /// Its version when it registered, or the one that its listener has sent since.
     pub version: String,
     /// The id of its group.
     pub group_id: u64,
@@ -56,17 +56,17 @@ pub struct RequestRecord {
     pub route: String,
     /// The scheme of the `Authorization` header in lower case; empty without one.
     pub scheme: String,
-    /// Whose credential it carried.
+    /// The kind of its credential.
     pub credential: CredentialKind,
     /// The `Range` header.
     pub range: Option<String>,
     /// The `User-Agent` header.
     pub user_agent: Option<String>,
-    /// The status that was answered; `None` while it is under way or if the client gave up.
+    /// The status of the answer; `None` while it is being answered, or if the client gave up.
     pub status: Option<u16>,
 }
 
-/// Everything that can be seen from outside, at one moment.
+/// A snapshot of the visible state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Snapshot {
     /// The registered runners, by id.
@@ -88,14 +88,14 @@ impl Snapshot {
     }
 }
 
-/// A change of a runner behind everybody's back.
+/// A change of a runner on the server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
 pub struct RunnerChange {
     /// Online or offline.
     pub online: Option<bool>,
     /// Busy or idle.
     pub busy: Option<bool>,
-    /// Gone.
+    /// Deleted.
     #[serde(default)]
     pub deleted: bool,
 }
@@ -105,13 +105,13 @@ pub(super) struct Runner {
     pub record: RunnerRecord,
     /// The credential that it got when it registered.
     pub client: Secret,
-    /// When its listener last asked; `None` without a session, or if somebody forced the state.
+    /// When its listener sent the last request; `None` without a session, or if a test set the state.
     pub seen: Option<Instant>,
-    /// The platform that its listener has told, as `linux-x64`.
+    /// The platform that its listener has sent, such as `linux-x64`.
     pub platform: Option<String>,
 }
 
-/// What somebody registers.
+/// A runner to be registered.
 #[derive(Debug, Clone, serde::Deserialize)]
 pub(super) struct NewRunner {
     pub name: String,
@@ -147,7 +147,7 @@ impl NewRunner {
     }
 }
 
-/// The REST API takes labels as names, the runner sends objects.
+/// The REST API accepts labels as names; the runner sends objects.
 fn label_names<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(serde::Deserialize)]
     #[serde(untagged)]
@@ -179,20 +179,20 @@ pub(super) struct World {
     pub faults: Vec<Fault>,
     /// The versions that listeners are told to update themselves to; the last one counts.
     pub updates: Vec<Update>,
-    /// The groups of every scope, the default one first; a group's id is its place, from 1.
+    /// The groups of every scope, the default one first; a group's id is its position, from 1.
     pub groups: Vec<String>,
-    /// On offer: the first is the newest, for every platform; the others are for linux-x64 only.
+    /// The available versions: the first is the newest, for every platform; the others are for linux-x64 only.
     pub versions: Vec<String>,
-    /// Every version whose end is known.
+    /// The versions with a known end of support.
     pub deprecations: Vec<Deprecation>,
     /// The credentials of runners that were replaced.
     rotated: Vec<Secret>,
     next_id: u64,
-    /// How long a session outlives the last request of its listener.
+    /// How long a session continues after the last request of its listener.
     pub session_life: Duration,
 }
 
-/// The name is taken and was not to be replaced, or its runner is busy.
+/// The name is taken and must not be replaced, or its runner is busy.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NameTaken;
 
@@ -215,12 +215,12 @@ impl World {
         }
     }
 
-    /// The newest version on offer.
+    /// The newest available version.
     pub fn newest(&self) -> &str {
         self.versions.first().map_or("", String::as_str)
     }
 
-    /// Puts a newer version on offer.
+    /// Makes a newer version available.
     pub fn offer(&mut self, version: &str) {
         self.versions.retain(|known| known != version);
         self.versions.insert(0, version.to_owned());
@@ -236,19 +236,19 @@ impl World {
         self.deprecations.iter().find(|known| known.version == version)
     }
 
-    /// Whether this version can register no more.
+    /// Whether this version can no longer register.
     pub fn refuses_to_register(&self, version: &str) -> bool {
         self.deprecation(version)
             .is_some_and(|known| Deprecation::passed(known.registration_deprecates_at.as_deref()))
     }
 
-    /// Whether this version gets no more messages.
+    /// Whether this version no longer gets messages.
     pub fn refuses_to_talk_to(&self, version: &str) -> bool {
         self.deprecation(version)
             .is_some_and(|known| Deprecation::passed(known.runtime_deprecates_at.as_deref()))
     }
 
-    /// What the REST API says of a version; `None` as long as nothing was to be told, as on github.com.
+    /// The REST document for the deprecation of a version; `None` if none was set, as on github.com.
     pub fn told_of(&self, version: &str) -> Option<Value> {
         let mut tells = self.deprecations.iter().filter(|known| !known.silent).peekable();
         tells.peek()?;
@@ -256,7 +256,7 @@ impl World {
         Some(known.map_or_else(|| json!({"runner_version": version}), Deprecation::to_api))
     }
 
-    /// Whose credential an `Authorization` header is, runners' own included.
+    /// The credential of an `Authorization` header, including those of runners.
     pub fn identify(&self, header: Option<&str>) -> Credential {
         let mut found = self.tokens.identify(header);
         if found.kind == CredentialKind::Unknown {
@@ -271,14 +271,14 @@ impl World {
         found
     }
 
-    /// The faults that strike this request of the route `name`.
+    /// The faults that apply to this request of the route `name`.
     pub fn strike(&mut self, name: &str) -> Vec<FaultKind> {
         let struck =
             self.faults.iter_mut().filter_map(|fault| fault.strikes(name).then(|| fault.kind.clone()));
         struck.collect()
     }
 
-    /// Adds a runner, or lets it take over the id and the name of another.
+    /// Adds a runner, or replaces another one, keeping its id and name.
     pub fn register(&mut self, scope: Scope, new: NewRunner) -> Result<&Runner, NameTaken> {
         let taken = self.runners.iter().position(|runner| {
             runner.record.scope == scope && runner.record.name.eq_ignore_ascii_case(&new.name)
@@ -342,7 +342,7 @@ impl World {
         true
     }
 
-    /// Ends the sessions of listeners that have not been heard of, and what they were running.
+    /// Ends the sessions of listeners that have disappeared, and their jobs.
     pub fn age(&mut self) {
         let mut lost = Vec::new();
         let life = self.session_life;
@@ -359,7 +359,7 @@ impl World {
         }
     }
 
-    /// Whether a runner was replaced and this was its credential before.
+    /// Whether this is the credential of a runner that was replaced.
     pub fn was_rotated(&self, client: &str) -> bool {
         self.rotated.iter().any(|old| old.expose() == client)
     }
@@ -395,7 +395,7 @@ impl RunnerRecord {
         })
     }
 
-    /// Its labels: those that every runner has are read-only.
+    /// Its labels; the default ones are read-only.
     pub(super) fn labels_to_api(&self) -> Vec<Value> {
         let label = |name: &String| {
             let id: u64 = name.bytes().fold(7, |sum, byte| (sum * 31 + u64::from(byte)) % 99_991);
@@ -405,7 +405,7 @@ impl RunnerRecord {
     }
 }
 
-/// Whether a label is one of those that a runner gives itself.
+/// Whether a label is one of the default labels of a runner.
 pub(super) fn is_read_only(label: &str) -> bool {
     const OWN: [&str; 8] = ["self-hosted", "linux", "macos", "windows", "x64", "arm64", "arm", "x86"];
     OWN.iter().any(|own| own.eq_ignore_ascii_case(label))

@@ -1,33 +1,33 @@
-//! Recognises the secrets of this process in any text, without keeping them.
+//! Finds the secrets of this process in any text, without keeping them.
 //!
-//! A server, a proxy or a child can send a token back in whatever it says: a name, a header, an address. So what is
-//! printed is searched for every secret that was ever made here. What is remembered of one is its length and a hash
-//! under a key of this process: a secret that was dropped and wiped does not live on in this list.
+//! A server, a proxy or a child process can send a token back in any text: a name, a header, an address. Therefore all
+//! output is searched for every secret that this process has created. Only a secret's length and a hash under a key of
+//! this process are kept, so a secret that was dropped and wiped does not survive in this list.
 
 use super::MARK;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-/// A shorter word may be part of anything.
+/// The shortest secret that is searched for: shorter words occur by chance.
 const SHORTEST: usize = 8;
-/// A program that runs for months sees many tokens, most of which have expired.
+/// How many secrets are kept: a process that runs for months sees many tokens, most of which have expired.
 const MOST: usize = 256;
-/// The prime modulo which hashes are polynomials: a Mersenne prime, so that no division is needed.
+/// The modulus of the polynomial hash: a Mersenne prime, so that no division is needed.
 const PRIME: u64 = (1 << BITS) - 1;
 const BITS: u32 = 61;
 
-/// What is known of the secrets.
+/// What is kept of the secrets.
 struct Known {
-    /// Where the polynomial is evaluated; 0 before the first secret.
+    /// The point at which the polynomial is evaluated; 0 before the first secret.
     base: u64,
-    /// Length and hash of each, the oldest first.
+    /// The length and hash of each, oldest first.
     secrets: VecDeque<(usize, u64)>,
 }
 
 static KNOWN: Mutex<Known> = Mutex::new(Known { base: 0, secrets: VecDeque::new() });
 
-/// Has `secret` recognised from now on.
+/// Adds `secret` to what [`scrub`] searches for.
 pub fn remember(secret: &str) {
     if secret.len() < SHORTEST {
         return;
@@ -46,7 +46,7 @@ pub fn remember(secret: &str) {
     known.secrets.push_back(entry);
 }
 
-/// `text` with [`MARK`] in the place of every secret of this process.
+/// `text` with every secret of this process replaced by [`MARK`].
 #[must_use]
 pub fn scrub(text: &str) -> Cow<'_, str> {
     let (base, secrets) = {
@@ -75,7 +75,7 @@ pub fn scrub(text: &str) -> Cow<'_, str> {
     let mut scrubbed = String::with_capacity(text.len());
     let mut at = 0;
     for (start, end) in found {
-        // One secret may begin inside another.
+        // Secrets can overlap.
         if start >= at {
             scrubbed.push_str(&text[at..start]);
             scrubbed.push_str(MARK);
@@ -86,7 +86,7 @@ pub fn scrub(text: &str) -> Cow<'_, str> {
     Cow::Owned(scrubbed)
 }
 
-/// Gives `each` the start and the hash of every window of `length` bytes.
+/// Calls `each` with the start and the hash of every window of `length` bytes.
 fn windows(bytes: &[u8], length: usize, base: u64, mut each: impl FnMut(usize, u64)) {
     let mut current = hash(&bytes[..length], base);
     let leaving = (1..length).fold(1, |power, _| multiply(power, base));
@@ -110,7 +110,7 @@ fn multiply(one: u64, other: u64) -> u64 {
     reduce(low + high)
 }
 
-/// A number below twice the prime, modulo it.
+/// Reduces a number below twice the prime modulo the prime.
 fn reduce(number: u64) -> u64 {
     if number >= PRIME { number - PRIME } else { number }
 }

@@ -1,21 +1,21 @@
-//! Recognises GitHub's tokens by their form: those that a user has given where a path or a URL belongs, which nothing
-//! has told to be secrets.
+//! Recognises GitHub's tokens by their format, for tokens that a user has passed in place of a path or a URL and that the
+//! program therefore does not know to be secrets.
 
 use super::MARK;
 use std::borrow::Cow;
 
-/// Personal, OAuth, user-to-server, server-to-server and refresh tokens, and fine-grained personal ones.
+/// The prefixes of personal, OAuth, user-to-server, server-to-server, refresh and fine-grained personal tokens.
 const PREFIXES: [&str; 6] = ["ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"];
-/// What follows a prefix at least; a real one is followed by 36 or more.
+/// The fewest characters after a prefix; a real token has 36 or more.
 const LEAST: usize = 10;
-/// The length of a registration or remove token: capital letters and digits that begin with A.
+/// The length of a registration or remove token: capital letters and digits, beginning with A.
 const RUNNER_TOKEN: usize = 29;
-/// The length of a personal token of before 2021: hexadecimal digits.
+/// The length of a personal token from before 2021: hexadecimal digits.
 const OLD_TOKEN: usize = 40;
-/// A signed token (JWT) is three such words with dots between them.
+/// How a signed token (JWT) begins: three such words, separated by dots.
 const SIGNED: &str = "eyJ";
 
-/// `text` with [`MARK`] in the place of whatever has the form of a token.
+/// `text` with everything that looks like a token replaced by [`MARK`].
 #[must_use]
 pub fn mask(text: &str) -> Cow<'_, str> {
     let mut masked = String::new();
@@ -42,9 +42,9 @@ fn is_token(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')
 }
 
-/// Where in a word of such characters a token is.
+/// The start and end of a token in a word of such characters.
 fn token_in(word: &str) -> Option<(usize, usize)> {
-    // A full stop may end the sentence.
+    // A trailing full stop may end a sentence.
     let end = word.trim_end_matches(['.', '-']).len();
     for prefix in PREFIXES {
         let from = word.match_indices(prefix).map(|(start, _)| start).find(|start| {

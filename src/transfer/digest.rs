@@ -1,4 +1,4 @@
-//! What the bytes of an archive must hash to.
+//! The SHA-256 digest of an archive.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,24 +8,23 @@ use std::str::FromStr;
 pub struct Sha256Digest([u8; 32]);
 
 impl Sha256Digest {
-    /// The digest whose bytes these are.
+    /// The digest with these bytes.
     #[must_use]
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 }
 
-/// Why a text is no digest. The two are apart because they mean different things: a list without checksums, and a list
-/// that is broken.
+/// Why a text is not a digest. The variants mean different things: a list without checksums, and a broken list.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DigestError {
-    /// Nothing there.
+    /// The text is empty.
     #[error("the SHA-256 is empty")]
     Empty,
     /// Not 64 hexadecimal digits.
-    #[error("{text:?} is no SHA-256: it takes 64 hexadecimal digits")]
+    #[error("{text:?} is not a SHA-256: it must have 64 hexadecimal digits")]
     Malformed {
-        /// What was there, shortened.
+        /// The text, shortened.
         text: String,
     },
 }
@@ -33,7 +32,8 @@ pub enum DigestError {
 impl FromStr for Sha256Digest {
     type Err = DigestError;
 
-    /// 64 hexadecimal digits in either case, with or without `sha256:` in front, white space around it ignored.
+    /// Parses 64 hexadecimal digits in either case, with or without the prefix `sha256:`, ignoring surrounding white
+    /// space.
     fn from_str(text: &str) -> Result<Self, DigestError> {
         let trimmed = text.trim();
         let digits = match trimmed.get(..7) {

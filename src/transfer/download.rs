@@ -1,4 +1,4 @@
-//! A body from a server, taken up again where it broke.
+//! A download that is resumed where it broke off.
 
 use super::error::Error;
 use crate::deadline::Deadline;
@@ -8,22 +8,22 @@ use bytes::{Buf, Bytes};
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// So much progress ends a time of trouble.
+/// After this many received bytes, earlier failures no longer count.
 const PROGRESS: u64 = 1 << 20;
-/// As much of a refusal as is read to see whether it is a rate limit.
+/// How much of a refusal is read to find out whether it is a rate limit.
 const REFUSAL_LIMIT: usize = 4096;
 
-/// A download that survives broken bodies.
+/// A download that survives broken connections.
 pub(super) struct Download<'a> {
     http: &'a Http,
     url: &'a Url,
     bearer: Option<&'a Secret>,
-    patience: Duration,
-    /// Whether a digest will tell if the parts do not belong together.
+    retry_timeout: Duration,
+    /// Whether the digest is compared afterwards, which detects parts of different files.
     verified: bool,
     body: Option<Body>,
     received: u64,
-    /// Bytes at the start of the current body that are had already.
+    /// Bytes at the start of the current body that were received before.
     skip: u64,
     total: Option<u64>,
     etag: Option<String>,
@@ -33,7 +33,7 @@ pub(super) struct Download<'a> {
     trouble: Option<Trouble>,
 }
 
-/// A time in which nothing goes well.
+/// A sequence of failures without enough progress in between.
 struct Trouble {
     until: Deadline,
     at: u64,
@@ -51,14 +51,14 @@ impl<'a> Download<'a> {
         http: &'a Http,
         url: &'a Url,
         bearer: Option<&'a Secret>,
-        patience: Duration,
+        retry_timeout: Duration,
         verified: bool,
     ) -> Self {
         Self {
             http,
             url,
             bearer,
-            patience,
+            retry_timeout,
             verified,
             body: None,
             received: 0,
@@ -102,7 +102,7 @@ impl<'a> Download<'a> {
         }
     }
 
-    /// Counts a piece, without what is had already.
+    /// Counts a piece, without the bytes that were received before.
     fn take(&mut self, mut piece: Bytes) -> Option<Bytes> {
         let known = usize::try_from(self.skip).unwrap_or(usize::MAX).min(piece.len());
         piece.advance(known);
@@ -115,7 +115,7 @@ impl<'a> Download<'a> {
         (!piece.is_empty()).then_some(piece)
     }
 
-    /// Asks the original URL, until a body flows from where the last one broke.
+    /// Requests the original URL until there is a body that continues where the last one broke off.
     pub async fn connect(&mut self) -> Result<(), Error> {
         loop {
             let range = self.range()?;
@@ -130,13 +130,13 @@ impl<'a> Download<'a> {
         }
     }
 
-    /// The part to ask for: none at the start.
+    /// The range to request: none at the start.
     fn range(&mut self) -> Result<Option<Range>, Error> {
         if self.received == 0 {
             return Ok(None);
         }
         let if_range = self.etag.clone().or_else(|| self.modified.clone());
-        // Nothing would show that the rest is of another file.
+        // Without a validator and a digest, nothing would show that the rest belongs to another file.
         if if_range.is_none() && !self.verified {
             return Err(self.not_resumed());
         }
@@ -151,7 +151,7 @@ impl<'a> Download<'a> {
                 self.modified = body.header("last-modified").map(ToOwned::to_owned);
             }
             206 if self.received > 0 && self.fits(&body) => self.resumed += 1,
-            // All of it again. If it certainly is the same file, what is had can be skipped.
+            // The whole file again. If it is certainly the same file, the bytes received before can be skipped.
             200 if self.etag.is_some() && self.etag == strong_etag(&body) => {
                 self.skip = self.received;
                 self.resumed += 1;
@@ -167,13 +167,13 @@ impl<'a> Download<'a> {
             _ => return self.refusal(body).await,
         }
         if self.received > 0 {
-            tracing::info!(url = redact(self.url), from = self.received, "resuming the download");
+            tracing::info!(url = redact(self.url), from = self.received, "resumed the download");
         }
         self.body = Some(body);
         Ok(Step::Flowing)
     }
 
-    /// Whether a partial body is the rest of what is had.
+    /// Whether a partial body continues the received bytes.
     fn fits(&self, body: &Body) -> bool {
         match content_range(body) {
             Some((Some((from, to)), total)) => {
@@ -208,14 +208,14 @@ impl<'a> Download<'a> {
                 if wait >= self.trouble(None).until.left() {
                     return Err(Error::AskedToWait { url, status, wait_seconds: wait.as_secs() });
                 }
-                tracing::warn!(url, status, ?wait, "waiting as the server asked");
+                tracing::warn!(url, status, ?wait, "waiting, as the server requested");
                 tokio::time::sleep(wait).await;
                 Ok(Step::Again)
             }
         }
     }
 
-    /// Waits after a failure that may pass; fails with one that does not, or when patience is over.
+    /// Waits after a failure that a retry may solve; fails for any other failure, and after the timeout.
     async fn endure(&mut self, error: net::Error) -> Result<(), Error> {
         let url = redact(self.url);
         let received = self.received;
@@ -224,17 +224,20 @@ impl<'a> Download<'a> {
         if !passes || wait >= self.trouble(None).until.left() {
             return Err(Error::Download { url, received, source: Box::new(error) });
         }
-        tracing::info!(cause = crate::error::chain(&error), ?wait, received, "taking the download up again");
+        tracing::info!(cause = crate::error::chain(&error), ?wait, received, "resuming the download");
         self.trouble(Some(error));
         tokio::time::sleep(wait).await;
         Ok(())
     }
 
-    /// The time of trouble, which begins now if there is none.
+    /// The current sequence of failures, which begins now if there is none.
     fn trouble(&mut self, cause: Option<net::Error>) -> &mut Trouble {
-        let (patience, at) = (self.patience, self.received);
-        let trouble =
-            self.trouble.get_or_insert_with(|| Trouble { until: Deadline::after(patience), at, cause: None });
+        let (retry_timeout, at) = (self.retry_timeout, self.received);
+        let trouble = self.trouble.get_or_insert_with(|| Trouble {
+            until: Deadline::after(retry_timeout),
+            at,
+            cause: None,
+        });
         if cause.is_some() {
             trouble.cause = cause;
         }
@@ -247,12 +250,12 @@ impl<'a> Download<'a> {
     }
 }
 
-/// A validator that promises the same bytes; weak ones do not.
+/// A validator that guarantees the same bytes, which a weak one does not.
 fn strong_etag(body: &Body) -> Option<String> {
     body.header("etag").filter(|tag| tag.starts_with('"')).map(ToOwned::to_owned)
 }
 
-/// The `Content-Range`: first and last byte unless it is `*`, and the total unless it is.
+/// The `Content-Range`: first and last byte, and the total; each is `None` for `*`.
 type ContentRange = (Option<(u64, u64)>, Option<u64>);
 
 fn content_range(body: &Body) -> Option<ContentRange> {

@@ -1,4 +1,4 @@
-//! What can go wrong between an archive and a placed tree.
+//! The errors of staging and placing an archive.
 
 use super::digest::Sha256Digest;
 use crate::error::{Class, Failure};
@@ -6,105 +6,108 @@ use crate::net;
 use std::io;
 use std::path::PathBuf;
 
-/// An archive that was not placed. URLs in it are redacted; names of entries are shown with their control characters
-/// escaped.
+/// Why an archive was not placed. URLs are redacted; the names of entries are shown with control characters escaped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It was asked to stop.
+    /// The stop token was cancelled.
     #[error("stopped while placing the archive")]
     Stopped,
 
-    /// The request or the body failed, and kept failing for as long as patience lasted.
-    #[error("downloading {url}, with {received} bytes received")]
+    /// The request or the body failed, and kept failing until the timeout.
+    #[error("failed to download {url}, after {received} bytes")]
     Download {
         /// The URL.
         url: String,
-        /// Bytes that came before it failed.
+        /// How many bytes were received before it failed.
         received: u64,
         /// The failure.
         source: Box<net::Error>,
     },
-    /// The server has no archive for us.
-    #[error("downloading {url}: the server answered {status}")]
+    /// The server refused the request.
+    #[error("failed to download {url}: the server answered {status}")]
     Status {
         /// The URL.
         url: String,
         /// The status code.
         status: u16,
     },
-    /// The server asks for a wait beyond our patience.
-    #[error("downloading {url}: the server answered {status} and wants {wait_seconds} s of rest")]
+    /// The server requested a wait beyond the timeout.
+    #[error(
+        "failed to download {url}: the server answered {status} and requested a wait of {wait_seconds} s"
+    )]
     AskedToWait {
         /// The URL.
         url: String,
         /// The status code.
         status: u16,
-        /// How long it wants to be left alone.
+        /// The requested wait.
         wait_seconds: u64,
     },
     /// A broken body could not be resumed, and starting over did not help.
-    #[error("downloading {url}: the body broke at byte {received} and the server cannot resume it")]
+    #[error(
+        "failed to download {url}: the transfer broke off at byte {received}, and the server cannot resume it"
+    )]
     NotResumed {
         /// The URL.
         url: String,
-        /// Bytes that came before it broke.
+        /// How many bytes were received before it broke off.
         received: u64,
-        /// How it broke.
+        /// Why it broke off.
         source: Option<Box<net::Error>>,
     },
     /// The announced length is not that of the body.
-    #[error("downloading {url}: {promised} bytes were announced, but there are {received}")]
+    #[error("failed to download {url}: the server announced {promised} bytes, but sent {received}")]
     Length {
         /// The URL.
         url: String,
         /// The announced length.
         promised: u64,
-        /// The true one.
+        /// The actual length.
         received: u64,
     },
-    /// More bytes than any archive has.
+    /// The archive is larger than the limit.
     #[error("the archive is larger than {limit} bytes")]
     TooLong {
         /// The limit.
         limit: u64,
     },
     /// The local archive cannot be read.
-    #[error("reading the archive {}", path.display())]
+    #[error("failed to read the archive {}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// The local archive is a folder, a pipe or a device.
+    /// The local archive is a directory, a pipe or a device.
     #[error("the archive {} is not a regular file", path.display())]
     NotAFile {
-        /// What it is not.
+        /// The path.
         path: PathBuf,
     },
 
-    /// Not the bytes that were promised.
-    #[error("the SHA-256 of the {received} bytes received is {actual}, not {expected}{}", no_archive(start.as_deref()))]
+    /// The archive does not have the expected digest.
+    #[error("the SHA-256 of the {received} bytes received is {actual}, not {expected}{}", not_an_archive(start.as_deref()))]
     DigestMismatch {
-        /// What was promised.
+        /// The expected digest.
         expected: Sha256Digest,
-        /// What came.
+        /// The digest of the received bytes.
         actual: Sha256Digest,
-        /// How many bytes came.
+        /// How many bytes were received.
         received: u64,
-        /// How they start, made printable, if no archive starts so: an error page as a rule.
+        /// How they start, made printable, if an archive does not start like this: usually an error page.
         start: Option<String>,
     },
-    /// No bytes at all.
+    /// The archive has no bytes.
     #[error("the archive is empty")]
     Empty,
-    /// Something else than a gzip file: an error page as a rule.
+    /// It is not a gzip file: usually an error page.
     #[error("the archive is not gzip: it starts with {start:?}")]
     NotGzip {
         /// Its first bytes, made printable.
         start: String,
     },
-    /// Something else than a zip file.
+    /// It is not a zip file.
     #[error("the archive is not zip: it starts with {start:?}")]
     NotZip {
         /// Its first bytes, made printable.
@@ -115,16 +118,16 @@ pub enum Error {
     /// The archive ends too early, although the transfer was complete.
     #[error("the archive is truncated: it ends in the middle of {what}")]
     Truncated {
-        /// What is cut.
+        /// What is truncated.
         what: String,
     },
-    /// The compressed data contradict themselves.
-    #[error("the compressed data of the archive are damaged")]
+    /// The compressed data is inconsistent.
+    #[error("the compressed data of the archive is damaged")]
     Damaged {
-        /// The decoder's account.
+        /// The decoder's error.
         source: io::Error,
     },
-    /// A member header that cannot be read.
+    /// The header of an entry cannot be read.
     #[error("the archive has a damaged header after entry {after:?}")]
     Header {
         /// The last good entry.
@@ -133,14 +136,14 @@ pub enum Error {
         source: io::Error,
     },
     /// Bytes after the end of the compressed data.
-    #[error("there are bytes after the end of the compressed archive")]
+    #[error("the archive has bytes after the end of its compressed data")]
     Trailing,
-    /// A member that no runner archive has.
+    /// An entry that no runner archive has.
     #[error("refusing the archive: entry {entry:?} {refusal}")]
     Refused {
         /// The entry's name.
         entry: String,
-        /// What it is refused for.
+        /// Why it is refused.
         refusal: Refusal,
     },
     /// More entries than the limit.
@@ -155,83 +158,83 @@ pub enum Error {
         /// The limit.
         limit: u64,
     },
-    /// A compression that no honest archive has.
+    /// A compression ratio that no real archive has.
     #[error("refusing the archive: {packed} bytes of it unpack to more than {unpacked}")]
     Bomb {
-        /// Compressed bytes read.
+        /// The compressed bytes read so far.
         packed: u64,
-        /// Bytes they became.
+        /// The bytes that they unpacked to.
         unpacked: u64,
     },
 
-    /// The staging folder is there already.
-    #[error("the staging folder {} exists already", path.display())]
+    /// The staging directory already exists.
+    #[error("the staging directory {} already exists", path.display())]
     StagingExists {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
     },
-    /// The staging folder cannot be made, or finished.
-    #[error("preparing the staging folder {}", path.display())]
+    /// The staging directory cannot be created, or its mode and owner cannot be set.
+    #[error("failed to prepare the staging directory {}", path.display())]
     Staging {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
     /// An entry cannot be written.
-    #[error("unpacking {entry:?}")]
+    #[error("failed to unpack {entry:?}")]
     Write {
         /// The entry's name.
         entry: String,
         /// Why.
         source: io::Error,
     },
-    /// Too little space, seen before or while unpacking.
-    #[error("{} has {free} bytes free, and the archive needs about {needed}", path.display())]
+    /// Too little space, found before or while unpacking.
+    #[error("not enough space in {}: {free} bytes are free, and the archive needs about {needed}", path.display())]
     DiskFull {
-        /// A folder of the full filesystem.
+        /// A directory of the full filesystem.
         path: PathBuf,
-        /// Bytes that are free, without what was unpacked in vain.
+        /// Free bytes, counted without what was unpacked so far.
         free: u64,
-        /// Bytes that it takes, estimated from the archive's size.
+        /// The bytes needed, estimated from the archive's size.
         needed: u64,
-        /// The refusal of the filesystem, if it came to that.
+        /// The filesystem's error, if the space ran out while unpacking.
         source: Option<io::Error>,
     },
 
-    /// The filesystem takes no more although it has bytes left: it is out of inodes, or somebody's quota is used up.
+    /// The filesystem has free bytes but takes no more files: it is out of inodes, or a quota is used up.
     #[error("{} takes no more files, although {free} bytes are free", path.display())]
     NoMoreFiles {
-        /// A folder of the filesystem.
+        /// A directory of the filesystem.
         path: PathBuf,
         /// Bytes that are free, without what was unpacked in vain.
         free: u64,
-        /// The refusal of the filesystem.
+        /// The filesystem's error.
         source: io::Error,
     },
 
-    /// There is something where the tree should go.
-    #[error("{} exists already", target.display())]
+    /// The target exists.
+    #[error("{} already exists", target.display())]
     Occupied {
-        /// The place.
+        /// The target.
         target: PathBuf,
     },
-    /// A path that has no name or no parent folder, such as `/`.
-    #[error("{} cannot be a place for a tree", target.display())]
+    /// A path that has no name or no parent directory, such as `/`.
+    #[error("{} cannot be the target directory", target.display())]
     NoPlace {
         /// The path.
         target: PathBuf,
     },
-    /// The tree cannot be made durable.
-    #[error("writing {} to disk", path.display())]
+    /// The tree cannot be synced to disk.
+    #[error("failed to write {} to disk", path.display())]
     Sync {
-        /// The tree, or the folder it is in.
+        /// The tree, or the directory it is in.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
     /// The tree cannot be moved.
-    #[error("moving {} to {}", from.display(), to.display())]
+    #[error("failed to move {} to {}", from.display(), to.display())]
     Rename {
         /// Where it is.
         from: PathBuf,
@@ -241,19 +244,19 @@ pub enum Error {
         source: io::Error,
     },
     /// The tree cannot be deleted.
-    #[error("deleting {}", path.display())]
+    #[error("failed to delete {}", path.display())]
     Remove {
         /// The tree.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// A thread of ours died.
-    #[error("a bug in unpacking")]
+    /// A task of runup's panicked.
+    #[error("a bug in runup: an unpacking task panicked")]
     Bug(#[source] tokio::task::JoinError),
 }
 
-/// What an entry is refused for.
+/// Why an entry is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// No name.
@@ -272,19 +275,19 @@ pub enum Refusal {
     #[error("has an absolute name")]
     Absolute,
     /// `..` in the name.
-    #[error("climbs out with '..'")]
+    #[error("leads out of the archive with '..'")]
     Climbs,
-    /// A name that means something else on this system, as `C:` or `NUL` do on Windows.
-    #[error("has a name that this system does not take")]
+    /// A name with a special meaning on this system, like `C:` or `NUL` on Windows.
+    #[error("has a name that this system does not support")]
     NotOnThisSystem,
-    /// Not a file, folder or symbolic link.
+    /// Not a file, directory or symbolic link.
     #[error("is {kind}")]
     Kind {
-        /// What it is.
+        /// What it is, with its article.
         kind: String,
     },
-    /// The archive's root as something else than a folder.
-    #[error("would replace the folder that everything is unpacked into")]
+    /// The archive's root is not a directory.
+    #[error("would replace the directory that the archive is unpacked into")]
     Root,
     /// A symbolic link without a target, or with a NUL in it.
     #[error("is a symbolic link without a usable target")]
@@ -296,16 +299,16 @@ pub enum Refusal {
         target: String,
     },
     /// A symbolic link that can leave the tree.
-    #[error("is a symbolic link that climbs out, to {target:?}")]
+    #[error("is a symbolic link that leads out of the archive, to {target:?}")]
     LinkClimbs {
         /// The target.
         target: String,
     },
-    /// A file, or a link, stands where a folder is needed.
-    #[error("lies below something that is not a folder")]
-    NotInFolder,
-    /// The name was there before.
-    #[error("is there twice")]
+    /// A parent is a file or a link.
+    #[error("is below something that is not a directory")]
+    NotInDirectory,
+    /// An entry with this name came before.
+    #[error("occurs twice")]
     Duplicate,
     /// Extended attributes that change how the entry is read.
     #[error("has the extended attribute {key:?}, which is not supported")]
@@ -314,14 +317,14 @@ pub enum Refusal {
         key: String,
     },
     /// Encrypted, or compressed in a way that is not supported.
-    #[error("is stored in a way that is not supported")]
+    #[error("is encrypted, or compressed in a way that is not supported")]
     Stored,
 }
 
-/// How many bytes of a name out of an archive are shown.
+/// How many bytes of an entry's name are shown.
 const SHOWN: usize = 200;
 
-/// A name out of an archive for an error: readable and not too long. What it holds is escaped where it is printed.
+/// An entry's name for an error: readable and not too long. Control characters are escaped where it is printed.
 pub(super) fn shown(name: &[u8]) -> String {
     match name.get(..SHOWN) {
         Some(start) if name.len() > SHOWN => format!("{}[...]", String::from_utf8_lossy(start)),
@@ -329,8 +332,8 @@ pub(super) fn shown(name: &[u8]) -> String {
     }
 }
 
-fn no_archive(start: Option<&str>) -> String {
-    start.map(|start| format!("; it is no archive, for it starts with {start:?}")).unwrap_or_default()
+fn not_an_archive(start: Option<&str>) -> String {
+    start.map(|start| format!("; it is not an archive: it starts with {start:?}")).unwrap_or_default()
 }
 
 impl Error {
@@ -338,8 +341,8 @@ impl Error {
         Self::Refused { entry: entry.into(), refusal }
     }
 
-    /// Whether wrong bytes explain it, so that the digest should be asked before this is believed. Limits are not among
-    /// them: a bomb must stop early.
+    /// Whether wrong bytes can be the cause, so that the digest is compared first and a mismatch reported instead. The
+    /// limits are not among these errors: a decompression bomb must stop early.
     pub(super) fn blames_bytes(&self) -> bool {
         matches!(
             self,
@@ -358,7 +361,7 @@ impl Error {
 impl Failure for Error {
     fn class(&self) -> Class {
         match self {
-            // Which signal it was is known further up; this is the usual one.
+            // The caller knows which signal it was; this is the usual one.
             Self::Stopped => Class::Signal(15),
             Self::NotResumed { .. } | Self::AskedToWait { .. } => Class::TempFail,
             Self::Download { source, .. } => source.class(),
@@ -400,41 +403,41 @@ impl Failure for Error {
         let hint = match self {
             Self::Download { source, .. } => return source.hint(),
             Self::Status { status: 401 | 403, .. } => {
-                "The download credential was not accepted; it lives for a short time only, so try again. A mirror may \
-                 need one of its own."
+                "The download credential was not accepted. It is short-lived, so try again; a mirror may need a credential \
+                of its own."
             }
             Self::Status { status: 404 | 410, .. } => {
-                "Check the archive's URL, and that the version is on offer."
+                "Check the URL of the archive, and that this version is available."
             }
             Self::Status { .. } | Self::NotResumed { .. } | Self::AskedToWait { .. } => "Try again later.",
             Self::Length { .. } | Self::NotGzip { .. } | Self::NotZip { .. } | Self::Empty => {
-                "A proxy or a mirror probably answered in the server's place; fetch the URL by hand to see what comes."
+                "A proxy or a mirror probably answered in place of the server; download the URL by hand to see the answer."
             }
             Self::DigestMismatch { .. } => {
-                "The archive is not the one that was published, or the SHA-256 belongs to another version. Do not use \
-                 it; check the mirror or proxy that it came through."
+                "The archive is not the published one, or the SHA-256 is that of another version. Do not use it; \
+                check the mirror or proxy that it came through."
             }
             Self::Truncated { .. } | Self::Damaged { .. } | Self::Trailing | Self::Header { .. } => {
                 "Download the archive again, and compare its SHA-256 with the published one."
             }
             Self::NoMoreFiles { .. } => {
-                "It is out of inodes (`df -i`), or a quota is used up; delete files, or choose another filesystem."
+                "The filesystem is out of inodes (`df -i`), or a quota is used up; delete files, or use another filesystem."
             }
-            Self::DiskFull { .. } => "Free some space, or choose a folder on another filesystem.",
+            Self::DiskFull { .. } => "Free some space, or use a directory on another filesystem.",
             Self::Write { source, .. } | Self::Staging { source, .. } | Self::Rename { source, .. } => {
                 match source.kind() {
                     io::ErrorKind::ReadOnlyFilesystem => {
-                        "The filesystem is read-only; choose a folder that can be written."
+                        "The filesystem is read-only; use a writable directory."
                     }
                     io::ErrorKind::PermissionDenied => {
-                        "Run as a user that may write there (root, as a rule), or choose another folder."
+                        "Run it as a user that may write there (usually root), or use another directory."
                     }
-                    io::ErrorKind::NotFound => "Create the parent folder first.",
+                    io::ErrorKind::NotFound => "Create the parent directory first.",
                     _ => return None,
                 }
             }
-            Self::StagingExists { .. } => "Another run may be using it; if none is, delete it and try again.",
-            Self::Occupied { .. } => "Choose another folder, or remove what is there.",
+            Self::StagingExists { .. } => "Another run may be using it; if not, delete it and try again.",
+            Self::Occupied { .. } => "Use another directory, or remove what is there.",
             _ => return None,
         };
         Some(hint.to_owned())

@@ -1,8 +1,8 @@
-//! Bytes in, verified tree out: an archive goes from a server or a file, through digest, inflate and the unpack policy,
-//! into a staging folder beside its final place, and from there, with one rename, into it.
+//! Bytes in, verified tree out: an archive is read from a server or a file, hashed, inflated and unpacked under a
+//! strict policy into a staging directory next to its target, and then moved to the target with one rename.
 //!
-//! It knows sources, archives, limits and filesystems. It refuses to know GitHub: which archive to take and what it
-//! should hash to is said by the [`Order`].
+//! It knows sources, archives, limits and filesystems. It does not know GitHub: the [`Order`] says which archive to
+//! take and which digest to expect.
 //!
 //! # The pipe
 //!
@@ -11,8 +11,8 @@
 //!   (caller's task)   (a thread)      (a thread)
 //! ```
 //!
-//! Three stages with small bounded queues between them, so that memory does not grow with the archive. The bytes are
-//! hashed as they are received; nothing leaves the staging folder before the digest was compared.
+//! Small bounded queues connect the three stages, so that memory does not grow with the archive. The bytes are hashed
+//! as they are received; nothing leaves the staging directory before the digest is compared.
 
 mod digest;
 mod download;
@@ -44,42 +44,43 @@ pub enum Source {
     File(PathBuf),
     /// A server.
     Http {
-        /// The archive's URL. A broken download is resumed by asking this one again, redirects and all.
+        /// The archive's URL. A broken download is resumed by requesting this URL again, and following its redirects
+        /// again.
         url: Url,
         /// Sent to the URL's own scheme, host and port only.
         bearer: Option<Secret>,
     },
 }
 
-/// What kind of archive it is.
+/// The format of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Form {
+pub enum Format {
     /// A tar file compressed with gzip.
     TarGz,
     /// A zip file.
     Zip,
 }
 
-impl Form {
-    /// The form that a file name promises: `.tar.gz`, `.tgz` or `.zip`, in any case.
+impl Format {
+    /// The format by the extension of a file name: `.tar.gz`, `.tgz` or `.zip`, in any case.
     #[must_use]
     pub fn from_filename(name: &str) -> Option<Self> {
         let name = name.to_ascii_lowercase();
-        let forms = [(".tar.gz", Self::TarGz), (".tgz", Self::TarGz), (".zip", Self::Zip)];
-        forms.into_iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, form)| form)
+        let formats = [(".tar.gz", Self::TarGz), (".tgz", Self::TarGz), (".zip", Self::Zip)];
+        formats.into_iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, format)| format)
     }
 }
 
-/// What the bytes must hash to.
+/// The expected digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
-    /// This.
+    /// The archive must have this digest.
     Sha256(Sha256Digest),
-    /// Anything: the user insisted.
+    /// The archive is not verified, at the user's explicit request.
     Unverified,
 }
 
-/// Who is to own the tree. Ignored on Windows.
+/// The owner of the tree. Ignored on Windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owner {
     /// The user id.
@@ -88,16 +89,16 @@ pub struct Owner {
     pub gid: u32,
 }
 
-/// How much an archive may ask of this machine.
+/// The limits for an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Files, folders and links; 60,000. A runner has some 12,000.
+    /// Files, directories and links; 60,000 by default. A runner has about 12,000.
     pub entries: u64,
-    /// Bytes of all files; 8 GiB. A runner has some 700 MB.
+    /// Bytes of all files; 8 GiB by default. A runner has about 700 MB.
     pub bytes: u64,
-    /// Bytes of the archive itself; 4 GiB.
+    /// Bytes of the archive itself; 4 GiB by default.
     pub received: u64,
-    /// Unpacked bytes for each packed one, once 64 MiB were unpacked; 200. A runner has 3.
+    /// Unpacked bytes per packed byte, checked after 64 MiB of unpacked data; 200 by default. A runner has 3.
     pub ratio: u64,
 }
 
@@ -107,32 +108,32 @@ impl Default for Limits {
     }
 }
 
-/// What to stage.
+/// The archive to stage, and how.
 #[derive(Debug, Clone)]
 pub struct Order {
     /// Where the archive comes from.
     pub source: Source,
-    /// What kind it is.
-    pub form: Form,
-    /// What it must hash to.
+    /// Its format.
+    pub format: Format,
+    /// The expected digest.
     pub expect: Expect,
-    /// The folder to make and unpack into; see [`place::staging_path`].
+    /// The directory to create and unpack into; see [`place::staging_path`].
     pub staging: PathBuf,
-    /// Who is to own it; `None` leaves it to the current user.
+    /// The owner of the tree; `None` is the current user.
     pub owner: Option<Owner>,
-    /// Leaves the staging folder closed to everybody else, for whoever puts it in place to open.
+    /// Keeps the staging directory inaccessible to other users (mode 0700); the caller opens it when it is in place.
     pub closed: bool,
-    /// How much it may ask of this machine.
+    /// The limits for the archive.
     pub limits: Limits,
-    /// How long a download may be in trouble, over requests and bodies together, before it is given up. The time
-    /// starts with a failure, and ends when a mebibyte has come since.
-    pub patience: Duration,
+    /// How long a failing download is retried, requests and bodies together. The time starts with a failure, and ends when
+    /// a mebibyte has been received since.
+    pub retry_timeout: Duration,
 }
 
-/// Hears how a stage gets on. All numbers are totals so far; they start again at zero if the download does. The calls
-/// come from more than one thread and should return at once.
+/// Receives the progress of [`stage()`]. All numbers are totals so far; they start again at zero if the download does.
+/// The calls come from more than one thread, and must return at once.
 pub trait Progress: Send + Sync {
-    /// The length of the archive, when it becomes known; `None` if the server does not say.
+    /// The length of the archive, when it becomes known; `None` if the server does not announce it.
     fn total(&self, bytes: Option<u64>) {
         let _ = bytes;
     }
@@ -140,29 +141,30 @@ pub trait Progress: Send + Sync {
     fn received(&self, bytes: u64) {
         let _ = bytes;
     }
-    /// Entries, and bytes of files, unpacked.
+    /// Unpacked entries, and unpacked bytes of files.
     fn unpacked(&self, entries: u64, bytes: u64) {
         let _ = (entries, bytes);
     }
 }
 
-/// Hears nothing.
+/// Ignores the progress.
 impl Progress for () {}
 
-/// A tree in its staging folder, verified and complete, but not yet durable or in place: [`place::commit`] does that.
+/// A tree in its staging directory, verified and complete. [`place::commit`] makes it durable and moves it to its
+/// target.
 #[derive(Debug, Clone)]
 pub struct Staged {
-    /// The staging folder.
+    /// The staging directory.
     pub path: PathBuf,
-    /// What the bytes hashed to.
+    /// The digest of the received bytes.
     pub sha256: Sha256Digest,
     /// Bytes of the archive.
     pub received: u64,
     /// Bytes of all files.
     pub unpacked: u64,
-    /// Files, folders and links.
+    /// Files, directories and links.
     pub entries: u64,
-    /// How often a broken download was taken up again.
+    /// How often a broken download was resumed.
     pub resumed: u32,
 }
 

@@ -1,17 +1,16 @@
-//! Which names and links of an archive are taken. What is not taken is refused with the whole archive, never skipped:
-//! a runner with a file missing is worse than none.
+//! Which names and links of an archive are accepted. Any other refuses the whole archive instead of being skipped: a
+//! runner without one of its files is worse than none.
 
 use super::error::Refusal;
 use std::path::{Path, PathBuf};
 
-/// The longest name of an entry and the longest target of a link, in bytes: no path of the system is longer.
+/// The longest name of an entry and the longest target of a link, in bytes: the longest path of the system.
 pub(super) const LONGEST_NAME: usize = 4096;
-/// The most components of either. A runner's deepest file has some 20; what an archive may nest, its deletion has to
-/// walk.
+/// The most components of either, which deleting the tree has to descend. A runner's deepest file has about 20.
 pub(super) const MOST_COMPONENTS: usize = 128;
 
-/// The path of an entry below the staging folder; empty for the folder itself. Components other than normal ones and
-/// `.` are refused.
+/// The path of an entry below the staging directory; empty for the directory itself. Components other than normal ones
+/// and `.` are refused.
 pub(super) fn entry_path(name: &[u8]) -> Result<PathBuf, Refusal> {
     if name.is_empty() {
         return Err(Refusal::EmptyName);
@@ -41,14 +40,14 @@ pub(super) fn entry_path(name: &[u8]) -> Result<PathBuf, Refusal> {
     Ok(path)
 }
 
-/// Refuses a name, or the target of a link, that no path of the system could be. Asked as soon as its length is known,
-/// so that nothing is done with it before.
+/// Refuses a name, or the target of a link, that is longer than any path of the system. It is called as soon as the
+/// length is known, before any other use of the name.
 pub(super) fn check_length(name: &[u8]) -> Result<(), Refusal> {
     if name.len() > LONGEST_NAME { Err(Refusal::TooLong) } else { Ok(()) }
 }
 
-/// The target of a symbolic link at `link`, which must stay below the staging folder. `..` is taken only at the start:
-/// after a name it could step up from wherever a link of that name leads.
+/// The target of a symbolic link at `link`, which must stay below the staging directory. `..` is accepted only at the
+/// start: after a name, it could step up from wherever a link of that name leads.
 pub(super) fn link_target(link: &Path, target: &[u8]) -> Result<PathBuf, Refusal> {
     let shown = || super::error::shown(target);
     check_length(target)?;
@@ -93,7 +92,7 @@ fn component(part: &[u8]) -> Result<&std::ffi::OsStr, Refusal> {
     Ok(std::ffi::OsStr::from_bytes(part))
 }
 
-/// Windows has names that are devices, streams, drives or other names.
+/// On Windows, names can stand for devices, streams or drives.
 #[cfg(not(unix))]
 fn component(part: &[u8]) -> Result<&str, Refusal> {
     let name = std::str::from_utf8(part).map_err(|_| Refusal::NotOnThisSystem)?;
@@ -130,7 +129,7 @@ mod tests {
         assert_eq!(entry_path(format!("{deepest}d").as_bytes()), Err(Refusal::TooDeep));
         assert!(entry_path(&vec![b'n'; LONGEST_NAME]).is_ok());
         assert_eq!(entry_path(&vec![b'n'; LONGEST_NAME + 1]), Err(Refusal::TooLong));
-        // Also where nothing of it counts as a component.
+        // The length counts too if nothing is a component.
         assert_eq!(entry_path(&b"./".repeat(LONGEST_NAME)), Err(Refusal::TooLong));
         let link = Path::new("l");
         assert!(link_target(link, deepest.as_bytes()).is_ok());
@@ -146,7 +145,7 @@ mod tests {
         assert_eq!(link_target(link, b"./npm.js").unwrap(), Path::new("npm.js"));
         assert_eq!(link_target(link, b"..").unwrap(), Path::new(".."));
         assert!(climbs(b"../../etc") && climbs(b".././../etc") && climbs(b"../lib/../../etc"));
-        // `up` could itself be a link to a folder above.
+        // `up` can itself be a link to a directory above.
         assert!(climbs(b"up/../x"));
         assert!(matches!(link_target(link, b"/etc"), Err(Refusal::LinkAbsolute { .. })));
         assert_eq!(link_target(link, b""), Err(Refusal::LinkName));
@@ -160,7 +159,7 @@ mod tests {
         }
     }
 
-    /// Names made of the parts that matter, so that most are nearly right.
+    /// Names from the components that matter, so that most are nearly valid.
     fn name() -> impl Strategy<Value = Vec<u8>> {
         let part = prop_oneof![
             Just(b"..".to_vec()),

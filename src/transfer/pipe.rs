@@ -1,6 +1,7 @@
 //! The queues between the three stages, and the inflating stage in the middle.
 //!
-//! Each end notices when the other is gone. A stage whose neighbour is gone has nothing to report: the neighbour has.
+//! Each end notices when the other is gone. A stage whose neighbour is gone reports nothing, because the neighbour
+//! reports the cause.
 
 use super::Limits;
 use super::error::Error;
@@ -10,21 +11,21 @@ use std::io::{self, BufRead, Read};
 use std::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Pieces of the archive that wait for the inflater. They are as large as the HTTP client makes them, up to about
-/// 400 KiB.
+/// How many pieces of the archive can wait for the inflater. The HTTP client determines their size, up to about 400
+/// KiB.
 pub(super) const PIECES: usize = 4;
-/// Buffers of inflated data, each in use by one of the two threads or waiting between them.
+/// The number of buffers for inflated data, each in use by one of the two threads or waiting between them.
 const BUFFERS: usize = 8;
 const BUFFER_SIZE: usize = 256 << 10;
-/// Below this many bytes the ratio says nothing.
+/// Below this many bytes the ratio is not meaningful.
 const RATIO_FROM: u64 = 64 << 20;
 
-/// How a stage ends before its time.
+/// Why a stage ends early.
 #[derive(Debug)]
 pub(super) enum Ended {
     /// A neighbour is gone.
     HungUp,
-    /// This is the reason.
+    /// It failed.
     Failed(Error),
 }
 
@@ -35,14 +36,14 @@ impl From<Error> for Ended {
 }
 
 impl Ended {
-    /// A failed read is a neighbour that is gone, or what `otherwise` makes of it.
+    /// Classifies a failed read: either a neighbour is gone, or the error is that of `otherwise`.
     pub fn reading(error: io::Error, otherwise: impl FnOnce(io::Error) -> Error) -> Self {
         let hung_up = error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Gone>);
         if hung_up { Self::HungUp } else { Self::Failed(otherwise(error)) }
     }
 }
 
-/// Says inside an [`io::Error`] that the other end of a queue is gone.
+/// Marks an [`io::Error`] that means that the other end of a queue is gone.
 #[derive(Debug, thiserror::Error)]
 #[error("the other end is gone")]
 struct Gone;
@@ -51,11 +52,11 @@ fn gone() -> io::Error {
     io::Error::other(Gone)
 }
 
-/// What goes from the source to the next stage.
+/// What the source sends to the next stage.
 pub(super) enum Piece {
     /// Bytes as received.
     Data(Bytes),
-    /// That was all. Without it, the source has failed.
+    /// The end of the archive. If it is missing, the source has failed.
     End,
 }
 
@@ -133,13 +134,13 @@ pub(super) struct Blocks {
     stop: CancellationToken,
 }
 
-/// The queue between the inflater and the unpacker. Once `stop` is cancelled, neither end gets another buffer: what is
-/// in the archive cannot keep either of them at work.
+/// The queue between the inflater and the unpacker. Once `stop` is cancelled, neither end gets another buffer, so that
+/// no archive can keep either of them running.
 pub(super) fn queue(stop: &CancellationToken) -> (Outlet, Blocks) {
     let (full_in, full_out) = mpsc::channel();
     let (empty_in, empty_out) = mpsc::channel();
     for _ in 0..BUFFERS {
-        empty_in.send(Vec::new()).expect("the receiver is right here");
+        empty_in.send(Vec::new()).expect("the receiver is in scope");
     }
     let blocks = Blocks {
         full: full_out,
@@ -159,7 +160,7 @@ impl Outlet {
         if self.stop.is_cancelled() {
             return Err(Error::Stopped.into());
         }
-        // Made here, so that a small archive does not pay for eight of them.
+        // Allocated on first use, because a small archive does not need all of them.
         buffer.resize(BUFFER_SIZE, 0);
         Ok(buffer)
     }
@@ -170,7 +171,7 @@ impl Outlet {
 }
 
 impl Blocks {
-    /// Whether the end was met; the unpacker should stop short of it, at its own end marker.
+    /// Whether the end was reached; a complete tar stream has its own end marker before it.
     pub fn met_end(&self) -> bool {
         self.ended
     }
@@ -182,7 +183,7 @@ impl Read for Blocks {
             let used = std::mem::take(&mut self.block);
             (self.at, self.length) = (0, 0);
             if !used.is_empty() {
-                // Nobody wants it back once the inflater is done.
+                // The send fails once the inflater is done, which needs no buffers any more.
                 let _ = self.empty.send(used);
             }
             if self.stop.is_cancelled() {
@@ -200,17 +201,17 @@ impl Read for Blocks {
     }
 }
 
-/// Inflates a single gzip member, to its end and the end of what holds it.
+/// Inflates a single gzip member to its end, which must also be the end of the archive.
 pub(super) fn inflate(mut inlet: Inlet, outlet: &Outlet, limits: &Limits) -> Result<(), Ended> {
     let start = inlet.fill_buf().map_err(|_| Ended::HungUp)?;
     if start.is_empty() {
         return Err(Error::Empty.into());
     }
-    // The first piece may be a single byte.
+    // The first piece can be a single byte.
     if start[0] != 0x1f || start.get(1).is_some_and(|second| *second != 0x8b) {
         return Err(Error::NotGzip { start: show_start(start) }.into());
     }
-    // Headers and padding of the archive come on top of the bytes of its files.
+    // The archive's headers and padding come in addition to the bytes of its files.
     let ceiling = limits.bytes.saturating_add(limits.entries.saturating_mul(2048));
     let mut decoder = GzDecoder::new(inlet);
     let mut inflated: u64 = 0;
@@ -256,7 +257,7 @@ fn damaged(error: io::Error) -> Error {
     }
 }
 
-/// The first bytes of something, with what cannot be printed as dots.
+/// The first bytes as text, with dots for what cannot be printed.
 pub(super) fn show_start(bytes: &[u8]) -> String {
     let start = &bytes[..bytes.len().min(60)];
     let shown = String::from_utf8_lossy(start);

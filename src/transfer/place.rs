@@ -1,9 +1,9 @@
-//! From the staging folder into the place, and away again: each with one rename, so that a place holds all of a tree or
-//! none of it, whenever the power fails.
+//! Moves trees to their target and away from it, each with one rename, so that the target holds a whole tree or none,
+//! even after a power failure.
 
 use super::error::Error;
 use crate::host::account::is_root;
-use crate::host::delete::delete_folder;
+use crate::host::delete::delete_dir;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,17 +11,17 @@ use std::path::{Path, PathBuf};
 const STAGING: &str = ".runup-staging";
 const REMOVED: &str = ".runup-removed-";
 
-/// The staging folder for `target`: `.NAME.runup-staging` beside it, so that it is on the same filesystem.
+/// The staging directory for `target`: `.NAME.runup-staging` next to it, so that it is on the same filesystem.
 #[must_use]
 pub fn staging_path(target: &Path) -> PathBuf {
     target.with_file_name(hidden_name(target, STAGING))
 }
 
-/// Moves a staged tree to its place, durably: all of it is on disk before it is there under its name. Nothing is
-/// replaced; if there is something at `target`, it fails with [`Error::Occupied`].
+/// Moves a staged tree to `target`, durably: the whole tree is on disk before it gets its name. It replaces nothing; if
+/// `target` exists, it fails with [`Error::Occupied`].
 pub fn commit(staging: &Path, target: &Path) -> Result<(), Error> {
     let parent = parent_of(target)?;
-    // Looked at before the tree is synced, which can take long; the rename below is what really decides.
+    // Checked early because syncing the tree can take long; the rename below checks it again.
     if fs_err::symlink_metadata(target).is_ok() {
         return Err(Error::Occupied { target: target.to_owned() });
     }
@@ -30,11 +30,11 @@ pub fn commit(staging: &Path, target: &Path) -> Result<(), Error> {
         io::ErrorKind::AlreadyExists => Error::Occupied { target: target.to_owned() },
         _ => Error::Rename { from: staging.to_owned(), to: target.to_owned(), source },
     })?;
-    sync_folder(parent).map_err(|source| Error::Sync { path: parent.to_owned(), source })
+    sync_dir(parent).map_err(|source| Error::Sync { path: parent.to_owned(), source })
 }
 
-/// Exchanges a staged tree with the one at `target`, durably and in one step; the old one is at `staging` afterwards,
-/// to be removed. Fails where the system or the filesystem cannot do it in one step.
+/// Exchanges a staged tree with the one at `target`, durably and in one step; the old tree is at `staging` afterwards,
+/// to be removed. Fails if the system or the filesystem does not support an exchange.
 pub fn exchange(staging: &Path, target: &Path) -> Result<(), Error> {
     let parent = parent_of(target)?;
     sync_tree(staging).map_err(|source| Error::Sync { path: staging.to_owned(), source })?;
@@ -43,19 +43,19 @@ pub fn exchange(staging: &Path, target: &Path) -> Result<(), Error> {
         to: target.to_owned(),
         source,
     })?;
-    sync_folder(parent).map_err(|source| Error::Sync { path: parent.to_owned(), source })
+    sync_dir(parent).map_err(|source| Error::Sync { path: parent.to_owned(), source })
 }
 
-/// Puts a staged tree into the place of the one at `target`, durably; the old one is at `staging` afterwards, if it is
-/// anywhere. In one step where system and filesystem can do that. Else the old one is moved aside first, and back if the
-/// new one cannot follow; and where it cannot even be moved, as a folder of an image's layer in a container, it is
-/// deleted, now that the new one is there.
+/// Replaces the tree at `target` by a staged one, durably: by [`exchange`], after which the old tree is at `staging`.
+/// Where that is not supported, the old tree is moved aside first, moved back if the new one cannot be renamed, and
+/// otherwise deleted. Where it cannot be moved either, like a directory of an image layer in a container, it is deleted
+/// before the rename.
 pub fn replace(staging: &Path, target: &Path) -> Result<(), Error> {
     let failed = match exchange(staging, target) {
         Err(Error::Rename { source, .. }) if is_unable(&source) => source,
         outcome => return outcome,
     };
-    tracing::debug!(error = %failed, "trees cannot be exchanged here in one step");
+    tracing::debug!(error = %failed, "the filesystem cannot exchange directories in one step");
     let parent = parent_of(target)?;
     let aside = match move_aside(target) {
         Err(Error::Rename { source, .. }) if source.kind() == io::ErrorKind::CrossesDevices => {
@@ -68,44 +68,44 @@ pub fn replace(staging: &Path, target: &Path) -> Result<(), Error> {
         if let Some(aside) = &aside
             && let Err(error) = rename_new(aside, target)
         {
-            tracing::warn!(%error, "what was at {} stays at {}", target.display(), aside.display());
+            tracing::warn!(%error, "the tree of {} is left at {}", target.display(), aside.display());
         }
         return Err(Error::Rename { from: staging.to_owned(), to: target.to_owned(), source });
     }
-    sync_folder(parent).map_err(|source| Error::Sync { path: parent.to_owned(), source })?;
+    sync_dir(parent).map_err(|source| Error::Sync { path: parent.to_owned(), source })?;
     match aside {
         Some(aside) => delete(&aside),
         None => Ok(()),
     }
 }
 
-/// Whether a rename failed because it cannot be done here at all.
+/// Whether a rename failed because it is not supported here.
 fn is_unable(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     matches!(error.kind(), Kind::Unsupported | Kind::InvalidInput | Kind::CrossesDevices)
 }
 
-/// Removes the tree at `path`: moves it aside, so that nobody sees half of it, then deletes it. What is missing is
-/// removed already; a symbolic link is unlinked, never followed.
+/// Removes the tree at `path`: moves it aside, so that it is never half there, then deletes it. A missing tree counts
+/// as removed; a symbolic link is unlinked and not followed.
 pub fn remove(path: &Path) -> Result<(), Error> {
     let parent = parent_of(path)?;
     let aside = match move_aside(path) {
-        // A folder of an image's layer in a container can be deleted, but not moved.
+        // A directory of an image layer in a container can be deleted, but not moved.
         Err(Error::Rename { source, .. }) if source.kind() == io::ErrorKind::CrossesDevices => {
             return delete(path);
         }
         moved => moved?,
     };
     let Some(aside) = aside else { return Ok(()) };
-    sync_folder(parent).map_err(|source| Error::Sync { path: parent.to_owned(), source })?;
+    sync_dir(parent).map_err(|source| Error::Sync { path: parent.to_owned(), source })?;
     delete(&aside)
 }
 
-/// Moves what is at `path` to a name beside it that [`sweep`] knows; `None` if there is nothing.
+/// Renames what is at `path` to a name next to it that [`sweep`] recognises; `None` if `path` does not exist.
 fn move_aside(path: &Path) -> Result<Option<PathBuf>, Error> {
     parent_of(path)?;
-    // Asked first, because a read-only filesystem refuses to rename even what is not there.
-    // Nothing is below a file either.
+    // Checked first, because a read-only filesystem refuses to rename even a path that does not exist. A path below a
+    // file does not exist either.
     let absent =
         |error: io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
     if fs_err::symlink_metadata(path).is_err_and(absent) {
@@ -123,16 +123,16 @@ fn move_aside(path: &Path) -> Result<Option<PathBuf>, Error> {
     }
 }
 
-/// Deletes what earlier runs left beside `target`. Only for the one that holds the lock for `target`.
+/// Deletes what earlier runs left next to `target`. The caller must hold the lock for `target`.
 pub fn sweep(target: &Path) -> Result<(), Error> {
     for path in litter(target)? {
-        tracing::info!(path = %path.display(), "deleting what an earlier run left");
+        tracing::info!(path = %path.display(), "deleting a leftover of an earlier run");
         delete(&path)?;
     }
     Ok(())
 }
 
-/// What earlier runs left beside `target`: its staging folder, and what was moved aside and not yet deleted.
+/// What earlier runs left next to `target`: its staging directory, and trees that were moved aside but not deleted.
 pub fn litter(target: &Path) -> Result<Vec<PathBuf>, Error> {
     let parent = parent_of(target)?;
     let staging = hidden_name(target, STAGING);
@@ -140,7 +140,7 @@ pub fn litter(target: &Path) -> Result<Vec<PathBuf>, Error> {
     let failed = |source| Error::Remove { path: parent.to_owned(), source };
     let entries = match fs_err::read_dir(parent) {
         Ok(entries) => entries,
-        // Nothing lies beside a place that cannot be: what is wrong is said by whoever wants to put something there.
+        // Without a parent directory there are no leftovers; the step that creates the target reports the problem.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(Vec::new());
         }
@@ -162,44 +162,44 @@ pub fn litter(target: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(litter)
 }
 
-/// Deletes whatever is at `path`; what is missing is deleted already.
+/// Deletes what is at `path`, if it exists.
 pub(super) fn delete(path: &Path) -> Result<(), Error> {
     let failed = |source| Error::Remove { path: path.to_owned(), source };
-    let is_folder = match fs_err::symlink_metadata(path) {
+    let is_dir = match fs_err::symlink_metadata(path) {
         Ok(metadata) => metadata.is_dir(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
     };
-    if !is_folder {
+    if !is_dir {
         return fs_err::remove_file(path).map_err(failed);
     }
-    match delete_folder(path) {
+    match delete_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_root() => {
-            // Jobs leave folders behind that not even their owner may write to, as Go's module cache is.
-            unlock_folders(path);
-            delete_folder(path).map_err(failed)
+            // Jobs leave directories that even their owner may not write to, like Go's module cache.
+            unlock_dirs(path);
+            delete_dir(path).map_err(failed)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         outcome => outcome.map_err(failed),
     }
 }
 
-/// Lets the owner write to all folders below `path`, as far as that works. Only for an ordinary user and a tree of its
-/// own: to root no folder is locked, and a job could put a link to any folder of the machine in the place of one of these.
+/// Lets the owner write to all directories below `path`, where possible. Not for root, which can write to any
+/// directory: a job could replace one of these directories by a link to any directory of the machine.
 #[cfg(unix)]
-fn unlock_folders(path: &Path) {
+fn unlock_dirs(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
-    // What fails here fails again, and is reported, when the tree is deleted.
+    // A failure here leads to another one when the tree is deleted, which is reported.
     let _ = fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o700));
     for entry in fs_err::read_dir(path).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            unlock_folders(&entry.path());
+            unlock_dirs(&entry.path());
         }
     }
 }
 
 #[cfg(not(unix))]
-fn unlock_folders(_path: &Path) {}
+fn unlock_dirs(_path: &Path) {}
 
 fn hidden_name(target: &Path, suffix: &str) -> OsString {
     let mut name = OsString::from(".");
@@ -216,12 +216,12 @@ fn parent_of(target: &Path) -> Result<&Path, Error> {
     }
 }
 
-/// Writes a tree to disk. One call for the filesystem is much faster than one for each of ten thousand files: they
-/// share one commit of its journal.
+/// Writes a tree to disk. One call for the whole filesystem is much faster than one for each of ten thousand files,
+/// because they share one commit of its journal.
 #[cfg(target_os = "linux")]
 fn sync_tree(tree: &Path) -> io::Result<()> {
-    let folder = fs_err::File::open(tree)?;
-    rustix::fs::syncfs(folder.file())?;
+    let dir = fs_err::File::open(tree)?;
+    rustix::fs::syncfs(dir.file())?;
     Ok(())
 }
 
@@ -233,7 +233,7 @@ fn sync_tree(tree: &Path) -> io::Result<()> {
         if kind.is_dir() {
             sync_tree(&entry.path())?;
         } else if kind.is_file() {
-            // Windows syncs only what is open for writing; a file without that permission is not worth failing for.
+            // Windows syncs only files that are open for writing; one without that permission is left out.
             match fs_err::OpenOptions::new().write(true).open(entry.path()) {
                 Ok(file) => file.sync_all()?,
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
@@ -241,30 +241,30 @@ fn sync_tree(tree: &Path) -> io::Result<()> {
             }
         }
     }
-    sync_folder(tree)
+    sync_dir(tree)
 }
 
-/// Makes the names in a folder durable.
+/// Makes the entries of a directory durable.
 #[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    fs_err::File::open(folder)?.sync_all()
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    fs_err::File::open(dir)?.sync_all()
 }
 
 #[cfg(not(unix))]
 #[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
-fn sync_folder(_folder: &Path) -> io::Result<()> {
-    // Windows opens no folders this way, and journals its names by itself.
+fn sync_dir(_dir: &Path) -> io::Result<()> {
+    // Windows cannot open directories this way, and journals their entries by itself.
     Ok(())
 }
 
-/// Renames, and fails if there is something at `to`: an ordinary rename would replace an empty folder, or a file.
+/// Renames, and fails if `to` exists: an ordinary rename replaces an empty directory, or a file.
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_vendor = "apple"))]
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
         use rustix::io::Errno;
         match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            // Old kernels, and filesystems such as NFS, do not know the flag.
+            // Old kernels, and filesystems such as NFS, do not support the flag.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
             outcome => return Ok(outcome?),
         }

@@ -1,4 +1,4 @@
-//! Where the bytes come from, one piece at a time.
+//! Reads an archive from a file or a server, one piece at a time.
 
 use super::download::Download;
 use super::error::Error;
@@ -23,14 +23,14 @@ impl<'a> Feed<'a> {
             Source::File(path) => Ok(Self::File(LocalFile::open(path)?)),
             Source::Http { url, bearer } => {
                 let verified = order.expect != super::Expect::Unverified;
-                let mut download = Download::new(http, url, bearer.as_ref(), order.patience, verified);
+                let mut download = Download::new(http, url, bearer.as_ref(), order.retry_timeout, verified);
                 download.connect().await?;
                 Ok(Self::Http(Box::new(download)))
             }
         }
     }
 
-    /// The length of the whole, if it is known.
+    /// The length of the archive, if it is known.
     pub fn total(&self) -> Option<u64> {
         match self {
             Self::File(file) => Some(file.length),
@@ -38,7 +38,7 @@ impl<'a> Feed<'a> {
         }
     }
 
-    /// How often a broken body was taken up again.
+    /// How often a broken download was resumed.
     pub fn resumed(&self) -> u32 {
         match self {
             Self::File(_) => 0,
@@ -65,7 +65,7 @@ pub(super) struct LocalFile {
 impl LocalFile {
     fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::File { path: path.to_owned(), source };
-        // Asked before it is opened, because opening a named pipe waits for a writer.
+        // Checked before opening, because opening a named pipe waits for a writer.
         if !fs_err::metadata(path).map_err(failed)?.is_file() {
             return Err(Error::NotAFile { path: path.to_owned() });
         }

@@ -1,9 +1,9 @@
-//! How much a filesystem has left.
+//! The free space of a filesystem.
 
-use super::{Error, Form};
+use super::{Error, Format};
 use std::path::Path;
 
-/// Bytes that the current user may still write to the filesystem that `path` is on; `None` where that cannot be told.
+/// Bytes that the current user may still write to the filesystem of `path`; `None` if that cannot be determined.
 #[cfg(unix)]
 #[must_use]
 pub fn free_bytes(path: &Path) -> Option<u64> {
@@ -18,19 +18,19 @@ pub fn free_bytes(_path: &Path) -> Option<u64> {
     None
 }
 
-/// Bytes that an archive of this size takes unpacked, roughly: runner archives are packed to a third, and a zip file
-/// lies beside its contents while it is unpacked.
-pub(super) fn needed(form: Form, archive: u64) -> u64 {
-    match form {
-        Form::TarGz => archive.saturating_mul(7) / 2,
-        Form::Zip => archive.saturating_mul(9) / 2,
+/// The approximate space for unpacking an archive of this size: runner archives are compressed to a third, and a zip
+/// file is kept next to its contents while it is unpacked.
+pub(super) fn needed(format: Format, archive: u64) -> u64 {
+    match format {
+        Format::TarGz => archive.saturating_mul(7) / 2,
+        Format::Zip => archive.saturating_mul(9) / 2,
     }
 }
 
-/// Refuses an archive that certainly does not fit, before it is downloaded in vain. The estimate is halved, so that an
-/// archive that would fit is not refused.
-pub(super) fn check(staging: &Path, form: Form, archive: u64) -> Result<(), Error> {
-    let needed = needed(form, archive);
+/// Refuses an archive that certainly does not fit, before it is downloaded. The estimate is halved, so that an archive
+/// that fits is not refused.
+pub(super) fn check(staging: &Path, format: Format, archive: u64) -> Result<(), Error> {
+    let needed = needed(format, archive);
     match free_bytes(staging) {
         Some(free) if free < needed / 2 => {
             Err(Error::DiskFull { path: staging.to_owned(), free, needed, source: None })

@@ -6,7 +6,7 @@ use super::source::Feed;
 use super::tree::Tree;
 use super::untar::untar;
 use super::unzip::{spool, unzip};
-use super::{Expect, Form, Limits, Order, Progress, Sha256Digest, Source, Staged, place, space};
+use super::{Expect, Format, Limits, Order, Progress, Sha256Digest, Source, Staged, place, space};
 use crate::deadline::Deadline;
 use crate::net::{Backoff, Http};
 use sha2::{Digest, Sha256};
@@ -17,12 +17,12 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
-/// Brings an archive into the folder `order.staging`, which must not exist, and returns when it is verified and
-/// complete. On any failure the folder is gone, and the error is the first cause: the source's before the decoder's,
-/// a wrong digest before what the wrong bytes led to.
+/// Unpacks an archive into the directory `order.staging`, which must not exist, and returns when it is verified and
+/// complete. After a failure the directory is deleted, and the error is the first cause: that of the source before that
+/// of the decoder, and a wrong digest before an error that the wrong bytes led to.
 ///
-/// A digest mismatch of a download earns one fresh attempt; a broken body that the server cannot resume earns as many
-/// as fit into `order.patience`. A cancelled `stop` ends it soon, with [`Error::Stopped`].
+/// After a digest mismatch, a download is repeated once; if it broke off and the server cannot resume it, it is
+/// repeated until `order.retry_timeout`. A cancelled `stop` ends it soon, with [`Error::Stopped`].
 pub async fn stage(
     http: &Http,
     order: &Order,
@@ -44,7 +44,7 @@ pub async fn stage(
                 tracing::warn!(cause = crate::error::chain(&error), "downloading the archive once more");
             }
             Error::NotResumed { .. } => {
-                let until = *restarts_until.get_or_insert_with(|| Deadline::after(order.patience));
+                let until = *restarts_until.get_or_insert_with(|| Deadline::after(order.retry_timeout));
                 let wait = backoff.wait();
                 if wait >= until.left() {
                     return Err(error);
@@ -60,7 +60,7 @@ pub async fn stage(
     }
 }
 
-/// One attempt, with a staging folder of its own.
+/// One attempt, with its own staging directory.
 async fn attempt(
     http: &Http,
     order: &Order,
@@ -70,20 +70,20 @@ async fn attempt(
     if stop.is_cancelled() {
         return Err(Error::Stopped);
     }
-    make_staging(&order.staging)?;
+    create_staging(&order.staging)?;
     let outcome = fill(http, order, progress, stop).await;
     if let Err(error) = &outcome {
-        // Said now, in case that cleaning up fails or takes long.
+        // Logged before cleaning up, which can fail or take long.
         tracing::debug!(cause = crate::error::chain(error), "staging failed");
         let staging = order.staging.clone();
         if let Ok(Err(error)) = spawn_blocking(move || place::delete(&staging)).await {
-            tracing::warn!(cause = crate::error::chain(&error), "the staging folder is left behind");
+            tracing::warn!(cause = crate::error::chain(&error), "failed to delete the staging directory");
         }
     }
     outcome
 }
 
-fn make_staging(path: &Path) -> Result<(), Error> {
+fn create_staging(path: &Path) -> Result<(), Error> {
     create_private(path).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => Error::StagingExists { path: path.to_owned() },
         _ => Error::Staging { path: path.to_owned(), source },
@@ -96,7 +96,7 @@ fn create_private(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().mode(0o700).create(path)
 }
 
-/// On Windows, a folder has the permissions of the one that it is in.
+/// On Windows, a directory inherits the permissions of its parent.
 #[cfg(not(unix))]
 fn create_private(path: &Path) -> io::Result<()> {
     fs_err::create_dir(path)
@@ -118,9 +118,9 @@ async fn fill(
         if total > order.limits.received {
             return Err(Error::TooLong { limit: order.limits.received });
         }
-        space::check(&order.staging, order.form, total)?;
+        space::check(&order.staging, order.format, total)?;
     }
-    let needed = space::needed(order.form, total.unwrap_or_default());
+    let needed = space::needed(order.format, total.unwrap_or_default());
     let tree = Tree::new(order, Arc::clone(progress), stop.clone(), needed);
     let mut pump = Pump {
         feed: &mut feed,
@@ -132,16 +132,16 @@ async fn fill(
     };
     let (pieces, inlet) = mpsc::channel(PIECES);
     let inlet = Inlet::new(inlet);
-    let (tree, sha256) = match order.form {
-        Form::TarGz => {
+    let (tree, sha256) = match order.format {
+        Format::TarGz => {
             let unpacking = unpack_tar(inlet, tree, order.limits, stop);
             let (tree, sha256) = pump.through(pieces, unpacking, order.expect).await?;
             check(order.expect, sha256, pump.received, None)?;
             (tree, sha256)
         }
-        Form::Zip => {
-            let folder = order.staging.clone();
-            let spooling = spawn_blocking(move || spool(inlet, &folder));
+        Format::Zip => {
+            let dir = order.staging.clone();
+            let spooling = spawn_blocking(move || spool(inlet, &dir));
             let (file, sha256) = pump.through(pieces, spooling, order.expect).await?;
             check(order.expect, sha256, pump.received, None)?;
             let (mut tree, stopped) = (tree, stop.clone());
@@ -190,7 +190,7 @@ fn unpack_tar(
     })
 }
 
-/// Feeds a stage, and hashes on the way.
+/// Passes the pieces of the source to a stage, and hashes them.
 struct Pump<'a, 'b> {
     feed: &'a mut Feed<'b>,
     hash: Sha256,
@@ -200,15 +200,15 @@ struct Pump<'a, 'b> {
     stop: &'a CancellationToken,
 }
 
-/// How far the bytes came.
+/// Whether the stage took all of the bytes.
 enum Fed {
     All,
     HungUp,
 }
 
 impl Pump<'_, '_> {
-    /// Feeds `stage` through `pieces` to the end, and returns what it made and the digest; it does not compare them,
-    /// but if the stage has failed over the bytes, it sees whether they are the wrong ones.
+    /// Sends the source to `stage` through `pieces`, and returns the result of the stage and the digest. It does not
+    /// compare the digest, unless the stage has failed because of the bytes.
     async fn through<T>(
         &mut self,
         pieces: mpsc::Sender<Piece>,
@@ -221,12 +221,12 @@ impl Pump<'_, '_> {
         let error = match made {
             Ok(made) => return Ok((made, self.digest())),
             Err(Ended::Failed(error)) => error,
-            // Cannot be: its other neighbour is the source, which has not failed.
+            // This cannot happen: its other neighbour is the source, which has not failed.
             Err(Ended::HungUp) => return Err(Error::Stopped),
         };
         if matches!(expect, Expect::Sha256(_)) && error.blames_bytes() {
             if let Fed::HungUp = fed {
-                // The rest is read for its digest only. If it cannot be read, the error at hand came first.
+                // The rest is read for the digest only. If that fails, the error of the stage came first.
                 match self.run(None).await {
                     Ok(_) => {}
                     Err(Error::Stopped) => return Err(Error::Stopped),
@@ -242,7 +242,7 @@ impl Pump<'_, '_> {
         Err(error)
     }
 
-    /// Reads the source to its end, and sends what comes if there is somewhere to send it.
+    /// Reads the source to its end, and sends the pieces to `pieces`, if there is a queue.
     async fn run(&mut self, pieces: Option<mpsc::Sender<Piece>>) -> Result<Fed, Error> {
         loop {
             let piece = tokio::select! {

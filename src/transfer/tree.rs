@@ -1,7 +1,7 @@
-//! Writes the entries of an archive below the staging folder, under one policy for all archives: what it does not
-//! like is refused with the whole archive.
+//! Writes the entries of an archive below the staging directory, under one policy for all archives: an entry that it
+//! does not allow refuses the whole archive.
 //!
-//! The staging folder is ours alone while this goes on (mode 0700), so what was made here stays as it was made.
+//! The staging directory has mode 0700 meanwhile, so that no other user can change what was unpacked.
 
 use super::error::{Error, Refusal, shown};
 use super::path::{entry_path, link_target};
@@ -16,13 +16,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// Set-user-id, set-group-id, sticky, and writing by others have no place in a runner.
+/// The mode bits that entries keep: a runner needs no setuid, setgid, sticky or group and other write bits.
 const MODE_MASK: u32 = 0o755;
-/// The mode of folders that the archive does not mention.
-const FOLDER_MODE: u32 = 0o755;
+/// The mode of directories that the archive does not mention.
+const DIR_MODE: u32 = 0o755;
 const BUFFER_SIZE: usize = 256 << 10;
 
-/// The tree that an archive becomes.
+/// The tree that an archive is unpacked to.
 pub(super) struct Tree {
     root: PathBuf,
     root_mode: u32,
@@ -30,9 +30,9 @@ pub(super) struct Tree {
     limits: Limits,
     stop: CancellationToken,
     progress: Arc<dyn Progress>,
-    /// The folders made here, by a keyed hash of their path so that memory stays small, and whether the archive itself
-    /// has mentioned them. Were two paths to collide, the filesystem would still refuse what cannot be.
-    folders: HashMap<u64, bool>,
+    /// The directories created so far, by a keyed hash of their path to save memory, and whether the archive has an
+    /// entry for them. If two paths collide, the filesystem still refuses what is not possible.
+    dirs: HashMap<u64, bool>,
     hasher: RandomState,
     buffer: Vec<u8>,
     entries: u64,
@@ -42,16 +42,16 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// A tree in the empty folder `order.staging`; it takes about `needed` bytes, if that is known.
+    /// A tree in the empty directory `order.staging`, which needs about `needed` bytes (0 if unknown).
     pub fn new(order: &Order, progress: Arc<dyn Progress>, stop: CancellationToken, needed: u64) -> Self {
         Self {
             root: order.staging.clone(),
-            root_mode: FOLDER_MODE,
+            root_mode: DIR_MODE,
             owner: order.owner,
             limits: order.limits,
             stop,
             progress,
-            folders: HashMap::new(),
+            dirs: HashMap::new(),
             hasher: RandomState::new(),
             buffer: vec![0; BUFFER_SIZE],
             entries: 0,
@@ -71,29 +71,30 @@ impl Tree {
         self.bytes
     }
 
-    /// Adds a folder.
-    pub fn folder(&mut self, name: &[u8], mode: u32) -> Result<(), Ended> {
+    /// Adds a directory.
+    pub fn dir(&mut self, name: &[u8], mode: u32) -> Result<(), Ended> {
         let path = self.begin(name)?;
         let mode = mode & MODE_MASK | 0o700;
         if path.as_os_str().is_empty() {
             self.root_mode = mode;
             return Ok(());
         }
-        self.make_parent(name, &path)?;
+        self.create_parent(name, &path)?;
         let key = self.hasher.hash_one(&path);
-        match self.folders.get_mut(&key) {
+        match self.dirs.get_mut(&key) {
             Some(mentioned) if *mentioned => return Err(refused(name, Refusal::Duplicate)),
             Some(mentioned) => *mentioned = true,
-            None => self.make_folder(name, &path, true)?,
+            None => self.create_dir(name, &path, true)?,
         }
-        // Folders are made with the default mode.
-        if mode != FOLDER_MODE {
-            set_folder_mode(&self.root.join(&path), mode).map_err(|source| self.write_error(name, source))?;
+        // Directories are created with the default mode.
+        if mode != DIR_MODE {
+            set_dir_mode(&self.root.join(&path), mode).map_err(|source| self.write_error(name, source))?;
         }
         Ok(())
     }
 
-    /// Adds a file of `size` bytes, which `contents` must yield exactly; `unreadable` names a failure of `contents`.
+    /// Adds a file of `size` bytes, which `contents` must yield exactly; `unreadable` makes the error if reading
+    /// `contents` fails.
     pub fn file(
         &mut self,
         name: &[u8],
@@ -106,11 +107,11 @@ impl Tree {
         if path.as_os_str().is_empty() {
             return Err(refused(name, Refusal::Root));
         }
-        // Said before anything is written: the header is enough to know.
+        // Checked before anything is written, because the header has the size.
         if self.bytes.saturating_add(size) > self.limits.bytes {
             return Err(Error::TooManyBytes { limit: self.limits.bytes }.into());
         }
-        self.make_parent(name, &path)?;
+        self.create_parent(name, &path)?;
         let mut file = match create(&self.root.join(&path)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -151,7 +152,7 @@ impl Tree {
             return Err(refused(name, Refusal::Root));
         }
         let target = link_target(&path, target).map_err(|refusal| refused(name, refusal))?;
-        self.make_parent(name, &path)?;
+        self.create_parent(name, &path)?;
         match symlink(&target, &self.root.join(&path), self.owner) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -164,27 +165,27 @@ impl Tree {
         }
     }
 
-    /// Gives the staging folder its final mode and owner. Only for a tree that is verified: from here on, others can
-    /// look into it.
+    /// Gives the staging directory its final mode and owner. Only for a verified tree, because from then on other users
+    /// can read it.
     pub fn open_up(&self) -> Result<(), Error> {
-        finish_folder(&self.root, self.root_mode, self.owner)
+        finish_dir(&self.root, self.root_mode, self.owner)
             .map_err(|source| Error::Staging { path: self.root.clone(), source })
     }
 
-    /// Counts a header that is no entry of its own, so that an archive of nothing else has an end.
+    /// Counts an extension header, so that an archive of extension headers only is limited too.
     pub fn extension(&mut self) -> Result<(), Ended> {
         if self.stop.is_cancelled() {
             return Err(Error::Stopped.into());
         }
         self.extensions += 1;
-        // An entry may have a long name, a long target and attributes.
+        // An entry can have three: a long name, a long target and attributes.
         if self.extensions > self.limits.entries.saturating_mul(3) {
             return Err(Error::TooManyEntries { limit: self.limits.entries }.into());
         }
         Ok(())
     }
 
-    /// Counts an entry and judges its name.
+    /// Counts an entry and checks its name.
     fn begin(&mut self, name: &[u8]) -> Result<PathBuf, Ended> {
         if self.stop.is_cancelled() {
             return Err(Error::Stopped.into());
@@ -197,42 +198,42 @@ impl Tree {
         entry_path(name).map_err(|refusal| refused(name, refusal))
     }
 
-    /// Sees to it that the parent of `path` is a folder made here: never an existing one, and never a link.
-    fn make_parent(&mut self, name: &[u8], path: &Path) -> Result<(), Ended> {
+    /// Ensures that the parent of `path` is a directory created by this tree: not an existing one, and not a link.
+    fn create_parent(&mut self, name: &[u8], path: &Path) -> Result<(), Ended> {
         let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
             return Ok(());
         };
-        if self.folders.contains_key(&self.hasher.hash_one(parent)) {
+        if self.dirs.contains_key(&self.hasher.hash_one(parent)) {
             return Ok(());
         }
-        // At most as many as a name may have components.
+        // There are at most as many as a name may have components.
         let mut missing: Vec<&Path> = Vec::new();
         for ancestor in parent.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty()) {
-            if self.folders.contains_key(&self.hasher.hash_one(ancestor)) {
+            if self.dirs.contains_key(&self.hasher.hash_one(ancestor)) {
                 break;
             }
             missing.push(ancestor);
         }
-        for folder in missing.into_iter().rev() {
+        for dir in missing.into_iter().rev() {
             self.entries += 1;
             if self.entries > self.limits.entries {
                 return Err(Error::TooManyEntries { limit: self.limits.entries }.into());
             }
-            self.make_folder(name, folder, false)?;
+            self.create_dir(name, dir, false)?;
         }
         Ok(())
     }
 
-    fn make_folder(&mut self, name: &[u8], path: &Path, mentioned: bool) -> Result<(), Ended> {
+    fn create_dir(&mut self, name: &[u8], path: &Path, mentioned: bool) -> Result<(), Ended> {
         let full = self.root.join(path);
-        let made = fs_err::create_dir(&full).and_then(|()| finish_folder(&full, FOLDER_MODE, self.owner));
-        match made {
+        let created = fs_err::create_dir(&full).and_then(|()| finish_dir(&full, DIR_MODE, self.owner));
+        match created {
             Ok(()) => {
-                self.folders.insert(self.hasher.hash_one(path), mentioned);
+                self.dirs.insert(self.hasher.hash_one(path), mentioned);
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let refusal = if mentioned { Refusal::Duplicate } else { Refusal::NotInFolder };
+                let refusal = if mentioned { Refusal::Duplicate } else { Refusal::NotInDirectory };
                 Err(refused(name, refusal))
             }
             Err(source) => Err(self.write_error(name, source)),
@@ -265,7 +266,7 @@ fn longer_than_it_says() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "an entry is longer than its header says")
 }
 
-/// Makes a file that was not there; nothing is followed or replaced.
+/// Creates a file that must not exist; no link is followed, and nothing is replaced.
 fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -277,24 +278,24 @@ fn create(path: &Path) -> io::Result<File> {
 #[cfg(unix)]
 fn finish_file(file: &File, mode: u32, owner: Option<Owner>) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    // The owner first: changing it may clear bits of the mode.
+    // The owner is set first, because changing it can clear bits of the mode.
     if let Some(Owner { uid, gid }) = owner {
         std::os::unix::fs::fchown(file.file(), Some(uid), Some(gid))?;
     }
-    // Set, not created with, so that the umask has no say.
+    // Set after creation, so that the umask does not apply.
     file.set_permissions(std::fs::Permissions::from_mode(mode))
 }
 
 #[cfg(unix)]
-fn finish_folder(path: &Path, mode: u32, owner: Option<Owner>) -> io::Result<()> {
+fn finish_dir(path: &Path, mode: u32, owner: Option<Owner>) -> io::Result<()> {
     if let Some(Owner { uid, gid }) = owner {
         fs_err::os::unix::fs::lchown(path, Some(uid), Some(gid))?;
     }
-    set_folder_mode(path, mode)
+    set_dir_mode(path, mode)
 }
 
 #[cfg(unix)]
-fn set_folder_mode(path: &Path, mode: u32) -> io::Result<()> {
+fn set_dir_mode(path: &Path, mode: u32) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }
@@ -308,7 +309,7 @@ fn symlink(target: &Path, link: &Path, owner: Option<Owner>) -> io::Result<()> {
     }
 }
 
-// Windows: the archive's modes mean nothing, and links take a privilege; no runner archive for it has any.
+// On Windows, the archive's modes have no meaning, and creating links takes a privilege; its runner archives have none.
 
 #[cfg(not(unix))]
 #[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
@@ -318,13 +319,13 @@ fn finish_file(_file: &File, _mode: u32, _owner: Option<Owner>) -> io::Result<()
 
 #[cfg(not(unix))]
 #[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
-fn finish_folder(_path: &Path, _mode: u32, _owner: Option<Owner>) -> io::Result<()> {
+fn finish_dir(_path: &Path, _mode: u32, _owner: Option<Owner>) -> io::Result<()> {
     Ok(())
 }
 
 #[cfg(not(unix))]
 #[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
-fn set_folder_mode(_path: &Path, _mode: u32) -> io::Result<()> {
+fn set_dir_mode(_path: &Path, _mode: u32) -> io::Result<()> {
     Ok(())
 }
 

@@ -1,7 +1,7 @@
-//! Reads a tar stream and hands its entries to the tree.
+//! Reads a tar stream and passes its entries to the tree.
 //!
-//! Extension headers (long names of GNU tar, attributes of pax) are read here, not by the library, which would take as
-//! much memory for one as its header asks for.
+//! Extension headers (long names of GNU tar, attributes of pax) are read here and not by the library, which would
+//! allocate as much memory as their header says.
 
 use super::error::{Error, Refusal, shown};
 use super::path::{LONGEST_NAME, check_length};
@@ -10,14 +10,14 @@ use super::tree::{Tree, refused};
 use std::io::{self, Read};
 use tar::{Archive, EntryType};
 
-/// The largest header of pax attributes. Two names of 4 KiB are used of it; the archiver of macOS adds extended attributes.
+/// The largest header with pax attributes. Only two names of up to 4 KiB are used, but macOS adds extended attributes.
 const PAX_LIMIT: u64 = 64 << 10;
 /// The largest header with a long name of GNU tar, which ends in a NUL.
 const NAME_LIMIT: u64 = LONGEST_NAME as u64 + 1;
-/// The bytes of all extension headers together. Those of a runner's archive take some 100 KiB.
+/// The most bytes of all extension headers together. Those of a runner's archive take about 100 KiB.
 const EXTENSIONS_LIMIT: u64 = 64 << 20;
 
-/// What extension headers said about the entry that follows them.
+/// The content of the extension headers before an entry.
 #[derive(Default)]
 struct Extension {
     name: Option<Vec<u8>>,
@@ -27,7 +27,7 @@ struct Extension {
     seen: bool,
 }
 
-/// Unpacks all entries, then reads on to the end of the stream, so that the inflater checks its checksum.
+/// Unpacks all entries, then reads to the end of the stream, so that the inflater verifies the checksum.
 pub(super) fn untar(blocks: Blocks, tree: &mut Tree) -> Result<(), Ended> {
     let mut archive = Archive::new(blocks);
     let mut after = String::new();
@@ -40,7 +40,7 @@ pub(super) fn untar(blocks: Blocks, tree: &mut Tree) -> Result<(), Ended> {
             tree.extension()?;
             extended = extended.saturating_add(entry.size());
             if extended > EXTENSIONS_LIMIT {
-                return Err(malformed("more extension headers than any archive needs", &after));
+                return Err(malformed("too many extension headers", &after));
             }
             extend(&mut extension, kind, &mut entry, &after)?;
             continue;
@@ -50,13 +50,13 @@ pub(super) fn untar(blocks: Blocks, tree: &mut Tree) -> Result<(), Ended> {
         let mode = entry.header().mode().map_err(|error| header_error(error, &after))?;
         let size = entry.size();
         if extension.size.is_some_and(|said| said != size) {
-            // Readers disagree on which one counts, so the same archive would mean different things.
+            // Readers disagree on which size counts, so that the archive is ambiguous.
             return Err(refused(&name, Refusal::Attribute { key: "size".to_owned() }));
         }
         match kind {
-            EntryType::Directory => tree.folder(&name, mode)?,
-            // Before POSIX, a folder was a file with a slash at the end.
-            EntryType::Regular if name.ends_with(b"/") && size == 0 => tree.folder(&name, mode)?,
+            EntryType::Directory => tree.dir(&name, mode)?,
+            // Before POSIX, a directory was a file whose name ends in a slash.
+            EntryType::Regular if name.ends_with(b"/") && size == 0 => tree.dir(&name, mode)?,
             EntryType::Regular => tree.file(&name, mode, size, &mut entry, |error| {
                 if error.kind() == io::ErrorKind::UnexpectedEof {
                     Error::Truncated { what: format!("{:?}", shown(&name)) }
@@ -90,7 +90,7 @@ fn malformed(what: &'static str, after: &str) -> Ended {
     header_error(io::Error::new(io::ErrorKind::InvalidData, what), after)
 }
 
-/// Takes in an extension header. Its size is judged before any of it is read.
+/// Reads an extension header. Its size is checked before any of it is read.
 fn extend(
     extension: &mut Extension,
     kind: EntryType,
@@ -105,7 +105,7 @@ fn extend(
         return Err(refused(&start, Refusal::TooLong));
     }
     if entry.size() > PAX_LIMIT {
-        return Err(malformed("an extension header that is far too long"));
+        return Err(malformed("an extension header is too long"));
     }
     let mut data = Vec::new();
     entry.read_to_end(&mut data).map_err(|error| header_error(error, after))?;
@@ -114,7 +114,7 @@ fn extend(
     }
     if kind.is_pax_global_extensions() {
         let pairs = pax_pairs(&data).ok_or_else(|| malformed("a malformed pax header"))?;
-        // Archives made from git carry a comment; what would rename or resize all entries is not for us.
+        // Archives created by git have a comment, which is fine; attributes that rename or resize all entries are not.
         let meddling = pairs.iter().find(|(key, _)| changes_reading(key) || is_used(key));
         return match meddling {
             Some((key, _)) => Err(refused(b"pax_global_header", Refusal::Attribute { key: shown(key) })),
@@ -124,7 +124,7 @@ fn extend(
     extension.seen = true;
     if kind.is_pax_local_extensions() {
         if std::mem::replace(&mut extension.attributes, true) {
-            return Err(malformed("two headers of attributes for one entry"));
+            return Err(malformed("an entry has two headers with attributes"));
         }
         for (key, value) in pax_pairs(&data).ok_or_else(|| malformed("a malformed pax header"))? {
             match key {
@@ -150,7 +150,7 @@ fn extend(
         }
         let slot = if kind.is_gnu_longname() { &mut extension.name } else { &mut extension.link };
         if slot.replace(data).is_some() {
-            return Err(malformed("two names for one entry"));
+            return Err(malformed("an entry has two names"));
         }
     }
     Ok(())
@@ -164,7 +164,7 @@ fn changes_reading(key: &[u8]) -> bool {
     key.starts_with(b"GNU.sparse.")
 }
 
-/// The pairs of a pax header: `LENGTH KEY=VALUE\n`, again and again, LENGTH being that of the whole.
+/// The pairs of a pax header: a sequence of `LENGTH KEY=VALUE\n`, where LENGTH is that of the whole record.
 fn pax_pairs(mut data: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     let mut pairs = Vec::new();
     while !data.is_empty() {

@@ -1,5 +1,5 @@
-//! Reads a zip file and hands its entries to the tree. A zip file has its list at the end, so it is first written, as
-//! it comes, to a file without a name, and unpacked when its digest is known to be right.
+//! Reads a zip file and passes its entries to the tree. A zip file has its list of entries at the end, so it is first
+//! written to a temporary file without a name, and unpacked after its digest was verified.
 
 use super::error::{Error, Refusal, shown};
 use super::path::{LONGEST_NAME, check_length};
@@ -15,26 +15,26 @@ use zip::{ZipArchive, ZipReadOptions};
 /// The type bits of a Unix mode.
 const TYPE_MASK: u32 = 0o170_000;
 const TYPE_FILE: u32 = 0o100_000;
-const TYPE_FOLDER: u32 = 0o040_000;
+const TYPE_DIR: u32 = 0o040_000;
 const TYPE_LINK: u32 = 0o120_000;
-/// Paths are limited to 4 KiB by the system.
+/// The system limits paths to 4 KiB.
 const LINK_LIMIT: u64 = LONGEST_NAME as u64;
-/// The size of the list of entries in bytes, some 100 an entry. The library holds all of it in memory.
+/// The largest list of entries in bytes, about 100 per entry. The library holds all of it in memory.
 const DIRECTORY_LIMIT: u32 = 2 << 20;
-/// The most entries of a zip file, each of which takes the library some 400 bytes. A runner's has a few hundred.
+/// The most entries of a zip file, for each of which the library takes about 400 bytes. A runner's has a few hundred.
 const MOST_ENTRIES: u16 = 10_000;
 
-/// Writes what comes to a nameless file in `folder`.
-pub(super) fn spool(mut inlet: Inlet, folder: &Path) -> Result<File, Ended> {
+/// Writes the archive to a temporary file without a name in `dir`.
+pub(super) fn spool(mut inlet: Inlet, dir: &Path) -> Result<File, Ended> {
     let failed = |source| Ended::Failed(Error::Write { entry: "the zip file".to_owned(), source });
-    let mut file = tempfile::tempfile_in(folder).map_err(failed)?;
+    let mut file = tempfile::tempfile_in(dir).map_err(failed)?;
     while let Some(piece) = inlet.next()? {
         file.write_all(&piece).map_err(failed)?;
     }
     Ok(file)
 }
 
-/// A file that cannot be read any more once it is to stop: what the archive holds cannot keep the library at work.
+/// A file whose reads fail once `stop` is cancelled, so that no archive can keep the library running.
 struct Stoppable {
     file: File,
     stop: CancellationToken,
@@ -55,7 +55,7 @@ impl Seek for Stoppable {
     }
 }
 
-/// Unpacks all entries of the zip file in `file`, until `stop` is cancelled.
+/// Unpacks all entries of the zip file in `file`, unless `stop` is cancelled.
 pub(super) fn unzip(file: File, tree: &mut Tree, stop: &CancellationToken) -> Result<(), Ended> {
     match unpack(Stoppable { file, stop: stop.clone() }, tree) {
         Err(_) if stop.is_cancelled() => Err(Error::Stopped.into()),
@@ -69,12 +69,12 @@ fn unpack(mut file: Stoppable, tree: &mut Tree) -> Result<(), Ended> {
     let file = BufReader::new(check_directory(file, &start)?);
     let mut archive = ZipArchive::new(file).map_err(|error| not_zip(error.into()))?;
     if archive.has_duplicate_names() {
-        // The library keeps one of them, so it cannot say which one it was.
+        // The library keeps one of the two, and does not tell their name.
         return Err(refused(b"(some)", Refusal::Duplicate));
     }
     let mut after = String::new();
     for index in 0..archive.len() {
-        // Refuses an entry that its own header and the list at the end describe differently.
+        // Refuses an entry whose own header differs from the list at the end.
         let options = ZipReadOptions::new().enforce_header_consistency(true);
         let name =
             archive.by_index_data(index).map_err(|error| header_error(error, &after))?.name_raw().to_vec();
@@ -87,18 +87,18 @@ fn unpack(mut file: Stoppable, tree: &mut Tree) -> Result<(), Ended> {
         let mode = entry.unix_mode();
         let kind = mode.map_or(0, |mode| mode & TYPE_MASK);
         let size = entry.size();
-        let folder = name.ends_with(b"/");
+        let dir = name.ends_with(b"/");
         match kind {
-            TYPE_FOLDER => tree.folder(&name, mode.unwrap_or(0o755))?,
-            0 | TYPE_FILE if folder && size == 0 => {
-                tree.folder(&name, mode.filter(|_| kind != 0).unwrap_or(0o755))?;
+            TYPE_DIR => tree.dir(&name, mode.unwrap_or(0o755))?,
+            0 | TYPE_FILE if dir && size == 0 => {
+                tree.dir(&name, mode.filter(|_| kind != 0).unwrap_or(0o755))?;
             }
-            // Made on Windows, an archive has no modes; nothing in such a one is run by them.
-            0 | TYPE_FILE if !folder => {
+            // An archive created on Windows has no modes, and does not need them.
+            0 | TYPE_FILE if !dir => {
                 let damaged = |source| Error::Damaged { source };
                 tree.file(&name, mode.unwrap_or(0o644), size, &mut entry, damaged)?;
             }
-            TYPE_LINK if !folder => {
+            TYPE_LINK if !dir => {
                 let mut target = Vec::new();
                 entry
                     .take(LINK_LIMIT + 1)
@@ -119,12 +119,12 @@ fn unpack(mut file: Stoppable, tree: &mut Tree) -> Result<(), Ended> {
     Ok(())
 }
 
-/// Refuses a list of entries that the library might read otherwise than it says, or that would not fit into our memory:
-/// the library tries every end record that it finds, believes its count before its size, and holds the list as a whole.
-/// So there must be one end record, at the end; the list must end where it begins; and both must agree on how many
-/// entries there are.
+/// Refuses a list of entries that the library could read differently from what the end record says, or that needs too
+/// much memory: the library tries every end record that it finds, trusts its count more than its size, and holds the
+/// whole list in memory. Therefore there must be exactly one end record, at the end; the list must end where the end
+/// record begins; and both must agree on the number of entries.
 fn check_directory(mut file: Stoppable, start: &str) -> Result<Stoppable, Ended> {
-    // Signature, two disk numbers, two counts, the list's size and place, the length of a comment of up to 64 KiB.
+    // Signature, two disk numbers, two counts, the list's size and offset, the length of a comment of up to 64 KiB.
     const RECORD: usize = 22;
     // A header of the list: signature, 24 bytes, the lengths of name, extra field and comment, 12 bytes.
     const HEADER: usize = 46;
@@ -149,11 +149,11 @@ fn check_directory(mut file: Stoppable, start: &str) -> Result<Stoppable, Ended>
         return Err(invalid("its end record contradicts the file"));
     }
     if count > MOST_ENTRIES || size > DIRECTORY_LIMIT {
-        // In zip64 the numbers here are the largest there are, and no runner needs it.
-        return Err(invalid("its list of entries is too long, or of the kind zip64"));
+        // In zip64 these numbers have their largest value; no runner needs zip64.
+        return Err(invalid("its list of entries is too long, or in zip64 format"));
     }
     if u64::from(place) + u64::from(size) != end {
-        return Err(invalid("its list of entries is not where its end record says"));
+        return Err(invalid("its list of entries is not at the offset in its end record"));
     }
     file.seek(SeekFrom::Start(place.into())).map_err(failed)?;
     let mut list = BufReader::new(file.by_ref().take(size.into()));
@@ -174,14 +174,14 @@ fn check_directory(mut file: Stoppable, start: &str) -> Result<Stoppable, Ended>
         }
     }
     if list.read(&mut [0]).map_err(failed)? != 0 {
-        return Err(invalid("its list of entries is longer than its count"));
+        return Err(invalid("its list of entries is longer than its count says"));
     }
     drop(list);
     file.rewind().map_err(failed)?;
     Ok(file)
 }
 
-/// The first bytes, to be shown if the rest is not what it should be.
+/// The first bytes, which errors show.
 fn check_start(file: &mut Stoppable) -> Result<String, Error> {
     let mut start = Vec::new();
     file.rewind()

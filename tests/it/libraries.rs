@@ -181,7 +181,7 @@ fn each_package_manager_is_called_once_as_it_wants_to_be() {
                 .env("SECRET", "x");
             finish(command.spawn().unwrap())
         };
-        run().expect(0).says("installed libicu").says("names no name server");
+        run().expect(0).says("installed libicu").says("has no name server in its /etc/resolv.conf");
         assert_eq!(calls(&rig), wanted);
         run().expect(0).says("all that the runner needs is there");
         assert_eq!(calls(&rig).len(), wanted.len(), "the second run starts none");
@@ -195,9 +195,13 @@ fn each_package_manager_is_called_once_as_it_wants_to_be() {
 fn a_package_manager_that_fails_is_said_with_its_last_words() {
     for (end, code, said) in [
         ("echo 'Error: Unable to find a match: libicu'; exit 1", 71, "package sources"),
-        ("echo 'Curl error (6): Could not resolve host' >&2; exit 1", 75, "No name server is named in"),
-        ("echo 'Error: rpmdb is damaged'; exit 1", 71, "Put right what its output says"),
-        ("exit 0", 71, "libicu went in, and these are still missing: libicu"),
+        (
+            "echo 'Curl error (6): Could not resolve host' >&2; exit 1",
+            75,
+            "has no name server: use the machine's file",
+        ),
+        ("echo 'Error: rpmdb is damaged'; exit 1", 71, "Fix what its output says"),
+        ("exit 0", 71, "installed libicu, but these are still missing: libicu"),
     ] {
         let rig = system(FEDORA, &["libicuuc.so.74"]);
         if !give_a_shell(&rig) {
@@ -209,7 +213,7 @@ fn a_package_manager_that_fails_is_said_with_its_last_words() {
         if let Some((_, words)) = end.split_once('\'') {
             let words = words.split('\'').next().unwrap();
             assert!(ran.stderr.contains(&format!("  | {words}")), "{ran:#?}");
-            ran.says("dnf install -y --setopt=install_weak_deps=0 libicu` ended with exit code 1");
+            ran.says("dnf install -y --setopt=install_weak_deps=0 libicu` failed with exit code 1");
         }
         assert_eq!(rig.asked("archive"), 0, "nothing is downloaded in vain");
         rig.assert_nothing_left();
@@ -220,7 +224,7 @@ fn a_package_manager_that_fails_is_said_with_its_last_words() {
 fn a_system_without_its_package_manager_is_71() {
     let rig = system(FEDORA, &["libicuuc.so.74"]);
     if is_root() {
-        bake(&rig, &[]).expect(71).says("there is no dnf to install what is missing: libicu");
+        bake(&rig, &[]).expect(71).says("dnf was not found to install what is missing: libicu");
         rig.assert_nothing_left();
     }
 }

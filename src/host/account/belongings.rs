@@ -1,5 +1,5 @@
-//! What a user leaves on a machine besides its tree and its processes: jobs of cron and at, a lingering session, files in
-//! shared directories, its mail, its home, System V and POSIX IPC.
+//! Deletes what a user leaves on a machine besides its processes: cron and at jobs, a lingering session, files in
+//! shared directories, mail, the home directory, System V and POSIX IPC objects.
 
 use super::Account;
 use crate::deadline::Deadline;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Directories in which any user can have files.
+/// Directories in which every user can have files.
 const SHARED: [&str; 9] = [
     "/tmp",
     "/var/tmp",
@@ -21,20 +21,21 @@ const SHARED: [&str; 9] = [
     "/run/lock",
 ];
 
-/// Those of them from which daemons start processes of a user.
+/// Of these, the ones from which daemons start processes of a user.
 const SPOOLS: [&str; 3] = ["/var/spool/cron", "/var/spool/at", "/var/spool/atjobs"];
 
-/// The same, of a machine that runs.
+/// The same on a running machine.
 const IN_MEMORY: [&str; 2] = ["/dev/shm", "/dev/mqueue"];
 
-/// Files named after the user that start processes of it.
+/// Files with the user's name from which daemons start processes.
 const STARTERS: [&str; 4] =
     ["/var/spool/cron/crontabs", "/var/spool/cron/tabs", "/var/spool/cron", "/var/lib/systemd/linger"];
 
-/// How long `loginctl` and `systemctl` may take; the processes are ended without them.
+/// The timeout of `loginctl` and `systemctl`; the processes are killed without them.
 const TOOL_TIME: Duration = Duration::from_secs(20);
 
-/// Deletes what would start a process of the user again: its crontab and its lingering session. Returns what could not be.
+/// Deletes what would start a process of the user again: its crontab and its lingering session. Returns what could not
+/// be deleted.
 pub async fn forget_starters(root: &Root, account: &Account, stop: &CancellationToken) -> Vec<String> {
     let linger = Path::new("/var/lib/systemd/linger").join(&account.name);
     if root.is_host() && fs_err::symlink_metadata(&linger).is_ok() {
@@ -52,7 +53,7 @@ pub async fn forget_starters(root: &Root, account: &Account, stop: &Cancellation
 }
 
 /// Deletes what would start a process of the user again: its crontab, its jobs of `at`, its lingering session.
-/// [`Error::FilesLeft`] if something of it stays.
+/// [`Error::FilesLeft`] if something could not be deleted.
 pub async fn end_starters(root: &Root, account: &Account, stop: &CancellationToken) -> Result<(), Error> {
     let mut left = forget_starters(root, account, stop).await;
     for directory in SPOOLS {
@@ -65,7 +66,7 @@ pub async fn end_starters(root: &Root, account: &Account, stop: &CancellationTok
     if left.is_empty() { Ok(()) } else { Err(Error::FilesLeft { name: account.name.clone(), left }) }
 }
 
-/// Deletes the rest, once no process of the user runs. Returns what could not be deleted.
+/// Deletes everything else, once no process of the user runs. Returns what could not be deleted.
 pub async fn delete_all(
     root: &Root,
     account: &Account,
@@ -102,19 +103,19 @@ pub async fn delete_all(
         }
         left
     };
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| vec!["what the user owns".into()])
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| vec!["the user's files".into()])
 }
 
-/// Where systemd-logind did not take it away.
+/// Deletes the runtime directory if systemd-logind has not deleted it.
 fn runtime_directory(account: &Account) -> Option<PathBuf> {
     let path = PathBuf::from(format!("/run/user/{}", account.uid));
-    match delete::delete_folder(&path) {
+    match delete::delete_dir(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Some(path),
         _ => None,
     }
 }
 
-/// A home that is not the user's stays: the operator may have given it another.
+/// Deletes the home directory. One that does not belong to the user is kept: the operator may have assigned another.
 fn home(root: &Root, account: &Account) -> Option<PathBuf> {
     let path = root.locate(&account.home)?;
     let meta = fs_err::symlink_metadata(&path).ok()?;
@@ -122,7 +123,7 @@ fn home(root: &Root, account: &Account) -> Option<PathBuf> {
     let owned = meta.is_dir() && std::os::unix::fs::MetadataExt::uid(&meta) == account.uid;
     #[cfg(not(unix))]
     let owned = meta.is_dir() && false;
-    match owned.then(|| delete::delete_folder(&path)) {
+    match owned.then(|| delete::delete_dir(&path)) {
         Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => Some(path),
         _ => None,
     }
@@ -157,7 +158,7 @@ fn owned_ids(table: &str, uid: u32) -> Vec<i32> {
         .collect()
 }
 
-/// Runs a program of systemd if it is there. What it could not do is seen afterwards.
+/// Runs a program of systemd if it is installed. Its result is checked afterwards and not by its exit code.
 async fn tell(program: &str, arguments: &[&str], stop: &CancellationToken) {
     const PATH: &str = "/usr/bin:/bin";
     let Some(file) = find_program(program, PATH) else { return };

@@ -1,18 +1,18 @@
-//! The end of every process of a user that runup created.
+//! Kills every process of a user that runup created.
 
 use super::Account;
 use crate::deadline::Deadline;
 use crate::host::Error;
 
-/// Kills every process that has the account's uid as its real or saved one, whatever it forks meanwhile, and waits until
-/// none is left that has it as any of its ids. Returns how many were seen.
+/// Kills every process with the account's uid as its real or saved uid, including those that are forked meanwhile, and
+/// waits until no process has it as any of its ids. Returns how many were found.
 ///
-/// Only for users that runup created: what another user runs is not ours to end. Root, this process's own user and a user
-/// that is not root asking for it are refused. [`Error::StillRunning`] at the deadline.
+/// Only for users that runup created. Root and the user of this process are refused, and the caller must be root.
+/// [`Error::StillRunning`] at the deadline.
 pub async fn end_account(account: &Account, deadline: Deadline) -> Result<usize, Error> {
     let refused = |reason| Error::MustNotEnd { user: account.name.clone(), uid: account.uid, reason };
     if account.uid == 0 || account.uid == u32::MAX {
-        return Err(refused("it is root or no user at all"));
+        return Err(refused("it is root, or not a valid user id"));
     }
     #[cfg(target_os = "linux")]
     return linux::end(account, deadline, &refused).await;
@@ -33,15 +33,15 @@ mod linux {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
-    /// Between two looks at what is left.
+    /// The pause between two checks.
     const LOOK: Duration = Duration::from_millis(5);
 
-    /// How long a killer may take. It makes three system calls; where it shares the uid with those that it kills, they may
-    /// stop it before the last.
+    /// The timeout of the killing process. It makes three system calls; if it has the same uid as its victims, they can
+    /// kill it before the last.
     const KILLER: Duration = Duration::from_millis(500);
 
-    /// How long killed processes may take to go before they are killed again: a new one can only have come from outside,
-    /// such as a cron daemon.
+    /// How long killed processes may take to exit before they are killed again: a new one must come from outside, such
+    /// as from a cron daemon.
     const AGAIN: Duration = Duration::from_millis(200);
 
     pub async fn end(
@@ -51,15 +51,16 @@ mod linux {
     ) -> Result<usize, Error> {
         let (real, effective) = (rustix::process::getuid().as_raw(), rustix::process::geteuid().as_raw());
         if [real, effective].contains(&account.uid) {
-            return Err(refused("this process runs as it"));
+            return Err(refused("runup itself runs as this user"));
         }
         if effective != 0 {
             return Err(Error::NeedsRoot { name: account.name.clone() });
         }
-        // Without /proc nothing could be seen, and "none" would be a guess.
+        // Without /proc no process can be found, so "none" would be a guess.
         fs_err::read("/proc/self/status")?;
         let which = Which::OfUser(account.uid);
-        // A process that a user namespace gave a subordinate id of the user comes back as the user by a program of its own.
+        // A process with a subordinate id of the user, from a user namespace, can get the user's id back by a setuid
+        // program of its own.
         let ranges = metadata_rule::ranges(account.uid)?;
         let subordinate = || -> Vec<u32> {
             let used = uids_in_use().into_iter().filter(|id| ![0, real, effective, account.uid].contains(id));
@@ -71,7 +72,7 @@ mod linux {
         };
         let mut seen: BTreeSet<u32> = find().into_iter().collect();
         loop {
-            // Also where none was seen: one that forks and ends all the time may dodge the look, but not the kill.
+            // Also if none was found: one that forks and exits all the time can evade the search, but not the kill.
             for uid in subordinate() {
                 kill(uid).await?;
             }
@@ -80,7 +81,7 @@ mod linux {
             loop {
                 let pids = find();
                 if pids.is_empty() {
-                    tracing::debug!(user = account.name, ended = seen.len(), "ended the user's processes");
+                    tracing::debug!(user = account.name, ended = seen.len(), "killed the user's processes");
                     return Ok(seen.len());
                 }
                 if deadline.passed() {
@@ -96,7 +97,7 @@ mod linux {
         }
     }
 
-    /// Sends a killer and waits for its end.
+    /// Starts a killing process and waits for it.
     async fn kill(uid: u32) -> Result<(), Error> {
         let failed =
             |source: std::io::Error| Error::Spawn { command: format!("kill -9 -1 (as {uid})"), source };
@@ -118,7 +119,7 @@ mod linux {
         (1..u32::MAX).rev().find(|id| *id != uid && !used.contains(id)).unwrap_or(uid)
     }
 
-    /// A killer that has not been waited for; dropped, it is killed and waited for.
+    /// A killing process that has not been reaped; dropping it kills and reaps it.
     struct Killer(Option<Pid>);
 
     impl Killer {
@@ -126,7 +127,7 @@ mod linux {
             let Some(pid) = self.0 else { return true };
             let ended = !matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None));
             if ended {
-                // The id may be another process's from here on.
+                // From here on, the id can belong to another process.
                 self.0 = None;
             }
             ended

@@ -1,4 +1,4 @@
-//! Creating and deleting users and groups, by the machine's own `useradd` and its like.
+//! Creates and deletes users and groups with the machine's own `useradd` and similar programs.
 
 use super::belongings;
 use super::{
@@ -11,22 +11,22 @@ use std::path::Path;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// The user and group ids that runup gives to what it creates; a user and its own group get the same number.
+/// The range of ids for users and groups that runup creates; a user and its own group get the same id.
 ///
-/// A container's process whose image has a user with the runner's number is that user on the host: so it must be one that
-/// images do not use (999, 1000, 1001 and the like). The range is one that no other allocator takes from: above the login
-/// users (`UID_MAX` is 60000, and a number below it would move where the next of them begins), the 60001 to 60705 of
-/// systemd-homed, nspawn and GDM; below systemd's dynamic users (61184 to 65519) and the subordinate ids (from 100000).
-/// <https://systemd.io/UIDS-GIDS/>
+/// A container process whose image has a user with the runner's id is that user on the host, so the id must be one that
+/// images do not use (999, 1000, 1001 and the like). No other allocator uses this range: it is above the login users
+/// (`UID_MAX` is 60000, and an id below it would change the id of the next login user) and the range 60001 to 60705 of
+/// systemd-homed, nspawn and GDM, and below systemd's dynamic users (61184 to 65519) and the subordinate ids (from
+/// 100000). <https://systemd.io/UIDS-GIDS/>
 pub const OWN_IDS: RangeInclusive<u32> = 60_706..=61_183;
 
-/// The longest that `useradd` or `userdel` may take; they wait for each other's locks.
+/// The timeout of `useradd` and `userdel`, which wait for each other's locks.
 const TOOL_TIME: Duration = Duration::from_secs(60);
 
-/// The longest that a user's processes may take to end.
+/// The timeout for ending a user's processes.
 const END_TIME: Duration = Duration::from_secs(15);
 
-/// The longest that deleting the files of a user may take.
+/// The timeout for deleting a user's files.
 const BELONGINGS_TIME: Duration = Duration::from_secs(120);
 
 /// The exit code of `userdel` for a user, and of `groupdel` for a group, that does not exist.
@@ -38,30 +38,30 @@ const ID_TAKEN: i32 = 4;
 /// The exit code of `userdel` for a user that has processes.
 const IN_USE: i32 = 8;
 
-/// How often another id, or another look, is tried where other programs take ids or start processes at this moment.
+/// How many attempts are made if other programs take ids or start processes at the same time.
 const ATTEMPTS: usize = 5;
 
-/// Where system programs lie; PATH may lack the `sbin` directories.
+/// The directories of system programs; PATH may lack the `sbin` directories.
 const SYSTEM_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// How [`delete`] or [`delete_group`] found the user or group.
+/// Whether [`delete`] or [`delete_group`] found the user or group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deleted {
-    /// It was there and is deleted.
+    /// It existed and was deleted.
     Now,
     /// It did not exist.
     AlreadyGone,
 }
 
-/// Creates a system user with a group of the same name, both with the lowest free number of [`OWN_IDS`], the home
-/// directory `/home/NAME` (0700) and no login shell. Root only; a user or a home directory that exists is refused.
+/// Creates a system user with a group of the same name, both with the lowest free id of [`OWN_IDS`], the home directory
+/// `/home/NAME` (0700) and no login shell. Needs root; an existing user or home directory is refused.
 pub async fn create(root: &Root, name: &str, stop: &CancellationToken) -> Result<Account, Error> {
     check_name(name)?;
     needs_root(name)?;
     if find(root, name)?.is_some() {
         return Err(Error::UserExists { name: name.into() });
     }
-    // useradd --prefix follows links as this machine does.
+    // useradd --prefix resolves links on this machine, not inside the prefix.
     if let Some(path) = ["/home", "/etc"].into_iter().find(|path| root.leads_out(Path::new(path))) {
         return Err(Error::LeadsOut { name: name.into(), path: root.join(Path::new(path)) });
     }
@@ -71,7 +71,7 @@ pub async fn create(root: &Root, name: &str, stop: &CancellationToken) -> Result
         return Err(Error::HomeTaken { name: name.into(), home: outside });
     }
     crate::host::file::create_dir_all(&root.join(Path::new("/home")), 0o755)?;
-    // A group without its user is what a deletion, or a creation, leaves that was cut off.
+    // An interrupted deletion or creation leaves a group without its user.
     let gid = match own_group(root, name) {
         Some(group) => group.gid,
         None => create_group(root, name, stop).await?,
@@ -109,8 +109,8 @@ pub async fn create(root: &Root, name: &str, stop: &CancellationToken) -> Result
     Ok(account)
 }
 
-/// Creates the home directory of a user that runup created, if it is missing, and makes it the user's own (0700): a
-/// `useradd` that was killed leaves it missing or root's. A link, or another user's directory, is refused.
+/// Creates the home directory of a user that runup created, if it is missing, and gives it to the user (0700): a
+/// `useradd` that was killed leaves it missing or owned by root. A link, or another user's directory, is refused.
 #[cfg(unix)]
 pub fn ensure_home(root: &Root, account: &Account) -> Result<(), Error> {
     use rustix::fs::{Gid, Mode, OFlags, Uid};
@@ -125,7 +125,7 @@ pub fn ensure_home(root: &Root, account: &Account) -> Result<(), Error> {
     };
     match rustix::fs::mkdir(&path, Mode::RWXU) {
         Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-        Err(error) => return Err(failed(crate::host::CREATE_FOLDER)(error)),
+        Err(error) => return Err(failed(crate::host::CREATE_DIR)(error)),
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = match rustix::fs::open(&path, flags, Mode::empty()) {
@@ -144,18 +144,18 @@ pub fn ensure_home(root: &Root, account: &Account) -> Result<(), Error> {
     rustix::fs::fchmod(&directory, Mode::RWXU).map_err(failed("change the mode of"))
 }
 
-/// Users are not managed here.
+/// This system's users are not managed.
 #[cfg(not(unix))]
 pub fn ensure_home(_: &Root, account: &Account) -> Result<(), Error> {
     needs_root(&account.name)
 }
 
-/// Deletes a user that runup created, with all that it has on the machine: its processes, its crontab and at jobs, its
-/// lingering session, its files in `/tmp` and other directories that all users share, its IPC objects, its mail, its home
-/// and its group. Root only; a user that is gone already is success.
+/// Deletes a user that runup created, with everything that it has on the machine: its processes, crontab and at jobs,
+/// its lingering session, its files in `/tmp` and other shared directories, its IPC objects, mail, home directory and
+/// group. Needs root; a user that does not exist is success.
 ///
-/// What cannot be deleted is named in [`Error::FilesLeft`], and the user stays: the next one would get its number, and own
-/// what is left. Inside another root there are no processes and no IPC objects.
+/// [`Error::FilesLeft`] names what cannot be deleted, and the user is kept: the next user would get its id, and own
+/// these files. Inside another root there are no processes and no IPC objects.
 pub async fn delete(root: &Root, name: &str, stop: &CancellationToken) -> Result<Deleted, Error> {
     check_name(name)?;
     let Some(account) = find(root, name)? else {
@@ -163,7 +163,7 @@ pub async fn delete(root: &Root, name: &str, stop: &CancellationToken) -> Result
         return Ok(Deleted::AlreadyGone);
     };
     needs_root(name)?;
-    // A uid 0 under another name is root itself, whose processes are the machine.
+    // A user with uid 0 under another name is root, whose processes must not be killed.
     if account.uid == 0 {
         return Err(Error::BadUserName { name: name.into() });
     }
@@ -187,7 +187,7 @@ pub async fn delete(root: &Root, name: &str, stop: &CancellationToken) -> Result
         let outcome = run(command, "userdel", stop).await?;
         match outcome.code {
             Some(NO_SUCH_NAME) => return Ok(Deleted::AlreadyGone),
-            // Something of root's started a process of the user once more: a cron daemon, say.
+            // A process of root, such as a cron daemon, has started another process of the user.
             Some(IN_USE) if root.is_host() && attempt < ATTEMPTS => continue,
             _ => outcome.into_success(&rendered)?,
         };
@@ -201,7 +201,7 @@ pub async fn delete(root: &Root, name: &str, stop: &CancellationToken) -> Result
     Ok(Deleted::Now)
 }
 
-/// Creates a system group with the lowest free number of [`OWN_IDS`] and returns it. Root only; a group that exists is
+/// Creates a system group with the lowest free id of [`OWN_IDS`] and returns the id. Needs root; an existing group is
 /// refused.
 pub async fn create_group(root: &Root, name: &str, stop: &CancellationToken) -> Result<u32, Error> {
     check_name(name)?;
@@ -230,8 +230,8 @@ pub async fn create_group(root: &Root, name: &str, stop: &CancellationToken) -> 
     Ok(created.gid)
 }
 
-/// Deletes a group that runup created, with its list of members. Root only; a group that is gone already is success, and
-/// one that is the primary group of a user is refused by `groupdel`.
+/// Deletes a group that runup created, with its list of members. Needs root; a group that does not exist is success,
+/// and `groupdel` refuses the primary group of a user.
 pub async fn delete_group(root: &Root, name: &str, stop: &CancellationToken) -> Result<Deleted, Error> {
     check_name(name)?;
     let Some(found) = group(root, name) else { return Ok(Deleted::AlreadyGone) };
@@ -249,7 +249,7 @@ pub async fn delete_group(root: &Root, name: &str, stop: &CancellationToken) -> 
     Ok(Deleted::Now)
 }
 
-/// Makes the user a member of the group; processes of it that run already are not. Root only.
+/// Adds the user to the group, which does not affect processes that already run. Needs root.
 pub async fn add_to_group(
     root: &Root,
     user: &str,
@@ -276,14 +276,15 @@ fn group(root: &Root, name: &str) -> Option<Group> {
     group_file(root).into_iter().find(|group| group.name == name)
 }
 
-/// The group of that name, if it is a user's own: it has no listed member, and is the primary group of that user at most.
+/// The group of that name, if it is a user's own group: it has no listed members, and is the primary group of no other
+/// user.
 fn own_group(root: &Root, name: &str) -> Option<Group> {
     let group = group(root, name).filter(|group| group.members.is_empty() && group.gid != 0)?;
     let shared = users(root).iter().any(|user| user.gid == group.gid && user.name != name);
     (!shared).then_some(group)
 }
 
-/// Deletes the user's own group where `userdel` left it: whether it does depends on `USERGROUPS_ENAB` of login.defs(5).
+/// Deletes the user's own group if `userdel` left it, which depends on `USERGROUPS_ENAB` of login.defs(5).
 async fn delete_own_group(root: &Root, name: &str, stop: &CancellationToken) -> Result<(), Error> {
     if is_root() && own_group(root, name).is_some() {
         delete_group(root, name, stop).await?;
@@ -295,7 +296,7 @@ fn free_id(root: &Root, name: &str) -> Result<u32, Error> {
     free_id_above(root, name, OWN_IDS.start() - 1)
 }
 
-/// The lowest number that is neither a user's nor a group's, also not by a user's primary group.
+/// The lowest id that is not the id, or the primary group, of a user, and not the id of a group.
 fn free_id_above(root: &Root, name: &str, above: u32) -> Result<u32, Error> {
     let (users, groups) = (users(root), group_file(root));
     for id in OWN_IDS.filter(|id| *id > above) {
@@ -312,7 +313,7 @@ fn uid_is_free(root: &Root, uid: u32) -> Result<bool, Error> {
     Ok(find_by_id(root, uid)?.is_none())
 }
 
-/// What a directory service knows beyond `/etc/group`.
+/// Whether a directory service has the id, in addition to `/etc/group`.
 fn gid_is_free(root: &Root, gid: u32) -> bool {
     #[cfg(unix)]
     return !root.is_host() || !matches!(nix::unistd::Group::from_gid(gid.into()), Ok(Some(_)));
@@ -323,7 +324,7 @@ fn gid_is_free(root: &Root, gid: u32) -> bool {
     }
 }
 
-/// A program of this machine, told to work inside the root.
+/// A program of this machine that works inside the root.
 fn tool(root: &Root, name: &str, tool: &'static str) -> Result<Command, Error> {
     let program = find_program(tool, SYSTEM_PATH)
         .ok_or_else(|| Error::AccountToolMissing { name: name.into(), tool })?;
@@ -331,7 +332,7 @@ fn tool(root: &Root, name: &str, tool: &'static str) -> Result<Command, Error> {
         .env("PATH", SYSTEM_PATH)
         .env("LC_ALL", "C")
         .deadline(Deadline::after(TOOL_TIME));
-    // Not --root: that is a chroot, and the image's programs may be for another architecture.
+    // Not --root, which is a chroot: the image's programs can be for another architecture.
     Ok(if root.is_host() { command } else { command.arg("--prefix").arg(root.path()) })
 }
 

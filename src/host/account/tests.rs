@@ -1,4 +1,4 @@
-//! Tests of [`super`], with real users where we are root.
+//! Tests of [`super`], with real users if they run as root.
 
 use super::*;
 use crate::deadline::Deadline;
@@ -30,16 +30,16 @@ fn the_current_user_is_the_effective_one_and_is_found_by_name() {
 
 #[test]
 fn inside_a_root_its_own_files_are_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = Root::at(folder.path().into());
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::at(dir.path().into());
     assert_eq!(find(&root, "ci").unwrap(), None);
-    std::fs::create_dir(folder.path().join("etc")).unwrap();
+    std::fs::create_dir(dir.path().join("etc")).unwrap();
     std::fs::write(
-        folder.path().join("etc/passwd"),
+        dir.path().join("etc/passwd"),
         "# a comment\nroot:x:0:0:root:/root:/bin/sh\nci:x:990:991::/home/ci:/sbin/nologin\n+::::::\n",
     )
     .unwrap();
-    std::fs::write(folder.path().join("etc/group"), "ci:x:991:\ndocker:x:7:a,ci\nkvm:x:8:\n").unwrap();
+    std::fs::write(dir.path().join("etc/group"), "ci:x:991:\ndocker:x:7:a,ci\nkvm:x:8:\n").unwrap();
     let ci = find(&root, "ci").unwrap().unwrap();
     assert_eq!(ci, Account { name: "ci".into(), uid: 990, gid: 991, home: "/home/ci".into() });
     assert_eq!(groups(&root, &ci), [7, 991]);
@@ -59,10 +59,10 @@ fn only_the_first_class_that_fits_counts() {
 }
 
 #[test]
-fn the_outermost_closed_folder_is_named_and_missing_ones_are_no_obstacle() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let closed = folder.path().join("closed");
+fn the_outermost_closed_directory_is_named_and_missing_ones_are_no_obstacle() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let closed = dir.path().join("closed");
     std::fs::create_dir_all(closed.join("deep")).unwrap();
     std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o711)).unwrap();
     let meta = std::fs::metadata(&closed).unwrap();
@@ -76,7 +76,7 @@ fn the_outermost_closed_folder_is_named_and_missing_ones_are_no_obstacle() {
         first_unreadable_ancestor(&Root::host(), &closed.join("deep/missing"), &other),
         Some(closed.clone())
     );
-    assert_eq!(first_unreadable_ancestor(&Root::host(), &folder.path().join("missing/more"), &other), None);
+    assert_eq!(first_unreadable_ancestor(&Root::host(), &dir.path().join("missing/more"), &other), None);
     let root = Account { uid: 0, ..other };
     assert_eq!(first_unreadable_ancestor(&Root::host(), &closed, &root), None);
 }
@@ -124,14 +124,14 @@ async fn a_user_is_made_used_and_deleted_with_its_processes_and_files() {
 }
 
 #[tokio::test]
-async fn a_home_folder_that_is_there_is_never_taken_over() {
+async fn a_home_directory_that_is_there_is_never_taken_over() {
     if !is_root() {
         println!("skipped: making a user needs root");
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let root = Root::at(folder.path().into());
-    std::fs::create_dir_all(folder.path().join("home/ci")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::at(dir.path().into());
+    std::fs::create_dir_all(dir.path().join("home/ci")).unwrap();
     let result = create(&root, "ci", &CancellationToken::new()).await;
     assert!(matches!(result, Err(Error::HomeTaken { .. })), "{result:?}");
 }
@@ -142,9 +142,9 @@ async fn a_user_is_made_and_deleted_inside_a_root_and_not_on_the_host() {
         println!("skipped: making a user needs root");
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let root = Root::at(folder.path().into());
-    let etc = folder.path().join("etc");
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::at(dir.path().into());
+    let etc = dir.path().join("etc");
     std::fs::create_dir(&etc).unwrap();
     for (name, text) in [
         ("passwd", "root:x:0:0::/root:/bin/sh\n"),
@@ -177,13 +177,13 @@ async fn a_bomb_of_respawning_processes_is_ended() {
         return;
     }
     let account = throw_away();
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let script = folder.path().join("respawn");
-    // Each one starts its successor in a session of its own, and ends.
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let script = dir.path().join("respawn");
+    // Each one starts its successor in a new session, and exits.
     std::fs::write(&script, "trap '' TERM INT HUP\nsleep 0.02\necho >>\"$1\"\nsetsid sh \"$0\" \"$1\" &\n")
         .unwrap();
-    let count = folder.path().join("count");
+    let count = dir.path().join("count");
     std::fs::write(&count, "").unwrap();
     std::fs::set_permissions(&count, std::fs::Permissions::from_mode(0o666)).unwrap();
     for _ in 0..3 {
@@ -222,8 +222,8 @@ async fn the_processes_of_root_and_of_ourselves_are_never_ended() {
 
 /// An image with these users and groups and nothing else.
 fn image(passwd: &str, group: &str) -> (tempfile::TempDir, Root) {
-    let folder = tempfile::tempdir().expect("the image can be written");
-    let etc = folder.path().join("etc");
+    let dir = tempfile::tempdir().expect("the image can be written");
+    let etc = dir.path().join("etc");
     std::fs::create_dir(&etc).expect("the image can be written");
     for (name, text) in [
         ("passwd", format!("root:x:0:0::/root:/bin/sh\n{passwd}")),
@@ -233,8 +233,8 @@ fn image(passwd: &str, group: &str) -> (tempfile::TempDir, Root) {
     ] {
         std::fs::write(etc.join(name), text).expect("the image can be written");
     }
-    let root = Root::at(folder.path().into());
-    (folder, root)
+    let root = Root::at(dir.path().into());
+    (dir, root)
 }
 
 fn put(root: &Root, path: &str, text: &str) {
@@ -253,7 +253,7 @@ async fn a_new_user_gets_a_number_that_neither_images_nor_other_users_have() {
     let stop = CancellationToken::new();
     let lowest = *OWN_IDS.start();
     // The lowest is a user's, the next a group's, the one after it a primary group's only.
-    let (_folder, root) = image(
+    let (_dir, root) = image(
         &format!("a:x:{lowest}:100::/:\nb:x:7:{}::/:\n", lowest + 2),
         &format!("c:x:{}:\n", lowest + 1),
     );
@@ -265,7 +265,7 @@ async fn a_new_user_gets_a_number_that_neither_images_nor_other_users_have() {
     let second = create(&root, "ci-2", &stop).await.unwrap();
     assert_eq!(second.uid, lowest + 4);
     delete(&root, "ci", &stop).await.unwrap();
-    // A creation that was cut off leaves the group; its number is used again.
+    // An interrupted creation leaves the group; its id is used again.
     assert_eq!(create_group(&root, "ci", &stop).await.unwrap(), lowest + 3);
     assert_eq!(create(&root, "ci", &stop).await.unwrap().uid, lowest + 3);
 }
@@ -276,7 +276,7 @@ async fn a_home_that_useradd_left_half_made_is_put_right_and_a_foreign_one_is_re
         println!("skipped: making a user needs root");
         return;
     }
-    let (_folder, root) = image("ci:x:60900:60900::/home/ci:/bin/false\n", "ci:x:60900:\n");
+    let (_dir, root) = image("ci:x:60900:60900::/home/ci:/bin/false\n", "ci:x:60900:\n");
     let account = find(&root, "ci").unwrap().unwrap();
     let home = root.join(&account.home);
     std::fs::create_dir(home.parent().unwrap()).unwrap();
@@ -300,7 +300,7 @@ async fn a_home_that_useradd_left_half_made_is_put_right_and_a_foreign_one_is_re
 #[tokio::test]
 async fn a_group_is_created_joined_and_deleted() {
     let stop = CancellationToken::new();
-    let (_folder, root) = image("ci:x:900:900::/:\nother:x:901:900::/:\n", "ci:x:900:\nmore:x:950:a,b\n");
+    let (_dir, root) = image("ci:x:900:900::/:\nother:x:901:900::/:\n", "ci:x:900:\nmore:x:950:a,b\n");
     assert_eq!(primary_group_members(&root, 900), ["ci", "other"]);
     assert_eq!(primary_group_members(&root, 950), ["a", "b"]);
     assert_eq!(delete_group(&root, "ci-own", &stop).await.unwrap(), Deleted::AlreadyGone);
@@ -328,7 +328,7 @@ async fn a_child_has_the_supplementary_groups_of_its_user_and_none_of_a_namesake
         println!("skipped: becoming another user needs root");
         return;
     }
-    let (_folder, root) = image("nobody-here:x:261234:261234::/:\n", "docker:x:261999:nobody-here\n");
+    let (_dir, root) = image("nobody-here:x:261234:261234::/:\n", "docker:x:261999:nobody-here\n");
     let ids = async |account: &Account, root: &Root| {
         let mut seen = Vec::new();
         Command::new("/usr/bin/id")
@@ -350,7 +350,7 @@ async fn a_child_has_the_supplementary_groups_of_its_user_and_none_of_a_namesake
 
 #[test]
 fn each_way_to_root_is_named_and_a_user_without_one_is_isolated() {
-    let (_folder, root) = image(
+    let (_dir, root) = image(
         "ci:x:900:900::/home/ci:/bin/false\n",
         "ci:x:900:\nkvm:x:10:ci\nadm:x:11:ci\nincus:x:12:ci\nbuild:x:13:ci\ndocker:x:14:\n",
     );
@@ -417,8 +417,8 @@ fn each_way_to_root_is_named_and_a_user_without_one_is_isolated() {
 
 #[test]
 fn an_engine_socket_that_the_user_may_write_is_a_way_to_root() {
-    let (folder, root) = image("", "docker:x:14:\n");
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (dir, root) = image("", "docker:x:14:\n");
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let path = root.join(Path::new("/run/podman/podman.sock"));
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
@@ -449,7 +449,7 @@ async fn what_a_user_has_on_the_machine_goes_with_it() {
     let stop = CancellationToken::new();
     let (host, name) = (Root::host(), format!("runup-test-b{}", std::process::id()));
     let account = create(&host, &name, &stop).await.unwrap();
-    // Respawning, writing wherever a user may, and making IPC objects.
+    // Respawning, writing to every writable directory, and creating IPC objects.
     let script = r#"
         for dir in /tmp /var/tmp /dev/shm; do mkdir "$dir/$1"; echo x >"$dir/$1/file"; ln -s /etc/passwd "$dir/$1.link"; done
         ipcmk -M 10 && ipcmk -S 1 && ipcmk -Q
@@ -504,7 +504,7 @@ async fn a_user_stays_while_something_of_it_cannot_be_deleted() {
         return;
     }
     let stop = CancellationToken::new();
-    let (_folder, root) = image("", "");
+    let (_dir, root) = image("", "");
     let account = create(&root, "ci", &stop).await.unwrap();
     for path in [
         "/var/spool/cron/crontabs/ci",

@@ -1,16 +1,16 @@
-//! Whether a user can become root: then nothing that protects root's files from its jobs holds.
+//! Finds out whether a user can become root, in which case root's files are not protected from its jobs.
 //!
-//! A look at files, with no program run. It errs towards "yes": a sudo rule for some commands only counts, and so does one
-//! that a later rule takes back. What it does not see: access control lists, rules in LDAP, and setuid programs.
+//! It reads files and runs no program. In doubt the answer is "yes": a sudo rule for some commands counts, and so does
+//! one that a later rule revokes. It does not see access control lists, rules in LDAP, and setuid programs.
 
 use super::{Account, Group, group_file, groups};
 use crate::host::Root;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Groups whose members are root by what the group is for. `sudo`, `wheel` and `admin` are the administrators of the
-/// distributions; the others reach a daemon that runs anything as root, or the raw disks. Not here, because they do not
-/// give root: `adm`, `kvm`, `incus` (confined to a project), `systemd-journal`.
+/// Groups whose members can become root. `sudo`, `wheel` and `admin` are the administrators of the distributions; the
+/// others give access to a daemon that runs anything as root, or to the raw disks. Not listed, because they do not give
+/// root: `adm`, `kvm`, `incus` (confined to a project), `systemd-journal`.
 const GROUPS: [&str; 11] = [
     "docker",
     "lxd",
@@ -25,7 +25,8 @@ const GROUPS: [&str; 11] = [
     "kmem",
 ];
 
-/// Sockets of container engines that run as root. libvirt's is open to all users and asks polkit, so only its group counts.
+/// Sockets of container engines that run as root. libvirt's is open to all users and asks polkit, so only its group
+/// counts.
 #[cfg(unix)]
 const SOCKETS: [&str; 10] = [
     "/var/run/docker.sock",
@@ -40,11 +41,11 @@ const SOCKETS: [&str; 10] = [
     "/run/buildkit/buildkitd.sock",
 ];
 
-/// Files of sudoers(5) that are read, included ones counted: an include that includes itself must not keep us.
+/// How many files of sudoers(5) are read, included ones counted, because a file can include itself.
 const MOST_FILES: usize = 128;
 
-/// Why the account can become root, one short phrase a way: `member of the group docker`, `password-less sudo
-/// (/etc/sudoers.d/ci)`. Empty if no way was found. It only looks, and does so within milliseconds.
+/// Why the account can become root, one short phrase per way: `member of the group docker`, `password-less sudo
+/// (/etc/sudoers.d/ci)`. Empty if no way was found. It takes milliseconds.
 #[must_use]
 pub fn ways_to_root(root: &Root, account: &Account) -> Vec<String> {
     if account.uid == 0 {
@@ -77,7 +78,7 @@ struct Who<'a> {
     groups: &'a [String],
 }
 
-/// The names of the groups, where they have one.
+/// The names of those groups that have one.
 fn names_of(root: &Root, account: &Account, gids: &[u32]) -> Vec<String> {
     let known = group_file(root);
     let name = |gid: &u32| {
@@ -91,7 +92,7 @@ fn names_of(root: &Root, account: &Account, gids: &[u32]) -> Vec<String> {
         None
     };
     let mut names: Vec<String> = gids.iter().filter_map(name).collect();
-    // Two names may share a number.
+    // Two names can share an id.
     names.extend(known.iter().filter(|group| group.has(&account.name)).map(|group| group.name.clone()));
     names.sort();
     names.dedup();
@@ -104,13 +105,13 @@ fn installed(root: &Root, program: &str) -> bool {
         .any(|directory| root.resolve(&Path::new(directory).join(program)).is_some())
 }
 
-/// What sudoers(5) says, as far as it matters here.
+/// The relevant rules of sudoers(5).
 #[derive(Default)]
 struct Sudoers {
     aliases: BTreeMap<String, String>,
-    /// The list of users, what they may run, and the file that says so.
+    /// The list of users, what they may run, and the file of the rule.
     rules: Vec<(String, String, PathBuf)>,
-    /// The lists of users who need no password for what they may run.
+    /// The lists of users who need no password.
     trusted: Vec<String>,
     files: usize,
 }
@@ -160,7 +161,7 @@ impl Sudoers {
         let mut names: Vec<_> =
             entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
         names.sort();
-        // As sudo does: what an editor or a package manager leaves is not read.
+        // Like sudo, files left by an editor or a package manager are ignored.
         for name in names.iter().filter(|name| !name.contains('.') && !name.ends_with('~')) {
             self.read(root, &directory.join(name));
         }
@@ -191,7 +192,7 @@ impl Sudoers {
         ways
     }
 
-    /// Whether the list of users means this one; the last item that fits decides.
+    /// Whether the list of users includes this user; the last matching item decides.
     fn means(&self, list: &str, who: &Who<'_>, depth: usize) -> bool {
         let mut meant = false;
         for item in list.split(',') {
@@ -216,7 +217,7 @@ impl Sudoers {
     }
 }
 
-/// An include's path may be relative to the file that has it.
+/// The path of an include can be relative to the including file.
 fn beside(file: &Path, path: &str) -> PathBuf {
     file.parent().unwrap_or(Path::new("/")).join(path)
 }
@@ -232,8 +233,8 @@ fn without_blanks_at_commas(text: &str) -> String {
     text.split(',').map(str::trim).collect::<Vec<_>>().join(",")
 }
 
-/// Whether the commands of a rule can be run as root without a password: `Some(true)` for all commands. The user to run as
-/// and the tags hold for the commands that follow as well.
+/// Whether the commands of a rule can be run as root without a password: `Some(true)` for all commands. The user to run
+/// as and the tags hold for the commands that follow as well.
 fn without_password(what: &str, trusted: bool) -> Option<bool> {
     let (mut as_root, mut free, mut found) = (true, trusted, None);
     for part in split_outside_parentheses(what) {
@@ -324,7 +325,7 @@ fn sockets(root: &Root, who: &Who<'_>) -> Vec<String> {
             .skip(1)
             .take_while(|directory| directory.starts_with(root.path()))
             .all(|directory| fs_err::metadata(directory).is_ok_and(|meta| may(&meta, 0o1)));
-        // Where the group is what lets it in, and is named already, that says it all.
+        // Not reported if access comes from a group that is already reported.
         let named = class(&meta) == 3
             && known.iter().any(|group| group.gid == meta.gid() && GROUPS.contains(&group.name.as_str()));
         if meta.file_type().is_socket() && may(&meta, 0o2) && reachable && !named {

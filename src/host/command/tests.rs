@@ -1,7 +1,7 @@
 use super::*;
 use std::time::Instant as Clock;
 
-/// A shell with nothing in its environment but a PATH.
+/// A shell with only a PATH in its environment.
 fn sh(script: &str) -> Command {
     Command::new("/bin/sh").arg("-c").arg(script).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
 }
@@ -10,7 +10,7 @@ fn secret(text: &str) -> Secret {
     Secret::new(text).expect("a usable secret")
 }
 
-/// Runs it, with a deadline that only a broken test meets; what it printed, line by line.
+/// Runs it, with a deadline that only a broken test reaches; returns its output, line by line.
 async fn run(command: Command) -> (Result<Outcome, Error>, Vec<(Stream, String)>) {
     let mut seen = Vec::new();
     let result = command
@@ -19,7 +19,7 @@ async fn run(command: Command) -> (Result<Outcome, Error>, Vec<(Stream, String)>
     (result, seen)
 }
 
-/// Whether the process is there and not a zombie.
+/// Whether the process is running, and not a zombie.
 fn alive(pid: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()))
         .is_ok_and(|stat| !stat.contains(") Z ") && !stat.contains(") X "))
@@ -79,15 +79,15 @@ async fn exit_codes_signals_and_the_tail_are_told() {
     let outcome = outcome.unwrap();
     assert_eq!((outcome.code, outcome.signal), (Some(3), None));
     let error = outcome.into_success("sh").unwrap_err().to_string();
-    assert!(error.starts_with("`sh` ended with exit code 3; it printed:\n"), "{error}");
+    assert!(error.starts_with("`sh` failed with exit code 3; it printed:\n"), "{error}");
     let (outcome, _) = run(sh("kill -9 $$")).await;
     assert_eq!(outcome.unwrap().how(), "signal 9");
 }
 
 #[tokio::test]
-async fn the_input_is_empty_and_the_folder_is_the_one_given() {
-    let folder = tempfile::tempdir().unwrap();
-    let here = folder.path().canonicalize().unwrap();
+async fn the_input_is_empty_and_the_directory_is_the_one_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = dir.path().canonicalize().unwrap();
     let (outcome, seen) = run(sh("cat; pwd -P").cwd(&here)).await;
     assert!(outcome.unwrap().success());
     assert_eq!(seen, [(Stream::Out, here.display().to_string())]);
@@ -126,8 +126,8 @@ async fn a_child_that_prints_without_end_fills_no_log_and_is_stopped_at_once() {
 
 #[tokio::test]
 async fn a_deadline_ends_the_child_and_its_children() {
-    let folder = tempfile::tempdir().unwrap();
-    let pid_file = folder.path().join("pid");
+    let dir = tempfile::tempdir().unwrap();
+    let pid_file = dir.path().join("pid");
     // The child ignores SIGTERM, its own child does by inheritance: only the final signal ends them.
     let command = sh("trap '' TERM; sleep 600 & echo $! > \"$1\"; echo started; wait")
         .arg("sh")
@@ -150,7 +150,7 @@ async fn a_child_told_to_end_may_tidy_up() {
     let teller = stop.clone();
     let result = sh("trap 'echo tidied; exit 0' TERM; echo ready; while :; do sleep 0.01; done")
         .run(&stop, &mut |stream, line| {
-            // On the other stream the shell may tell of the sleep that the signal ended.
+            // On the other stream the shell may report the sleep that the signal ended.
             if stream == Stream::Out {
                 seen.push(line.to_owned());
             }
@@ -163,12 +163,12 @@ async fn a_child_told_to_end_may_tidy_up() {
 
 #[tokio::test]
 async fn told_to_stop_before_it_starts_nothing_starts() {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let stop = CancellationToken::new();
     stop.cancel();
-    let result = sh("touch started").cwd(folder.path()).run(&stop, &mut |_, _| ()).await;
+    let result = sh("touch started").cwd(dir.path()).run(&stop, &mut |_, _| ()).await;
     assert!(matches!(result, Err(Error::Stopped { .. })));
-    assert!(!folder.path().join("started").exists());
+    assert!(!dir.path().join("started").exists());
 }
 
 #[tokio::test]
@@ -182,8 +182,8 @@ async fn a_grandchild_that_holds_the_pipes_does_not_hang_us_and_does_not_outlive
 
 #[tokio::test]
 async fn dropping_the_future_ends_the_group() {
-    let folder = tempfile::tempdir().unwrap();
-    let pid_file = folder.path().join("pid");
+    let dir = tempfile::tempdir().unwrap();
+    let pid_file = dir.path().join("pid");
     let stop = CancellationToken::new();
     let ready = CancellationToken::new();
     let mut on_line = |_: Stream, _: &str| ready.cancel();
@@ -198,8 +198,8 @@ async fn dropping_the_future_ends_the_group() {
 #[tokio::test]
 async fn each_way_of_not_starting_has_its_own_error() {
     use std::os::unix::fs::PermissionsExt as _;
-    let folder = tempfile::tempdir().unwrap();
-    let script = folder.path().join("script");
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("script");
     std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
     let mode = |mode| std::fs::set_permissions(&script, std::fs::Permissions::from_mode(mode)).unwrap();
 
@@ -207,14 +207,14 @@ async fn each_way_of_not_starting_has_its_own_error() {
     let (result, _) = run(Command::new(&script)).await;
     assert!(matches!(result, Err(Error::NotExecutable { .. })), "{result:?}");
     mode(0o755);
-    let (result, _) = run(Command::new("./script").cwd(folder.path())).await;
+    let (result, _) = run(Command::new("./script").cwd(dir.path())).await;
     assert!(matches!(result, Err(Error::InterpreterMissing { .. })), "{result:?}");
     let (result, _) = run(Command::new("/no/such/program")).await;
     assert!(matches!(result, Err(Error::ProgramMissing { .. })), "{result:?}");
     let (result, _) = run(Command::new("no-such-program-at-all").env("PATH", "/bin")).await;
     assert!(matches!(result, Err(Error::ProgramMissing { .. })), "{result:?}");
-    let (result, _) = run(sh("true").cwd("/no/such/folder")).await;
-    assert!(matches!(result, Err(Error::FolderMissing { .. })), "{result:?}");
+    let (result, _) = run(sh("true").cwd("/no/such/directory")).await;
+    assert!(matches!(result, Err(Error::DirectoryMissing { .. })), "{result:?}");
 }
 
 #[tokio::test]
@@ -233,7 +233,7 @@ async fn another_user_is_become_only_by_root() {
     }
 }
 
-/// What a child of ours finds: session, umask, ignored and blocked signals, open descriptors, terminal.
+/// What a child gets: session, umask, ignored and blocked signals, open descriptors, terminal.
 const LOOK_AROUND: &str = r#"
 read -r stat </proc/self/stat
 echo "stat ${stat##*) }"
@@ -272,7 +272,7 @@ async fn look_around(account: Option<&Account>) {
     assert_eq!(rest, ["umask 0022", &format!("SigBlk: {none}"), &format!("SigIgn: {none}"), "no terminal"]);
 }
 
-/// Not a test by itself: what the next one runs in a terminal, with a descriptor left open and signals ignored.
+/// Not a test, but the program that the next one runs in a terminal, with an open descriptor and ignored signals.
 #[tokio::test]
 async fn looks_around_from_a_terminal() {
     if std::env::var_os("RUNUP_TEST_TERMINAL").is_none() {

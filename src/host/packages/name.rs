@@ -1,18 +1,18 @@
-//! What packages are called, where a release does not say.
+//! The names of packages, which differ between releases.
 
-/// What a package is called.
+/// The name of a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Name {
-    /// So, in every release.
+    /// The same in every release.
     Plain(&'static str),
-    /// The first of these that there is.
+    /// The first of these that exists.
     Either(&'static [&'static str]),
-    /// This with a version behind it; the highest that there is. Only the package manager knows which.
+    /// This prefix with the highest existing version, which only the package manager knows.
     Newest(&'static str),
 }
 
 impl Name {
-    /// How a shell finds the name out.
+    /// The shell expression that finds the name.
     pub(super) fn in_shell(&self, inside: &str) -> String {
         match self {
             Self::Plain(name) => (*name).to_owned(),
@@ -32,7 +32,7 @@ impl Name {
         match self {
             Self::Plain(name) => name.to_owned(),
             Self::Either(names) => names.join(" or "),
-            Self::Newest(prefix) => format!("{prefix} with a version behind it"),
+            Self::Newest(prefix) => format!("{prefix}<version>"),
         }
     }
 }

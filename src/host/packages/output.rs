@@ -1,25 +1,25 @@
-//! What the package managers print, in the language that they are run in.
+//! Interprets the output of the package managers, which run in the C locale.
 
-/// Why an installation failed, as far as the package manager's words tell.
+/// Why an installation failed, by the package manager's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Because {
+pub enum FailureCause {
     /// A server could not be reached.
     Network,
-    /// Somebody else was at work for too long.
+    /// Another package manager held the lock for too long.
     Locked,
-    /// It knows no such package.
+    /// The package does not exist.
     NotOffered,
     /// Something else.
     Other,
 }
 
-/// Whether the line says that it waits for another one.
+/// Whether the line says that it waits for another package manager.
 pub(super) fn is_waiting(line: &str) -> bool {
     line.contains("Waiting for cache lock") || line.contains("Waiting for process with pid")
 }
 
-/// Why it failed, by its last words.
-pub(super) fn because(printed: &str) -> Because {
+/// Why it failed, by the end of its output.
+pub(super) fn cause_of(printed: &str) -> FailureCause {
     const LOCKED: [&str; 5] = [
         "Could not get lock",
         "Unable to lock directory",
@@ -56,13 +56,13 @@ pub(super) fn because(printed: &str) -> Because {
     ];
     let says = |words: &[&str]| words.iter().any(|word| printed.contains(word));
     if says(&LOCKED) {
-        Because::Locked
+        FailureCause::Locked
     } else if says(&NETWORK) {
-        Because::Network
+        FailureCause::Network
     } else if says(&NOT_OFFERED) {
-        Because::NotOffered
+        FailureCause::NotOffered
     } else {
-        Because::Other
+        FailureCause::Other
     }
 }
 
@@ -75,18 +75,18 @@ mod tests {
         for (printed, why) in [
             (
                 "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 7 (apt-get)",
-                Because::Locked,
+                FailureCause::Locked,
             ),
-            ("W: Failed to fetch http://x/Release  Temporary failure resolving 'x'", Because::Network),
-            ("Err:1 file:/repo ./ Packages\n  File not found", Because::Other),
-            ("E: Unable to locate package libicu1", Because::NotOffered),
-            ("Error: Unable to find a match: libicu", Because::NotOffered),
-            ("Curl error (6): Couldn't resolve host name for http://x", Because::Network),
-            ("System management is locked by the application with pid 7 (zypper).", Because::Locked),
-            ("No provider of 'libicu' found.", Because::NotOffered),
-            ("E: Sub-process /usr/bin/dpkg returned an error code (1)", Because::Other),
+            ("W: Failed to fetch http://x/Release  Temporary failure resolving 'x'", FailureCause::Network),
+            ("Err:1 file:/repo ./ Packages\n  File not found", FailureCause::Other),
+            ("E: Unable to locate package libicu1", FailureCause::NotOffered),
+            ("Error: Unable to find a match: libicu", FailureCause::NotOffered),
+            ("Curl error (6): Couldn't resolve host name for http://x", FailureCause::Network),
+            ("System management is locked by the application with pid 7 (zypper).", FailureCause::Locked),
+            ("No provider of 'libicu' found.", FailureCause::NotOffered),
+            ("E: Sub-process /usr/bin/dpkg returned an error code (1)", FailureCause::Other),
         ] {
-            assert_eq!(because(printed), why, "{printed}");
+            assert_eq!(cause_of(printed), why, "{printed}");
         }
     }
 }

@@ -184,7 +184,7 @@ impl<'a> Site<'a> {
     /// The jobs' work directory, as it was asked for.
     #[must_use]
     pub fn work(&self) -> &str {
-        self.request.registration.as_ref().map_or(state::WORK_FOLDER, |wanted| &wanted.options.work)
+        self.request.registration.as_ref().map_or(state::WORK_DIR, |wanted| &wanted.options.work)
     }
 
     /// Begins a phase.

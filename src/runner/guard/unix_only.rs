@@ -1,4 +1,4 @@
-//! Changes of hands by file descriptors that follow no link.
+//! Changes owners through file descriptors that do not follow links.
 
 use super::{Error, Keeper};
 use crate::host;
@@ -16,25 +16,25 @@ pub fn mode(metadata: &std::fs::Metadata) -> u32 {
     std::os::unix::fs::MetadataExt::mode(metadata)
 }
 
-/// Gives a file or directory, whatever it was; an absent file is fine. A link, or a file with another name elsewhere, is
-/// refused.
-pub fn own(path: &Path, uid: u32, gid: u32, mode: u32, folder: bool) -> Result<(), Error> {
+/// Sets the owner and mode of a file or directory; a missing file is not an error. A link, or a file with another hard
+/// link, is refused.
+pub fn own(path: &Path, uid: u32, gid: u32, mode: u32, dir: bool) -> Result<(), Error> {
     let failed = |error: Errno| host::Error::Path {
         doing: "change the owner of",
         path: path.to_owned(),
         source: error.into(),
     };
     let mut flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    if folder {
+    if dir {
         flags |= OFlags::DIRECTORY;
     }
     let opened = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
-        Err(Errno::NOENT) if !folder => return Ok(()),
+        Err(Errno::NOENT) if !dir => return Ok(()),
         opened => opened.map_err(failed)?,
     };
     let stat = rustix::fs::fstat(&opened).map_err(failed)?;
     let kind = FileType::from_raw_mode(stat.st_mode);
-    if !folder && (kind != FileType::RegularFile || stat.st_nlink != 1) {
+    if !dir && (kind != FileType::RegularFile || stat.st_nlink != 1) {
         return Err(failed(Errno::MLINK).into());
     }
     give(&opened, uid, gid).map_err(failed)?;
@@ -42,21 +42,21 @@ pub fn own(path: &Path, uid: u32, gid: u32, mode: u32, folder: bool) -> Result<(
 }
 
 fn give(file: &OwnedFd, uid: u32, gid: u32) -> rustix::io::Result<()> {
-    // Without root there is one user, who owns everything already.
+    // Without root there is only one user, who already owns everything.
     if !host::account::is_root() {
         return Ok(());
     }
     rustix::fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
 }
 
-/// Whether nobody but root can create or swap something in a directory.
-pub fn only_root_writes(folder: &Path) -> bool {
+/// Whether only root can create or replace something in a directory.
+pub fn only_root_writes(dir: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
-    std::fs::symlink_metadata(folder)
+    std::fs::symlink_metadata(dir)
         .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == 0 && metadata.mode() & 0o022 == 0)
 }
 
-/// Gives everything below a directory that only root can enter just now.
+/// Changes the owner of everything below a directory that only root can enter at that time.
 pub fn give_tree(dir: &Path, keeper: Keeper) -> Result<(), Error> {
     let failed = |error: Errno| host::Error::Path {
         doing: "change the owner of the files in",
@@ -69,13 +69,13 @@ pub fn give_tree(dir: &Path, keeper: Keeper) -> Result<(), Error> {
     Ok(())
 }
 
-fn below(folder: &OwnedFd, keeper: Keeper) -> rustix::io::Result<()> {
-    let mut entries = Dir::read_from(folder)?;
+fn below(dir: &OwnedFd, keeper: Keeper) -> rustix::io::Result<()> {
+    let mut entries = Dir::read_from(dir)?;
     while let Some(entry) = entries.read() {
         let entry = entry?;
         let name = entry.file_name();
         if !matches!(name.to_bytes(), b"." | b"..") {
-            one(folder.as_fd(), name, keeper)?;
+            one(dir.as_fd(), name, keeper)?;
         }
     }
     Ok(())
@@ -87,7 +87,7 @@ fn one(parent: BorrowedFd<'_>, name: &CStr, keeper: Keeper) -> rustix::io::Resul
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         below(&rustix::fs::openat(parent, name, flags, Mode::empty())?, keeper)?;
     } else if stat.st_nlink != 1 {
-        // Its other name would change hands as well.
+        // The owner of its other hard link would change too.
         return Ok(());
     }
     let (uid, gid) = (Some(Uid::from_raw(keeper.uid)), Some(Gid::from_raw(keeper.gid)));

@@ -1,4 +1,4 @@
-# The command line and its twin in the environment, with the rules, and the traps, of GitHub's parser.
+# The options from the command line and the environment, with the rules and pitfalls of GitHub's parser.
 
 known_arguments=' url token pat name labels runnergroup work auth monitorsocketaddress username windowslogonaccount windowslogonpassword jitconfig startuptype '
 known_flags=' unattended replace ephemeral disableupdate no-default-labels runasservice generateserviceconfig local once help version commit check '

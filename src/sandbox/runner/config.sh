@@ -1,12 +1,12 @@
 #!/bin/bash
-# The sandbox's stand-in for GitHub's config.sh: the same checks in the same order, the same words, the same exits.
+# The sandbox's fake config.sh: the same checks in the same order, messages and exit codes as GitHub's.
 
 if [[ $(id -u) -eq 0 && -z "$RUNNER_ALLOW_RUNASROOT" ]]; then
     echo "Must not run with sudo"
     exit 1
 fi
 
-# The checks come before the cd: from another folder they look at nothing, as GitHub's do.
+# Like GitHub's, the checks come before the cd, so they check nothing if started in another directory.
 if [[ $(uname) == Linux && -e ./bin/libcoreclr.so ]]; then
     if ! command -v ldd >/dev/null; then
         echo "Can not find 'ldd'. Please install 'ldd' and try again."

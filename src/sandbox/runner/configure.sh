@@ -1,5 +1,5 @@
-# configure: files and server, in GitHub's order. Killed in the middle, the server has a runner that this folder does
-# not know.
+# configure: writes files and calls the server, in GitHub's order. If it is killed in between, the server has a runner
+# that this directory does not know.
 
 configure() {
     is_configured && fail "Cannot configure the runner because it is already configured. To reconfigure the runner, run 'config.cmd remove' or './config.sh remove' first."
@@ -75,7 +75,7 @@ locate() {
     runner_url=$1
 }
 
-# exchange EVENT: the token for a credential of the service.
+# exchange EVENT: exchanges the token for a credential of the service.
 exchange() {
     local url=$api/actions/runner-registration
     ask POST "$url" "RemoteAuth $secret" "{\"url\":$(quote "$runner_url"),\"runner_event\":\"$1\"}" ||
@@ -86,7 +86,7 @@ exchange() {
     [[ -n $credential ]] || fail "The server's answer has no token."
 }
 
-# misbehave WHEN: what the sandbox asked for in its answer, at this point.
+# misbehave WHEN: the fault that the sandbox requested in its answer, at this point.
 misbehave() {
     case $1:$fault in
     before:hang | registered:hang-after-register) while :; do sleep 3600; done ;;
@@ -175,7 +175,7 @@ write_settings() {
         "$(quote "$1")" "$(quote "$server_url")" "$more" | write .runner || exit 1
 }
 
-# The owner is the first path segment of the server's URL, as GitHub's runner takes it for a server of one's own.
+# The owner is the first path segment of the server's URL, as in GitHub's runner for Enterprise Server.
 write_svc() {
     local service_name=actions.runner._services.${name// /_}.service
     [[ $os == linux ]] || return 0

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Sourced by config.sh: freezes its PATH for the service, and adds some variables to .env.
+# Sourced by config.sh: stores its PATH for the service, and adds some variables to .env.
 
 echo "$PATH" >.path
 touch .env

@@ -1,6 +1,6 @@
-# The files of a configured runner, and words to the terminal and to the log.
+# The files of a configured runner, and output to the terminal and to the log.
 
-# GitHub's holds its log open, whatever a job puts in its place; opened anew, a FIFO would stop this one.
+# Like GitHub's, it keeps its log open: if a job replaced the file by a FIFO, opening it again would block.
 log() { [[ ! -f $diag ]] || printf '[%s INFO Listener] %s\n' "$(date -u '+%Y-%m-%d %H:%M:%SZ')" "$(mask "$*")" >>"$diag"; }
 say() { printf '%s\n' "$*"; log "$*"; }
 complain() { printf '%s\n' "$(mask "$*")" >&2; log "$*"; }
@@ -47,15 +47,15 @@ value() {
     fi
 }
 
-# setting KEY: a value of .runner, or of what the server has put in its place.
+# setting KEY: a value of .runner, or of the settings that the server sent instead.
 setting() { value "$1" "$(cat "$(newest .runner)" 2>/dev/null)"; }
 
-# newest FILE: the file of this name that counts.
+# newest FILE: the file of this name that is in effect.
 newest() {
     if [[ -e $root/$1_migrated ]]; then echo "$root/$1_migrated"; else echo "$root/$1"; fi
 }
 
-# write FILE: saves what comes in.
+# write FILE: saves standard input.
 write() {
     { cat >"$root/$1"; } 2>/dev/null || denied "$1"
 }

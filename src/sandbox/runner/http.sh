@@ -1,6 +1,6 @@
-# HTTP/1.1 over bash's /dev/tcp: plain, one request a connection, through http_proxy where that is set.
+# HTTP/1.1 over bash's /dev/tcp: unencrypted, one request per connection, through http_proxy if it is set.
 
-# The proxy for a host, as GitHub's runner chooses it: nothing for what is on this machine or in no_proxy.
+# The proxy for a host, as GitHub's runner chooses it: none for hosts on this machine or in no_proxy.
 proxy_for() {
     local host=$1 proxy=${http_proxy:-$HTTP_PROXY} entry entries
     case $host in localhost | 127.* | ::1) return ;; esac
@@ -29,7 +29,7 @@ open_request() {
     # Credentials in the proxy's URL are not sent.
     [[ -z $proxy ]] || { proxy=${proxy##*@} host=${proxy%:*} port=${proxy##*:} path=$url; }
     { exec 3<>"/dev/tcp/$host/$port"; } 2>/dev/null || return 1
-    # printf is part of bash: the token is on nobody's command line.
+    # printf is part of bash, so the token is not on a command line.
     [[ -z $authorization ]] || credential="Authorization: $authorization"$'\r\n'
     printf '%s %s HTTP/1.1\r\nHost: %s\r\n%sUser-Agent: GitHubActionsRunner-%s/%s\r\nAccept: application/json\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s' \
         "$method" "$path" "$authority" "$credential" "$os" "$version" "${#body}" "$body" >&3 2>/dev/null
@@ -63,15 +63,15 @@ request() {
     close_request "$1" "$2"
 }
 
-# fetch URL FILE [AUTHORIZATION]: the document, byte by byte, which no variable of a shell can hold.
+# fetch URL FILE [AUTHORIZATION]: saves a binary document, which a shell variable cannot hold.
 fetch() {
     open_request GET "$1" "${3-}" || return 1
     timeout 900 cat <&3 >"$2"
     close_request GET "$1" && [[ $http_status == 200 ]]
 }
 
-# ask METHOD URL AUTHORIZATION [BODY]: the same, three times; a 2xx succeeds. Only what is not found is not asked for
-# again. GitHub's runner waits for 1 to 5 seconds before it does.
+# ask METHOD URL AUTHORIZATION [BODY]: the same with up to three attempts; a 2xx succeeds. Only a 404 is not retried.
+# GitHub's runner waits for 1 to 5 seconds between attempts.
 ask() {
     local attempt
     for attempt in 1 2 3; do
@@ -85,7 +85,7 @@ ask() {
     return 1
 }
 
-# The words for an answer that was no success: what the runner says, then the server.
+# The message for a failed answer: the runner's text, then the server's.
 refused() {
     local method=$1 url=$2 name words
     if [[ -z $http_status ]]; then

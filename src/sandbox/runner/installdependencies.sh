@@ -1,5 +1,5 @@
 #!/bin/bash
-# A stand-in: the sandbox's runner needs bash and coreutils only.
+# A fake: the sandbox's runner needs only bash and coreutils.
 if [[ $(id -u) -ne 0 ]]; then
     echo "Need to run with sudo privilege"
     exit 1

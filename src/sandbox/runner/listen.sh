@@ -1,7 +1,7 @@
-# run: goes online, takes jobs, and ends as GitHub's listener ends.
+# run: goes online, takes jobs, and exits like GitHub's listener.
 #
-# One process waits for signals and does nothing else; a second one does the work. A trap that strikes a shell in the
-# middle of a command substitution can break it, so the first has none while its traps are set.
+# One process only waits for signals; a second one does the work. A trap during a command substitution can break a
+# shell, so the first process has none while its traps are set.
 
 stamp() { date -u '+%Y-%m-%d %H:%M:%SZ'; }
 
@@ -73,7 +73,7 @@ listening() {
 # The two processes are one program: this one does not outlive a killed listener.
 still_ours() { kill -0 $$ 2>/dev/null || exit 1; }
 
-# Said once, and tried again for ever.
+# Printed once, and retried for ever.
 offline() {
     [[ -z $was_offline ]] || return 0
     was_offline=yes
@@ -145,7 +145,7 @@ take_job() {
     fi
 }
 
-# What the job printed, as text; the server keeps some of it.
+# The output of the job, as text; the server keeps a part of it.
 send_log() {
     local LC_ALL=C text
     # With the line break at its end, which $(...) would take away.
@@ -153,8 +153,8 @@ send_log() {
     ask POST "$server/jobs/$id/log" "Bearer $client" "$text" || log "the log of the job could not be sent"
 }
 
-# run_worker ARGUMENT...: the job itself is a process of its own, as with GitHub's. It is cancelled when its listener is
-# told to stop; until then the session is kept alive.
+# run_worker ARGUMENT...: as in GitHub's runner, the job is a separate process. It is cancelled when its listener is
+# stopped; until then the session is kept alive.
 run_worker() {
     local job beat code
     "$root/bin/Runner.Worker" spawnclient "$@" </dev/null >>"$job_log" 2>&1 &
@@ -182,8 +182,8 @@ cancel() {
     while kill -0 "$1" 2>/dev/null; do wait "$1" 2>/dev/null; done
 }
 
-# What the sandbox asked for in its answer: to end with an exit code, once an update of itself is under way if that is
-# what the code means.
+# The fault that the sandbox requested in its answer: to exit with a code, after starting a self-update if the code
+# means that.
 misbehave() {
     local code
     code=$(value sandbox_exit "$http_body") || return 0
@@ -199,10 +199,10 @@ misbehave() {
     exit "$code"
 }
 
-# A sleep that keeps nobody's pipe open, should it outlive its shell.
+# A sleep that keeps no pipe open if it outlives its shell.
 pause() { sleep "$1" </dev/null >/dev/null 2>&1; }
 
-# --jitconfig: base64 of a JSON map from file names to base64, written on every start that carries it.
+# --jitconfig: base64 of a JSON map from file names to base64, written at every start with it.
 write_jit() {
     local config file content
     config=$(input jitconfig)

@@ -1,4 +1,4 @@
-# remove: the server first, then the files. Whatever the server refuses, the files stay.
+# remove: the server first, then the files. If the server refuses, the files are kept.
 
 remove() {
     if flag local; then

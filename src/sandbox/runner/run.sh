@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs the listener in the foreground, again and again while it asks for that. Its exit code says nothing: 0, unless
-# the version is deprecated and somebody asked to be told.
+# Runs the listener in the foreground, and restarts it if it requests that. Its exit code is always 0, unless the version
+# is deprecated and the exit code for that was requested.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 run() {

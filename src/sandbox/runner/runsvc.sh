@@ -2,7 +2,7 @@
 # The entry point of every service: the service's PATH, then Node, whose script starts the listener.
 
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
-# As a copy it lies in the root, as shipped in bin.
+# A copy is in the runner's directory, the original in bin.
 [[ -e ./bin/Runner.Listener ]] || cd .. || exit 1
 if [[ -f .path ]]; then
     PATH=$(cat .path)

@@ -1,7 +1,7 @@
-# The listener's part of an update of itself: fetches the archive that the server names, checks it, lays its folders
-# beside the old ones, and leaves the exchange to a script that waits for the listener's end.
+# The listener's part of a self-update: downloads the archive that the server names, checks it, puts its directories next
+# to the old ones, and leaves the exchange to a script that waits for the exit of the listener.
 
-# self_update: what the message in http_body asks for. Returns if it fails: the old version goes on then.
+# self_update: the update in the message in http_body. Returns if it fails; the old version then continues.
 self_update() {
     local target url sum staging=$work/_update script=$work/_update.sh cut
     target=$(value update_version "$http_body")
@@ -54,7 +54,7 @@ sha256_of() {
     printf '%s' "${line%% *}"
 }
 
-# Kept are the version that runs and the one that comes.
+# The running version and the new one are kept.
 delete_old_versions() {
     local old
     for old in "$root"/bin.* "$root"/externals.*; do

@@ -1,6 +1,6 @@
 #!/bin/bash
-# The stand-in for GitHub's Runner.Worker, which runs one job as the user of its listener: a script, or nothing for so
-# many seconds. It exits 0 if the job succeeded, 1 if it failed, and 143 if it was cancelled.
+# The fake Runner.Worker, which runs one job as the user of its listener: a script, or a sleep for some
+# seconds. It exits 0 if the job succeeded, 1 if it failed, and 143 if it was cancelled.
 #
 # Runner.Worker spawnclient JOB NAME SECONDS WORK_DIRECTORY [SCRIPT]
 
@@ -9,11 +9,11 @@ job=$2 name=$3 seconds=$4 work=$5 script=$6
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P) || exit 1
 source "$root/bin/standin/files.sh" || exit 1
 step='' cancelled='' signal=KILL
-# A script gets a moment to clean up.
+# A script gets some time to clean up.
 [[ -z $script ]] || signal=INT
 trap 'cancelled=yes; [[ -z $step ]] || kill "-$signal" "$step" 2>/dev/null' TERM
 
-# The end of what was started, whatever signals interrupt the wait; its exit code is in $code.
+# Waits for the child, even if signals interrupt the wait; its exit code is in $code.
 wait_for_step() {
     [[ -z $cancelled ]] || kill "-$signal" "$step" 2>/dev/null
     wait "$step"
@@ -40,7 +40,7 @@ if [[ -z $script ]]; then
     exit 0
 fi
 
-# What every job finds in its environment. A step that does not remove RUNNER_TRACKING_ID is ended with its job.
+# The environment of every job. A step that does not remove RUNNER_TRACKING_ID is ended with its job.
 export CI=true GITHUB_ACTIONS=true GITHUB_JOB=$name GITHUB_RUN_ID=$job GITHUB_RUN_NUMBER=$job GITHUB_RUN_ATTEMPT=1
 export GITHUB_ACTION=__run GITHUB_EVENT_NAME=workflow_dispatch GITHUB_REF=refs/heads/main GITHUB_REF_NAME=main
 GITHUB_SERVER_URL=$(setting gitHubUrl)
@@ -61,14 +61,14 @@ cd "$GITHUB_WORKSPACE" || exit 1
 default_signals=(env --default-signal=INT)
 "${default_signals[@]}" true 2>/dev/null || default_signals=()
 
-# run_step FILE: as GitHub runs a step of shell bash.
+# run_step FILE: runs it like GitHub runs a step with the shell bash.
 run_step() {
     ${default_signals[@]+"${default_signals[@]}"} bash --noprofile --norc -eo pipefail "$1" </dev/null &
     step=$!
     wait_for_step
 }
 
-# What a step left behind.
+# The processes that a step left.
 end_orphans() {
     local entry
     for entry in $(grep -lzx "RUNNER_TRACKING_ID=$RUNNER_TRACKING_ID" /proc/[0-9]*/environ 2>/dev/null); do

@@ -10,22 +10,22 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
-/// Nobody, on every system that these tests run on.
+/// The user nobody on the systems on which these tests run.
 pub(super) const NOBODY: u32 = 65534;
 
 /// An unpacked runner; tests as root run it as nobody, as config.sh refuses root.
 pub(super) struct Runner {
-    folder: TempDir,
+    dir: TempDir,
     as_nobody: bool,
 }
 
 impl Runner {
     pub fn unpack(sandbox: &Background) -> Self {
-        let folder = TempDir::new().unwrap();
+        let dir = TempDir::new().unwrap();
         let it = download(sandbox, "linux", "x64");
         let bytes = send(sandbox, "GET", &it.path, &[&it.authorization], "").body;
-        tar::Archive::new(flate2::read::GzDecoder::new(bytes.as_slice())).unpack(folder.path()).unwrap();
-        let runner = Self { as_nobody: nix::unistd::Uid::effective().is_root(), folder };
+        tar::Archive::new(flate2::read::GzDecoder::new(bytes.as_slice())).unpack(dir.path()).unwrap();
+        let runner = Self { as_nobody: nix::unistd::Uid::effective().is_root(), dir };
         if runner.as_nobody {
             own(runner.path(), NOBODY);
         }
@@ -43,7 +43,7 @@ impl Runner {
     }
 
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        self.dir.path()
     }
 
     pub fn has(&self, name: &str) -> bool {
@@ -171,7 +171,7 @@ fn the_token_is_neither_printed_nor_logged_nor_kept() {
 fn config_refuses_root() {
     let sandbox = sandbox();
     let runner = Runner::unpack(&sandbox);
-    // An ordinary user cannot become root: an `id` that says 0 stands in.
+    // An ordinary user cannot become root, so a fake `id` prints 0.
     let fake = TempDir::new().unwrap();
     let id = fake.path().join("id");
     std::fs::write(&id, "#!/bin/sh\necho 0\n").unwrap();
@@ -187,7 +187,7 @@ fn config_refuses_root() {
 }
 
 #[test]
-fn a_configured_folder_is_refused_before_the_network() {
+fn a_configured_directory_is_refused_before_the_network() {
     let sandbox = sandbox();
     let runner = Runner::unpack(&sandbox);
     runner.write(".runner_migrated", "{}");
@@ -207,7 +207,7 @@ fn a_taken_name_needs_replace() {
     let runner = Runner::unpack(&sandbox);
     assert_fails(&runner.configure(&sandbox, &[]), "A runner exists with the same name one.");
     assert!(!runner.has(".credentials_rsaparams"));
-    // The trap of GitHub's parser: a flag that is followed by a word is not set.
+    // A pitfall of GitHub's parser: a flag that is followed by a word is not set.
     assert_fails(
         &runner.configure(&sandbox, &["--replace", "true"]),
         "A runner exists with the same name one.",
@@ -244,7 +244,7 @@ fn the_command_line_has_the_traps_of_github_s() {
     let runner = Runner::unpack(&sandbox);
     let missing = runner.config("x", &["--unattended"]);
     assert_fails(&missing, "Invalid configuration provided for url. Terminating unattended configuration.");
-    // `remove` counts only in the first place: here it is the value of a flag.
+    // `remove` is a command only in the first position: here it is the value of a flag.
     assert_fails(
         &runner.config("x", &["--url", "y", "--local", "remove", "--unattended"]),
         "provided for url",
@@ -343,7 +343,7 @@ fn the_script_misbehaves_on_request() {
 }
 
 #[test]
-fn a_late_answer_leaves_a_registered_runner_that_its_folder_does_not_know() {
+fn a_late_answer_leaves_a_registered_runner_that_its_directory_does_not_know() {
     let sandbox = sandbox();
     sandbox.fault("register:delay-after=forever".parse::<Fault>().unwrap());
     let runner = Runner::unpack(&sandbox);
@@ -357,7 +357,7 @@ fn a_late_answer_leaves_a_registered_runner_that_its_folder_does_not_know() {
         .spawn()
         .unwrap();
     until("the runner is registered", || !sandbox.state().runners.is_empty());
-    // What a power cut does.
+    // As after a power failure.
     Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]).status().unwrap();
     child.wait().unwrap();
     assert!(runner.has(".credentials_rsaparams") && !runner.has(".credentials") && !runner.has(".runner"));

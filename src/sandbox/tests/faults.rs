@@ -1,4 +1,4 @@
-//! Misbehaviour, as a client sees it.
+//! Tests the faults from the view of a client.
 
 use super::super::{Background, CredentialKind, Fault};
 use super::{Answer, call, download, sandbox, send, try_send, until};
@@ -117,7 +117,7 @@ fn a_late_answer_comes_before_or_after_the_act() {
     let start = Instant::now();
     assert_eq!(call(&late, "POST", &path).status, 201);
     assert!(start.elapsed() >= Duration::from_millis(120));
-    // The client gives up after some silence; the token comes into being all the same.
+    // The client gives up after its timeout; the token is created all the same.
     let never = faulty("registration-token:delay-after=forever");
     let authorization = format!("Authorization: Bearer {}", never.token().expose());
     assert!(try_send(&never, "POST", &path, &[&authorization], "", Duration::from_millis(200)).is_none());

@@ -1,4 +1,4 @@
-//! Jobs that run a script: as the runner's user, with GitHub's variables, to an end that is reported.
+//! Tests jobs that run a script: as the runner's user, with GitHub's variables, and with a reported result.
 
 #![cfg(unix)]
 
@@ -128,7 +128,7 @@ fn sigint_cancels_the_job_which_may_clean_up() {
     }
 }
 
-/// A job whose message was on its way when the listener was told to stop is not lost: the next session gets it.
+/// A job whose message was being sent when the listener was stopped is not lost: the next session gets it.
 #[test]
 fn a_job_that_was_not_acknowledged_is_delivered_again() {
     let sandbox = sandbox();

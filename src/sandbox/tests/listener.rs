@@ -1,4 +1,4 @@
-//! The listener stand-in: online, jobs, ends.
+//! Tests the fake listener: going online, jobs, exits.
 
 #![cfg(unix)]
 
@@ -16,7 +16,7 @@ pub(super) fn configured(sandbox: &Background, more: &[&str]) -> Runner {
     runner
 }
 
-/// A listener in a process group of its own, which is killed with this value: a failed test leaves no process.
+/// A listener in its own process group, which is killed when this is dropped, so that a failed test leaves no process.
 pub(super) struct Listener(Option<Child>);
 
 impl Listener {
@@ -61,7 +61,7 @@ pub(super) fn interrupt(runner: &Runner) {
     });
 }
 
-/// Its exit code, or 128 and the signal that it died of.
+/// Its exit code, or 128 plus the signal that killed it.
 pub(super) fn death(output: &Output) -> i32 {
     use std::os::unix::process::ExitStatusExt;
     output.status.code().or(output.status.signal().map(|signal| 128 + signal)).unwrap()
@@ -202,7 +202,7 @@ fn sigterm_leaves_the_session_and_the_next_start_meets_it() {
 fn a_listener_that_was_started_with_sigint_ignored_ignores_it() {
     let sandbox = sandbox();
     let runner = configured(&sandbox, &[]);
-    // As a shell starts what it leaves in the background.
+    // Like a background process of a shell.
     runner.write("background.sh", "trap '' INT\nexec bin/Runner.Listener run\n");
     let listener = Listener::start(&runner, "/bin/bash", &["background.sh"]);
     until("online", || online(&sandbox));

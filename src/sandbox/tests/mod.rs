@@ -1,4 +1,4 @@
-//! The sandbox over real HTTP, and the runner that it serves as real processes.
+//! Tests the sandbox with real HTTP, and its runner with real processes.
 
 mod config;
 mod faults;
@@ -15,7 +15,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-/// One answer, as it came off the wire.
+/// One answer, as received.
 #[derive(Debug)]
 struct Answer {
     status: u16,
@@ -34,7 +34,7 @@ impl Answer {
     }
 }
 
-/// Waits for a condition, or fails saying which.
+/// Waits for a condition, or fails with its description.
 fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
@@ -74,7 +74,7 @@ fn try_send(
     )
     .unwrap();
     let mut bytes = Vec::new();
-    // A cut or a stall is an error here; what came before it counts.
+    // A cut or a stall is an error here; the data before it counts.
     drop(stream.read_to_end(&mut bytes));
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = String::from_utf8(bytes[..end].to_vec()).unwrap();

@@ -1,5 +1,5 @@
-//! Trees that do not belong to the runner's user: locked while it registers, sealed afterwards. They need root, who owns
-//! them; without, these tests have nothing to look at.
+//! Tests trees that do not belong to the runner's user: locked while it registers, sealed afterwards. They belong to
+//! root, so these tests do nothing without root.
 
 #![cfg(unix)]
 
@@ -18,7 +18,7 @@ fn mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Everything root's and closed to writing; the user may create files in the directory.
+/// Everything belongs to root and is read-only for the user, who may create files in the directory.
 fn lock(runner: &Runner) {
     runner.own(0);
     for name in [".env", ".path", ".setup_info"] {
@@ -32,7 +32,7 @@ fn lock(runner: &Runner) {
     mode(runner.path(), 0o1770);
 }
 
-/// Everything root's but `_diag` and the work directory.
+/// Everything belongs to root except `_diag` and the work directory.
 fn seal(runner: &Runner) {
     runner.own(0);
     for name in ["_diag", "_work"] {

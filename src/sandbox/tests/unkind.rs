@@ -1,4 +1,4 @@
-//! Where GitHub's `config.sh` is unkind, the served one is too: retries, lost answers, older servers, proxies.
+//! Tests that the served `config.sh` has the problems of GitHub's: retries, lost answers, older servers, proxies.
 
 #![cfg(unix)]
 
@@ -32,7 +32,7 @@ fn a_lost_answer_is_met_at_the_second_try() {
     assert_fails(&runner.configure(&sandbox, &[]), "409 (Conflict)");
     assert!(
         sandbox.state().runners.len() == 1 && !runner.has(".runner"),
-        "registered, and its folder does not know"
+        "registered, and its directory does not know"
     );
     assert_succeeds(&runner.configure(&sandbox, &["--replace"]));
     sandbox.fault("runner-delete:1:lost-answer".parse::<Fault>().unwrap());
@@ -79,7 +79,7 @@ fn a_proxy_of_the_environment_file_sees_the_token_of_the_next_registration() {
         text
     });
     runner.write(".env", &format!("http_proxy=http://{address}\n"));
-    // What is on this machine is asked directly, whatever the proxy.
+    // Hosts on this machine are reached directly, whatever the proxy.
     let direct = runner.config("bad", &["--url", &format!("{}acme", sandbox.base_url()), "--unattended"]);
     assert_fails(&direct, "404 (Not Found)");
     assert_fails(&runner.config("TOKEN", &["--url", "http://github.test/acme", "--unattended"]), "404");

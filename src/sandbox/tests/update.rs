@@ -1,4 +1,4 @@
-//! Updates of the runner by itself: ordered by the server, done by the listener and its script.
+//! Tests the runner's self-updates: requested by the server, done by the listener and its script.
 
 use super::super::{Background, Fault, FaultKind, Update};
 use super::config::{Runner, text};
@@ -19,16 +19,16 @@ fn updated(sandbox: &Background, runner: &Runner, to: &str) -> bool {
     online(sandbox) && version(sandbox) == to && is_link_to(runner, "bin", &format!("bin.{to}"))
 }
 
-/// The names in the runner's folder that start like this.
-fn names(folder: &Path, start: &str) -> Vec<String> {
-    let names = std::fs::read_dir(folder).unwrap().map(|one| one.unwrap().file_name().into_string().unwrap());
+/// The names in the runner's directory that start like this.
+fn names(dir: &Path, start: &str) -> Vec<String> {
+    let names = std::fs::read_dir(dir).unwrap().map(|one| one.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = names.filter(|name| name.starts_with(start)).collect();
     names.sort();
     names
 }
 
 #[test]
-fn a_listener_stages_its_update_and_the_script_exchanges_the_folders() {
+fn a_listener_stages_its_update_and_the_script_exchanges_the_directories() {
     let sandbox = sandbox();
     let runner = configured(&sandbox, &[]);
     let offer = r#"{"version":"2.337.0"}"#;
@@ -78,7 +78,7 @@ fn lives_through_updates(program: &str) {
     assert_eq!(names(runner.path(), "bin."), ["bin.2.337.0", "bin.2.338.0"]);
     assert_eq!(sandbox.state().runners.len(), 1);
     if program == "bin/runsvc.sh" {
-        // Its listener has a process group of its own, and ends with it only if it is told.
+        // Its listener has its own process group, and exits with it only after a signal.
         listener.signal("-TERM");
         assert_eq!(listener.end().status.code(), Some(0));
     }
@@ -131,7 +131,7 @@ fn an_update_that_is_cut_off_leaves_half_a_runner() {
     sandbox.offer_update(Update::to("2.337.0").cut_off());
     let output = Listener::start(&runner, "bin/Runner.Listener", &["run"]).end();
     assert_eq!(output.status.code(), Some(3));
-    until("the old folder is away", || !runner.has("bin"));
+    until("the old directory is away", || !runner.has("bin"));
     assert!(runner.has("bin.2.336.0") && runner.has("bin.2.337.0") && !runner.has("update.finished"));
     assert!(runner.has("externals") && runner.has(".runner"));
 }

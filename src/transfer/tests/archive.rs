@@ -1,4 +1,4 @@
-//! Archives for tests, the bad ones included: headers are made byte by byte, because builders refuse to.
+//! Archives for tests, including invalid ones, whose headers are written byte by byte because builders refuse them.
 
 use crate::transfer::Sha256Digest;
 use flate2::Compression;
@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use std::io::{Cursor, Write};
 use zip::write::{SimpleFileOptions, ZipWriter};
 
-/// A tar file in the making.
+/// A tar file that is being built.
 #[derive(Clone, Default)]
 pub(super) struct Tar(Vec<u8>);
 
@@ -20,7 +20,7 @@ impl Tar {
         self.raw(name.as_bytes(), b'0', mode, contents.len() as u64, "", contents)
     }
 
-    pub fn folder(self, name: &str, mode: u32) -> Self {
+    pub fn dir(self, name: &str, mode: u32) -> Self {
         self.raw(name.as_bytes(), b'5', mode, 0, "", b"")
     }
 
@@ -48,7 +48,7 @@ impl Tar {
         self.extension(kind, format!("{length}{rest}").as_bytes())
     }
 
-    /// A header of the old GNU kind, with a right checksum, and what follows it.
+    /// A GNU header with a correct checksum, and the data that follows it.
     pub fn raw(mut self, name: &[u8], kind: u8, mode: u32, size: u64, target: &str, contents: &[u8]) -> Self {
         let mut header = [0; 512];
         header[..name.len()].copy_from_slice(name);
@@ -69,13 +69,13 @@ impl Tar {
         self
     }
 
-    /// The whole, with its end marker.
+    /// The finished archive, with its end marker.
     pub fn finish(mut self) -> Vec<u8> {
         self.0.resize(self.0.len() + 1024, 0);
         self.0
     }
 
-    /// What there is, without an end marker.
+    /// The archive so far, without an end marker.
     pub fn cut(self) -> Vec<u8> {
         self.0
     }

@@ -31,7 +31,7 @@ fn rest(bytes: &[u8], from: usize, to: usize) -> Reply {
 
 const TAG: &str = "etag: \"a\"\r\n";
 
-/// Serves the replies and returns what was asked.
+/// Serves the replies and returns the requests.
 async fn serve(replies: Vec<Reply>) -> (Source, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = Url::parse(&format!("http://{}/archive?sig=canary", listener.local_addr().unwrap())).unwrap();
@@ -44,11 +44,11 @@ async fn serve(replies: Vec<Reply>) -> (Source, JoinHandle<Vec<String>>) {
                 request.push(stream.read_u8().await.unwrap());
             }
             asked.push(String::from_utf8(request).unwrap().to_ascii_lowercase());
-            // A client that has seen enough may be gone.
+            // The client may have closed the connection.
             let _ = stream.write_all(reply.head.as_bytes()).await;
             let _ = stream.write_all(&reply.body).await;
             if reply.hangs {
-                // Until the client loses patience.
+                // Until the client gives up.
                 let _ = stream.read_u8().await;
             }
         }
@@ -58,7 +58,7 @@ async fn serve(replies: Vec<Reply>) -> (Source, JoinHandle<Vec<String>>) {
 }
 
 fn archive() -> Vec<u8> {
-    // Noise, so that it stays large enough to be cut in many places.
+    // Random bytes do not compress, so the archive can be cut in many places.
     let mut state = 1_u32;
     let noise: Vec<u8> = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -82,7 +82,7 @@ async fn a_broken_body_is_resumed_where_it_broke() {
         rest(&bytes, 200_000, bytes.len()),
     ])
     .await;
-    let order = bench.order(source, Form::TarGz, Expect::Sha256(sha256(&bytes)));
+    let order = bench.order(source, Format::TarGz, Expect::Sha256(sha256(&bytes)));
     let staged = bench.stage(&order).await.unwrap();
     assert_eq!((staged.resumed, staged.received), (2, bytes.len() as u64));
     let asked = server.await.unwrap();
@@ -97,7 +97,7 @@ async fn a_server_without_range_may_send_the_same_file_again() {
     let bench = Bench::new();
     let bytes = archive();
     let (source, _server) = serve(vec![whole(&bytes, 5000, TAG), whole(&bytes, bytes.len(), TAG)]).await;
-    let order = bench.order(source, Form::TarGz, Expect::Sha256(sha256(&bytes)));
+    let order = bench.order(source, Format::TarGz, Expect::Sha256(sha256(&bytes)));
     let staged = bench.stage(&order).await.unwrap();
     assert_eq!((staged.resumed, staged.received), (1, bytes.len() as u64));
 }
@@ -115,7 +115,7 @@ async fn a_file_that_changed_is_started_over() {
     ] {
         let (source, server) =
             serve(vec![whole(&bytes, 5000, TAG), second, whole(&bytes, bytes.len(), other)]).await;
-        let order = bench.order(source, Form::TarGz, Expect::Sha256(sha256(&bytes)));
+        let order = bench.order(source, Format::TarGz, Expect::Sha256(sha256(&bytes)));
         assert_eq!(bench.stage(&order).await.unwrap().resumed, 0);
         assert!(!server.await.unwrap()[2].contains("range:"));
         place::sweep(&bench.target()).unwrap();
@@ -127,7 +127,7 @@ async fn without_digest_and_validator_parts_are_not_put_together() {
     let bench = Bench::new();
     let bytes = archive();
     let (source, server) = serve(vec![whole(&bytes, 5000, ""), whole(&bytes, bytes.len(), "")]).await;
-    let order = bench.order(source, Form::TarGz, Expect::Unverified);
+    let order = bench.order(source, Format::TarGz, Expect::Unverified);
     assert_eq!(bench.stage(&order).await.unwrap().resumed, 0);
     assert!(!server.await.unwrap()[1].contains("range:"));
 }
@@ -141,10 +141,10 @@ async fn wrong_bytes_earn_one_fresh_attempt() {
     let all = |bytes: &[u8]| whole(bytes, bytes.len(), TAG);
     let expect = Expect::Sha256(sha256(&bytes));
     let (source, _server) = serve(vec![all(&wrong), all(&bytes)]).await;
-    bench.stage(&bench.order(source, Form::TarGz, expect)).await.unwrap();
+    bench.stage(&bench.order(source, Format::TarGz, expect)).await.unwrap();
     place::sweep(&bench.target()).unwrap();
     let (source, server) = serve(vec![all(&wrong), all(&wrong)]).await;
-    let error = bench.stage(&bench.order(source, Form::TarGz, expect)).await.unwrap_err();
+    let error = bench.stage(&bench.order(source, Format::TarGz, expect)).await.unwrap_err();
     assert!(matches!(error, Error::DigestMismatch { .. }), "{error:?}");
     assert_eq!(server.await.unwrap().len(), 2);
 }
@@ -156,7 +156,7 @@ async fn a_refusal_is_final_and_shows_no_secret() {
         [(401, Class::NoPerm), (403, Class::NoPerm), (404, Class::Unavailable), (418, Class::Protocol)]
     {
         let (source, _server) = serve(vec![reply(&format!("{status} No"), "", b"no", 2)]).await;
-        let error = bench.stage(&bench.order(source, Form::TarGz, Expect::Unverified)).await.unwrap_err();
+        let error = bench.stage(&bench.order(source, Format::TarGz, Expect::Unverified)).await.unwrap_err();
         assert_eq!(error.class(), class);
         assert!(error.to_string().contains(&status.to_string()));
         assert!(!format!("{error:?} {error}").contains("canary"));
@@ -168,7 +168,7 @@ async fn an_error_page_is_shown() {
     let bench = Bench::new();
     let page = b"<html>Please log in</html>";
     let (source, _server) = serve(vec![whole(page, page.len(), "")]).await;
-    let error = bench.stage(&bench.order(source, Form::TarGz, Expect::Unverified)).await.unwrap_err();
+    let error = bench.stage(&bench.order(source, Format::TarGz, Expect::Unverified)).await.unwrap_err();
     assert!(error.to_string().contains("Please log in"), "{error}");
 }
 
@@ -180,35 +180,35 @@ async fn a_promise_of_too_many_bytes_is_named() {
     let range = format!("content-range: bytes */{}\r\n", bytes.len());
     let (source, _server) = serve(vec![long, reply("416 Range Not Satisfiable", &range, b"", 0)]).await;
     let expect = Expect::Sha256(sha256(&bytes));
-    let error = bench.stage(&bench.order(source, Form::TarGz, expect)).await.unwrap_err();
+    let error = bench.stage(&bench.order(source, Format::TarGz, expect)).await.unwrap_err();
     let Error::Length { promised, received, .. } = error else { panic!("{error:?}") };
     assert_eq!((promised, received), (bytes.len() as u64 + 1, bytes.len() as u64));
 }
 
 #[tokio::test]
-async fn patience_ends_with_the_source_as_the_cause() {
+async fn the_timeout_ends_with_the_source_as_the_cause() {
     let bench = Bench::new();
     let bytes = archive();
     let (source, server) = serve(vec![whole(&bytes, 50_000, TAG)]).await;
-    let mut order = bench.order(source, Form::TarGz, Expect::Sha256(sha256(&bytes)));
-    order.patience = Duration::from_millis(300);
+    let mut order = bench.order(source, Format::TarGz, Expect::Sha256(sha256(&bytes)));
+    order.retry_timeout = Duration::from_millis(300);
     let error = bench.stage(&order).await.unwrap_err();
     server.await.unwrap();
-    // Not that some file is truncated, which is what the unpacker sees.
+    // Not that a file is truncated, which is what the unpacker sees.
     assert!(matches!(error, Error::Download { received: 50_000, .. }), "{error:?}");
     assert_eq!(error.class(), Class::TempFail);
     assert!(!format!("{error:?} {}", crate::error::chain(&error)).contains("canary"));
 }
 
 #[tokio::test]
-async fn a_server_that_wants_rest_beyond_patience_is_left_alone() {
+async fn a_server_that_requests_a_wait_beyond_the_timeout_is_not_called_again() {
     let bench = Bench::new();
     let (source, _server) = serve(vec![reply("429 No", "retry-after: 3600\r\n", b"", 0)]).await;
-    let error = bench.stage(&bench.order(source, Form::TarGz, Expect::Unverified)).await.unwrap_err();
+    let error = bench.stage(&bench.order(source, Format::TarGz, Expect::Unverified)).await.unwrap_err();
     assert!(matches!(error, Error::AskedToWait { wait_seconds: 3600, .. }), "{error:?}");
 }
 
-/// Stops when the first bytes come.
+/// Stops when the first bytes are received.
 struct Stopper(CancellationToken);
 
 impl Progress for Stopper {
@@ -222,7 +222,7 @@ async fn a_stop_during_a_stall_ends_it() {
     let bench = Bench::new();
     let bytes = archive();
     let (source, _server) = serve(vec![Reply { hangs: true, ..whole(&bytes, 1000, TAG) }]).await;
-    let order = bench.order(source, Form::TarGz, Expect::Unverified);
+    let order = bench.order(source, Format::TarGz, Expect::Unverified);
     let stop = CancellationToken::new();
     let error = stage(&bench.http, &order, Arc::new(Stopper(stop.clone())), &stop).await.unwrap_err();
     assert!(matches!(error, Error::Stopped));

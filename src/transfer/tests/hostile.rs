@@ -1,16 +1,16 @@
-//! Archives that mean harm, or are broken. Each must be refused as a whole, by name, with nothing left behind.
+//! Malicious or broken archives. Each must be refused as a whole, with the name of the entry, and leave nothing behind.
 
 use super::archive::{Tar, gzip, zip, zip_link};
 use super::*;
 
-/// What each of these is refused for.
+/// Why each of these is refused.
 fn refusals() -> Vec<(Tar, &'static str, Refusal)> {
     let t = Tar::new;
     let link = |kind: &str| Refusal::Kind { kind: kind.to_owned() };
     let mut all = vec![
         (t().file("/etc/x", 0o644, b"x"), "/etc/x", Refusal::Absolute),
         (t().file("a/../../x", 0o644, b"x"), "a/../../x", Refusal::Climbs),
-        (t().folder("..", 0o755), "..", Refusal::Climbs),
+        (t().dir("..", 0o755), "..", Refusal::Climbs),
         (t().raw(b"", b'0', 0o644, 0, "", b""), "", Refusal::EmptyName),
         (t().file("./", 0o644, b"x"), "./", Refusal::Root),
         (t().file(".", 0o644, b"x"), ".", Refusal::Root),
@@ -26,9 +26,9 @@ fn refusals() -> Vec<(Tar, &'static str, Refusal)> {
         (t().link("l", "a/../.."), "l", Refusal::LinkClimbs { target: "a/../..".into() }),
         (t().link("l", ""), "l", Refusal::LinkName),
         (t().file("x", 0o644, b"1").file("./x", 0o644, b"2"), "./x", Refusal::Duplicate),
-        (t().folder("d", 0o755).folder("d/", 0o755), "d/", Refusal::Duplicate),
-        (t().file("x", 0o644, b"").folder("x", 0o755), "x", Refusal::Duplicate),
-        (t().file("x", 0o644, b"").file("x/y", 0o644, b""), "x/y", Refusal::NotInFolder),
+        (t().dir("d", 0o755).dir("d/", 0o755), "d/", Refusal::Duplicate),
+        (t().file("x", 0o644, b"").dir("x", 0o755), "x", Refusal::Duplicate),
+        (t().file("x", 0o644, b"").file("x/y", 0o644, b""), "x/y", Refusal::NotInDirectory),
         (t().pax(b'x', "path", "../up").file("x", 0o644, b""), "../up", Refusal::Climbs),
         (t().extension(b'L', b"/abs\0").file("x", 0o644, b""), "/abs", Refusal::Absolute),
         (t().extension(b'L', b"a\0b\0").file("x", 0o644, b""), "a\0b", Refusal::Nul),
@@ -49,11 +49,11 @@ fn refusals() -> Vec<(Tar, &'static str, Refusal)> {
         ),
     ];
     if cfg!(unix) {
-        // Written through a link: the classic.
+        // A file that is written through a link.
         all.extend([
-            (t().link("l", ".").file("l/x", 0o644, b"x"), "l/x", Refusal::NotInFolder),
-            (t().link("l", ".").folder("l", 0o755), "l", Refusal::Duplicate),
-            (t().folder("d", 0o755).link("d", "."), "d", Refusal::Duplicate),
+            (t().link("l", ".").file("l/x", 0o644, b"x"), "l/x", Refusal::NotInDirectory),
+            (t().link("l", ".").dir("l", 0o755), "l", Refusal::Duplicate),
+            (t().dir("d", 0o755).link("d", "."), "d", Refusal::Duplicate),
             (t().link("l", "x").file("l", 0o644, b"x"), "l", Refusal::Duplicate),
         ]);
     }
@@ -64,12 +64,12 @@ fn refusals() -> Vec<(Tar, &'static str, Refusal)> {
 async fn what_no_runner_archive_has_is_refused_with_its_name() {
     let bench = Bench::new();
     for (tar, name, expected) in refusals() {
-        let error = bench.refuse(&gzip(&tar.finish()), Form::TarGz).await;
+        let error = bench.refuse(&gzip(&tar.finish()), Format::TarGz).await;
         assert_eq!(error.class(), Class::Data);
         let Error::Refused { entry, refusal } = error else { panic!("{name:?}: {error:?}") };
         assert_eq!((entry.as_str(), refusal), (name, expected));
     }
-    assert!(!bench.folder.path().join("x").exists());
+    assert!(!bench.dir.path().join("x").exists());
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn harmless_extensions_are_taken() {
         .pax(b'x', "path", "renamed")
         .file("name", 0o644, b"pax")
         .finish();
-    let order = bench.local(&gzip(&tar), Form::TarGz, Expect::Unverified);
+    let order = bench.local(&gzip(&tar), Format::TarGz, Expect::Unverified);
     let staged = bench.stage(&order).await.unwrap();
     assert_eq!(fs_err::read(staged.path.join(long)).unwrap(), b"long");
     assert_eq!(fs_err::read(staged.path.join("renamed")).unwrap(), b"pax");
@@ -96,7 +96,7 @@ async fn harmless_extensions_are_taken() {
 async fn broken_archives_say_how_they_are_broken() {
     let bench = Bench::new();
     let whole = gzip(&runner().finish());
-    let refuse = async |bytes: &[u8]| bench.refuse(bytes, Form::TarGz).await;
+    let refuse = async |bytes: &[u8]| bench.refuse(bytes, Format::TarGz).await;
     assert!(matches!(refuse(b"").await, Error::Empty));
     let Error::NotGzip { start } = refuse(b"<html>\n<b>Not Found\xff").await else { panic!() };
     assert_eq!(start, "<html>.<b>Not Found.");
@@ -123,7 +123,7 @@ async fn broken_archives_say_how_they_are_broken() {
 async fn limits_stop_it_early() {
     let bench = Bench::new();
     let limited = async |tar: Vec<u8>, limits| {
-        let mut order = bench.local(&gzip(&tar), Form::TarGz, Expect::Unverified);
+        let mut order = bench.local(&gzip(&tar), Format::TarGz, Expect::Unverified);
         order.limits = limits;
         bench.stage(&order).await.unwrap_err()
     };
@@ -136,7 +136,7 @@ async fn limits_stop_it_early() {
     let large = Tar::new().file("x", 0o644, &[0; 1000]).finish();
     let error = limited(large, Limits { bytes: 999, ..limits }).await;
     assert!(matches!(error, Error::TooManyBytes { limit: 999 }));
-    // Believed only as far as the header goes: nothing is written.
+    // The header is enough to refuse it: nothing is written.
     let promised = Tar::new().raw(b"x", b'0', 0o644, 7 << 30, "", b"").finish();
     assert!(matches!(
         limited(promised, Limits { bytes: 1 << 30, ..limits }).await,
@@ -144,7 +144,7 @@ async fn limits_stop_it_early() {
     ));
     let order = Order {
         limits: Limits { received: 10, ..limits },
-        ..bench.local(&gzip(&runner().finish()), Form::TarGz, Expect::Unverified)
+        ..bench.local(&gzip(&runner().finish()), Format::TarGz, Expect::Unverified)
     };
     assert!(matches!(bench.stage(&order).await.unwrap_err(), Error::TooLong { limit: 10 }));
 }
@@ -154,7 +154,7 @@ async fn a_bomb_stops_soon_after_it_shows() {
     let bench = Bench::new();
     // 256 MiB of zeros in one file, which deflate packs a thousandfold.
     let tar = Tar::new().raw(b"zeros", b'0', 0o644, 256 << 20, "", &vec![0; 256 << 20]).finish();
-    let error = bench.refuse(&gzip(&tar), Form::TarGz).await;
+    let error = bench.refuse(&gzip(&tar), Format::TarGz).await;
     let Error::Bomb { unpacked, .. } = error else { panic!("{error:?}") };
     assert!(unpacked < 66 << 20);
 }
@@ -163,19 +163,19 @@ async fn a_bomb_stops_soon_after_it_shows() {
 async fn an_extension_header_takes_no_memory_on_credit() {
     let bench = Bench::new();
     let tar = Tar::new().raw(b"long", b'L', 0o644, 4 << 30, "", &[b'x'; 4096]).cut();
-    let error = bench.refuse(&gzip(&tar), Form::TarGz).await;
+    let error = bench.refuse(&gzip(&tar), Format::TarGz).await;
     assert!(
         matches!(error, Error::Truncated { .. } | Error::Header { .. } | Error::Refused { .. }),
         "{error:?}"
     );
     let tar = Tar::new().raw(b"pax", b'x', 0o644, 300 << 20, "", &[b'x'; 4096]).cut();
-    assert!(matches!(bench.refuse(&gzip(&tar), Form::TarGz).await, Error::Header { .. }));
+    assert!(matches!(bench.refuse(&gzip(&tar), Format::TarGz).await, Error::Header { .. }));
 }
 
 #[tokio::test]
 async fn a_name_that_no_system_takes_is_refused_where_it_is_read() {
     let bench = Bench::new();
-    let refused = async |tar: Tar| match bench.refuse(&gzip(&tar.finish()), Form::TarGz).await {
+    let refused = async |tar: Tar| match bench.refuse(&gzip(&tar.finish()), Format::TarGz).await {
         Error::Refused { entry, refusal } => {
             assert!(entry.len() < 300, "{} bytes of a name are shown", entry.len());
             refusal
@@ -197,7 +197,7 @@ async fn a_name_that_no_system_takes_is_refused_where_it_is_read() {
         assert_eq!(refused(tar(&long)).await, Refusal::TooLong);
         assert_eq!(refused(tar(&deep)).await, Refusal::TooDeep);
     }
-    let zipped = async |bytes: &[u8]| match bench.refuse(bytes, Form::Zip).await {
+    let zipped = async |bytes: &[u8]| match bench.refuse(bytes, Format::Zip).await {
         Error::Refused { refusal, .. } => refusal,
         error => panic!("{error:?}"),
     };
@@ -211,19 +211,19 @@ async fn a_name_that_no_system_takes_is_refused_where_it_is_read() {
 async fn extension_headers_have_a_ceiling_of_their_own() {
     let bench = Bench::new();
     let many = (0..40).fold(Tar::new(), |tar, _| tar.pax(b'g', "comment", "again")).file("x", 0o644, b"");
-    let mut order = bench.local(&gzip(&many.finish()), Form::TarGz, Expect::Unverified);
+    let mut order = bench.local(&gzip(&many.finish()), Format::TarGz, Expect::Unverified);
     order.limits.entries = 10;
     assert!(matches!(bench.stage(&order).await.unwrap_err(), Error::TooManyEntries { limit: 10 }));
     let twice = Tar::new().pax(b'x', "path", "a").pax(b'x', "path", "b").file("x", 0o644, b"");
-    assert!(matches!(bench.refuse(&gzip(&twice.finish()), Form::TarGz).await, Error::Header { .. }));
-    // Incompressible, so that it is not the ratio that ends it.
+    assert!(matches!(bench.refuse(&gzip(&twice.finish()), Format::TarGz).await, Error::Header { .. }));
+    // Incompressible, so that the ratio is not what ends it.
     let noise: Vec<u8> = std::iter::repeat_with(|| fastrand::alphanumeric() as u8).take(60_000).collect();
     let noise = String::from_utf8(noise).unwrap();
     let large = (0..1200).fold(Tar::new(), |tar, _| tar.pax(b'g', "comment", &noise)).file("x", 0o644, b"");
-    assert!(matches!(bench.refuse(&gzip(&large.finish()), Form::TarGz).await, Error::Header { .. }));
+    assert!(matches!(bench.refuse(&gzip(&large.finish()), Format::TarGz).await, Error::Header { .. }));
 }
 
-/// What the library would read otherwise than the end record says, or hold in memory without an end.
+/// Archives that the library would read differently from their end record, or hold in memory without a limit.
 #[tokio::test]
 async fn a_zip_file_has_one_end_record_and_a_list_that_agrees_with_it() {
     let bench = Bench::new();
@@ -251,14 +251,14 @@ async fn a_zip_file_has_one_end_record_and_a_list_that_agrees_with_it() {
         ("two end records", [&good[..], &good[end..]].concat()),
     ];
     for (what, bytes) in bad {
-        let error = bench.refuse(&bytes, Form::Zip).await;
+        let error = bench.refuse(&bytes, Format::Zip).await;
         assert!(matches!(error, Error::NotZip { source: Some(_), .. }), "{what}: {error:?}");
     }
-    let order = bench.local(&good, Form::Zip, Expect::Unverified);
+    let order = bench.local(&good, Format::Zip, Expect::Unverified);
     bench.stage(&order).await.unwrap();
 }
 
-/// Ended while the reader has the whole archive already, so that only the threads can notice.
+/// Stopped after the whole archive was read, so that only the threads can notice.
 #[tokio::test]
 async fn a_stop_ends_what_skips_or_drains() {
     struct AtOnce(CancellationToken);
@@ -268,7 +268,7 @@ async fn a_stop_ends_what_skips_or_drains() {
         }
     }
 
-    // A directory with contents is no sane archive; the library reads over them.
+    // A directory with contents is not valid; the library skips the contents.
     let skipped = Tar::new().raw(b"d/", b'5', 0o755, 60 << 20, "", &vec![0; 60 << 20]).finish();
     // What follows the end marker is read for gzip's checksum.
     let mut drained = Tar::new().file("x", 0o644, b"x").finish();
@@ -276,7 +276,7 @@ async fn a_stop_ends_what_skips_or_drains() {
     for tar in [skipped, drained] {
         let bench = Bench::new();
         let stop = CancellationToken::new();
-        let order = bench.local(&gzip(&tar), Form::TarGz, Expect::Unverified);
+        let order = bench.local(&gzip(&tar), Format::TarGz, Expect::Unverified);
         let error = stage(&bench.http, &order, Arc::new(AtOnce(stop.clone())), &stop).await.unwrap_err();
         assert!(matches!(error, Error::Stopped), "{error:?}");
     }
@@ -285,7 +285,7 @@ async fn a_stop_ends_what_skips_or_drains() {
 #[tokio::test]
 async fn zip_files_are_under_the_same_policy() {
     let bench = Bench::new();
-    let refuse = async |bytes: &[u8]| bench.refuse(bytes, Form::Zip).await;
+    let refuse = async |bytes: &[u8]| bench.refuse(bytes, Format::Zip).await;
     let refused = async |bytes: &[u8]| match refuse(bytes).await {
         Error::Refused { entry, refusal } => (entry, refusal),
         error => panic!("{error:?}"),
@@ -293,7 +293,7 @@ async fn zip_files_are_under_the_same_policy() {
     assert_eq!(refused(&zip(&[("../x", None, b"x")])).await, ("../x".into(), Refusal::Climbs));
     assert_eq!(refused(&zip(&[("/x", None, b"x")])).await, ("/x".into(), Refusal::Absolute));
     assert_eq!(refused(&zip(&[("x", None, b"1"), ("./x", None, b"2")])).await.1, Refusal::Duplicate);
-    assert_eq!(refused(&zip(&[("x", None, b"1"), ("x/y", None, b"2")])).await.1, Refusal::NotInFolder);
+    assert_eq!(refused(&zip(&[("x", None, b"1"), ("x/y", None, b"2")])).await.1, Refusal::NotInDirectory);
     assert_eq!(
         refused(&zip_link("l", "/etc")).await,
         ("l".into(), Refusal::LinkAbsolute { target: "/etc".into() })
@@ -312,7 +312,7 @@ async fn zip_files_are_under_the_same_policy() {
     let whole = zip(&[("x", None, &[5; 5000])]);
     assert!(matches!(refuse(&whole[..whole.len() - 30]).await, Error::NotZip { .. }));
     let bomb = zip(&[("zeros", None, &vec![0; 4 << 20])]);
-    let mut order = bench.local(&bomb, Form::Zip, Expect::Unverified);
+    let mut order = bench.local(&bomb, Format::Zip, Expect::Unverified);
     order.limits.bytes = 1 << 20;
     assert!(matches!(bench.stage(&order).await.unwrap_err(), Error::TooManyBytes { .. }));
 }

@@ -1,4 +1,4 @@
-//! Staging and placing, with real archives, real files and real connections.
+//! Tests staging and placing with real archives, files and connections.
 
 mod archive;
 mod faults;
@@ -14,59 +14,63 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 
-/// A folder for one test, with a place for the archive and one for the tree.
+/// A temporary directory for one test, with an archive and a tree.
 struct Bench {
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
     http: Http,
 }
 
 impl Bench {
     fn new() -> Self {
         let options = Options { stall_timeout: Duration::from_millis(300), ..Options::default() };
-        Self { folder: tempfile::tempdir().unwrap(), http: Http::new(options).unwrap() }
+        Self { dir: tempfile::tempdir().unwrap(), http: Http::new(options).unwrap() }
     }
 
     fn target(&self) -> PathBuf {
-        self.folder.path().join("runner")
+        self.dir.path().join("runner")
     }
 
-    fn order(&self, source: Source, form: Form, expect: Expect) -> Order {
+    fn order(&self, source: Source, format: Format, expect: Expect) -> Order {
         Order {
             source,
-            form,
+            format,
             expect,
             staging: place::staging_path(&self.target()),
             owner: None,
             closed: false,
             limits: Limits::default(),
-            patience: Duration::from_secs(20),
+            retry_timeout: Duration::from_secs(20),
         }
     }
 
     /// An order for these bytes as a local file.
-    fn local(&self, bytes: &[u8], form: Form, expect: Expect) -> Order {
-        let path = self.folder.path().join("archive");
+    fn local(&self, bytes: &[u8], format: Format, expect: Expect) -> Order {
+        let path = self.dir.path().join("archive");
         fs_err::write(&path, bytes).unwrap();
-        self.order(Source::File(path), form, expect)
+        self.order(Source::File(path), format, expect)
     }
 
     async fn stage(&self, order: &Order) -> Result<Staged, Error> {
         let outcome = stage(&self.http, order, Arc::new(()), &CancellationToken::new()).await;
-        assert_eq!(order.staging.exists(), outcome.is_ok(), "a staging folder is there exactly on success");
+        assert_eq!(
+            order.staging.exists(),
+            outcome.is_ok(),
+            "a staging directory is there exactly on success"
+        );
         outcome
     }
 
     /// The error of staging these bytes as a local file whose digest is not known.
-    async fn refuse(&self, bytes: &[u8], form: Form) -> Error {
-        self.stage(&self.local(bytes, form, Expect::Unverified)).await.unwrap_err()
+    async fn refuse(&self, bytes: &[u8], format: Format) -> Error {
+        self.stage(&self.local(bytes, format, Expect::Unverified)).await.unwrap_err()
     }
 }
 
 fn runner() -> Tar {
     Tar::new()
-        .folder("./", 0o755)
+        .dir("./", 0o755)
         .file("./config.sh", 0o755, b"#!/bin/bash\n")
-        .folder("./bin/", 0o755)
+        .dir("./bin/", 0o755)
         .file("./bin/Runner.Listener", 0o6777, &vec![7; 700_000])
         .file("externals/node20/lib/npm.js", 0o644, b"npm")
         .link("externals/node20/bin/npm", "../lib/npm.js")
@@ -83,10 +87,10 @@ fn mode(path: &Path) -> u32 {
 async fn an_archive_becomes_a_tree_with_safe_modes() {
     let bench = Bench::new();
     let bytes = gzip(&runner().finish());
-    let order = bench.local(&bytes, Form::TarGz, Expect::Sha256(sha256(&bytes)));
+    let order = bench.local(&bytes, Format::TarGz, Expect::Sha256(sha256(&bytes)));
     let staged = bench.stage(&order).await.unwrap();
     assert_eq!((staged.sha256, staged.received), (sha256(&bytes), bytes.len() as u64));
-    // Six of the archive, and four folders that it does not mention.
+    // Six entries of the archive, and four directories that it does not list.
     assert_eq!((staged.entries, staged.unpacked, staged.resumed), (10, 700_015, 0));
     place::commit(&staged.path, &bench.target()).unwrap();
     let target = bench.target();
@@ -95,7 +99,7 @@ async fn an_archive_becomes_a_tree_with_safe_modes() {
     assert_eq!(fs_err::read(target.join("externals/node20/bin/npm")).unwrap(), b"npm");
     assert_eq!(mode(&target), 0o755);
     assert_eq!(mode(&target.join("externals/node20")), 0o755);
-    // 6777: no set-user-id, no set-group-id, no writing by others.
+    // 6777 without setuid, setgid and the write bits of group and others.
     assert_eq!(mode(&target.join("bin/Runner.Listener")), 0o755);
     assert_eq!(mode(&target.join("config.sh")), 0o755);
     assert_eq!(mode(&target.join("externals/node20/lib/npm.js")), 0o644);
@@ -103,7 +107,7 @@ async fn an_archive_becomes_a_tree_with_safe_modes() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn the_staging_folder_is_private_until_the_digest_is_right() {
+async fn the_staging_directory_is_private_until_the_digest_is_right() {
     struct Look(PathBuf, AtomicU64);
     impl Progress for Look {
         fn unpacked(&self, _entries: u64, _bytes: u64) {
@@ -111,20 +115,20 @@ async fn the_staging_folder_is_private_until_the_digest_is_right() {
         }
     }
     let bench = Bench::new();
-    let order = bench.local(&gzip(&runner().finish()), Form::TarGz, Expect::Unverified);
+    let order = bench.local(&gzip(&runner().finish()), Format::TarGz, Expect::Unverified);
     let look = Arc::new(Look(order.staging.clone(), AtomicU64::new(0)));
     let staged = stage(&bench.http, &order, Arc::clone(&look) as _, &CancellationToken::new()).await.unwrap();
     assert_eq!(look.1.load(Ordering::Relaxed), 0o700);
     assert_eq!(mode(&staged.path), 0o755);
 }
 
-/// An ordinary user can give files to nobody but itself, so only as root this proves much.
+/// An ordinary user can give files to itself only, so this proves more as root.
 #[cfg(unix)]
 #[tokio::test]
 async fn the_whole_tree_belongs_to_its_owner() {
     use std::os::unix::fs::MetadataExt;
     let bench = Bench::new();
-    let mut order = bench.local(&gzip(&runner().finish()), Form::TarGz, Expect::Unverified);
+    let mut order = bench.local(&gzip(&runner().finish()), Format::TarGz, Expect::Unverified);
     let root = rustix::process::geteuid().is_root();
     let (uid, gid) = if root {
         (4242, 4243)
@@ -144,7 +148,7 @@ async fn a_zip_file_becomes_the_same_kind_of_tree() {
     let bench = Bench::new();
     let bytes =
         archive::zip(&[("bin/", None, b""), ("bin/Runner.Listener.exe", Some(0o777), &vec![1; 300_000])]);
-    let order = bench.local(&bytes, Form::Zip, Expect::Sha256(sha256(&bytes)));
+    let order = bench.local(&bytes, Format::Zip, Expect::Sha256(sha256(&bytes)));
     let staged = bench.stage(&order).await.unwrap();
     assert_eq!(fs_err::read(staged.path.join("bin/Runner.Listener.exe")).unwrap(), vec![1; 300_000]);
     assert_eq!(fs_err::read_dir(&staged.path).unwrap().count(), 1, "the zip file itself is gone");
@@ -162,7 +166,7 @@ async fn a_zip_file_is_not_unpacked_before_its_digest_is_right() {
     }
     let bench = Bench::new();
     let bytes = archive::zip(&[("x", None, b"x")]);
-    let order = bench.local(&bytes, Form::Zip, Expect::Sha256(sha256(b"other")));
+    let order = bench.local(&bytes, Format::Zip, Expect::Sha256(sha256(b"other")));
     let error = stage(&bench.http, &order, Arc::new(Never), &CancellationToken::new()).await.unwrap_err();
     assert!(matches!(error, Error::DigestMismatch { .. }), "{error:?}");
 }
@@ -174,20 +178,20 @@ async fn a_wrong_digest_is_named_before_what_the_wrong_bytes_led_to() {
     let right = sha256(&bytes);
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x55;
-    let order = bench.local(&bytes, Form::TarGz, Expect::Sha256(right));
+    let order = bench.local(&bytes, Format::TarGz, Expect::Sha256(right));
     let error = bench.stage(&order).await.unwrap_err();
     let Error::DigestMismatch { expected, actual, received, .. } = error else { panic!("{error:?}") };
     assert_eq!((expected, actual, received), (right, sha256(&bytes), bytes.len() as u64));
-    // The right digest of something that is no archive.
+    // The right digest of a file that is not an archive.
     let page = b"<html>Not Found</html>";
-    let order = bench.local(page, Form::TarGz, Expect::Sha256(sha256(page)));
+    let order = bench.local(page, Format::TarGz, Expect::Sha256(sha256(page)));
     assert!(matches!(bench.stage(&order).await.unwrap_err(), Error::NotGzip { .. }));
 }
 
 #[tokio::test]
-async fn an_existing_staging_folder_is_not_touched() {
+async fn an_existing_staging_directory_is_not_touched() {
     let bench = Bench::new();
-    let order = bench.local(&gzip(&runner().finish()), Form::TarGz, Expect::Unverified);
+    let order = bench.local(&gzip(&runner().finish()), Format::TarGz, Expect::Unverified);
     fs_err::create_dir(&order.staging).unwrap();
     fs_err::write(order.staging.join("theirs"), "").unwrap();
     let error = stage(&bench.http, &order, Arc::new(()), &CancellationToken::new()).await.unwrap_err();
@@ -196,13 +200,13 @@ async fn an_existing_staging_folder_is_not_touched() {
 }
 
 #[tokio::test]
-async fn a_missing_archive_and_a_folder_are_told_apart() {
+async fn a_missing_archive_and_a_directory_are_told_apart() {
     let bench = Bench::new();
-    let order = |path| bench.order(Source::File(path), Form::TarGz, Expect::Unverified);
-    let error = bench.stage(&order(bench.folder.path().join("none"))).await.unwrap_err();
+    let order = |path| bench.order(Source::File(path), Format::TarGz, Expect::Unverified);
+    let error = bench.stage(&order(bench.dir.path().join("none"))).await.unwrap_err();
     assert_eq!(error.class(), Class::NoInput);
     assert!(matches!(error, Error::File { .. }));
-    let error = bench.stage(&order(bench.folder.path().to_owned())).await.unwrap_err();
+    let error = bench.stage(&order(bench.dir.path().to_owned())).await.unwrap_err();
     assert!(matches!(error, Error::NotAFile { .. }));
 }
 
@@ -218,14 +222,14 @@ async fn cancelling_ends_it_and_leaves_nothing() {
         }
     }
     let bench = Bench::new();
-    for form in [Form::TarGz, Form::Zip] {
-        let bytes = match form {
-            Form::TarGz => gzip(&runner().finish()),
-            Form::Zip => {
+    for format in [Format::TarGz, Format::Zip] {
+        let bytes = match format {
+            Format::TarGz => gzip(&runner().finish()),
+            Format::Zip => {
                 archive::zip(&[("1", None, b""), ("2", None, b""), ("3", None, b""), ("4", None, b"")])
             }
         };
-        let order = bench.local(&bytes, form, Expect::Unverified);
+        let order = bench.local(&bytes, format, Expect::Unverified);
         let stop = CancellationToken::new();
         let stopper = Arc::new(Stopper(stop.clone()));
         let error = stage(&bench.http, &order, stopper, &stop).await.unwrap_err();
@@ -236,8 +240,8 @@ async fn cancelling_ends_it_and_leaves_nothing() {
 
 #[test]
 fn the_form_follows_from_the_name() {
-    assert_eq!(Form::from_filename("actions-runner-linux-x64-2.336.0.tar.gz"), Some(Form::TarGz));
-    assert_eq!(Form::from_filename("actions-runner-win-x64-2.336.0.ZIP"), Some(Form::Zip));
-    assert_eq!(Form::from_filename("x.tgz"), Some(Form::TarGz));
-    assert_eq!(Form::from_filename("actions-runner"), None);
+    assert_eq!(Format::from_filename("actions-runner-linux-x64-2.336.0.tar.gz"), Some(Format::TarGz));
+    assert_eq!(Format::from_filename("actions-runner-win-x64-2.336.0.ZIP"), Some(Format::Zip));
+    assert_eq!(Format::from_filename("x.tgz"), Some(Format::TarGz));
+    assert_eq!(Format::from_filename("actions-runner"), None);
 }

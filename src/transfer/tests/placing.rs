@@ -1,27 +1,27 @@
-//! Moving trees into their place and away.
+//! Tests moving trees to their target and away.
 
 use super::*;
 
 struct Place {
-    _folder: tempfile::TempDir,
+    _dir: tempfile::TempDir,
     target: PathBuf,
     staging: PathBuf,
 }
 
 fn place_with_staging() -> Place {
-    let folder = tempfile::tempdir().unwrap();
-    let target = folder.path().join("runner");
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("runner");
     let staging = place::staging_path(&target);
-    assert_eq!(staging, folder.path().join(".runner.runup-staging"));
+    assert_eq!(staging, dir.path().join(".runner.runup-staging"));
     fs_err::create_dir_all(staging.join("bin")).unwrap();
     fs_err::write(staging.join("bin/new"), "new").unwrap();
-    Place { _folder: folder, target, staging }
+    Place { _dir: dir, target, staging }
 }
 
 #[test]
 fn nothing_is_replaced() {
-    let Place { _folder, target, staging } = place_with_staging();
-    // An ordinary rename would replace the empty folder.
+    let Place { _dir, target, staging } = place_with_staging();
+    // An ordinary rename replaces an empty directory.
     fs_err::create_dir(&target).unwrap();
     assert!(matches!(place::commit(&staging, &target), Err(Error::Occupied { .. })));
     fs_err::remove_dir(&target).unwrap();
@@ -35,7 +35,7 @@ fn nothing_is_replaced() {
 #[cfg(target_os = "linux")]
 #[test]
 fn an_exchange_keeps_both_trees() {
-    let Place { _folder, target, staging } = place_with_staging();
+    let Place { _dir, target, staging } = place_with_staging();
     fs_err::create_dir(&target).unwrap();
     fs_err::write(target.join("old"), "").unwrap();
     place::exchange(&staging, &target).unwrap();
@@ -44,19 +44,19 @@ fn an_exchange_keeps_both_trees() {
 
 #[test]
 fn removing_is_done_when_it_is_gone() {
-    let Place { _folder, target, staging } = place_with_staging();
+    let Place { _dir, target, staging } = place_with_staging();
     place::commit(&staging, &target).unwrap();
     place::remove(&target).unwrap();
     assert_eq!(fs_err::read_dir(target.parent().unwrap()).unwrap().count(), 0);
     place::remove(&target).unwrap();
-    place::remove(&target.join("not/even/a/folder")).unwrap();
+    place::remove(&target.join("not/even/a/directory")).unwrap();
     assert!(matches!(place::remove(Path::new("/")), Err(Error::NoPlace { .. })));
 }
 
 #[cfg(unix)]
 #[test]
 fn a_link_is_unlinked_and_never_followed() {
-    let Place { _folder, target, staging } = place_with_staging();
+    let Place { _dir, target, staging } = place_with_staging();
     fs_err::os::unix::fs::symlink(&staging, &target).unwrap();
     place::remove(&target).unwrap();
     assert!(staging.join("bin/new").exists());
@@ -68,26 +68,26 @@ fn a_link_is_unlinked_and_never_followed() {
 
 #[cfg(unix)]
 #[test]
-fn folders_that_a_job_has_locked_are_deleted_too() {
+fn directories_that_a_job_has_locked_are_deleted_too() {
     use std::os::unix::fs::PermissionsExt;
-    let Place { _folder, target, staging } = place_with_staging();
+    let Place { _dir, target, staging } = place_with_staging();
     place::commit(&staging, &target).unwrap();
     fs_err::set_permissions(target.join("bin"), std::fs::Permissions::from_mode(0o500)).unwrap();
     place::remove(&target).unwrap();
     assert!(!target.exists());
 }
 
-/// A mode is set by path, and a job may have put a link to anything there by then.
+/// A mode is set by path, where a job may have put a link to any directory.
 #[cfg(target_os = "linux")]
 #[test]
 fn root_sets_no_mode_in_a_tree_that_it_cannot_delete() {
     use std::os::unix::fs::PermissionsExt;
-    let Place { _folder, target, staging } = place_with_staging();
+    let Place { _dir, target, staging } = place_with_staging();
     place::commit(&staging, &target).unwrap();
     let bin = target.join("bin");
     fs_err::set_permissions(&bin, std::fs::Permissions::from_mode(0o555)).unwrap();
-    let chattr = |how: &str, folder: &Path| {
-        let run = std::process::Command::new("chattr").arg(how).arg(folder.join("bin/new")).output();
+    let chattr = |how: &str, dir: &Path| {
+        let run = std::process::Command::new("chattr").arg(how).arg(dir.join("bin/new")).output();
         run.is_ok_and(|ran| ran.status.success())
     };
     if !crate::host::account::is_root() || !chattr("+i", &target) {
@@ -104,7 +104,7 @@ fn root_sets_no_mode_in_a_tree_that_it_cannot_delete() {
 
 #[test]
 fn only_our_own_litter_is_swept() {
-    let Place { _folder, target, staging } = place_with_staging();
+    let Place { _dir, target, staging } = place_with_staging();
     let beside = |name: &str| target.with_file_name(name);
     fs_err::create_dir(beside(".runner.runup-removed-0123abcd")).unwrap();
     let theirs = [
@@ -126,7 +126,7 @@ fn only_our_own_litter_is_swept() {
 
 #[test]
 fn a_tree_takes_the_place_of_another_and_nothing_of_it_is_lost_before() {
-    let Place { _folder, target, staging } = place_with_staging();
+    let Place { _dir, target, staging } = place_with_staging();
     fs_err::create_dir(&target).unwrap();
     fs_err::write(target.join("old"), "").unwrap();
     place::replace(&staging, &target).unwrap();
@@ -134,17 +134,17 @@ fn a_tree_takes_the_place_of_another_and_nothing_of_it_is_lost_before() {
     assert!(place::litter(&target).unwrap().iter().all(|path| *path == staging));
     place::sweep(&target).unwrap();
     assert_eq!(fs_err::read_dir(target.parent().unwrap()).unwrap().count(), 1);
-    // There is no new one: the old one stays.
+    // Without a new tree the old one stays.
     place::replace(&staging, &target).unwrap_err();
     assert!(target.join("bin/new").exists());
 }
 
-/// In a container, a folder of the image's layer can be deleted, but neither moved nor exchanged.
+/// In a container, a directory of an image layer can be deleted, but not moved or exchanged.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_tree_of_an_image_s_layer_is_replaced_and_removed() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
     for name in ["lower/opt/runner/bin", "upper", "work", "merged"] {
         fs_err::create_dir_all(at(name)).unwrap();
     }

@@ -101,7 +101,7 @@ scenario_libraries_of_an_image() {
     rm --force "$root/etc/resolv.conf"
     packages_from http://127.0.0.1:9/
     exits 75 "${image[@]}"
-    says "names no name server" "give the image the machine's file" "Connection refused"
+    says "has no name server in its" "use the machine's file in the image" "Connection refused"
     absent /opt/actions-runner
     packages_from file:/repo
     exits 0 "${image[@]}"
@@ -128,7 +128,7 @@ scenario_libraries_while_others_install() {
     within 10 test -e "$root/lists.held"
     within 10 test -e "$root/dpkg.held"
     in_background baking runup bake --deps
-    within 20 journal_says baking "another package manager is at work; waiting for it"
+    within 20 journal_says baking "waiting for another package manager to finish"
     touch "$root/lists.free"
     within 20 journal_says baking "Waiting for cache lock"
     must_not has_icu
@@ -153,8 +153,8 @@ scenario_libraries_not_to_be_had() {
     : >"$root/empty/Packages"
     packages_from file:/empty
     exits 71 runup bake --deps
-    says "apt-get knows no package libicu with a version behind it" "package sources"
-    # A package that cannot be unpacked: dpkg's message is printed.
+    says "apt-get found no package libicu<version>" "package sources"
+    # A package that cannot be unpacked: what dpkg says is shown.
     packages_from file:/repo
     mkdir --parents "$root/etc/dpkg/dpkg.cfg.d"
     printf 'pre-invoke=false\n' >"$root/etc/dpkg/dpkg.cfg.d/broken"

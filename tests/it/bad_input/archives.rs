@@ -57,16 +57,16 @@ fn what_no_runner_archive_has_is_refused_by_name() {
     let rig = Rig::new();
     let good = || Member("./config.sh", Kind::Regular, "#!/bin/bash\n");
     for (member, what) in [
-        (Member("../up", Kind::Regular, "x"), "climbs out with '..'"),
-        (Member("a/../../../up", Kind::Regular, "x"), "climbs out with '..'"),
+        (Member("../up", Kind::Regular, "x"), "leads out of the archive with '..'"),
+        (Member("a/../../../up", Kind::Regular, "x"), "leads out of the archive with '..'"),
         (Member("/tmp/up", Kind::Regular, "x"), "absolute name"),
         (Member("out", Kind::Symlink, "/etc"), "absolute path \"/etc\""),
-        (Member("out", Kind::Symlink, "../../etc"), "climbs out, to \"../../etc\""),
+        (Member("out", Kind::Symlink, "../../etc"), "leads out of the archive, to \"../../etc\""),
         (Member("hard", Kind::Link, "config.sh"), "a hard link"),
         (Member("null", Kind::Char, ""), "a character device"),
         (Member("disk", Kind::Block, ""), "a block device"),
         (Member("pipe", Kind::Fifo, ""), "a named pipe"),
-        (Member("config.sh", Kind::Regular, "again"), "is there twice"),
+        (Member("config.sh", Kind::Regular, "again"), "occurs twice"),
     ] {
         let name = member.0;
         let ran = rig.refuses_archive(&gzip(&tar(&[good(), member])));

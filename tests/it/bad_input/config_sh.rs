@@ -9,7 +9,7 @@ fn a_token_that_expired_on_its_way_is_named() {
     for fault in ["registration-token:expired-token", "runner-registration:expired-token"] {
         let rig = Rig::new();
         rig.faults(&[fault]);
-        rig.refuses(77, &[]).says("GitHub answered 404 to the token").hints("expired").hints("one hour");
+        rig.refuses(77, &[]).says("GitHub did not find the token (404)").hints("expired").hints("one hour");
     }
 }
 
@@ -116,7 +116,7 @@ fn a_group_that_is_not_there_is_named() {
     assert_eq!((rig.asked("archive"), rig.asked("registration-token")), (0, 0));
     // By config.sh, where the credential may not list the groups.
     rig.faults(&["runner-groups:1:status=403"]);
-    rig.refuses(78, &["--group", "gpus"]).says("no such runner group").hints("--group");
+    rig.refuses(78, &["--group", "gpus"]).says("the runner group does not exist").hints("--group");
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn a_full_disk_is_seen_and_nothing_stays_on_it() {
         return;
     };
     rig.refuses(74, &[])
-        .says("bytes free")
+        .says("bytes are free")
         .says(rig.root().join("opt").to_str().unwrap())
         .hints("ree some space");
     // Few enough files, but too many of them: the disk is full in the middle.

@@ -15,7 +15,7 @@ fn a_url_that_names_nothing_is_refused_before_any_request() {
         ("https://github.com/a/b/c", "a/b/c"),
         ("https://github.com/enterprises/", "enterprises"),
         ("https://github.com/octo org", "octo"),
-        ("ftp://github.com/octo-org", "not one of https://"),
+        ("ftp://github.com/octo-org", "does not begin with https://"),
         ("https://api.github.com/orgs/octo-org", "REST API"),
         ("https://github.com:99999/octo-org", "99999"),
     ] {
@@ -63,7 +63,10 @@ fn an_unknown_scope_has_three_meanings() {
     ] {
         let rig = Rig::new().at(path);
         let ran = rig.refuses(77, &[]).says("404").says(what);
-        ran.hints("one of three things").hints("spelled").hints("may not see it").hints("another scope");
+        ran.hints("one of three things")
+            .hints("spelling of the URL")
+            .hints("may not see it")
+            .hints("another scope");
         rig.ask(&["runners", "show", "3"]).expect(77).says(what);
         rig.ask(&["token", "remove"]).expect(77).says(what);
     }
@@ -174,7 +177,7 @@ fn nobody_at_the_address_is_75() {
     let url = format!("http://{nobody}/octo-org");
     let arguments = ["install", "--url", &url, "--root", root, "--deadline", "1s"];
     let ran = finish(rig.command(&arguments).spawn().unwrap());
-    ran.expect(75).says("connection refused").says(&nobody.to_string()).hints("reaches the host");
+    ran.expect(75).says("connection refused").says(&nobody.to_string()).hints("can reach the host");
     rig.assert_nothing_left();
 }
 

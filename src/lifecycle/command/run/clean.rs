@@ -82,7 +82,7 @@ async fn clean_work(site: &Site<'_>, work: &str) -> Result<(), Error> {
     let path = dir.join(work);
     let parts: Vec<Component<'_>> = Path::new(work).components().collect();
     if let [Component::Normal(name)] = parts[..] {
-        let ours = ["bin", "externals", state::LOG_FOLDER].iter().any(|folder| name == *folder);
+        let ours = ["bin", "externals", state::LOG_DIR].iter().any(|dir| name == *dir);
         if !ours {
             place::sweep(&path)?;
             place::remove(&path)?;

@@ -75,7 +75,7 @@ fn bring(from: &Path, to: &Path, work: &str) {
     if !from.is_dir() || !to.is_dir() {
         return;
     }
-    let mut names: Vec<OsString> = vec![state::LOG_FOLDER.into()];
+    let mut names: Vec<OsString> = vec![state::LOG_DIR.into()];
     let parts: Vec<Component<'_>> = Path::new(work).components().collect();
     if let Some(Component::Normal(first)) = parts.first()
         && parts.iter().all(|part| matches!(part, Component::Normal(_)))

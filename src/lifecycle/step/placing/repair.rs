@@ -49,8 +49,8 @@ pub(crate) fn put(site: &Site<'_>, staging: &Path, account: &Account) -> Result<
     let dir = site.dir();
     carry(&dir, staging, account)?;
     place::replace(staging, &dir)?;
-    let work = site.request.registration.as_ref().map_or(state::WORK_FOLDER, |wanted| &wanted.options.work);
-    for name in [state::LOG_FOLDER, work] {
+    let work = site.request.registration.as_ref().map_or(state::WORK_DIR, |wanted| &wanted.options.work);
+    for name in [state::LOG_DIR, work] {
         // One that lies elsewhere is not touched anyway.
         let plain = matches!(Path::new(name).components().collect::<Vec<_>>()[..], [Component::Normal(_)]);
         let old = staging.join(name);

@@ -7,12 +7,12 @@ use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Act;
 use crate::lifecycle::step::placing::archive::{Choice, choose};
 use crate::runner::{Guard, Keeper, TreeReport, guard, state, tree};
-use crate::transfer::{self, Expect, Form, Order, Owner, Staged, place};
+use crate::transfer::{self, Expect, Format, Order, Owner, Staged, place};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// One budget for the request and the body, retries included, where the whole run's deadline leaves more.
-const PATIENCE: Duration = Duration::from_secs(900);
+const RETRYING: Duration = Duration::from_secs(900);
 
 /// A verified tree beside the runner's place.
 pub(crate) struct Fresh {
@@ -34,10 +34,10 @@ pub(crate) async fn stage_fresh(
     listed: Option<&[Application]>,
 ) -> Result<Fresh, Error> {
     let choice = choose(site, listed).await?;
-    let form = form(&choice)?;
+    let format = form(&choice)?;
     let verified = matches!(choice.expect, Expect::Sha256(_));
     let current_at = choice.current_at;
-    let (staging, staged, report) = stage_runner(site, choice, form, owner(account, true), true).await?;
+    let (staging, staged, report) = stage_runner(site, choice, format, owner(account, true), true).await?;
     guard::furnish(&staging, keeper, report.version, &staged.sha256.to_string())
         .inspect_err(|_| discard(&staging))?;
     let act = Act::PlaceRunner {
@@ -52,8 +52,8 @@ pub(crate) async fn stage_fresh(
     Ok(Fresh { staging, act })
 }
 
-pub(crate) fn form(choice: &Choice) -> Result<Form, Error> {
-    Form::from_filename(&choice.filename)
+pub(crate) fn form(choice: &Choice) -> Result<Format, Error> {
+    Format::from_filename(&choice.filename)
         .ok_or_else(|| Error::FormUnknown { filename: choice.filename.clone() })
 }
 
@@ -62,20 +62,20 @@ pub(crate) fn form(choice: &Choice) -> Result<Form, Error> {
 pub(crate) async fn stage_runner(
     site: &Site<'_>,
     choice: Choice,
-    form: Form,
+    format: Format,
     owner: Option<Owner>,
     closed: bool,
 ) -> Result<(PathBuf, Staged, TreeReport), Error> {
     let staging = place::staging_path(&site.dir());
     let order = Order {
         source: choice.source,
-        form,
+        format,
         expect: choice.expect,
         staging: staging.clone(),
         owner,
         closed,
         limits: transfer::Limits::default(),
-        patience: site.deadline.left().min(PATIENCE),
+        retry_timeout: site.deadline.left().min(RETRYING),
     };
     let staged = stage(site, &order).await.inspect_err(|_| discard(&staging))?;
     let report = tree::inspect(&staging, site.platform()).inspect_err(|_| discard(&staging))?;
