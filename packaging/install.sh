@@ -287,8 +287,13 @@ limited() (
 
 # The man pages, and for root the unit, with the path of this runup. The unit of a package goes before.
 extras() {
-    man=$prefix/share/man/man1
-    mkdir -p "$man" && cp "$tree"/man/*.1.gz "$man" || echo "note: no man pages: cannot write to $man" >&2
+    for section in 1 5; do
+        man=$prefix/share/man/man$section
+        # Older releases have no section 5.
+        set -- "$tree"/man/*."$section".gz
+        [ -e "$1" ] || continue
+        mkdir -p "$man" && cp "$@" "$man" || echo "note: no man pages: cannot write to $man" >&2
+    done
     if [ "$(id -u)" = 0 ] && command -v systemctl >/dev/null && [ ! -e /usr/lib/systemd/system/runup.service ]; then
         units=$prefix/lib/systemd/system
         mkdir -p "$units"

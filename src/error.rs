@@ -108,21 +108,21 @@ impl Class {
     #[must_use]
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::Usage => "the command line is wrong",
-            Self::Data => "a digest or an archive is not what it should be",
-            Self::NoInput => "a named input file is missing",
-            Self::Unavailable => "not on offer: platform, version",
-            Self::Software => "a bug in runup",
-            Self::Os => "the machine refused",
-            Self::CantCreate => "a file or folder cannot be created",
+            Self::Usage => "invalid command line",
+            Self::Data => "invalid data, such as a wrong digest or a damaged archive",
+            Self::NoInput => "an input file does not exist",
+            Self::Unavailable => "not available, such as a runner for this platform or a version",
+            Self::Software => "internal error; please report it",
+            Self::Os => "the operating system refused: a missing command, no memory, no process",
+            Self::CantCreate => "a file or directory cannot be created",
             Self::Io => "reading or writing failed",
-            Self::TempFail => "try again: network, clock, rate limit, lock, deadline",
-            Self::Protocol => "GitHub answered something odd",
-            Self::NoPerm => "permission: the credential, or root is needed",
-            Self::Config => "configuration, or a conflict with what is there",
+            Self::TempFail => "temporary failure, try again: network, rate limit, lock, deadline",
+            Self::Protocol => "unexpected answer from GitHub",
+            Self::NoPerm => "permission denied: a token, or root, is required",
+            Self::Config => "invalid configuration, or a conflict with the state of the machine",
             Self::Runner => "config.sh or the service failed",
-            Self::Deprecated => "the runner's version is deprecated",
-            Self::Signal(_) => "a signal, after unwinding (128 + its number)",
+            Self::Deprecated => "the version of the runner is deprecated",
+            Self::Signal(_) => "interrupted by a signal, after cleaning up (128 + its number)",
         }
     }
 
