@@ -292,7 +292,7 @@ extras() {
         # Older releases have no section 5.
         set -- "$tree"/man/*."$section".gz
         [ -e "$1" ] || continue
-        mkdir -p "$man" && cp "$@" "$man" || echo "note: no man pages: cannot write to $man" >&2
+        mkdir -p "$man" && cp "$@" "$man" || echo "note: man pages were not installed: cannot write to $man" >&2
     done
     if [ "$(id -u)" = 0 ] && command -v systemctl >/dev/null && [ ! -e /usr/lib/systemd/system/runup.service ]; then
         units=$prefix/lib/systemd/system

@@ -108,21 +108,21 @@ impl Class {
     #[must_use]
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::Usage => "invalid command line",
-            Self::Data => "invalid data, such as a wrong digest or a damaged archive",
+            Self::Usage => "the command line is wrong",
+            Self::Data => "a digest or an archive is not as expected",
             Self::NoInput => "an input file does not exist",
-            Self::Unavailable => "not available, such as a runner for this platform or a version",
-            Self::Software => "internal error; please report it",
-            Self::Os => "the operating system refused: a missing command, no memory, no process",
-            Self::CantCreate => "a file or directory cannot be created",
+            Self::Unavailable => "not available: no runner for this platform, or no such version",
+            Self::Software => "a bug in runup",
+            Self::Os => "the operating system failed: a missing command, no memory, no process",
+            Self::CantCreate => "a file or directory could not be created",
             Self::Io => "reading or writing failed",
-            Self::TempFail => "temporary failure, try again: network, rate limit, lock, deadline",
-            Self::Protocol => "unexpected answer from GitHub",
-            Self::NoPerm => "permission denied: a token, or root, is required",
-            Self::Config => "invalid configuration, or a conflict with the state of the machine",
+            Self::TempFail => "try again later: network, clock, rate limit, lock or deadline",
+            Self::Protocol => "GitHub's answer is not as documented",
+            Self::NoPerm => "permission denied: the credential does not suffice, or root is needed",
+            Self::Config => "the configuration is wrong, or conflicts with the existing state",
             Self::Runner => "config.sh or the service failed",
-            Self::Deprecated => "the version of the runner is deprecated",
-            Self::Signal(_) => "interrupted by a signal, after cleaning up (128 + its number)",
+            Self::Deprecated => "the runner's version is deprecated",
+            Self::Signal(_) => "stopped by a signal, after undoing what was begun (128 + signal number)",
         }
     }
 

@@ -16,6 +16,8 @@ const GLOBAL: &str = "Global options";
 pub(super) struct Documented {
     /// The long name, without dashes.
     pub option: String,
+    /// The short name.
+    pub short: Option<char>,
     /// The placeholder of its value; `None` for a switch.
     pub value: Option<String>,
     /// What it does: one sentence without a full stop.
@@ -43,7 +45,7 @@ impl Documented {
         let long = argument.get_long_help().map(ToString::to_string).unwrap_or_default();
         let details = long.split_once("\n\n").map(|(_, details)| details);
         let details =
-            details.map(|details| details.rsplit_once("\n[").map_or(details, |(text, _)| text).to_owned());
+            details.map(|details| details.split_once("\n[").map_or(details, |(text, _)| text).to_owned());
         let (text, described) = split_default(&help);
         let takes_value = argument.get_action().takes_values();
         let literal = argument.get_default_values().first().map(|value| value.to_string_lossy().into_owned());
@@ -66,6 +68,7 @@ impl Documented {
             variable: key.as_deref().map(layers::variable),
             key: key.filter(|key| key != "config"),
             value_is_optional: argument.get_num_args().is_some_and(|range| range.min_values() == 0),
+            short: argument.get_short(),
             option,
         })
     }

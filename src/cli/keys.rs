@@ -24,6 +24,9 @@ pub(super) const EXAMPLE: &str = "url = \"https://github.com/octo-org\"\n\
                                   ephemeral = true\n\
                                   drain = \"10m\"\n";
 
+/// More commands than this are not listed.
+const MOST_COMMANDS: usize = 8;
+
 /// One key.
 pub(super) struct Key {
     /// Its name.
@@ -40,7 +43,7 @@ pub(super) struct Key {
 
 /// What a key means to some commands.
 pub(super) struct Use {
-    /// The commands; a single `all commands` for global options.
+    /// The commands; only `all commands` for global options.
     pub commands: Vec<String>,
     /// The option of those commands.
     pub documented: Documented,
@@ -62,20 +65,17 @@ pub(super) fn all(root: &Command) -> Vec<Key> {
                 continue;
             }
             let command = if is_global { "all commands".to_owned() } else { path.clone() };
-            let key = match keys.iter_mut().position(|key| key.name == name) {
-                Some(index) => &mut keys[index],
-                None => {
-                    let (kind, option) = (kind(&documented), documented.usage());
-                    keys.push(Key { name, kind, option, variable, uses: Vec::new() });
-                    keys.last_mut().expect("it was just pushed")
-                }
-            };
-            match key.uses.iter_mut().find(|known| known.documented == documented) {
-                Some(known) => known.commands.push(command),
-                None => {
-                    let without_default = if key.kind == "boolean" { "false" } else { "not set" };
-                    key.uses.push(Use { commands: vec![command], documented, without_default });
-                }
+            let index = keys.iter().position(|key| key.name == name).unwrap_or_else(|| {
+                let (kind, option) = (kind(&documented), documented.usage());
+                keys.push(Key { name, kind, option, variable, uses: Vec::new() });
+                keys.len() - 1
+            });
+            let (kind, uses) = (keys[index].kind, &mut keys[index].uses);
+            if let Some(known) = uses.iter_mut().find(|known| known.documented == documented) {
+                known.commands.push(command);
+            } else {
+                let without_default = if kind == "boolean" { "false" } else { "not set" };
+                uses.push(Use { commands: vec![command], documented, without_default });
             }
         }
     }
@@ -92,10 +92,22 @@ fn kind(documented: &Documented) -> &'static str {
     }
 }
 
-/// Values with their meanings on one line.
-pub(super) fn values(values: &[(String, String)]) -> String {
+/// Values with their meanings, as a sentence.
+pub(super) fn values(values: &[(String, String)]) -> Option<String> {
     let one = |(value, meaning): &(String, String)| {
-        if meaning.is_empty() { value.clone() } else { format!("{value} ({meaning})") }
+        if meaning.is_empty() { value.clone() } else { format!("{value} = {meaning}") }
     };
-    values.iter().map(one).collect::<Vec<_>>().join(", ")
+    let all: Vec<String> = values.iter().map(one).collect();
+    (!all.is_empty()).then(|| format!("Values: {}.", all.join("; ")))
+}
+
+impl Use {
+    /// The commands, if they are few.
+    pub(super) fn few_commands(&self) -> Vec<String> {
+        if self.commands.len() > MOST_COMMANDS {
+            vec!["most commands".to_owned()]
+        } else {
+            self.commands.clone()
+        }
+    }
 }

@@ -29,14 +29,21 @@ fn page_name(path: &str) -> String {
     if path.is_empty() { "runup".to_owned() } else { format!("runup-{}", path.replace(' ', "-")) }
 }
 
+/// Without a date, so that the same version has the same pages; a blank keeps its place in the title.
+fn titled(man: Man) -> Man {
+    man.date(" ").source(concat!("runup ", env!("CARGO_PKG_VERSION"))).manual("runup manual")
+}
+
 fn page(path: &str, command: &Command, commands: &[(String, &Command)]) -> std::io::Result<Vec<u8>> {
-    let man = Man::new(command.clone()).manual("runup manual");
+    let man = titled(Man::new((*command).clone()));
     let mut out = Vec::new();
     man.render_title(&mut out)?;
     man.render_name_section(&mut out)?;
-    man.render_synopsis_section(&mut out)?;
-    man.render_description_section(&mut out)?;
     let mut roff = Roff::new();
+    let usage = (*command).clone().render_usage().to_string();
+    roff.control("SH", ["SYNOPSIS"]).text([bold(usage.trim_start_matches("Usage: "))]);
+    roff.control("SH", ["DESCRIPTION"]);
+    roff.text([roman(format!("{}.", command.get_about().map(ToString::to_string).unwrap_or_default()))]);
     let page = manual::page_of(path);
     for note in page.map_or(&[][..], |page| page.notes) {
         roff.control("PP", []).text([roman(*note)]);
@@ -90,7 +97,7 @@ fn is_related(path: &str, other: &str) -> bool {
 }
 
 fn config_page(source: Man, keys: &[Key]) -> std::io::Result<Vec<u8>> {
-    let man = source.title(CONFIG_PAGE).section("5").manual("runup manual");
+    let man = titled(source.title(CONFIG_PAGE).section("5"));
     let mut out = Vec::new();
     man.render_title(&mut out)?;
     let mut roff = Roff::new();
@@ -135,12 +142,12 @@ fn config_page(source: Man, keys: &[Key]) -> std::io::Result<Vec<u8>> {
 
 fn description(use_: &keys::Use) -> Vec<Inline> {
     let Documented { text, details, default, values, .. } = &use_.documented;
-    let mut line = vec![italic(use_.commands.join(", ")), roman(format!(": {text}."))];
+    let mut line = vec![italic(use_.few_commands().join(", ")), roman(format!(": {text}."))];
     if let Some(details) = details {
         line.push(roman(format!(" {}", details.replace("\n\n", " "))));
     }
-    if !values.is_empty() {
-        line.push(roman(format!(" Values: {}.", keys::values(values))));
+    if let Some(values) = keys::values(values) {
+        line.push(roman(format!(" {values}")));
     }
     line.push(roman(format!(" Default: {}.", default.as_deref().unwrap_or(use_.without_default))));
     line

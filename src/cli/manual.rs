@@ -401,7 +401,10 @@ pub(super) fn exit_codes() -> Vec<(String, &'static str)> {
 /// What `--help` of a command shows after the options.
 pub(super) fn help_of(path: &str) -> Option<String> {
     let page = page_of(path)?;
-    let mut text = page.notes.iter().map(|note| format!("{note}\n\n")).collect::<String>();
+    let mut text = String::new();
+    for note in page.notes {
+        let _ = write!(text, "{note}\n\n");
+    }
     if path.is_empty() {
         text.push_str("Exit codes:\n");
         for (code, meaning) in exit_codes() {

@@ -109,12 +109,13 @@ fn row(option: &Documented) -> String {
     if let Some(details) = &option.details {
         let _ = write!(what, " {}", details.replace("\n\n", " "));
     }
-    if !option.values.is_empty() {
-        let _ = write!(what, " Values: {}.", keys::values(&option.values));
+    if let Some(values) = keys::values(&option.values) {
+        let _ = write!(what, " {values}");
     }
     let default = option.default.as_deref().map(escaped).unwrap_or_default();
     let variable = option.variable.as_ref().map(|variable| format!("`{variable}`")).unwrap_or_default();
-    format!("| {} | {} | {default} | {variable} |\n", code(&option.usage()), escaped(&what))
+    let short = option.short.map(|short| format!("`-{short}`, ")).unwrap_or_default();
+    format!("| {short}{} | {} | {default} | {variable} |\n", code(&option.usage()), escaped(&what))
 }
 
 fn configuration(keys: &[Key]) -> String {
@@ -135,18 +136,14 @@ fn configuration(keys: &[Key]) -> String {
         for use_ in &key.uses {
             let documented = &use_.documented;
             let default = documented.default.as_deref().unwrap_or(use_.without_default);
-            let values = match keys::values(&documented.values) {
-                values if values.is_empty() => values,
-                values => format!(" Values: {values}."),
-            };
-            let commands: Vec<String> = use_.commands.iter().map(|command| format!("`{command}`")).collect();
+            let values =
+                keys::values(&documented.values).map(|values| format!(" {values}")).unwrap_or_default();
+            let commands =
+                use_.few_commands().iter().map(|command| format!("`{command}`")).collect::<Vec<_>>();
+            let commands = commands.join(", ").replace("`all commands`", "all commands");
+            let commands = commands.replace("`most commands`", "most commands");
             let what = format!("{}.{values} Default: {default}.", documented.text);
-            let _ = writeln!(
-                text,
-                "- {}: {}",
-                commands.join(", ").replace("`all commands`", "all commands"),
-                escaped(&what)
-            );
+            let _ = writeln!(text, "- {commands}: {}", escaped(&what));
         }
     }
     text
@@ -163,8 +160,8 @@ fn environment(keys: &[Key]) -> String {
     text.push_str("\n## Options\n\n| variable | option | commands |\n|---|---|---|\n");
     text.push_str("| `RUNUP_CONFIG` | `--config <FILE>` | all commands |\n");
     for key in keys {
-        let commands: Vec<&str> =
-            key.uses.iter().flat_map(|use_| &use_.commands).map(String::as_str).collect();
+        let mut commands: Vec<String> = key.uses.iter().flat_map(keys::Use::few_commands).collect();
+        commands.dedup();
         let _ = writeln!(text, "| `{}` | {} | {} |", key.variable, code(&key.option), commands.join(", "));
     }
     text

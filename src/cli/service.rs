@@ -44,8 +44,8 @@ pub(super) fn wanted(flags: &InstallFlags, session: &Session) -> Result<Option<S
         ServiceKind::Auto if !here => return Ok(None),
         ServiceKind::Auto if !systemd::is_running() => {
             tracing::warn!(
-                "systemd does not run this machine, so no service is installed: start the runner by your own means, \
-                 or with `runup run`"
+                "systemd does not run this machine, so no service is installed; start the runner with `runup run`, or \
+                 in another way"
             );
             return Ok(None);
         }
@@ -85,8 +85,8 @@ fn supervisor(flags: &InstallFlags, leaves: bool, session: &Session) -> Result<M
     let named = api_only(&flags.converge.server, session)?;
     let file = named.api.filter(|file| *file != "-");
     if file.is_none() && named.command.is_none() {
-        let message = "a service that registers and deregisters by itself (--ephemeral, --remove-on-shutdown) needs \
-                       --token-file with a file that stays, or --token-command: it takes a token at every start";
+        let message = "--ephemeral and --remove-on-shutdown need --token-file with a file that stays, or --token-command: \
+                       the service needs a token at each start";
         return Err(Error::Contradiction(message.into()).into());
     }
     let token_file = file.map(|file| absolute(Path::new(file))).transpose()?;

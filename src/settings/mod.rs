@@ -197,7 +197,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// Another user can change the configuration file of root.
-    #[error("refusing the configuration file {} as root: {} {why}", path.display(), which(path, at))]
+    #[error("refusing the configuration file {}: {} {why}, and runup runs as root", path.display(), which(path, at))]
     FileOfOthers {
         /// The file.
         path: PathBuf,

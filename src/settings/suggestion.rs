@@ -390,7 +390,7 @@ mod tests {
         }
         let runners = ["list", "show", "delete", "prune", "create-jit"];
         assert_eq!(command("rm", "runners", &runners).as_deref(), Some("runners delete"));
-        assert_eq!(command("lst", "runners", &runners).as_deref(), Some("runners list"));
+        assert_eq!(command("lsit", "runners", &runners).as_deref(), Some("runners list"));
         assert_eq!(command("fry", "", &root), None);
     }
 

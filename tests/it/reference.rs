@@ -67,7 +67,9 @@ fn fields(value: &Value, path: &str, known: &BTreeSet<String>, found: &mut BTree
         }
         Value::Array(list) => {
             let path = if path.is_empty() { String::new() } else { format!("{path}[]") };
-            list.iter().for_each(|value| fields(value, &path, known, found));
+            for value in list {
+                fields(value, &path, known, found);
+            }
         }
         // An object that can be null, of which there is nothing to say.
         Value::Null if known.iter().any(|known| known.starts_with(&format!("{path}."))) => {}

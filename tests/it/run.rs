@@ -121,7 +121,7 @@ fn a_second_signal_ends_the_draining() {
 #[test]
 fn drain_waits_for_the_job_to_end() {
     let rig = Rig::new();
-    drain(&rig, "1s").expect(0).says("no job");
+    drain(&rig, "1s").expect(0).says("is idle");
     let child = start_online(&rig, &[]);
     rig.sandbox.add_job(&scope(), "short", 1);
     until_in_a_job(&rig);
