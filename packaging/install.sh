@@ -287,13 +287,8 @@ limited() (
 
 # The man pages, and for root the unit, with the path of this runup. The unit of a package goes before.
 extras() {
-    for section in 1 5; do
-        man=$prefix/share/man/man$section
-        # Older releases have no section 5.
-        set -- "$tree"/man/*."$section".gz
-        [ -e "$1" ] || continue
-        mkdir -p "$man" && cp "$@" "$man" || echo "note: man pages were not installed: cannot write to $man" >&2
-    done
+    man=$prefix/share/man/man1
+    mkdir -p "$man" && cp "$tree"/man/*.1.gz "$man" || echo "note: no man pages: cannot write to $man" >&2
     if [ "$(id -u)" = 0 ] && command -v systemctl >/dev/null && [ ! -e /usr/lib/systemd/system/runup.service ]; then
         units=$prefix/lib/systemd/system
         mkdir -p "$units"
@@ -301,6 +296,12 @@ extras() {
         mv -f "$units/.runup.service" "$units/runup.service"
         if [ -d /run/systemd/system ]; then systemctl daemon-reload || true; fi
     fi
+    # The page of the configuration file, which older releases do not have.
+    for page in "$tree"/man/*.5.gz; do
+        man=$prefix/share/man/man5
+        [ ! -e "$page" ] || { mkdir -p "$man" && cp "$page" "$man"; } ||
+            echo "note: man pages were not installed: cannot write to $man" >&2
+    done
 }
 
 main "$@"
