@@ -323,10 +323,11 @@ pub(super) struct RunnersOneFlags {
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct RunnersPruneFlags {
-    /// Prune the runners of all machines with this label, which must be yours alone
+    /// Prune the runners with this label, on all machines; no other runners may have it
     #[arg(long, value_name = "LABEL")]
     pub label: Option<OwnershipLabel>,
-    /// Prune the runners of all machines whose names start with this, which must be yours alone; at least 3 characters
+    /// Prune the runners whose names start with this, on all machines; at least 3 characters, and no other names may
+    /// start with it
     #[arg(long, value_name = "TEXT")]
     pub prefix: Option<NamePrefix>,
     /// Print what would be deleted, and delete nothing
@@ -355,7 +356,7 @@ pub(super) enum GenerateWhat {
     },
     /// Print a completion script for a shell
     Completions {
-        /// Shell
+        /// Shell that the script is for
         shell: clap_complete::Shell,
     },
     /// Write the reference in Markdown into a directory

@@ -334,7 +334,7 @@ const PAGES: [Page; 23] = [
         examples: &[
             (
                 "Install completions for bash",
-                "runup generate completions bash > /etc/bash_completion.d/runup",
+                "runup generate completions bash | sudo tee /etc/bash_completion.d/runup",
             ),
             ("Print completions for fish", "runup generate completions fish"),
         ],
