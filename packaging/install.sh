@@ -296,6 +296,12 @@ extras() {
         mv -f "$units/.runup.service" "$units/runup.service"
         if [ -d /run/systemd/system ]; then systemctl daemon-reload || true; fi
     fi
+    # The page of the configuration file, which older releases do not have.
+    for page in "$tree"/man/*.5.gz; do
+        man=$prefix/share/man/man5
+        [ ! -e "$page" ] || { mkdir -p "$man" && cp "$page" "$man"; } ||
+            echo "note: man pages were not installed: cannot write to $man" >&2
+    done
 }
 
 main "$@"

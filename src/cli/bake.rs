@@ -34,8 +34,8 @@ fn text(seal: &seal::Seal) -> String {
     for finding in &seal.found {
         lines.push(format!("  {}\n    {}", finding.what, finding.fix));
     }
-    lines.push("looked at:".to_owned());
+    lines.push("checked:".to_owned());
     lines.extend(seal.looked_at.iter().map(|place| format!("  {place}")));
-    lines.extend(seal.last.map(|last| format!("last of all: {last}")));
+    lines.extend(seal.last.map(|last| format!("remaining step: {last}")));
     lines.join("\n")
 }

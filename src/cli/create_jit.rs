@@ -1,4 +1,4 @@
-//! `runup runners create-jit` and `runup runners delete-on-stop`: what holds the token, where the runner has none.
+//! `runup runners create-jit` and `runup runners delete-on-stop`, for runners that have no token.
 
 use super::args::{CreateJitFlags, DeleteOnStopFlags};
 use super::output::{Failed, Output};
@@ -13,7 +13,7 @@ use crate::settings;
 use serde_json::json;
 use std::path::Path;
 
-/// Creates a runner, and hands its configuration over.
+/// Creates a runner, and writes its configuration.
 pub(super) async fn create(flags: &CreateJitFlags, session: &Session) -> Result<Output, Failed> {
     let client = request::lasting_client(&flags.server, session)?;
     if !client.has_token() {
@@ -71,7 +71,7 @@ pub(super) async fn delete_on_stop(flags: &DeleteOnStopFlags, session: &Session)
 
 fn text(deleted: &DeletedByReceipt) -> String {
     let Some(runner) = &deleted.runner else { return "done: no runner was created".to_owned() };
-    let verb = if deleted.already_gone { "gone already" } else { "deleted" };
+    let verb = if deleted.already_gone { "already gone" } else { "deleted" };
     let id = runner.id.map(|id| format!(" (id {id})")).unwrap_or_default();
     format!("{verb}: {}{id}", runner.name)
 }

@@ -1,7 +1,7 @@
 //! `runup demo`: the whole life of a runner against the sandbox, with every claim checked.
 //!
-//! Nothing here is pretend but the server: the download, the digest, the user, `config.sh` and the REST calls are what
-//! `install` and `remove` do on any machine.
+//! Only the server is fake: the download, the digest, the user, `config.sh` and the REST calls are those of `install` and
+//! `remove` on any machine.
 
 use super::Session;
 use super::output::{Failed, Output};
@@ -17,27 +17,27 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Something was not as the demo says it is.
+/// The demo failed.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("the demo's claim does not hold: {claim}; instead: {instead}")]
+    #[error("the demo expected that {claim}, but found: {instead}")]
     Claim { claim: &'static str, instead: String },
-    #[error("the demo cannot make a temporary folder")]
-    Folder(#[source] std::io::Error),
+    #[error("failed to create a temporary directory")]
+    TemporaryDir(#[source] std::io::Error),
 }
 
 impl Failure for Error {
     fn class(&self) -> Class {
         match self {
             Self::Claim { .. } => Class::Software,
-            Self::Folder(source) => Class::of_io(source, Class::CantCreate),
+            Self::TemporaryDir(source) => Class::of_io(source, Class::CantCreate),
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
             Self::Claim { .. } => Some("Please report it, with the lines above.".into()),
-            Self::Folder(_) => Some("Set TMPDIR to a folder that can be written.".into()),
+            Self::TemporaryDir(_) => Some("Set TMPDIR to a writable directory.".into()),
         }
     }
 }
@@ -49,28 +49,28 @@ fn claim(claim: &'static str, holds: bool, instead: impl std::fmt::Debug) -> Res
 pub(super) async fn run(session: Session) -> Result<Output, Failed> {
     let began = Instant::now();
     let sandbox = spawn_in_thread(Options::default())?;
-    tracing::info!("a sandbox GitHub at {}; nothing leaves this machine", sandbox.base_url());
-    let folder = temporary_folder()?;
-    let request = request_for(&sandbox, folder.path())?;
+    tracing::info!("fake GitHub at {}; nothing leaves this machine", sandbox.base_url());
+    let dir = temporary_dir()?;
+    let request = request_for(&sandbox, dir.path())?;
     let result = Box::pin(live(&request, &sandbox, &session)).await;
     if result.is_err() {
-        // The folder goes with its guard, the user and the rest only like this.
+        // The directory is deleted when its guard is dropped, but the user and the rest are not.
         clean_up(&request, &session).await;
     }
     result?;
     let seconds = began.elapsed().as_secs_f64();
     let user = match &request.user {
-        Some(user) => format!("as the user {user} (made, and deleted again)"),
+        Some(user) => format!("as the user {user} (created, and deleted again)"),
         None => format!("as {}", account::current().name),
     };
     let text = format!(
-        "proven in {seconds:.1} s: a verified runner was placed, registered by its own config.sh {user}, confirmed by \
-         the API, installed again without doing anything, and taken back without a trace"
+        "proven in {seconds:.1} s: a verified runner was installed, registered by its own config.sh {user}, confirmed by \
+         the API, installed again without a change, and removed without a trace"
     );
     Ok(Output::new(text, &json!({"proven": true, "seconds": seconds, "phases": session.screen.phases()})))
 }
 
-/// The life itself.
+/// Installs, checks and removes the runner.
 async fn live(request: &Request, sandbox: &Background, session: &Session) -> Result<(), Failed> {
     let site = |request| -> Result<Site<'_>, Failed> {
         let http = Http::new(crate::net::Options::default())?;
@@ -101,14 +101,15 @@ async fn live(request: &Request, sandbox: &Background, session: &Session) -> Res
     let began = Instant::now();
     let status = status(&site(request)?).await?;
     claim("status says registered", status.state == State::Registered, &status)?;
-    let said = format!("registered, {} by the API", status.server.as_deref().unwrap_or("not asked"));
+    let said =
+        format!("registered, {} according to the API", status.server.as_deref().unwrap_or("not asked"));
     crate::lifecycle::Watch::end(&session.screen, "status", &said, began.elapsed());
 
     let removed = remove(&site(request)?, RemoveScope::Server, Duration::ZERO).await?;
-    claim("remove removed", removed.changed, &removed)?;
+    claim("remove changed the machine", removed.changed, &removed)?;
     let left = sandbox.state().runners;
-    claim("the server has no runner any more", left.is_empty(), &left)?;
-    claim("the runner's folder is gone", !request.dir.exists(), &request.dir)?;
+    claim("the server has no runner left", left.is_empty(), &left)?;
+    claim("the runner's directory is gone", !request.dir.exists(), &request.dir)?;
     if let Some(user) = &request.user {
         let found = account::find(&request.root, user)?;
         claim("the runner's user is gone", found.is_none(), &found)?;
@@ -118,7 +119,7 @@ async fn live(request: &Request, sandbox: &Background, session: &Session) -> Res
     Ok(())
 }
 
-fn request_for(sandbox: &Background, folder: &Path) -> Result<Request, Failed> {
+fn request_for(sandbox: &Background, temporary: &Path) -> Result<Request, Failed> {
     let url = sandbox.base_url().join("octo-demo").expect("a word can be joined to a URL");
     let target = Target::parse(url.as_str(), None, false)?;
     let name = "{hostname}-{random}".parse().expect("the template is valid");
@@ -131,8 +132,8 @@ fn request_for(sandbox: &Background, folder: &Path) -> Result<Request, Failed> {
         confirmed_name: None,
         trust_tree: false,
         root: Root::host(),
-        dir: folder.join("actions-runner"),
-        state: folder.join("state"),
+        dir: temporary.join("actions-runner"),
+        state: temporary.join("state"),
         user: user.filter(|_| cfg!(unix)),
         target: Some(target),
         credentials: Credentials { api: Some(Credential::Token(sandbox.token())), ..Credentials::default() },
@@ -152,16 +153,16 @@ fn request_for(sandbox: &Background, folder: &Path) -> Result<Request, Failed> {
     })
 }
 
-/// A folder that the runner's user can read its way into, as GitHub's runner demands.
-fn temporary_folder() -> Result<tempfile::TempDir, Error> {
-    let folder = tempfile::Builder::new().prefix("runup-demo-").tempdir().map_err(Error::Folder)?;
+/// A directory that the runner's user can enter, as GitHub's runner requires.
+fn temporary_dir() -> Result<tempfile::TempDir, Error> {
+    let dir = tempfile::Builder::new().prefix("runup-demo-").tempdir().map_err(Error::TemporaryDir)?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(folder.path(), mode).map_err(Error::Folder)?;
+        std::fs::set_permissions(dir.path(), mode).map_err(Error::TemporaryDir)?;
     }
-    Ok(folder)
+    Ok(dir)
 }
 
 async fn clean_up(request: &Request, session: &Session) {
@@ -169,7 +170,7 @@ async fn clean_up(request: &Request, session: &Session) {
     let Ok(http) = Http::new(crate::net::Options::default()) else { return };
     let Ok(site) = Site::new(request, http, stop, &session.screen) else { return };
     if let Err(error) = remove(&site, RemoveScope::Server, Duration::ZERO).await {
-        tracing::warn!("cleaning up after the demo: {}", crate::error::chain(&error));
+        tracing::warn!("failed to clean up after the demo: {}", crate::error::chain(&error));
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) async fn run(flags: DownloadsFlags, session: Session) -> Result<Outpu
             ]
         })
         .collect();
-    // The temporary download token is a secret: only whether there is one is said.
+    // The temporary download token is a secret, so only its existence is shown.
     let document: Vec<_> = applications
         .iter()
         .map(|application| {

@@ -1,13 +1,13 @@
-//! Bounds what is written of a child's output: a child that prints without an end must fill neither a log nor a disk.
+//! Limits the output of a child, so that a child that prints endlessly does not fill a log or a disk.
 
 use std::time::Instant;
 
-/// So many bytes are written at once, which is more than any honest `config.sh` or listener prints.
+/// This many bytes are written at once, more than a normal `config.sh` or listener prints.
 const BURST: u64 = 512 << 10;
-/// And so many in every second after that.
+/// This many bytes are written in every second after that.
 const RATE: u64 = 16 << 10;
 
-/// How much may still be written, and what was left out.
+/// How much can still be written, and what was left out.
 pub(super) struct Flood {
     frame: u64,
     left: u64,
@@ -22,7 +22,7 @@ impl Flood {
         Self { frame, left: BURST, counted_at: now, lines: 0, bytes: 0 }
     }
 
-    /// Whether a line of so many bytes may be written now.
+    /// Whether a line of this many bytes can be written now.
     pub(super) fn admits(&mut self, bytes: usize, now: Instant) -> bool {
         let bytes = bytes as u64;
         let cost = bytes + self.frame;
@@ -32,7 +32,7 @@ impl Flood {
             self.left = self.left.saturating_add(earned).min(BURST);
             self.counted_at = now;
         }
-        // Where lines were left out, a few more wait: a report after every second line would be another flood.
+        // After lines were left out, some more are held back: a report after every second line would be another flood.
         let needed = if self.lines > 0 { cost.max(RATE) } else { cost };
         if self.left < needed {
             self.lines += 1;
@@ -43,7 +43,7 @@ impl Flood {
         true
     }
 
-    /// What was left out since the last call, in words.
+    /// A report of what was left out since the last call.
     pub(super) fn left_out(&mut self) -> Option<String> {
         let (lines, bytes) = (std::mem::take(&mut self.lines), std::mem::take(&mut self.bytes));
         (lines > 0).then(|| format!("left out {lines} lines of output, {bytes} bytes: it prints too fast"))
@@ -56,7 +56,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn an_honest_child_is_written_whole_and_a_flood_is_bounded_and_counted() {
+    fn normal_output_is_written_whole_and_a_flood_is_limited_and_counted() {
         let began = Instant::now();
         let mut flood = Flood::new(1, began);
         assert!((0..2000).all(|_| flood.admits(200, began)));

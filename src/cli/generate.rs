@@ -1,16 +1,17 @@
-//! `runup generate`: the man pages and completions, from the binary itself, so that they cannot lag behind.
+//! `runup generate`: man pages, completions and the reference, from the definitions of the program itself.
 
-use super::args::{Cli, GenerateFlags, GenerateWhat};
+use super::args::{GenerateFlags, GenerateWhat};
 use super::output::{Failed, Output};
+use super::{interface, man, reference};
 use crate::error::{Class, Failure};
 use crate::host::umask;
-use clap::CommandFactory as _;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]
-#[error("failed to write the man pages to {}", dir.display())]
+#[error("failed to write the {what} to {}", dir.display())]
 struct Error {
+    what: &'static str,
     dir: PathBuf,
     #[source]
     source: std::io::Error,
@@ -25,20 +26,30 @@ impl Failure for Error {
 pub(super) fn run(flags: &GenerateFlags) -> Result<Output, Failed> {
     match &flags.what {
         GenerateWhat::Man { dir } => {
-            let failed = |source| Error { dir: dir.clone(), source };
-            umask::for_others(|| {
-                fs_err::create_dir_all(dir)?;
-                clap_mangen::generate_to(Cli::command(), dir)
-            })
-            .map_err(failed)?;
-            let text = format!("man pages in {}: man -l {}/runup.1", dir.display(), dir.display());
+            write("man pages", dir, man::write)?;
+            let text =
+                format!("man pages in {dir}; read one with: man -l {dir}/runup.1", dir = dir.display());
             Ok(Output::new(text, &json!({"dir": dir})))
+        }
+        GenerateWhat::Reference { dir } => {
+            write("reference", dir, reference::write)?;
+            Ok(Output::new(format!("reference in {}", dir.display()), &json!({"dir": dir})))
         }
         GenerateWhat::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), "runup", &mut script);
+            clap_complete::generate(*shell, &mut interface::command(), "runup", &mut script);
             let script = String::from_utf8_lossy(&script).into_owned();
             Ok(Output::new(script.clone(), &json!({"shell": shell.to_string(), "script": script})))
         }
     }
+}
+
+/// Writes files that other users may read into a directory, which is created if it does not exist.
+fn write(
+    what: &'static str,
+    dir: &Path,
+    pages: impl FnOnce(&Path) -> std::io::Result<()>,
+) -> Result<(), Error> {
+    let failed = |source| Error { what, dir: dir.to_owned(), source };
+    umask::for_others(|| fs_err::create_dir_all(dir).and_then(|()| pages(dir))).map_err(failed)
 }

@@ -17,7 +17,7 @@ pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Ou
     Ok(Output::new(text(&installed), &installed))
 }
 
-/// One line: what is there now, and whether that is news.
+/// One line: the state now, and whether it changed.
 pub(super) fn text(installed: &Installed) -> String {
     let version = installed.version.as_deref().unwrap_or("of unknown version");
     let place = format!("runner {version} in {}", installed.dir.display());

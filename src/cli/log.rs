@@ -1,4 +1,4 @@
-//! The log on stderr: lines for people, or one JSON object each.
+//! The log on stderr: plain lines, or one JSON object per line.
 
 use super::screen::Screen;
 use super::visible;
@@ -17,18 +17,18 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 /// The target of the events that report phases.
 pub(super) const PHASE: &str = "phase";
 
-/// Starts it.
+/// Starts the log.
 pub(super) fn start(common: &Common, screen: &Arc<Screen>) {
     let level = match (common.quiet, common.verbose) {
         (true, _) => LevelFilter::WARN,
         (_, true) => LevelFilter::DEBUG,
         _ => LevelFilter::INFO,
     };
-    // Only our own words: the libraries' would be noise, and nobody has checked them for secrets.
+    // Only the events of runup: those of libraries are noise, and may contain secrets.
     let filter = Targets::new().with_target("runup", level).with_target(PHASE, level);
     let writer = Arc::clone(screen);
     let registry = tracing_subscriber::registry().with(filter);
-    // Started twice (by a test in one process) it stays as it was.
+    // If a test starts it twice in one process, the first one stays.
     let _ = match common.log_format {
         LogFormat::Json => registry
             .with(

@@ -1,18 +1,24 @@
-//! The porcelain: one file a command. The only room that prints or exits.
+//! The command line: one file per command. The only module that prints or exits.
 
 mod args;
 mod bake;
 mod create_jit;
 #[cfg(feature = "sandbox")]
 mod demo;
+mod documents;
 mod downloads;
 mod flood;
 mod generate;
 mod install;
+mod interface;
+mod keys;
 mod log;
+mod man;
+mod manual;
 mod output;
 mod plan;
 mod prepare_start;
+mod reference;
 mod remove;
 mod request;
 mod run;
@@ -33,7 +39,7 @@ use crate::host::umask;
 use crate::settings::flags::Common;
 use crate::settings::{Environment, Given, Origin, layers};
 use args::{Cli, Command};
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::FromArgMatches as _;
 use output::{Failed, Output};
 use screen::Screen;
 use std::ffi::OsString;
@@ -46,9 +52,9 @@ struct Session {
     environment: Environment,
     signals: Signals,
     screen: Arc<Screen>,
-    /// Who set each option of the chosen command.
+    /// The options of the chosen command, and where each was set.
     given: Vec<Given>,
-    /// The configuration file that was named; the default one needs no name.
+    /// The configuration file that `--config` names; `None` for the default one.
     config: Option<PathBuf>,
 }
 
@@ -63,12 +69,12 @@ impl Session {
     }
 }
 
-/// Runs the process's command line and says how the process ends.
+/// Runs the process's command line, and returns the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     umask::close();
     output::exit_with_70_on_a_bug();
-    // Before anything else: a job that shares our user must find no credential here.
+    // Before anything else, so that a job of the same user can find no credential in this process.
     let hidden = memory::hide();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let environment = Environment::of_process();
@@ -78,7 +84,7 @@ pub fn main() -> ExitCode {
             let common = Common::of_broken(&arguments, &environment);
             log::start(&common, &Screen::new(&common));
             return match error {
-                ParseError::Clap(error, origin) => usage::clap_says(&error, &origin, &common),
+                ParseError::Clap(error, origin) => usage::clap_says(&error, &origin, &arguments, &common),
                 ParseError::Settings(error) => output::finish(Err(Failed::from(error)), &common, None),
             };
         }
@@ -87,7 +93,7 @@ pub fn main() -> ExitCode {
     let screen = Screen::new(&common);
     log::start(&common, &screen);
     if cfg!(target_os = "linux") && !hidden {
-        tracing::debug!("the kernel does not keep other processes of this user out of our memory");
+        tracing::debug!("the kernel lets other processes of this user read the memory of runup");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
@@ -109,7 +115,7 @@ pub fn main() -> ExitCode {
         (Box::pin(dispatch(cli.command, session)).await, signals.received())
     });
     screen.clear();
-    // A blocking read that nobody waits for any more must not hold the process.
+    // A blocking read must not keep the process from exiting.
     runtime.shutdown_background();
     output::finish(result, &common, signal)
 }
@@ -144,7 +150,7 @@ enum ParseError {
 fn parse(arguments: &[OsString], environment: &Environment) -> Result<(Cli, Vec<Given>), ParseError> {
     let file = layers::File::find(arguments, environment.get(&layers::variable("config")));
     let file = file.map_err(ParseError::Settings)?;
-    let command = layers::lay_under(Cli::command(), &file).map_err(ParseError::Settings)?;
+    let command = layers::lay_under(interface::command(), &file).map_err(ParseError::Settings)?;
     let matches = command.clone().try_get_matches_from(arguments).map_err(|error| {
         let origin = usage::origin(&error, &file, arguments, environment);
         ParseError::Clap(error, origin)

@@ -1,4 +1,4 @@
-//! What is printed in the end, and how the process ends. Nobody else prints or exits.
+//! Prints the result, and sets the exit code. No other module prints or exits.
 
 use super::visible;
 use crate::error::{Class, Failure, chain};
@@ -14,7 +14,7 @@ pub(super) struct Output {
     text: String,
     json: Document,
     code: u8,
-    /// It holds a secret that was asked for.
+    /// It holds a secret that was requested.
     secret: bool,
 }
 
@@ -22,19 +22,19 @@ type Pieces = Box<dyn Iterator<Item = String>>;
 
 enum Document {
     Value(Value),
-    /// Lines of what is printed, in the form that was asked for.
+    /// Lines to print, in the requested format.
     Pieces(Pieces),
 }
 
 impl Output {
-    /// A result that is fine.
+    /// A successful result.
     pub(super) fn new(text: impl Into<String>, json: &impl serde::Serialize) -> Self {
         let json = serde_json::to_value(json).expect("results are texts, numbers and lists of them");
         Self { text: text.into(), json: Document::Value(json), code: 0, secret: false }
     }
 
-    /// A list, of which only the form that is printed is made, one element after the other: a long one takes no more
-    /// memory than its elements.
+    /// A list, which is rendered in the printed format only and element by element, so that a long one takes no more memory
+    /// than its elements.
     pub(super) fn list<T: serde::Serialize + 'static>(
         elements: Vec<T>,
         as_json: bool,
@@ -45,12 +45,12 @@ impl Output {
         Self { text: String::new(), json: Document::Pieces(pieces), code: 0, secret: false }
     }
 
-    /// The same, for a command that prints a secret because that is what was asked for.
+    /// The same, for a command whose purpose is to print a secret.
     pub(super) fn with_secret(self) -> Self {
         Self { secret: true, ..self }
     }
 
-    /// The same, with an exit code that says that not all is fine.
+    /// The same, with the exit code of a class.
     pub(super) fn with_code(self, class: Class) -> Self {
         Self { code: class.exit_code(), ..self }
     }
@@ -62,14 +62,14 @@ impl Output {
     }
 }
 
-/// Any room's error on its way out.
+/// An error of any module, with its details.
 pub(super) struct Failed {
     error: Box<dyn Failure>,
     /// The end of what a child printed.
     output: Option<String>,
     /// What could not be undone.
     left: Vec<String>,
-    /// What somebody else has to run: the result of a run that may not do it.
+    /// The command that root has to run, if runup is not allowed to.
     command: Option<String>,
 }
 
@@ -85,7 +85,7 @@ impl<E: Failure> From<E> for Failed {
     }
 }
 
-/// Prints the result or the failure, and says how the process ends.
+/// Prints the result or the failure, and returns the exit code.
 pub(super) fn finish(result: Result<Output, Failed>, common: &Common, signal: Option<u8>) -> ExitCode {
     match result {
         Ok(output) => {
@@ -104,7 +104,7 @@ pub(super) fn finish(result: Result<Output, Failed>, common: &Common, signal: Op
                     if common.json { visible::json(&scrubbed) } else { visible::lines(scrubbed.trim_end()) };
                 writeln!(stdout, "{shown}")
             });
-            // A closed pipe (`| head`) is no failure of ours.
+            // A closed pipe (`| head`) is not a failure.
             let _ = written.and_then(|()| stdout.flush());
             ExitCode::from(code)
         }
@@ -162,20 +162,20 @@ fn print_failure(failed: &Failed, class: Class, common: &Common) {
     }
 }
 
-/// What to do where a token was given in the place of something else: its own hint would send people on looking for a
-/// file or a URL of that name.
+/// The hint if a token was passed as the value of another option, where the error's own hint would refer to a file or a
+/// URL of that name.
 pub(super) fn hint_for(hint: Option<String>, said: &str) -> Option<String> {
     match secret::mask(said) {
         Cow::Borrowed(_) => hint,
         Cow::Owned(_) => Some(
-            "That looks like a token, which this option does not take: put it in a file for --token-file, or in \
-             RUNUP_TOKEN. Others may have read it where it stood: consider revoking it."
+            "This looks like a token: pass it in a file with --token-file, or in RUNUP_TOKEN. Other users may have read \
+             it where it was: consider revoking it."
                 .to_owned(),
         ),
     }
 }
 
-/// A panic is a bug of ours, and the exit code says so.
+/// A panic is a bug, with an exit code of its own.
 pub(super) fn exit_with_70_on_a_bug() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -194,7 +194,7 @@ pub(super) fn exit_with_70_on_a_bug() {
     }));
 }
 
-/// The machine has no resources for the event loop.
+/// The machine has no resources left for the event loop.
 pub(super) fn no_runtime(source: std::io::Error) -> Failed {
     Failed::from(NoRuntime { source })
 }
@@ -229,7 +229,7 @@ fn json_list<T: serde::Serialize + 'static>(elements: Vec<T>) -> Pieces {
 
 /// The longest text in a cell, in characters.
 const LONGEST_CELL: usize = 2000;
-/// No column is made wider than this: a longer cell reaches into the next one.
+/// No column is wider than this; a longer cell extends into the next one.
 const WIDEST: usize = 80;
 
 /// Columns, as wide as their widest cell, within reason. What is in a cell stays in its line.

@@ -28,13 +28,13 @@ pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Ou
         lines.push(format!("{mark:<5} {:<13} {}", planned.step.to_string(), planned.detail));
     }
     if let Some(command) = &libraries {
-        lines.push(format!("\nthe missing libraries are installed before that by this:\n  {command}"));
+        lines.push(format!("\nbefore that, this installs the missing libraries:\n  {command}"));
     }
     let command = command(&site, &seen).map(|command| secret::mask(&command).into_owned());
     if let Some(command) = &command {
-        lines.push(format!("\nconfig.sh is run as this:\n  {command}"));
+        lines.push(format!("\nthis runs config.sh:\n  {command}"));
     }
-    lines.push("\nsettings, and who set them:".to_owned());
+    lines.push("\nsettings, and where they were set:".to_owned());
     let width = session.given.iter().map(|given| given.key.len()).max().unwrap_or(0);
     for given in &session.given {
         let value = secret::mask(&given.value);
@@ -50,7 +50,7 @@ pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Ou
     Ok(Output::new(lines.join("\n"), &document))
 }
 
-/// The command line that `install` would run, with the secret marked.
+/// The command line of `config.sh` that `install` would run, with the secret marked.
 fn command(site: &Site<'_>, seen: &crate::lifecycle::Seen) -> Option<String> {
     let request = &site.request;
     let (Some(wanted), Some(target), Some(name)) = (&request.registration, &request.target, &seen.name)
@@ -58,7 +58,7 @@ fn command(site: &Site<'_>, seen: &crate::lifecycle::Seen) -> Option<String> {
         return None;
     };
     let account = seen.account.clone().unwrap_or_else(|| {
-        // The user that the first step would make.
+        // The user that the first step would create.
         let name = request.user.clone().unwrap_or_default();
         Account { home: format!("/home/{name}").into(), name, uid: u32::MAX, gid: u32::MAX }
     });

@@ -1,4 +1,4 @@
-//! `runup prepare-start`: what a unit runs as root before it starts the runner.
+//! `runup prepare-start`, which a unit runs as root before it starts the runner.
 
 use super::args::PrepareStartFlags;
 use super::output::{Failed, Output};

@@ -18,20 +18,20 @@ pub(super) async fn run(flags: Box<RemoveFlags>, session: Session) -> Result<Out
 
 fn text(removed: &Removed) -> String {
     if !removed.changed {
-        return format!("nothing to do: there is no runner in {}", removed.dir.display());
+        return format!("nothing to do: no runner in {}", removed.dir.display());
     }
-    let mut text = format!("done: the runner in {} is gone", removed.dir.display());
+    let mut text = format!("done: removed the runner in {}", removed.dir.display());
     if let Some(gone) = &removed.deregistered {
         let id = gone.id.map(|id| format!(" (id {id})")).unwrap_or_default();
         let from = if gone.url.is_empty() { "its server" } else { &gone.url };
-        let _ = write!(text, "; {}{id} is off {from}", gone.name);
+        let _ = write!(text, "; deregistered {}{id} from {from}", gone.name);
     }
     if let Some(left) = &removed.left_on_server {
         let id = left.id.map(|id| format!(" (id {id})")).unwrap_or_default();
         if left.why == Why::OtherMachine {
             let _ = write!(
                 text,
-                "\nstill on the server: {}{id} at {}; this disk is a copy, and that runner is another machine's",
+                "\nstill registered: {}{id} at {}; this disk is a copy, and the runner belongs to another machine",
                 left.name, left.url
             );
             return text;
@@ -39,16 +39,16 @@ fn text(removed: &Removed) -> String {
         if left.why == Why::Claimed {
             let _ = write!(
                 text,
-                "\nstill on the server, by the runner's own files, which its jobs could write: {}{id} at {}\n\
-                 look there, and delete it there, only if you know that place",
+                "\nstill registered, according to the runner's own files, which its jobs could write: {}{id} at {}\n\
+                 delete it there only if you know that URL",
                 left.name,
-                if left.url.is_empty() { "an unknown place" } else { &left.url }
+                if left.url.is_empty() { "an unknown URL" } else { &left.url }
             );
             return text;
         }
         let _ = write!(
             text,
-            "\nstill on the server: {}{id} at {}\nto delete it there: runup runners delete {} --url {}",
+            "\nstill registered: {}{id} at {}\nto delete it there, run: runup runners delete {} --url {}",
             left.name,
             left.url,
             left.id.map_or_else(|| left.name.clone(), |id| id.to_string()),

@@ -1,4 +1,4 @@
-//! Flags, environment and machine come down to the plain values of a request.
+//! Turns the flags, the environment and the machine into the plain values of a request.
 
 use super::Session;
 use super::args::{BakeFlags, ConvergeFlags, RemoveFlags};
@@ -14,9 +14,9 @@ use crate::settings::{Credentials, Environment, Error, layers};
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
-/// The user that a runner gets when nobody names one.
+/// The user of a runner, unless `--user` sets another one.
 const DEFAULT_USER: &str = "actions-runner";
-/// Where a machine's token is, by our own examples and units.
+/// Where the token of a machine is, by convention.
 const DEFAULT_TOKEN_FILE: &str = "/etc/runup/token";
 /// Where root's journals are.
 const ROOT_STATE: &str = "/var/lib/runup";
@@ -44,9 +44,10 @@ pub(super) fn converge(
         return Err(Error::Contradiction("--no-default-labels needs --labels".into()).into());
     }
     if runner.self_update && runner.disable_update {
-        return Err(
-            Error::Contradiction("--self-update and --disable-update exclude each other".into()).into()
-        );
+        return Err(Error::Contradiction(
+            "--self-update and --disable-update cannot be used together".into(),
+        )
+        .into());
     }
     refuse_work(&runner.work, &request.dir)?;
     let options = config_sh::Options {
@@ -67,7 +68,7 @@ pub(super) fn converge(
     Ok(request)
 }
 
-/// The request of what only concerns this machine.
+/// The request of a command that concerns this machine only.
 pub(super) fn place(place: &Place, session: &Session) -> Result<Request, super::Failed> {
     let server = Server {
         url: None,
@@ -103,7 +104,7 @@ pub(super) fn check(flags: &BakeFlags, session: &Session) -> Result<Request, sup
     Ok(request)
 }
 
-/// Where the machine of the image would look for tokens.
+/// Where a machine with the image would look for tokens.
 fn token_files(flags: &BakeFlags, root: &Root, session: &Session) -> Result<Vec<PathBuf>, super::Failed> {
     let inside = |path: &Path| root.locate(path).unwrap_or_else(|| root.join(path));
     let config = match &session.config {
@@ -116,7 +117,7 @@ fn token_files(flags: &BakeFlags, root: &Root, session: &Session) -> Result<Vec<
     files.extend(keys.iter().filter_map(|key| config.value(key)).map(|path| inside(Path::new(path))));
     if let Some(file) = &flags.server.token_file {
         let file = absolute(Path::new(file))?;
-        // Of an image that is mounted, the token of the one who bakes is no part.
+        // The token that is used for baking is not a part of a mounted image.
         if root.is_host() || file.starts_with(root.path()) {
             files.push(file);
         }
@@ -151,8 +152,8 @@ pub(super) fn client(server: &Server, session: &Session) -> Result<Client, super
     Ok(lasting_client(server, session)?.until(Deadline::after(server.deadline)))
 }
 
-/// The same for a command that waits before its calls, or has something to take back when its deadline has passed: only
-/// each call by itself has a deadline.
+/// The same for a command that waits before its calls, or cleans up after its deadline: the deadline holds for each call
+/// alone.
 pub(super) fn lasting_client(server: &Server, session: &Session) -> Result<Client, super::Failed> {
     let target = target(server)?.ok_or(Error::UrlMissing)?;
     let credentials = find(api_only(server, session)?, &session.environment)?;
@@ -171,14 +172,14 @@ pub(super) fn http(server: &Server, environment: &Environment) -> Result<Http, s
     Ok(Http::new(options)?)
 }
 
-/// The HTTP client of a command that asks no server: a proxy that cannot be used is no reason to refuse it.
+/// The HTTP client of a command that contacts no server: it does not fail for an unusable proxy.
 pub(super) fn http_offline(server: &Server, environment: &Environment) -> Result<Http, super::Failed> {
     let proxy = ProxyRules::from_vars(environment.iter()).unwrap_or_default();
     Ok(Http::new(Options { ca_file: server.ca_file.clone(), proxy, ..Options::default() })?)
 }
 
-/// Where the credential for the API is, if an option says so. The two options exclude each other; but as with any option,
-/// the flag beats the environment beats the file.
+/// Where the options take the credential for the REST API from. The two options cannot be used together, but a flag takes
+/// precedence over the environment, and that over the file.
 pub(super) fn api_only<'a>(server: &'a Server, session: &Session) -> Result<Files<'a>, Error> {
     let files = Files {
         api: server.token_file.as_deref(),
@@ -195,7 +196,7 @@ pub(super) fn api_only<'a>(server: &'a Server, session: &Session) -> Result<File
         Ordering::Greater => Ok(Files { command: None, ..files }),
         Ordering::Less => Ok(Files { api: None, ..files }),
         Ordering::Equal => {
-            Err(Error::Contradiction("--token-file and --token-command exclude each other".into()))
+            Err(Error::Contradiction("--token-file and --token-command cannot be used together".into()))
         }
     }
 }
@@ -213,13 +214,13 @@ fn base(
     session: &Session,
 ) -> Result<Request, super::Failed> {
     let environment = &session.environment;
-    // An image belongs to root, whoever builds it.
+    // An image belongs to root, even if another user builds it.
     let as_root = account::is_root() || place.root.is_some();
     let root = root(place.root.as_deref())?;
     let home = account::current().home;
     let dir = match &place.dir {
         Some(dir) if dir.is_relative() && place.root.is_some() => {
-            let message = format!("--dir {} must be absolute where --root is given", dir.display());
+            let message = format!("--dir {} must be absolute with --root", dir.display());
             return Err(Error::Contradiction(message).into());
         }
         Some(dir) => absolute(dir)?,
@@ -227,7 +228,11 @@ fn base(
         None => home.join("actions-runner"),
     };
     if dir.file_name().is_none() {
-        return Err(Error::Contradiction(format!("--dir {} is no folder for a runner", dir.display())).into());
+        return Err(Error::Contradiction(format!(
+            "--dir {} cannot be the directory of a runner",
+            dir.display()
+        ))
+        .into());
     }
     let state = state(as_root, environment);
     let user_is_default = place.user.is_none();
@@ -271,7 +276,7 @@ fn base(
 pub(super) fn root(prefix: Option<&Path>) -> Result<Root, Error> {
     Ok(match prefix {
         Some(prefix) if !prefix.is_dir() => {
-            return Err(Error::Contradiction(format!("--root {} is no folder", prefix.display())));
+            return Err(Error::Contradiction(format!("--root {} is not a directory", prefix.display())));
         }
         Some(prefix) => Root::at(absolute(prefix)?),
         None => Root::host(),
@@ -290,7 +295,7 @@ fn state(as_root: bool, environment: &Environment) -> PathBuf {
     }
 }
 
-/// Every folder with journals of runners that this user's could be confused with: theirs, and root's.
+/// The directories with journals of runners that this user's could be confused with: their own, and root's.
 pub(super) fn states(prefix: Option<&Path>, environment: &Environment) -> Result<Vec<PathBuf>, Error> {
     let as_root = account::is_root() || prefix.is_some();
     let mut states = vec![root(prefix)?.join(&state(as_root, environment))];
@@ -320,12 +325,12 @@ fn runner_environment(server: &Server, environment: &Environment) -> Vec<(String
 
 fn archive(flags: &flags::Archive) -> Result<Archive, super::Failed> {
     if flags.archive.is_some() && flags.mirror.is_some() {
-        return Err(Error::Contradiction("--archive and --mirror exclude each other".into()).into());
+        return Err(Error::Contradiction("--archive and --mirror cannot be used together".into()).into());
     }
     if let (Some(os), true) = (flags.os, flags.arch.is_none())
         && host::detect(&Root::host()).is_ok_and(|machine| machine.platform.os != os)
     {
-        return Err(Error::Contradiction(format!("--os {os} needs --arch as well")).into());
+        return Err(Error::Contradiction(format!("--os {os} needs --arch")).into());
     }
     Ok(Archive {
         version: flags.runner_version,
@@ -339,7 +344,7 @@ fn archive(flags: &flags::Archive) -> Result<Archive, super::Failed> {
     })
 }
 
-/// Jobs own their work directory: it is neither a part of the runner nor around it.
+/// Jobs own their work directory, so it must not be a part of the runner or contain it.
 fn refuse_work(work: &str, dir: &Path) -> Result<(), Error> {
     let path = dir.join(work);
     let first = Path::new(work).components().next();
@@ -347,18 +352,20 @@ fn refuse_work(work: &str, dir: &Path) -> Result<(), Error> {
         .iter()
         .any(|name| first == Some(std::path::Component::Normal(name.as_ref())));
     if own || dir.starts_with(&path) {
-        let message = format!("--work {work} is a part of the runner, or holds it: jobs would own it");
+        let message = format!(
+            "--work {work} is a part of the runner or contains it, and jobs own their work directory"
+        );
         return Err(Error::Contradiction(message));
     }
     Ok(())
 }
 
-/// `config.sh` drops a value that begins with a dash, without a word, and takes an empty one for none.
+/// `config.sh` silently drops a value that begins with a dash, and treats an empty one as unset.
 pub(super) fn plain_word(option: &str, value: Option<&str>) -> Result<Option<String>, Error> {
     let Some(value) = value.map(str::trim) else { return Ok(None) };
     if value.is_empty() || value.starts_with('-') || value.chars().any(char::is_control) {
         let message = format!(
-            "{option} {value:?} is none: it must not be empty, begin with - or have control characters"
+            "invalid {option} {value:?}: it must not be empty, begin with - or have control characters"
         );
         return Err(Error::Contradiction(message));
     }
@@ -367,11 +374,11 @@ pub(super) fn plain_word(option: &str, value: Option<&str>) -> Result<Option<Str
 
 pub(super) fn absolute(path: &Path) -> Result<PathBuf, Error> {
     let absolute = std::path::absolute(path)
-        .map_err(|error| Error::Contradiction(format!("{} is no path: {error}", path.display())))?;
+        .map_err(|error| Error::Contradiction(format!("{} is not a valid path: {error}", path.display())))?;
     if absolute.components().any(|part| part == std::path::Component::ParentDir) {
-        return Err(Error::Contradiction(format!("{} must not have .. in it", path.display())));
+        return Err(Error::Contradiction(format!("{} must not contain ..", path.display())));
     }
-    // Without the slash at its end that a shell completes: the journal and the lock go by the name.
+    // Without a trailing slash, which shells complete: the names of journal and lock follow from the path.
     Ok(absolute.components().collect())
 }
 
@@ -387,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn one_folder_has_one_name() {
+    fn one_directory_has_one_name() {
         for text in ["/opt/runner", "/opt/runner/", "/opt//runner/.", "/opt/./runner//"] {
             assert_eq!(absolute(Path::new(text)).unwrap().as_os_str(), "/opt/runner", "{text}");
         }

@@ -8,19 +8,19 @@ use crate::deadline::Deadline;
 use crate::host::account;
 use crate::lifecycle::{
     CredentialSource, ExitReason, Request, RunResult, RunnerSource, Running, Surroundings, drain,
-    run as see_to_it,
+    run as supervise,
 };
 use crate::runner::{JitIdentity, state};
 use crate::settings::{Error, Origin, credential, flags};
 use std::path::Path;
 use std::time::Duration;
 
-/// What taking the runner off the server may take of a shutdown, when the network may be going down as well.
+/// The time limit for deregistering during a shutdown, when the network may be going down as well.
 const LEAVING: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(flags: Box<RunFlags>, mut session: Session) -> Result<Output, Failed> {
     let (request, source) = requested(&flags, &session)?;
-    // What is needed of it has been taken.
+    // The credentials have been read from it.
     session.environment.wipe_credentials();
     let credential = credential_source(&flags, &session)?;
     let http = request::http(&flags.converge.server, &session.environment)?;
@@ -43,23 +43,25 @@ pub(super) async fn run(flags: Box<RunFlags>, mut session: Session) -> Result<Ou
         insist: session.signals.again().clone(),
         notices: if notices.is_empty() { None } else { Some((cloud::client()?, notices)) },
     };
-    // The entry point of a container is process 1 there.
+    // In a container, this can be process 1.
     #[cfg(target_os = "linux")]
     tokio::spawn(crate::host::orphans::adopt());
     let stop = session.signals.stop().clone();
     let surroundings = Surroundings { http, stop, watch: &session.screen };
-    let result = Box::pin(see_to_it(request, &running, &surroundings)).await?;
+    let result = Box::pin(supervise(request, &running, &surroundings)).await?;
     Ok(Output::new(text(&result), &result))
 }
 
-/// The request of `run`, and what the server knows of the runner before.
+/// The request of `run`, and where its runner comes from.
 fn requested(flags: &RunFlags, session: &Session) -> Result<(Request, RunnerSource), Failed> {
     let run = &flags.run;
-    // What is wrong with the command line is said before anything is read.
+    // Errors of the command line come before those of files.
     let target = request::target(&flags.converge.server)?;
     let source = match (run.jit, run.jit_config_file.as_deref()) {
         (true, Some(_)) => {
-            return Err(Error::Contradiction("--jit and --jit-config-file exclude each other".into()).into());
+            return Err(
+                Error::Contradiction("--jit and --jit-config-file cannot be used together".into()).into()
+            );
         }
         (true, None) => RunnerSource::Jit,
         (false, file) => match credential::jit_config(file, &session.environment)? {
@@ -79,13 +81,13 @@ fn requested(flags: &RunFlags, session: &Session) -> Result<(Request, RunnerSour
     } else {
         request::install(&flags.converge, session)?
     };
-    // Whatever starts `run` gives it its credential each time; and a tree that takes one configuration after the other is
-    // kept from the jobs as well.
+    // `run` gets its credential at each start. A tree that takes one configuration after the other is protected from jobs
+    // as well.
     request.supervised = true;
     request.credential_lasts =
         request.credentials.api.is_some() || matches!(source, RunnerSource::JitConfig(_));
     if let Some(registration) = &mut request.registration {
-        // Just-in-time runners take one job, whatever was asked for.
+        // Just-in-time runners always take a single job.
         registration.options.ephemeral |= !matches!(source, RunnerSource::ConfigSh);
         if !registration.options.ephemeral && run.after_job != flags::AfterJob::Stop {
             return Err(Error::Contradiction("--after-job needs --ephemeral or --jit".into()).into());
@@ -94,12 +96,11 @@ fn requested(flags: &RunFlags, session: &Session) -> Result<(Request, RunnerSour
     if run.after_job == flags::AfterJob::Poweroff
         && (flags.converge.place.root.is_some() || !account::is_root())
     {
-        let message =
-            "--after-job poweroff takes root, and excludes --root: it is this machine that goes off";
+        let message = "--after-job poweroff needs root, and cannot be used with --root";
         return Err(Error::Contradiction(message.into()).into());
     }
     let handed = matches!(source, RunnerSource::JitConfig(_));
-    // Whatever starts `run` gives it its credential each time.
+    // `run` gets its credential at each start.
     request.supervised = true;
     request.credential_lasts = request.credentials.api.is_some();
     let credentials = &request.credentials;
@@ -108,17 +109,16 @@ fn requested(flags: &RunFlags, session: &Session) -> Result<(Request, RunnerSour
         && credentials.api.is_none()
         && credentials.remove.is_none()
     {
-        let message =
-            "--remove-on-shutdown needs a token for the API (--token-file, --token-command, RUNUP_TOKEN)";
+        let message = "--remove-on-shutdown needs a token for the REST API (--token-file, --token-command or RUNUP_TOKEN)";
         return Err(Error::Contradiction(message.into()).into());
     }
     Ok((request, source))
 }
 
-/// What a configuration that was handed over excludes: it says already what the runner is, and whoever created it deletes
-/// it.
+/// Refuses options that a just-in-time configuration already sets, and the deletion of the runner, which belongs to its
+/// creator.
 fn refuse_beside_jit_config(flags: &RunFlags, session: &Session) -> Result<(), Error> {
-    const SAID_BY_IT: [&str; 8] = [
+    const SET_BY_IT: [&str; 8] = [
         "name",
         "labels",
         "no-default-labels",
@@ -130,7 +130,7 @@ fn refuse_beside_jit_config(flags: &RunFlags, session: &Session) -> Result<(), E
     ];
     let given = session.given.iter().filter(|given| given.origin == Origin::Flag);
     let mut excluded: Vec<String> = given
-        .filter(|given| SAID_BY_IT.contains(&given.key.as_str()))
+        .filter(|given| SET_BY_IT.contains(&given.key.as_str()))
         .map(|given| format!("--{}", given.key))
         .collect();
     if flags.run.after_job == flags::AfterJob::Again {
@@ -143,18 +143,18 @@ fn refuse_beside_jit_config(flags: &RunFlags, session: &Session) -> Result<(), E
         return Ok(());
     }
     let message = format!(
-        "a just-in-time configuration excludes {}: it is for one runner and one job, and says what the runner is",
+        "a just-in-time configuration cannot be used with {}: it already defines the runner, for a single job",
         excluded.join(", ")
     );
     Err(Error::Contradiction(message))
 }
 
-/// Whether a runner can be taken off the server.
+/// Whether there is a credential to deregister the runner with.
 fn has_means(request: &Request) -> bool {
     request.credentials.api.is_some() || request.credentials.remove.is_some()
 }
 
-/// Where the credential came from, if it stays there. The environment's was wiped.
+/// Where to read the credential again, if it stays there. The one in the environment was wiped.
 fn credential_source(flags: &RunFlags, session: &Session) -> Result<CredentialSource, Error> {
     let environment = session.environment.clone();
     let named = request::api_only(&flags.converge.server, session)?;
@@ -166,7 +166,7 @@ fn credential_source(flags: &RunFlags, session: &Session) -> Result<CredentialSo
     let systemd = environment.get("CREDENTIALS_DIRECTORY").map(|dir| Path::new(dir).join("runup.token"));
     let stays_at = match (&file, &command) {
         (Some(file), _) => Some(format!("--token-file {file}")),
-        (None, Some(_)) => Some("what --token-command prints".to_owned()),
+        (None, Some(_)) => Some("the output of --token-command".to_owned()),
         (None, None) => systemd
             .filter(|path| named.api.is_none() && path.exists())
             .map(|_| "the systemd credential runup.token".to_owned()),
@@ -183,17 +183,18 @@ fn credential_source(flags: &RunFlags, session: &Session) -> Result<CredentialSo
     Ok(CredentialSource { stays_at, read_again })
 }
 
-/// `runup drain`: waits until no job of this runner runs here.
+/// `runup drain`: waits until the runner on this machine is idle.
 pub(super) async fn wait(flags: DrainFlags, session: Session) -> Result<Output, Failed> {
     let request = request::place(&flags.place, &session)?;
     let http = crate::net::Http::new(crate::net::Options::default())?;
     let site = crate::lifecycle::Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
-    // Whoever else runs this looks at its own jobs: the unit runs it as the runner's user, who cannot read the journal.
+    // Without root, the jobs of the current user count: the unit runs this as the runner's user, which cannot read the
+    // journal.
     let uid = if account::is_root() { site.runner_uid() } else { Some(account::current().uid) };
     let dir = site.dir();
     drain(&dir, uid, Deadline::after(flags.deadline), session.signals.stop()).await?;
     let result = serde_json::json!({ "dir": dir, "idle": true });
-    Ok(Output::new(format!("done: no job runs in {}", dir.display()), &result))
+    Ok(Output::new(format!("done: the runner in {} is idle", dir.display()), &result))
 }
 
 fn text(result: &RunResult) -> String {
@@ -202,13 +203,13 @@ fn text(result: &RunResult) -> String {
         jobs => format!("{jobs} jobs"),
     };
     let reason = match result.reason {
-        ExitReason::Told => "stopped as told",
+        ExitReason::Told => "stopped as requested",
         ExitReason::JobDone => "the job is done",
-        ExitReason::ListenerDone => "the listener ended by itself",
+        ExitReason::ListenerDone => "the listener exited by itself",
     };
     let server = match &result.left_on_server {
         Some(left) => format!("; {left}"),
-        None if result.deregistered => "; the runner is off the server".to_owned(),
+        None if result.deregistered => "; the runner was deregistered".to_owned(),
         None => String::new(),
     };
     format!("done: {reason} after {jobs}{server}")

@@ -15,9 +15,9 @@ use serde_json::json;
 enum Error {
     #[error("{url} has no runner {runner}")]
     NoSuchRunner { runner: String, url: String },
-    #[error("--status {status} is neither online nor offline")]
+    #[error("invalid --status {status}: expected online or offline")]
     NoSuchStatus { status: String },
-    #[error("this machine has no id in {}, so none of the runners is provably its own", root.join("/etc/machine-id".as_ref()).display())]
+    #[error("cannot tell which runners belong to this machine: it has no id in {}", root.join("/etc/machine-id".as_ref()).display())]
     MachineUnknown { root: Root },
 }
 
@@ -33,11 +33,11 @@ impl Failure for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NoSuchRunner { url, .. } => {
-                Some(format!("`runup runners list --url {url}` shows those that are there."))
+                Some(format!("`runup runners list --url {url}` shows the runners."))
             }
             Self::NoSuchStatus { .. } => None,
             Self::MachineUnknown { .. } => {
-                Some("Say which runners are yours with --label LABEL or --prefix TEXT.".to_owned())
+                Some("Select your runners with --label LABEL or --prefix TEXT.".to_owned())
             }
         }
     }
@@ -66,7 +66,7 @@ pub(super) async fn run(flags: RunnersFlags, session: Session) -> Result<Output,
             let deletion = session.or_stop(client.delete(runner.id)).await??;
             let verb = match deletion {
                 Deletion::Deleted => "deleted",
-                Deletion::AlreadyGone => "gone already",
+                Deletion::AlreadyGone => "already gone",
             };
             let text = format!("{verb}: {} (id {})", visible::line(&runner.name), runner.id);
             Ok(Output::new(
@@ -76,11 +76,11 @@ pub(super) async fn run(flags: RunnersFlags, session: Session) -> Result<Output,
         }
         RunnersCommand::CreateJit(flags) => create_jit::create(&flags, &session).await,
         RunnersCommand::DeleteOnStop(flags) => create_jit::delete_on_stop(&flags, &session).await,
-        RunnersCommand::Prune(flags) => prune_ghosts(&flags, &session).await,
+        RunnersCommand::Prune(flags) => prune_stale(&flags, &session).await,
     }
 }
 
-async fn prune_ghosts(flags: &RunnersPruneFlags, session: &Session) -> Result<Output, Failed> {
+async fn prune_stale(flags: &RunnersPruneFlags, session: &Session) -> Result<Output, Failed> {
     let client = request::client(&flags.server, session)?;
     let root = request::root(flags.root.as_deref())?;
     let claim = if flags.label.is_some() || flags.prefix.is_some() {
@@ -105,7 +105,7 @@ fn pruned_text(pruned: &Pruned) -> String {
     for gone in &pruned.deleted {
         let verb = match (pruned.dry_run, gone.already_gone) {
             (true, _) => "would delete",
-            (false, true) => "gone already",
+            (false, true) => "already gone",
             (false, false) => "deleted",
         };
         lines.push(format!("{verb}: {} (id {})", visible::line(&gone.runner.name), gone.runner.id));
@@ -120,7 +120,7 @@ fn pruned_text(pruned: &Pruned) -> String {
     lines.join("\n")
 }
 
-/// By id if it is a number that some runner has, by name otherwise: names can be numbers too.
+/// The runner with that id, or else with that name: a name can be a number.
 async fn one(flags: &RunnersOneFlags, session: &Session) -> Result<(Client, Runner), Failed> {
     let client = request::client(&flags.server, session)?;
     let find = async {

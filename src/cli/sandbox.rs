@@ -10,7 +10,7 @@ use std::io::Write as _;
 
 pub(super) async fn run(flags: SandboxFlags, session: Session) -> Result<Output, Failed> {
     let files = Files { api: flags.token_file.as_deref(), ..Files::default() };
-    // Only a token that was named: the credential of a real GitHub has no business here.
+    // Only the token from --token-file: a credential for the real GitHub must not be used here.
     let token = match files.api {
         Some(_) => find(files, &session.environment)?.api,
         None => None,
@@ -31,7 +31,7 @@ pub(super) async fn run(flags: SandboxFlags, session: Session) -> Result<Output,
     };
     let sandbox = start(options).await?;
     let ready = format!("{}\n", sandbox.ready());
-    // Whoever started us waits for this line; one that has gone away will not miss it.
+    // The caller waits for this line; if it has exited, the line is not needed.
     let _ = std::io::stdout().write_all(ready.as_bytes()).and_then(|()| std::io::stdout().flush());
     session.signals.stop().cancelled().await;
     sandbox.shutdown().await;

@@ -1,4 +1,4 @@
-//! The terminal or pipe that somebody may be watching: phases, and the download's progress.
+//! The terminal or pipe: phases, and the progress of the download.
 
 use super::flood::Flood;
 use super::log::PHASE;
@@ -14,12 +14,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// In a pipe, how often a download says how far it is.
+/// How often the progress of a download is logged to a pipe.
 const NOW_AND_THEN: Duration = Duration::from_secs(10);
-/// What a line takes in bytes besides itself where it becomes a JSON object.
+/// The bytes that the JSON object around a logged line takes.
 const JSON_FRAME: u64 = 192;
 
-/// Where progress and log share one place without tearing each other's lines.
+/// Lets progress and log share stderr without breaking each other's lines.
 pub(super) struct Screen {
     draw: bool,
     /// stdout is for one document.
@@ -32,7 +32,7 @@ pub(super) struct Screen {
     listener: Mutex<Flood>,
 }
 
-/// A phase that ended well.
+/// A phase that succeeded.
 #[derive(Debug, Clone, serde::Serialize)]
 pub(super) struct Done {
     /// Its name.
@@ -44,7 +44,7 @@ pub(super) struct Done {
 }
 
 impl Screen {
-    /// A bar is drawn on a terminal, for a person who did not ask for silence.
+    /// A progress bar is drawn on a terminal only, and not with `--quiet`.
     pub(super) fn new(common: &Common) -> Arc<Self> {
         let draw = std::io::stderr().is_terminal() && !common.quiet && common.log_format == LogFormat::Text;
         let now = Instant::now();
@@ -65,7 +65,7 @@ impl Screen {
         self.json
     }
 
-    /// Takes the bar away, and says what was left out of a child's output.
+    /// Clears the progress bar, and logs what was left out of a child's output.
     pub(super) fn clear(&self) {
         if let Some(left_out) = lock(&self.scripts).left_out() {
             tracing::debug!("config.sh: {left_out}");
@@ -78,7 +78,7 @@ impl Screen {
         }
     }
 
-    /// Every phase that ended well so far.
+    /// Every phase that has succeeded so far.
     #[cfg(feature = "sandbox")]
     pub(super) fn phases(&self) -> Vec<Done> {
         self.phases.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -154,7 +154,7 @@ impl Watch for Arc<Screen> {
         }
         drop(flood);
         let line = format!("{}\n", visible::lines(&secret::scrub(line)));
-        // Whoever read this may have gone away; the runner goes on.
+        // If the reader has exited, the runner continues.
         let _ = match stream {
             Stream::Out if !self.json => {
                 std::io::stdout().write_all(line.as_bytes()).and_then(|()| std::io::stdout().flush())

@@ -1,4 +1,4 @@
-//! Which service `install` is to leave behind, and what its unit starts.
+//! Which service `install` sets up, and what its unit starts.
 
 use super::args::InstallFlags;
 use super::request::{absolute, api_only};
@@ -10,7 +10,7 @@ use crate::settings::flags::{AfterJob, ServiceKind};
 use crate::settings::{Error, Given, Origin};
 use std::path::{Path, PathBuf};
 
-/// Options that the unit's `runup run` must not get: they are about this run, or are given otherwise.
+/// Options that are not passed to the unit's `runup run`: they concern this run only, or are passed in another way.
 const NOT_FOR_THE_UNIT: [&str; 12] = [
     "deps",
     "service",
@@ -26,7 +26,7 @@ const NOT_FOR_THE_UNIT: [&str; 12] = [
     "quiet",
 ];
 
-/// Options that the unit's `runup upgrade` gets, where they were set for `install`. The server is the journal's.
+/// Options of `install` that are passed to the unit's `runup upgrade`. The server comes from the journal.
 const FOR_THE_UPGRADE: [&str; 4] = ["allow-http", "ca-file", "token-command", "mirror"];
 
 /// The service, as far as this machine can have one.
@@ -35,7 +35,7 @@ pub(super) fn wanted(flags: &InstallFlags, session: &Session) -> Result<Option<S
     match flags.service.service {
         ServiceKind::None => return Ok(None),
         ServiceKind::Systemd if !here => {
-            let message = "--service systemd takes root, and no --root";
+            let message = "--service systemd needs root, and cannot be used with --root";
             return Err(Error::Contradiction(message.into()).into());
         }
         ServiceKind::Systemd if !systemd::is_running() => {
@@ -44,8 +44,8 @@ pub(super) fn wanted(flags: &InstallFlags, session: &Session) -> Result<Option<S
         ServiceKind::Auto if !here => return Ok(None),
         ServiceKind::Auto if !systemd::is_running() => {
             tracing::warn!(
-                "systemd does not run this machine, so no service is installed: start the runner by your own means, \
-                 or with `runup run`"
+                "systemd does not run this machine, so no service is installed; start the runner with `runup run`, or \
+                 in another way"
             );
             return Ok(None);
         }
@@ -59,7 +59,7 @@ pub(super) fn wanted(flags: &InstallFlags, session: &Session) -> Result<Option<S
     Ok(Some(Service { program, main, drain: flags.service.drain, upgrades }))
 }
 
-/// How the runner is upgraded; not at all where the operator has switched updates off.
+/// How the runner is upgraded; `None` if the operator disabled updates.
 fn upgrades(flags: &InstallFlags, session: &Session) -> Result<Option<Upgrades>, Failed> {
     if flags.converge.runner.disable_update || flags.converge.runner.ephemeral {
         return Ok(None);
@@ -80,13 +80,13 @@ fn upgrades(flags: &InstallFlags, session: &Session) -> Result<Option<Upgrades>,
     }))
 }
 
-/// A unit that registers by itself needs its token at every start, so it needs a place that stays, or a command.
+/// A unit that registers by itself needs a token at every start, so it needs a file that stays, or a command.
 fn supervisor(flags: &InstallFlags, leaves: bool, session: &Session) -> Result<Main, Failed> {
     let named = api_only(&flags.converge.server, session)?;
     let file = named.api.filter(|file| *file != "-");
     if file.is_none() && named.command.is_none() {
-        let message = "a service that registers and deregisters by itself (--ephemeral, --remove-on-shutdown) needs \
-                       --token-file with a file that stays, or --token-command: it takes a token at every start";
+        let message = "--ephemeral and --remove-on-shutdown need --token-file with a file that stays, or --token-command: \
+                       the service needs a token at each start";
         return Err(Error::Contradiction(message.into()).into());
     }
     let token_file = file.map(|file| absolute(Path::new(file))).transpose()?;
@@ -108,7 +108,7 @@ fn supervisor(flags: &InstallFlags, leaves: bool, session: &Session) -> Result<M
     Ok(Main::Supervisor { arguments, token_file })
 }
 
-/// An option as the unit's command line has it. What the configuration file says, `run` reads there by itself.
+/// An option for the unit's command line. What the configuration file sets, `run` reads from there.
 fn argument(given: &Given) -> Option<Vec<String>> {
     let ours = matches!(given.origin, Origin::Flag | Origin::Variable(_));
     if !ours || NOT_FOR_THE_UNIT.contains(&given.key.as_str()) {
@@ -118,7 +118,7 @@ fn argument(given: &Given) -> Option<Vec<String>> {
         return (given.value == "true").then(|| vec![format!("--{}", given.key)]);
     }
     let value = match given.key.as_str() {
-        // The unit starts in another folder.
+        // The unit starts in another directory.
         "dir" | "ca-file" => absolute(&PathBuf::from(&given.value)).ok()?.display().to_string(),
         _ => given.value.clone(),
     };
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_unit_gets_what_was_said_and_no_secret() {
+    fn the_unit_gets_what_was_set_and_no_secret() {
         let variable = || Origin::Variable("RUNUP_X".into());
         assert_eq!(argument(&given("labels", "a,b", Origin::Flag, false)).unwrap(), ["--labels=a,b"]);
         assert_eq!(argument(&given("ephemeral", "true", variable(), true)).unwrap(), ["--ephemeral"]);

@@ -25,21 +25,27 @@ pub(super) async fn run(flags: Box<StatusFlags>, session: Session) -> Result<Out
 
 fn text(status: &Status) -> String {
     let mut lines = vec![match status.state {
-        State::Absent => format!("absent: there is no runner in {}", status.dir.display()),
-        State::Placed => format!("placed: {} holds a runner that is not registered", status.dir.display()),
+        State::Absent => format!("absent: no runner in {}", status.dir.display()),
+        State::Placed => format!("placed: the runner in {} is not registered", status.dir.display()),
         State::Unfinished => {
-            format!("unfinished: a run was cut off in {}; run install or remove again", status.dir.display())
+            format!(
+                "unfinished: runup was interrupted in {}; run install or remove again",
+                status.dir.display()
+            )
         }
         State::Registered => format!("registered: {}", status.dir.display()),
         State::Stopped if status.name.is_none() => format!(
-            "stopped: the runner in {} is not registered, and its service does not run; run install again",
+            "stopped: the runner in {} is not registered, and its service is not running; run install again",
             status.dir.display()
         ),
         State::Stopped => {
-            format!("stopped: {} is registered, and its service does not run", status.dir.display())
+            format!("stopped: {} is registered, but its service is not running", status.dir.display())
         }
         State::Offline => {
-            format!("offline: the service of {} runs, and the server does not see it", status.dir.display())
+            format!(
+                "offline: the service of {} is running, but the server reports the runner as offline",
+                status.dir.display()
+            )
         }
         State::Forgotten => {
             format!(
@@ -48,7 +54,7 @@ fn text(status: &Status) -> String {
             )
         }
         State::Copied => format!(
-            "copied: the runner in {} is another machine's, whose disk this one is a copy of; run install",
+            "copied: this disk is a copy, and the runner in {} belongs to another machine; run install",
             status.dir.display()
         ),
     }];
@@ -85,7 +91,7 @@ fn text(status: &Status) -> String {
         row("drift", Some(drift.clone()));
     }
     if status.state != State::Absent && !status.journal {
-        row("journal", Some("none: runup did not set this runner up".into()));
+        row("journal", Some("none: runup did not install this runner".into()));
     }
     lines.join("\n")
 }

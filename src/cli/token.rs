@@ -1,4 +1,4 @@
-//! `runup token`: the one command whose result is a secret, printed because that is what was asked for.
+//! `runup token`: prints a secret, because that is its purpose.
 
 use super::args::{TokenFlags, TokenKind};
 use super::output::{Failed, Output};
@@ -11,7 +11,7 @@ pub(super) async fn run(flags: TokenFlags, session: Session) -> Result<Output, F
         TokenKind::Registration => session.or_stop(client.registration_token()).await??,
         TokenKind::Remove => session.or_stop(client.remove_token()).await??,
     };
-    tracing::info!("good until {}", token.expires_at);
+    tracing::info!("expires at {}", token.expires_at);
     let document = json!({"token": token.token.expose(), "expires_at": token.expires_at.to_string()});
     Ok(Output::new(token.token.expose(), &document).with_secret())
 }

@@ -23,7 +23,7 @@ fn text(upgraded: &Upgraded) -> String {
     }
     let status = upgraded.status.as_ref().map(|status| format!(", {status}")).unwrap_or_default();
     format!(
-        "done: runner {} is in {dir}, it was {}{status}",
+        "done: upgraded the runner in {dir} to {}, from {}{status}",
         version(&upgraded.version),
         version(&upgraded.from)
     )

@@ -1,18 +1,20 @@
-//! What clap says of a command line that it cannot take, and who wrote what it complains of.
+//! Errors of the command line: what is wrong, where it was set, and what was probably meant.
 
+use super::interface;
 use super::output::{self, Failed};
-use super::visible;
 use crate::error::{Class, Failure};
 use crate::secret;
-use crate::settings::flags::{Common, LogFormat};
-use crate::settings::{Environment, Origin, layers};
+use crate::settings::flags::Common;
+use crate::settings::{Environment, Origin, layers, suggestion};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::borrow::Cow;
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::process::ExitCode;
 
-/// A command line, variable or file that holds what no option takes.
+/// A hint names at most this many commands.
+const MOST_COMMANDS: usize = 4;
+
+/// A command line, variable or file that sets what no option takes.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 struct Usage {
@@ -31,7 +33,7 @@ impl Failure for Usage {
     }
 }
 
-/// Who wrote the value that clap refuses: it knows the option, not the layer.
+/// Where the value that clap refuses was set; clap knows the option, but not the layer.
 pub(super) fn origin(
     error: &clap::Error,
     file: &layers::File,
@@ -57,41 +59,169 @@ pub(super) fn origin(
     }
 }
 
-/// Help and version go to stdout and are fine; anything else is a failure.
-pub(super) fn clap_says(error: &clap::Error, origin: &Origin, common: &Common) -> ExitCode {
+/// Help and version go to stdout and are a success; anything else is a failure.
+pub(super) fn clap_says(
+    error: &clap::Error,
+    origin: &Origin,
+    arguments: &[OsString],
+    common: &Common,
+) -> ExitCode {
     if !error.use_stderr() {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    let class = if matches!(origin, Origin::File(_)) { Class::Config } else { Class::Usage };
-    let source = match origin {
-        Origin::File(path) => Some(format!("The value is from the configuration file {}.", path.display())),
-        Origin::Variable(name) => Some(format!("The value is from the environment variable {name}.")),
-        Origin::Flag | Origin::Default => None,
-    };
-    if !common.json && common.log_format == LogFormat::Text {
-        let said = error.render().to_string();
-        match secret::mask(&said) {
-            Cow::Borrowed(_) => {
-                let _ = error.print();
-            }
-            // A token in the place of something else is not repeated.
-            Cow::Owned(masked) => {
-                let _ = write!(std::io::stderr(), "{}", visible::lines(&masked));
-            }
-        }
-        if let Some(hint) = output::hint_for(None, &said) {
-            let _ = writeln!(std::io::stderr(), "hint: {hint}");
-        }
-        if let Some(source) = source {
-            let _ = writeln!(std::io::stderr(), "hint: {source}");
-        }
-        return ExitCode::from(class.exit_code());
+    let needs_command = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand
+    );
+    if needs_command && !common.json {
+        let _ = error.print();
+        return ExitCode::from(Class::Usage.exit_code());
     }
-    // The first paragraph is the complaint; the others are tips and the usage.
+    let class = if matches!(origin, Origin::File(_)) { Class::Config } else { Class::Usage };
+    let path = path_of(error, arguments);
+    let (message, meant) = match error.kind() {
+        ErrorKind::UnknownArgument => unknown_argument(&text(error, ContextKind::InvalidArg), &path),
+        ErrorKind::InvalidSubcommand => unknown_command(&text(error, ContextKind::InvalidSubcommand), &path),
+        _ if needs_command => (format!("`{}` needs a command", shown(&path)), None),
+        _ => (first_paragraph(error), None),
+    };
+    let help = || match error.kind() {
+        ErrorKind::MissingRequiredArgument => text(error, ContextKind::Usage),
+        _ => format!("`{} --help` shows what it takes.", shown(&path)),
+    };
+    let hint = match origin {
+        Origin::File(path) => format!("The value is from the configuration file {}.", path.display()),
+        Origin::Variable(name) => format!("The value is from the environment variable {name}."),
+        Origin::Flag | Origin::Default => meant.unwrap_or_else(help),
+    };
+    output::finish(Err(Failed::from(Usage { message, hint, class })), common, None)
+}
+
+/// The words after `runup` of the command that the error is about. Its usage begins with them; if the error has none, they
+/// are the first words of the command line that name a command.
+fn path_of(error: &clap::Error, arguments: &[OsString]) -> String {
+    let usage = text(error, ContextKind::Usage);
+    if usage.is_empty() {
+        let root = interface::command();
+        let (mut command, mut path) = (&root, Vec::new());
+        for argument in arguments {
+            if let Some(next) = argument.to_str().and_then(|word| command.find_subcommand(word)) {
+                command = next;
+                path.push(next.get_name());
+            }
+        }
+        return path.join(" ");
+    }
+    let words = usage.split_whitespace().skip_while(|word| *word != "runup").skip(1);
+    let words = words.take_while(|word| word.starts_with(|first: char| first.is_ascii_lowercase()));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The command as it is written.
+fn shown(path: &str) -> String {
+    format!("runup {path}").trim_end().to_owned()
+}
+
+/// A piece of what clap knows about the error.
+fn text(error: &clap::Error, kind: ContextKind) -> String {
+    match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::StyledStr(text)) => text.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// The error itself; the other paragraphs are tips and the usage.
+fn first_paragraph(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let message = text.split("\n\n").next().unwrap_or(&text).trim_start_matches("error: ");
-    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    let hint = source.unwrap_or_else(|| "The same command with --help shows what it takes.".to_owned());
-    output::finish(Err(Failed::from(Usage { message, hint, class })), common, None)
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A word of the command line, unless it could be a secret. What has the form of a token is marked when it is printed.
+fn repeatable(word: &str) -> Option<&str> {
+    let is_marked = matches!(secret::mask(word), Cow::Owned(_));
+    (is_marked || suggestion::is_plain(word.trim_start_matches('-'))).then_some(word)
+}
+
+fn unknown_argument(argument: &str, path: &str) -> (String, Option<String>) {
+    let Some(name) = argument.strip_prefix("--") else {
+        let is_short = argument.starts_with('-') && argument.chars().count() == 2;
+        let is_marked = matches!(secret::mask(argument), Cow::Owned(_));
+        return match argument {
+            _ if is_short => (format!("unknown option {argument} of `{}`", shown(path)), None),
+            _ if is_marked => (format!("unexpected argument {argument}"), None),
+            // It may be the value of an option that was misspelt, and so a secret.
+            _ => {
+                (format!("unexpected argument of `{}` (not shown, it could be a secret)", shown(path)), None)
+            }
+        };
+    };
+    let message = match repeatable(argument) {
+        Some(argument) => format!("unknown option {argument} of `{}`", shown(path)),
+        None => format!("unknown option of `{}` (not shown, it could be a secret)", shown(path)),
+    };
+    (message, meant_by(name, path))
+}
+
+/// The hint for an unknown option.
+fn meant_by(name: &str, path: &str) -> Option<String> {
+    let mut root = interface::command();
+    root.build();
+    let commands = interface::commands(&root);
+    let command = commands.iter().find(|(known, _)| known == path)?.1;
+    let own: Vec<String> = interface::options(command).into_iter().map(|option| option.option).collect();
+    let own: Vec<&str> = own.iter().map(String::as_str).collect();
+    let takes =
+        |command: &clap::Command| interface::options(command).iter().any(|option| option.option == name);
+    let others: Vec<&str> =
+        commands.iter().filter(|(_, command)| takes(command)).map(|(path, _)| path.as_str()).collect();
+    if let Some(reason) = suggestion::why_not_needed(name) {
+        return Some(format!("Omit it: {reason}."));
+    }
+    if name == "dry-run" && matches!(path, "install" | "run") {
+        return Some("`runup plan` shows what install would do.".to_owned());
+    }
+    let similar = suggestion::option(name, &own);
+    let usage = similar
+        .and_then(|similar| interface::options(command).into_iter().find(|option| option.option == similar));
+    match usage {
+        Some(option) => Some(format!("Use {}: {}.", option.usage(), option.text)),
+        None if !others.is_empty() => {
+            let more = if others.len() > MOST_COMMANDS { ", and others" } else { "" };
+            let some: Vec<String> =
+                others.iter().take(MOST_COMMANDS).map(|path| format!("`{}`", shown(path))).collect();
+            Some(format!("--{name} is an option of {}{more}.", some.join(", ")))
+        }
+        None => None,
+    }
+}
+
+/// A summary begins with a verb, which goes on a sentence here.
+fn lower(summary: &str) -> String {
+    let (first, rest) = summary.split_at(summary.chars().next().map_or(0, char::len_utf8));
+    first.to_lowercase() + rest
+}
+
+fn unknown_command(name: &str, path: &str) -> (String, Option<String>) {
+    let mut root = interface::command();
+    root.build();
+    let commands = interface::commands(&root);
+    let children: Vec<&str> = commands
+        .iter()
+        .find(|(known, _)| known == path)
+        .map(|(_, command)| command.get_subcommands().map(clap::Command::get_name).collect())
+        .unwrap_or_default();
+    let message = match repeatable(name) {
+        Some(name) => format!("unknown command {name}"),
+        None => "unknown command (not shown, it could be a secret)".to_owned(),
+    };
+    let meant = suggestion::command(name, path, &children).map(|meant| {
+        let about =
+            commands.iter().find(|(path, _)| *path == meant).and_then(|(_, command)| command.get_about());
+        let about = about.map(|about| format!(" to {}", lower(&about.to_string()))).unwrap_or_default();
+        format!("Use `runup {meant}`{about}.")
+    });
+    (message, meant)
 }

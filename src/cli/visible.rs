@@ -1,5 +1,5 @@
-//! What comes from outside, fit for a terminal: control characters, and those that reorder or hide text, are shown
-//! instead of obeyed; secrets are marked; what is very long is cut.
+//! Makes text from outside safe for a terminal: control characters, and those that reorder or hide text, are shown as
+//! escapes; secrets are marked; very long text is cut.
 //!
 //! Names, labels, messages and addresses are a server's, lines of output a child's. Each goes through here once, where
 //! it is written.

@@ -1,4 +1,4 @@
-//! Finds credentials where they may be: a file, standard input, a variable, a systemd credential. Never on argv.
+//! Finds credentials: in a file, on standard input, in a variable, in a systemd credential. Never on argv.
 
 use super::{Credentials, Environment, Error};
 use crate::github::Credential;
@@ -9,7 +9,7 @@ use secrecy::zeroize::Zeroizing;
 use std::io::Read as _;
 use std::path::Path;
 
-/// No token is longer; a wrong path (a disk, a log) must not fill memory.
+/// No token is longer, and a wrong path (a disk, a log) must not fill the memory.
 const LONGEST: u64 = 64 * 1024;
 
 /// The options that name credentials.
@@ -25,11 +25,11 @@ pub struct Files<'a> {
     pub remove: Option<&'a str>,
 }
 
-/// Looks at every place in the order of precedence: the file or the command that was named, `RUNUP_…`, a systemd credential, and
-/// for the API last the variables that GitHub's own tools use.
+/// Looks for each credential in the order of precedence: the file or command from the settings, `RUNUP_…`, a systemd
+/// credential, and for the API last the variables that GitHub's own tools use.
 ///
 /// # Errors
-/// A place that was named but holds no usable token.
+/// The first one that is set does not hold a usable token.
 pub fn find(files: Files<'_>, environment: &Environment) -> Result<Credentials, Error> {
     let one =
         |what, file: Option<&str>, variables: &[&str], systemd: &str| -> Result<Option<Secret>, Error> {
@@ -42,10 +42,10 @@ pub fn find(files: Files<'_>, environment: &Environment) -> Result<Credentials, 
                     return Secret::new(value).ok_or_else(malformed).map(Some);
                 }
             }
-            if let Some(folder) = environment.get("CREDENTIALS_DIRECTORY") {
-                let path = Path::new(folder).join(systemd);
+            if let Some(dir) = environment.get("CREDENTIALS_DIRECTORY") {
+                let path = Path::new(dir).join(systemd);
                 if path.exists() {
-                    // Who may read it was systemd's decision, and nobody could put it right with chmod.
+                    // systemd decides who can read it, and chmod could not change that.
                     let path = path.to_string_lossy();
                     return open(what, &path).and_then(|file| take(what, &path, file)).map(Some);
                 }
@@ -71,7 +71,8 @@ pub fn find(files: Files<'_>, environment: &Environment) -> Result<Credentials, 
     })
 }
 
-/// The just-in-time configuration: the file that was named, with the same checks as a token's, else a systemd credential.
+/// The just-in-time configuration: from the file in the settings, with the same checks as for a token, or else from a
+/// systemd credential.
 ///
 /// # Errors
 /// It cannot be read, or every user can read it.
@@ -114,7 +115,7 @@ fn take(what: &'static str, path: &str, from: impl std::io::Read) -> Result<Secr
     Secret::new(&text).ok_or_else(|| Error::CredentialMalformed { what, place: path.to_owned() })
 }
 
-/// What is there, in a buffer that does not leave it in freed memory.
+/// The content, in a buffer that is wiped before its memory is freed.
 fn text(what: &'static str, path: &str, from: impl std::io::Read) -> Result<Zeroizing<String>, Error> {
     let unreadable = |source| Error::CredentialUnreadable { what, path: path.to_owned(), source };
     let mut text = Zeroizing::new(String::new());
@@ -122,11 +123,11 @@ fn text(what: &'static str, path: &str, from: impl std::io::Read) -> Result<Zero
     Ok(text)
 }
 
-/// Every job of every runner on this machine could read such a file. A group may be what shares it on purpose.
+/// Every job of every runner on this machine could read such a file. A group can be a deliberate way to share it.
 #[cfg(unix)]
 fn refuse_if_open_to_all(what: &'static str, path: &str, file: &std::fs::File) -> Result<(), Error> {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-    // A pipe that a shell made (`<(…)`) is nobody else's, whatever its mode says.
+    // A pipe of a shell (`<(…)`) belongs to this process alone, whatever its mode is.
     let metadata = match file.metadata() {
         Ok(metadata) if metadata.is_file() => metadata,
         _ => return Ok(()),
@@ -136,22 +137,24 @@ fn refuse_if_open_to_all(what: &'static str, path: &str, file: &std::fs::File) -
         return Err(Error::CredentialOpenToAll { what, path: path.to_owned() });
     }
     if mode & 0o040 != 0 && group_is_others(metadata.uid(), metadata.gid(), account::current().uid) {
-        tracing::warn!("the {what} in {path} can be read by its group: chmod 600 {path}");
+        tracing::warn!(
+            "the {what} in {path} can be read by its group; to change that, run: chmod 600 {path}"
+        );
     }
     Ok(())
 }
 
-/// Whether somebody else may be in the group of a file that we could read without it. If it is somebody else's, the group
-/// is what lets us in: so a cluster mounts a secret. Root's group, and the one that bears its user's number, have no other
-/// members by custom.
+/// Whether others can be members of the group of a file that this process can read without the group. In a file of
+/// another user, the group is what grants access, as for a secret that a cluster mounts. By convention, root's group and
+/// a group with the id of its user have no other members.
 #[cfg(unix)]
-fn group_is_others(owner: u32, group: u32, we: u32) -> bool {
-    let need_none = we == 0 || we == owner;
+fn group_is_others(owner: u32, group: u32, uid: u32) -> bool {
+    let need_none = uid == 0 || uid == owner;
     need_none && group != 0 && group != owner
 }
 
 #[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "there are no such permissions on Windows")]
+#[expect(clippy::unnecessary_wraps, reason = "Windows has no such permissions")]
 fn refuse_if_open_to_all(_: &str, _: &str, _: &std::fs::File) -> Result<(), Error> {
     Ok(())
 }
@@ -188,11 +191,11 @@ mod tests {
 
     #[test]
     fn the_file_wins_over_ours_over_systemd_over_github_s_variables() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("file");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
         private(&file, "from-file\n");
-        std::fs::write(folder.path().join("runup.token"), "from-systemd").unwrap();
-        let credentials = ("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap());
+        std::fs::write(dir.path().join("runup.token"), "from-systemd").unwrap();
+        let credentials = ("CREDENTIALS_DIRECTORY", dir.path().to_str().unwrap());
         let all = [("RUNUP_TOKEN", "ours"), credentials, ("GITHUB_TOKEN", "github"), ("GH_TOKEN", "gh")];
 
         let files = Files { api: file.to_str(), ..Files::default() };
@@ -207,11 +210,11 @@ mod tests {
     }
 
     #[test]
-    fn a_named_place_without_a_token_is_an_error_that_names_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let empty = folder.path().join("empty");
+    fn a_source_without_a_token_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let empty = dir.path().join("empty");
         private(&empty, "\n");
-        let missing = folder.path().join("missing");
+        let missing = dir.path().join("missing");
 
         let error = |path: &Path| {
             find(Files { api: path.to_str(), ..Files::default() }, &Environment::default()).unwrap_err()
@@ -237,8 +240,8 @@ mod tests {
     #[test]
     #[cfg(unix)]
     fn a_file_that_every_user_can_read_is_refused_and_nothing_else_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("runup.token");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("runup.token");
         std::fs::write(&file, "of-somebody").unwrap();
         let path = file.to_str().unwrap();
         let files = Files { api: Some(path), ..Files::default() };
@@ -254,9 +257,9 @@ mod tests {
             mode(&file, closed);
             assert_eq!(api(files, &[]).as_deref(), Some("of-somebody"), "{closed:o}");
         }
-        // What systemd hands over is as systemd wants it.
+        // systemd chooses the mode of its own credentials.
         mode(&file, 0o444);
-        let credentials = ("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap());
+        let credentials = ("CREDENTIALS_DIRECTORY", dir.path().to_str().unwrap());
         assert_eq!(api(Files::default(), &[credentials]).as_deref(), Some("of-somebody"));
     }
 }

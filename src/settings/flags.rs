@@ -1,4 +1,7 @@
-//! Every option, defined once. The environment twin and the key in the file follow from the long name.
+//! Every option, defined once. Its environment variable and its key in the configuration file follow from the long name.
+//!
+//! A first paragraph that ends with `[default: …]` names a default that is not a plain value. `cli::interface` reads it from
+//! there, and adds the variable and the key.
 
 #![expect(clippy::doc_markdown, reason = "these comments are the help texts, printed as they are")]
 
@@ -13,28 +16,32 @@ use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
 
+/// The help of `--url`; as a doc comment, its URLs would need brackets.
+const URL_HELP: &str = "Organization, repository or enterprise: https://HOST/ORG, https://HOST/OWNER/REPO or https://HOST/enterprises/SLUG";
+
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
 pub struct Common {
-    /// Configuration file; its keys are the long options without dashes [default: /etc/runup/config.toml if there]
+    /// Configuration file; its keys are the long options without the dashes [default: /etc/runup/config.toml, if it exists]
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// Print the result as one JSON document
     #[arg(long, global = true)]
     pub json: bool,
-    /// The form of the log on stderr
-    #[arg(long, value_enum, default_value = "text", value_name = "FORM", global = true)]
+    /// Format of the log on stderr
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT", global = true)]
     pub log_format: LogFormat,
-    /// Say more: every request and every line of config.sh
+    /// Log every request and every line that config.sh prints
     #[arg(short, long, global = true)]
     pub verbose: bool,
-    /// Say nothing on stderr but warnings and errors
+    /// Log warnings and errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
 }
 
 impl Common {
-    /// What holds where the command line cannot be read: only the form of the complaint about that is taken from it.
+    /// The options to report an error with if the command line cannot be parsed: only the output formats are read from it.
     #[must_use]
     pub fn of_broken(arguments: &[OsString], environment: &Environment) -> Self {
         let set = |option: &str, value: &str| {
@@ -51,161 +58,170 @@ impl Common {
     }
 }
 
-/// The form of the log.
+/// The format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Plain text
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line
     Json,
 }
 
-/// Which GitHub, as whom.
+/// Which GitHub, and which credential.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Server")]
+#[command(next_help_heading = "Server options")]
 pub struct Server {
-    /// <https://HOST/ORG>, <https://HOST/OWNER/REPO> or <https://HOST/enterprises/SLUG>
-    #[arg(long, value_name = "URL")]
+    /// The organization, repository or enterprise.
+    #[arg(long, value_name = "URL", help = URL_HELP)]
     pub url: Option<String>,
-    /// Base of the REST API, where it does not follow from --url
+    /// Base URL of the REST API [default: derived from --url]
     #[arg(long, value_name = "URL")]
     pub api_url: Option<String>,
-    /// Allow http:// to a host that is not this machine: tokens then travel in the clear
+    /// Allow http:// to other machines: tokens are then sent unencrypted
     #[arg(long)]
     pub allow_http: bool,
-    /// Certificates to trust besides the machine's own (PEM)
+    /// PEM file with certificates to trust in addition to the system's
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// File with the token for the REST API, or - for stdin [else: RUNUP_TOKEN, a systemd credential runup.token,
-    /// GITHUB_TOKEN, GH_TOKEN]
+    /// File with the token for the REST API, or - for stdin [default: the token in RUNUP_TOKEN, the systemd credential
+    /// runup.token, GITHUB_TOKEN or GH_TOKEN]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<String>,
-    /// Command that prints the token for the REST API, run by the shell whenever a token is needed: for a secret
-    /// manager. It gets the environment, but no token in it
+    /// Shell command that prints the token for the REST API, run each time a token is needed
+    ///
+    /// It gets the environment of runup, without the variables that hold tokens.
     #[arg(long, value_name = "COMMAND")]
     pub token_command: Option<String>,
-    /// Give up when the whole command has taken this long
+    /// Time limit for the whole command
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = parse_duration)]
     pub deadline: Duration,
 }
 
-/// Where the runner lives.
+/// Where the runner is on this machine.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Place")]
+#[command(next_help_heading = "Machine options")]
 pub struct Place {
-    /// The runner's folder [default: /opt/actions-runner as root, ~/actions-runner else]
+    /// Directory of the runner [default: /opt/actions-runner as root, ~/actions-runner otherwise]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// The runner's user, made if missing; only as root. `root` runs jobs as root [default: actions-runner]
+    /// User that runs the jobs, created if it does not exist; needs root [default: actions-runner]
+    ///
+    /// With the value root, jobs run as root.
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
-    /// Work inside this root file system, as image builds do: every absolute path is below it
+    /// Root directory of an image to work on: every absolute path is below it [default: /]
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
 }
 
 /// Which runner application.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Archive")]
+#[command(next_help_heading = "Archive options")]
 pub struct Archive {
-    /// This version instead of the newest on offer
+    /// Version of the runner to install [default: the newest that GitHub offers]
     #[arg(long, value_name = "VERSION")]
     pub runner_version: Option<RunnerVersion>,
-    /// This archive instead of the one on offer; needs --sha256
+    /// Archive of the runner to install [default: the one that GitHub offers]
+    ///
+    /// Needs --sha256.
     #[arg(long, value_name = "FILE|URL")]
     pub archive: Option<String>,
-    /// The sha256 that the archive must have; also where the server names none
+    /// SHA-256 digest that the archive must have [default: the one that GitHub publishes]
     #[arg(long, value_name = "HEX")]
     pub sha256: Option<Sha256Digest>,
-    /// Fetch the archive from URL/FILENAME instead of from where the list says
+    /// Download the archive from URL/FILENAME instead of from GitHub
     #[arg(long, value_name = "URL")]
     pub mirror: Option<String>,
-    /// Install an archive for which nobody gives a sha256. It runs as whatever it is
+    /// Install an archive without verification if no SHA-256 digest is known for it
     #[arg(long)]
     pub accept_unverified: bool,
-    /// Pretend this operating system: linux, osx, win
+    /// Operating system of the runner: linux, osx or win [default: this machine's]
     #[arg(long, value_name = "OS")]
     pub os: Option<Os>,
-    /// Pretend this architecture: x64, arm64, arm
+    /// Architecture of the runner: x64, arm64 or arm [default: this machine's]
     #[arg(long, value_name = "ARCH")]
     pub arch: Option<Arch>,
 }
 
-/// What the machine lacks.
+/// The libraries that the machine lacks.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Machine")]
+#[command(next_help_heading = "Machine options")]
 pub struct Libraries {
-    /// Install the libraries that the runner needs and the machine lacks, by the distribution's package manager (Debian,
-    /// Ubuntu, Fedora, RHEL and their relatives, Amazon Linux 2023, SUSE)
+    /// Install the libraries that the runner needs, with the system's package manager
     ///
-    /// Only as root; anybody else gets the command on stdout, and exit code 77. With --root it runs by chroot, where the
-    /// image's own /etc/resolv.conf and package sources count. The packages stay when the runner is removed: others may
-    /// use them by then.
+    /// Works on Debian, Ubuntu, Fedora, RHEL and their relatives, Amazon Linux 2023 and SUSE. Without root, the command is
+    /// printed on stdout instead, and the exit code is 77. With --root the package manager runs by chroot, with the image's
+    /// /etc/resolv.conf and package sources. The packages stay when the runner is removed, because other programs may need
+    /// them by then.
     #[arg(long)]
     pub deps: bool,
 }
 
 /// What the runner is.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Runner")]
+#[command(next_help_heading = "Runner options")]
 pub struct Runner {
-    /// Its name: text with {hostname}, {machine-id}, {random}, {os}, {arch}
+    /// Name of the runner; may contain {hostname}, {machine-id}, {random}, {os} and {arch}
     #[arg(long, value_name = "TEMPLATE", default_value = "{hostname}-{machine-id}")]
     pub name: NameTemplate,
-    /// Labels besides the default ones, separated by commas
+    /// Labels in addition to the default ones, separated by commas
     #[arg(long, value_name = "LABELS")]
     pub labels: Option<Labels>,
-    /// Without self-hosted and the labels for system and architecture; needs --labels
+    /// Omit the default labels (self-hosted, system, architecture); needs --labels
     #[arg(long)]
     pub no_default_labels: bool,
-    /// Runner group (organizations and enterprises)
+    /// Runner group to join (organizations and enterprises)
     #[arg(long, value_name = "NAME")]
     pub group: Option<String>,
-    /// Where jobs work, below the runner's folder
+    /// Work directory of the jobs, below the runner's directory
     #[arg(long, value_name = "DIR", default_value = "_work")]
     pub work: String,
-    /// One job, then gone from the server
+    /// Run one job, then deregister
     #[arg(long)]
     pub ephemeral: bool,
-    /// The runner does not update itself: GitHub sends it no jobs 30 days after the next release
+    /// Never update the runner; GitHub stops sending it jobs 30 days after the next release
     #[arg(long)]
     pub disable_update: bool,
-    /// The runner updates itself, as GitHub's own scripts set it up: then its user owns its programs, jobs can change
-    /// them, and runup gives them no token. Without it, runup updates the runner wherever it can
+    /// Let the runner update itself, as GitHub's scripts do, instead of upgrading it with runup
+    ///
+    /// The runner's user then owns its programs, jobs can change them, and runup never passes them a token.
     #[arg(long)]
     pub self_update: bool,
-    /// Take over a runner of the same name, even one that is alive elsewhere
+    /// Replace a registered runner of the same name, even if it is online on another machine
     #[arg(long)]
     pub replace: bool,
-    /// How config.sh gets its token: argv can be read by every user of the machine
+    /// How config.sh gets its token; every user of the machine can read argv
     #[arg(long, value_enum, default_value = "env", value_name = "WAY")]
     pub token_via: TokenVia,
-    /// File with a registration token issued elsewhere, or - for stdin [else: RUNUP_REGISTRATION_TOKEN]
+    /// File with a registration token, or - for stdin [default: the token in RUNUP_REGISTRATION_TOKEN or the systemd
+    /// credential runup.registration-token]
     #[arg(long, value_name = "FILE")]
     pub registration_token_file: Option<String>,
 }
 
 /// The service that runs the runner.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Service")]
+#[command(next_help_heading = "Service options")]
 pub struct Service {
-    /// What keeps the runner running: auto is systemd for root where it runs the machine, else none
+    /// Service that runs the runner
     #[arg(long, value_enum, default_value = "auto", value_name = "KIND")]
     pub service: ServiceKind,
-    /// When the service is stopped, let a running job go on for so long before it is cancelled
+    /// Time that a running job gets to finish when the service stops
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
     pub drain: Duration,
-    /// When the service is stopped, take the runner off the server, and register it anew when it is started. Needs a
-    /// --token-file that stays [default: true with --ephemeral, else false]
+    /// Deregister the runner when the service stops, and re-register it when it starts [default: true with --ephemeral,
+    /// otherwise false]
+    ///
+    /// Needs --token-file with a file that stays, or --token-command.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub remove_on_shutdown: Option<bool>,
-    /// After the one job of an ephemeral runner: end, register again for the next job, or switch the machine off
+    /// What to do after the job of an ephemeral runner
     #[arg(long, value_enum, default_value = "again", value_name = "WHAT")]
     pub after_job: AfterJob,
-    /// The time of day at which a timer looks for a newer runner, by the machine's clock
+    /// Time of day at which a timer looks for a newer runner, in the machine's time zone
     #[arg(long, value_name = "HH:MM", default_value = "03:00", value_parser = parse_time_of_day)]
     pub upgrade_at: String,
-    /// Spread the looks of many machines over this long after --upgrade-at
+    /// Time over which the timers of many machines are spread, from --upgrade-at on
     #[arg(long, value_name = "DURATION", default_value = "2h", value_parser = parse_duration)]
     pub upgrade_spread: Duration,
 }
@@ -227,32 +243,33 @@ fn parse_time_of_day(text: &str) -> Result<String, String> {
 /// What keeps the runner running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ServiceKind {
-    /// systemd where it is and we are root.
+    /// A systemd unit if systemd runs the machine and runup is root, otherwise none
     Auto,
-    /// A systemd unit.
+    /// A systemd unit
     Systemd,
-    /// Somebody else.
+    /// No service
     None,
 }
 
 /// How the runner is run in the foreground.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Run")]
 pub struct Run {
-    /// After a stop signal, let a running job go on for so long before it is cancelled
+    /// Time that a running job gets to finish after a stop signal
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     pub drain: Duration,
-    /// After a stop signal, take the runner off the server [default: true with --ephemeral and --jit, else false]
+    /// Deregister the runner after a stop signal [default: true with --ephemeral and --jit, otherwise false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub remove_on_shutdown: Option<bool>,
-    /// After the one job of an ephemeral runner: end, register again for the next job, or switch the machine off
+    /// What to do after the job of an ephemeral runner
     #[arg(long, value_enum, default_value = "stop", value_name = "WHAT")]
     pub after_job: AfterJob,
-    /// Let the server make the runner, for one job, without config.sh (Enterprise Server: 3.10 and newer)
+    /// Create a just-in-time runner for one job, without config.sh (Enterprise Server 3.10 or newer)
     #[arg(long)]
     pub jit: bool,
-    /// Run the runner of this just-in-time configuration, which was created elsewhere: no token is needed here. Its file,
-    /// or - for stdin [else: a systemd credential runup.jit-config]
+    /// File with the just-in-time configuration of a runner that exists already, or - for stdin [default: the systemd
+    /// credential runup.jit-config]
+    ///
+    /// No token is needed. `runup runners create-jit` creates such a runner.
     #[arg(long, value_name = "FILE")]
     pub jit_config_file: Option<String>,
 }
@@ -260,51 +277,50 @@ pub struct Run {
 /// What follows the one job of an ephemeral runner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum AfterJob {
-    /// The end.
+    /// Exit
     Stop,
-    /// The next registration and job.
+    /// Register again, for the next job
     Again,
-    /// `systemctl poweroff`.
+    /// Power off the machine
     Poweroff,
 }
 
 /// How a token reaches `config.sh`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TokenVia {
-    /// As `ACTIONS_RUNNER_INPUT_TOKEN`.
+    /// In the variable ACTIONS_RUNNER_INPUT_TOKEN
     Env,
-    /// As `--token TOKEN`, the form of GitHub's documentation.
+    /// As --token TOKEN, as in GitHub's documentation
     Argv,
 }
 
-/// What jobs may have of this machine's cloud.
+/// What jobs may use of this machine's cloud.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Cloud")]
+#[command(next_help_heading = "Cloud options")]
 pub struct Metadata {
-    /// Let jobs reach the cloud's metadata, and with it use the identity of this machine
+    /// Let jobs use the cloud's metadata service, and with it the identity of this machine
     ///
-    /// As root, runup denies it to the runner's user at each start, by routing rules for TCP port 80 of 169.254.169.254,
-    /// fd00:ec2::254 and their like, and refuses to start where it cannot set them. Containers that a job starts need a
-    /// hop limit of 1 at the cloud as well.
+    /// Otherwise, as root, runup denies it to the runner's user at each start, with routing rules for TCP port 80 of
+    /// 169.254.169.254, fd00:ec2::254 and similar addresses, and does not start the runner if it cannot set them. For
+    /// containers that a job starts, also set a hop limit of 1 in the cloud.
     #[arg(long)]
     pub allow_metadata: bool,
 }
 
-/// Who may take this machine away.
+/// The cloud that can reclaim this machine.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Cloud")]
+#[command(next_help_heading = "Cloud options")]
 pub struct Cloud {
-    /// Whose notice to watch for, before a spot machine is taken away; auto asks the machine's firmware
+    /// Cloud whose termination notices for spot machines to watch for
     #[arg(long, value_enum, default_value = "auto", value_name = "CLOUD")]
     pub cloud: CloudChoice,
-    /// Where its metadata is [default: http://169.254.169.254]
+    /// URL of the cloud's metadata service [default: http://169.254.169.254]
     #[arg(long, value_name = "URL", value_parser = parse_metadata_url)]
     pub metadata_url: Option<Url>,
 }
 
 impl Cloud {
-    /// Whose notice to watch for. Where somebody says where the metadata is, but nothing says whose it is, all are
-    /// asked.
+    /// The clouds to ask for notices. If the URL is known but the cloud is not, all of them are asked.
     #[must_use]
     pub fn providers(&self, root: &Root) -> Vec<Provider> {
         match self.cloud {
@@ -326,18 +342,18 @@ fn parse_metadata_url(text: &str) -> Result<Url, String> {
     if matches!(url.scheme(), "http" | "https") { Ok(url) } else { Err("expected an http(s) URL".to_owned()) }
 }
 
-/// A cloud, or how to find out.
+/// A cloud, or how to detect it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum CloudChoice {
-    /// What the machine's firmware says.
+    /// The cloud that the machine's firmware names
     Auto,
-    /// Amazon EC2.
+    /// Amazon EC2
     Aws,
-    /// Microsoft Azure.
+    /// Microsoft Azure
     Azure,
-    /// Google Compute Engine.
+    /// Google Compute Engine
     Gcp,
-    /// Nobody gives notice.
+    /// Do not watch for notices
     None,
 }
 
@@ -346,15 +362,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cloud_is_the_one_that_is_named_else_the_firmwares_else_none() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path().to_owned());
+    fn the_cloud_is_the_one_set_else_the_firmwares_else_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path().to_owned());
         let metadata_url = || Some("http://127.0.0.1:1".parse().unwrap());
         let of = |cloud, metadata_url| Cloud { cloud, metadata_url }.providers(&root);
         assert_eq!(of(CloudChoice::Auto, None), []);
         assert_eq!(of(CloudChoice::Auto, metadata_url()), Provider::ALL);
         assert_eq!(of(CloudChoice::None, metadata_url()), []);
-        let firmware = folder.path().join("sys/class/dmi/id");
+        let firmware = dir.path().join("sys/class/dmi/id");
         fs_err::create_dir_all(&firmware).unwrap();
         fs_err::write(firmware.join("sys_vendor"), "Amazon EC2\n").unwrap();
         assert_eq!(of(CloudChoice::Auto, metadata_url()), [Provider::Aws]);
@@ -372,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_is_asked_for_by_http_only() {
+    fn the_metadata_url_is_http_only() {
         assert!(parse_metadata_url("http://169.254.169.254").is_ok());
         assert!(parse_metadata_url("file:///etc/passwd").is_err());
         assert!(parse_metadata_url("169.254.169.254").is_err());

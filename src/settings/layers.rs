@@ -1,35 +1,38 @@
 //! The layers below the command line: the environment and the configuration file.
 //!
-//! Both are laid under clap's own parser, so a value from the file is checked by the same code, and refused in the
-//! same words, as one from the command line.
+//! Both are defaults of clap's own parser, so that the same code checks a value from the file and one from the command
+//! line, with the same messages.
 
-use super::{Error, Given, Origin};
+use super::{Error, Given, Origin, suggestion};
 use crate::host::{account, owner};
+use crate::secret;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// Where the file is looked for when nobody names one.
+/// The configuration file, unless --config names another one.
 pub const DEFAULT_FILE: &str = "/etc/runup/config.toml";
 
 /// Options that make no sense in a file or a variable.
 const COMMAND_LINE_ONLY: [&str; 2] = ["help", "version"];
 
-/// Filters of lists share their names with what a runner is given: `name` in a machine's file must not hide the other
-/// runners from `runners list`. Their ids begin with this, and so do their twins.
+/// Filters of `runners list` share their names with properties of a runner, and `name` in a machine's file must not hide
+/// the other runners from the list. The ids of filters begin with this, and so do their keys and variables.
 const FILTER: &str = "filter_";
 
-/// The environment twin of a long option.
+/// The environment variable of a long option or of a key.
 #[must_use]
 pub fn variable(option: &str) -> String {
     format!("RUNUP_{}", option.replace('-', "_").to_uppercase())
 }
 
 /// The key of an option in the file, from which the name of its variable follows; `None` if it has neither.
-fn key(argument: &Arg) -> Option<String> {
+#[must_use]
+pub fn key(argument: &Arg) -> Option<String> {
     let option = argument.get_long().filter(|option| !COMMAND_LINE_ONLY.contains(option))?;
     let id = argument.get_id().as_str();
     Some(if id.starts_with(FILTER) { id.replace('_', "-") } else { option.to_owned() })
@@ -43,10 +46,10 @@ pub struct File {
 }
 
 impl File {
-    /// Reads the file that `arguments` or `variable` name, or the default one if it is there.
+    /// Reads the file that `arguments` or `variable` name, or else the default one if it exists.
     ///
     /// # Errors
-    /// It cannot be read, is not TOML, or has values that no option takes.
+    /// It cannot be read, is not TOML, or has values of a type that no option takes.
     pub fn find(arguments: &[OsString], variable: Option<&str>) -> Result<Self, Error> {
         match named(arguments).or_else(|| variable.map(PathBuf::from)) {
             Some(path) => Self::read(&path),
@@ -55,7 +58,7 @@ impl File {
         }
     }
 
-    /// Reads the file at `path`; an absent one is empty.
+    /// Reads the file at `path`; a missing one is empty.
     ///
     /// # Errors
     /// As for [`File::find`].
@@ -69,7 +72,7 @@ impl File {
         if is_open_to_all(&file) {
             return Err(Error::FileOpenToAll { path: path.to_owned() });
         }
-        // Its token-command would run as root, and the runner come from where it says.
+        // It sets the token-command that runs as root, and where the runner is downloaded from.
         if account::is_root() {
             let found = owner::who_else_can_change(path, &file)
                 .map_err(|source| Error::FileUnchecked { path: path.to_owned(), source: Box::new(source) })?;
@@ -81,7 +84,8 @@ impl File {
         file.read_to_string(&mut text).map_err(unreadable)?;
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| Error::FileMalformed {
             path: path.to_owned(),
-            message: error.to_string().trim_end().replace('\n', " "),
+            place: place(&text, error.span().map_or(0, |span| span.start)),
+            message: error.message().trim_end().replace('\n', ", "),
         })?;
         let mut values = BTreeMap::new();
         for (key, value) in table {
@@ -112,7 +116,17 @@ impl File {
     }
 }
 
-/// Whether every user can write it: it names a command that is run, and where the runner comes from.
+/// The line at an offset. It can hold a secret, so only its number is shown; what has the form of a token is marked in
+/// every message, and is shown as such.
+fn place(text: &str, offset: usize) -> String {
+    let number = text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1;
+    match text.lines().nth(number - 1) {
+        Some(line) if matches!(secret::mask(line), Cow::Owned(_)) => format!("line {number} ({line})"),
+        _ => format!("line {number}"),
+    }
+}
+
+/// Whether every user can write it: it sets a command to run, and where the runner is downloaded from.
 #[cfg(unix)]
 fn is_open_to_all(file: &std::fs::File) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
@@ -151,17 +165,17 @@ fn as_text(value: &toml::Value) -> Option<String> {
     }
 }
 
-/// `command` with both layers laid under every option of every subcommand.
+/// `command` with the environment and the file as the defaults of every option of every subcommand.
 ///
 /// # Errors
-/// The file has a key that no option of any command has.
+/// The file has a key that belongs to no option of any command.
 pub fn lay_under(command: Command, file: &File) -> Result<Command, Error> {
     let mut known = std::collections::BTreeSet::new();
     let command = lay(command, file, &mut known);
-    match file.values.keys().find(|key| !known.contains(*key)) {
-        Some(key) => Err(Error::FileUnknownKey { path: file.path.clone(), key: key.clone() }),
-        None => Ok(command),
-    }
+    let Some(key) = file.values.keys().find(|key| !known.contains(*key)) else { return Ok(command) };
+    let known: Vec<&str> = known.iter().map(String::as_str).filter(|key| *key != "config").collect();
+    let similar = suggestion::option(key, &known).map(str::to_owned);
+    Err(Error::FileUnknownKey { path: file.path.clone(), key: key.clone(), similar })
 }
 
 fn lay(command: Command, file: &File, known: &mut std::collections::BTreeSet<String>) -> Command {
@@ -169,7 +183,7 @@ fn lay(command: Command, file: &File, known: &mut std::collections::BTreeSet<Str
         let Some(key) = key(&argument) else { return argument };
         let is_switch = matches!(argument.get_action(), ArgAction::SetTrue);
         let variable = variable(&key);
-        // Templates write an empty one for what nobody has filled in; it is as good as none, as for tokens.
+        // Templates leave a variable empty when its value is unset, so an empty one counts as unset, as it does for tokens.
         let is_empty = std::env::var_os(&variable).is_some_and(|value| value.is_empty());
         let mut argument = if is_empty { argument } else { argument.env(variable).hide_env(true) };
         if is_switch {
@@ -224,8 +238,8 @@ mod tests {
     }
 
     fn file(text: &str) -> Result<File, Error> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("config.toml");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
         std::fs::write(&path, text).unwrap();
         File::read(&path)
     }
@@ -255,11 +269,21 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_no_option_is_refused_by_name() {
+    fn an_unknown_key_is_refused_by_name_with_the_one_that_was_meant() {
+        use crate::error::Failure as _;
         let error = lay_under(command(), &file("runer-size = 1").unwrap()).unwrap_err();
         assert!(error.to_string().contains("runer-size"), "{error}");
+        assert!(error.hint().unwrap().contains("runner-size ="), "{:?}", error.hint());
         assert!(matches!(file("a = { b = 1 }").unwrap_err(), Error::FileValue { .. }));
         assert!(matches!(file("a = ").unwrap_err(), Error::FileMalformed { .. }));
+    }
+
+    #[test]
+    fn a_line_that_is_not_toml_is_named_by_its_number_and_not_shown() {
+        let error = file("url = \"u\"\ntoken-file = hunter2\n").unwrap_err().to_string();
+        assert!(error.contains("line 2") && !error.contains("hunter2"), "{error}");
+        let error = file("a = 1\na = 2\n").unwrap_err().to_string();
+        assert!(error.contains("line 2"), "{error}");
     }
 
     #[test]

@@ -1,11 +1,13 @@
-//! What was asked for: flags over environment over file over default, each value knowing where it came from.
+//! The settings: flags over environment over file over default, and where each value came from.
 //!
-//! [`flags`] defines every option once; its environment twin and its key in the configuration file follow from its
-//! name (see [`layers`]), so none can be forgotten. Credentials are no options: [`credential`] finds them.
+//! [`flags`] defines every option once; its environment variable and its key in the configuration file follow from its
+//! name (see [`layers`]), so that none can be forgotten. Credentials are not options: [`credential`] finds them.
+//! [`suggestion`] finds what was meant by an unknown option, key or command.
 
 pub mod credential;
 pub mod flags;
 pub mod layers;
+pub mod suggestion;
 
 use crate::error::{Class, Failure};
 use crate::github::Credential;
@@ -24,12 +26,12 @@ pub enum Origin {
     Variable(String),
     /// The configuration file.
     File(PathBuf),
-    /// Nobody said anything.
+    /// It was not set.
     Default,
 }
 
 impl Origin {
-    /// What has the higher one, wins.
+    /// The value of the highest rank wins.
     #[must_use]
     pub fn rank(&self) -> u8 {
         match self {
@@ -52,14 +54,14 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// One option that has a value: its name without dashes, the value as text, and who set it.
+/// One option that has a value: its name without dashes, the value as text, and where it was set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given {
     /// The long flag without its dashes; also the key in the file.
     pub key: String,
     /// The value as it would be written on the command line.
     pub value: String,
-    /// Who set it.
+    /// Where it was set.
     pub origin: Origin,
     /// Whether it is a switch, whose flag takes no value.
     pub switch: bool,
@@ -69,12 +71,12 @@ pub struct Given {
 const CREDENTIALS: [&str; 5] =
     ["RUNUP_TOKEN", "RUNUP_REGISTRATION_TOKEN", "RUNUP_REMOVE_TOKEN", "GITHUB_TOKEN", "GH_TOKEN"];
 
-/// The process's environment, read once and passed down; no other room asks the operating system for it.
+/// The process's environment, read once and passed down; no other module asks the operating system for it.
 #[derive(Debug, Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// The environment of this process. Variables that are not UTF-8 are left out: none of ours can be one.
+    /// The environment of this process. Variables that are not UTF-8 are left out, because none of runup's can be.
     #[must_use]
     pub fn of_process() -> Self {
         Self(
@@ -95,7 +97,7 @@ impl Environment {
         self.0.iter().map(|(key, value)| (key.clone(), value.clone()))
     }
 
-    /// What a command gets that fetches a token: all but the tokens that are here already.
+    /// The environment of a command that fetches a token: everything but the tokens that are set already.
     #[must_use]
     pub fn for_token_command(&self) -> Vec<(String, String)> {
         let path =
@@ -105,7 +107,7 @@ impl Environment {
         given.chain(Some(path).filter(|_| missing)).collect()
     }
 
-    /// Wipes the credentials: whoever needs one has taken it.
+    /// Wipes the credentials, once they have been read.
     pub fn wipe_credentials(&mut self) {
         for name in CREDENTIALS {
             if let Some(mut value) = self.0.remove(name) {
@@ -114,8 +116,8 @@ impl Environment {
         }
     }
 
-    /// The variables that the runner needs as we do, to reach GitHub: proxies and certificates. Nothing else of our
-    /// environment reaches a child.
+    /// The variables that the runner needs to reach GitHub, as runup does: proxies and certificates. Nothing else of the
+    /// environment is passed to a child.
     #[must_use]
     pub fn for_runner(&self) -> Vec<(String, String)> {
         const NAMES: [&str; 8] = [
@@ -149,7 +151,7 @@ pub struct Credentials {
     pub remove: Option<Secret>,
 }
 
-/// What is wrong with what was asked for.
+/// What is wrong with the settings.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A credential file could not be read.
@@ -164,7 +166,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A credential is empty or has characters that no token has.
-    #[error("the {what} from {place} is empty or is no token (one word of printable characters)")]
+    #[error("the {what} from {place} is empty or malformed (expected one word of printable characters)")]
     CredentialMalformed {
         /// Which credential.
         what: &'static str,
@@ -172,7 +174,7 @@ pub enum Error {
         place: String,
     },
     /// A credential's file can be read by every user.
-    #[error("the {what} in {path} can be read by every user of this machine")]
+    #[error("the {what} in {path} can be read by every user")]
     CredentialOpenToAll {
         /// Which credential.
         what: &'static str,
@@ -189,13 +191,13 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The configuration file can be written by every user.
-    #[error("the configuration file {} can be written by every user of this machine", path.display())]
+    #[error("the configuration file {} can be written by every user", path.display())]
     FileOpenToAll {
         /// The file.
         path: PathBuf,
     },
-    /// The configuration file, as root would obey it, can be changed by another user.
-    #[error("refused the configuration file {}: {} {why}, and runup runs as root", path.display(), which(path, at))]
+    /// Another user can change the configuration file of root.
+    #[error("refusing the configuration file {}: {} {why}, and runup runs as root", path.display(), which(path, at))]
     FileOfOthers {
         /// The file.
         path: PathBuf,
@@ -204,8 +206,8 @@ pub enum Error {
         /// Who can change that.
         why: String,
     },
-    /// It could not be found out who can change the configuration file.
-    #[error("failed to look at who can change the configuration file {}", path.display())]
+    /// It is unknown who can change the configuration file.
+    #[error("failed to check who can change the configuration file {}", path.display())]
     FileUnchecked {
         /// The file.
         path: PathBuf,
@@ -213,23 +215,27 @@ pub enum Error {
         source: Box<crate::host::Error>,
     },
     /// The configuration file is not TOML.
-    #[error("the configuration file {} is not valid TOML: {message}", path.display())]
+    #[error("the configuration file {} is not valid TOML: {place}: {message}", path.display())]
     FileMalformed {
         /// The file.
         path: PathBuf,
-        /// Where and why.
+        /// The line.
+        place: String,
+        /// Why.
         message: String,
     },
-    /// The configuration file has a key that is no option.
-    #[error("the configuration file {} has the unknown key {key:?}", path.display())]
+    /// The configuration file has a key that belongs to no option.
+    #[error("unknown key {key:?} in the configuration file {}", path.display())]
     FileUnknownKey {
         /// The file.
         path: PathBuf,
         /// The key.
         key: String,
+        /// The key that was probably meant.
+        similar: Option<String>,
     },
-    /// The configuration file has a value of a kind that no option takes.
-    #[error("the configuration file {} has a value for {key:?} that is no text, number, true or false, or list of texts", path.display())]
+    /// The configuration file has a value of a type that no option takes.
+    #[error("the value of {key:?} in the configuration file {} is not a string, number, boolean or list of strings", path.display())]
     FileValue {
         /// The file.
         path: PathBuf,
@@ -237,7 +243,7 @@ pub enum Error {
         key: String,
     },
     /// `--url` is needed.
-    #[error("no --url was given: which enterprise, organization or repository is the runner for?")]
+    #[error("--url is missing: the organization, repository or enterprise of the runner")]
     UrlMissing,
     /// Two options exclude each other, or one lacks its partner.
     #[error("{0}")]
@@ -273,37 +279,40 @@ impl Failure for Error {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::CredentialUnreadable { what, .. } => {
-                format!("Give a file that holds nothing but the {what}, readable by the user who runs runup.")
+                format!("Pass a file that holds only the {what}, and that the user who runs runup can read.")
             }
-            Self::CredentialMalformed { .. } => "Put the token there, alone, on one line.".to_owned(),
+            Self::CredentialMalformed { .. } => "Put the token there, on one line of its own.".to_owned(),
             Self::CredentialOpenToAll { path, .. } => format!(
-                "Run: chmod 600 {path} (a secret that is mounted: mode 0400). Whoever was on this machine may have \
-                 read it: think about a new token."
+                "Run: chmod 600 {path} (for a mounted secret, use mode 0400). Other users may have read it: consider a \
+                 new token."
             ),
             Self::FileUnreadable { .. } => {
-                "Name a file that is there and can be read with --config, or leave it out.".to_owned()
+                "Pass an existing, readable file with --config, or omit the option.".to_owned()
             }
             Self::FileOpenToAll { path } => format!(
-                "Look at it: whoever writes it says what command is run here. Then run: chmod go-w {}",
+                "It can set commands that runup runs. Check its content, then run: chmod go-w {}",
                 path.display()
             ),
             Self::FileOfOthers { path, at, .. } if path == std::path::Path::new(layers::DEFAULT_FILE) => {
                 format!(
-                    "Its token-command would run as root. Look at it, then run: chown root:root {at} && chmod go-w {at}",
+                    "Its token-command would run as root. Check its content, then run: chown root:root {at} && chmod go-w {at}",
                     at = at.display(),
                 )
             }
             Self::FileOfOthers { path, .. } => format!(
-                "Its token-command would run as root. Look at it, then run: install -D -o root -m 644 {} {}",
+                "Its token-command would run as root. Check its content, then run: install -D -o root -m 644 {} {}",
                 path.display(),
                 layers::DEFAULT_FILE
             ),
+            Self::FileUnknownKey { similar: Some(similar), .. } => {
+                format!("Use `{similar} = …`; runup.toml(5) lists all keys.")
+            }
             Self::FileUnknownKey { .. } => {
-                "Keys are the long options without their dashes; `runup install --help` lists them."
+                "Keys are the long options without their dashes; runup.toml(5) and `runup install --help` list them."
                     .to_owned()
             }
             Self::UrlMissing => {
-                "Add --url https://HOST/ORG, https://HOST/OWNER/REPO or https://HOST/enterprises/SLUG."
+                "Pass --url https://HOST/ORG, https://HOST/OWNER/REPO or https://HOST/enterprises/SLUG."
                     .to_owned()
             }
             _ => return None,
@@ -314,7 +323,7 @@ impl Failure for Error {
 /// Reads `90`, `30s`, `5m`, `1h 30m`. A bare number is seconds.
 ///
 /// # Errors
-/// A text that says what is accepted.
+/// The formats that are accepted.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.trim().parse::<u64>() {
         return Ok(Duration::from_secs(seconds));
@@ -330,7 +339,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_what_people_write() {
+    fn durations_are_written_as_usual() {
         assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5400)));
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));

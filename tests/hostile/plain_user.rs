@@ -111,7 +111,7 @@ fn a_job_of_our_own_user_finds_the_token_in_no_process() {
     assert!(found.contains(&format!("\n{uid}\n")), "the job is the same user: {found}");
     assert!(found.contains("no secret anywhere"), "{found}");
     signal(&child, Signal::TERM);
-    let ran = finish(child).expect(0).says("off the server");
+    let ran = finish(child).expect(0).says("the runner was deregistered");
     let warnings: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("jobs run as")).collect();
     assert_eq!(warnings.len(), 1, "{ran:#?}");
     assert!(warnings[0].contains("--remove-on-shutdown needs the API token"), "{warnings:?}");

@@ -10,14 +10,14 @@ pub fn options_of(rig: &Rig, command: &[&str]) -> Vec<String> {
     let mut arguments = command.to_vec();
     arguments.push("--help");
     let help = finish(rig.command(&arguments).spawn().unwrap()).expect(0).stdout;
+    // The text of an option is indented further.
     help.lines()
         .filter_map(|line| {
-            line.trim_start().strip_prefix("--").or_else(|| line.split_once(", --").map(|it| it.1))
+            line.strip_prefix("      --")
+                .or_else(|| line.strip_prefix("  -")?.split_once(", --").map(|it| it.1))
         })
         .map(|line| line.split([' ', '=', '[']).next().unwrap().to_owned())
         .filter(|option| option != "help" && option != "version")
-        // A sentence that goes on in the next line may begin it with an option's name.
-        .filter(|option| option.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-'))
         .collect()
 }
 
@@ -99,9 +99,7 @@ fn example(option: &str) -> &'static str {
         | "jit-config-out"
         | "jit-config-file" => "/nowhere",
         "status" => "online",
-        "name" | "labels" | "label" | "prefix" | "group" | "work" | "user" | "archive" | "token-command" => {
-            "word"
-        }
+        "name" | "labels" | "label" | "prefix" | "work" | "user" | "archive" | "token-command" => "word",
         _ => "true",
     }
 }
@@ -254,26 +252,73 @@ fn what_the_command_line_does_not_know_is_64() {
 }
 
 #[test]
-fn man_pages_and_completions_come_from_the_binary() {
+fn an_unknown_option_key_or_command_is_answered_with_the_one_that_means_the_same() {
     let rig = Rig::new();
-    let dir = rig.root().join("share/man/man1");
-    ran(&mut rig.command(&["generate", "man", dir.to_str().unwrap()])).expect(0).says("runup.1");
-    let pages = crate::rig::names_in(&dir);
-    for page in ["runup.1", "runup-install.1", "runup-remove.1", "runup-runners-list.1", "runup-token.1"] {
-        assert!(pages.iter().any(|name| name == page), "{page} is not in {pages:?}");
+    let hint = |arguments: &[&str], code: i32| {
+        let ran = ran(&mut rig.command(arguments)).expect(code);
+        ran.stderr.lines().find_map(|line| line.strip_prefix("hint: ")).unwrap_or_default().to_owned()
+    };
+    for (unknown, meant) in [
+        ("--organisation", "Use --url <URL>"),
+        ("--org", "Use --url <URL>"),
+        ("--repo", "Use --url <URL>"),
+        ("--owner", "Use --url <URL>"),
+        ("--pat", "Use --token-file <FILE>"),
+        ("--token", "Use --token-file <FILE>"),
+        ("--label", "Use --labels <LABELS>"),
+        ("--lables", "Use --labels <LABELS>"),
+        ("--folder", "Use --dir <DIR>"),
+        ("--directory", "Use --dir <DIR>"),
+        ("--runnergroup", "Use --group <NAME>"),
+        ("--dry-run", "`runup plan`"),
+        ("--unattended", "Omit it"),
+        ("--window", "--window is an option of `runup upgrade`"),
+        ("--frobnicate", "`runup install --help`"),
+    ] {
+        let hint = hint(&["install", unknown], 64);
+        assert!(hint.starts_with(meant), "{unknown}: {hint}");
+        // As a key; a label and a window are keys of other commands.
+        let word = unknown.trim_start_matches("--");
+        let Some(option) = meant.strip_prefix("Use --").filter(|_| word != "label") else { continue };
+        let file = rig.write("config.toml", format!("{word} = \"x\"\n"));
+        let key = option.split(' ').next().unwrap();
+        let ran = ran(&mut rig.command(&["install", "--config", &file]));
+        ran.expect(78).says(word).says(&format!("hint: Use `{key} = …`"));
     }
-    let page = std::fs::read_to_string(dir.join("runup.1")).unwrap().replace("\\*(Aq", "'");
-    for class in Class::ALL {
-        assert!(page.contains(class.meaning()), "{}", class.meaning());
+    for (unknown, meant) in [
+        ("uninstall", "runup remove"),
+        ("deregister", "runup remove"),
+        ("unregister", "runup remove"),
+        ("delete", "runup remove"),
+        ("register", "runup install"),
+        ("setup", "runup install"),
+        ("configure", "runup install"),
+        ("start", "runup run"),
+        ("instal", "runup install"),
+    ] {
+        let hint = hint(&[unknown], 64);
+        assert!(hint.starts_with(&format!("Use `{meant}`")), "{unknown}: {hint}");
     }
-    for (shell, word) in [("bash", "complete -F"), ("zsh", "#compdef runup"), ("fish", "complete -c runup")] {
-        ran(&mut rig.command(&["generate", "completions", shell]))
-            .expect(0)
-            .says(word)
-            .says("runner-version");
+    assert!(hint(&["runners", "rm", "1"], 64).starts_with("Use `runup runners delete`"));
+}
+
+#[test]
+fn what_could_be_a_secret_is_not_repeated() {
+    let rig = Rig::new();
+    let file = rig.write("config.toml", "token-file = hunter2\n");
+    for arguments in [
+        &["install", "--pat=hunter2"] as &[&str],
+        &["install", "--pat", "hunter2"],
+        &["install", "hunter2"],
+        &["install", "--hunter2"],
+        &["hunter2"],
+        &["runners", "hunter2"],
+        &["install", "--json", "hunter2"],
+        &["install", "--config", &file],
+    ] {
+        let ran = ran(&mut rig.command(arguments));
+        assert!([64, 78].contains(&ran.code) && !ran.all().contains("hunter2"), "{ran:#?}");
     }
-    let blocked = rig.write("file", "");
-    ran(&mut rig.command(&["generate", "man", &format!("{blocked}/man")])).expect(73).says("man pages");
 }
 
 #[test]

@@ -182,7 +182,7 @@ fn a_runner_that_is_deleted_while_it_waits_ends_and_is_not_created_again() {
     let child = rig.start_handed(&config);
     let id = rig.state().runners[0].id;
     rig.sandbox.change_runner(id, RunnerChange { deleted: true, ..RunnerChange::default() });
-    finish(child).expect(0).says("the listener ended by itself");
+    finish(child).expect(0).says("the listener exited by itself");
     assert_eq!(rig.state().runners, []);
     assert_no_identity(&rig);
 }

@@ -20,6 +20,7 @@ mod others;
 mod packages;
 mod prune;
 mod rebake;
+mod reference;
 mod regressions;
 mod rig;
 mod run;

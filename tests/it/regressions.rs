@@ -298,7 +298,7 @@ fn what_is_no_folder_is_said_to_be_none_and_nothing_is_made() {
     rig.run(&["status", "--dir", "/etc/passwd"]).expect(69).says("absent");
     let missing = rig.root().join("missing");
     let mut command = rig.command(&["bake", "--url", &rig.url(), "--root", missing.to_str().unwrap()]);
-    finish(command.spawn().unwrap()).expect(64).says("is no folder");
+    finish(command.spawn().unwrap()).expect(64).says("is not a directory");
     assert!(!missing.exists());
 }
 

@@ -67,7 +67,7 @@ fn it_goes_online_takes_jobs_and_ends_as_told_keeping_its_registration() {
     rig.sandbox.add_job(&scope(), "build", 0);
     rig.sandbox.add_job(&scope(), "test", 0);
     until("both are done", || rig.state().jobs.iter().all(|job| job.done));
-    let ran = stop(child).expect(0).says("stopped as told after 2 jobs");
+    let ran = stop(child).expect(0).says("stopped as requested after 2 jobs");
     assert!(
         ran.stdout.contains("Listening for Jobs") && ran.stdout.contains("Running job: test"),
         "{ran:#?}"
@@ -121,7 +121,7 @@ fn a_second_signal_ends_the_draining() {
 #[test]
 fn drain_waits_for_the_job_to_end() {
     let rig = Rig::new();
-    drain(&rig, "1s").expect(0).says("no job");
+    drain(&rig, "1s").expect(0).says("is idle");
     // The server knows that the job is done before the listener has said so.
     let child = start_online(&rig, &["--drain", "50s"]);
     rig.sandbox.add_job(&scope(), "short", 1);
@@ -180,7 +180,7 @@ fn again_takes_one_job_with_each_registration() {
     until("the third is online", || online(&rig));
     let takers: Vec<_> = rig.state().jobs.iter().map(|job| job.runner).collect();
     assert_ne!(takers[0], takers[1], "each job had a runner of its own");
-    stop(child).expect(0).says("off the server");
+    stop(child).expect(0).says("the runner was deregistered");
     assert_eq!(rig.state().runners, [], "an idle ephemeral runner is no ghost");
 }
 
@@ -454,7 +454,7 @@ fn a_spot_notice_is_a_stop_signal_with_an_end() {
     arguments.extend(["--cloud", "gcp", "--metadata-url", &url]);
     let child = start_online(&rig, &arguments);
     announced.store(true, Ordering::SeqCst);
-    finish(child).expect(0).says("gcp").says("off the server");
+    finish(child).expect(0).says("gcp").says("the runner was deregistered");
     assert_eq!(rig.state().runners, []);
 }
 

@@ -70,7 +70,7 @@ fn the_flag_beats_the_file_and_two_of_a_kind_are_refused() {
     ask(&["--config", &config, "--token-file", file.to_str().unwrap()]).expect(0);
     ask(&["--token-command", &command, "--token-file", file.to_str().unwrap()])
         .expect(64)
-        .says("--token-file and --token-command exclude each other");
+        .says("--token-file and --token-command cannot be used together");
 }
 
 /// As a shell that traces does.

@@ -59,6 +59,7 @@ scenario_package_to_online() {
     exits 0 as_root env DEBIAN_FRONTEND=noninteractive apt-get --yes --no-install-recommends install /root/runup.deb
     exits 0 runup --version
     must test -s "$root/usr/share/man/man1/runup-install.1.gz"
+    must test -s "$root/usr/share/man/man5/runup.toml.5.gz"
     must test -s "$root/usr/share/bash-completion/completions/runup"
     same 700 "$(stat --format=%a "$root/var/lib/runup")" "the mode of /var/lib/runup"
     same 755 "$(stat --format=%a "$root/etc/runup")" "the mode of /etc/runup"
@@ -202,6 +203,7 @@ scenario_package_by_rpm() {
     for line in "-rwxr-xr-x root /usr/bin/runup" "-rwxr-xr-x root /usr/libexec/runup/before-removal" \
         "-rw-r--r-- root /usr/lib/systemd/system/runup.service" "-rw-r--r-- root /usr/lib/tmpfiles.d/runup.conf" \
         "-rw-r--r-- root /usr/share/man/man1/runup.1.gz" "-rw-r--r-- root /usr/share/zsh/site-functions/_runup" \
+        "-rw-r--r-- root /usr/share/man/man5/runup.toml.5.gz" \
         "-rw-r--r-- root /usr/share/licenses/runup/LICENSE-MIT"; do
         grep --quiet --line-regexp --fixed-strings -- "$line" <<<"$listed" || fail "the rpm does not contain \"$line\": $listed"
     done
@@ -236,5 +238,5 @@ scenario_package_by_rpm() {
     rm --recursive "$root/etc/runup"
     # On a distribution with rpm, other packages own these directories.
     same "" "$(changed | grep --invert-match --line-regexp --extended-regexp \
-        './usr/share/(fish(/vendor_completions.d)?|licenses|man/man1|zsh/site-functions)')" "what an erasure leaves or takes"
+        './usr/share/(fish(/vendor_completions.d)?|licenses|man/man[15]|zsh/site-functions)')" "what an erasure leaves or takes"
 }

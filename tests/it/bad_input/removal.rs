@@ -63,9 +63,7 @@ fn local_touches_no_server_and_says_what_is_left_there() {
     let id = rig.id();
     let name = rig.state().runners[0].name.clone();
     let ran = rig.run_without_token(&["remove", "--local"]).expect(0);
-    ran.says("still on the server")
-        .says(&name)
-        .says(&format!("runup runners delete {id} --url {}", rig.url()));
+    ran.says("still registered").says(&name).says(&format!("runup runners delete {id} --url {}", rig.url()));
     rig.assert_machine_bare();
     assert_eq!(rig.routes(), [] as [&str; 0]);
     rig.ask(&["runners", "delete", &id.to_string()]).expect(0);

@@ -1,0 +1,284 @@
+//! The JSON documents that `--json` prints, for the reference. A test compares them with what the commands print.
+
+use std::fmt::Write as _;
+
+/// A field: its path, its type and its meaning. `[]` stands for the elements of a list, `?` after a type for null.
+type Field = (&'static str, &'static str, &'static str);
+
+/// What a command prints.
+struct Document {
+    /// The words after `runup`, of every command that prints it.
+    commands: &'static [&'static str],
+    /// What it is.
+    what: &'static str,
+    fields: &'static [Field],
+}
+
+const RUNNER: &[Field] = &[
+    ("id", "number", "id of the runner on the server"),
+    ("name", "string", "name"),
+    ("os", "string", "operating system, in the server's words"),
+    ("status", "string", "`online` or `offline`"),
+    ("busy", "boolean", "whether it runs a job"),
+    ("runner_group_id", "number, optional", "id of its runner group"),
+    ("labels[].id", "number, optional", "id of a label"),
+    ("labels[].name", "string", "name of a label"),
+    ("labels[].type", "string, optional", "`read-only` for a default label, `custom` for another"),
+    ("version", "string, optional", "version of the runner"),
+    ("ephemeral", "boolean, optional", "whether it takes one job only"),
+];
+
+const DOCUMENTS: &[Document] = &[
+    Document {
+        commands: &["install", "bake"],
+        what: "The result of the installation. `runner` is null for an image.",
+        fields: &[
+            ("changed", "boolean", "whether anything was done"),
+            ("dir", "string", "directory of the runner"),
+            ("version", "string?", "version of the runner"),
+            ("user", "string?", "user that runs the jobs"),
+            ("isolated", "boolean?", "whether that user cannot become root; null if it is the current user"),
+            ("guard", "string?", "protection of the programs from jobs: `open`, `locked` or `sealed`"),
+            ("runner.id", "number?", "id of the runner on the server"),
+            ("runner.name", "string", "name of the runner"),
+            ("runner.url", "string", "organization, repository or enterprise"),
+            ("runner.status", "string?", "`online` or `offline`; null if the server was not asked"),
+            (
+                "steps[].step",
+                "string",
+                "`create-user`, `place-runner`, `register`, `write-service` or `start-service`",
+            ),
+            ("steps[].action", "object", "`action` in it is `keep` or `do`"),
+            ("steps[].detail", "string", "description"),
+            ("service", "string?", "systemd unit; null without a service"),
+            ("calls", "number", "number of REST calls"),
+        ],
+    },
+    Document {
+        commands: &["bake --check"],
+        what: "The result of the check.",
+        fields: &[
+            ("sealed", "boolean", "whether nothing was found"),
+            ("dir", "string", "directory of the runner"),
+            ("version", "string?", "version of the runner"),
+            ("platform", "string", "platform of the image"),
+            ("found[].what", "string", "what must not be in an image"),
+            ("found[].fix", "string", "how to fix it"),
+            ("looked_at[]", "string", "what was checked"),
+            ("last", "string?", "what remains to be done at the end"),
+        ],
+    },
+    Document {
+        commands: &["plan"],
+        what: "What `install` would do.",
+        fields: &[
+            ("steps[].step", "string", "as for `install`"),
+            ("steps[].action", "object", "as for `install`"),
+            ("steps[].detail", "string", "description"),
+            ("deps", "string?", "command that installs the missing libraries"),
+            ("config_sh", "string?", "command line of config.sh, without the token"),
+            ("settings[].key", "string", "key of an option"),
+            ("settings[].value", "string", "its value"),
+            ("settings[].origin", "string", "`flag`, `environment NAME`, `file PATH` or `default`"),
+        ],
+    },
+    Document {
+        commands: &["run"],
+        what: "How the runner ended.",
+        fields: &[
+            ("dir", "string", "directory of the runner"),
+            ("jobs", "number", "number of jobs"),
+            ("because", "string", "`told` (a stop signal), `job-done` or `listener-done`"),
+            ("deregistered", "boolean", "whether the runner is off the server"),
+            ("left_on_server.name", "string", "name of a runner that stays registered"),
+            ("left_on_server.id", "number?", "its id"),
+        ],
+    },
+    Document {
+        commands: &["drain"],
+        what: "The runner is idle.",
+        fields: &[("dir", "string", "directory of the runner"), ("idle", "boolean", "always true")],
+    },
+    Document {
+        commands: &["upgrade"],
+        what: "The result of the upgrade.",
+        fields: &[
+            ("changed", "boolean", "whether the version is another one now"),
+            ("dir", "string", "directory of the runner"),
+            ("from", "string?", "version before"),
+            ("version", "string?", "version now"),
+            ("reason", "string?", "why nothing was done"),
+            ("status", "string?", "`online` or `offline`; null if the server was not asked"),
+        ],
+    },
+    Document {
+        commands: &["remove"],
+        what: "The result of the removal.",
+        fields: &[
+            ("changed", "boolean", "whether there was anything to remove"),
+            ("dir", "string", "directory of the runner"),
+            ("undone[]", "string", "step that was undone"),
+            ("deregistered.name", "string", "name of the runner that was deregistered"),
+            ("deregistered.id", "number?", "its id"),
+            ("deregistered.url", "string", "where it was registered"),
+            ("left_on_server.name", "string", "name of a runner that stays registered"),
+            ("left_on_server.id", "number?", "its id"),
+            ("left_on_server.url", "string", "where it is registered"),
+            (
+                "left_on_server.why",
+                "string",
+                "`asked` (--local), `claimed` (known from its own files only) or `other-machine`",
+            ),
+        ],
+    },
+    Document {
+        commands: &["status"],
+        what: "The state of the runner.",
+        fields: &[
+            (
+                "state",
+                "string",
+                "`absent`, `placed`, `unfinished`, `registered`, `forgotten`, `stopped`, `offline` or `copied`",
+            ),
+            ("dir", "string", "directory of the runner"),
+            ("version", "string?", "version of the runner"),
+            ("journal", "boolean", "whether runup installed it"),
+            ("user", "string?", "user that runs the jobs"),
+            ("guard", "string?", "protection of the programs from jobs: `open`, `locked` or `sealed`"),
+            ("isolated", "boolean?", "whether the user cannot become root; null if unknown"),
+            ("ways_to_root[]", "string", "how the user can become root"),
+            ("not_locked", "string?", "why jobs can change the programs of the runner"),
+            ("name", "string?", "name of the runner"),
+            ("id", "number?", "its id on the server"),
+            ("url", "string?", "where it is registered"),
+            ("server", "string?", "`online` or `offline`; null if the server was not asked"),
+            ("busy", "boolean?", "whether it runs a job"),
+            ("not_asked", "string?", "why the server was not asked"),
+            ("service.unit", "string", "systemd unit"),
+            ("service.active", "string", "`active`, `inactive`, `failed` and so on"),
+            ("service.enabled", "string", "`enabled`, `disabled` or `masked`"),
+            ("service.restarts", "number", "number of restarts by systemd"),
+            ("service.result", "string", "result of the last run"),
+            ("support.newest", "string", "newest version that is available"),
+            ("support.ends_at", "string?", "when the support of the installed version ends"),
+            ("support.days", "number?", "days until then"),
+            ("support.pinned", "string?", "why runup keeps the version"),
+            ("drift[]", "string", "difference from the settings"),
+        ],
+    },
+    Document {
+        commands: &["runners list"],
+        what: "A list of runners, each with these fields.",
+        fields: RUNNER,
+    },
+    Document { commands: &["runners show"], what: "A runner.", fields: RUNNER },
+    Document {
+        commands: &["runners delete"],
+        what: "The deleted runner.",
+        fields: &[
+            ("deleted", "object", "the runner, as in `runners show`"),
+            ("already_gone", "boolean", "whether the server had deleted it already"),
+        ],
+    },
+    Document {
+        commands: &["runners create-jit"],
+        what: "The created runner. `jit_config` takes the place of `jit_config_out` with `--jit-config-out -`.",
+        fields: &[
+            ("runner", "object", "the runner, as in `runners show`"),
+            ("jit_config_out", "string", "file with the just-in-time configuration"),
+            ("jit_config", "string", "the just-in-time configuration, a secret"),
+        ],
+    },
+    Document {
+        commands: &["runners delete-on-stop"],
+        what: "The deleted runner; null if none was created.",
+        fields: &[
+            ("runner.version", "number", "version of the format"),
+            ("runner.url", "string", "where it was registered"),
+            ("runner.name", "string", "its name"),
+            ("runner.id", "number?", "its id"),
+            ("already_gone", "boolean", "whether the server had deleted it already"),
+        ],
+    },
+    Document {
+        commands: &["runners prune"],
+        what: "The stale runners.",
+        fields: &[
+            ("deleted[]", "object", "a deleted runner, as in `runners show`, and `already_gone`"),
+            ("kept[].runner", "object", "a runner that stays, as in `runners show`"),
+            ("kept[].why", "string", "why it stays"),
+            ("dry_run", "boolean", "whether nothing was deleted because of --dry-run"),
+        ],
+    },
+    Document {
+        commands: &["downloads"],
+        what: "A list of archives, each with these fields.",
+        fields: &[
+            ("os", "string", "operating system"),
+            ("architecture", "string", "architecture"),
+            ("filename", "string", "name of the archive"),
+            ("download_url", "string", "where to download it"),
+            ("sha256_checksum", "string?", "SHA-256 digest"),
+            ("needs_download_token", "boolean", "whether the download needs a token"),
+        ],
+    },
+    Document {
+        commands: &["token"],
+        what: "The token.",
+        fields: &[("token", "string", "the token, a secret"), ("expires_at", "string", "when it expires")],
+    },
+    Document {
+        commands: &["demo"],
+        what: "The result of the demo.",
+        fields: &[
+            ("proven", "boolean", "always true"),
+            ("seconds", "number", "how long it took"),
+            ("phases[].phase", "string", "step"),
+            ("phases[].detail", "string", "what it did"),
+            ("phases[].seconds", "number", "how long it took"),
+        ],
+    },
+    Document {
+        commands: &["generate man", "generate completions"],
+        what: "What was generated.",
+        fields: &[
+            ("dir", "string", "directory of the man pages"),
+            ("shell", "string", "shell of the completion script"),
+            ("script", "string", "completion script"),
+        ],
+    },
+];
+
+const ERROR: &[Field] = &[
+    ("error.class", "string", "class of the error, see [exit codes](exit-codes.md)"),
+    ("error.exit_code", "number", "exit code"),
+    ("error.message", "string", "message"),
+    ("error.hint", "string?", "what to do"),
+    ("error.output", "string?", "the end of the output of a failed command"),
+    ("error.not_undone[]", "string", "what could not be undone"),
+    ("error.command", "string?", "command to run as root"),
+];
+
+/// The page of the reference.
+pub(super) fn page() -> String {
+    let mut text = "# JSON output\n\n\
+                    With `--json`, a command prints one JSON document on stdout. A type with a question mark can be null, \
+                    and so can the object around the field, where the field has nothing to describe. Fields can be added in \
+                    later versions.\n\n## Errors\n\n"
+        .to_owned();
+    table(&mut text, ERROR);
+    for document in DOCUMENTS {
+        let commands: Vec<String> =
+            document.commands.iter().map(|command| format!("`runup {command}`")).collect();
+        let _ = write!(text, "\n## {}\n\n{}\n\n", commands.join(", "), document.what);
+        table(&mut text, document.fields);
+    }
+    text
+}
+
+fn table(text: &mut String, fields: &[Field]) {
+    text.push_str("| field | type | meaning |\n|---|---|---|\n");
+    for (field, kind, meaning) in fields {
+        let _ = writeln!(text, "| `{field}` | {kind} | {meaning} |");
+    }
+}
