@@ -100,9 +100,6 @@ fn requested(flags: &RunFlags, session: &Session) -> Result<(Request, RunnerSour
         return Err(Error::Contradiction(message.into()).into());
     }
     let handed = matches!(source, RunnerSource::JitConfig(_));
-    // `run` gets its credential at each start.
-    request.supervised = true;
-    request.credential_lasts = request.credentials.api.is_some();
     let credentials = &request.credentials;
     if run.remove_on_shutdown == Some(true)
         && !handed

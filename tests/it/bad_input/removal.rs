@@ -175,6 +175,12 @@ fn a_runner_without_a_journal_is_adopted() {
     let rig = Rig::installed();
     rig.forget_journal();
     rig.removes().says("adopting");
+    // What the machine's configuration calls its runners confirms nothing, and forbids nothing.
+    let rig = Rig::installed();
+    rig.forget_journal();
+    let config = rig.write("names.toml", "name = \"box-{random}\"\n");
+    rig.run(&["remove", "--config", &config]).expect(0).says("adopting");
+    rig.assert_nothing_left();
 }
 
 #[test]
