@@ -48,7 +48,7 @@ const DOCUMENTS: &[Document] = &[
                 "string",
                 "`create-user`, `place-runner`, `register`, `write-service` or `start-service`",
             ),
-            ("steps[].action", "object", "`action` in it is `keep` or `do`"),
+            ("steps[].action", "object", "`action` in it is `keep` or `do`; `change` says what is done"),
             ("steps[].detail", "string", "description"),
             ("service", "string?", "systemd unit; null without a service"),
             ("calls", "number", "number of REST calls"),

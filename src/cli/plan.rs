@@ -5,7 +5,6 @@ use super::output::{Failed, Output};
 use super::{Session, request, service, visible};
 use crate::deadline::Deadline;
 use crate::host::Account;
-use crate::lifecycle::Action;
 use crate::lifecycle::{Site, libraries_command, plan};
 use crate::runner::config_sh;
 use crate::secret::{self, Secret};
@@ -24,7 +23,7 @@ pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Ou
 
     let mut lines = Vec::new();
     for planned in &plan.steps {
-        let mark = if planned.action == Action::Keep { "keep" } else { "do" };
+        let mark = if planned.change().is_none() { "keep" } else { "do" };
         lines.push(format!("{mark:<5} {:<13} {}", planned.step.to_string(), planned.detail));
     }
     if let Some(command) = &libraries {

@@ -9,7 +9,7 @@ use crate::lifecycle::state::drift;
 use crate::lifecycle::state::journal::{Asked, Journal, Registered, State, Step};
 use crate::lifecycle::state::observed;
 use crate::lifecycle::state::observed::{Seen, Server, Service};
-use crate::lifecycle::state::plan::{Action, Care, Plan, Planned};
+use crate::lifecycle::state::plan::{Change, NewRegistration, Plan, Planned};
 use crate::runner::{Guard, LocalState, unit};
 
 /// Makes the plan.
@@ -27,15 +27,12 @@ pub fn make(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, E
     }
     let converts = place::converts(request, journal, seen);
     steps.push(place::place_runner(request, journal, seen, converts)?);
-    if request.registration.is_some() {
+    if let (Some(wanted), Some(name)) = (&request.registration, &seen.name) {
+        let new = NewRegistration::of(name.clone(), wanted.options.clone());
         steps.push(match supervised(request, seen) {
-            Some(unit) => Planned {
-                step: Step::Register,
-                action: Action::Keep,
-                detail: format!("{unit} runs, and registers by itself"),
-            },
-            None if converts => take_over(request, journal, seen)?,
-            None => register(request, journal, seen)?,
+            Some(unit) => Planned::keep(Step::Register, format!("{unit} runs, and registers by itself")),
+            None if converts => take_over(request, journal, seen, new)?,
+            None => register(request, journal, seen, &new)?,
         });
     }
     place::freshen(&mut steps, request, seen)?;
@@ -58,24 +55,34 @@ pub fn make(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, E
 }
 
 fn create_user(user: &str, request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned, Error> {
-    let (action, detail) = match (&seen.account, journal.created_user()) {
-        (Some(account), _) => (Action::Keep, format!("the user {user} exists (uid {})", account.uid)),
+    match (&seen.account, journal.created_user()) {
+        (Some(account), _) => {
+            Ok(Planned::keep(Step::CreateUser, format!("the user {user} exists (uid {})", account.uid)))
+        }
         // The journal would forget the one that it has to delete.
         (None, Some(made)) if made != user => {
             let (dir, wanted) = (request.dir.clone(), user.to_owned());
-            return Err(Error::OtherUser { dir, found: made.to_owned(), wanted });
+            Err(Error::OtherUser { dir, found: made.to_owned(), wanted })
         }
-        (None, _) => (Action::Do(Care::default()), format!("make the system user {user}")),
-    };
-    Ok(Planned { step: Step::CreateUser, action, detail })
+        (None, _) => {
+            let change = Change::CreateUser { name: user.to_owned() };
+            Ok(Planned::to_do(Step::CreateUser, change, format!("create the system user {user}")))
+        }
+    }
 }
 
-fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned, Error> {
+fn register(
+    request: &Request,
+    journal: &Journal,
+    seen: &Seen,
+    new: &NewRegistration,
+) -> Result<Planned, Error> {
     let target = request.target.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
-    let name = seen.name.as_ref().expect("a request that registers has a name");
+    let name = &new.name;
     let url = target.url.as_str().trim_end_matches('/');
-    let doing =
-        |care: Care, detail: String| Planned { step: Step::Register, action: Action::Do(care), detail };
+    let doing = |new: NewRegistration, detail: String| {
+        Planned::to_do(Step::Register, Change::Register(Box::new(new)), detail)
+    };
     let fresh = format!("register {} at {url}", name.name);
     let dirty = !matches!(seen.local, LocalState::Unconfigured);
 
@@ -83,14 +90,14 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
         if let (Server::Has(runner), false) = (&seen.server, replaces(request)) {
             return Err(name_taken(runner));
         }
-        let care = Care { clean_identity: dirty, traces: seen.traces.clone(), ..Care::default() };
+        let new = NewRegistration { clean_identity: dirty, traces: seen.traces.clone(), ..new.clone() };
         return Ok(doing(
-            care,
+            new,
             format!("{fresh}: this disk is a copy, and the identity on it is another machine's"),
         ));
     }
     let Some((state, registered)) = journal.registered() else {
-        return fresh_registration(request, seen, fresh, dirty);
+        return fresh_registration(request, seen, new, fresh, dirty);
     };
     let same_url = registered.url.trim_end_matches('/').eq_ignore_ascii_case(url);
     if !same_url || !registered.name.eq_ignore_ascii_case(name.name.as_str()) {
@@ -118,16 +125,15 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
         (local, _) => matches!(local, LocalState::Configured(_)) && !tampered,
     };
     Ok(match (&seen.server, configured) {
-        (Server::Has(runner), true) => match change(request, seen, registered, runner)? {
-            Some((care, what)) => doing(care, format!("{what} of {} (id {})", runner.name, runner.id)),
-            None => Planned {
-                step: Step::Register,
-                action: Action::Keep,
-                detail: format!(
-                    "{} is registered at {url} (id {}, {})",
-                    runner.name, runner.id, runner.status
-                ),
-            },
+        (Server::Has(runner), true) => match change(request, seen, registered, runner, new)? {
+            Some((change, what)) => {
+                let detail = format!("{what} of {} (id {})", runner.name, runner.id);
+                Planned::to_do(Step::Register, change, detail)
+            }
+            None => Planned::keep(
+                Step::Register,
+                format!("{} is registered at {url} (id {}, {})", runner.name, runner.id, runner.status),
+            ),
         },
         // Cut off between the server's entry and the local files, or the files were deleted: nobody can be that
         // runner any more. One that is online is somebody, though.
@@ -138,46 +144,49 @@ fn register(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned
             return Err(name_taken(runner));
         }
         (Server::Has(runner), false) => doing(
-            Care { clean_identity: dirty, ghost: Some(runner.id), ..Care::default() },
+            NewRegistration { clean_identity: dirty, ghost: Some(runner.id), ..new.clone() },
             format!("{fresh}: an earlier attempt was cut off and left id {} on the server", runner.id),
         ),
         (Server::Nothing, true) => doing(
-            Care { clean_identity: true, ..Care::default() },
+            NewRegistration { clean_identity: true, ..new.clone() },
             format!("{fresh}: the server has forgotten the runner"),
         ),
         (Server::NotAsked, true) if !unseen_changes(request, seen, registered).is_empty() => {
             let options = unseen_changes(request, seen, registered);
             return Err(Error::CannotChange { dir: request.dir.clone(), options });
         }
-        (Server::NotAsked, true) if state == State::Done || !dirty => Planned {
-            step: Step::Register,
-            action: Action::Keep,
-            detail: format!("{} is registered at {url} (not checked: no credential)", name.name),
-        },
-        (Server::NotAsked, true) => Planned {
-            step: Step::Register,
-            action: Action::Keep,
-            detail: format!("{} was registered at {url} by a run that was cut off", name.name),
-        },
-        (Server::Nothing, false) => doing(Care { clean_identity: dirty, ..Care::default() }, fresh),
+        (Server::NotAsked, true) if state == State::Done || !dirty => Planned::keep(
+            Step::Register,
+            format!("{} is registered at {url} (not checked: no credential)", name.name),
+        ),
+        (Server::NotAsked, true) => Planned::keep(
+            Step::Register,
+            format!("{} was registered at {url} by a run that was cut off", name.name),
+        ),
+        (Server::Nothing, false) => doing(NewRegistration { clean_identity: dirty, ..new.clone() }, fresh),
         (Server::NotAsked, false) => doing(
-            Care { clean_identity: dirty, reclaim_name: is_ours(registered, seen), ..Care::default() },
+            NewRegistration { clean_identity: dirty, reclaim_name: is_ours(registered, seen), ..new.clone() },
             fresh,
         ),
     })
 }
 
 /// Registers the runner that is there once more, under its name and id, in a tree that jobs cannot change.
-fn take_over(request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned, Error> {
+fn take_over(
+    request: &Request,
+    journal: &Journal,
+    seen: &Seen,
+    new: NewRegistration,
+) -> Result<Planned, Error> {
     // What cannot be is refused all the same.
-    let as_it_is = register(request, journal, seen)?;
-    if as_it_is.action != Action::Keep {
+    let as_it_is = register(request, journal, seen, &new)?;
+    if as_it_is.change().is_some() {
         return Ok(as_it_is);
     }
-    let care = Care { converts: true, reclaim_name: true, ..Care::default() };
-    let name = seen.name.as_ref().map_or_else(String::new, |wanted| wanted.name.to_string());
+    let name = new.name.name.clone();
+    let new = NewRegistration { converts: true, reclaim_name: true, ..new };
     let detail = format!("register {name} once more, in place of the registration that jobs could change");
-    Ok(Planned { step: Step::Register, action: Action::Do(care), detail })
+    Ok(Planned::to_do(Step::Register, Change::Register(Box::new(new)), detail))
 }
 
 /// The options that only a new registration can change.
@@ -209,19 +218,22 @@ fn change(
     seen: &Seen,
     registered: &Registered,
     runner: &github::Runner,
-) -> Result<Option<(Care, String)>, Error> {
+    new: &NewRegistration,
+) -> Result<Option<(Change, String)>, Error> {
     let Some(now) = Asked::of(request) else { return Ok(None) };
     let options = changes(request, seen, registered);
     if !options.is_empty() {
         if runner.busy {
             return Err(Error::BusyToChange { name: runner.name.clone(), id: runner.id, options });
         }
-        let care = Care { clean_identity: true, ghost: Some(runner.id), ..Care::default() };
-        return Ok(Some((care, format!("register anew, for another {},", options.join(", ")))));
+        let new = NewRegistration { clean_identity: true, ghost: Some(runner.id), ..new.clone() };
+        return Ok(Some((
+            Change::Register(Box::new(new)),
+            format!("register anew, for another {},", options.join(", ")),
+        )));
     }
     Ok(now.labels.filter(|labels| drift::labels_differ(labels, runner)).map(|labels| {
-        let care = Care { relabel: Some(runner.id), ..Care::default() };
-        (care, format!("set {} as the labels", drift::listed(&labels)))
+        (Change::Relabel { id: runner.id }, format!("set {} as the labels", drift::listed(&labels)))
     }))
 }
 
@@ -251,19 +263,22 @@ fn write_service(request: &Request, service: &Service) -> Result<Planned, Error>
         (Some(found), None) => !unit::is_ours(found, &request.dir),
         (found, wanted) => found == wanted && !extra.is_off,
     };
-    let (action, detail) = match &service.found {
+    let write = |detail: String| {
+        let change = Change::WriteService { service: Box::new(service.clone()) };
+        Planned::to_do(Step::WriteService, change, detail)
+    };
+    Ok(match &service.found {
         Some(found) if *found == service.wanted && !service.upgrades.iter().all(settled) => {
-            (Action::Do(Care::default()), format!("write the units that upgrade the runner of {unit}"))
+            write(format!("write the units that upgrade the runner of {unit}"))
         }
-        Some(found) if *found == service.wanted => (Action::Keep, format!("the unit {unit} is written")),
-        Some(found) if unit::is_ours(found, &request.dir) => {
-            (Action::Do(Care::default()), format!("write the unit {unit} anew"))
+        Some(found) if *found == service.wanted => {
+            Planned::keep(Step::WriteService, format!("the unit {unit} is written"))
         }
+        Some(found) if unit::is_ours(found, &request.dir) => write(format!("write the unit {unit} anew")),
         Some(_) => return Err(Error::UnitNotOurs { unit: unit.clone() }),
         None if service.state.load == "loaded" => return Err(Error::UnitNotOurs { unit: unit.clone() }),
-        None => (Action::Do(Care::default()), format!("write the unit {unit}")),
-    };
-    Ok(Planned { step: Step::WriteService, action, detail })
+        None => write(format!("write the unit {unit}")),
+    })
 }
 
 fn start_service(service: &Service, restart: bool, offline: bool) -> Planned {
@@ -271,18 +286,20 @@ fn start_service(service: &Service, restart: bool, offline: bool) -> Planned {
     let state = &service.state;
     // Between two starts by systemd it has failed, and a look just then is no proof that it works.
     let up = state.is_up() && state.enabled == "enabled" && state.sub != "auto-restart";
-    let (action, detail) = match (up, restart) {
-        (true, false) if offline => (
-            Action::Do(Care { await_online: true, ..Care::default() }),
+    let start = |detail: String| {
+        let change = Change::StartService { service: Box::new(service.clone()) };
+        Planned::to_do(Step::StartService, change, detail)
+    };
+    match (up, restart) {
+        (true, false) if offline => Planned::to_do(
+            Step::StartService,
+            Change::AwaitOnline,
             format!("{unit} runs; wait until it is online"),
         ),
-        (true, false) => (Action::Keep, format!("{unit} runs, and is enabled")),
-        (true, true) => (Action::Do(Care::default()), format!("restart {unit} and wait until it is online")),
-        (false, _) => {
-            (Action::Do(Care::default()), format!("enable and start {unit} and wait until it is online"))
-        }
-    };
-    Planned { step: Step::StartService, action, detail }
+        (true, false) => Planned::keep(Step::StartService, format!("{unit} runs, and is enabled")),
+        (true, true) => start(format!("restart {unit} and wait until it is online")),
+        (false, _) => start(format!("enable and start {unit} and wait until it is online")),
+    }
 }
 
 /// Whether a runner of the journal's name can only be the journal's: the server told its id, nobody else could have made
@@ -293,7 +310,13 @@ fn is_ours(registered: &Registered, seen: &Seen) -> bool {
         || (seen.key && (registered.name_was_free || seen.guard == Guard::Open && !seen.isolates))
 }
 
-fn fresh_registration(request: &Request, seen: &Seen, detail: String, dirty: bool) -> Result<Planned, Error> {
+fn fresh_registration(
+    request: &Request,
+    seen: &Seen,
+    new: &NewRegistration,
+    detail: String,
+    dirty: bool,
+) -> Result<Planned, Error> {
     match (&seen.local, &seen.server) {
         // Placed by us, configured by somebody else since.
         (LocalState::Configured(file), _) => Err(Error::ConfiguredByHand {
@@ -303,7 +326,7 @@ fn fresh_registration(request: &Request, seen: &Seen, detail: String, dirty: boo
         }),
         (_, Server::Has(runner)) if !replaces(request) => Err(name_taken(runner)),
         _ => {
-            let care = Care { clean_identity: dirty, traces: seen.traces.clone(), ..Care::default() };
+            let new = NewRegistration { clean_identity: dirty, traces: seen.traces.clone(), ..new.clone() };
             let mut left = seen.traces.clone();
             if let LocalState::Partial { files } = &seen.local {
                 left.extend(files);
@@ -315,7 +338,7 @@ fn fresh_registration(request: &Request, seen: &Seen, detail: String, dirty: boo
                     left.join(", ")
                 ),
             };
-            Ok(Planned { step: Step::Register, action: Action::Do(care), detail })
+            Ok(Planned::to_do(Step::Register, Change::Register(Box::new(new)), detail))
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::lifecycle::context::watch::Watch;
 use crate::lifecycle::state::isolation;
 use crate::lifecycle::state::journal::{Act, Journal, Registered, State, Step};
 use crate::lifecycle::state::observed::{Seen, Server, Tree, look, look_at_offer};
-use crate::lifecycle::state::plan::{Action, Plan, Planned};
+use crate::lifecycle::state::plan::{Change, Plan, Planned};
 use crate::lifecycle::step::precheck::Prepared;
 use crate::lifecycle::step::registration::deregister::{self, Occasion};
 use crate::lifecycle::step::{libraries, placing, registration, service, user};
@@ -254,44 +254,32 @@ async fn take(
     let mut owner = seen.account.clone();
     let mut status = None;
     for planned in &plan.steps {
-        let Action::Do(care) = &planned.action else { continue };
+        let Some(change) = planned.change() else { continue };
         site.check(&format!("taking the step {}", planned.step))?;
-        let wanted = || seen.service.as_ref().expect("a plan with this step has a service");
-        match planned.step {
-            Step::WriteService => service::write(site, journal, wanted(), known(owner.as_ref())).await?,
-            Step::StartService if care.await_online => {}
-            Step::StartService => service::start(site, journal, wanted()).await?,
-            Step::CreateUser => {
-                let name = site.request.user.as_deref().expect("a plan with this step has a user");
-                owner = Some(user::take(site, journal, name).await?);
-            }
-            Step::PlaceRunner => {
-                user::ensure_group(site, journal, known(owner.as_ref())).await?;
-                if care.remove_tree {
+        match change {
+            Change::CreateUser { name } => owner = Some(user::take(site, journal, name).await?),
+            Change::Place | Change::Replace { .. } | Change::Repair => {
+                let account = known(owner.as_ref());
+                user::ensure_group(site, journal, account).await?;
+                if matches!(change, Change::Replace { .. }) {
                     service::quiet(site, seen).await?;
                 }
-                placing::take(site, journal, care, seen, known(owner.as_ref()), prepared.choice.take())
-                    .await?;
+                placing::take(site, journal, change, seen, account, prepared.choice.take()).await?;
             }
-            Step::Register => {
-                if let Some(id) = care.relabel {
-                    registration::relabel(site, journal, id).await?;
-                    continue;
-                }
+            Change::Relabel { id } => registration::relabel(site, journal, *id).await?,
+            Change::Register(new) => {
                 service::quiet(site, seen).await?;
-                status = registration::take(
-                    site,
-                    journal,
-                    care,
-                    seen,
-                    known(owner.as_ref()),
-                    prepared.token.take(),
-                )
-                .await?;
-                if care.converts {
+                let account = known(owner.as_ref());
+                status = registration::take(site, journal, new, seen, account, prepared.token.take()).await?;
+                if new.converts {
                     placing::conclude(site, journal)?;
                 }
             }
+            Change::WriteService { service } => {
+                service::write(site, journal, service, known(owner.as_ref())).await?;
+            }
+            Change::StartService { service } => service::start(site, journal, service).await?,
+            Change::AwaitOnline => {}
         }
     }
     Ok(status)
@@ -299,8 +287,7 @@ async fn take(
 
 /// A registration that is kept, but whose run was cut off before it could say so, is done.
 fn settle(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: &Seen) -> Result<(), Error> {
-    let kept =
-        plan.steps.iter().any(|planned| planned.step == Step::Register && planned.action == Action::Keep);
+    let kept = plan.steps.iter().any(|planned| planned.step == Step::Register && planned.change().is_none());
     if let Some((State::Begun, registered)) = journal.registered()
         && kept
         && let LocalState::Configured(file) = &seen.local
@@ -360,7 +347,7 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
         }
     }
     let taken =
-        plan.steps.iter().rev().filter(|planned| planned.action != Action::Keep).map(|planned| planned.step);
+        plan.steps.iter().rev().filter(|planned| planned.change().is_some()).map(|planned| planned.step);
     for step in taken {
         // A step of the plan that this run never came to is still as an earlier run, or another machine, left it.
         if journal.entry(step).is_none() || !journal.began(step) {

@@ -1,18 +1,20 @@
 //! What is going to be done, step by step, before anything of it is.
 
 use crate::lifecycle::context::request::Request;
+use crate::lifecycle::state::observed::{Service, WantedName};
 use crate::lifecycle::state::record::Step;
+use crate::runner::config_sh;
 use serde::Serialize;
 
 /// The steps, in their order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Plan {
     /// One for each step of the request.
     pub steps: Vec<Planned>,
 }
 
 /// One step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Planned {
     /// Which.
     pub step: Step,
@@ -23,63 +25,122 @@ pub struct Planned {
 }
 
 /// What is done about a step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "action")]
 pub enum Action {
     /// It is as it should be.
     Keep,
     /// The step is taken.
-    Do(Care),
+    Do(Change),
 }
 
-/// What has to be put right before the step is taken.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Care {
-    /// Replace the old tree, which is ours and incomplete, of another version or platform, or too old to register. It
-    /// stays until the new one is verified.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub remove_tree: bool,
-    /// Put a new tree in the place of an incomplete one, and the registration's files into it: the runner stays the
-    /// runner that it is.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub keep_identity: bool,
-    /// Delete what an earlier registration left in the folder.
+/// What a step changes, with everything that it needs to know for that.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "change")]
+pub enum Change {
+    /// The user is created.
+    CreateUser {
+        /// Its name.
+        #[serde(skip)]
+        name: String,
+    },
+    /// A runner is placed where there is none.
+    Place,
+    /// The runner that is there gives way to a new one: it is incomplete, of another version or platform, or too old to
+    /// register. It stays until the new one is verified.
+    Replace {
+        /// It works, and gives way to one that its jobs cannot change. It comes back if that fails.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        converts: bool,
+    },
+    /// A complete runner takes the place of an incomplete one, and its identity with it: it stays the same runner.
+    Repair,
+    /// `config.sh` registers the runner.
+    Register(Box<NewRegistration>),
+    /// Only the labels of the registered runner change; it goes on running.
+    Relabel {
+        /// Its id.
+        id: u64,
+    },
+    /// The unit files are written.
+    WriteService {
+        /// What they should say.
+        #[serde(skip)]
+        service: Box<Service>,
+    },
+    /// The service is enabled, and started or restarted.
+    StartService {
+        /// Which.
+        #[serde(skip)]
+        service: Box<Service>,
+    },
+    /// The service runs as it should, and the server does not see its runner yet: that is waited for.
+    AwaitOnline,
+}
+
+/// A registration by `config.sh`.
+#[derive(Debug, Clone, Serialize)]
+pub struct NewRegistration {
+    /// The name.
+    #[serde(skip)]
+    pub name: WantedName,
+    /// The options, as requested.
+    #[serde(skip)]
+    pub options: config_sh::Options,
+    /// Delete what an earlier registration left in the directory.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub clean_identity: bool,
     /// Delete these as well: the runner of the machine that the image was made of left them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub traces: Vec<&'static str>,
-    /// Delete this runner on the server: it is ours, and nobody can be it any more.
+    /// Delete this runner on the server: it is this machine's, and nothing can be it any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ghost: Option<u64>,
-    /// Only `config.sh --replace` can take the name back: an earlier run of ours may have registered it, and there is
-    /// no credential to look.
+    /// Only `config.sh --replace` can take the name back: an earlier run may have registered it, and there is no credential to
+    /// look.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub reclaim_name: bool,
-    /// Nothing but the labels of the runner with this id: it stays registered, and goes on running.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub relabel: Option<u64>,
-    /// The service runs as it should, and the server does not see its runner yet: that is waited for.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub await_online: bool,
-    /// The tree that jobs could change gives way to one that they cannot, and the registration to a new one under the same name
-    /// and id. What is there works until then, and comes back if it fails.
+    /// It takes over the name and the id of a runner that works, which comes back if this fails.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub converts: bool,
 }
 
+impl NewRegistration {
+    /// One that has nothing to put right first.
+    #[must_use]
+    pub fn of(name: WantedName, options: config_sh::Options) -> Self {
+        let (clean_identity, reclaim_name, converts) = (false, false, false);
+        Self { name, options, clean_identity, traces: Vec::new(), ghost: None, reclaim_name, converts }
+    }
+}
+
 impl Planned {
+    /// A step that changes something.
+    #[must_use]
+    pub fn to_do(step: Step, change: Change, detail: String) -> Self {
+        Self { step, action: Action::Do(change), detail }
+    }
+
+    /// A step whose result is there already.
+    #[must_use]
+    pub fn keep(step: Step, detail: String) -> Self {
+        Self { step, action: Action::Keep, detail }
+    }
+
+    /// What changes, if anything does.
+    #[must_use]
+    pub fn change(&self) -> Option<&Change> {
+        if let Action::Do(change) = &self.action { Some(change) } else { None }
+    }
+
     /// Whether what is there already is as the step would leave it, though it may have to be waited for.
     pub(crate) fn stands(&self) -> bool {
-        match &self.action {
-            Action::Keep => true,
-            Action::Do(care) => care.await_online,
-        }
+        matches!(self.action, Action::Keep | Action::Do(Change::AwaitOnline))
     }
 
     /// Whether a service that runs has to be started again for it.
     pub(crate) fn restarts(&self) -> bool {
-        matches!(&self.action, Action::Do(care) if care.relabel.is_none() && !care.await_online)
+        !self.stands() && !matches!(self.action, Action::Do(Change::Relabel { .. }))
     }
 }
 
@@ -87,38 +148,34 @@ impl Plan {
     /// Whether it takes this step.
     #[must_use]
     pub fn takes(&self, step: Step) -> bool {
-        self.steps.iter().any(|planned| planned.step == step && planned.action != Action::Keep)
+        self.steps.iter().any(|planned| planned.step == step && planned.change().is_some())
     }
 
-    /// Whether a runner will be made on the server.
+    /// Whether a runner will be created on the server.
     #[must_use]
     pub fn registers(&self, request: &Request) -> bool {
-        request.jit || self.steps.iter().any(|planned| planned.step == Step::Register && planned.restarts())
+        request.jit || self.steps.iter().any(|planned| matches!(planned.change(), Some(Change::Register(_))))
     }
 
     /// Whether the service is started, or started again, and not only waited for.
     #[must_use]
     pub fn starts_service(&self) -> bool {
-        self.steps.iter().any(|planned| planned.step == Step::StartService && planned.restarts())
-    }
-
-    /// Whether a runner that works goes, because only a new one can be as it is asked for.
-    #[must_use]
-    pub fn replaces_registration(&self) -> bool {
-        self.steps.iter().any(|planned| {
-            matches!(&planned.action, Action::Do(care) if planned.step == Step::Register && care.ghost.is_some())
-        })
+        self.steps.iter().any(|planned| matches!(planned.change(), Some(Change::StartService { .. })))
     }
 
     /// Whether it only makes a runner that works safer, which must not take it down.
     #[must_use]
     pub fn converts(&self) -> bool {
-        self.steps.iter().any(|planned| matches!(&planned.action, Action::Do(care) if care.converts))
+        self.steps.iter().any(|planned| match planned.change() {
+            Some(Change::Replace { converts }) => *converts,
+            Some(Change::Register(new)) => new.converts,
+            _ => false,
+        })
     }
 
     /// Whether there is anything to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.steps.iter().all(|planned| planned.action == Action::Keep)
+        self.steps.iter().all(|planned| planned.change().is_none())
     }
 }

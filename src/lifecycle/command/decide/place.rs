@@ -4,7 +4,7 @@ use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::state::journal::{Journal, Step};
 use crate::lifecycle::state::observed::{Seen, Server, Tree};
-use crate::lifecycle::state::plan::{Action, Care, Planned};
+use crate::lifecycle::state::plan::{Change, Planned};
 use crate::lifecycle::state::version_policy;
 use crate::lifecycle::state::version_policy::{Decision, Hold};
 use crate::runner::{Guard, LocalState, RunnerVersion};
@@ -51,15 +51,15 @@ pub(crate) fn freshen(steps: &mut [Planned], request: &Request, seen: &Seen) -> 
     let Some(place) = steps.iter_mut().find(|planned| planned.step == Step::PlaceRunner) else {
         return Ok(());
     };
-    if !registers || matches!(&place.action, Action::Do(care) if care.remove_tree) {
+    if !registers || matches!(place.change(), Some(Change::Replace { .. })) {
         return Ok(());
     }
     if !can_fetch(request) {
         return Err(Error::TreeNotGuarded { dir: request.dir.clone() });
     }
-    place.action = Action::Do(Care { remove_tree: true, ..Care::default() });
-    place.detail =
+    let detail =
         format!("place a fresh runner in {}: jobs could change the one that is there", request.dir.display());
+    *place = Planned::to_do(Step::PlaceRunner, Change::Replace { converts: false }, detail);
     Ok(())
 }
 
@@ -72,11 +72,8 @@ pub(crate) fn place_runner(
     let dir = &request.dir;
     let shown = dir.display();
     let registered = journal.registered().is_some() && !seen.clone;
-    let anew = |detail: String| Planned {
-        step: Step::PlaceRunner,
-        action: Action::Do(Care { remove_tree: true, ..Care::default() }),
-        detail,
-    };
+    let anew =
+        |detail: String| Planned::to_do(Step::PlaceRunner, Change::Replace { converts: false }, detail);
     if let Some(owner) = other_owner(request, seen) {
         let wanted = request.user.clone().unwrap_or_default();
         if registered || request.archive.no_refresh {
@@ -87,11 +84,8 @@ pub(crate) fn place_runner(
         )));
     }
     if converts {
-        return Ok(Planned {
-            step: Step::PlaceRunner,
-            action: Action::Do(Care { remove_tree: true, converts: true, ..Care::default() }),
-            detail: format!("replace the runner in {shown} by one that its jobs cannot change"),
-        });
+        let detail = format!("replace the runner in {shown} by one that its jobs cannot change");
+        return Ok(Planned::to_do(Step::PlaceRunner, Change::Replace { converts: true }, detail));
     }
     if let Some(what) = other_platform(journal, seen) {
         if registered || request.archive.no_refresh {
@@ -101,20 +95,20 @@ pub(crate) fn place_runner(
     }
     Ok(match &seen.tree {
         Tree::Foreign { what } => return Err(Error::NotOurs { dir: dir.clone(), what: what.clone() }),
-        Tree::Absent => Planned {
-            step: Step::PlaceRunner,
-            action: Action::Do(Care::default()),
-            detail: format!("download, verify and place the runner in {shown}"),
-        },
+        Tree::Absent => Planned::to_do(
+            Step::PlaceRunner,
+            Change::Place,
+            format!("download, verify and place the runner in {shown}"),
+        ),
         Tree::Incomplete { missing } if registered && matches!(seen.local, LocalState::Configured(_)) => {
-            Planned {
-                step: Step::PlaceRunner,
-                action: Action::Do(Care { keep_identity: true, ..Care::default() }),
-                detail: format!(
+            Planned::to_do(
+                Step::PlaceRunner,
+                Change::Repair,
+                format!(
                     "replace the incomplete runner in {shown} ({}), and keep its registration",
                     missing.join(", ")
                 ),
-            }
+            )
         }
         Tree::Incomplete { .. } => anew(format!("replace the incomplete runner in {shown}")),
         Tree::Ours { version, self_updated } => match (&request.archive.version, version) {
@@ -124,7 +118,7 @@ pub(crate) fn place_runner(
             {
                 let detail =
                     format!("the runner {found} is in {shown}: it was {wanted}, and has updated itself");
-                Planned { step: Step::PlaceRunner, action: Action::Keep, detail }
+                Planned::keep(Step::PlaceRunner, detail)
             }
             (Some(wanted), Some(found)) if wanted != found && registered => {
                 let (found, wanted) = (found.to_string(), wanted.to_string());
@@ -140,11 +134,7 @@ pub(crate) fn place_runner(
                 Some((newest, why)) => {
                     anew(format!("refresh {} to {newest} in {shown}: {why}", named(*version)))
                 }
-                None => Planned {
-                    step: Step::PlaceRunner,
-                    action: Action::Keep,
-                    detail: format!("the {} is in {shown}", named(*version)),
-                },
+                None => Planned::keep(Step::PlaceRunner, format!("the {} is in {shown}", named(*version))),
             },
         },
     })

@@ -13,7 +13,7 @@ use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Entry, Journal, State, Step};
 use crate::lifecycle::state::kept;
 use crate::lifecycle::state::observed::{Seen, Tree};
-use crate::lifecycle::state::plan::Care;
+use crate::lifecycle::state::plan::Change;
 use crate::lifecycle::step::placing::archive::{Choice, choose};
 use crate::lifecycle::step::placing::stage::{discard, form, owner, stage_runner};
 use crate::runner::{Guard, LocalState, guard, state, tree};
@@ -30,18 +30,21 @@ const NOTED: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 pub async fn take(
     site: &Site<'_>,
     journal: &mut Journal,
-    care: &Care,
+    change: &Change,
     seen: &Seen,
     account: &Account,
     prepared: Option<Choice>,
 ) -> Result<(), Error> {
-    if care.remove_tree || care.keep_identity {
+    let replaces = matches!(change, Change::Replace { .. });
+    let repairs = matches!(change, Change::Repair);
+    let converts = matches!(change, Change::Replace { converts: true });
+    if replaces || repairs {
         check_mounts(site)?;
     }
-    if care.keep_identity {
+    if repairs {
         repair::check_idle(site)?;
     }
-    let guarded = site.isolates(account) && !care.keep_identity;
+    let guarded = site.isolates(account) && !repairs;
     let listed = seen.offer.as_ref().map(|offer| offer.applications.as_slice());
     let choice = match prepared {
         Some(choice) => choice,
@@ -59,10 +62,10 @@ pub async fn take(
         replaces: None,
         guard: if guarded { Guard::Locked } else { Guard::Open },
     };
-    let old = journal.entry(Step::PlaceRunner).filter(|entry| care.remove_tree && entry.state == State::Done);
+    let old = journal.entry(Step::PlaceRunner).filter(|entry| replaces && entry.state == State::Done);
     let old = old.map(|entry| entry.act.clone());
     if old.is_none() {
-        if !care.keep_identity {
+        if !repairs {
             // A repair is one exchange, of which there is nothing to take back.
             journal.begin(act.clone())?;
         }
@@ -82,7 +85,7 @@ pub async fn take(
         guard::furnish(&staging, keeper, report.version, &staged.sha256.to_string())
             .inspect_err(|_| discard(&staging))?;
     }
-    if guarded && care.remove_tree && journal.guard() == Guard::Open {
+    if guarded && replaces && journal.guard() == Guard::Open {
         kept::keep(site, journal, &dir).inspect_err(|_| discard(&staging))?;
     }
     reach(Checkpoint::PlaceStaged);
@@ -90,10 +93,10 @@ pub async fn take(
         *version = report.version.as_ref().map(ToString::to_string);
         *sha256 = Some(staged.sha256.to_string());
     }
-    let put = if care.keep_identity {
+    let put = if repairs {
         repair::put(site, &staging, account)
-    } else if care.remove_tree {
-        replace(journal, &act, old, &staging, &dir, care.converts)
+    } else if replaces {
+        replace(journal, &act, old, &staging, &dir, converts)
     } else {
         put_in_empty_place(&staging, &dir)
     };
@@ -103,10 +106,10 @@ pub async fn take(
         guard::lock(&dir, keeper)?;
     }
     // Until it is registered, the one before it has to come back after a cut.
-    if !care.converts {
+    if !converts {
         journal.done(act)?;
     }
-    if (care.remove_tree || care.keep_identity) && !care.converts {
+    if (replaces || repairs) && !converts {
         discard(&staging);
     }
     let version = report.version.as_ref().map_or(filename, |version| format!("runner {version}"));
@@ -116,7 +119,7 @@ pub async fn take(
         times => format!(", resumed {times} times"),
     };
     let digest = staged.sha256.to_string();
-    let kept = if care.keep_identity { ", the registration kept" } else { "" };
+    let kept = if repairs { ", the registration kept" } else { "" };
     phase.end(format!(
         "{version}: {} received{resumed}, sha256 {}… {}, {} entries in {}{kept}",
         megabytes(staged.received),

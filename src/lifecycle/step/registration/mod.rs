@@ -15,7 +15,7 @@ use crate::lifecycle::state::drift;
 use crate::lifecycle::state::journal::{Act, Asked, Journal, Registered, State, Step};
 use crate::lifecycle::state::observed;
 use crate::lifecycle::state::observed::Seen;
-use crate::lifecycle::state::plan::Care;
+use crate::lifecycle::state::plan::NewRegistration;
 use crate::lifecycle::step::user;
 use crate::runner::{Guard, LocalState, RunnerFile, complaint, config_sh, guard, preflight, state, tree};
 use crate::secret::Secret;
@@ -32,13 +32,13 @@ const FRESH: Duration = Duration::from_secs(30 * 60);
 pub async fn take(
     site: &Site<'_>,
     journal: &mut Journal,
-    care: &Care,
+    new: &NewRegistration,
     seen: &Seen,
     account: &Account,
     prepared: Option<Token>,
 ) -> Result<Option<String>, Error> {
     let request = &site.request;
-    let name = seen.name.as_ref().expect("a plan with this step has a name");
+    let name = &new.name;
     let target = request.target.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
     let client = site.client.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
     let setting = site.config_setting(account.clone());
@@ -50,18 +50,18 @@ pub async fn take(
     if let Some(port) = target.port_warning() {
         tracing::warn!("{port}");
     }
-    if let Some(id) = care.ghost {
+    if let Some(id) = new.ghost {
         let phase = site.phase("ghost");
         site.within("deleting what was registered before", client.delete(id)).await?;
         phase.end(format!("deleted id {id}, which was registered before, from the server"));
         reach(Checkpoint::RegisterGhostGone);
     }
     open_for_config(site, journal, account).await?;
-    if care.clean_identity {
+    if new.clean_identity {
         state::clean_identity(&setting.dir)?;
     }
-    unseal(site, &care.traces)?;
-    let mut registered = begin(site, journal, care, seen).await?;
+    unseal(site, &new.traces)?;
+    let mut registered = begin(site, journal, new, seen).await?;
 
     let token = match prepared.filter(Token::is_fresh) {
         Some(token) => token.token,
@@ -70,7 +70,7 @@ pub async fn take(
     reach(Checkpoint::RegisterTokenMinted);
 
     let phase = site.phase("config.sh");
-    let (outcome, shown, kept) = configure(site, care, seen, &setting, &registered, token).await?;
+    let (outcome, shown, kept) = configure(site, new, seen, &setting, &registered, token).await?;
     let file = match judge(state::read(&setting.dir)?, &outcome, &shown) {
         Ok(file) => file,
         Err(error) => {
@@ -105,23 +105,23 @@ pub async fn take(
 async fn begin(
     site: &Site<'_>,
     journal: &mut Journal,
-    care: &Care,
+    new: &NewRegistration,
     seen: &Seen,
 ) -> Result<Registered, Error> {
     let request = &site.request;
     let wanted = request.registration.as_ref().expect("a plan with this step has a registration");
-    let name = seen.name.as_ref().expect("a plan with this step has a name");
+    let name = &new.name;
     let target = request.target.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
     let free = match site.eyes() {
-        _ if seen.name_is_free || care.ghost.is_some() => true,
-        Some(client) if !wanted.options.replace && !care.reclaim_name => {
+        _ if seen.name_is_free || new.ghost.is_some() => true,
+        Some(client) if !wanted.options.replace && !new.reclaim_name => {
             let asking = client.runner_named(name.name.as_str());
             site.within("asking for the name", asking).await?.is_none()
         }
         _ => false,
     };
     // Taking over the name keeps the id.
-    let old = journal.registered().filter(|_| care.converts).map(|(_, old)| old);
+    let old = journal.registered().filter(|_| new.converts).map(|(_, old)| old);
     let registered = Registered {
         url: target.url.to_string(),
         api_url: target.api.to_string(),
@@ -137,7 +137,7 @@ async fn begin(
     journal.set_machine(observed::fingerprint(site));
     let act = Act::Register(registered.clone());
     // What is converted works until config.sh has taken its place.
-    if care.converts {
+    if new.converts {
         journal.begin_instead(act)?;
     } else {
         journal.begin(act)?;
@@ -149,19 +149,18 @@ async fn begin(
 /// Runs config.sh: how it ended, its command line for people, and how the tree of what it registered is to be guarded.
 async fn configure(
     site: &Site<'_>,
-    care: &Care,
+    new: &NewRegistration,
     seen: &Seen,
     setting: &config_sh::Setting,
     registered: &Registered,
     token: Secret,
 ) -> Result<(Outcome, String, Guard), Error> {
-    let wanted = site.request.registration.as_ref().expect("a plan with this step has a registration");
-    let name = &seen.name.as_ref().expect("a plan with this step has a name").name;
+    let (wanted, name) = (&new.options, &new.name.name);
     let mut kept = seen.wanted_guard;
     let mut options = config_sh::Options {
-        replace: wanted.options.replace || care.reclaim_name,
-        disable_update: wanted.options.disable_update || kept != Guard::Open,
-        ..wanted.options.clone()
+        replace: wanted.replace || new.reclaim_name,
+        disable_update: wanted.disable_update || kept != Guard::Open,
+        ..wanted.clone()
     };
     let url = registered.url.trim_end_matches('/');
     loop {
@@ -178,7 +177,7 @@ async fn configure(
             Err(error) => return Err(error.into()),
         };
         let refused = complaint::refuses_disable_update(&outcome.tail);
-        if !refused || wanted.options.disable_update || !options.disable_update {
+        if !refused || wanted.disable_update || !options.disable_update {
             return Ok((outcome, shown, kept));
         }
         // An older server refuses it, after it has added the runner.
