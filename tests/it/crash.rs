@@ -232,7 +232,7 @@ fn a_runner_of_the_same_name_that_is_not_ours_is_left_alone() {
     let Ran { code, .. } = finish(command.env(VARIABLE, Checkpoint::RegisterBegun.name()).spawn().unwrap());
     assert_eq!(code, -9);
     let other = rig.sandbox.add_runner(&"orgs/octo-org".parse().unwrap(), "shared", &[]).unwrap();
-    rig.run(&["install", "--name", "shared"]).expect(78).says("registered already");
+    rig.run(&["install", "--name", "shared"]).expect(78).says("already registered");
     rig.run(&["remove"]).expect(0);
     let left: Vec<u64> = rig.state().runners.iter().map(|runner| runner.id).collect();
     assert_eq!(left, [other], "the other machine's runner stays");

@@ -50,7 +50,7 @@ fn status_names_each_difference_from_what_was_asked_for_and_what_mends_it() {
 
     let (code, said) = drift(&rig, &json!({"runner_group_id": 1}));
     assert_eq!(code, 78);
-    assert_eq!(said, ["its group on the server is Default, and gpu was asked for: somebody moved it"]);
+    assert_eq!(said, ["its group on the server is Default, but gpu was requested: it was moved"]);
 
     let (code, said) = drift(&rig, &json!({"ephemeral": true}));
     assert_eq!(code, 78);
@@ -144,7 +144,9 @@ fn without_a_credential_a_change_is_refused_and_what_is_there_stays() {
 fn a_group_that_does_not_exist_costs_no_runner_that_works() {
     let rig = installed(&[]);
     let before = rig.state().runners;
-    rig.run(&["install", "--group", "no-such"]).expect(78).says("there is no runner group \"no-such\"");
+    rig.run(&["install", "--group", "no-such"])
+        .expect(78)
+        .says("the runner group \"no-such\" does not exist");
     assert_eq!(rig.state().runners, before);
     rig.assert_exactly_one_runner();
     rig.run(&["install", "--json"]).expect(0).says("\"changed\": false");
@@ -170,7 +172,7 @@ fn another_user_than_the_one_whose_the_runner_is_gets_no_runner_that_it_cannot_r
         for command in ["plan", "install"] {
             rig.run(&[command])
                 .expect(78)
-                .says(&format!("belongs to the user nobody, and {name} was asked for"))
+                .says(&format!("belongs to the user nobody, but {name} was requested"))
                 .says("--user nobody");
         }
         assert_eq!(rig.state().runners, before);

@@ -292,7 +292,7 @@ fn root_does_not_work_in_a_folder_where_a_job_can_swap_its_runner() {
 #[test]
 fn what_is_no_folder_is_said_to_be_none_and_nothing_is_made() {
     let rig = Rig::new();
-    rig.run(&["install", "--dir", "/etc/passwd"]).expect(78).says("it is no folder");
+    rig.run(&["install", "--dir", "/etc/passwd"]).expect(78).says("it is not a directory");
     rig.run(&["install", "--dir", "/etc/passwd/x"]).expect(73).says("is in the way");
     rig.run(&["remove", "--dir", "/etc/passwd"]).expect(78).says("there is no runner");
     rig.run(&["status", "--dir", "/etc/passwd"]).expect(69).says("absent");

@@ -330,7 +330,7 @@ fn a_runner_deleted_behind_our_back_is_registered_again() {
     let first = rig.state().runners[0].id;
     rig.sandbox.change_runner(first, RunnerChange { deleted: true, ..RunnerChange::default() });
     until("another one is online", || online(&rig) && rig.state().runners[0].id != first);
-    stop(child).expect(0).says("behind our back");
+    stop(child).expect(0).says("the server has deleted the runner");
     rig.assert_exactly_one_runner();
 }
 
@@ -390,7 +390,7 @@ fn a_server_without_just_in_time_runners_says_so_and_nothing_is_registered() {
     assert_eq!(rig.state().runners, []);
     rig.sandbox.faults_clear();
     rig.sandbox.add_runner(&scope(), "taken", &[]).unwrap();
-    finish(start(&rig, &["--jit", "--name", "taken"])).expect(78).says("registered already");
+    finish(start(&rig, &["--jit", "--name", "taken"])).expect(78).says("already registered");
     assert_eq!(rig.state().runners.len(), 1, "it is not ours");
 }
 

@@ -229,7 +229,7 @@ fn change(
         let new = NewRegistration { clean_identity: true, ghost: Some(runner.id), ..new.clone() };
         return Ok(Some((
             Change::Register(Box::new(new)),
-            format!("register anew, for another {},", options.join(", ")),
+            format!("re-register, for a different {},", options.join(", ")),
         )));
     }
     Ok(now.labels.filter(|labels| drift::labels_differ(labels, runner)).map(|labels| {
@@ -274,7 +274,7 @@ fn write_service(request: &Request, service: &Service) -> Result<Planned, Error>
         Some(found) if *found == service.wanted => {
             Planned::keep(Step::WriteService, format!("the unit {unit} is written"))
         }
-        Some(found) if unit::is_ours(found, &request.dir) => write(format!("write the unit {unit} anew")),
+        Some(found) if unit::is_ours(found, &request.dir) => write(format!("rewrite the unit {unit}")),
         Some(_) => return Err(Error::UnitNotOurs { unit: unit.clone() }),
         None if service.state.load == "loaded" => return Err(Error::UnitNotOurs { unit: unit.clone() }),
         None => write(format!("write the unit {unit}")),

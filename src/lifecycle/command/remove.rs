@@ -167,7 +167,7 @@ pub async fn remove(site: &Site<'_>, to: RemoveScope, drain: Duration) -> Result
             Act::CreateUser { name } => {
                 let phase = site.phase("user");
                 user::undo(site, &mut journal, name).await.map(|undone| match undone {
-                    Undone::Deleted => phase.end(format!("deleted the user {name}, whom runup had made")),
+                    Undone::Deleted => phase.end(format!("deleted the user {name}, which runup had created")),
                     Undone::HandedTo(dir) => {
                         phase.end(format!("kept the user {name} for the runner in {}", dir.display()));
                     }

@@ -182,7 +182,7 @@ fn not_locked(site: &Site<'_>, journal: &Journal, account: &Account) -> Option<S
     let asked = registered.asked.as_ref().is_some_and(|asked| asked.self_update);
     Some(if asked {
         format!(
-            "--self-update was asked for, so {} owns the runner's programs, and its jobs can change them",
+            "--self-update was requested, so {} owns the runner's programs, and its jobs can change them",
             account.name
         )
     } else {

@@ -33,82 +33,82 @@ pub enum Error {
     #[error(transparent)]
     Settings(#[from] crate::settings::Error),
 
-    #[error("{} exists, and runup did not make it: {what}", dir.display())]
+    #[error("{} exists and was not created by runup: {what}", dir.display())]
     NotOurs { dir: PathBuf, what: String },
     #[error("the runner in {} is incomplete: {}", dir.display(), missing.join(", "))]
     TreeIncomplete { dir: PathBuf, missing: Vec<String> },
-    #[error("{filename} is no runner: {} in it", lacks.join(", "))]
+    #[error("{filename} does not contain a complete runner: {}", lacks.join(", "))]
     NoRunnerInside { filename: String, lacks: Vec<String> },
-    #[error("{filename} is not a clean runner: it brings {}", shortened(files))]
+    #[error("{filename} is not a clean runner archive: it contains {}", shortened(files))]
     PersonalInside { filename: String, files: Vec<String> },
-    #[error("{} holds runner {found}, and --runner-version asks for {wanted}", dir.display())]
+    #[error("{} contains runner {found}, but --runner-version requests {wanted}", dir.display())]
     OtherVersion { dir: PathBuf, found: String, wanted: String },
-    #[error("runner {here} in {} is too old to register, and {newest} is on offer: {why}", dir.display())]
+    #[error("runner {here} in {} is too old to register, and {newest} is available: {why}", dir.display())]
     TooOld { dir: PathBuf, here: RunnerVersion, newest: RunnerVersion, why: String, chosen: bool },
     #[error("the runner in {} cannot run here: {what}", dir.display())]
     OtherPlatform { dir: PathBuf, what: String, registered: bool },
-    #[error("the service {unit} runs the runner in {}, and {asked} was asked for", dir.display())]
+    #[error("the service {unit} runs the runner in {}, but {asked} was requested", dir.display())]
     ServiceThere { dir: PathBuf, unit: String, asked: &'static str },
-    #[error("the runner in {} belongs to the user {found}, and {wanted} was asked for", dir.display())]
+    #[error("the runner in {} belongs to the user {found}, but {wanted} was requested", dir.display())]
     OtherUser { dir: PathBuf, found: String, wanted: String },
-    #[error("{} is configured for {found}, and {wanted} was asked for", dir.display())]
+    #[error("{} is registered as {found}, but {wanted} was requested", dir.display())]
     ConfiguredOtherwise { dir: PathBuf, found: String, wanted: String },
-    #[error("the runner in {} is configured as {name} at {url}, and runup did not do that", dir.display())]
+    #[error("the runner in {} is registered as {name} at {url}, but not by runup", dir.display())]
     ConfiguredByHand { dir: PathBuf, name: String, url: String },
     #[error(
-        "the runner's id in {} is {on_disk}, and the journal says {in_journal}: somebody changed the runner's files",
+        "the runner's id in {} is {on_disk}, but the journal says {in_journal}: the runner's files were changed",
         dir.display()
     )]
     Tampered { dir: PathBuf, on_disk: u64, in_journal: u64 },
-    #[error("{} can be changed by {owner}, who could swap what runup works on as root there", folder.display())]
+    #[error("refusing to work below {} as root: {owner} can write there", folder.display())]
     UnsafeParent { folder: PathBuf, owner: String },
-    #[error("root is to use {} at every start of the service, and {who} can change {}", file.display(), path.display())]
+    #[error("refusing to use {} as root at every start of the service: {who} can change {}", file.display(), path.display())]
     NotForRoot { file: PathBuf, path: PathBuf, who: String },
-    #[error("there is no way to {} in {}: a loop of symbolic links, or a folder that cannot be looked at", path.display(), root.display())]
+    #[error("{} cannot be reached in {}: a loop of symbolic links, or a directory that cannot be read", path.display(), root.display())]
     NoWayTo { path: PathBuf, root: PathBuf },
-    #[error("the programs of the runner in {} can be changed by its jobs, so none of them gets a token", dir.display())]
+    #[error("jobs can change the programs of the runner in {}, so none of these gets a token", dir.display())]
     TreeNotGuarded { dir: PathBuf },
     #[error("the user {user} also runs the runner in {}, whose jobs could read the token of this one", dir.display())]
     UserShared { user: String, dir: PathBuf, unit: String },
-    #[error("the files of the runner in {} name the server {on_disk}, and the journal says {journal}", dir.display())]
+    #[error("the files of the runner in {} name the server {on_disk}, but the journal says {journal}", dir.display())]
     OtherServer { dir: PathBuf, on_disk: String, journal: String },
-    #[error("the user {name} was created by something else just now")]
+    #[error("the user {name} was just created by another program")]
     UserTaken { name: String },
-    #[error("the files in {} say that the runner is {name}{}, and its jobs can write them", dir.display(), id.map(|id| format!(" (id {id})")).unwrap_or_default())]
+    #[error("the files in {} say that the runner is {name}{}, but its jobs can write them", dir.display(), id.map(|id| format!(" (id {id})")).unwrap_or_default())]
     NameNotConfirmed { dir: PathBuf, name: String, id: Option<u64> },
-    #[error("--user {name} was given, but only root can work as another user")]
+    #[error("--user {name} requires root")]
     NotRoot { name: String },
     #[error("the user {name} is root under another name")]
     UserIsRoot { name: String },
-    #[error("there is no credential {purpose}")]
+    #[error("{purpose} needs a token, and none was given")]
     CredentialMissing { purpose: &'static str },
-    #[error("there is no credential {purpose}")]
+    #[error("{purpose} needs a token, and none was given")]
     NoWayToDeregister { purpose: &'static str },
-    #[error("nobody names a sha256 for {filename}: the list of runner applications has none")]
+    #[error("no sha256 is known for {filename}: the list of runner applications has none")]
     ChecksumAbsent { filename: String },
     #[error("the list of runner applications has an empty sha256 for {filename}")]
     ChecksumEmpty { filename: String },
-    #[error("the list of runner applications has a sha256 for {filename} that is none: {found:?}")]
+    #[error("the list of runner applications has an invalid sha256 for {filename}: {found:?}")]
     ChecksumMalformed { filename: String, found: String },
-    #[error("--sha256 is {given}, and the list of runner applications says {listed} for {filename}")]
+    #[error("--sha256 is {given}, but the list of runner applications says {listed} for {filename}")]
     ChecksumsDisagree { filename: String, given: String, listed: String },
-    #[error("the form of {filename} is unknown: it ends in neither .tar.gz nor .zip")]
+    #[error("the format of {filename} is unknown: its name ends in neither .tar.gz nor .zip")]
     FormUnknown { filename: String },
-    #[error("nobody names a sha256 for --archive {archive}")]
+    #[error("--archive {archive} needs --sha256")]
     ArchiveWithoutDigest { archive: String },
     #[error("--archive {archive} is neither a file nor an http(s) URL")]
     ArchiveUnclear { archive: String },
     #[error("the archive file {} does not exist", path.display())]
     ArchiveMissing { path: PathBuf },
-    #[error("a runner named {name} is registered already (id {id}, {status})")]
+    #[error("a runner named {name} is already registered (id {id}, {status})")]
     NameTaken { name: String, id: u64, status: String },
     #[error("this machine's clock is {skew} {direction} GitHub's")]
     ClockOff { skew: String, direction: &'static str },
     #[error("`{command}` failed with {status}{}", cause.map(|known| format!(": {}", known.cause)).unwrap_or_default())]
     ConfigFailed { command: String, status: String, tail: String, cause: Option<&'static Complaint> },
-    #[error("`{command}` ended well, but registered nothing: {missing}")]
+    #[error("`{command}` exited 0 but did not register a runner: {missing}")]
     ConfigLied { command: String, missing: &'static str, tail: String },
-    #[error("`{command}` did not end within {} s and was stopped", after.as_secs())]
+    #[error("`{command}` did not finish within {} s and was stopped", after.as_secs())]
     ConfigHung { command: String, after: Duration, tail: String },
     #[error("the server does not know the runner that config.sh says it registered: {name} (id {id})")]
     NotOnServer { name: String, id: u64 },
@@ -116,7 +116,7 @@ pub enum Error {
     Busy { name: String, id: u64 },
     #[error("the runner {name} (id {id}) is running a job, and {} can only be changed between jobs", options.join(", "))]
     BusyToChange { name: String, id: u64, options: Vec<&'static str> },
-    #[error("the runner in {} was registered with another {}, and there is no credential to change that", dir.display(), options.join(", "))]
+    #[error("the runner in {} was registered with a different {}, and changing that needs a token", dir.display(), options.join(", "))]
     CannotChange { dir: PathBuf, options: Vec<&'static str> },
     #[error("the server still has the runner {name}{}", id.map(|id| format!(" (id {id})")).unwrap_or_default())]
     StillOnServer { name: String, id: Option<u64> },
@@ -124,26 +124,26 @@ pub enum Error {
     ServiceInstalled { dir: PathBuf, unit: String },
     #[error("the unit {unit} exists, and runup did not write it")]
     UnitNotOurs { unit: String },
-    #[error("the unit {unit} is masked: somebody forbade it to run")]
+    #[error("the unit {unit} is masked")]
     UnitMasked { unit: String },
-    #[error("the paths {} and {} cannot both stand in a unit file: one has a space, a quote, $ or \\", dir.display(), program.display())]
+    #[error("the paths {} and {} cannot be written to a unit file: one contains a space, a quote, $ or \\", dir.display(), program.display())]
     UnitPath { dir: PathBuf, program: PathBuf },
-    #[error("--service systemd was given, but systemd does not run this machine")]
+    #[error("--service systemd requires a machine that runs systemd")]
     NoSystemd,
     #[error("the service {unit} does not stay up ({state})")]
     ServiceFailed { unit: String, state: String, tail: String },
-    #[error("the service {unit} runs, but the server did not see {name} online within {} s", after.as_secs())]
+    #[error("the service {unit} runs, but the server did not report {name} as online within {} s", after.as_secs())]
     NotOnline { unit: String, name: String, after: Duration, tail: String },
-    #[error("{} is not the receipt of a runner: {message}", path.display())]
+    #[error("{} is not a receipt of a runner: {message}", path.display())]
     ReceiptMalformed { path: PathBuf, message: String },
-    #[error("--url is {given}, and {} is the receipt of a runner at {receipt}", path.display())]
+    #[error("--url is {given}, but {} is the receipt of a runner at {receipt}", path.display())]
     OtherReceipt { path: PathBuf, given: String, receipt: String },
-    #[error("the server calls the runner with id {id} {name}, and {} says {receipt}", path.display())]
+    #[error("the server calls the runner with id {id} {name}, but {} says {receipt}", path.display())]
     ReceiptName { path: PathBuf, id: u64, name: String, receipt: String },
     #[error("there is no runner in {}, and no archive or token to get one with", dir.display())]
     NothingToPlace { dir: PathBuf },
     #[error(
-        "the server has no runner {name} (id {id}) any more: its just-in-time configuration was used before, or the runner was deleted"
+        "the server no longer has the runner {name} (id {id}): its just-in-time configuration was already used, or the runner was deleted"
     )]
     JitConfigUsed { name: String, id: u64 },
     #[error(
@@ -154,42 +154,42 @@ pub enum Error {
     CredentialDropped { dir: PathBuf },
     #[error("there is no runner in {}, and no journal of one", dir.display())]
     NothingThere { dir: PathBuf },
-    #[error("{} holds more than a runner: {}", dir.display(), shortened(others))]
+    #[error("{} contains more than a runner: {}", dir.display(), shortened(others))]
     HoldsOthers { dir: PathBuf, others: Vec<String> },
     #[error(
-        "something is mounted in {}, and deleting the folder would empty it: {}",
+        "something is mounted in {}, and deleting the directory would empty it: {}",
         dir.display(),
         shortened(&mounts.iter().map(|place| place.display().to_string()).collect::<Vec<_>>())
     )]
     MountedInside { dir: PathBuf, mounts: Vec<PathBuf> },
     #[error("what the runner in {} is registered as cannot be read: {why}", dir.display())]
     RegistrationUnclear { dir: PathBuf, why: String },
-    #[error("others than root can write {}, so root runs nothing from there", path.display())]
+    #[error("users other than root can write {}, so root runs nothing from there", path.display())]
     UnsafeTree { path: PathBuf },
     #[error(
-        "the image is not sealed: {} must not be in it",
+        "the image is not sealed: it must not contain {}",
         found.iter().map(|one| one.what.as_str()).collect::<Vec<_>>().join(", ")
     )]
     NotSealed { found: Vec<Finding> },
     #[error("there is no baked runner in {}: {what}", dir.display())]
     NotBaked { dir: PathBuf, what: String },
-    #[error("--url is {given}, and the runner in {} was registered for {journal}", dir.display())]
+    #[error("--url is {given}, but the runner in {} is registered at {journal}", dir.display())]
     OtherUrl { dir: PathBuf, given: String, journal: String },
-    #[error("the runner in {} was set up by hand, so only --url can say which server may get the credential", dir.display())]
+    #[error("the runner in {} was not installed by runup, so only --url can say which server may get the credential", dir.display())]
     UrlNeededToAdopt { dir: PathBuf },
     #[error("the listener failed with {status}{}", cause.map(|known| format!(": {}", known.cause)).unwrap_or_default())]
     ListenerFailed { status: String, tail: String, cause: Option<&'static Complaint> },
     #[error("another session of this runner stayed open for {} s", total.as_secs())]
     SessionConflict { total: Duration },
     #[error(
-        "GitHub no longer talks to runner {}, the version here{}",
+        "GitHub no longer supports runner {}, which is installed here{}",
         here.as_deref().unwrap_or("of unknown version"),
-        newest.as_ref().map(|newest| format!("; the newest on offer is {newest}")).unwrap_or_default()
+        newest.as_ref().map(|newest| format!("; the newest version is {newest}")).unwrap_or_default()
     )]
     VersionDeprecated { here: Option<String>, newest: Option<String> },
-    #[error("the server has deleted the runner in {} again, after it was registered anew {times} times", dir.display())]
+    #[error("the server deleted the runner in {} again, after it was re-registered {times} times", dir.display())]
     DeletedAgain { dir: PathBuf, times: usize },
-    #[error("there is no runner group {name:?}")]
+    #[error("the runner group {name:?} does not exist")]
     NoSuchGroup { name: String },
     #[error("the runner in {} was ended in the middle of a job", dir.display())]
     CutShort { dir: PathBuf },

@@ -26,16 +26,16 @@ fn hint(error: &Error) -> Option<String> {
         }
         Error::Journal(JournalError::Newer { .. }) => "Use the newer runup.".into(),
         Error::NotOurs { dir, .. } => format!(
-            "Choose another --dir, or move the folder away. A runner that is configured there can be taken back \
+            "Choose another --dir, or move the directory away. A runner that is registered there can be removed \
              with `{} --url URL`.",
             remove(dir)
         ),
         Error::TreeIncomplete { dir, .. } => format!(
             "Run `runup install` again once no listener runs there: it puts a complete runner in its place. What comes \
-             back incomplete again and again is better removed with `{}`, and installed anew.",
+             back incomplete again and again is better removed with `{}` and installed again.",
             remove(dir)
         ),
-        Error::NoRunnerInside { .. } => "Take the archive from the list of runner applications (`runup downloads`).".into(),
+        Error::NoRunnerInside { .. } => "Use an archive from the list of runner applications (`runup downloads`).".into(),
         Error::PersonalInside { .. } => {
             "It was packed from the directory of a registered runner, whose identity every copy would share. Take the \
              archive from the list of runner applications (`runup downloads`)."
@@ -46,22 +46,22 @@ fn hint(error: &Error) -> Option<String> {
         }
         Error::ConfiguredByHand { dir, name, .. } => format!(
             "If the image brought it, every machine of the image is that runner: clean this one with `{} \
-             --local`, install again, and make the image anew (`runup bake --check`). If somebody ran config.sh \
-             here, delete it with `runup runners delete {name}` before that.",
+             --local`, install again, and build the image again (`runup bake --check`). If config.sh was run \
+             here by hand, delete it with `runup runners delete {name}` before that.",
             remove(dir)
         ),
         Error::ServiceThere { dir, .. } => {
-            format!("Leave it to the service, or run `{}` first, which takes the service along.", remove(dir))
+            format!("Let the service run it, or run `{}` first, which also removes the service.", remove(dir))
         }
         Error::OtherUser { dir, found, .. } => format!(
-            "Say --user {found}, or run `{}` first, or choose another --dir for a second runner.",
+            "Pass --user {found}, or run `{}` first, or choose another --dir for a second runner.",
             remove(dir)
         ),
         Error::Tampered { dir, .. } | Error::OtherServer { dir, .. } => {
-            format!("Look who did that. `{}` takes the runner of the journal off the server.", remove(dir))
+            format!("Find out what changed them. `{}` deregisters the runner of the journal.", remove(dir))
         }
         Error::UnsafeParent { folder, .. } => format!(
-            "Choose a --dir below folders that only root can write, such as /opt, or let only root write {}.",
+            "Choose a --dir below directories that only root can write, such as /opt, or let only root write {}.",
             folder.display()
         ),
         Error::NotForRoot { file, path, .. } => format!(
@@ -69,42 +69,42 @@ fn hint(error: &Error) -> Option<String> {
             file.display(),
             path.display()
         ),
-        Error::NotRoot { .. } => "Run as root, or leave --user out: the runner is then yours.".into(),
-        Error::UserIsRoot { .. } => "Name an unprivileged user, or say --user root if you mean it.".into(),
+        Error::NotRoot { .. } => "Run as root, or omit --user: the runner then runs as you.".into(),
+        Error::UserIsRoot { .. } => "Choose an unprivileged user, or pass --user root if you mean it.".into(),
         Error::CredentialMissing { .. } | Error::CannotChange { .. } => {
-            "Give --token-file FILE or RUNUP_TOKEN.".into()
+            "Pass --token-file FILE or set RUNUP_TOKEN.".into()
         }
         Error::BusyToChange { .. } => "Run the same command again when the job has ended.".into(),
         Error::TreeNotGuarded { dir } => format!(
-            "Give --token-file FILE, so that the runner is deleted by its id; or --archive with --sha256, so that a fresh one \
+            "Pass --token-file FILE, so that the runner is deleted by its id; or --archive with --sha256, so that a fresh one \
              is used; or clean up here with `{} --local` and delete it with `runup runners delete` from elsewhere. \
              --trust-tree takes the risk.",
             remove(dir)
         ),
         Error::UserShared { unit, .. } => format!(
-            "Leave --user out, so that this runner gets a user of its own, or stop {unit} while it registers."
+            "Omit --user, so that this runner gets a user of its own, or stop {unit} while it registers."
         ),
         Error::UserTaken { .. } => "Run the same command again: it takes the next name that is free.".into(),
         Error::NameNotConfirmed { name, .. } => {
             format!("If that is the runner to delete, run the same command again with --name {name}.")
         }
         Error::NoWayToDeregister { .. } => {
-            "Give --token-file FILE or RUNUP_TOKEN, or a token for this one purpose with --remove-token-file. \
-             --local cleans up this machine alone."
+            "Pass --token-file FILE or set RUNUP_TOKEN, or pass a remove token with --remove-token-file. \
+             --local cleans up only this machine."
                 .into()
         }
         Error::ArchiveWithoutDigest { .. }
         | Error::ChecksumAbsent { .. }
         | Error::ChecksumEmpty { .. }
         | Error::ChecksumMalformed { .. } => {
-            "Give the sha256 that the release notes name with --sha256, or, at your own risk, --accept-unverified."
+            "Pass the sha256 from the release notes with --sha256, or, at your own risk, --accept-unverified."
                 .into()
         }
         Error::ChecksumsDisagree { .. } => {
-            "One of them is wrong. Look at the release notes of that version before you go on.".into()
+            "One of them is wrong. Check the release notes of that version before you continue.".into()
         }
         Error::NameTaken { id, .. } => format!(
-            "Choose another --name, remove that runner with `runup runners delete {id}`, or take its place with \
+            "Choose another --name, delete that runner with `runup runners delete {id}`, or replace it with \
              --replace."
         ),
         Error::ClockOff { .. } => "Set the clock, for instance with `timedatectl set-ntp true`, and run the same command again.".into(),
@@ -112,24 +112,24 @@ fn hint(error: &Error) -> Option<String> {
             known.fix.into()
         }
         Error::TooOld { chosen: true, .. } => {
-            "Leave out --runner-version and --archive, so that the newest takes its place, or bake the image again."
+            "Omit --runner-version and --archive, so that the newest version is installed, or bake the image again."
                 .into()
         }
         Error::TooOld { .. } => {
-            "Bake the image again, or leave out --no-refresh, so that the newest takes its place.".into()
+            "Bake the image again, or omit --no-refresh, so that the newest version is installed.".into()
         }
         Error::OtherPlatform { dir, registered: true, .. } => {
             format!("Run `{}` where it is registered, or with --local here; then install again.", remove(dir))
         }
         Error::OtherPlatform { .. } => {
-            "Bake an image for this architecture, or leave out --no-refresh, so that the right one takes its place."
+            "Bake an image for this architecture, or omit --no-refresh, so that the right one is installed."
                 .into()
         }
         Error::VersionDeprecated { .. } => {
             "Run `runup remove` and install again for the newest version, or bake the image again.".into()
         }
         Error::SessionConflict { .. } => {
-            "See which machine runs with a copy of this runner's files; or wait some minutes and try again, if \
+            "Find the machine that runs with a copy of this runner's files; or try again in a few minutes, if \
              this one was cut off."
                 .into()
         }
@@ -145,23 +145,23 @@ fn hint(error: &Error) -> Option<String> {
             "Create another just-in-time configuration: each is for one runner and one job.".into()
         }
         Error::JitConfigInUse { .. } => {
-            "Look which machine has the same configuration. After a power cut of this one, try again in some minutes."
+            "Find the machine that has the same configuration. After a power cut of this one, try again in a few minutes."
                 .into()
         }
         Error::CredentialDropped { .. } => {
             "Start `runup run` again. A --token-file or --token-command is read again when it is needed.".into()
         }
         Error::DeletedAgain { .. } => {
-            "See who deletes it: the settings page of the runners, `runup runners prune`, another machine.".into()
+            "Find out what deletes it: the settings page of the runners, `runup runners prune`, another machine.".into()
         }
         Error::NoSuchGroup { .. } => "Create the group, or correct --group; repositories have no groups.".into(),
-        Error::CutShort { .. } => "Give jobs time to end with --drain.".into(),
+        Error::CutShort { .. } => "Give jobs time to finish with --drain.".into(),
         Error::ListenerFailed { .. } | Error::ConfigFailed { .. } | Error::ConfigLied { .. } => {
-            "Its output above, and the newest file in _diag, say more.".into()
+            "See its output above, and the newest file in _diag.".into()
         }
-        Error::ConfigHung { .. } => "See whether the machine reaches GitHub, and run the same command again.".into(),
+        Error::ConfigHung { .. } => "Check that this machine reaches GitHub, and run the same command again.".into(),
         Error::NotOnServer { .. } => "Run the same command again.".into(),
-        Error::Busy { .. } => "Wait for the job or cancel it, or give a longer --deadline.".into(),
+        Error::Busy { .. } => "Wait for the job or cancel it, or pass a longer --deadline.".into(),
         Error::StillOnServer { .. } => {
             "Run `runup remove` again with a token for the API; it deletes the runner by its id.".into()
         }
@@ -170,7 +170,7 @@ fn hint(error: &Error) -> Option<String> {
             "Run `systemctl disable --now {unit}`, delete /etc/systemd/system/{unit}, then try again."
         ),
         Error::HoldsOthers { .. } => {
-            "runup did not set this runner up, and would delete the whole folder. Move the rest elsewhere first.".into()
+            "runup did not install this runner, and would delete the whole directory. Move the rest elsewhere first.".into()
         }
         Error::MountedInside { .. } => "Unmount it, then run the same command again.".into(),
         Error::RegistrationUnclear { .. } => {
@@ -179,16 +179,16 @@ fn hint(error: &Error) -> Option<String> {
                 .into()
         }
         Error::UnsafeTree { .. } => {
-            "Give the folder with all that is in it to the runner's user, or give a token for the API.".into()
+            "Make the runner's user the owner of the directory and everything in it, or pass a token for the API.".into()
         }
         Error::UnitNotOurs { unit } => {
-            format!("Choose another --dir, whose unit has another name, or remove {unit}, or say --service none.")
+            format!("Choose another --dir, whose unit has another name, or remove {unit}, or pass --service none.")
         }
         Error::UnitMasked { unit } => format!("Run: systemctl unmask {unit}"),
-        Error::UnitPath { .. } => "Choose a plain --dir, or say --service none.".into(),
-        Error::NoSystemd => "Say --service none, and start the runner by your own means.".into(),
+        Error::UnitPath { .. } => "Choose a plain --dir, or pass --service none.".into(),
+        Error::NoSystemd => "Pass --service none, and start the runner yourself.".into(),
         Error::ServiceFailed { unit, .. } | Error::NotOnline { unit, .. } => {
-            format!("`journalctl -u {unit}` and the newest file in _diag say more.")
+            format!("See `journalctl -u {unit}` and the newest file in _diag.")
         }
         Error::NotIdle { .. } => {
             "The next run of its timer tries again; by hand, give it a longer --window.".into()
@@ -198,25 +198,25 @@ fn hint(error: &Error) -> Option<String> {
             "Find out why runner {to} does not work here; until then, `systemctl disable --now` of the upgrade's timer \
              saves the attempts."
         ),
-        Error::NothingThere { .. } => "If the runner is elsewhere, name it with --dir.".into(),
+        Error::NothingThere { .. } => "If the runner is elsewhere, pass its directory with --dir.".into(),
         Error::NotSealed { found } => {
             let fixes: Vec<String> = found.iter().map(|one| format!("{}: {}", one.what, one.fix)).collect();
             format!("{}.", fixes.join("; "))
         }
-        Error::NotBaked { .. } => "Run `runup bake`, or name the folder with --dir and --root.".into(),
-        Error::OtherUrl { .. } => "Leave --url out: the journal knows it.".into(),
+        Error::NotBaked { .. } => "Run `runup bake`, or pass the directory with --dir and --root.".into(),
+        Error::OtherUrl { .. } => "Omit --url: the journal knows it.".into(),
         Error::UrlNeededToAdopt { .. } => "Add the --url that the runner was registered for.".into(),
         Error::Unwound { cause, .. } => return cause.hint(),
         Error::Several { errors } => return errors.iter().find_map(Failure::hint),
-        Error::DeadlinePassed { .. } => "Run the same command again, or give a longer --deadline.".into(),
-        Error::NoWayTo { .. } => "Look at the links on that path.".into(),
+        Error::DeadlinePassed { .. } => "Run the same command again, or pass a longer --deadline.".into(),
+        Error::NoWayTo { .. } => "Check the links on that path.".into(),
         Error::FormUnknown { .. } | Error::ArchiveUnclear { .. } | Error::ArchiveMissing { .. } | Error::Stopped => {
             return None;
         }
     })
 }
 
-/// The command that takes back the runner in `dir`: on a machine with several, without the folder it would be another.
+/// The command that removes the runner in `dir`: on a machine with several, without the directory it would be another.
 fn remove(dir: &Path) -> String {
     format!("runup remove --dir {}", dir.display())
 }

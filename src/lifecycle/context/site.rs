@@ -168,7 +168,7 @@ impl<'a> Site<'a> {
         } else if request.service.is_none() && !request.supervised {
             (Guard::Open, Some("no service of runup's runs it, which could update it"))
         } else if !request.credential_lasts && !hosted && !ephemeral {
-            (Guard::Open, Some("there is no credential that lasts, such as --token-file, to update it with"))
+            (Guard::Open, Some("updating it needs a credential that lasts, such as --token-file"))
         } else {
             (kept, None)
         }
@@ -277,7 +277,7 @@ impl<'a> Site<'a> {
             let stranger = [itself.uid(), metadata.uid()].into_iter().find(|uid| *uid != 0);
             let owner = match stranger {
                 Some(uid) => format!("user id {uid}"),
-                None if open_to_others => "everybody".into(),
+                None if open_to_others => "any user".into(),
                 None => continue,
             };
             return Err(Error::UnsafeParent { folder: folder.to_owned(), owner });

@@ -102,7 +102,7 @@ pub(crate) fn of_registration(
         && labels_differ(wanted, runner)
     {
         drift.push(format!(
-            "its labels on the server are {}, and {} was asked for; `runup install` puts them right",
+            "its labels on the server are {}, but {} was requested; `runup install` sets them",
             listed(&own(runner)),
             listed(wanted)
         ));
@@ -121,9 +121,7 @@ pub(crate) fn of_registration(
     if let (Some(wanted), Some(found)) = (&asked.group, group)
         && !wanted.eq_ignore_ascii_case(found)
     {
-        drift.push(format!(
-            "its group on the server is {found}, and {wanted} was asked for: somebody moved it"
-        ));
+        drift.push(format!("its group on the server is {found}, but {wanted} was requested: it was moved"));
     }
     if let (Some(wanted), Some(found)) = (&asked.version, version)
         && *wanted != found.to_string()
@@ -132,7 +130,7 @@ pub(crate) fn of_registration(
             && !asked.disable_update
             && open;
         let how = if by_itself { ": it has updated itself, as it may without --disable-update" } else { "" };
-        drift.push(format!("its version is {found}, and {wanted} was asked for{how}"));
+        drift.push(format!("its version is {found}, but {wanted} was requested{how}"));
     }
     drift
 }

@@ -234,15 +234,15 @@ pub async fn look_at_offer(site: &Site<'_>, seen: &Seen) -> Result<Option<Offer>
     let applications = site.within("asking for the runner applications", client.downloads()).await?;
     let newest = asset::choose(&applications, site.platform(), None).ok().and_then(|choice| choice.version);
     let (told, detail) = match newest {
-        None => (Told::NotAsked, format!("no runner on offer for {} says its version", seen.platform)),
-        Some(newest) if newest <= *here => (Told::NotAsked, format!("runner {here} is the newest on offer")),
+        None => (Told::NotAsked, format!("no version is known of the runner for {}", seen.platform)),
+        Some(newest) if newest <= *here => (Told::NotAsked, format!("runner {here} is the newest version")),
         Some(newest) => {
             let here = here.to_string();
             let doing = "asking how long the runner's version is supported";
             let told = site.within(doing, client.deprecation(&here)).await?;
             (
                 told.map_or(Told::Nothing, Told::Dates),
-                format!("runner {here} is here, and {newest} is on offer"),
+                format!("runner {here} is installed, and {newest} is available"),
             )
         }
     };
@@ -283,7 +283,9 @@ fn look_at_tree(dir: &Path, site: &Site<'_>, journal: &Journal) -> Result<Tree, 
         Ok(metadata) if metadata.is_symlink() => {
             return Ok(Tree::Foreign { what: "it is a symbolic link".into() });
         }
-        Ok(metadata) if !metadata.is_dir() => return Ok(Tree::Foreign { what: "it is no folder".into() }),
+        Ok(metadata) if !metadata.is_dir() => {
+            return Ok(Tree::Foreign { what: "it is not a directory".into() });
+        }
         Ok(_) => {}
     }
     let mut entries = fs_err::read_dir(dir).map_err(host::Error::from)?;
@@ -293,9 +295,9 @@ fn look_at_tree(dir: &Path, site: &Site<'_>, journal: &Journal) -> Result<Tree, 
     let report: TreeReport = tree::inspect(dir, site.platform())?;
     if journal.entry(Step::PlaceRunner).is_none() {
         let what = if report.is_runner() {
-            "a runner that was set up in another way"
+            "it contains a runner that was installed another way"
         } else {
-            "a folder with other things in it"
+            "it contains other files"
         };
         return Ok(Tree::Foreign { what: what.into() });
     }

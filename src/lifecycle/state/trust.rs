@@ -23,7 +23,7 @@ pub(crate) fn check(file: &Path, account: Option<&Account>) -> Result<(), Error>
         });
         let who = match account {
             Some(user) if by_user => format!("the runner's user {}", user.name),
-            _ if meta.mode() & 0o002 != 0 && !closed => "everybody".to_owned(),
+            _ if meta.mode() & 0o002 != 0 && !closed => "any user".to_owned(),
             _ => continue,
         };
         return Err(Error::NotForRoot { file: file.to_owned(), path: path.to_owned(), who });
@@ -70,8 +70,8 @@ mod tests {
         mode(&file, 0o755);
         assert_eq!(refused(Some(&through_group)), None);
         mode(&below, 0o757);
-        assert_eq!(refused(Some(&stranger)), Some((below.clone(), "everybody".into())));
-        assert_eq!(refused(None), Some((below.clone(), "everybody".into())));
+        assert_eq!(refused(Some(&stranger)), Some((below.clone(), "any user".into())));
+        assert_eq!(refused(None), Some((below.clone(), "any user".into())));
         mode(&below, 0o755);
 
         // Whose folder it is can only be told from root's where there are two users.

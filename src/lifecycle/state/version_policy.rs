@@ -120,7 +120,7 @@ fn of_dates(here: RunnerVersion, dates: &Deprecation, now: Timestamp) -> Verdict
         return Verdict::TooOld { why: format!("by its server, {here} {not} since {day}"), proven: true };
     }
     if now.duration_until(first) < SOON {
-        return Verdict::Ending(format!("runner {here} {what} until {day} only, says its server"));
+        return Verdict::Ending(format!("runner {here} {what} only until {day}, according to its server"));
     }
     Verdict::Good
 }
@@ -129,7 +129,7 @@ fn of_dates(here: RunnerVersion, dates: &Deprecation, now: Timestamp) -> Verdict
 fn of_age(current_at: Option<Timestamp>, now: Timestamp) -> Verdict {
     const RULE: &str = "GitHub wants each release installed within 30 days";
     let why = match current_at {
-        None => format!("nobody knows for how long there has been a newer one, and {RULE}"),
+        None => format!("it is unknown since when there is a newer version, and {RULE}"),
         // A date in the future says nothing.
         Some(then) if then > now => format!("the date at which it was the newest is wrong, and {RULE}"),
         Some(then) => {
@@ -197,7 +197,7 @@ mod tests {
         let soon = judged("2026-11-30T00:00:00Z");
         assert_eq!(
             soon,
-            Verdict::Ending("runner 2.335.0 gets jobs until 2026-11-30 only, says its server".into())
+            Verdict::Ending("runner 2.335.0 gets jobs only until 2026-11-30, according to its server".into())
         );
         assert_eq!(judged("2026-12-01T12:00:00Z"), Verdict::Good);
     }
@@ -214,7 +214,7 @@ mod tests {
         );
         assert!(why(&future).0.contains("is wrong"));
         let unknown = judge(HERE, None, &offer(Told::Nothing));
-        assert!(why(&unknown).0.starts_with("nobody knows") && !why(&unknown).1);
+        assert!(why(&unknown).0.starts_with("it is unknown") && !why(&unknown).1);
     }
 
     #[test]

@@ -165,7 +165,7 @@ pub async fn take(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<
             // It was free when this runner chose it.
             return Err(Error::UserTaken { name: name.to_owned() });
         }
-        phase.end(format!("another run has made the user {name} (uid {})", account.uid));
+        phase.end(format!("another run has created the user {name} (uid {})", account.uid));
         return Ok(account);
     }
     account::check_name(name)?;
@@ -175,7 +175,7 @@ pub async fn take(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<
     let account = account::create(&site.request.root, name, &site.stop).await?;
     reach(Checkpoint::UserMade);
     journal.done(act)?;
-    phase.end(format!("made the system user {name} (uid {})", account.uid));
+    phase.end(format!("created the system user {name} (uid {})", account.uid));
     Ok(account)
 }
 

@@ -48,7 +48,7 @@ scenario_first_boot_with_a_bad_token() {
     # Without a secret manager.
     sed 's|token-command = .*|token-file = "/etc/runup/token"|' "$here/fetched" >"$here/usual"
     token_file() { install -D --mode=600 /dev/stdin "$root/etc/runup/token" <<<"$1"; }
-    first_boot_refused missing 66 'failed to read the token from /etc/runup/token' 'Give a file that holds nothing but the token' \
+    first_boot_refused missing 66 'failed to read the token from /etc/runup/token' 'Pass a file that holds only the token' \
         <"$here/usual"
     token_file "$api_token"
     mended
@@ -110,7 +110,7 @@ scenario_first_boot_with_a_bad_server() {
     packaged
     shipped persistent >"$here/usual"
     sed "s|$org_url|$server_url/missing-org|" "$here/usual" >"$here/elsewhere"
-    first_boot_refused elsewhere 77 'organization missing-org' '404' 'spelled' <"$here/elsewhere"
+    first_boot_refused elsewhere 77 'organization missing-org' '404' 'spelling of the URL' <"$here/elsewhere"
     sed --in-place "s|$server_url/missing-org|$org_url|" "$root/etc/runup/config.toml"
     mended
 
@@ -120,7 +120,7 @@ scenario_first_boot_with_a_bad_server() {
     instance nowhere
     console_from_here
     switch_on
-    refused_at_boot 75 "$server_url" 'connection refused' 'Check that this machine reaches the host'
+    refused_at_boot 75 "$server_url" 'connection refused' 'Check that this machine can reach the host'
     absent "/etc/systemd/system/$unit" $tree
     # The pause between two runs is too long for a test.
     install -D --mode=644 /dev/stdin "$root/etc/systemd/system/runup.service.d/impatient.conf" <<<$'[Service]\nRestartSec=1s'

@@ -73,7 +73,7 @@ scenario_stale_image() {
 
     boot_from stale held < <(shipped baked | configured 'no-refresh = true')
     switch_on
-    refused_at_boot 80 'too old to register' '2.340.0' 'leave out --no-refresh'
+    refused_at_boot 80 'too old to register' '2.340.0' 'omit --no-refresh'
     same 1 "$(runners)" "the number of runners"
     sed --in-place '/no-refresh/d' "$root/etc/runup/config.toml"
     reboot
@@ -110,7 +110,7 @@ scenario_wrong_image() {
     echo "$identity" >"$here/images/unsealed$tree/.runner"
     boot_from unsealed by-hand < <(shipped baked)
     switch_on
-    refused_at_boot 78 "$tree" "Choose another --dir, or move the folder away"
+    refused_at_boot 78 "$tree" "Choose another --dir, or move the directory away"
     same 1 "$(runners)" "the number of runners"
     rm --recursive "${root:?}$tree"
     reboot

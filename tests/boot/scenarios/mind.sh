@@ -18,11 +18,11 @@ scenario_change_of_mind() {
 
     # Unsupported changes are refused before anything happens, and the service keeps running as the same process.
     exits 78 runup install --user other
-    says "belongs to the user actions-runner, and other was asked for" "--user actions-runner"
+    says "belongs to the user actions-runner, but other was requested" "--user actions-runner"
     exits 78 runup install --user nobody-yet
     must_not as_root id nobody-yet
     exits 78 runup install --group no-such
-    says 'no runner group "no-such"'
+    says 'the runner group "no-such" does not exist'
     exits 78 runup install --name another
     says "configured for" "runup remove"
     exits 78 runup install --url "$server_url/another"

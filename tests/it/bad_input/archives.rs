@@ -103,7 +103,10 @@ fn a_broken_file_says_how_it_is_broken() {
     *damaged.iter_mut().rev().nth(6).unwrap() ^= 1;
     rig.refuses_archive(&damaged).says("damaged");
     // A good archive of something else.
-    rig.refuses_archive(&whole).says("runner.tar.gz is no runner").says("bin").hints("runup downloads");
+    rig.refuses_archive(&whole)
+        .says("runner.tar.gz does not contain a complete runner")
+        .says("bin")
+        .hints("runup downloads");
 }
 
 #[test]

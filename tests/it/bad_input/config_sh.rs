@@ -45,7 +45,7 @@ fn a_failure_after_everything_was_done_is_a_warning() {
 fn a_success_that_registered_nothing_is_a_failure() {
     let rig = Rig::new();
     rig.faults(&["runner-registration:script=succeed-without-register"]);
-    rig.refuses(79, &[]).says("ended well, but registered nothing").hints("");
+    rig.refuses(79, &[]).says("exited 0 but did not register a runner").hints("");
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_name_that_is_taken_is_said_before_the_download() {
     let ran = rig
         .run(&["install", "--name", "BOX"])
         .expect(78)
-        .says(&format!("box is registered already (id {id}"));
+        .says(&format!("box is already registered (id {id}"));
     ran.hints("--replace").hints("runners delete");
     rig.assert_machine_bare();
     assert_eq!((rig.asked("archive"), rig.state().runners.len()), (0, 1));
@@ -112,7 +112,7 @@ fn a_name_that_is_taken_meanwhile_stays_with_whoever_took_it() {
 #[test]
 fn a_group_that_is_not_there_is_named() {
     let rig = Rig::new();
-    rig.refuses(78, &["--group", "gpus"]).says("there is no runner group \"gpus\"").hints("--group");
+    rig.refuses(78, &["--group", "gpus"]).says("the runner group \"gpus\" does not exist").hints("--group");
     assert_eq!((rig.asked("archive"), rig.asked("registration-token")), (0, 0));
     // By config.sh, where the credential may not list the groups.
     rig.faults(&["runner-groups:1:status=403"]);
@@ -128,7 +128,7 @@ fn what_is_known_to_fail_is_refused_before_the_first_step_and_by_plan() {
     };
     let file = rig.write("runner.tar.gz", "");
     for (code, says, arguments) in [
-        (78, "there is no runner group", &["--group", "gpus"][..]),
+        (78, "the runner group", &["--group", "gpus"][..]),
         (69, "2.300.0", &["--runner-version", "2.300.0"]),
         (64, "--sha256", &["--archive", &file]),
         (66, "missing.tar.gz", &["--archive", "/missing.tar.gz", "--accept-unverified"]),
@@ -141,7 +141,7 @@ fn what_is_known_to_fail_is_refused_before_the_first_step_and_by_plan() {
     rig.run(&["bake", "--archive", &file]).expect(64).says("--sha256");
     nothing_was_done(&rig);
     for command in ["install", "plan"] {
-        rig.run_without_token(&[command]).expect(77).says("credential");
+        rig.run_without_token(&[command]).expect(77).says("token");
         nothing_was_done(&rig);
     }
     // A credential that may look, and may not register, is noticed before anything is downloaded.

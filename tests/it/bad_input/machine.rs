@@ -30,7 +30,7 @@ fn a_folder_that_is_not_ours_is_left_alone() {
     rig.write("opt/actions-runner/thesis.txt", "three years");
     for command in ["install", "bake", "plan"] {
         refused(&rig, &[command], 78)
-            .says("/opt/actions-runner exists, and runup did not make it")
+            .says("/opt/actions-runner exists and was not created by runup")
             .says("hint: Choose another --dir");
     }
     let thesis = std::fs::read_to_string(rig.dir().join("thesis.txt")).unwrap();
@@ -44,7 +44,7 @@ fn a_folder_that_is_not_ours_is_left_alone() {
 fn a_file_or_a_link_in_its_place_is_left_alone() {
     let rig = Rig::new();
     rig.write("opt/actions-runner", "a file");
-    refused(&rig, &["install"], 78).says("it is no folder");
+    refused(&rig, &["install"], 78).says("it is not a directory");
     let rig = Rig::new();
     std::fs::create_dir_all(rig.root().join("opt")).unwrap();
     std::fs::create_dir(rig.root().join("elsewhere")).unwrap();
@@ -61,7 +61,7 @@ fn a_runner_that_was_set_up_by_hand_is_left_alone() {
     }
     rig.routes();
     refused(&rig, &["install"], 78)
-        .says("a runner that was set up in another way")
+        .says("it contains a runner that was installed another way")
         .says("runup remove --dir");
 }
 

@@ -81,7 +81,7 @@ fn a_remove_token_is_enough() {
     rig.routes();
     rig.run_without_token(&["remove", "--trust-tree", "--remove-token-file", &file])
         .expect(0)
-        .says("nobody checked");
+        .says("checking that needs a token");
     rig.assert_nothing_left();
     let rig = Rig::installed();
     let token = rig.ask(&["token", "remove"]).expect(0).stdout;
@@ -156,7 +156,7 @@ fn without_its_whole_folder_it_is_deleted_by_id() {
 fn a_runner_that_the_server_forgot_is_cleaned_up_here() {
     let rig = Rig::installed();
     rig.change(RunnerChange { deleted: true, ..RunnerChange::default() });
-    rig.removes().says("any more");
+    rig.removes().says("no longer has");
     assert_eq!(rig.asked("runner-registration"), 0, "config.sh would only fail");
 }
 
@@ -204,7 +204,7 @@ fn a_credential_does_not_go_where_only_the_runners_folder_says() {
 fn the_journal_knows_the_server() {
     let rig = Rig::installed();
     let other = finish(rig.without_url(&["remove", "--url", "http://127.0.0.1:9/other"]).spawn().unwrap());
-    other.expect(78).says(&rig.url()).hints("Leave --url out");
+    other.expect(78).says(&rig.url()).hints("Omit --url");
     rig.assert_exactly_one_runner();
     finish(rig.without_url(&["remove"]).spawn().unwrap()).expect(0);
     rig.assert_nothing_left();
@@ -223,7 +223,7 @@ fn a_job_cannot_make_remove_delete_another_runner() {
         .replace(&ours.name, "other");
     assert_ne!(forged, text);
     std::fs::write(&file, forged).unwrap();
-    rig.run(&["install"]).expect(78).says("somebody changed the runner's files");
+    rig.run(&["install"]).expect(78).says("the runner's files were changed");
     rig.run(&["remove"]).expect(0);
     rig.assert_machine_bare();
     let left: Vec<u64> = rig.state().runners.iter().map(|runner| runner.id).collect();

@@ -75,7 +75,7 @@ fn an_unknown_scope_has_three_meanings() {
 #[test]
 fn without_a_credential_nothing_begins() {
     let rig = Rig::new().making_a_user();
-    rig.run_without_token(&["install"]).expect(77).says("no credential").hints("RUNUP_TOKEN");
+    rig.run_without_token(&["install"]).expect(77).says("needs a token").hints("RUNUP_TOKEN");
     rig.assert_nothing_left();
     assert_eq!(rig.routes(), [] as [&str; 0]);
     let mut command = rig.command(&["downloads", "--url", &rig.url()]);

@@ -26,12 +26,10 @@ pub(crate) fn why_not(request: &Request, seen: &Seen) -> Option<&'static str> {
     match &seen.server {
         _ if seen.neighbour => Some("another runner of the same user runs"),
         Server::Has(runner) if runner.busy => Some("it is running a job"),
-        Server::Has(_) if !can_fetch(request) => {
-            Some("there is no credential and no --archive to get a fresh runner with")
-        }
+        Server::Has(_) if !can_fetch(request) => Some("getting a fresh runner needs a token or --archive"),
         Server::Has(_) => None,
         Server::Nothing => Some("the server does not know it"),
-        Server::NotAsked => Some("there is no credential to ask the server with"),
+        Server::NotAsked => Some("asking the server needs a token"),
     }
 }
 
@@ -128,7 +126,7 @@ pub(crate) fn place_runner(
                 anew(format!("replace runner {found} by {wanted} in {shown}"))
             }
             (None, version) if !registered && other_archive(request, journal) => {
-                anew(format!("replace {} in {shown} by the archive that was asked for", named(*version)))
+                anew(format!("replace {} in {shown} by the requested archive", named(*version)))
             }
             (_, version) => match refresh(request, journal, seen, *version)? {
                 Some((newest, why)) => {
@@ -179,7 +177,7 @@ fn refresh(
         _ => Hold::Free,
     };
     if request.bakes() && hold == Hold::Free && newest > here {
-        return Ok(Some((newest, "it is the newest on offer".into())));
+        return Ok(Some((newest, "it is the newest version".into())));
     }
     let current_at = journal.placed().and_then(|placed| placed.current_at);
     match version_policy::decide(version_policy::judge(here, current_at, offer), hold) {

@@ -30,7 +30,7 @@ const UNWINDING: Duration = Duration::from_secs(60);
 /// As for `install`. The server has nothing of this run then, or the journal knows it.
 pub(crate) async fn converge(site: &Site<'_>) -> Result<Secret, Error> {
     if site.eyes().is_none() {
-        return Err(Error::CredentialMissing { purpose: "to make a just-in-time runner" });
+        return Err(Error::CredentialMissing { purpose: "creating a just-in-time runner" });
     }
     registration::check_group(site).await?;
     {
@@ -45,7 +45,7 @@ pub(crate) async fn converge(site: &Site<'_>) -> Result<Secret, Error> {
     preflight::check(&site.request.root, &site.dir(), &account, &site.stop).await?;
     registration::unseal(site, &observed::traces(site, &journal)?)?;
     let name = observed::wanted_name(site, &journal, false)?.ok_or(crate::settings::Error::UrlMissing)?;
-    let client = site.eyes().ok_or(Error::CredentialMissing { purpose: "to make a just-in-time runner" })?;
+    let client = site.eyes().ok_or(Error::CredentialMissing { purpose: "creating a just-in-time runner" })?;
     match make(site, client, &mut journal, &name).await {
         Ok(config) => Ok(config),
         Err(error) => {
@@ -76,7 +76,7 @@ async fn take_back(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> 
             wanted: "a just-in-time runner elsewhere".into(),
         });
     }
-    tracing::info!("an earlier run has left {} to be taken off the server", registered.name);
+    tracing::info!("an earlier run left {} to be deregistered", registered.name);
     deregister::deregister(site, journal, Occasion::Leftover).await
 }
 
@@ -124,7 +124,7 @@ async fn make(
     registered.agent_id = Some(made.runner.id);
     registered.confirmed = true;
     journal.done(Act::Register(registered))?;
-    phase.end(format!("the server made {} (id {}) for one job", made.runner.name, made.runner.id));
+    phase.end(format!("the server created {} (id {}) for one job", made.runner.name, made.runner.id));
     Ok(made.encoded)
 }
 
@@ -148,7 +148,11 @@ async fn retake(
         }
         found => {
             if let Some(runner) = found {
-                tracing::info!("deleting {} (id {}), which an earlier attempt made", runner.name, runner.id);
+                tracing::info!(
+                    "deleting {} (id {}), which an earlier attempt created",
+                    runner.name,
+                    runner.id
+                );
                 site.within("deleting what an earlier attempt left", client.delete(runner.id)).await?;
             }
             ask(site, client, new).await

@@ -182,7 +182,7 @@ async fn finish(
             if let Err(times) = once_more(&mut lost.deleted) {
                 return Err(Error::DeletedAgain { dir: result.dir.clone(), times });
             }
-            tracing::warn!("the server has deleted the runner behind our back; registering it again");
+            tracing::warn!("the server has deleted the runner; registering it again");
             state::clean_identity(&site.dir())?;
             Ok(None)
         }

@@ -73,10 +73,10 @@ pub(crate) async fn list(site: &Site<'_>, client: &Client) -> Result<Vec<Applica
         let release = site.within(doing, client.latest_release()).await?;
         (release.applications, "github.com/actions/runner".to_owned())
     } else {
-        return Err(Error::CredentialMissing { purpose: "to ask which runner applications are on offer" });
+        return Err(Error::CredentialMissing { purpose: "listing the runner applications" });
     };
     site.check_clock()?;
-    phase.end(format!("{} runner applications on offer at {place}", listed.len()));
+    phase.end(format!("{} runner applications available at {place}", listed.len()));
     Ok(listed)
 }
 

@@ -163,7 +163,7 @@ fn put_in_empty_place(staging: &Path, dir: &Path) -> Result<(), Error> {
     // A job of this run cannot be under way, and an empty folder holds nothing that could be lost.
     match std::fs::remove_dir(dir) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            let doing = "replace the empty folder";
+            let doing = "replace the empty directory";
             return Err(host::Error::Path { doing, path: dir.to_owned(), source }.into());
         }
         _ => {}

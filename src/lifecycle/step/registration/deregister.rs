@@ -24,8 +24,7 @@ pub(crate) const BUSY_POLL: Duration = Duration::from_secs(1);
 /// How long a server is waited for that does not answer, when the network may be going down as well.
 pub(crate) const SILENCE: Duration = Duration::from_secs(14);
 
-const FILES_GONE: &str =
-    "to delete the runner from the server, and its own files, which config.sh remove needs, are gone";
+const FILES_GONE: &str = "deleting this runner by its id (its own files are gone)";
 
 /// Why a runner is taken off the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +137,7 @@ async fn by_id(
     if let (1.., Some(id)) = (limits.looks, registered.agent_id)
         && is_forgotten(site, client, registered, id, limits.looks).await?
     {
-        return Ok(format!("the server has no {name} (id {id}) any more"));
+        return Ok(format!("the server no longer has {name} (id {id})"));
     }
     let mut found = ownership::ours(site, client, registered, limits.offline).await?;
     if let (None, None, Some(pause)) = (&found, registered.agent_id, limits.in_flight)
@@ -149,11 +148,11 @@ async fn by_id(
         found = ownership::ours(site, client, registered, limits.offline).await?;
     }
     let Some(runner) = found else {
-        return Ok(format!("the server has no {name} of this machine any more"));
+        return Ok(format!("the server no longer has {name} of this machine"));
     };
     Ok(match delete(site, client, runner.id).await? {
-        Deletion::Deleted => format!("took {name} (id {}) off the server", runner.id),
-        Deletion::AlreadyGone => format!("the server has no {name} (id {}) any more", runner.id),
+        Deletion::Deleted => format!("deregistered {name} (id {})", runner.id),
+        Deletion::AlreadyGone => format!("the server no longer has {name} (id {})", runner.id),
     })
 }
 
@@ -228,7 +227,7 @@ async fn by_script(
         let phase = site.phase("look");
         match ownership::ours(site, client, registered, limits.offline).await? {
             None => {
-                phase.end(format!("the server has no runner {} of this machine any more", registered.name));
+                phase.end(format!("the server no longer has a runner {} of this machine", registered.name));
                 reach(Checkpoint::RemoveDeregistered);
                 return clean(site, journal);
             }
@@ -249,9 +248,7 @@ async fn by_script(
         let phase = site.phase("check");
         return match script {
             Ok(()) => {
-                phase.end(
-                    "config.sh says that the server forgot the runner; nobody checked, that takes a token",
-                );
+                phase.end("config.sh says that the server deleted the runner; checking that needs a token");
                 reach(Checkpoint::RemoveDeregistered);
                 clean(site, journal)
             }
@@ -273,10 +270,10 @@ async fn by_script(
         Some(id) if site.within(doing, client.runner(id)).await?.is_some() => {
             match site.within("deleting the runner", client.delete(id)).await? {
                 Deletion::Deleted => format!("deleted {} (id {id}) from the server", registered.name),
-                Deletion::AlreadyGone => format!("the server has no {} (id {id}) any more", registered.name),
+                Deletion::AlreadyGone => format!("the server no longer has {} (id {id})", registered.name),
             }
         }
-        _ => format!("the server has no {} any more", registered.name),
+        _ => format!("the server no longer has {}", registered.name),
     };
     phase.end(detail);
     reach(Checkpoint::RemoveDeregistered);
@@ -342,7 +339,7 @@ fn check_service(site: &Site<'_>) -> Result<(), Error> {
     if names_folder(&String::from_utf8_lossy(&text), &site.request.dir.to_string_lossy()) {
         return Err(Error::ServiceInstalled { dir: site.request.dir.clone(), unit });
     }
-    tracing::info!("deleting the stale .service: there is no unit {unit} for this folder");
+    tracing::info!("deleting the stale .service: this directory has no unit {unit}");
     state::clean_service(&dir)?;
     Ok(())
 }

@@ -269,7 +269,7 @@ pub(crate) fn check_credential<'a>(site: &'a Site<'_>) -> Result<Option<&'a Clie
     if site.request.credentials.registration.is_some() {
         return Ok(site.eyes());
     }
-    let purpose = "to ask for a registration token, and no registration token";
+    let purpose = "registering a runner";
     site.eyes().map(Some).ok_or(Error::CredentialMissing { purpose })
 }
 
@@ -359,7 +359,7 @@ fn judge(state: LocalState, outcome: &Outcome, command: &str) -> Result<RunnerFi
     match state {
         LocalState::Configured(file) => Ok(file),
         _ if outcome.success() => {
-            Err(Error::ConfigLied { command, missing: "there is no .runner", tail: outcome.tail.clone() })
+            Err(Error::ConfigLied { command, missing: ".runner is missing", tail: outcome.tail.clone() })
         }
         _ => Err(Error::ConfigFailed {
             command,

@@ -22,7 +22,7 @@ use crate::secret::Secret;
 use std::path::{Path, PathBuf};
 
 /// For which purpose a remove token is missing.
-pub(crate) const NO_REMOVE_TOKEN: &str = "to ask for a remove token, and no remove token";
+pub(crate) const NO_REMOVE_TOKEN: &str = "removing this runner";
 
 /// How much of what is left of the deadline the script may take: afterwards, the runner can still be deleted by its id.
 const SHARE: u32 = 2;
@@ -136,7 +136,7 @@ async fn run(site: &Site<'_>, dir: &Path, account: Account, client: Option<&Clie
     let outcome = command.run(&site.stop, &mut |stream, line| site.watch.line(stream, line)).await;
     match outcome {
         Ok(outcome) if outcome.success() => {
-            phase.end("config.sh remove ended well");
+            phase.end("config.sh remove exited 0");
             Ok(())
         }
         Ok(outcome) => Err(Error::ConfigFailed {
