@@ -24,7 +24,7 @@ scenario_change_of_mind() {
     exits 78 runup install --group no-such
     says 'the runner group "no-such" does not exist'
     exits 78 runup install --name another
-    says "configured for" "runup remove"
+    says "is registered as" "runup remove"
     exits 78 runup install --url "$server_url/another"
     exits 78 runup install --service none
     says "$unit" "runup remove"

@@ -406,7 +406,7 @@ scenario_no_systemd() {
             --link-journal=no --resolv-conf=off --timezone=off -- "$@" </dev/null
     }
     exits 78 alone /usr/bin/runup install --service systemd
-    says "systemd does not run this machine" "--service none"
+    says "requires a machine that runs systemd" "--service none"
     must no_runner
     absent $tree
     exits 0 alone /usr/bin/runup install
