@@ -45,7 +45,7 @@ fn status_names_each_difference_from_what_was_asked_for_and_what_mends_it() {
     assert_eq!(code, 78);
     assert_eq!(
         said,
-        ["its labels on the server are slow, and gpu was asked for; `runup install` puts them right"]
+        ["its labels on the server are slow, but gpu was requested; `runup install` sets them"]
     );
 
     let (code, said) = drift(&rig, &json!({"runner_group_id": 1}));
@@ -133,7 +133,7 @@ fn without_a_credential_a_change_is_refused_and_what_is_there_stays() {
     let before = rig.state().runners;
     rig.run_without_token(&["install", "--work", "elsewhere"])
         .expect(77)
-        .says("was registered with another --work")
+        .says("was registered with a different --work")
         .says("--token-file");
     rig.run_without_token(&["install", "--labels", "gpu"]).expect(77).says("--labels");
     assert_eq!(rig.state().runners, before);

@@ -146,7 +146,7 @@ fn an_end_in_the_next_days_is_warned_of() {
     let rig = old_image();
     let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(48);
     deprecate(&rig, &baked(&rig), Some(&soon.to_string()), None, false);
-    rig.run(&["install"]).expect(0).says("can register until");
+    rig.run(&["install"]).expect(0).says("can register only until");
 }
 
 #[test]
@@ -476,7 +476,7 @@ fn a_runner_that_somebody_configured_by_hand_is_not_taken_over() {
     journal.as_object_mut().unwrap().remove("machine");
     std::fs::write(journal_path(&rig), journal.to_string()).unwrap();
     let name = rig.state().runners[0].name.clone();
-    let ran = rig.run(&["install"]).expect(78).says(&name).says("runup did not do that");
+    let ran = rig.run(&["install"]).expect(78).says(&name).says("but not by runup");
     assert!(
         ran.stderr.contains("runup runners delete") && ran.stderr.contains("opt/actions-runner --local"),
         "{ran:#?}"

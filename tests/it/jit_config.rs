@@ -164,7 +164,7 @@ fn a_configuration_that_was_used_is_known_by_what_the_listener_says() {
     rig.sandbox.add_job(&scope(), "only", 0);
     end(&mut rig.run_handed(&["--jit-config-file", &config])).expect(0);
     let again = end(&mut rig.run_handed(&["--jit-config-file", &config])).expect(69);
-    again.says("handed").says("was used before").says("hint: Create another");
+    again.says("handed").says("was already used").says("hint: Create another");
 
     // The listener waits for minutes until it ends so, and is not started again.
     let config = creator.create(&rig, &["--name", "second"]);

@@ -274,7 +274,7 @@ fn root_does_not_work_in_a_folder_where_a_job_can_swap_its_runner() {
     let open = rig.root().join("open");
     std::fs::create_dir(&open).unwrap();
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o1777)).unwrap();
-    rig.run(&["install", "--dir", "/open/runner"]).expect(78).says("could swap");
+    rig.run(&["install", "--dir", "/open/runner"]).expect(78).says("refusing to work below");
     rig.run(&["install", "--dir", "/open/mine/runner"]).expect(0);
     rig.run(&["remove", "--dir", "/open/mine/runner"]).expect(0);
 
@@ -286,7 +286,7 @@ fn root_does_not_work_in_a_folder_where_a_job_can_swap_its_runner() {
     let dir = link.join("runner");
     let mut command =
         rig.command(&["bake", "--user", "nobody", "--url", &rig.url(), "--dir", dir.to_str().unwrap()]);
-    finish(command.spawn().unwrap()).expect(78).says("could swap");
+    finish(command.spawn().unwrap()).expect(78).says("refusing to work below");
 }
 
 #[test]

@@ -163,10 +163,10 @@ fn another_user_takes_root() {
         assert_ne!(finish(child).expect(77).stderr, "");
         rig.user = Some("daemon");
         let child = rig.on_machine(&["install"]).uid(65534).gid(65534).spawn().unwrap();
-        finish(child).expect(77).says("--user daemon").says("only root").hints("Run as root");
+        finish(child).expect(77).says("--user daemon").says("requires root").hints("Run as root");
     } else {
         rig.user = Some("daemon");
-        rig.refuses(77, &[]).says("--user daemon").says("only root").hints("Run as root");
+        rig.refuses(77, &[]).says("--user daemon").says("requires root").hints("Run as root");
     }
     rig.assert_nothing_left();
 }
