@@ -1,27 +1,28 @@
-//! `runup` takes a machine from bare to "a GitHub Actions self-hosted runner, online", and back.
+//! `runup` turns a machine into a GitHub Actions self-hosted runner, and back.
 //!
-//! # The house
+//! # The modules
 //!
-//! | room | knows |
+//! | module | knows |
 //! |---|---|
-//! | [`cli`] | the commands; the only room that prints or exits |
+//! | [`cli`] | the commands; the only module that prints or exits |
 //! | [`lifecycle`] | what happens to a runner, from installation to removal: commands, steps, state |
 //! | [`cloud`] | the notice that the machine is being taken away |
 //! | [`runner`] | what GitHub's runner *is*: asset choice, names on disk, `config.sh`, versions |
 //! | [`github`] | the REST API and nothing else: scope, client, endpoints |
-//! | [`transfer`] | bytes in, verified tree out; knows no GitHub |
+//! | [`transfer`] | bytes in, verified tree out; nothing of GitHub |
 //! | [`net`] | the HTTP client, retry verdicts and back-off, redaction |
 //! | [`host`] | the machine: platform, root prefix, commands, users, lock, signals |
-//! | `sandbox` | a GitHub to rehearse against (cargo feature `sandbox`) |
+//! | `sandbox` | a fake GitHub server for testing (cargo feature `sandbox`) |
 //!
-//! Three small modules belong to everyone: [`error`] (classes of failure and their exit codes), [`secret`] (the
+//! Every module may use three small ones: [`error`] (classes of failure and their exit codes), [`secret`] (the
 //! one way a credential enters or leaves) and [`deadline`] (no wait is endless).
 //!
 //! # The import rule
 //!
-//! `cli -> lifecycle -> { runner -> github -> { net, host }, transfer -> { net, host } }`. A room may reach everything
-//! below it. (`github` knows `host` for one thing: a command that prints the token.) Only `cli` and `lifecycle` see [`settings`]; the rooms below take plain values. Only `cli` and tests know
-//! `sandbox`. `tests/it/house.rs` reads the `use crate::` lines and fails on any other arrow.
+//! `cli -> lifecycle -> { runner -> github -> { net, host }, transfer -> { net, host }, cloud -> { net, host } }`. A module may
+//! use everything below it. (`github` uses `host` for a command that prints the token.) Only `cli` and `lifecycle` read
+//! [`settings`]; the modules below take plain values. Only `cli` and tests use `sandbox`. The layers inside [`lifecycle`] are
+//! described there. `tests/it/house.rs` reads the imports and fails on any other.
 
 pub mod cli;
 pub mod cloud;

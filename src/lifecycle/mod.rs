@@ -1,6 +1,18 @@
 //! What happens to a runner on this machine, from its installation to its removal: what was requested becomes planned
-//! changes, each change becomes a step, and each step is written down before it happens, so that it can be undone whatever
+//! changes, each change is a step, and each step is written down before it happens, so that it can be undone whatever
 //! interrupts it.
+//!
+//! Four layers, of which each may use those below it: `command` (one file or directory per command) -> `step` (one per step:
+//! user, libraries, placing, registration, service) -> `state` (the journal, what was observed, the plan, ownership) ->
+//! `context` (the request, the machine, the clients, the deadline, errors). No two files import each other.
+//!
+//! | where does this go? | here |
+//! |---|---|
+//! | a step between registration and service | a file in `step`, a `Change` in `state/plan`, its decision in `command/decide`, its place in `command/install` |
+//! | another service manager | beside `host/systemd` and `runner/unit`, chosen by `step/service` |
+//! | another kind of credential | `github::Credential`, found by `settings/credential` |
+//! | one more check before installing | `step/precheck` |
+//! | one more occasion to take a runner off the server | the table in `step/registration/deregister` |
 
 mod command;
 mod context;

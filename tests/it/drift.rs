@@ -43,10 +43,7 @@ fn status_names_each_difference_from_what_was_asked_for_and_what_mends_it() {
 
     let (code, said) = drift(&rig, &json!({"labels": [{"name": "slow", "type": "custom"}]}));
     assert_eq!(code, 78);
-    assert_eq!(
-        said,
-        ["its labels on the server are slow, but gpu was requested; `runup install` sets them"]
-    );
+    assert_eq!(said, ["its labels on the server are slow, but gpu was requested; `runup install` sets them"]);
 
     let (code, said) = drift(&rig, &json!({"runner_group_id": 1}));
     assert_eq!(code, 78);
