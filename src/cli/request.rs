@@ -10,7 +10,7 @@ use crate::net::{Http, Options, ProxyRules};
 use crate::runner::config_sh;
 use crate::settings::credential::{Files, find};
 use crate::settings::flags::{self, Place, Server, TokenVia};
-use crate::settings::{Credentials, Environment, Error, Given, Origin, layers};
+use crate::settings::{Credentials, Environment, Error, layers};
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
@@ -134,9 +134,7 @@ pub(super) fn remove(flags: &RemoveFlags, session: &Session) -> Result<Request, 
     let credentials = if flags.local { Credentials::default() } else { find(files, &session.environment)? };
     let mut request = base(&flags.server, &flags.place, target(&flags.server)?, credentials, session)?;
     request.token_on_argv = flags.token_via == TokenVia::Argv;
-    // A person confirms. What a machine's configuration calls its runner, or makes its name from, confirms nothing.
-    let confirms = |given: &Given| given.key == "name" && given.origin == Origin::Flag;
-    request.confirmed_name = flags.name.clone().filter(|_| session.given.iter().any(confirms));
+    request.confirmed_name.clone_from(&flags.name);
     request.trust_tree = flags.trust_tree;
     request.archive.archive.clone_from(&flags.archive);
     request.archive.sha256 = flags.sha256;

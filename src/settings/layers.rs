@@ -17,8 +17,9 @@ use std::path::{Path, PathBuf};
 /// The configuration file, unless --config names another one.
 pub const DEFAULT_FILE: &str = "/etc/runup/config.toml";
 
-/// Options that make no sense in a file or a variable.
-const COMMAND_LINE_ONLY: [&str; 2] = ["help", "version"];
+/// The ids of options that make no sense in a file or a variable. A person confirms a name; what a machine's configuration
+/// calls its next runner confirms nothing.
+const COMMAND_LINE_ONLY: [&str; 3] = ["help", "version", "confirmed_name"];
 
 /// Filters of `runners list` share their names with properties of a runner, and `name` in a machine's file must not hide
 /// the other runners from the list. The ids of filters begin with this, and so do their keys and variables.
@@ -33,8 +34,8 @@ pub fn variable(option: &str) -> String {
 /// The key of an option in the file, from which the name of its variable follows; `None` if it has neither.
 #[must_use]
 pub fn key(argument: &Arg) -> Option<String> {
-    let option = argument.get_long().filter(|option| !COMMAND_LINE_ONLY.contains(option))?;
     let id = argument.get_id().as_str();
+    let option = argument.get_long().filter(|_| !COMMAND_LINE_ONLY.contains(&id))?;
     Some(if id.starts_with(FILTER) { id.replace('_', "-") } else { option.to_owned() })
 }
 
