@@ -119,6 +119,25 @@ scenario_upgrade_by_timer() {
     same not-found "$(property $upgrade_timer LoadState)" "what systemd knows of the timer"
 }
 
+# A job that takes the whole window every night: once the support of the version ends within days, its end is waited for.
+scenario_upgrade_that_cannot_wait() {
+    with_service
+    local job
+    within 20 inactive $upgrade_unit
+    offer 2.340.0
+    job=$(job 15)
+    within 10 busy
+    looked_days_ago 3
+    exits 75 runup upgrade --daily --window 1s
+    must_not job_done "$job"
+    looked_days_ago 26
+    exits 0 runup upgrade --daily --window 1s
+    says "ends soon"
+    must online_as 2.340.0
+    same Succeeded "$(state --argjson id "$job" '.jobs[] | select(.id == $id) | .result')" "the job that was waited for"
+    sealed_alone
+}
+
 # A new version that the server rejects: the old one is restored, and works.
 scenario_upgrade_comes_back() {
     with_service
