@@ -17,7 +17,7 @@ use std::path::Path;
 pub(super) async fn create(flags: &CreateJitFlags, session: &Session) -> Result<Output, Failed> {
     let client = request::lasting_client(&flags.server, session)?;
     if !client.has_token() {
-        return Err(Error::CredentialMissing { purpose: "to create a just-in-time runner" }.into());
+        return Err(Error::CredentialMissing { purpose: "creating a just-in-time runner" }.into());
     }
     if flags.no_default_labels && flags.labels.is_none() {
         return Err(settings::Error::Contradiction("--no-default-labels needs --labels".into()).into());
@@ -61,7 +61,7 @@ pub(super) async fn create(flags: &CreateJitFlags, session: &Session) -> Result<
 pub(super) async fn delete_on_stop(flags: &DeleteOnStopFlags, session: &Session) -> Result<Output, Failed> {
     let client = request::lasting_client(&flags.server, session)?;
     if !client.has_token() {
-        return Err(Error::CredentialMissing { purpose: "to delete the runner" }.into());
+        return Err(Error::CredentialMissing { purpose: "deleting the runner" }.into());
     }
     session.signals.stop().cancelled().await;
     let deadline = Deadline::after(flags.server.deadline);

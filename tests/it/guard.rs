@@ -223,3 +223,15 @@ fn what_an_ephemeral_runner_left_whose_supervisor_was_killed_is_cleaned_away() {
     finish(child).expect(0);
     assert!(rig.state().runners.iter().any(|runner| runner.id == victim), "the victim is not its own");
 }
+
+/// Nothing is done to a runner that works for a request that cannot be met.
+#[test]
+fn a_conversion_to_a_group_that_does_not_exist_is_refused_before_anything_is_done() {
+    let rig = Rig::new();
+    run(&rig, &["--self-update"]);
+    let id = rig.state().runners[0].id;
+    rig.run(&["run", "--group", "typo"]).expect(78).says("the runner group \"typo\" does not exist");
+    assert_eq!(rig.state().runners[0].id, id);
+    rig.assert_exactly_one_runner();
+    rig.run(&["status"]).expect(0);
+}

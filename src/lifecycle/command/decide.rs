@@ -180,7 +180,8 @@ fn take_over(
 ) -> Result<Planned, Error> {
     // What cannot be is refused all the same.
     let as_it_is = register(request, journal, seen, &new)?;
-    if as_it_is.change().is_some() {
+    // Other labels come with the registration.
+    if !matches!(as_it_is.change(), None | Some(Change::Relabel { .. })) {
         return Ok(as_it_is);
     }
     let name = new.name.name.clone();

@@ -135,7 +135,8 @@ async fn stop_and_decide(
     service::stop_without_lock(site, journal, drain).await?;
     let (lock, journal) = prepare(site, "install").await?;
     let (plan, seen) = decide(site, &journal).await?;
-    let prepared = prepared.check(site, &plan, &seen).await?;
+    // A job may have taken as long as the link to the archive lives.
+    let prepared = Prepared { choice: None, ..prepared }.check(site, &plan, &seen).await?;
     Ok((lock, journal, plan, seen, prepared))
 }
 

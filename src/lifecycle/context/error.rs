@@ -82,6 +82,8 @@ pub enum Error {
     UserIsRoot { name: String },
     #[error("{purpose} needs a token, and none was given")]
     CredentialMissing { purpose: &'static str },
+    #[error("deleting this runner needs a token for the API: what config.sh remove works with is gone")]
+    FilesGone,
     #[error("{purpose} needs a token, and none was given")]
     NoWayToDeregister { purpose: &'static str },
     #[error("no sha256 is known for {filename}: the list of runner applications has none")]

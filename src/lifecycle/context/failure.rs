@@ -88,6 +88,9 @@ fn hint(error: &Error) -> Option<String> {
         Error::NameNotConfirmed { name, .. } => {
             format!("If that is the runner to delete, run the same command again with --name {name}.")
         }
+        Error::FilesGone => {
+            "Pass --token-file FILE or set RUNUP_TOKEN. --local cleans up only this machine.".into()
+        }
         Error::NoWayToDeregister { .. } => {
             "Pass --token-file FILE or set RUNUP_TOKEN, or pass a remove token with --remove-token-file. \
              --local cleans up only this machine."
@@ -254,7 +257,8 @@ impl Failure for Error {
             Self::NotRoot { .. }
             | Self::CredentialMissing { .. }
             | Self::CannotChange { .. }
-            | Self::NoWayToDeregister { .. } => Class::NoPerm,
+            | Self::NoWayToDeregister { .. }
+            | Self::FilesGone => Class::NoPerm,
             Self::NotOurs { .. }
             | Self::TreeNotGuarded { .. }
             | Self::UserShared { .. }

@@ -6,7 +6,7 @@
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::observed::Seen;
-use crate::lifecycle::state::plan::Plan;
+use crate::lifecycle::state::plan::{Change, Plan, Planned};
 use crate::lifecycle::state::record::Step;
 use crate::lifecycle::step::placing::archive::{self, Choice};
 use crate::lifecycle::step::registration::{self, Token};
@@ -39,14 +39,11 @@ impl Prepared {
     /// # Errors
     /// As for [`check`](Self::check), as far as that can be seen.
     pub async fn look(mut self, site: &Site<'_>, plan: &Plan, seen: &Seen) -> Result<Self, Error> {
-        if plan.converts() {
-            return Ok(self);
-        }
         if registers(site, plan) {
             registration::check_credential(site)?;
             registration::check_group(site).await?;
         }
-        if plan.takes(Step::PlaceRunner) && self.choice.is_none() {
+        if plan.takes(Step::PlaceRunner) && !plan.converts() && self.choice.is_none() {
             let listed = seen.offer.as_ref().map(|offer| offer.applications.as_slice());
             self.choice = Some(archive::choose(site, listed).await?);
         }
@@ -54,8 +51,9 @@ impl Prepared {
     }
 }
 
-/// Whether `config.sh` is going to register a runner. A conversion that cannot be made leaves the runner as it is, and is no
-/// reason to fail.
+/// Whether `config.sh` is going to register a runner. Where it only takes over one that works, a failure leaves that as it is,
+/// and there is nothing to refuse.
 fn registers(site: &Site<'_>, plan: &Plan) -> bool {
-    plan.registers(&site.request) && !site.request.jit && !plan.converts()
+    let anew = |change: &Change| matches!(change, Change::Register(new) if !new.converts);
+    !site.request.jit && plan.steps.iter().filter_map(Planned::change).any(anew)
 }

@@ -265,11 +265,6 @@ pub fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     Ok(journal.done(act)?)
 }
 
-#[cfg(not(unix))]
-fn owner(_: &Account, _: bool) -> Option<Owner> {
-    None
-}
-
 /// A conversion is through: what it replaced is nobody any more.
 ///
 /// # Errors

@@ -120,6 +120,11 @@ pub(crate) fn owner(account: &Account, guarded: bool) -> Option<Owner> {
     Some(if guarded { Owner { uid: 0, gid: 0 } } else { Owner { uid: account.uid, gid: account.gid } })
 }
 
+#[cfg(not(unix))]
+pub(crate) fn owner(_: &Account, _: bool) -> Option<Owner> {
+    None
+}
+
 /// After a failure that already has an error of its own.
 pub(crate) fn discard(staging: &Path) {
     if let Err(error) = place::remove(staging) {

@@ -12,6 +12,7 @@ use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Journal, Registered, Step};
 use crate::lifecycle::state::ownership;
 use crate::lifecycle::step::registration::script;
+use crate::lifecycle::step::user;
 use crate::runner::state;
 use std::time::Duration;
 
@@ -23,8 +24,6 @@ pub(crate) const BUSY_POLL: Duration = Duration::from_secs(1);
 
 /// How long a server is waited for that does not answer, when the network may be going down as well.
 pub(crate) const SILENCE: Duration = Duration::from_secs(14);
-
-const FILES_GONE: &str = "deleting this runner by its id (its own files are gone)";
 
 /// Why a runner is taken off the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +86,13 @@ pub(crate) async fn deregister(
 ) -> Result<(), Error> {
     let Some((_, registered)) = journal.registered() else { return Ok(()) };
     let registered = registered.clone();
+    if occasion == Occasion::Shutdown
+        && site.eyes().is_none()
+        && let Some(account) = site.account()?
+    {
+        // Whatever the script comes to: what a job left running ends with its runner.
+        user::end_processes(site, journal, &account).await?;
+    }
     let limits = occasion.limits();
     let until = limits.whole.map_or(site.deadline, |whole| site.deadline.within(whole));
     let site = &site.until(until, site.stop.clone());
@@ -252,7 +258,7 @@ async fn by_script(
                 reach(Checkpoint::RemoveDeregistered);
                 clean(site, journal)
             }
-            Err(Error::NothingThere { .. }) => Err(Error::NoWayToDeregister { purpose: FILES_GONE }),
+            Err(Error::NothingThere { .. }) => Err(Error::FilesGone),
             Err(error) => Err(error),
         };
     };
@@ -293,7 +299,7 @@ pub(crate) fn check_means(site: &Site<'_>, registered: &Registered) -> Result<()
     }
     if request.credentials.api.is_none() {
         if !script::is_configured(site, registered)? {
-            return Err(Error::NoWayToDeregister { purpose: FILES_GONE });
+            return Err(Error::FilesGone);
         }
         if request.credentials.remove.is_none() {
             return Err(Error::NoWayToDeregister { purpose: script::NO_REMOVE_TOKEN });

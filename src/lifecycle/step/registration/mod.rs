@@ -131,7 +131,8 @@ async fn begin(
         agent_id: old.and_then(|old| old.agent_id),
         confirmed: old.is_some_and(|old| old.confirmed),
         name_was_free: free,
-        unused: true,
+        // What a job may have left is still there, unless the tree is a fresh one.
+        unused: new.converts || journal.registered().is_none_or(|(_, old)| old.unused),
         asked: Asked::of(request),
     };
     journal.set_machine(observed::fingerprint(site));
