@@ -11,7 +11,7 @@ const LIFECYCLE_HOOK: Duration = Duration::from_secs(30);
 /// The longest life of a session token, in seconds; it is renewed when the service refuses it.
 const TOKEN_LIFE: &str = "21600";
 
-/// The instance metadata service, version 2: every question carries the token of a session.
+/// The instance metadata service, version 2: every request carries the token of a session.
 #[derive(Default)]
 pub(crate) struct Aws {
     session: Option<String>,

@@ -4,15 +4,15 @@ use crate::cloud::{Metadata, Method, Notice, Oddity, Source, left_until};
 use serde::Deserialize;
 use std::time::Duration;
 
-/// The shortest notice of an eviction, taken where the event names no time (any more).
+/// The shortest notice of an eviction, used if the event does not state a time (any more).
 const SHORTEST: Duration = Duration::from_secs(30);
-/// Without it, Azure refuses: it cannot be sent by accident, through a proxy or a link.
+/// Azure requires it: it cannot be sent by accident, through a proxy or a link.
 const HEADERS: [(&str, &str); 1] = [("metadata", "true")];
 
 /// The instance metadata service.
 #[derive(Default)]
 pub(crate) struct Azure {
-    /// This machine's name in events; asked for when an event first needs it.
+    /// This machine's name in events; requested when an event first needs it.
     name: Option<String>,
 }
 
@@ -58,7 +58,7 @@ impl Azure {
         } else {
             let query = Some("api-version=2021-02-01&format=text");
             let path = "/metadata/instance/compute/name";
-            // A service that has no names has no other machines either.
+            // A service without names has no other machines either.
             let Some(name) = metadata.ask(Method::GET, path, query, &HEADERS).await? else { return Ok(true) };
             self.name.insert(name.word()?.to_owned())
         };

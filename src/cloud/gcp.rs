@@ -4,7 +4,7 @@ use crate::cloud::{Metadata, Method, Notice, Oddity, Source};
 use std::time::Duration;
 
 /// From the notice to the end: "up to 30 seconds", by the documentation of preemption, less what may have passed before
-/// it was asked for.
+/// it was requested.
 const PREEMPTION: Duration =
     Duration::from_secs(30).saturating_sub(crate::cloud::EVERY).saturating_sub(crate::cloud::PATIENCE);
 

@@ -1,7 +1,7 @@
-//! What the cloud says about taking this machine away: spot and preemption notices, asked for again and again.
+//! What the cloud says about taking this machine away: polls for spot and preemption notices.
 //!
-//! An endpoint that hangs, refuses or answers nonsense is no notice and disturbs nobody. This file knows how to wait
-//! for a notice; what to do about one is decided elsewhere.
+//! An endpoint that hangs, refuses or answers nonsense is not a notice and does no harm. This module only waits for a
+//! notice; what to do about one is decided elsewhere.
 
 mod aws;
 mod azure;
@@ -14,14 +14,14 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-/// How long one request may take. The endpoint is a step away, on the machine's own host.
+/// How long one request may take. The endpoint is on the machine's own host.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often AWS recommends to ask; the notices leave 30 s at least.
+/// How often AWS recommends polling; the notices leave 30 s at least.
 const EVERY: Duration = Duration::from_secs(5);
-/// Where all three have their metadata. It is link-local, so it is plain HTTP by design.
+/// The metadata address of all three. It is link-local, so it is plain HTTP by design.
 const ADDRESS: &str = "http://169.254.169.254/";
 
-/// Whom to ask, and how often.
+/// Which providers to ask, and how often.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notices {
     /// The base of AWS's instance metadata service (version 2).
@@ -30,19 +30,19 @@ pub struct Notices {
     pub azure: Option<Url>,
     /// The base of Google Cloud's metadata server.
     pub gcp: Option<Url>,
-    /// The pause between two questions; 5 s.
+    /// The pause between two requests; 5 s.
     pub every: Duration,
 }
 
 impl Default for Notices {
-    /// Nobody is asked.
+    /// No provider is asked.
     fn default() -> Self {
         Self { aws: None, azure: None, gcp: None, every: EVERY }
     }
 }
 
 impl Notices {
-    /// Asks `providers` at `base`, or where they have their metadata.
+    /// Asks `providers` at `base`, or at their usual address.
     #[must_use]
     pub fn of(providers: &[Provider], base: Option<&Url>) -> Self {
         let mut notices = Self::default();
@@ -57,7 +57,7 @@ impl Notices {
         notices
     }
 
-    /// Whether nobody is asked, so that a wait would last until it is stopped.
+    /// Whether no provider is asked, so that a wait would last until it is stopped.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.aws.is_none() && self.azure.is_none() && self.gcp.is_none()
@@ -71,7 +71,7 @@ fn address() -> Url {
 /// This machine will be taken away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// Who says so: `aws`, `azure` or `gcp`.
+    /// The provider that says so: `aws`, `azure` or `gcp`.
     pub provider: &'static str,
     /// What it says, in a few words.
     pub what: String,
@@ -82,14 +82,14 @@ pub struct Notice {
 /// A client for metadata: link-local addresses are never behind a proxy, whatever the environment says.
 ///
 /// # Errors
-/// The client cannot be made.
+/// The client cannot be created.
 pub fn client() -> Result<Http, net::Error> {
     Http::new(net::Options::default())
 }
 
 /// Asks every provider of `options` until one of them says that this machine will be taken away; `None` when stopped.
 ///
-/// `http` must go through no proxy: take [`client`].
+/// `http` must not use a proxy: use [`client`].
 pub async fn watch(http: &Http, options: &Notices, stop: &CancellationToken) -> Option<Notice> {
     watch_patiently(http, options, PATIENCE, stop).await
 }
@@ -110,7 +110,7 @@ async fn watch_patiently(
     }
 }
 
-/// Asks one provider until it gives notice; for ever if there is nobody to ask.
+/// Asks one provider until it gives notice; waits for ever without one.
 async fn poll(mut source: impl Source, metadata: Option<Metadata<'_>>, every: Duration) -> Notice {
     let Some(metadata) = metadata else { return std::future::pending().await };
     let mut failing = false;
@@ -133,13 +133,13 @@ async fn poll(mut source: impl Source, metadata: Option<Metadata<'_>>, every: Du
     }
 }
 
-/// A provider's way to be asked.
+/// How a provider is asked.
 trait Source {
     /// Asks once; `None` if the machine stays for now.
     async fn ask(&mut self, metadata: &Metadata<'_>) -> Result<Option<Notice>, Oddity>;
 }
 
-/// An endpoint that says nothing useful. It is logged and ends there.
+/// An endpoint's useless answer, which is only logged.
 #[derive(Debug, thiserror::Error)]
 enum Oddity {
     #[error(transparent)]
@@ -160,9 +160,9 @@ struct Metadata<'a> {
 }
 
 impl Metadata<'_> {
-    /// Asks for a document below the base; `None` if there is none (404).
+    /// Requests a document below the base; `None` if it does not exist (404).
     ///
-    /// `headers` may hold AWS's session token: it is of no use anywhere but on this machine.
+    /// `headers` may hold AWS's session token, which is useless outside this machine.
     async fn ask(
         &self,
         method: Method,

@@ -82,7 +82,7 @@ fn gcp(base: &Url) -> Notices {
     Notices { every: Duration::from_millis(5), ..Notices::of(&[Provider::Gcp], Some(base)) }
 }
 
-/// The notice that is given, and an error of the test if none comes in time.
+/// The notice that is given; fails the test if none comes in time.
 async fn noticed(options: &Notices) -> Notice {
     let stop = CancellationToken::new();
     let http = client().unwrap();
@@ -90,7 +90,7 @@ async fn noticed(options: &Notices) -> Notice {
     timeout(Duration::from_secs(30), watching).await.expect("a notice in time").unwrap()
 }
 
-/// Watches until `requests` has seen `count` requests more, and demands that there was no notice by then.
+/// Watches until `requests` has seen `count` more requests, and asserts that there was no notice by then.
 async fn goes_unnoticed(options: &Notices, requests: &Requests, count: usize) {
     let stop = CancellationToken::new();
     let patience = Duration::from_millis(300);

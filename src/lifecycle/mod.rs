@@ -1,5 +1,5 @@
 //! What happens to a runner on this machine, from its installation to its removal: what was requested becomes planned
-//! changes, each change is a step, and each step is written down before it happens, so that it can be undone whatever
+//! changes, each change is a step, and each step is recorded before it happens, so that it can be undone whatever
 //! interrupts it.
 //!
 //! Four layers, of which each may use those below it: `command` (one file or directory per command) -> `step` (one per step:

@@ -1,6 +1,6 @@
-//! Takes over a runner that runup did not set up, so that `remove` can take it back.
+//! Takes over a runner that runup did not set up, so that `remove` can undo it.
 //!
-//! Its folder belongs to jobs. What it says decides neither where a credential goes nor that all of it may be deleted.
+//! Jobs can write its directory. Its contents decide neither where a credential goes nor that all of it may be deleted.
 
 use crate::host;
 use crate::lifecycle::context::error::Error;
@@ -10,7 +10,7 @@ use crate::lifecycle::state::journal::{Act, Journal, Registered};
 use crate::lifecycle::state::observed;
 use crate::runner::{Guard, LocalState, RunnerFile, TreeReport, state, tree};
 
-/// Without a journal: writes down what a hand-made runner consists of, so that the way back is the same.
+/// Without a journal: records what a manually installed runner consists of, so that it is removed in the same way.
 pub(crate) fn adopt(site: &Site<'_>, journal: &mut Journal, to: RemoveScope) -> Result<(), Error> {
     let dir = site.dir();
     let shown = || site.request.dir.clone();
@@ -23,7 +23,7 @@ pub(crate) fn adopt(site: &Site<'_>, journal: &mut Journal, to: RemoveScope) -> 
     if !is_runner {
         return Err(Error::NothingThere { dir: shown() });
     }
-    // All of the folder will be deleted, and nobody has written down that all of it is the runner's.
+    // All of the directory will be deleted, and no journal says that all of it is the runner's.
     let work = match &state {
         LocalState::Configured(file) => file.work_folder.as_deref(),
         _ => None,
@@ -38,12 +38,12 @@ pub(crate) fn adopt(site: &Site<'_>, journal: &mut Journal, to: RemoveScope) -> 
                 check_name(site, &file)?;
             }
             let on_disk = file.github_url.as_deref().unwrap_or_default().trim_end_matches('/').to_owned();
-            // The folder belongs to jobs. A credential goes where the operator says, never where a file in it says.
+            // Jobs can write the directory. A credential goes where the operator says, never where a file in it says.
             let Some(target) = &site.request.target else {
                 if to == RemoveScope::Server && site.request.credentials.api.is_some() {
                     return Err(Error::UrlNeededToAdopt { dir: site.request.dir.clone() });
                 }
-                // Without an address of the API: what is written down here may be gone on with, with a credential.
+                // Without an address of the API: a later run with a credential may continue from this record.
                 let registered = adopted(&file, on_disk, String::new());
                 return write_adopted(site, journal, &report, Some(registered));
             };
@@ -65,8 +65,8 @@ pub(crate) fn adopt(site: &Site<'_>, journal: &mut Journal, to: RemoveScope) -> 
     write_adopted(site, journal, &report, registered)
 }
 
-/// The folder belongs to jobs, so its word is not enough to delete a runner by. A name that this machine has, or that the
-/// operator confirms, is.
+/// Jobs can write the directory, so its word is not enough to delete a runner by. A name that this machine has, or that
+/// the operator confirms, is.
 fn check_name(site: &Site<'_>, file: &RunnerFile) -> Result<(), Error> {
     let name = &file.agent_name;
     let confirmed = match &site.request.confirmed_name {
@@ -86,7 +86,7 @@ fn check_name(site: &Site<'_>, file: &RunnerFile) -> Result<(), Error> {
     })
 }
 
-/// What is written down of a runner that only files describe: a claim, which the server has not confirmed.
+/// What is recorded of a runner that only files describe: a claim that the server has not confirmed.
 pub(crate) fn adopted(file: &RunnerFile, url: String, api_url: String) -> Registered {
     Registered {
         url,

@@ -1,5 +1,5 @@
-//! The end of a conversion that failed: of a runner whose jobs could change it to one whose jobs cannot. It never takes a working
-//! runner down.
+//! Handles a failed conversion from a runner that its jobs could change to one that they cannot. A working runner is
+//! never taken down.
 
 use crate::error::chain;
 use crate::host::systemd;
@@ -12,11 +12,11 @@ use crate::lifecycle::step::{placing, registration, service};
 use crate::runner::{LocalState, RunnerFile, state};
 use tokio_util::sync::CancellationToken;
 
-/// Before the new registration: what was there works as before, and `status` says what is wrong with it. After it, the new
-/// runner goes on, and the error says what failed.
+/// Before the new registration, the old runner works as before, and `status` says what is wrong with it. After it, the
+/// new runner goes on, and the error says what failed.
 ///
 /// # Errors
-/// The cause, if a signal asked for the end or the new runner is there; else what keeps the old one from working.
+/// The cause, if a signal requested the end or the new runner is there; else what keeps the old one from working.
 pub(crate) async fn failed(
     site: &Site<'_>,
     journal: &mut Journal,
@@ -28,7 +28,7 @@ pub(crate) async fn failed(
     let placed =
         journal.entry(Step::PlaceRunner).is_some_and(|entry| then.entry(Step::PlaceRunner) != Some(entry));
     if placed && let LocalState::Configured(file) = state::read(&site.dir())? {
-        // The server has given the runner to the new tree, and the old one is nobody any more.
+        // The server has given the runner to the new tree, and the old one has no registration any more.
         go_on_as_new(site, journal, then, &seen, &file).await?;
         return Err(cause);
     }
@@ -70,7 +70,7 @@ async fn go_on_as_new(
     start(then, seen).await
 }
 
-/// Starts the service that was there, in whole, before the conversion.
+/// Starts the service that was completely set up before the conversion, if there is one.
 async fn start(then: &Journal, seen: &Seen) -> Result<(), Error> {
     let done = then.entry(Step::StartService).is_some_and(|entry| entry.state == State::Done);
     let Some(service) = seen.service.as_ref().filter(|_| done) else { return Ok(()) };

@@ -1,8 +1,8 @@
-//! Creates a just-in-time runner for another machine or container, and deletes it at the end: for a place that holds the
-//! token where no job runs.
+//! Creates a just-in-time runner for another machine or container, and deletes it at the end: for a machine that holds
+//! the token and runs no jobs.
 //!
-//! The receipt is written ahead, as the journal is: whatever interrupts this, the runner that the server may have is known
-//! by its name, which nobody had before, and soon by its id.
+//! The receipt is written ahead, like the journal: after any interruption, the runner that the server may have is known
+//! by its name, which was unused before, and soon by its id.
 
 use crate::deadline::Deadline;
 use crate::github::{self, Client, Deletion, JitConfig, NewJitRunner, Status};
@@ -22,18 +22,18 @@ use tokio_util::sync::CancellationToken;
 const VERSION: u32 = 1;
 const LIMIT: u64 = 64 * 1024;
 
-/// How long taking back a runner may take whose creation was cut off.
+/// How long deleting a runner after an interrupted creation may take.
 const UNWINDING: Duration = Duration::from_secs(60);
 
-/// What is known of a runner that was created for somebody else. It holds no secret.
+/// What is known of a runner that was created for another machine. It holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     version: u32,
-    /// What it is registered with, as `--url` has it.
+    /// Where it is registered, as in `--url`.
     pub url: String,
     /// Its name.
     pub name: String,
-    /// Its id, once the server has told it.
+    /// Its id, once the server has returned it.
     pub id: Option<u64>,
 }
 
@@ -59,7 +59,7 @@ impl Receipt {
     }
 }
 
-/// What is to be created, and where it is written down.
+/// What is to be created, and where it is recorded.
 pub struct CreateJit<'a> {
     /// The server.
     pub client: &'a Client,
@@ -69,13 +69,13 @@ pub struct CreateJit<'a> {
     pub registration: &'a Registration,
     /// The machine that will run it; its default labels follow from that.
     pub platform: Platform,
-    /// Where it is written down for [`delete_by_receipt`].
+    /// The path of the receipt for [`delete_by_receipt`].
     pub receipt: Option<PathBuf>,
     /// When all waiting ends.
     pub deadline: Deadline,
 }
 
-/// Lets the server create the runner. A runner that the receipt knows already is deleted first.
+/// Lets the server create the runner. A runner that the receipt already records is deleted first.
 ///
 /// # Errors
 /// The server has no runner of this run then, unless the error says so.
@@ -110,7 +110,7 @@ pub async fn create_jit(order: &CreateJit<'_>, stop: &CancellationToken) -> Resu
             receipt.write(path)?;
             Ok(created)
         }
-        // The server refused: whoever has that name, it is not this run's.
+        // The server refused: a runner of that name is not this run's.
         Err(Error::Github(
             error @ (github::Error::NameTaken { .. }
             | github::Error::NoJit { .. }
@@ -133,7 +133,7 @@ pub async fn create_jit(order: &CreateJit<'_>, stop: &CancellationToken) -> Resu
     }
 }
 
-/// How a deletion by receipt went.
+/// The result of a deletion by receipt.
 #[derive(Debug, Clone, Serialize)]
 pub struct DeletedByReceipt {
     /// The receipt; `None` if there was none, so that nothing was created.
@@ -142,8 +142,8 @@ pub struct DeletedByReceipt {
     pub already_gone: bool,
 }
 
-/// Deletes the runner of the receipt at `path`, and the receipt. A busy one is tried again to the deadline: the server needs
-/// a moment to see that its listener has ended.
+/// Deletes the runner of the receipt at `path`, and the receipt. A busy one is retried until the deadline: the server
+/// needs a moment to see that its listener has ended.
 ///
 /// # Errors
 /// The server may still have it; the receipt is for another server.
@@ -174,7 +174,7 @@ async fn delete_receipt(
     }
     let found = match receipt.id {
         Some(id) => within(deadline, stop, client.runner(id)).await?,
-        // Nobody had that name before: whoever has it now and is not online yet, was created by the call that was cut off.
+        // The name was unused before: a runner that has it now and is not online yet is from the interrupted call.
         None => within(deadline, stop, client.runner_named(&receipt.name))
             .await?
             .filter(|runner| runner.status != Status::Online),
@@ -229,8 +229,8 @@ async fn within<T>(
     }
 }
 
-/// Writes a configuration to `path`: 0600, or 0640 in a directory that hands its group on (setgid), as a volume that two
-/// containers of different users share does.
+/// Writes a configuration to `path`: 0600, or 0640 in a directory that passes on its group (setgid), such as a volume
+/// that two containers of different users share.
 ///
 /// # Errors
 /// The file cannot be written.

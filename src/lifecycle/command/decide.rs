@@ -1,4 +1,4 @@
-//! Decides, from what was seen, what `install` does. Pure: it asks nobody and changes nothing.
+//! Decides, from what was observed, what `install` does. Pure: it makes no calls and changes nothing.
 
 pub mod place;
 
@@ -12,10 +12,10 @@ use crate::lifecycle::state::observed::{Seen, Server, Service};
 use crate::lifecycle::state::plan::{Change, NewRegistration, Plan, Planned};
 use crate::runner::{Guard, LocalState, unit};
 
-/// Makes the plan.
+/// Creates the plan.
 ///
 /// # Errors
-/// What is there contradicts what was asked for.
+/// What is there contradicts what was requested.
 pub fn make(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, Error> {
     if let Some(unit) = journal.unit().filter(|_| request.no_service) {
         let (dir, unit) = (request.dir.clone(), unit.to_owned());
@@ -39,14 +39,14 @@ pub fn make(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, E
     if let Some(service) = &seen.service {
         let written = write_service(request, service)?;
         let changed = steps.iter().any(|planned| planned.step != Step::CreateUser && planned.restarts());
-        // The units beside it are nothing to restart it for.
+        // A change of the units beside it is not a reason to restart it.
         let restart = changed || !service.is_written();
         steps.push(written);
         let by_itself = matches!(
             request.service.as_ref().map(|wanted| &wanted.main),
             Some(unit::Main::Supervisor { .. })
         );
-        // One that registers by itself is offline, or not there, between two jobs.
+        // One that registers by itself is offline, or missing, between two jobs.
         let offline = !by_itself
             && matches!(&seen.server, Server::Has(runner) if runner.status == github::Status::Offline);
         steps.push(start_service(service, restart, offline));
@@ -59,7 +59,7 @@ fn create_user(user: &str, request: &Request, journal: &Journal, seen: &Seen) ->
         (Some(account), _) => {
             Ok(Planned::keep(Step::CreateUser, format!("the user {user} exists (uid {})", account.uid)))
         }
-        // The journal would forget the one that it has to delete.
+        // The journal would forget the user that it has to delete.
         (None, Some(made)) if made != user => {
             let (dir, wanted) = (request.dir.clone(), user.to_owned());
             Err(Error::OtherUser { dir, found: made.to_owned(), wanted })
@@ -107,7 +107,7 @@ fn register(
             wanted: format!("{} at {url}", name.name),
         });
     }
-    // What the job of an ephemeral runner left is evidence of nothing.
+    // What the job of an ephemeral runner left proves nothing.
     let left = seen.guard == Guard::Locked && registered.asked.as_ref().is_some_and(|asked| asked.ephemeral);
     let tampered = matches!((&seen.local, registered.agent_id), (LocalState::Configured(file), Some(id)) if file.agent_id != id);
     if let (LocalState::Configured(file), Some(id)) = (&seen.local, registered.agent_id)
@@ -118,7 +118,7 @@ fn register(
         return Err(Error::Tampered { dir, on_disk: file.agent_id, in_journal: id });
     }
     let configured = match (&seen.local, &seen.server) {
-        // Cut off before the journal knew the id: the files count only if the server's runner of our name is that one.
+        // Interrupted before the id was in the journal: the files count only if their id is the server runner's.
         (LocalState::Configured(file), Server::Has(runner)) if registered.agent_id.is_none() => {
             file.agent_id == runner.id
         }
@@ -135,8 +135,8 @@ fn register(
                 format!("{} is registered at {url} (id {}, {})", runner.name, runner.id, runner.status),
             ),
         },
-        // Cut off between the server's entry and the local files, or the files were deleted: nobody can be that
-        // runner any more. One that is online is somebody, though.
+        // Interrupted between the server's entry and the local files, or the files were deleted: no listener can be
+        // that runner any more. One that is online has a listener, though.
         (Server::Has(runner), false)
             if (runner.status == github::Status::Online && !(left && registered.confirmed))
                 || !is_ours(registered, seen) =>
@@ -171,14 +171,14 @@ fn register(
     })
 }
 
-/// Registers the runner that is there once more, under its name and id, in a tree that jobs cannot change.
+/// Re-registers the existing runner, under its name and id, in a tree that jobs cannot change.
 fn take_over(
     request: &Request,
     journal: &Journal,
     seen: &Seen,
     new: NewRegistration,
 ) -> Result<Planned, Error> {
-    // What cannot be is refused all the same.
+    // What cannot work is refused all the same.
     let as_it_is = register(request, journal, seen, &new)?;
     // Other labels come with the registration.
     if !matches!(as_it_is.change(), None | Some(Change::Relabel { .. })) {
@@ -202,7 +202,7 @@ fn changes(request: &Request, seen: &Seen, registered: &Registered) -> Vec<&'sta
     options
 }
 
-/// Those, and the labels: without a credential they cannot be changed either, and nobody can look what they are.
+/// Those, and the labels: without a credential, labels cannot be changed or looked up either.
 fn unseen_changes(request: &Request, seen: &Seen, registered: &Registered) -> Vec<&'static str> {
     let mut options = changes(request, seen, registered);
     if let (Some(then), Some(now)) = (&registered.asked, Asked::of(request))
@@ -213,7 +213,7 @@ fn unseen_changes(request: &Request, seen: &Seen, registered: &Registered) -> Ve
     options
 }
 
-/// What has to be done about a runner that is registered, but not as it is asked for now.
+/// What has to be done about a registered runner that differs from what is requested now.
 fn change(
     request: &Request,
     seen: &Seen,
@@ -238,7 +238,7 @@ fn change(
     }))
 }
 
-/// The unit that registers by itself, if it runs: between two jobs it may have no registration, and will have one.
+/// The unit that registers by itself, if it runs: between two jobs it may have no registration, and will get one.
 fn supervised<'a>(request: &Request, seen: &'a Seen) -> Option<&'a str> {
     let supervisor = matches!(request.service.as_ref()?.main, unit::Main::Supervisor { .. });
     let service = seen.service.as_ref()?;
@@ -285,7 +285,7 @@ fn write_service(request: &Request, service: &Service) -> Result<Planned, Error>
 fn start_service(service: &Service, restart: bool, offline: bool) -> Planned {
     let unit = &service.unit;
     let state = &service.state;
-    // Between two starts by systemd it has failed, and a look just then is no proof that it works.
+    // While it waits for systemd to start it again it has failed, and being up just then does not prove that it works.
     let up = state.is_up() && state.enabled == "enabled" && state.sub != "auto-restart";
     let start = |detail: String| {
         let change = Change::StartService { service: Box::new(service.clone()) };
@@ -303,8 +303,8 @@ fn start_service(service: &Service, restart: bool, offline: bool) -> Planned {
     }
 }
 
-/// Whether a runner of the journal's name can only be the journal's: the server told its id, nobody else could have made
-/// the name, or nobody had it and `config.sh` had made its key, the last thing before it registers.
+/// Whether a runner of the journal's name can only be the journal's: the server returned its id, no other machine could
+/// have generated the name, or it was unused and `config.sh` had created its key, the last thing before it registers.
 fn is_ours(registered: &Registered, seen: &Seen) -> bool {
     registered.agent_id.is_some()
         || registered.unique
@@ -319,7 +319,7 @@ fn fresh_registration(
     dirty: bool,
 ) -> Result<Planned, Error> {
     match (&seen.local, &seen.server) {
-        // Placed by us, configured by somebody else since.
+        // Placed by runup, and configured by hand since.
         (LocalState::Configured(file), _) => Err(Error::ConfiguredByHand {
             dir: request.dir.clone(),
             name: file.agent_name.clone(),

@@ -1,4 +1,4 @@
-//! Converges: recovers what was cut off, looks, plans, takes the steps, and unwinds those of this run if one fails.
+//! Converges: recovers interrupted runs, observes, plans, applies the steps, and unwinds its own if one fails.
 
 use crate::deadline::Deadline;
 use crate::host::lock::Lock;
@@ -24,20 +24,20 @@ use tokio_util::sync::CancellationToken;
 /// How long unwinding may take in all.
 const UNWINDING: Duration = Duration::from_secs(120);
 
-/// How `install` or `bake` ended.
+/// The result of `install` or `bake`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Installed {
     /// Whether anything was done.
     pub changed: bool,
-    /// The runner's folder.
+    /// The runner's directory.
     pub dir: std::path::PathBuf,
     /// Its version, as far as its files tell it.
     pub version: Option<String>,
     /// The user that it runs as.
     pub user: Option<String>,
-    /// Whether jobs are kept from what is root's; `None` where they run as the user that runs this.
+    /// Whether jobs are kept from what is root's; `None` if they run as the user that runs this.
     pub isolated: Option<bool>,
-    /// How the tree is guarded from its jobs, where they run as another user.
+    /// How the tree is guarded from its jobs, if they run as another user.
     pub guard: Option<Guard>,
     /// The runner on the server; `None` for an image.
     pub runner: Option<RegisteredRunner>,
@@ -45,7 +45,7 @@ pub struct Installed {
     pub steps: Vec<Planned>,
     /// The unit that runs it; `None` without a service.
     pub service: Option<String>,
-    /// REST calls that were made.
+    /// The number of REST calls.
     pub calls: u32,
 }
 
@@ -54,19 +54,19 @@ pub struct Installed {
 pub struct RegisteredRunner {
     /// Its id on the server, once known.
     pub id: Option<u64>,
-    /// Its name there.
+    /// Its name on the server.
     pub name: String,
-    /// What it is registered with.
+    /// Where it is registered.
     pub url: String,
     /// `offline` or `online`; `None` if the server could not be asked.
     pub status: Option<String>,
 }
 
-/// Converges this machine to what the request asks for.
+/// Converges this machine to what is requested.
 ///
 /// # Errors
-/// What this run had done is undone then (unless the request says to keep it), and what could not be undone stands in
-/// the error and in the journal.
+/// What this run had done is undone then (unless the request says to keep it); what could not be undone is in the error
+/// and in the journal.
 pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     if site.request.service.is_some() {
         crate::lifecycle::step::metadata::check(site)?;
@@ -80,8 +80,8 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     let places = plan.takes(Step::PlaceRunner);
     let stops = seen.service.as_ref().is_some_and(|one| one.state.runs() && (places || !one.is_written()));
     if stops {
-        // A service that registers by itself leaves the server when it is stopped, and needs the lock for that: what
-        // has to be done is known only when it is gone.
+        // A service that registers by itself deregisters when it is stopped, and needs the lock for that: what has to
+        // be done is known only afterwards.
         drop(lock);
         match stop_and_decide(site, &journal, prepared).await {
             Ok(decided) => (lock, journal, plan, seen, prepared) = decided,
@@ -112,7 +112,7 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
                     journal.reload()?;
                     return Ok(report(site, &journal, plan, seen, online.or(status)));
                 }
-                // What it replaced was one as well: it stays, systemd tries again, and nothing better could be put back.
+                // It replaced another service: it stays, systemd retries, and nothing better could be put back.
                 Err(cause) if before.there && !cause.is_stop() => return Err(cause),
                 Err(cause) => cause,
             }
@@ -125,7 +125,7 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     Err(cause)
 }
 
-/// Stops the service, whose last word may be in the journal, and decides anew.
+/// Stops the service, which may write to the journal until it ends, and decides again.
 async fn stop_and_decide(
     site: &Site<'_>,
     journal: &Journal,
@@ -135,7 +135,7 @@ async fn stop_and_decide(
     service::stop_without_lock(site, journal, drain).await?;
     let (lock, journal) = prepare(site, "install").await?;
     let (plan, seen) = decide(site, &journal).await?;
-    // A job may have taken as long as the link to the archive lives.
+    // A job may have taken so long that the link to the archive has expired.
     let prepared = Prepared { choice: None, ..prepared }.check(site, &plan, &seen).await?;
     Ok((lock, journal, plan, seen, prepared))
 }
@@ -147,7 +147,7 @@ async fn make_ready(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: &
     settle(site, journal, plan, seen)
 }
 
-/// The same plan cut after the placed runner, then sealed.
+/// The same plan, which ends after the placed runner, then sealed.
 ///
 /// # Errors
 /// As for [`install`]; and [`Error::NotSealed`] if the image holds what no image may hold.
@@ -174,7 +174,7 @@ pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
 /// What `install` would do, without doing any of it.
 ///
 /// # Errors
-/// What is there contradicts what was asked for, as `install` would say.
+/// What is there contradicts what was requested, as `install` would say.
 pub async fn plan(site: &Site<'_>) -> Result<(Plan, Seen), Error> {
     preflight::libc(&site.machine)?;
     site.check_parents()?;
@@ -184,8 +184,8 @@ pub async fn plan(site: &Site<'_>) -> Result<(Plan, Seen), Error> {
     Ok((plan, seen))
 }
 
-/// Looks and plans; and where a tree that is there is about to register, or is an image's, looks whether it is new enough,
-/// and plans again.
+/// Observes and plans; if an existing tree is about to register, or is an image's, checks whether it is new enough, and
+/// plans again.
 async fn decide(site: &Site<'_>, journal: &Journal) -> Result<(Plan, Seen), Error> {
     let mut seen = look(site, journal).await?;
     site.check_clock()?;
@@ -215,7 +215,7 @@ async fn prepare(site: &Site<'_>, doing: &str) -> Result<(Lock, Journal), Error>
     site.open_journal(doing).await
 }
 
-/// Ends what outlived a run that was cut off, and settles what it had begun.
+/// Ends what outlived an interrupted run, and settles what that run had begun.
 pub(crate) async fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     // A config.sh whose runup was killed may still be about to register.
     let leftovers = Which::MarkedBy {
@@ -233,7 +233,7 @@ pub(crate) async fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<()
     {
         let act = entry.act.clone();
         let Act::CreateUser { name } = &act else { return Ok(()) };
-        // It was missing when we began, so if it is there now, we made it.
+        // It was missing when that run began, so if it is there now, runup created it.
         match account::find(&site.request.root, name)? {
             Some(account) => {
                 account::ensure_home(&site.request.root, &account)?;
@@ -286,14 +286,14 @@ async fn take(
     Ok(status)
 }
 
-/// A registration that is kept, but whose run was cut off before it could say so, is done.
+/// Marks a kept registration as done if its run was interrupted before it could record that.
 fn settle(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: &Seen) -> Result<(), Error> {
     let kept = plan.steps.iter().any(|planned| planned.step == Step::Register && planned.change().is_none());
     if let Some((State::Begun, registered)) = journal.registered()
         && kept
         && let LocalState::Configured(file) = &seen.local
     {
-        // Without the server's word, the id is only what the files say.
+        // Without the server's answer, the id is only what the files say.
         let (agent_id, confirmed) = match &seen.server {
             Server::Has(runner) => (runner.id, true),
             _ => (file.agent_id, false),
@@ -315,7 +315,7 @@ fn settle(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: &Seen) -> R
     if !plan.takes(Step::PlaceRunner) {
         placing::note_current(journal, seen)?;
     }
-    // The same of the service: its unit is as it should be, and runs.
+    // The same for the service: its unit is as it should be, and runs.
     for step in [Step::WriteService, Step::StartService] {
         let kept = plan.steps.iter().any(|planned| planned.step == step && planned.stands());
         let begun = journal.entry(step).filter(|entry| kept && entry.state == State::Begun);
@@ -330,16 +330,16 @@ fn known(owner: Option<&account::Account>) -> &account::Account {
     owner.expect("the user exists, or the first step made it")
 }
 
-/// Undoes the steps of this run, last first. What was there before it stays.
+/// Undoes the steps of this run, last first. What was there before stays.
 async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Error) -> Error {
     if site.request.keep_on_failure {
         return cause;
     }
     let mut left = Vec::new();
-    // The signal or the deadline that brought us here must not stop the undoing as well; it has a time of its own.
+    // The signal or the deadline that caused this must not stop the undoing as well; it has a time limit of its own.
     let site = site.until(Deadline::after(UNWINDING), CancellationToken::new());
     if plan.takes(Step::StartService) && journal.began(Step::StartService) {
-        // The lock was given up for the service to come up, and its last word may be in the journal.
+        // The lock was released for the service to come up, which may have written to the journal.
         if let Err(error) = service::stop_without_lock(&site, journal, Duration::ZERO).await {
             return Error::Unwound { cause: Box::new(cause), left: vec![error] };
         }
@@ -350,7 +350,7 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
     let taken =
         plan.steps.iter().rev().filter(|planned| planned.change().is_some()).map(|planned| planned.step);
     for step in taken {
-        // A step of the plan that this run never came to is still as an earlier run, or another machine, left it.
+        // A step that this run did not reach is still as an earlier run, or another machine, left it.
         if journal.entry(step).is_none() || !journal.began(step) {
             continue;
         }
@@ -366,7 +366,7 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
         };
         if let Err(error) = undone {
             left.push(error);
-            // Deleting what an undo that failed may still need would lose it for good.
+            // A later undo could delete for good what the failed one still needs.
             break;
         }
         tracing::info!("undid {step}");
@@ -382,7 +382,7 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
 }
 
 fn report(site: &Site<'_>, journal: &Journal, plan: Plan, seen: Seen, status: Option<String>) -> Installed {
-    // What was kept was seen, what was done was confirmed.
+    // What was kept was observed, what was done was confirmed.
     let status = status.or(match seen.server {
         Server::Has(runner) if !seen.clone => Some(runner.status.to_string()),
         _ => None,
@@ -416,7 +416,7 @@ fn report(site: &Site<'_>, journal: &Journal, plan: Plan, seen: Seen, status: Op
     }
 }
 
-/// Names what a watcher is for, where nobody watches.
+/// The watcher of a run that is not watched.
 pub struct Nobody;
 
 impl Watch for Nobody {

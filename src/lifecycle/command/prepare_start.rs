@@ -1,13 +1,13 @@
-//! What root does before each start of a runner: what its user cannot do for itself, because its tree is not its own, and what
-//! keeps its jobs from the identity of the machine.
+//! What root does before each start of a runner: what its user cannot do in a tree that it does not own, and what keeps
+//! its jobs from the machine's identity.
 
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::step::metadata;
 use crate::runner::{Guard, LocalState, guard, state};
 
-/// Denies the cloud's metadata to the runner's user, and creates the logs' and the work directory of a guarded tree where they
-/// are missing: an operator may have deleted them. The lock is not taken, because the one who starts the service may hold it.
+/// Denies the cloud's metadata to the runner's user, and creates a guarded tree's log and work directories if missing:
+/// an operator may have deleted them. The lock is not taken: the process that starts the service may hold it.
 ///
 /// # Errors
 /// They cannot be created; the metadata cannot be denied.
@@ -26,7 +26,7 @@ pub fn prepare(site: &Site<'_>) -> Result<(), Error> {
         && persistent
         && matches!(state::read(&site.dir())?, LocalState::Configured(_))
     {
-        // A cut came between config.sh and this. No job has run since; from the first one on, it would be too late.
+        // A run was interrupted between config.sh and this. No job has run since; after one, it would be too late.
         guard::seal(&site.dir(), site.keeper(&account, &journal), &work)?;
         journal.set_guard(Guard::Sealed)?;
         return Ok(());

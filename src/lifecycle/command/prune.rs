@@ -1,7 +1,7 @@
-//! Ghosts: runners on the server whose machine, or whose earlier life on this machine, is gone.
+//! Ghosts: runners on the server whose machine, or whose earlier installation on this machine, is gone.
 //!
 //! Only what is provably ours is deleted, and only while it is offline and idle. When in doubt a runner is kept: a
-//! ghost costs a line in a list, and a living runner that is deleted costs somebody's job.
+//! ghost only clutters a list, but deleting a live runner costs a user's job.
 
 use crate::deadline::Deadline;
 use crate::error::chain;
@@ -15,7 +15,7 @@ use std::str::FromStr;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// The labels that `config.sh` gives by itself: they say nothing about whose a runner is.
+/// The labels that `config.sh` sets by itself: they do not identify a runner's owner.
 const DEFAULT_LABELS: [&str; 8] = ["self-hosted", "linux", "macos", "osx", "windows", "x64", "arm64", "arm"];
 /// The shortest prefix that can tell one owner's names from another's, in characters.
 const PREFIX_LEAST: usize = 3;
@@ -38,7 +38,7 @@ impl FromStr for OwnershipLabel {
     }
 }
 
-/// The beginning of the names of our runners, in the case in which they were given.
+/// The beginning of our runners' names, in its original case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamePrefix(String);
 
@@ -56,13 +56,13 @@ impl FromStr for NamePrefix {
 /// What makes a runner ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claim {
-    /// This machine made the name: it has this fingerprint in it, as `{machine-id}` renders.
+    /// This machine generated the name: it contains this machine's fingerprint, as `{machine-id}` renders.
     Machine(String),
-    /// The operator says so, whatever the machine. Where there are both, both must hold.
+    /// The operator says so, whatever the machine. If both are set, both must match.
     Operator {
         /// Runners with this label.
         label: Option<OwnershipLabel>,
-        /// Runners whose names begin so.
+        /// Runners whose names begin with this.
         prefix: Option<NamePrefix>,
     },
 }
@@ -81,7 +81,7 @@ impl Claim {
     }
 }
 
-/// Whether `word` stands in `name` by itself, and not as a part of a longer number or word.
+/// Whether `word` occurs in `name` by itself, and not as a part of a longer number or word.
 fn has_word(name: &str, word: &str) -> bool {
     !word.is_empty()
         && name.match_indices(word).any(|(at, _)| {
@@ -97,15 +97,15 @@ pub struct Prune<'a> {
     pub client: &'a Client,
     /// What makes a runner ours.
     pub claim: Claim,
-    /// The state folders with the journals of this machine's runners, which are kept.
+    /// The state directories with the journals of this machine's runners, which are kept.
     pub states: Vec<PathBuf>,
-    /// Only say what would be deleted.
+    /// Only report what would be deleted.
     pub dry_run: bool,
     /// When to give up.
     pub deadline: Deadline,
 }
 
-/// What was pruned.
+/// The result of pruning.
 #[derive(Debug, Clone, Serialize)]
 pub struct Pruned {
     /// What is gone, or would be.
@@ -122,7 +122,7 @@ pub struct Gone {
     /// As it was last seen.
     #[serde(flatten)]
     pub runner: Runner,
-    /// Somebody else deleted it meanwhile.
+    /// It was deleted by other means meanwhile.
     pub already_gone: bool,
 }
 
@@ -163,7 +163,7 @@ async fn each(order: &Prune<'_>) -> Result<Pruned, Error> {
     Ok(pruned)
 }
 
-/// What became of a runner.
+/// What happened to a runner.
 enum Fate {
     Gone(Gone),
     Kept(Kept),
@@ -176,7 +176,7 @@ async fn one(order: &Prune<'_>, listed: Runner) -> Result<Fate, Error> {
     if order.dry_run {
         return Ok(Fate::Gone(Gone { runner: listed, already_gone: false }));
     }
-    // The list may be minutes old by now: the runner may have come back, and an `install` may have taken it over.
+    // The list may be minutes old by now: the runner may have come back, or been taken over by an `install`.
     let Some(runner) = order.client.runner(listed.id).await? else {
         return Ok(Fate::Gone(Gone { runner: listed, already_gone: true }));
     };
@@ -202,7 +202,7 @@ async fn one(order: &Prune<'_>, listed: Runner) -> Result<Fate, Error> {
     }
 }
 
-/// Why a runner of ours must stay. The journals are read each time: they must be newer than what the server said.
+/// Why a runner of ours must stay. The journals are read each time: they must be newer than the server's answer.
 fn reason_to_keep(order: &Prune<'_>, runner: &Runner) -> Result<Option<String>, Error> {
     if runner.busy {
         return Ok(Some("it is running a job".to_owned()));

@@ -1,4 +1,4 @@
-//! The way back: the undos of what the journal says, in reverse, each of which takes "already gone" for success.
+//! Removal: the undos of what the journal records, in reverse, each of which treats "already gone" as success.
 
 use crate::lifecycle::command::{adopt, install};
 use crate::lifecycle::context::checkpoint::{Checkpoint, reach};
@@ -13,16 +13,16 @@ use crate::lifecycle::step::{listener, placing, service, user};
 use serde::Serialize;
 use std::time::Duration;
 
-/// How `remove` ended.
+/// The result of `remove`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Removed {
     /// Whether there was anything to remove.
     pub changed: bool,
-    /// The runner's folder.
+    /// The runner's directory.
     pub dir: std::path::PathBuf,
-    /// What was taken back, in order.
+    /// What was undone, in order.
     pub undone: Vec<Step>,
-    /// The runner that is off the server now.
+    /// The runner that was deregistered.
     pub deregistered: Option<Deregistered>,
     /// What stays on the server, because only this machine was to be cleaned.
     pub left_on_server: Option<LeftOnServer>,
@@ -35,7 +35,7 @@ pub struct Deregistered {
     pub name: String,
     /// Its id, if known.
     pub id: Option<u64>,
-    /// What it was registered with.
+    /// Where it was registered.
     pub url: String,
 }
 
@@ -45,7 +45,7 @@ impl Deregistered {
     }
 }
 
-/// What is said of a registration that stays; a `copy` of a disk leaves it to the machine that it is of.
+/// The entry for a registration that stays; a `copy` of a disk leaves it to the original machine.
 fn stays(registered: &Registered, copy: bool) -> LeftOnServer {
     LeftOnServer {
         name: registered.name.clone(),
@@ -66,7 +66,7 @@ pub struct LeftOnServer {
     pub name: String,
     /// Its id, if known.
     pub id: Option<u64>,
-    /// What it is registered with.
+    /// Where it is registered.
     pub url: String,
     /// Why it stays.
     pub why: Why,
@@ -78,17 +78,16 @@ pub struct LeftOnServer {
 pub enum Why {
     /// Only this machine was to be cleaned.
     Asked,
-    /// Only this machine was to be cleaned, and nobody but the runner's own files says what is registered and where.
+    /// Only this machine was to be cleaned, and only the runner's own files say what is registered and where.
     Claimed,
-    /// This disk is a copy, and the runner is the machine's that it was copied from.
+    /// This disk is a copy, and the runner belongs to the original machine.
     OtherMachine,
 }
 
-/// Takes back what was done to this machine. A running job of a service of ours gets `drain` to end, and is then
-/// cancelled.
+/// Undoes what was done to this machine. A running job of a service of ours gets `drain` to end, and is then cancelled.
 ///
 /// # Errors
-/// What could not be taken back; the journal keeps it for the next run.
+/// What could not be undone; the journal keeps it for the next run.
 pub async fn remove(site: &Site<'_>, to: RemoveScope, drain: Duration) -> Result<Removed, Error> {
     let nothing = || Removed {
         changed: false,
@@ -97,7 +96,7 @@ pub async fn remove(site: &Site<'_>, to: RemoveScope, drain: Duration) -> Result
         deregistered: None,
         left_on_server: None,
     };
-    // Where there is a lock, another run may be about to make something.
+    // If a lock exists, another run may be about to create something.
     if !site.dir().exists() && !site.read_journal()?.exists() && !site.has_lock() {
         return Ok(nothing());
     }
@@ -107,7 +106,7 @@ pub async fn remove(site: &Site<'_>, to: RemoveScope, drain: Duration) -> Result
         && to == RemoveScope::Server
         && !observed::is_copy(site, &before)
     {
-        // What must fail, fails while the service still runs.
+        // Fails early if it must fail, while the service still runs.
         deregister::check_means(site, registered)?;
     }
     service::stop_without_lock(site, &before, drain).await?;
@@ -124,13 +123,13 @@ pub async fn remove(site: &Site<'_>, to: RemoveScope, drain: Duration) -> Result
     let mut removed = Removed { changed: true, ..nothing() };
     let mut errors: Vec<Error> = Vec::new();
     if journal.entry(Step::PlaceRunner).is_some() {
-        // Before anything is taken back.
+        // Before anything is undone.
         placing::check_mounts(site)?;
     }
     let copy = observed::is_copy(site, &journal);
     let entries: Vec<Entry> = journal.entries().iter().rev().cloned().collect();
-    // The service was stopped before the lock was taken. What a job left running would go on writing where it is deleted, and
-    // could hold up every step.
+    // The service was stopped before the lock was taken. Processes that a job left running would go on writing to what
+    // is being deleted, and could block every step.
     listener::end_if_orphaned(site).await?;
     if let Some(account) = site.account()? {
         user::end_processes(site, &journal, &account).await?;
@@ -177,8 +176,8 @@ pub async fn remove(site: &Site<'_>, to: RemoveScope, drain: Duration) -> Result
         match undone {
             Ok(()) => removed.undone.push(step),
             Err(error) => {
-                // A service that still runs, a tree that is still there and its user are what the next attempt works with:
-                // without its user, what is left of a tree would be the next user's of that number.
+                // The next attempt needs a service that still runs, a tree that still exists and its user: without the
+                // user, what is left of a tree would belong to the next user with that id.
                 errors.push(error);
                 break;
             }

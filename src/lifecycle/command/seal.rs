@@ -1,4 +1,4 @@
-//! Proof that an image holds nothing that makes a runner one particular runner, and no secret.
+//! Proves that an image holds no secret, and nothing that identifies one particular runner.
 
 use crate::host::{self, lock};
 use crate::lifecycle::context::error::Error;
@@ -11,38 +11,38 @@ use serde::Serialize;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Where the machine's identity is. systemd takes the second one over when the first is empty.
+/// Where the machine's identity is. systemd uses the second one if the first is empty.
 const MACHINE_ID: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
-/// What systemd takes for "not yet", besides an empty file.
+/// What systemd reads as "not yet", besides an empty file.
 const UNINITIALIZED: &str = "uninitialized";
 
 /// What is left to do on a running machine, once nothing writes to its disk any more.
 pub const LAST: &str =
     "empty /etc/machine-id (`cloud-init clean --machine-id` does), and shut the machine down";
 
-/// What a look at an image brought to light.
+/// The result of checking an image.
 #[derive(Debug, Clone, Serialize)]
 pub struct Seal {
     /// Whether nothing was found.
     pub sealed: bool,
-    /// The runner's folder.
+    /// The runner's directory.
     pub dir: PathBuf,
     /// The baked version, as far as its files tell it.
     pub version: Option<String>,
-    /// What it was baked for.
+    /// The platform that it was baked for.
     pub platform: String,
     /// Everything that must not be there.
     pub found: Vec<Finding>,
-    /// Where it was looked.
+    /// What was checked.
     pub looked_at: Vec<String>,
-    /// What no look at a running machine can tell, and so has to be done last.
+    /// What no check of a running machine can tell, and so has to be done last.
     pub last: Option<&'static str>,
 }
 
-/// Looks at an image: without a network, and without changing anything.
+/// Checks an image: without a network, and without changing anything.
 ///
 /// # Errors
-/// [`Error::NotBaked`] if no baked runner is there; something could not be looked at, and so proves nothing.
+/// [`Error::NotBaked`] if no baked runner is there; something could not be checked, and so proves nothing.
 pub fn inspect(site: &Site<'_>) -> Result<Seal, Error> {
     let request = &site.request;
     let journal = site.read_journal()?;
@@ -78,7 +78,7 @@ pub fn inspect(site: &Site<'_>) -> Result<Seal, Error> {
     })
 }
 
-/// The part of it that `bake` itself answers for: of a machine that runs, its own token and identity are part.
+/// The part that `bake` itself is responsible for: a running machine has a token and an identity of its own.
 ///
 /// # Errors
 /// [`Error::NotSealed`], with all that was found.
@@ -91,7 +91,7 @@ pub fn check(site: &Site<'_>, journal: &Journal) -> Result<(), Error> {
     if found.is_empty() { Ok(()) } else { Err(Error::NotSealed { found }) }
 }
 
-/// Says what is still to be done before the image is one.
+/// Logs what is still to be done before this is an image.
 pub fn remind(site: &Site<'_>) {
     if site.request.root.is_host() {
         let tokens: Vec<PathBuf> =
@@ -117,7 +117,7 @@ fn of_runner(site: &Site<'_>, journal: &Journal) -> Result<Vec<Finding>, Error> 
     Ok(found)
 }
 
-/// What a runner has in its folder only once it has been configured, or has run.
+/// What is in a runner's directory only once it has been configured, or has run.
 fn personal(site: &Site<'_>, guard: Guard) -> Result<Vec<Finding>, Error> {
     let dir = site.dir();
     let mut found = Vec::new();
@@ -140,7 +140,7 @@ fn personal(site: &Site<'_>, guard: Guard) -> Result<Vec<Finding>, Error> {
     Ok(found)
 }
 
-/// A command as it has to be typed for the root file system that is looked at.
+/// The command as it has to be typed for the root file system that is checked.
 fn command(site: &Site<'_>, words: &str, dir: &Path) -> String {
     let root = &site.request.root;
     let root = if root.is_host() { String::new() } else { format!(" --root {}", root.path().display()) };
@@ -184,7 +184,7 @@ fn of_journals(site: &Site<'_>) -> Result<Vec<Finding>, Error> {
 fn of_tokens(files: &[PathBuf]) -> Result<Vec<Finding>, Error> {
     let mut found = Vec::new();
     for path in files {
-        // An empty one is none.
+        // An empty one does not count.
         if is_there(path)? && std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0) {
             found.push(Finding {
                 what: format!("a token in {}", path.display()),
@@ -214,7 +214,7 @@ fn of_machine(site: &Site<'_>) -> Vec<Finding> {
     found
 }
 
-/// What cannot be looked at is not known to be absent.
+/// What cannot be checked is not known to be absent.
 fn is_there(path: &Path) -> Result<bool, Error> {
     match std::fs::symlink_metadata(path) {
         Ok(_) => Ok(true),

@@ -1,4 +1,4 @@
-//! What is here, and what the server says of it.
+//! Shows the runner's state here and on the server.
 
 use crate::error::chain;
 use crate::github::{Client, Runner};
@@ -13,12 +13,12 @@ use crate::runner::{Guard, LocalState, RunnerVersion, state, tree};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-/// The state of one runner folder.
+/// The state of one runner directory.
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
-    /// How it is, in one word.
+    /// Its state, in one word.
     pub state: State,
-    /// The runner's folder.
+    /// The runner's directory.
     pub dir: std::path::PathBuf,
     /// Its version, as far as its files tell it.
     pub version: Option<String>,
@@ -26,19 +26,19 @@ pub struct Status {
     pub journal: bool,
     /// The runner's user.
     pub user: Option<String>,
-    /// How its tree is guarded from its jobs, where runup set it up as root.
+    /// How its tree is guarded from its jobs, if runup set it up as root.
     pub guard: Option<Guard>,
-    /// Whether its user is kept from what is root's; `None` where runup did not set it up as root.
+    /// Whether its user is kept from what is root's; `None` if runup did not set it up as root.
     pub isolated: Option<bool>,
     /// How its user can become root.
     pub ways_to_root: Vec<String>,
-    /// Why jobs can change the runner's programs, where they could be kept from it.
+    /// Why jobs can change the runner's programs, if they could be kept from it.
     pub not_locked: Option<String>,
     /// Its name, as registered.
     pub name: Option<String>,
     /// Its id on the server.
     pub id: Option<u64>,
-    /// What it is registered with.
+    /// Where it is registered.
     pub url: Option<String>,
     /// `online` or `offline`, if the server was asked and has it.
     pub server: Option<String>,
@@ -48,9 +48,9 @@ pub struct Status {
     pub not_asked: Option<String>,
     /// The service, if runup installed one.
     pub service: Option<Service>,
-    /// How long the version is supported, where a newer one is available and the runner does not update itself.
+    /// How long the version is supported, if a newer one is available and the runner does not update itself.
     pub support: Option<Support>,
-    /// What differs from what was asked of `install`, or from what it left: somebody changed it since.
+    /// What differs from what was requested of `install`, or from what it left: changed since by other means.
     pub drift: Vec<String>,
 }
 
@@ -65,11 +65,11 @@ pub struct Service {
     pub enabled: String,
     /// How often systemd restarted it.
     pub restarts: u32,
-    /// Why it ended last.
+    /// Why it last ended.
     pub result: String,
 }
 
-/// One word for a machine.
+/// The state in one word, for machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
@@ -77,24 +77,24 @@ pub enum State {
     Absent,
     /// Placed, not registered.
     Placed,
-    /// A run was cut off; the next `install` or `remove` finishes it.
+    /// A run was interrupted; the next `install` or `remove` finishes it.
     Unfinished,
     /// Registered here, and the server has it (or was not asked).
     Registered,
-    /// Registered here, and the server has forgotten it.
+    /// Registered here, but deleted on the server.
     Forgotten,
     /// Registered, or about to be, and its service does not run.
     Stopped,
     /// Registered, its service runs, and the server does not see it.
     Offline,
-    /// Registered by the machine that this disk is a copy of; the next `install` makes a runner of its own.
+    /// Registered by the machine that this disk is a copy of; the next `install` creates a runner of its own.
     Copied,
 }
 
-/// Looks, and changes nothing.
+/// Observes, and changes nothing.
 ///
 /// # Errors
-/// The folder or the journal cannot be read.
+/// The directory or the journal cannot be read.
 pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
     let journal = site.read_journal()?;
     let dir = site.dir();
@@ -172,8 +172,8 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
     Ok(status)
 }
 
-/// Why jobs can change the runner, and what ends that. `status` is not told what the next `install` will be asked for, so it
-/// goes by what is there.
+/// Why jobs can change the runner, and how to end that. `status` does not know what the next `install` will request, so
+/// it goes by what is there.
 fn not_locked(site: &Site<'_>, journal: &Journal, account: &Account) -> Option<String> {
     let (_, registered) = journal.registered()?;
     if journal.guard() != Guard::Open {
@@ -195,8 +195,8 @@ fn not_locked(site: &Site<'_>, journal: &Journal, account: &Account) -> Option<S
     })
 }
 
-/// The service and what became of its unit, where the journal has one and systemd runs this machine. Only a `whole`
-/// runner may come online by itself.
+/// The service and the state of its unit, if the journal has one and systemd runs this machine. Only a `whole` runner
+/// may come online by itself.
 async fn look_at_service(
     site: &Site<'_>,
     journal: &Journal,
@@ -240,14 +240,14 @@ async fn look_at_service(
     Ok(())
 }
 
-/// What the folder says.
+/// What the directory says.
 struct Found<'a> {
     local: &'a LocalState,
     version: Option<RunnerVersion>,
     open: bool,
 }
 
-/// The server's word is welcome but not needed: a machine without network still has a state.
+/// The server's answer is welcome but not needed: a machine without network still has a state.
 async fn ask(site: &Site<'_>, status: &mut Status, found: &Found<'_>, act: Option<&Act>) {
     let registered = match act {
         Some(Act::Register(registered)) => Some(registered),
@@ -257,7 +257,7 @@ async fn ask(site: &Site<'_>, status: &mut Status, found: &Found<'_>, act: Optio
         Some(registered) if !registered.api_url.is_empty() => {
             site.client_at(&registered.url, &registered.api_url).ok().map(std::sync::Arc::new)
         }
-        // The folder belongs to jobs: a credential goes where the operator says, never where a file in it says.
+        // Jobs can write the directory: a credential goes where the operator says, never where a file in it says.
         _ => site.client.clone(),
     };
     let client = client.filter(|client| client.has_token());
@@ -293,7 +293,7 @@ async fn ask(site: &Site<'_>, status: &mut Status, found: &Found<'_>, act: Optio
     ));
 }
 
-/// The name of the runner's group, as far as the server tells it: older ones do not.
+/// The name of the runner's group, if the server returns it: older ones do not.
 async fn group(site: &Site<'_>, client: &Client, runner: &Runner) -> Option<String> {
     let id = runner.runner_group_id?;
     site.within("asking for the runner groups", client.group_name(id)).await.unwrap_or_else(|error| {

@@ -1,28 +1,28 @@
-//! The instants at which a machine may die with the most at stake.
+//! The points at which a machine's death would do the most damage.
 //!
-//! A test kills a real process at each of them and asserts that the next run finds everything. In a release build
-//! [`reach`] is empty.
+//! A test kills a real process at each of them and asserts that the next run recovers. In a release build [`reach`] is
+//! empty.
 
-/// A named instant.
+/// A named point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checkpoint {
-    /// The journal says that the user is about to be made; it is not.
+    /// The journal says that the user is about to be created; it is not.
     UserBegun,
-    /// The user is made; the journal does not say so.
+    /// The user is created; the journal does not say so.
     UserMade,
     /// The journal says that the runner is about to be placed; nothing is there.
     PlaceBegun,
-    /// The verified tree stands beside its place.
+    /// The verified tree is staged beside its place.
     PlaceStaged,
     /// The tree is in place; the journal does not say so.
     PlaceRenamed,
-    /// What is to be registered anew is off the server; its files are still there.
+    /// The runner to be re-registered is off the server; its files are still there.
     RegisterGhostGone,
-    /// The journal says that registering begins; no token was asked for.
+    /// The journal says that registering begins; no token was requested.
     RegisterBegun,
-    /// The token is there; `config.sh` was not started.
+    /// The token was received; `config.sh` was not started.
     RegisterTokenMinted,
-    /// `config.sh` has ended; nobody looked yet what it did.
+    /// `config.sh` has ended; its result was not checked yet.
     RegisterConfigured,
     /// The server confirmed the runner; the journal does not say so.
     RegisterConfirmed,
@@ -36,9 +36,9 @@ pub enum Checkpoint {
     UpgradeStarted,
     /// The new runner is online; the journal does not say so.
     UpgradeProven,
-    /// The remove token is there; `config.sh remove` was not started.
+    /// The remove token was received; `config.sh remove` was not started.
     RemoveTokenMinted,
-    /// The server has forgotten the runner; the local files are still there.
+    /// The server has deleted the runner; the local files are still there.
     RemoveDeregistered,
     /// The identity is gone from the tree; the journal does not say so.
     RemoveCleaned,
@@ -76,7 +76,7 @@ impl Checkpoint {
         Self::RemoveJournalLeft,
     ];
 
-    /// The name by which a test asks for it.
+    /// The name by which a test selects it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -105,10 +105,10 @@ impl Checkpoint {
     }
 }
 
-/// The variable that names the checkpoint at which a debug build kills itself.
+/// The variable with the checkpoint at which a debug build kills itself.
 pub const VARIABLE: &str = "RUNUP_KILL_AT";
 
-/// In a debug build that was asked for it: dies here as by a power cut, without unwinding.
+/// In a debug build that is told to: dies here as in a power cut, without unwinding.
 #[cfg(all(debug_assertions, unix))]
 pub fn reach(checkpoint: Checkpoint) {
     if std::env::var(VARIABLE).is_ok_and(|name| name == checkpoint.name()) {
@@ -117,6 +117,6 @@ pub fn reach(checkpoint: Checkpoint) {
     }
 }
 
-/// Nothing, in a release build.
+/// Does nothing in a release build.
 #[cfg(not(all(debug_assertions, unix)))]
 pub fn reach(_: Checkpoint) {}

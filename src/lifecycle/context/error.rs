@@ -1,4 +1,4 @@
-//! What can go wrong between the rooms below, and what to do about it.
+//! What can go wrong in the lifecycle, and what to do about it.
 
 use crate::error::{Class, Failure};
 use crate::lifecycle::context::finding::Finding;
@@ -10,7 +10,7 @@ use crate::{github, host, net, runner, transfer};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Why `install`, `bake`, `remove`, `plan` or `status` did not end well.
+/// Why `install`, `bake`, `remove`, `plan` or `status` failed.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant's message says what its fields are")]
 pub enum Error {
@@ -232,7 +232,7 @@ fn several(errors: &[Error]) -> String {
 }
 
 impl Error {
-    /// Whether a signal asked for this.
+    /// Whether a signal caused this.
     #[must_use]
     pub fn is_stop(&self) -> bool {
         match self {
@@ -246,7 +246,7 @@ impl Error {
         }
     }
 
-    /// The end of what a child printed, where that explains more than the message.
+    /// The end of a child's output, if that explains more than the message.
     #[must_use]
     pub fn output(&self) -> Option<&str> {
         match self {
@@ -265,7 +265,7 @@ impl Error {
         }
     }
 
-    /// The command that somebody else has to run, where that is the result.
+    /// The command that another user has to run, if that is the result.
     #[must_use]
     pub fn command(&self) -> Option<&str> {
         if let Self::Libraries(error) = self { error.command() } else { None }

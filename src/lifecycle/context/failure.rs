@@ -1,4 +1,4 @@
-//! What to do about what went wrong: one sentence a situation.
+//! What to do about each failure: one sentence per situation.
 
 use crate::error::{Class, Failure};
 use crate::lifecycle::context::error::Error;
@@ -219,7 +219,7 @@ fn hint(error: &Error) -> Option<String> {
     })
 }
 
-/// The command that removes the runner in `dir`: on a machine with several, without the directory it would be another.
+/// The command that removes the runner in `dir`: without the directory, it could mean another one on the machine.
 fn remove(dir: &Path) -> String {
     format!("runup remove --dir {}", dir.display())
 }
@@ -317,7 +317,7 @@ impl Failure for Error {
             | Self::JitConfigInUse { .. }
             | Self::CredentialDropped { .. }
             | Self::DeadlinePassed { .. } => Class::TempFail,
-            // The process's main knows the signal's number and puts it here.
+            // The process's main knows the signal's number and sets it here.
             Self::Stopped | Self::CutShort { .. } => Class::Signal(15),
             Self::Unwound { cause, .. } => cause.class(),
             Self::Several { errors } => errors.first().map_or(Class::Software, Failure::class),

@@ -1,4 +1,4 @@
-//! What is found in an image that must not be in it.
+//! What must not be in an image, but was found there.
 
 use serde::Serialize;
 

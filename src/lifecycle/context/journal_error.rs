@@ -9,7 +9,7 @@ pub const VERSION: u32 = 2;
 /// What is wrong with a journal.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    /// It is not what we write.
+    /// It is not in the format that runup writes.
     #[error("the journal {} cannot be read: {message}", path.display())]
     Malformed {
         /// The file.
@@ -34,10 +34,10 @@ pub enum JournalError {
         #[source]
         source: host::Error,
     },
-    /// The state folder cannot be listed.
+    /// The state directory cannot be listed.
     #[error("failed to find the journals in {}", state.display())]
     List {
-        /// The folder.
+        /// The directory.
         state: PathBuf,
         /// Why.
         #[source]

@@ -1,4 +1,4 @@
-//! What was asked for, as plain values: what the command line, the environment and the file come down to.
+//! What was requested, as plain values, merged from the command line, the environment and the file.
 
 use crate::github::Target;
 use crate::host::{Arch, Os, Root};
@@ -12,23 +12,23 @@ use std::time::Duration;
 /// A whole request.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The root file system that is worked on.
+    /// The root file system to work on.
     pub root: Root,
-    /// The runner's folder, as the machine that boots from `root` will see it.
+    /// The runner's directory, as the machine that boots from `root` will see it.
     pub dir: PathBuf,
     /// Where journals live, as that machine will see it.
     pub state: PathBuf,
-    /// The runner's user, if it is to be another than the one who runs this.
+    /// The runner's user, if it is not the one who runs this.
     pub user: Option<String>,
-    /// Nobody named the user: a runner that is not known yet gets the first free name of those that begin with it.
+    /// No user was set: a runner that is not known yet gets the first free name that begins with the default one.
     pub user_is_default: bool,
     /// The runner updates itself, in a tree that its user owns.
     pub self_update: bool,
-    /// `run` sees to the runner.
+    /// `run` supervises the runner.
     pub supervised: bool,
-    /// The credential is there at every later start too: a file that stays, or a command.
+    /// The credential is available at every later start too: a file that stays, or a command.
     pub credential_lasts: bool,
-    /// The name that confirms which runner is meant, where only files that its jobs could write say so.
+    /// The name that confirms which runner is meant, if only files that its jobs could write say so.
     pub confirmed_name: Option<String>,
     /// Programs of a tree that jobs could change may get a remove token.
     pub trust_tree: bool,
@@ -36,36 +36,36 @@ pub struct Request {
     pub target: Option<Target>,
     /// The credentials that were found.
     pub credentials: Credentials,
-    /// The files that hold tokens by the configuration, as this process sees them; only an image is looked at for them.
+    /// The files that hold tokens by the configuration, as this process sees them; only an image is checked for them.
     pub token_files: Vec<PathBuf>,
     /// Which runner application.
     pub archive: Archive,
     /// What to register; `None` for an image.
     pub registration: Option<Registration>,
-    /// The server makes a runner of the placed tree right afterwards, without the step that registers one.
+    /// The server creates a runner of the placed tree right afterwards, without the registration step.
     pub jit: bool,
-    /// The service that runs it; `None` for those who have their own.
+    /// The service that runs it; `None` if it is run by other means.
     pub service: Option<Service>,
-    /// Somebody said that there is to be none.
+    /// The service was set to `none`.
     pub no_service: bool,
     /// Install the libraries that the runner needs and the machine lacks.
     pub deps: bool,
-    /// Leave what was done where it is when a later step fails.
+    /// Keep what was done when a later step fails.
     pub keep_on_failure: bool,
-    /// The token on `config.sh`'s command line.
+    /// Pass the token on `config.sh`'s command line.
     pub token_on_argv: bool,
-    /// `http://` to a host that is not this machine was allowed.
+    /// Allow `http://` to a host that is not this machine.
     pub allow_http: bool,
     /// Jobs may use the identity of the machine in its cloud.
     pub allow_metadata: bool,
-    /// What of our environment `config.sh` gets.
+    /// Which of our environment variables `config.sh` gets.
     pub environment: Vec<(String, String)>,
     /// How long the whole may take.
     pub deadline: Duration,
 }
 
 impl Request {
-    /// Whether all of it is an image's: nothing is registered.
+    /// Whether this is for an image: nothing is registered.
     #[must_use]
     pub fn bakes(&self) -> bool {
         self.registration.is_none() && !self.jit
@@ -83,7 +83,7 @@ pub struct Archive {
     pub sha256: Option<Sha256Digest>,
     /// Fetch from here instead of from where the list says.
     pub mirror: Option<String>,
-    /// Go on although nobody names a digest.
+    /// Proceed although no digest is known.
     pub accept_unverified: bool,
     /// A tree that is too old to register is refused, not replaced.
     pub no_refresh: bool,
@@ -102,7 +102,7 @@ pub struct Service {
     pub main: Main,
     /// How long a stop waits for a running job.
     pub drain: Duration,
-    /// When and how the runner is upgraded, where that is runup's affair.
+    /// When and how runup upgrades the runner, if it does.
     pub upgrades: Option<Upgrades>,
 }
 
@@ -115,7 +115,7 @@ pub struct Registration {
     pub options: config_sh::Options,
 }
 
-/// How far removing goes.
+/// What a removal covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RemoveScope {
     /// The server's entry too.

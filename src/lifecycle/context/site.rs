@@ -1,4 +1,4 @@
-//! The place of work: one request, the machine, the server, the clock, and who watches.
+//! The context: one request, the machine, the server, the clock, and the watcher.
 
 use crate::deadline::Deadline;
 use crate::github::{Client, Target};
@@ -19,11 +19,11 @@ const CLOCK_LIMIT: i64 = 300;
 /// Everything that a step needs besides the journal.
 #[derive(Clone)]
 pub struct Site<'a> {
-    /// What was asked for, with the user that this runner has.
+    /// What was requested, with the user that this runner has.
     pub request: Arc<Request>,
-    /// What the machine is.
+    /// The facts about the machine.
     pub machine: Machine,
-    /// The runner's folder as this process sees it.
+    /// The runner's directory as this process sees it.
     pub(crate) dir: PathBuf,
     /// Where journals live, as this process sees it.
     pub(crate) state: PathBuf,
@@ -31,18 +31,18 @@ pub struct Site<'a> {
     pub(crate) base_user: Option<String>,
     /// The HTTP client.
     pub http: Http,
-    /// The REST API, where a server is known.
+    /// The REST API, if a server is known.
     pub client: Option<Arc<Client>>,
     /// When all waiting ends.
     pub deadline: Deadline,
-    /// A signal asks to stop.
+    /// A signal requests to stop.
     pub stop: CancellationToken,
-    /// Who watches.
+    /// Receives the progress.
     pub watch: &'a dyn Watch,
 }
 
 impl<'a> Site<'a> {
-    /// Looks at the machine and sets up the client; asks nobody anything yet.
+    /// Observes the machine and sets up the client; makes no calls yet.
     ///
     /// # Errors
     /// The machine is of no known kind.
@@ -66,7 +66,7 @@ impl<'a> Site<'a> {
         Ok(Self { request, machine, dir, state, base_user, http, client, deadline, stop, watch })
     }
 
-    /// The same place of work for a runner of this user.
+    /// The same context for a runner of this user.
     #[must_use]
     pub(crate) fn with_user(&self, user: Option<String>) -> Self {
         let request =
@@ -78,8 +78,7 @@ impl<'a> Site<'a> {
         Client::new(http.clone(), target, request.credentials.api.clone(), request.deadline)
     }
 
-    /// The same place of work with another end of all waiting: for what lasts, and for what has to be done although
-    /// there was a signal.
+    /// The same context with another deadline: for what takes long, and for what has to be done in spite of a signal.
     #[must_use]
     pub fn until(&self, deadline: Deadline, stop: CancellationToken) -> Self {
         Self { deadline, stop, ..self.clone() }
@@ -88,19 +87,19 @@ impl<'a> Site<'a> {
     /// The client for a server that only the journal knows.
     ///
     /// # Errors
-    /// The URL in the journal is none.
+    /// The URL in the journal is invalid.
     pub fn client_at(&self, url: &str, api_url: &str) -> Result<Client, Error> {
         let target = Target::parse(url, Some(api_url), self.request.allow_http)?;
         Ok(Self::client_for(&self.request, &self.http, target))
     }
 
-    /// The client, if it has a credential and so can look.
+    /// The client, if it has a credential for asking the server.
     #[must_use]
     pub fn eyes(&self) -> Option<&Client> {
         self.client.as_deref().filter(|client| client.has_token())
     }
 
-    /// The runner's folder as this process sees it.
+    /// The runner's directory as this process sees it.
     #[must_use]
     pub fn dir(&self) -> PathBuf {
         self.dir.clone()
@@ -115,36 +114,36 @@ impl<'a> Site<'a> {
         }
     }
 
-    /// Whose the runner is to be: the user of the request if there is one already, else whoever runs this.
+    /// The account of the runner: the user of the request if it exists already, else the user who runs this.
     ///
     /// # Errors
-    /// The user data base cannot be read; the user is root in disguise.
+    /// The user database cannot be read; the user is root in disguise.
     pub fn account(&self) -> Result<Option<Account>, Error> {
         let Some(name) = &self.request.user else { return Ok(Some(account::current())) };
         match account::find(&self.request.root, name)? {
             Some(account) if account.uid == 0 && name != "root" => {
                 Err(Error::UserIsRoot { name: name.clone() })
             }
-            // One that exists may be called as it likes; one that is to be made may not.
+            // An existing user may have any name; one that is to be created may not.
             None => account::check_name(name).map(|()| None).map_err(Error::from),
             account => Ok(account),
         }
     }
 
-    /// The id of the runner's user, if that is known: a process of any other is none of this runner's.
+    /// The id of the runner's user, if that is known: a process of any other user is not this runner's.
     #[must_use]
     pub fn runner_uid(&self) -> Option<u32> {
         self.account().ok().flatten().map(|account| account.uid).filter(|_| cfg!(unix))
     }
 
-    /// Whether the runner's user is another than ours, so that it can be kept from what is root's.
+    /// Whether the runner's user is not ours, so that it can be kept from what is root's.
     #[must_use]
     pub fn isolates(&self, account: &Account) -> bool {
         cfg!(unix) && account::is_root() && account.uid != 0
     }
 
-    /// How the tree of a runner of this request is to be guarded once it is registered, and why it is left open where it
-    /// could be guarded. A tree that is guarded stays so, unless its runner is to update itself.
+    /// How the tree of a runner of this request is to be guarded once it is registered, and why it is left open
+    /// although it could be guarded. A tree that is guarded stays so, unless its runner is to update itself.
     #[must_use]
     pub fn wanted_guard(&self, account: Option<&Account>, now: Guard) -> (Guard, Option<&'static str>) {
         let request = &self.request;
@@ -181,7 +180,7 @@ impl<'a> Site<'a> {
         if pretty.is_empty() { "a system without /etc/os-release" } else { pretty }
     }
 
-    /// The jobs' work directory, as it was asked for.
+    /// The jobs' work directory, as requested.
     #[must_use]
     pub fn work(&self) -> &str {
         self.request.registration.as_ref().map_or(state::WORK_DIR, |wanted| &wanted.options.work)
@@ -193,7 +192,7 @@ impl<'a> Site<'a> {
         Phase::begin(self.watch, name)
     }
 
-    /// Ends here if a signal or the deadline says so.
+    /// Ends here if a signal or the deadline requires it.
     ///
     /// # Errors
     /// One of the two.
@@ -254,9 +253,9 @@ impl<'a> Site<'a> {
         Err(Error::ClockOff { skew, direction })
     }
 
-    /// Refuses, as root, a place where somebody else could swap what is worked on: every folder above the runner, and
-    /// every link to one, must belong to root, and the folder be writable by nobody else. Or be sticky, as /tmp is, but
-    /// not directly above: the runner's user owns the runner's folder and could swap that.
+    /// Refuses, as root, a path where another user could swap what is worked on: every directory above the runner, and
+    /// every link to one, must belong to root, and the directory be writable by root only. Or be sticky, as /tmp is,
+    /// but not directly above: the runner's user owns the runner's directory and could swap that.
     ///
     /// # Errors
     /// [`Error::UnsafeParent`].
@@ -267,7 +266,7 @@ impl<'a> Site<'a> {
             return Ok(());
         }
         let parent = self.dir.parent().unwrap_or(Path::new("/"));
-        // Behind a link, the folders that it leads through count as well.
+        // Behind a link, the directories that it leads through count as well.
         let real = fs_err::canonicalize(parent).unwrap_or_else(|_| parent.to_owned());
         for folder in parent.ancestors().chain(real.ancestors()) {
             let Ok(itself) = std::fs::symlink_metadata(folder) else { continue };
@@ -285,7 +284,7 @@ impl<'a> Site<'a> {
         Ok(())
     }
 
-    /// Windows protects its folders by access lists that are not looked at here.
+    /// Windows protects its directories by access lists that are not checked here.
     ///
     /// # Errors
     /// None.

@@ -1,4 +1,4 @@
-//! What an onlooker is told while things happen. Printing is the command line's affair.
+//! What a watcher is told while things happen. Printing is left to the command line.
 
 use crate::host::Stream;
 use crate::transfer::Progress;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 pub trait Watch: Send + Sync {
     /// `phase` begins.
     fn begin(&self, phase: &'static str);
-    /// `phase` ended well, having done what `detail` says.
+    /// `phase` succeeded, having done what `detail` says.
     fn end(&self, phase: &'static str, detail: &str, elapsed: Duration);
     /// A line that `config.sh` printed, free of secrets.
     fn line(&self, stream: Stream, line: &str);
@@ -21,7 +21,7 @@ pub trait Watch: Send + Sync {
     fn progress(&self) -> Arc<dyn Progress>;
 }
 
-/// A phase that runs. Dropped without [`Phase::end`], it has failed, and the error tells the rest.
+/// A running phase. Dropped without [`Phase::end`], it has failed, and the error tells the rest.
 pub struct Phase<'a> {
     watch: &'a dyn Watch,
     name: &'static str,
@@ -35,7 +35,7 @@ impl<'a> Phase<'a> {
         Self { watch, name, began: Instant::now() }
     }
 
-    /// Ends it well.
+    /// Ends it successfully.
     pub fn end(self, detail: impl AsRef<str>) {
         self.watch.end(self.name, detail.as_ref(), self.began.elapsed());
     }

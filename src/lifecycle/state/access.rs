@@ -14,7 +14,7 @@ use crate::runner::Keeper;
 use tokio_util::sync::CancellationToken;
 
 impl<'a> Site<'a> {
-    /// Looks at the machine and sets up the client, for the user that the runner has or is to get; asks nobody anything yet.
+    /// Observes the machine and sets up the client, for the user that the runner has or is to get; makes no calls yet.
     ///
     /// # Errors
     /// The machine is of no known kind.
@@ -25,12 +25,12 @@ impl<'a> Site<'a> {
         watch: &'a dyn Watch,
     ) -> Result<Self, Error> {
         let site = Self::as_requested(request, http, stop, watch)?;
-        // What cannot be read is said by whoever needs it.
+        // What cannot be read is reported by the code that needs it.
         let user = site.read_journal().and_then(|journal| user::name(&site, &journal)).ok().flatten();
         Ok(site.with_user(user))
     }
 
-    /// The same place of work as it was asked for, where the user is still to be chosen.
+    /// The same context as it was requested, with the user still to be chosen.
     #[must_use]
     pub(crate) fn with_base_user(&self) -> Self {
         self.with_user(self.base_user.clone())
@@ -43,10 +43,10 @@ impl<'a> Site<'a> {
         Keeper { uid: account.uid, gid: group.unwrap_or(account.gid) }
     }
 
-    /// Takes the lock of this runner's folder, and opens its journal.
+    /// Takes the lock of this runner's directory, and opens its journal.
     ///
     /// # Errors
-    /// Somebody holds it for too long; the journal cannot be read.
+    /// Another process holds it for too long; the journal cannot be read.
     pub async fn open_journal(&self, doing: &str) -> Result<(Lock, Journal), Error> {
         let state = &self.state;
         create_private_dir(state)?;
@@ -55,16 +55,16 @@ impl<'a> Site<'a> {
         Ok((lock, Journal::open(state, &self.request.dir)?))
     }
 
-    /// Whether some run has taken the lock of this runner's folder before; it may hold it still.
+    /// Whether a run has ever taken the lock of this runner's directory; it may still hold it.
     #[must_use]
     pub fn has_lock(&self) -> bool {
         Journal::lock_for(&self.request.root.join(&self.request.state), &self.request.dir).exists()
     }
 
-    /// Takes the lock for making and deleting users, which the runs of all runner folders share.
+    /// Takes the lock for creating and deleting users, which the runs of all runner directories share.
     ///
     /// # Errors
-    /// Somebody holds it for too long.
+    /// Another process holds it for too long.
     pub async fn lock_users(&self) -> Result<Lock, Error> {
         let path = self.state.join("users.lock");
         Ok(lock::acquire(&path, "making or deleting a user", self.deadline, &self.stop).await?)

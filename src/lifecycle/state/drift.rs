@@ -1,4 +1,4 @@
-//! What differs between what was asked for and what is there.
+//! What differs between what was requested and what is there.
 
 use crate::github;
 use crate::lifecycle::context::request::Request;
@@ -6,7 +6,7 @@ use crate::lifecycle::state::journal::Asked;
 use crate::runner::{RunnerFile, RunnerVersion};
 
 impl Asked {
-    /// What the request wants of a registration; `None` if it registers nothing.
+    /// What is requested of a registration; `None` if the request registers nothing.
     pub(crate) fn of(request: &Request) -> Option<Self> {
         let options = &request.registration.as_ref()?.options;
         Some(Self {
@@ -21,7 +21,7 @@ impl Asked {
         })
     }
 
-    /// What holds of a registration that stays: what is not named now is as it was asked for then.
+    /// What holds of a registration that stays: an option that is not set now keeps its earlier value.
     pub(crate) fn since(self, then: &Self) -> Self {
         Self {
             labels: self.labels.or_else(|| then.labels.clone()),
@@ -32,7 +32,7 @@ impl Asked {
         }
     }
 
-    /// Whether labels are named now, and others than then.
+    /// Whether labels are set now, and differ from the earlier ones.
     pub(crate) fn asks_other_labels(&self, then: &Self) -> bool {
         let sorted = |labels: &[String]| {
             let mut labels: Vec<String> = labels.iter().map(|label| label.to_lowercase()).collect();
@@ -43,8 +43,8 @@ impl Asked {
         self.labels.as_deref().is_some_and(|labels| sorted(labels) != then)
     }
 
-    /// The options that are another now and that only a new registration can change. A group that is not named is no
-    /// wish for the default one.
+    /// The options that have changed and that only a new registration can change. A group that is not set is not a
+    /// request for the default one.
     pub(crate) fn changed(&self, now: &Self) -> Vec<&'static str> {
         let group = |asked: &Option<String>| asked.as_deref().unwrap_or("Default").to_lowercase();
         [
@@ -59,7 +59,7 @@ impl Asked {
     }
 }
 
-/// Whether the runner on the server has other labels of its own than these. Labels know no case and no order.
+/// Whether the runner's own labels on the server differ from these. Case and order do not matter.
 pub(crate) fn labels_differ(wanted: &[String], runner: &github::Runner) -> bool {
     let lower = |labels: Vec<&str>| {
         let mut labels: Vec<String> = labels.into_iter().map(str::to_lowercase).collect();
@@ -67,7 +67,7 @@ pub(crate) fn labels_differ(wanted: &[String], runner: &github::Runner) -> bool 
         labels.dedup();
         labels
     };
-    // One that the runner has by default may be asked for as well, and is no label of its own then.
+    // A default label of the runner may be requested as well, and is not one of its own then.
     let default = |label: &&str| {
         runner.labels.iter().any(|own| own.is_read_only() && own.name.eq_ignore_ascii_case(label))
     };
@@ -87,7 +87,7 @@ pub(crate) fn listed<S: AsRef<str>>(labels: &[S]) -> String {
     labels.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(",")
 }
 
-/// What of the registration is not as it was asked for, each in a sentence that says what puts it right. `group` is the
+/// How the registration differs from what was requested, each in a sentence that says how to correct it. `group` is the
 /// name of the runner's group on the server, if that is known; only an `open` tree can have updated itself.
 pub(crate) fn of_registration(
     asked: &Asked,

@@ -1,4 +1,4 @@
-//! Whether jobs are kept from what is root's: a runner's user who can become root is root.
+//! Whether jobs are kept from what is root's: a runner's user who can become root counts as root.
 
 use crate::host::account;
 use crate::lifecycle::context::site::Site;

@@ -1,8 +1,8 @@
 //! The write-ahead record of what was done to this machine, and so of what can be undone.
 //!
-//! One file a runner folder, where no job can reach it: `/var/lib/runup` as root, the user's state folder otherwise.
-//! An entry is durable as *begun* before its act and as *done*, with what its undo needs, after it. `remove` undoes
-//! what stands here and nothing else; there is no second list.
+//! One file per runner directory, where no job can reach it: `/var/lib/runup` as root, the user's state directory
+//! otherwise. An entry is durable as *begun* before its act and as *done*, with what its undo needs, after it. `remove`
+//! undoes what is recorded here and nothing else; there is no second list.
 
 mod user;
 
@@ -19,14 +19,14 @@ const LIMIT: u64 = 1024 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
     version: u32,
-    /// The runup that wrote it last.
+    /// The version of runup that wrote it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     runup: Option<String>,
     dir: PathBuf,
     /// The fingerprint of the machine that registered: a clone of its disk has another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     machine: Option<String>,
-    /// Whose the runner is; unknown where an older runup wrote it.
+    /// The user that the runner has; unknown if an older runup wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user: Option<RunnerUser>,
     /// When a newer version was last looked for, RFC 3339.
@@ -40,44 +40,44 @@ struct Record {
 pub struct Placed<'a> {
     /// `linux-x64` and so on.
     pub platform: &'a str,
-    /// When it was last known to be the newest on offer.
+    /// When it was last known to be the newest version.
     pub current_at: Option<jiff::Timestamp>,
     /// The digest of its archive.
     pub sha256: Option<&'a str>,
-    /// Whose it is.
+    /// How it is guarded.
     pub guard: Guard,
 }
 
-/// The journal of one runner folder.
+/// The journal of one runner directory.
 #[derive(Debug, Clone)]
 pub struct Journal {
     path: PathBuf,
     record: Record,
     exists: bool,
-    /// What this very run has begun.
+    /// What this run has begun.
     begun: Vec<Step>,
 }
 
 impl Journal {
-    /// The file for the runner in `dir`, in the state folder `state`.
+    /// The file for the runner in `dir`, in the state directory `state`.
     #[must_use]
     pub fn path_for(state: &Path, dir: &Path) -> PathBuf {
         state.join(format!("{}.json", slug(dir)))
     }
 
-    /// The lock that goes with it.
+    /// The lock of this journal.
     #[must_use]
     pub fn lock_for(state: &Path, dir: &Path) -> PathBuf {
         state.join(format!("{}.lock", slug(dir)))
     }
 
-    /// The lock that `upgrade` holds from its look to its end.
+    /// The lock that `upgrade` holds from its first check to its end.
     #[must_use]
     pub fn upgrade_lock_for(state: &Path, dir: &Path) -> PathBuf {
         state.join(format!("{}.upgrade.lock", slug(dir)))
     }
 
-    /// The lock that `run` holds for as long as it sees to the runner.
+    /// The lock that `run` holds for as long as it supervises the runner.
     #[must_use]
     pub fn run_lock_for(state: &Path, dir: &Path) -> PathBuf {
         state.join(format!("{}.run.lock", slug(dir)))
@@ -86,7 +86,7 @@ impl Journal {
     /// Reads the journal of `dir`; an absent one is empty.
     ///
     /// # Errors
-    /// It is there but cannot be read, is malformed or from a newer runup.
+    /// It exists but cannot be read, is malformed or from a newer runup.
     pub fn open(state: &Path, dir: &Path) -> Result<Self, Error> {
         let path = Self::path_for(state, dir);
         if let Some(journal) = Self::read(&path)? {
@@ -104,8 +104,8 @@ impl Journal {
         Ok(Self { path, record, exists: false, begun: Vec::new() })
     }
 
-    /// Every journal in the state folder `state`, and so every runner that this machine knows; none if there is no
-    /// such folder.
+    /// Every journal in the state directory `state`, and so every runner that this machine knows; none if that
+    /// directory does not exist.
     ///
     /// # Errors
     /// One of them cannot be read: then it is not known which runners there are.
@@ -140,13 +140,13 @@ impl Journal {
         Ok(Some(Self { path: path.to_owned(), record, exists: true, begun: Vec::new() }))
     }
 
-    /// The runner's folder.
+    /// The runner's directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.record.dir
     }
 
-    /// Reads the file again: another process had the lock meanwhile.
+    /// Reads the file again: another process held the lock meanwhile.
     ///
     /// # Errors
     /// As for [`Journal::open`].
@@ -210,7 +210,7 @@ impl Journal {
                 platform,
                 guard: *guard,
                 sha256: sha256.as_deref(),
-                // One that cannot be read is no proof of anything.
+                // An unreadable date proves nothing.
                 current_at: current_at.as_deref().and_then(|text| text.parse().ok()),
             }),
             _ => None,
@@ -232,10 +232,10 @@ impl Journal {
         &self.record.entries
     }
 
-    /// The runner folders of the other journals beside this one.
+    /// The runner directories of the other journals beside this one.
     ///
     /// # Errors
-    /// One cannot be read, so that nobody knows what it says.
+    /// One cannot be read, so its content is unknown.
     pub fn others(&self) -> Result<Vec<PathBuf>, Error> {
         let failed = |path: &Path, source: host::Error| Error::Io { path: path.to_owned(), source };
         let state = self.path.parent().unwrap_or(Path::new("."));
@@ -246,7 +246,7 @@ impl Journal {
             if path == self.path || name.starts_with('.') || !name.ends_with(".json") {
                 continue;
             }
-            // Gone since the folder was read: that runner has been removed.
+            // Gone since the directory was read: that runner has been removed.
             let Some(bytes) =
                 host::file::read_untrusted(&path, LIMIT).map_err(|error| failed(&path, error))?
             else {
@@ -282,8 +282,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Makes `act` durable as begun in the place of one that is done. A run that fails afterwards does not take it back:
-    /// something of ours stood there before.
+    /// Makes `act` durable as begun in the place of one that is done. A run that fails afterwards does not undo it:
+    /// something of ours was there before.
     ///
     /// # Errors
     /// The file cannot be written; then the act must not happen.
@@ -291,7 +291,7 @@ impl Journal {
         self.put(Entry { state: State::Begun, act })
     }
 
-    /// Whether this very run has begun the step, so that a failure of the run has to undo it.
+    /// Whether this run has begun the step, so that a failure of the run has to undo it.
     #[must_use]
     pub fn began(&self, step: Step) -> bool {
         self.begun.contains(&step)
@@ -317,7 +317,7 @@ impl Journal {
     /// Deletes the file. An absent one is fine.
     ///
     /// # Errors
-    /// It is there and stays.
+    /// It still exists.
     pub fn delete(&mut self) -> Result<(), Error> {
         self.exists = false;
         self.record.entries.clear();
@@ -328,7 +328,7 @@ impl Journal {
                 Err(Error::Delete { path: self.path.clone(), source })
             }
             Err(_) => Ok(()),
-            // Else a power cut could bring it back.
+            // Otherwise a power cut could bring it back.
             Ok(()) => host::file::sync_dir(self.path.parent().unwrap_or(Path::new(".")))
                 .map_err(|source| Error::Io { path: self.path.clone(), source }),
         }
@@ -341,7 +341,7 @@ impl Journal {
             Some(old) => *old = entry,
             None => self.record.entries.push(entry),
         }
-        // The way back is the way there reversed, even when an early step was taken again after a late one.
+        // Undoing reverses this order, even if an early step was applied again after a late one.
         self.record.entries.sort_by_key(|entry| entry.act.step());
         // What could not be written must not be undone either.
         self.write().inspect_err(|_| self.record = before)
@@ -366,13 +366,13 @@ struct Head {
     version: u32,
 }
 
-/// Only the folder.
+/// Only the directory.
 #[derive(Deserialize)]
 struct Folder {
     dir: PathBuf,
 }
 
-/// A readable file name for a folder, with a digest because `/a-b` and `/a/b` are two folders.
+/// A readable file name for a directory, with a digest because `/a-b` and `/a/b` are two directories.
 fn slug(dir: &Path) -> String {
     let text = dir.to_string_lossy();
     let readable: String = text
@@ -439,7 +439,7 @@ mod tests {
         assert_eq!(journal.registered(), Some((State::Done, &registered())));
     }
 
-    /// What was asked for came later, and is no reason for another version: an older runup passes it over.
+    /// The requested options were added later, without a new version: an older runup ignores them.
     #[test]
     fn what_was_asked_for_is_kept() {
         let state = tempfile::tempdir().unwrap();
@@ -452,7 +452,7 @@ mod tests {
         assert!(asked.ephemeral && asked.group.as_deref() == Some("builders"));
     }
 
-    /// So did when a tree was the newest on offer, and what it is about to replace.
+    /// So were the time when a tree was the newest version, and what it is about to replace.
     #[test]
     fn when_a_tree_was_the_newest_is_kept_and_older_journals_have_no_such_date() {
         let state = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! What steered the jobs of a runner whose tree they could change. An operator's lines cannot be told from a job's, so none of
-//! them is taken over unasked: they are kept where only root can read them, and a warning says how to take them over.
+//! Keeps the settings of a runner whose tree its jobs could change. An operator's lines cannot be told from a job's, so
+//! none is taken over unasked: they are kept where only root can read them, and a warning says how to take them over.
 
 use crate::host::file::{read_untrusted_in, write_atomic};
 use crate::lifecycle::context::error::Error;
@@ -7,10 +7,10 @@ use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Journal;
 use std::path::Path;
 
-/// A real one has some kilobytes.
+/// A real one has a few kilobytes.
 const LIMIT: u64 = 256 * 1024;
 
-/// Keeps `.env` and `.path` of the tree `old` in the state directory, and says so once.
+/// Keeps `.env` and `.path` of the tree `old` in the state directory, and warns once.
 ///
 /// # Errors
 /// They cannot be written.
@@ -45,7 +45,7 @@ pub(crate) fn keep(site: &Site<'_>, journal: &Journal, old: &Path) -> Result<(),
     Ok(())
 }
 
-/// Deletes what is kept of a runner that goes.
+/// Deletes what is kept of a runner that is removed.
 ///
 /// # Errors
 /// It stays.

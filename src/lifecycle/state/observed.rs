@@ -1,4 +1,4 @@
-//! What is there, before anything is decided. Looking changes nothing.
+//! Observes what is there, before anything is decided. Changes nothing.
 
 use crate::github;
 use crate::host::{self, Account, account, systemd};
@@ -21,39 +21,39 @@ use std::path::{Path, PathBuf};
 pub struct Seen {
     /// The runner's user, if it exists.
     pub account: Option<Account>,
-    /// The platform that a runner is wanted for, `linux-x64` and so on.
+    /// The platform that the runner is for, `linux-x64` and so on.
     pub platform: String,
-    /// What stands in the runner's folder.
+    /// What is in the runner's directory.
     pub tree: Tree,
-    /// Whose that is, if it is ours.
+    /// Its owner, if it is ours.
     pub owner: Option<Owner>,
-    /// How that is guarded.
+    /// How it is guarded.
     pub guard: Guard,
     /// How it is to be guarded once it is registered.
     pub wanted_guard: Guard,
-    /// Why it is to be left to its user, where it could be guarded.
+    /// Why it is to be left to its user, although it could be guarded.
     pub open_because: Option<&'static str>,
     /// Whether the runner's user is another than ours, so that its tree can be guarded.
     pub isolates: bool,
-    /// Another runner of the same user runs, so that none of this one's programs may get a token.
+    /// Another runner of the same user runs, so none of this one's programs may get a token.
     pub neighbour: bool,
     /// Whether the server said that no runner has the name.
     pub name_is_free: bool,
-    /// What the folder says of a registration.
+    /// What the directory says of a registration.
     pub local: LocalState,
-    /// Whether the folder has the key that `config.sh` makes just before it registers.
+    /// Whether the directory has the key that `config.sh` creates just before it registers.
     pub key: bool,
-    /// What another machine's runner left in the folder: the image was made of a machine that had run it.
+    /// What another machine's runner left in the directory: the image was created from a machine that had run it.
     pub traces: Vec<&'static str>,
-    /// Whether the identity in the folder is another machine's: the disk is a copy.
+    /// Whether the identity in the directory is another machine's: the disk is a copy.
     pub clone: bool,
-    /// The name that this run would register, and whether nobody else could have it.
+    /// The name that this run would register, and whether only this machine could have generated it.
     pub name: Option<WantedName>,
     /// The runner on the server, as far as it could be asked.
     pub server: Server,
-    /// What the server offers; `None` until there is reason to ask.
+    /// What the server offers; `None` until it is needed.
     pub offer: Option<Offer>,
-    /// The service; `None` if none is asked for.
+    /// The service; `None` if none is requested.
     pub service: Option<Service>,
 }
 
@@ -80,7 +80,7 @@ impl Service {
     }
 }
 
-/// A unit beside the service's.
+/// A unit beside the service's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extra {
     /// Its name.
@@ -89,7 +89,7 @@ pub struct Extra {
     pub wanted: Option<String>,
     /// What its file says; `None` if there is none.
     pub found: Option<String>,
-    /// It is a timer that is written, and does not run.
+    /// It is a timer that is written, but does not run.
     pub is_off: bool,
 }
 
@@ -98,29 +98,29 @@ pub struct Extra {
 pub struct WantedName {
     /// The name itself.
     pub name: RunnerName,
-    /// Only this machine could have made it.
+    /// Only this machine could have generated it.
     pub unique: bool,
 }
 
-/// Who owns the runner's folder.
+/// The owner of the runner's directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
-    /// The user's number.
+    /// The user id.
     pub uid: u32,
-    /// Its name, or the number where it has none.
+    /// Its name, or the id if it has none.
     pub name: String,
 }
 
-/// What stands in the runner's folder.
+/// What is in the runner's directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tree {
-    /// Nothing, or an empty folder.
+    /// Nothing, or an empty directory.
     Absent,
     /// A complete runner that the journal knows.
     Ours {
-        /// Its version, where its files tell it.
+        /// Its version, if its files tell it.
         version: Option<RunnerVersion>,
-        /// Whether it came to that version by itself.
+        /// Whether it updated itself to that version.
         self_updated: bool,
     },
     /// A runner that the journal knows, with parts missing.
@@ -138,7 +138,7 @@ pub enum Tree {
 /// What the server said.
 #[derive(Debug, Clone)]
 pub enum Server {
-    /// Nobody asked: no credential, or nothing to ask for.
+    /// It was not asked: no credential, or nothing to ask for.
     NotAsked,
     /// It has no such runner.
     Nothing,
@@ -146,10 +146,10 @@ pub enum Server {
     Has(github::Runner),
 }
 
-/// Looks at everything that `install` and `plan` decide from.
+/// Observes everything that `install` and `plan` decide from.
 ///
 /// # Errors
-/// Something could not be looked at.
+/// Something could not be observed.
 pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     let dir = site.dir();
     let account = site.account()?;
@@ -166,7 +166,7 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     let (server, name_is_free) = ask(site, ours, name.as_ref()).await?;
     let guard =
         if matches!(tree, Tree::Absent | Tree::Foreign { .. }) { Guard::Open } else { journal.guard() };
-    // What an image brought is not anybody's yet.
+    // What an image contains does not belong to a runner yet.
     let kept = if journal.registered().is_some() { guard } else { Guard::Open };
     let (wanted_guard, open_because) = site.wanted_guard(account.as_ref(), kept);
     let service = look_at_service(site, account.as_ref(), wanted_guard).await?;
@@ -203,16 +203,16 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     })
 }
 
-/// What is in the folder of a runner that this machine has never registered, and that only one which was registered
-/// leaves. Between two registrations of its own, the logs are the machine's.
+/// What the directory of a runner that this machine has never registered holds, and only a registered one leaves.
+/// Between two registrations of its own, the logs are the machine's.
 ///
 /// # Errors
-/// The folder cannot be looked at.
+/// The directory cannot be read.
 pub fn traces(site: &Site<'_>, journal: &Journal) -> Result<Vec<&'static str>, Error> {
     let template = match (journal.machine(), fingerprint(site)) {
         (None, Some(_)) => true,
         (Some(then), Some(now)) => then != now,
-        // Whether it was this machine, nobody can tell.
+        // Whether it was this machine is unknown.
         (_, None) => false,
     };
     if !template || journal.registered().is_some() {
@@ -221,7 +221,7 @@ pub fn traces(site: &Site<'_>, journal: &Journal) -> Result<Vec<&'static str>, E
     Ok(state::traces(&site.dir())?)
 }
 
-/// Asks what is on offer, where there is a complete tree and somebody who can ask; and of a tree that is not the newest,
+/// Fetches the available versions, if there is a complete tree and a credential; and for a tree that is not the newest,
 /// what the server says of its version.
 ///
 /// # Errors
@@ -255,14 +255,14 @@ pub async fn look_at_offer(site: &Site<'_>, seen: &Seen) -> Result<Option<Offer>
     Ok(Some(offer))
 }
 
-/// The machine's fingerprint: eight hex digits that say which machine, not its id.
+/// The machine's fingerprint: eight hex digits that identify the machine without revealing its id.
 #[must_use]
 pub fn fingerprint(site: &Site<'_>) -> Option<String> {
     host::machine_id(&site.request.root).map(|id| name::fingerprint(&id))
 }
 
 /// Whether another machine wrote the journal's registration: the disk is a copy of that machine's, and the runner on
-/// the server is not ours to touch.
+/// the server must not be touched.
 #[must_use]
 pub fn is_copy(site: &Site<'_>, journal: &Journal) -> bool {
     match (journal.machine(), fingerprint(site)) {
@@ -273,7 +273,7 @@ pub fn is_copy(site: &Site<'_>, journal: &Journal) -> bool {
 
 fn look_at_tree(dir: &Path, site: &Site<'_>, journal: &Journal) -> Result<Tree, Error> {
     match std::fs::symlink_metadata(dir) {
-        // A file stands where a folder above it is needed: nothing is there, and making it will say why.
+        // A file is in the place of a parent directory: nothing is there, and creating it will report why.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(Tree::Absent);
         }
@@ -317,7 +317,7 @@ fn owner(site: &Site<'_>, journal: &Journal, tree: &Tree) -> Result<Option<Owner
         let uid = account::find(&site.request.root, name)?.map_or(u32::MAX, |account| account.uid);
         return Ok(Some(Owner { uid, name: name.to_owned() }));
     }
-    // An older runup did not write it down.
+    // An older runup did not record it.
     let uid = fs_err::symlink_metadata(site.dir()).map_err(host::Error::from)?.uid();
     let account = account::find_by_id(&site.request.root, uid)?;
     let name = account.map_or_else(|| uid.to_string(), |account| account.name);
@@ -370,7 +370,7 @@ async fn look_at_service(
     let mut upgrades = [extra("service", service)?, extra("timer", timer)?];
     let [_, timer] = &mut upgrades;
     if timer.wanted.is_some() && timer.found == timer.wanted {
-        // A cut between its file and its start leaves it off.
+        // An interruption between its file and its start leaves it off.
         let state = systemd::show(&timer.unit, &site.stop).await?;
         timer.is_off = state.enabled != "enabled" || !state.is_up();
     }
@@ -388,14 +388,14 @@ pub(crate) fn read_unit(site: &Site<'_>, unit: &str) -> Result<Option<String>, E
     }
 }
 
-/// Where the unit's file is.
+/// The path of the unit's file.
 #[must_use]
 pub fn unit_path(site: &Site<'_>, unit: &str) -> PathBuf {
     site.request.root.join(&Path::new(systemd::UNIT_FOLDER).join(unit))
 }
 
-/// The name of this run. What the journal says was made from the same template stays: `{random}` must not mean another
-/// runner with every boot.
+/// The name of this run. A name in the journal from the same template stays: `{random}` must not mean another runner
+/// with every boot.
 pub(crate) fn wanted_name(
     site: &Site<'_>,
     journal: &Journal,
@@ -419,7 +419,7 @@ pub(crate) fn wanted_name(
     Ok(Some(WantedName { name: wanted.name.render(&context)?, unique: wanted.name.is_unique() }))
 }
 
-/// Asks the server once: by id where one is known to us, by name otherwise; and whether the name is free, as far as that tells.
+/// Asks the server once: by id if we know one, by name otherwise; and whether the name is free, as far as that tells.
 async fn ask(
     site: &Site<'_>,
     registered: Option<&Registered>,

@@ -1,7 +1,7 @@
-//! Whose a runner on the server is. Every deletion that no person named goes by this.
+//! Which runner on the server is ours. Every deletion that was not requested by name relies on this.
 //!
-//! A job can write any id into the files of its runner, so these say nothing. What counts is the server: the id that it
-//! confirmed for our name, or the name that only this machine can have, or that was free when we registered it.
+//! A job can write any id into its runner's files, so these prove nothing. What counts is the server: the id that it
+//! confirmed for our name, or a name that only this machine can have, or that was free when we registered it.
 
 use crate::deadline::Deadline;
 use crate::github::{Client, Runner, Status};
@@ -11,11 +11,11 @@ use crate::lifecycle::state::journal::Registered;
 use crate::runner::state;
 use std::time::Duration;
 
-/// How often a runner that should be offline is looked at again.
+/// How often a runner that should be offline is checked.
 const POLL: Duration = Duration::from_secs(1);
 
-/// The server's runner that is the journal's and may be deleted, if there is one. One whose id the server never confirmed
-/// must be offline, which is waited for `patience`.
+/// The server's runner that is the journal's and may be deleted, if there is one. One whose id the server never
+/// confirmed must be offline, which is waited for at most `patience`.
 ///
 /// # Errors
 /// The server cannot be asked.
@@ -54,14 +54,14 @@ pub(crate) async fn ours(
     }
 }
 
-/// Whether a runner of the journal's name can only be this machine's: nobody else can make the name; or nobody had it when we
-/// registered it, or the operator allowed to take it over, and config.sh had made its key, the last thing before it registers.
+/// Whether a runner of the journal's name can only be this machine's: no other can generate the name; or it was free
+/// when we registered it, or may be taken over, and config.sh had created its key, the last thing before it registers.
 pub(crate) fn may_be_ours(site: &Site<'_>, registered: &Registered) -> bool {
     let replaces = || site.request.registration.as_ref().is_some_and(|wanted| wanted.options.replace);
     registered.unique || ((registered.name_was_free || replaces()) && state::has_key(&site.dir()))
 }
 
-/// Ours is stopped whenever this is asked: one that is online is somebody.
+/// Ours is always stopped at this point: one that is online is not ours.
 async fn once_offline(
     site: &Site<'_>,
     client: &Client,

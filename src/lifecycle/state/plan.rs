@@ -1,4 +1,4 @@
-//! What is going to be done, step by step, before anything of it is.
+//! What is going to be done, step by step, before any of it is.
 
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::state::observed::{Service, WantedName};
@@ -16,11 +16,11 @@ pub struct Plan {
 /// One step.
 #[derive(Debug, Clone, Serialize)]
 pub struct Planned {
-    /// Which.
+    /// Which step.
     pub step: Step,
     /// What is done about it.
     pub action: Action,
-    /// To what, in words.
+    /// A description for people.
     pub detail: String,
 }
 
@@ -30,11 +30,11 @@ pub struct Planned {
 pub enum Action {
     /// It is as it should be.
     Keep,
-    /// The step is taken.
+    /// The step is applied.
     Do(Change),
 }
 
-/// What a step changes, with everything that it needs to know for that.
+/// What a step changes, with all the data that it needs for that.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "change")]
 pub enum Change {
@@ -44,37 +44,37 @@ pub enum Change {
         #[serde(skip)]
         name: String,
     },
-    /// A runner is placed where there is none.
+    /// A runner is placed where none exists.
     Place,
-    /// The runner that is there gives way to a new one: it is incomplete, of another version or platform, or too old to
+    /// The existing runner is replaced by a new one: it is incomplete, of another version or platform, or too old to
     /// register. It stays until the new one is verified.
     Replace {
-        /// It works, and gives way to one that its jobs cannot change. It comes back if that fails.
+        /// It works, and is replaced by one that its jobs cannot change. It comes back if that fails.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         converts: bool,
     },
-    /// A complete runner takes the place of an incomplete one, and its identity with it: it stays the same runner.
+    /// A complete runner replaces an incomplete one and gets its identity: it stays the same runner.
     Repair,
     /// `config.sh` registers the runner.
     Register(Box<NewRegistration>),
-    /// Only the labels of the registered runner change; it goes on running.
+    /// Only the labels of the registered runner change; it keeps running.
     Relabel {
         /// Its id.
         id: u64,
     },
     /// The unit files are written.
     WriteService {
-        /// What they should say.
+        /// Their content.
         #[serde(skip)]
         service: Box<Service>,
     },
     /// The service is enabled, and started or restarted.
     StartService {
-        /// Which.
+        /// Which service.
         #[serde(skip)]
         service: Box<Service>,
     },
-    /// The service runs as it should, and the server does not see its runner yet: that is waited for.
+    /// The service runs as it should, but the server does not see its runner yet: wait for that.
     AwaitOnline,
 }
 
@@ -90,23 +90,23 @@ pub struct NewRegistration {
     /// Delete what an earlier registration left in the directory.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub clean_identity: bool,
-    /// Delete these as well: the runner of the machine that the image was made of left them.
+    /// Delete these as well: left by the runner of the machine that the image was created from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub traces: Vec<&'static str>,
-    /// Delete this runner on the server: it is this machine's, and nothing can be it any more.
+    /// Delete this runner on the server: it is this machine's, and no listener can be it any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ghost: Option<u64>,
-    /// Only `config.sh --replace` can take the name back: an earlier run may have registered it, and there is no credential to
-    /// look.
+    /// Only `config.sh --replace` can take the name back: an earlier run may have registered it, and without a
+    /// credential this cannot be checked.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub reclaim_name: bool,
-    /// It takes over the name and the id of a runner that works, which comes back if this fails.
+    /// Takes over the name and the id of a working runner, which comes back if this fails.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub converts: bool,
 }
 
 impl NewRegistration {
-    /// One that has nothing to put right first.
+    /// A registration with nothing to correct first.
     #[must_use]
     pub fn of(name: WantedName, options: config_sh::Options) -> Self {
         let (clean_identity, reclaim_name, converts) = (false, false, false);
@@ -133,19 +133,19 @@ impl Planned {
         if let Action::Do(change) = &self.action { Some(change) } else { None }
     }
 
-    /// Whether what is there already is as the step would leave it, though it may have to be waited for.
+    /// Whether what is there is already as the step would leave it, though it may have to be waited for.
     pub(crate) fn stands(&self) -> bool {
         matches!(self.action, Action::Keep | Action::Do(Change::AwaitOnline))
     }
 
-    /// Whether a service that runs has to be started again for it.
+    /// Whether a running service has to be restarted for it.
     pub(crate) fn restarts(&self) -> bool {
         !self.stands() && !matches!(self.action, Action::Do(Change::Relabel { .. }))
     }
 }
 
 impl Plan {
-    /// Whether it takes this step.
+    /// Whether it applies this step.
     #[must_use]
     pub fn takes(&self, step: Step) -> bool {
         self.steps.iter().any(|planned| planned.step == step && planned.change().is_some())
@@ -157,13 +157,13 @@ impl Plan {
         request.jit || self.steps.iter().any(|planned| matches!(planned.change(), Some(Change::Register(_))))
     }
 
-    /// Whether the service is started, or started again, and not only waited for.
+    /// Whether the service is started or restarted, and not only waited for.
     #[must_use]
     pub fn starts_service(&self) -> bool {
         self.steps.iter().any(|planned| matches!(planned.change(), Some(Change::StartService { .. })))
     }
 
-    /// Whether it only makes a runner that works safer, which must not take it down.
+    /// Whether it only makes a working runner safer, which must not take it down.
     #[must_use]
     pub fn converts(&self) -> bool {
         self.steps.iter().any(|planned| match planned.change() {

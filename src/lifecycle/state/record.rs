@@ -1,4 +1,4 @@
-//! The steps, and what each leaves in the journal: what it did, and what its undo needs.
+//! The steps, and what each records in the journal: what it did, and what its undo needs.
 
 use crate::runner::Guard;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
 pub enum Act {
-    /// The runner's user was made, because it was missing.
+    /// The runner's user was created, because it was missing.
     CreateUser {
         /// Its name.
         name: String,
@@ -20,16 +20,16 @@ pub enum Act {
         platform: String,
         /// The digest of the archive as received, once known.
         sha256: Option<String>,
-        /// Whether somebody had named that digest beforehand.
+        /// Whether that digest was known beforehand.
         verified: bool,
-        /// When it was last known to be the newest on offer, RFC 3339 by the server's clock; `None` if nobody looked,
-        /// or an older runup placed it.
+        /// When it was last known to be the newest version, RFC 3339 by the server's clock; `None` if this was never
+        /// checked, or an older runup placed it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         current_at: Option<String>,
-        /// While it is begun: the tree that stands in its place until then, as it was done.
+        /// While it is begun: the done act of the tree that is in its place until then.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         replaces: Option<Box<Act>>,
-        /// Whose the tree is, and so what may be believed of it.
+        /// How the tree is guarded, and so whether its content can be trusted.
         #[serde(default, skip_serializing_if = "Guard::is_open")]
         guard: Guard,
     },
@@ -57,60 +57,60 @@ pub enum Act {
 pub struct Registered {
     /// The enterprise, organization or repository, as `config.sh --url` takes it.
     pub url: String,
-    /// The base of its REST API; empty if nobody but an adopted runner's own files says where it is registered.
+    /// The base of its REST API; empty if only an adopted runner's own files say where it is registered.
     pub api_url: String,
     /// The runner's name on the server.
     pub name: String,
-    /// The template that the name was made from.
+    /// The template that the name was generated from.
     pub template: String,
-    /// Whether nobody else could have made that name: it has a part that only this machine has.
+    /// Whether only this machine could have generated that name: a part of it is unique to the machine.
     pub unique: bool,
     /// The runner's id on the server, once known.
     pub agent_id: Option<u64>,
-    /// Whether the server itself said that the id bears the name. An id that only the runner's own files gave is shown, and
-    /// never used to delete.
+    /// Whether the server itself confirmed that the id has the name. An id that only the runner's own files gave is
+    /// shown, and never used to delete.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub confirmed: bool,
     /// Whether the server said just before that no runner had the name: one that has it since then is this one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub name_was_free: bool,
-    /// Whether no listener was started with it yet, and so no job can have been where it is.
+    /// Whether no listener was started with it yet, so that no job can have run in its tree.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unused: bool,
-    /// What it was to be; unknown of one that was adopted, or registered by an older runup.
+    /// The requested options; unknown if it was adopted, or registered by an older runup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Asked>,
 }
 
-/// What a registration was asked to be, so that a later look can tell what has changed.
+/// The options that were requested of a registration, so that later changes can be detected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
-    /// The labels besides the default ones; `None` if nobody named any.
+    /// The labels besides the default ones; `None` if none were set.
     pub labels: Option<Vec<String>>,
     /// The runner group; `None` for the default one.
     pub group: Option<String>,
-    /// The work folder.
+    /// The work directory.
     pub work: String,
     /// One job, then gone.
     pub ephemeral: bool,
     /// No self-update.
     pub disable_update: bool,
-    /// Self-update, where runup could update it.
+    /// Self-update, although runup could update it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub self_update: bool,
-    /// The version, where one was asked for.
+    /// The version, if one was requested.
     pub version: Option<String>,
-    /// The runner stays what it is: an archive was named, or --no-refresh.
+    /// The version is kept: an archive was set, or --no-refresh.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
 }
 
-/// Whose the runner is. What stands here counts; who owns the files on disk says nothing about it.
+/// The runner's user. This record counts; the owner of the files on disk proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunnerUser {
     /// The user's name.
     pub name: String,
-    /// The group that runup created for this runner, where the user's own has other members.
+    /// The group that runup created for this runner, if its user's own has other members.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
 }
@@ -119,7 +119,7 @@ pub struct RunnerUser {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
-    /// Makes the runner's user.
+    /// Creates the runner's user.
     CreateUser,
     /// Downloads, verifies and places the tree.
     PlaceRunner,
@@ -172,7 +172,7 @@ impl Act {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// It may have happened, in part or whole.
+    /// It may have happened, in part or completely.
     Begun,
     /// It has happened.
     Done,

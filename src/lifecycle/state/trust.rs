@@ -1,11 +1,11 @@
-//! What root is to run at every boot, a job must not be able to change.
+//! Checks that a job cannot change what root runs at every boot.
 
 use crate::host::Account;
 use crate::lifecycle::context::error::Error;
 use std::path::Path;
 
-/// Refuses a file that the runner's user, or everybody, can write or swap: every folder above it counts, and behind a link
-/// those that it leads through.
+/// Refuses a file that the runner's user, or any user, can write or swap: every directory above it counts, and for a
+/// link also those that it leads through.
 ///
 /// # Errors
 /// [`Error::NotForRoot`].
@@ -15,7 +15,7 @@ pub(crate) fn check(file: &Path, account: Option<&Account>) -> Result<(), Error>
     let real = fs_err::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     for path in file.ancestors().chain(real.ancestors()) {
         let Ok(meta) = std::fs::symlink_metadata(path) else { continue };
-        // The mode of a link means nothing. In a sticky folder, whoever owns a file decides, and that is looked at as well.
+        // The mode of a link means nothing. In a sticky directory, a file's owner decides, which is checked as well.
         let closed = meta.is_symlink() || (meta.is_dir() && meta.mode() & 0o1000 != 0);
         let by_user = account.is_some_and(|user| {
             let by_group = meta.gid() == user.gid && meta.mode() & 0o020 != 0 && !closed;
@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(refused(None), Some((below.clone(), "any user".into())));
         mode(&below, 0o755);
 
-        // Whose folder it is can only be told from root's where there are two users.
+        // The owner can only be told from root if there are two users.
         if crate::host::account::is_root() {
             std::os::unix::fs::chown(&below, Some(65534), None).unwrap();
             let nobody = user(65534, 65534);

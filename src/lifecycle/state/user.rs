@@ -33,8 +33,8 @@ pub(crate) fn name(site: &Site<'_>, journal: &Journal) -> Result<Option<String>,
     Ok(Some(wanted.clone()))
 }
 
-/// Whose a runner is that exists. An older runup did not write that down where the user was there before; then the user is
-/// who that runup gave the tree to, which only root can.
+/// The user of an existing runner. An older runup did not record a user that already existed; then it is the one that
+/// this runup gave the tree to, which only root can do.
 pub(crate) fn known(site: &Site<'_>, journal: &Journal) -> Result<Option<String>, Error> {
     if let Some(user) = journal.user() {
         return Ok(Some(user.to_owned()));
@@ -89,7 +89,7 @@ pub(crate) fn may_need(site: &Site<'_>, journal: &Journal, dir: &std::path::Path
     if let Some(user) = journal.user() {
         return user == account.name;
     }
-    // An older runup did not always write that down.
+    // An older runup did not always record that.
     let Some(placed) = journal.entry(Step::PlaceRunner) else { return false };
     let metadata = site.request.root.locate(dir).and_then(|dir| std::fs::symlink_metadata(dir).ok());
     match metadata {

@@ -1,7 +1,7 @@
-//! Whether a placed runner is new enough to register. Pure: it judges what was seen.
+//! Whether a placed runner is new enough to register. Pure: it judges what was observed.
 //!
 //! A baked image ages. GitHub wants every release installed within 30 days of its publication, and some servers tell
-//! the dates; what is too old is refused when it registers, or gets no jobs afterwards, for good.
+//! the dates; a version that is too old is refused when it registers, or never gets jobs afterwards.
 
 use crate::github::{Application, Deprecation};
 use crate::runner::{INSTALL_WITHIN_HOURS, REGISTRATION_FLOOR, RunnerVersion};
@@ -13,11 +13,11 @@ const SOON: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// What the server offers and says, at the moment of a registration.
 #[derive(Debug, Clone)]
 pub struct Offer {
-    /// Every runner application, so that nobody has to ask again.
+    /// Every runner application, so that they are not fetched again.
     pub applications: Vec<Application>,
-    /// The newest version for the platform; `None` if there is none that says its version.
+    /// The newest version for the platform; `None` if none has a known version.
     pub newest: Option<RunnerVersion>,
-    /// What the server says of the version that is placed.
+    /// What the server says of the placed version.
     pub told: Told,
     /// The time by the server's clock.
     pub now: Timestamp,
@@ -28,9 +28,9 @@ pub struct Offer {
 /// What the server says of a version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
-    /// There was no need to ask.
+    /// It was not needed.
     NotAsked,
-    /// It does not tell.
+    /// The server does not tell.
     Nothing,
     /// Its dates.
     Dates(Deprecation),
@@ -41,13 +41,13 @@ pub enum Told {
 pub enum Verdict {
     /// It can register.
     Good,
-    /// It can, and its support ends soon: what to say.
+    /// It can, but its support ends soon: the warning.
     Ending(String),
     /// It can probably not.
     TooOld {
         /// Why, as a clause.
         why: String,
-        /// The server says so, or a rule that knows no exception; else it is only not known to be good.
+        /// The server says so, or a rule without exceptions; otherwise it is only not known to be good.
         proven: bool,
     },
 }
@@ -59,16 +59,16 @@ pub enum Hold {
     Free,
     /// It must not: what is too old is refused.
     Never,
-    /// Somebody chose this version or archive: what is not known to be too old is kept.
+    /// This version or archive was requested: it is kept unless it is known to be too old.
     Chosen,
 }
 
-/// What becomes of the tree.
+/// What happens to the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// It stays.
     Keep,
-    /// It is replaced by the newest.
+    /// It is replaced by the newest version.
     Refresh {
         /// Why, as a clause.
         why: String,
@@ -80,7 +80,7 @@ pub enum Decision {
     },
 }
 
-/// What follows from a verdict.
+/// Derives the decision from a verdict.
 #[must_use]
 pub fn decide(verdict: Verdict, hold: Hold) -> Decision {
     match (verdict, hold) {
@@ -92,12 +92,12 @@ pub fn decide(verdict: Verdict, hold: Hold) -> Decision {
     }
 }
 
-/// Judges the version `here`, which was the newest on offer at `current_at`.
+/// Judges the version `here`, which was the newest at `current_at`.
 #[must_use]
 pub fn judge(here: RunnerVersion, current_at: Option<Timestamp>, offer: &Offer) -> Verdict {
     match offer.newest {
         Some(newest) if newest > here => {}
-        // Nothing better could be had.
+        // Nothing newer is available.
         _ => return Verdict::Good,
     }
     let too_old = |why: String| Verdict::TooOld { why, proven: true };
@@ -125,12 +125,12 @@ fn of_dates(here: RunnerVersion, dates: &Deprecation, now: Timestamp) -> Verdict
     Verdict::Good
 }
 
-/// Every release that is newer than one that was the newest at `current_at` was published after that.
+/// Every release that is newer than the newest one at `current_at` was published after that.
 fn of_age(current_at: Option<Timestamp>, now: Timestamp) -> Verdict {
     const RULE: &str = "GitHub wants each release installed within 30 days";
     let why = match current_at {
         None => format!("it is unknown since when there is a newer version, and {RULE}"),
-        // A date in the future says nothing.
+        // A date in the future proves nothing.
         Some(then) if then > now => format!("the date at which it was the newest is wrong, and {RULE}"),
         Some(then) => {
             let age = then.duration_until(now);

@@ -1,12 +1,12 @@
-//! When the machine gets the libraries that the runner needs: once nothing else can refuse the run, and before its first
-//! step. It is no step: others may use them by the time of a removal, so there is no way back to offer.
+//! Installs the libraries that the runner needs, after every check that can refuse the run and before its first step.
+//! This is not a step: other programs may use the libraries by the time of a removal, so it cannot be undone.
 
 use crate::host::{Os, account};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::runner::libraries;
 
-/// Refuses what cannot work, before anything is done: a system that nobody knows, and a user who is not root.
+/// Refuses what cannot work, before anything is done: an unknown system, and a user who is not root.
 ///
 /// # Errors
 /// [`libraries::Error::NeedsRoot`], with the command for root, and those of [`libraries::check`].
@@ -24,7 +24,7 @@ pub async fn check(site: &Site<'_>) -> Result<(), Error> {
     Err(libraries::Error::NeedsRoot { missing: libraries::words(&needs), command }.into())
 }
 
-/// Installs what is missing. Where nothing is, no package manager is started.
+/// Installs what is missing. If nothing is, no package manager is started.
 ///
 /// # Errors
 /// Something is still missing.
@@ -50,10 +50,10 @@ pub async fn ensure(site: &Site<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The command that would install what is missing; `None` where nothing would be started.
+/// The command that would install what is missing; `None` if nothing would be started.
 ///
 /// # Errors
-/// A system that nobody knows, or that is too old; but anybody may ask.
+/// The system is unknown or too old; root is not needed.
 pub async fn command(site: &Site<'_>) -> Result<Option<String>, Error> {
     if !asked_for(site) {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Who sees to a runner's listener: one `run` at a time, and never beside a service.
+//! Which process supervises a runner's listener: one `run` at a time, and never beside a service.
 
 use crate::deadline::Deadline;
 use crate::host::file::create_private_dir;
@@ -11,13 +11,13 @@ use crate::lifecycle::state::journal::Journal;
 use crate::runner::listener;
 use std::time::Duration;
 
-/// How long another `run` of the same runner gets to end.
+/// How long another `run` of the same runner may take to end.
 pub(crate) const HOLD: Duration = Duration::from_secs(5);
 
-/// How long a listener that outlived its supervisor gets to end.
+/// How long a listener that outlived its supervisor may take to end.
 const ORPHAN: Duration = Duration::from_secs(30);
 
-/// The lock that says that somebody sees to this runner.
+/// The lock of the process that supervises this runner.
 pub(crate) async fn hold(site: &Site<'_>, deadline: Deadline) -> Result<Lock, Error> {
     let state = site.request.root.join(&site.request.state);
     create_private_dir(&state)?;
@@ -25,7 +25,7 @@ pub(crate) async fn hold(site: &Site<'_>, deadline: Deadline) -> Result<Lock, Er
     Ok(lock::acquire(&path, "run", deadline, &site.stop).await?)
 }
 
-/// Refuses to run a runner that a service of ours runs as well, unless we are that service: the server knows one session.
+/// Refuses to run a runner that a service of ours also runs, unless we are that service: the server knows one session.
 pub(crate) async fn refuse_beside_service(site: &Site<'_>) -> Result<(), Error> {
     let journal = site.read_journal()?;
     let Some(unit) = journal.unit().filter(|_| site.request.root.is_host() && systemd::is_running()) else {
@@ -54,7 +54,7 @@ pub(crate) async fn end_orphan(site: &Site<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// For `remove`: nobody sees to this runner, and no listener of a `run` that was killed is left.
+/// For `remove`: checks that no `run` supervises this runner, and ends a listener that a killed `run` left.
 pub(crate) async fn end_if_orphaned(site: &Site<'_>) -> Result<(), Error> {
     let _held = hold(site, Deadline::after(HOLD).within(site.deadline.left())).await?;
     end_orphan(site).await

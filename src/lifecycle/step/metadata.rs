@@ -1,4 +1,4 @@
-//! The cloud's metadata is not for jobs: what it hands out makes a process the machine, whose identity may fetch the very
+//! Keeps jobs from the cloud's metadata: with it, a process can act as the machine, whose identity may fetch the very
 //! token that runup works with.
 
 use crate::error::chain;
@@ -7,13 +7,13 @@ use crate::host::metadata_rule;
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 
-/// Whether this run is to keep jobs from it at all: as root, on the machine itself. A job of an ordinary user's runner is
-/// whatever runup is.
+/// Whether this run keeps jobs from it at all: as root, on the machine itself. A job of an ordinary user's runner has
+/// runup's own rights.
 fn is_ours_to_deny(site: &Site<'_>) -> bool {
     site.request.root.is_host() && account::is_root()
 }
 
-/// Refuses early where [`deny`] would fail later, when the runner is registered.
+/// Refuses early where [`deny`] would fail later, after the runner is registered.
 ///
 /// # Errors
 /// The rules cannot be set here.
@@ -25,10 +25,10 @@ pub(crate) fn check(site: &Site<'_>) -> Result<(), Error> {
     Ok(metadata_rule::check()?)
 }
 
-/// Before each start of a runner: keeps its user from the metadata, or gives it back if that is requested.
+/// Before each start of a runner: denies its user the metadata, or allows it again if that is requested.
 ///
 /// # Errors
-/// It cannot be denied: then no job may run.
+/// It cannot be denied, so no job may run.
 pub(crate) fn deny(site: &Site<'_>, account: &Account) -> Result<(), Error> {
     if account.uid == 0 || !is_ours_to_deny(site) {
         return Ok(());
@@ -42,8 +42,8 @@ pub(crate) fn deny(site: &Site<'_>, account: &Account) -> Result<(), Error> {
     Ok(())
 }
 
-/// Before the user is deleted: another one may get its id. What cannot be taken away denies too much, not too little, and
-/// is gone after a reboot.
+/// Before the user is deleted, because another one may get its id. A rule that cannot be removed denies too much, not
+/// too little, and is gone after a reboot.
 pub(crate) fn allow(site: &Site<'_>, account: &Account) {
     if account.uid == 0 || !is_ours_to_deny(site) {
         return;

@@ -1,7 +1,7 @@
-//! What can be refused before the first step begins: from what is known already, or for one call.
+//! What can be refused before the first step begins: from what is known already, or with one call.
 //!
-//! One more check before an installation belongs here. What a check had to ask for is kept for the step that needs it, so
-//! that it is not asked for twice.
+//! One more check before an installation belongs here. What a check has fetched is kept for the step that needs it, so
+//! that it is not fetched twice.
 
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
@@ -11,7 +11,7 @@ use crate::lifecycle::state::record::Step;
 use crate::lifecycle::step::placing::archive::{self, Choice};
 use crate::lifecycle::step::registration::{self, Token};
 
-/// What the checks have asked for.
+/// What the checks have fetched.
 #[derive(Default)]
 pub(crate) struct Prepared {
     /// The archive that is to be placed.
@@ -21,10 +21,10 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    /// Checks what the plan is going to need. `self` is what an earlier check of this run has asked for.
+    /// Checks what the plan needs. `self` is what an earlier check of this run has fetched.
     ///
     /// # Errors
-    /// A step would fail: no archive can be chosen, no token can be had, or the runner group does not exist.
+    /// A step would fail: no archive can be chosen, no token is available, or the runner group does not exist.
     pub async fn check(mut self, site: &Site<'_>, plan: &Plan, seen: &Seen) -> Result<Self, Error> {
         self = self.look(site, plan, seen).await?;
         if self.token.is_none() && registers(site, plan) {
@@ -51,8 +51,8 @@ impl Prepared {
     }
 }
 
-/// Whether `config.sh` is going to register a runner. Where it only takes over one that works, a failure leaves that as it is,
-/// and there is nothing to refuse.
+/// Whether `config.sh` will register a new runner. If it only takes over a working one, a failure leaves that as it is,
+/// and nothing needs to be refused.
 fn registers(site: &Site<'_>, plan: &Plan) -> bool {
     let anew = |change: &Change| matches!(change, Change::Register(new) if !new.converts);
     !site.request.jit && plan.steps.iter().filter_map(Planned::change).any(anew)

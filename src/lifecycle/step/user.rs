@@ -1,8 +1,8 @@
-//! The step `CreateUser`: the runner's own system user, made only if it is missing and deleted only if we made it.
+//! The step `CreateUser`: the runner's own system user, created only if missing and deleted only if runup created it.
 //!
 //! A runner has a user of its own unless the operator says otherwise, and the journal says which. Several may share one
-//! knowingly. Whoever created it wrote that down; when that runner goes and another one still needs the user, the entry
-//! moves into the other one's journal, so that the last one deletes it.
+//! knowingly. The runner that created it has that in its journal; when it is removed and another one still needs the
+//! user, the entry moves to the other one's journal, so that the last one deletes it.
 
 use crate::deadline::Deadline;
 use crate::host::account::{self, Account};
@@ -18,24 +18,24 @@ use crate::runner::{config_sh, listener};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long the run of another runner, to which the user is handed, is waited for. It may be waiting for us.
+/// How long to wait for the run of another runner that gets the user. It may be waiting for us.
 const HANDING_OVER: Duration = Duration::from_secs(10);
 
-/// No tool takes a longer name.
+/// No tool accepts a longer name.
 const LONGEST_GROUP: usize = 32;
 
-/// How long the processes of a user may take to end that are killed.
+/// How long a user's killed processes may take to end.
 const ENDING: Duration = Duration::from_secs(15);
 
-/// How the step was taken back.
+/// How the step was undone.
 pub enum Undone {
     /// The user is gone.
     Deleted,
-    /// The runner in this folder still needs it, and has it now.
+    /// The runner in this directory still needs it, and owns it now.
     HandedTo(PathBuf),
 }
 
-/// Writes down whose this runner is, before anybody relies on it.
+/// Records which user the runner has, before anything relies on it.
 ///
 /// # Errors
 /// Another runner has chosen the same name meanwhile; the journal cannot be written.
@@ -49,7 +49,7 @@ pub(crate) async fn claim(site: &Site<'_>, journal: &mut Journal, plan: &Plan) -
     {
         return Err(Error::UserTaken { name: wanted });
     }
-    // A runner that gives way to another user's is that one's from here on.
+    // A runner that is replaced by another user's belongs to that user from here on.
     if known.is_none_or(|known| known == wanted) || plan.takes(Step::PlaceRunner) {
         let group = journal.group().filter(|_| journal.user() == Some(wanted.as_str())).map(str::to_owned);
         journal.set_user(RunnerUser { name: wanted, group })?;
@@ -57,7 +57,7 @@ pub(crate) async fn claim(site: &Site<'_>, journal: &mut Journal, plan: &Plan) -
     Ok(())
 }
 
-/// Gives the runner a group of its own where its user's primary group has other members, who could look into its tree.
+/// Creates a group for the runner if its user's primary group has other members, who could look into its tree.
 ///
 /// # Errors
 /// The group cannot be created.
@@ -100,8 +100,8 @@ pub(crate) async fn delete_group(site: &Site<'_>, journal: &Journal) -> Result<(
     Ok(())
 }
 
-/// Ends every process of the runner's user, which could interfere with what follows: all of them where runup created the user
-/// for this runner alone, and else those that are known to be this runner's.
+/// Ends every process of the runner's user that could interfere with what follows: all of them if runup created the
+/// user for this runner alone, and otherwise those that are known to be this runner's.
 ///
 /// # Errors
 /// One does not end.
@@ -113,10 +113,10 @@ pub(crate) async fn end_processes(
     if !site.isolates(account) || !site.request.root.is_host() {
         return Ok(());
     }
-    // An older runup wrote down the user of the runner only that it had created it for.
+    // An older runup recorded a runner's user only if it had created the user for it.
     let shared = others(site, journal)?.iter().any(|other| may_need(site, other, other.dir(), account));
     if journal.created_user() == Some(account.name.as_str()) && !shared {
-        // What would start a process of it again at a time of the job's choosing goes first.
+        // What could start a process of it again at a time of the job's choosing goes first.
         account::end_starters(&site.request.root, account, &site.stop).await?;
         let deadline = Deadline::after(ENDING.min(site.deadline.left()));
         let ended = account::end_account(account, deadline).await?;
@@ -125,7 +125,7 @@ pub(crate) async fn end_processes(
         }
         return Ok(());
     }
-    // Somebody else may have processes of this user: only those that are known to be this runner's are ended.
+    // The user may have other processes: only those that are known to be this runner's are ended.
     let dir = site.dir().display().to_string();
     for key in [listener::MARKER, config_sh::MARKER] {
         let marked = Which::MarkedBy { uid: Some(account.uid), key: key.to_owned(), value: dir.clone() };
@@ -141,7 +141,7 @@ pub(crate) async fn end_processes(
     Ok(())
 }
 
-/// Refuses to go on beside another runner of the same user that runs: its jobs could read every token.
+/// Refuses to go on beside another running runner of the same user: its jobs could read every token.
 ///
 /// # Errors
 /// [`Error::UserShared`].
@@ -152,13 +152,13 @@ pub(crate) async fn check_alone(site: &Site<'_>, journal: &Journal, account: &Ac
     }
 }
 
-/// Takes the step.
+/// Applies the step.
 ///
 /// # Errors
-/// The user could not be made.
+/// The user could not be created.
 pub async fn take(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<Account, Error> {
     let phase = site.phase("user");
-    // Of two runs that see the user missing, one makes it; the other must not think that it did.
+    // Of two runs that see the user missing, one creates it; the other must not think that it did.
     let _users = site.lock_users().await?;
     if let Some(account) = account::find(&site.request.root, name)? {
         if site.request.user_is_default {
@@ -179,7 +179,7 @@ pub async fn take(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<
     Ok(account)
 }
 
-/// Takes the step back, with whatever still runs as that user.
+/// Undoes the step, and ends what still runs as that user.
 ///
 /// # Errors
 /// The user stays.
@@ -199,7 +199,7 @@ pub async fn undo(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<
     Ok(undone)
 }
 
-/// Gives the user to another runner that works as it; the folder of that runner, if there is one.
+/// Hands the user over to another runner that works as it; returns the directory of that runner, if there is one.
 async fn hand_over(site: &Site<'_>, journal: &Journal, name: &str) -> Result<Option<PathBuf>, Error> {
     let Some(account) = account::find(&site.request.root, name)? else { return Ok(None) };
     for dir in journal.others()? {

@@ -1,4 +1,4 @@
-//! What is done about the runner's tree.
+//! Decides what is done about the runner's tree.
 
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::request::Request;
@@ -9,13 +9,13 @@ use crate::lifecycle::state::version_policy;
 use crate::lifecycle::state::version_policy::{Decision, Hold};
 use crate::runner::{Guard, LocalState, RunnerVersion};
 
-/// Whether a runner that works is to be converted: jobs can change its programs, and it can be had otherwise. What cannot be
-/// converted now goes on as it is.
+/// Whether a working runner is to be converted: jobs can change its programs, and this can be avoided. One that cannot
+/// be converted now goes on as it is.
 pub(crate) fn converts(request: &Request, journal: &Journal, seen: &Seen) -> bool {
     let ours = matches!(seen.tree, Tree::Ours { .. } | Tree::Incomplete { .. });
     let registered =
         journal.registered().is_some() && matches!(seen.local, LocalState::Configured(_)) && !seen.clone;
-    // A sealed one that lost a part is replaced in the same way: nothing of it is given to its user.
+    // A sealed one that lost a part is replaced in the same way: its user gets nothing of it.
     let lacks = matches!(seen.tree, Tree::Incomplete { .. }) && seen.guard != Guard::Open;
     let open = lacks || (seen.guard == Guard::Open && seen.wanted_guard != Guard::Open);
     ours && registered && open && request.registration.is_some() && why_not(request, seen).is_none()
@@ -33,12 +33,12 @@ pub(crate) fn why_not(request: &Request, seen: &Seen) -> Option<&'static str> {
     }
 }
 
-/// Whether a fresh, verified runner can be had.
+/// Whether a fresh, verified runner is available.
 fn can_fetch(request: &Request) -> bool {
     request.archive.archive.is_some() || request.credentials.api.is_some()
 }
 
-/// Where a registration is about to be made in a tree that jobs could change, a fresh one is placed first.
+/// If a registration would be created in a tree that jobs could change, a fresh one is placed first.
 pub(crate) fn freshen(steps: &mut [Planned], request: &Request, seen: &Seen) -> Result<(), Error> {
     if !seen.isolates || seen.guard != Guard::Open || matches!(seen.tree, Tree::Absent | Tree::Foreign { .. })
     {
@@ -110,7 +110,7 @@ pub(crate) fn place_runner(
         }
         Tree::Incomplete { .. } => anew(format!("replace the incomplete runner in {shown}")),
         Tree::Ours { version, self_updated } => match (&request.archive.version, version) {
-            // Another one in its place would only update itself again.
+            // Another version in its place would only update itself again.
             (Some(wanted), Some(found))
                 if wanted < found && *self_updated && registered && updates(request) =>
             {
@@ -138,21 +138,21 @@ pub(crate) fn place_runner(
     })
 }
 
-/// Whose the tree is, if another user than that one was asked for.
+/// The owner of the tree, if another user was requested.
 fn other_owner(request: &Request, seen: &Seen) -> Option<String> {
     let owner = seen.owner.as_ref().filter(|_| request.user.is_some())?;
     let same = seen.account.as_ref().is_some_and(|account| account.uid == owner.uid);
     (!same).then(|| owner.name.clone())
 }
 
-/// Whether the tree was made from another archive than the one that was named, as far as the digests tell.
+/// Whether the tree was placed from another archive than the requested one, as far as the digests tell.
 fn other_archive(request: &Request, journal: &Journal) -> bool {
     let wanted = request.archive.archive.as_ref().and(request.archive.sha256);
     let placed = journal.placed().and_then(|placed| placed.sha256);
     matches!((wanted, placed), (Some(wanted), Some(placed)) if wanted.to_string() != placed)
 }
 
-/// That the tree is for another platform than this one, in a clause.
+/// A clause saying that the tree is for another platform than this one, if it is.
 fn other_platform(journal: &Journal, seen: &Seen) -> Option<String> {
     if matches!(seen.tree, Tree::Absent | Tree::Foreign { .. }) {
         return None;
@@ -161,8 +161,8 @@ fn other_platform(journal: &Journal, seen: &Seen) -> Option<String> {
     (placed != machine).then(|| format!("it is for {placed}, and this machine is {machine}"))
 }
 
-/// By what, and why, a tree is replaced: it is about to register and too old for it, or becomes an image's, which is as
-/// new as can be had.
+/// The version that replaces a tree, and why: it is about to register and too old for that, or it becomes an image's,
+/// which gets the newest version.
 fn refresh(
     request: &Request,
     journal: &Journal,

@@ -12,17 +12,17 @@ use crate::transfer::place;
 use std::path::{Component, Path};
 use std::time::Duration;
 
-/// How long what a job left running gets to end.
+/// How long processes that a job left running may take to end.
 const LEFTOVERS: Duration = Duration::from_secs(20);
 
-/// What steers the runner's next start, and so the next job.
+/// What affects the runner's next start, and so the next job.
 const STEERING: [&str; 2] = [".env", ".path"];
 const LIMIT: u64 = 256 * 1024;
 
-/// What a start leaves for the next one, besides.
+/// What else a start leaves for the next one.
 const LITTER: [&str; 3] = [".setup_info", "run-helper.sh", listener::UPDATE_FINISHED];
 
-/// The files that steer the next start, as they were before a job could change them.
+/// The files that affect the next start, as they were before a job could change them.
 pub(crate) struct Snapshot([Option<Vec<u8>>; 2]);
 
 impl Snapshot {
@@ -32,8 +32,8 @@ impl Snapshot {
     }
 }
 
-/// Cleans the tree for the next job: what the last one left running, its work folder, and what it changed of the files
-/// that steer the next start. The logs stay.
+/// Cleans the tree for the next job: the processes that the last one left, its work directory, and its changes to the
+/// files that affect the next start. The logs stay.
 ///
 /// # Errors
 /// Something stays that the next job could see.
@@ -52,7 +52,7 @@ pub(crate) async fn clean_tree(site: &Site<'_>, before: &Snapshot) -> Result<(),
     }
     state::clean_identity(&dir)?;
     if journal.guard() != Guard::Open {
-        // Whatever the job created at the top of the tree; the rest it could not change.
+        // Whatever the job created at the top of the tree; it could not change the rest.
         guard::sweep(&dir, site.work())?;
         if let Some(account) = site.account()? {
             guard::make_ready(&dir, site.keeper(&account, &journal), site.work())?;
@@ -75,8 +75,8 @@ pub(crate) async fn clean_tree(site: &Site<'_>, before: &Snapshot) -> Result<(),
     Ok(())
 }
 
-/// Empties the work folder. The folder is the jobs': one that lies right in the runner's folder can be deleted without
-/// following anything; anywhere else, it is emptied by the runner's user, who can delete there what is its own.
+/// Empties the work directory, which jobs can write. If it lies directly in the runner's directory, it can be deleted
+/// without following a link; elsewhere, the runner's user empties it, who can only delete its own files there.
 async fn clean_work(site: &Site<'_>, work: &str) -> Result<(), Error> {
     let dir = site.dir();
     let path = dir.join(work);

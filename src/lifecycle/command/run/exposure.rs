@@ -1,8 +1,8 @@
 //! Which credential is held while jobs run, and what a job of our own user could do about it.
 //!
-//! Where runup is root and its jobs are not, a job cannot reach our memory or our files. Where both run as the same user,
-//! a credential is dropped as soon as nothing needs it; our memory cannot be read (see [`memory`](crate::host::memory)),
-//! but where the credential came from may be.
+//! If runup is root and its jobs are not, a job cannot reach our memory or our files. If both run as the same user, a
+//! credential is dropped as soon as it is no longer needed; our memory cannot be read (see
+//! [`memory`](crate::host::memory)), but the source of the credential may be.
 
 use crate::host::account;
 use crate::lifecycle::command::run::running::{AfterJob, RunnerSource, Running};
@@ -16,7 +16,7 @@ pub(crate) fn is_shared(site: &Site<'_>) -> Result<bool, crate::lifecycle::conte
     Ok(site.account()?.is_some_and(|account| account.uid == account::current().uid))
 }
 
-/// The options because of which the token is needed while jobs run.
+/// The options that require the token while jobs run.
 pub(crate) fn needed_for(running: &Running) -> Vec<&'static str> {
     let needs = [
         (running.after_job == AfterJob::Again, "--after-job again"),
@@ -26,7 +26,7 @@ pub(crate) fn needed_for(running: &Running) -> Vec<&'static str> {
     needs.into_iter().filter(|(needed, _)| *needed).map(|(_, option)| option).collect()
 }
 
-/// Says once what a job could take; nothing where it could take nothing.
+/// Warns once about what a job could take; silent if it could take nothing.
 pub(crate) fn warn(site: &Site<'_>, running: &Running) {
     if site.request.credentials.api.is_none() {
         return;

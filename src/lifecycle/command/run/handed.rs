@@ -1,8 +1,8 @@
-//! A runner that was created elsewhere, whose just-in-time configuration was handed to us: it is placed and run here, and
-//! never registered.
+//! Runs a runner that was created elsewhere and whose just-in-time configuration was handed to us: it is placed and run
+//! here, and never registered.
 //!
-//! There is no credential on this machine, or none that this is for. What the configuration says of the runner is written
-//! down as a claim, so that a run that was cut off is recognised; it decides no deletion.
+//! This machine has no credential, or none for this runner. What the configuration says of the runner is recorded as a
+//! claim, to recognise an interrupted run; it never justifies a deletion.
 
 use crate::host::{Os, Platform};
 use crate::lifecycle::command::run::clean;
@@ -16,10 +16,10 @@ use crate::lifecycle::step::registration;
 use crate::runner::{JitIdentity, LocalState, RunnerFile, preflight, state};
 use std::sync::Arc;
 
-/// Places the runner, and makes the tree ready for the listener that gets the configuration.
+/// Places the runner, and prepares the tree for the listener that gets the configuration.
 ///
 /// # Errors
-/// As for `install`; the tree belongs to another runner; there is neither a tree nor a way to get one.
+/// As for `install`; the tree belongs to another runner; a tree is neither there nor available.
 pub(crate) async fn converge(site: &Site<'_>, identity: &JitIdentity) -> Result<(), Error> {
     let archive = without_list(site);
     {
@@ -46,7 +46,7 @@ pub(crate) async fn converge(site: &Site<'_>, identity: &JitIdentity) -> Result<
     Ok(())
 }
 
-/// After the listener: nothing of that runner stays in the tree or in the journal.
+/// After the listener: removes that runner from the tree and the journal.
 ///
 /// # Errors
 /// Something stays.
@@ -57,7 +57,7 @@ pub(crate) async fn end(site: &Site<'_>, before: &clean::Snapshot) -> Result<(),
     Ok(())
 }
 
-/// A mirror needs no list where version and digest are known: the archive's name follows from them.
+/// A mirror needs no list if version and digest are known: the archive's name follows from them.
 fn without_list(site: &Site<'_>) -> Archive {
     let asked = &site.request.archive;
     let (Some(mirror), Some(version), Some(_)) = (&asked.mirror, &asked.version, &asked.sha256) else {
@@ -77,7 +77,7 @@ fn filename(platform: Platform, version: &str) -> String {
     format!("actions-runner-{platform}-{version}.{suffix}")
 }
 
-/// Refuses a tree that is another runner's. What a run that was cut off left of a configuration is ours, and goes.
+/// Refuses a tree that is another runner's. A configuration that an interrupted run left is ours, and is deleted.
 fn refuse_other_runner(site: &Site<'_>, journal: &mut Journal, wanted: &RunnerFile) -> Result<(), Error> {
     let dir = || site.request.dir.clone();
     if let Some((state, registered)) = journal.registered() {

@@ -1,4 +1,4 @@
-//! A just-in-time runner: placed as by `install`, but made by the server, without `config.sh`.
+//! A just-in-time runner: placed as by `install`, but created by the server, without `config.sh`.
 
 use crate::deadline::Deadline;
 use crate::github::{self, Client, JitConfig, NewJitRunner, Status};
@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 /// The group that every scope has.
 pub(crate) const DEFAULT_GROUP: u64 = 1;
 
-/// How long taking back a runner may take whose making was cut off.
+/// How long deleting a runner after an interrupted creation may take.
 const UNWINDING: Duration = Duration::from_secs(60);
 
-/// Places the runner and lets the server make it; what the listener is to be started with.
+/// Places the runner and lets the server create it; returns what to start the listener with.
 ///
 /// # Errors
 /// As for `install`. The server has nothing of this run then, or the journal knows it.
@@ -49,7 +49,7 @@ pub(crate) async fn converge(site: &Site<'_>) -> Result<Secret, Error> {
     match make(site, client, &mut journal, &name).await {
         Ok(config) => Ok(config),
         Err(error) => {
-            // It may have been made all the same.
+            // It may have been created all the same.
             let site = site.until(Deadline::after(UNWINDING), CancellationToken::new());
             if let Err(error) = deregister::deregister(&site, &mut journal, Occasion::Unwinding).await {
                 tracing::warn!("{}; the journal keeps it", crate::error::chain(&error));
@@ -59,14 +59,14 @@ pub(crate) async fn converge(site: &Site<'_>) -> Result<Secret, Error> {
     }
 }
 
-/// Before the server makes a new just-in-time runner: whatever an earlier run left of one goes.
+/// Before the server creates a new just-in-time runner: deregisters one that an earlier run left.
 ///
 /// # Errors
 /// The server may still have it.
 async fn take_back(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     let Some((_, registered)) = journal.registered() else { return Ok(()) };
     if observed::is_copy(site, journal) {
-        // The runner is the machine's that this disk was copied from.
+        // The runner belongs to the machine that this disk was copied from.
         return deregister::clean(site, journal);
     }
     if !site.request.target.as_ref().is_some_and(|target| target.is_same_as(&registered.url)) {
@@ -120,7 +120,7 @@ async fn make(
         }
         other => other?,
     };
-    // Before the listener can be that runner: whatever happens now, it is found.
+    // Before the listener can start as that runner: whatever happens now, it is found.
     registered.agent_id = Some(made.runner.id);
     registered.confirmed = true;
     journal.done(Act::Register(registered))?;
@@ -132,7 +132,7 @@ async fn ask(site: &Site<'_>, client: &Client, new: &NewJitRunner) -> Result<Jit
     site.within("asking for a just-in-time runner", client.generate_jitconfig(new)).await
 }
 
-/// The name is in use: by an attempt of ours whose answer was lost, if nobody else could have made the name.
+/// The name is in use: by an attempt of ours whose answer was lost, if no other machine could have generated the name.
 async fn retake(
     site: &Site<'_>,
     client: &Client,
@@ -160,7 +160,7 @@ async fn retake(
     }
 }
 
-/// The group's id: the call takes no name.
+/// The group's id: the call does not take a name.
 async fn group(site: &Site<'_>, client: &Client, name: Option<&str>) -> Result<u64, Error> {
     let Some(name) = name else { return Ok(DEFAULT_GROUP) };
     let found = site.within("asking for the runner groups", client.group_named(name)).await?;

@@ -1,7 +1,7 @@
-//! `run`: converge, then see to the listener in the foreground until it is told to end, has ended, or has had its job.
+//! `run`: converges, then supervises the listener in the foreground until it is told to end, ends, or has had its job.
 //!
-//! The lock of the journal is held only while something is changed, so that `status` and `remove` can work meanwhile. A
-//! lock of its own says that somebody sees to this runner: a listener that is found without it is nobody's.
+//! The lock of the journal is held only for changes, so that `status` and `remove` can work meanwhile. A lock of its
+//! own marks this runner as supervised: a listener found without it is an orphan.
 
 pub mod clean;
 pub mod exposure;
@@ -30,15 +30,15 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// So many times in [`LOST_WITHIN`] a deleted runner is registered again, or a broken one replaced.
+/// How often within [`LOST_WITHIN`] a deleted runner is re-registered, or a broken one replaced.
 const MOST_LOST: usize = 3;
 const LOST_WITHIN: Duration = Duration::from_secs(600);
 
-/// Converges, and runs the runner. The request is consumed: its credentials are wiped as soon as nothing needs them, where
-/// jobs run as our own user.
+/// Converges, and runs the runner. The request is consumed: its credentials are wiped as soon as they are no longer
+/// needed, if jobs run as our own user.
 ///
 /// # Errors
-/// It did not converge; the listener cannot work; a job was cut short; the runner could not be taken off the server.
+/// It did not converge; the listener cannot work; a job was cut short; the runner could not be deregistered.
 pub async fn run(
     mut request: Request,
     running: &Running,
@@ -78,7 +78,7 @@ pub async fn run(
         }
         drop(site);
         if shared && exposure::needed_for(running).is_empty() {
-            // A job can do what we can do. Wiped here, with the client's copy.
+            // A job has the same rights as runup. Wiped here, with the client's copy.
             request.credentials = Credentials::default();
             dropped = true;
         }
@@ -99,7 +99,7 @@ pub async fn run(
     }
 }
 
-/// What follows the listener's end: why it is the end of all, or `None` for another round.
+/// Handles the listener's end: returns why `run` ends, or `None` for another round.
 async fn finish(
     site: &Site<'_>,
     running: &Running,
@@ -111,7 +111,7 @@ async fn finish(
 ) -> Result<Option<ExitReason>, Error> {
     let ephemeral = site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
     let ended = match ended {
-        // One that was told to end and failed at it has been told to end.
+        // A listener that failed while it was told to end counts as told to end.
         Err(error) if !site.stop.is_cancelled() => {
             quit(site, running, None, before, result).await.unwrap_or_else(|error| warn(&error));
             if let Some(left) = &result.left_on_server {
@@ -136,7 +136,7 @@ async fn finish(
                 handed::end(&leaving(site, running, None), before).await?;
             } else {
                 deregister(&leaving(site, running, None), Occasion::JobDone).await?;
-                // A signal that came during the job ends us, but only after this.
+                // A signal that came during the job ends the run, but only after this.
                 clean::clean_tree(&leaving(site, running, None), before).await?;
             }
             result.deregistered = true;
@@ -147,7 +147,7 @@ async fn finish(
             }
             Ok(Some(ExitReason::JobDone))
         }
-        // It has read on the server that there is no such runner any more.
+        // The server told it that this runner does not exist any more.
         Ended::Itself if running.handed().is_some() => {
             handed::end(&leaving(site, running, None), before).await?;
             result.deregistered = true;
@@ -168,7 +168,7 @@ async fn finish(
             end_orphan(site).await?;
             Ok(None)
         }
-        // A job can write to what the listener prints: the server's word counts where it can be asked.
+        // A job can forge the listener's output: the server's answer counts if it can be asked.
         Ended::Deleted if site.eyes().is_some() && !is_lost(site).await? => {
             if once_more(&mut lost.deleted).is_err() {
                 return Err(Error::DeletedAgain { dir: result.dir.clone(), times: MOST_LOST });
@@ -189,24 +189,24 @@ async fn finish(
     }
 }
 
-/// What was put right lately, and when.
+/// Recent corrections, and when they were made.
 #[derive(Default)]
 struct Lost {
     deleted: VecDeque<Instant>,
     broken: VecDeque<Instant>,
 }
 
-/// Whether the request has what a registration takes.
+/// Whether the request has what a registration needs.
 fn can_register(request: &Request) -> bool {
     request.credentials.api.is_some() || request.credentials.registration.is_some()
 }
 
-/// Whether the request has what taking a runner off the server takes.
+/// Whether the request has what deregistering needs.
 fn can_deregister(request: &Request) -> bool {
     request.credentials.api.is_some() || request.credentials.remove.is_some()
 }
 
-/// Whether something may be put right once more; if it was too often lately, how often.
+/// Whether one more correction is allowed; if there were too many lately, how many.
 fn once_more(times: &mut VecDeque<Instant>) -> Result<(), usize> {
     let now = Instant::now();
     times.retain(|then| now.duration_since(*then) < LOST_WITHIN);
@@ -217,7 +217,7 @@ fn once_more(times: &mut VecDeque<Instant>) -> Result<(), usize> {
     Ok(())
 }
 
-/// What `install` does, or its counterpart for a runner that the server creates; the latter's configuration.
+/// What `install` does, or its counterpart for a runner that the server creates; returns the latter's configuration.
 async fn converge(site: &Site<'_>, running: &Running) -> Result<Option<Secret>, Error> {
     match &running.source {
         RunnerSource::Jit => return jit::converge(site).await.map(Some),
@@ -227,19 +227,19 @@ async fn converge(site: &Site<'_>, running: &Running) -> Result<Option<Secret>, 
     Ok(None)
 }
 
-/// The same place of work with its deadline begun anew: `run` lasts, its parts do not.
+/// The same context with a new deadline: `run` has no time limit, its parts do.
 pub(crate) fn afresh<'a>(site: &Site<'a>) -> Site<'a> {
     site.until(Deadline::after(site.request.deadline), site.stop.clone())
 }
 
-/// For what has to be done although there was a signal.
+/// For what has to be done in spite of a signal.
 fn leaving<'a>(site: &Site<'a>, running: &Running, until: Option<Deadline>) -> Site<'a> {
     let patience = until.map_or(running.leaving, |until| running.leaving.min(until.left()));
     site.until(Deadline::after(patience), CancellationToken::new())
 }
 
-/// Takes the runner off the server and out of its directory, where that was requested and can be done; else says which one
-/// stays there.
+/// Takes the runner off the server and out of its directory, if that was requested and is possible; else records the
+/// one that stays there.
 async fn quit(
     site: &Site<'_>,
     running: &Running,
@@ -290,8 +290,8 @@ async fn is_lost(site: &Site<'_>) -> Result<bool, Error> {
     Ok(site.within("asking for the runner", client.runner(id)).await?.is_none())
 }
 
-/// A run that was killed did not clean up after the job of its ephemeral runner: the next job must not meet what that left.
-/// Whether there was a job, nobody knows; without a credential to register again, the registration is left as it is.
+/// After a killed run, cleans up after its ephemeral runner: the next job must not meet what the last one left. Whether
+/// there was a job is unknown; without a credential to re-register, the registration is left as it is.
 async fn clean_after_a_cut(site: &Site<'_>) -> Result<(), Error> {
     let journal = site.read_journal()?;
     let asked = journal.registered().and_then(|(_, registered)| registered.asked.as_ref());
@@ -307,7 +307,7 @@ async fn clean_after_a_cut(site: &Site<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Notes that jobs may be where this runner is, before its listener starts.
+/// Records that jobs may run in this runner's tree, before its listener starts.
 async fn note_use(site: &Site<'_>) -> Result<(), Error> {
     let unused = |journal: &Journal| {
         journal.registered().map(|(_, registered)| registered).filter(|registered| registered.unused).cloned()
@@ -334,7 +334,7 @@ fn warn(error: &Error) {
     tracing::warn!("{}", crate::error::chain(error));
 }
 
-/// Waits until no job of the runner in `dir` runs on this machine. Any user can start a process that is called like one: only
+/// Waits until no job of the runner in `dir` runs on this machine. Any user can start a process of that name: only
 /// those of the user `uid` count, if that is known.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! What `run` is told, and what it tells: plain values.
+//! The options and the result of `run`, as plain values.
 
 use crate::cloud::Notices;
 use crate::lifecycle::context::error::Error;
@@ -12,40 +12,40 @@ use serde::Serialize;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// What `run` does besides what `install` does.
+/// What `run` does in addition to `install`.
 pub struct Running {
-    /// Once told to end, so long a job that runs may go on.
+    /// How long a running job may go on once `run` is told to end.
     pub drain: Duration,
-    /// Once told to end, the runner is taken off the server.
+    /// Whether the runner is deregistered once `run` is told to end.
     pub remove_on_shutdown: bool,
-    /// How long that may take, where the server answers and the machine stays.
+    /// How long that may take if the server answers and the machine stays.
     pub leaving: Duration,
-    /// After the one job of an ephemeral runner.
+    /// What follows the one job of an ephemeral runner.
     pub after_job: AfterJob,
-    /// How the server gets to know the runner.
+    /// How the runner is registered.
     pub source: RunnerSource,
     /// Where the credential for the API comes from.
     pub credential: CredentialSource,
     /// The second request to end: no draining.
     pub insist: CancellationToken,
-    /// Who may announce that the machine is taken away, and the client that asks them.
+    /// Which provider may announce the machine's end, and the client to ask it with.
     pub notices: Option<(Http, Notices)>,
 }
 
 /// Where the credential for the API comes from.
 pub struct CredentialSource {
-    /// The option and its value, where the credential stays there and can be read again: `--token-file /etc/runup/token`.
+    /// The option and its value, if the credential stays there and can be read again: `--token-file /etc/runup/token`.
     pub stays_at: Option<String>,
     /// Reads it again; empty if it does not stay anywhere.
     pub read_again: Box<dyn Fn() -> Result<Credentials, settings::Error> + Send + Sync>,
 }
 
-/// How the server gets to know the runner.
+/// How the runner is registered.
 #[derive(Debug, Clone)]
 pub enum RunnerSource {
     /// `config.sh` registers it.
     ConfigSh,
-    /// The server creates it when we ask, without `config.sh`.
+    /// The server creates it on our request, without `config.sh`.
     Jit,
     /// The server has created it already, and its configuration was handed to us.
     JitConfig(Box<JitIdentity>),
@@ -65,7 +65,7 @@ pub struct Surroundings<'a> {
     pub http: Http,
     /// A signal asks to stop.
     pub stop: CancellationToken,
-    /// Who watches.
+    /// Receives the progress.
     pub watch: &'a dyn Watch,
 }
 
@@ -78,28 +78,27 @@ impl<'a> Surroundings<'a> {
 /// What follows the one job of an ephemeral runner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterJob {
-    /// The end.
+    /// `run` ends.
     Stop,
     /// The next registration, and the next job.
     Again,
-    /// The machine is switched off.
+    /// The machine is powered off.
     PowerOff,
 }
 
-/// How `run` ended.
+/// The result of `run`.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunResult {
     /// The runner's directory.
     pub dir: std::path::PathBuf,
-    /// How many jobs were taken.
+    /// The number of jobs taken.
     pub jobs: u32,
     /// Why it ended.
     #[serde(rename = "because")]
     pub reason: ExitReason,
     /// Whether the server has no runner of ours any more.
     pub deregistered: bool,
-    /// The ephemeral runner that stays on the server, because there is nothing to deregister it with, or that was not
-    /// requested.
+    /// The ephemeral runner that stays on the server, because deregistering it was not requested or lacks a credential.
     pub left_on_server: Option<LeftRunner>,
 }
 

@@ -1,4 +1,4 @@
-//! Sees to one registration's listener: starts it, starts it again where its end asks for that, and ends it when told.
+//! Supervises one registration's listener: starts it, restarts it if its end calls for that, and ends it on request.
 
 use crate::cloud;
 use crate::cloud::Notice;
@@ -19,48 +19,48 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How often it is looked whether a job still runs, or an update is through.
+/// How often to check whether a job still runs, or an update is through.
 pub(crate) const LOOK: Duration = Duration::from_millis(250);
 
 /// How long a self-update may take to put its files in place.
 const UPDATE: Duration = Duration::from_secs(60);
 
-/// Between two attempts at a session that somebody else has. The listener itself has waited for minutes then.
+/// The pause between two attempts at a session that is in use. The listener itself has waited for minutes then.
 const CONFLICT: Duration = Duration::from_secs(5);
 
 /// How long an ephemeral listener may take to end after its job.
 const EPILOGUE: Duration = Duration::from_secs(10);
 
-/// What an idle listener gets to say goodbye to a server that may not answer any more, and every listener where the
-/// machine is being taken away.
+/// How long an idle listener may take to end its session on a server that may not answer any more, and any listener if
+/// the machine is being taken away.
 const GOODBYE: Duration = Duration::from_secs(8);
 
-/// What is kept of the time that a spot notice leaves, for the listener's end and the server: both fit into the 30 s of
-/// the shortest notice.
+/// The part of a spot notice's time that is kept for the listener's end and the server: both fit into the 30 s of the
+/// shortest notice.
 const RESERVE: Duration = GOODBYE.saturating_add(deregister::SILENCE);
 
 /// How the listener ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// We were told to end it.
+    /// It was told to end.
     Told {
         /// A job was running that could not finish.
         cut: bool,
-        /// When the machine is taken away, if that is why.
+        /// When the machine is taken away, if that is the reason.
         until: Option<Deadline>,
     },
     /// By itself, as it should.
     Itself,
     /// It says that the server has deleted the runner.
     Deleted,
-    /// An update of its own was cut off, and left no complete runner.
+    /// Its self-update was interrupted, and left no complete runner.
     Broken,
 }
 
-/// Runs the listener until it is through. `jobs` counts those that it takes.
+/// Runs the listener until it is done. `jobs` counts the jobs that it takes.
 ///
 /// # Errors
-/// The listener cannot do its work, and starting it again would not help.
+/// The listener cannot do its work, and restarting it would not help.
 pub(crate) async fn supervise(
     site: &Site<'_>,
     running: &Running,
@@ -72,7 +72,7 @@ pub(crate) async fn supervise(
     let setting = site.config_setting(account);
     let mut failures = 0;
     let mut conflict: Option<Deadline> = None;
-    // Whoever announces the machine's end does so once, whichever listener runs then.
+    // The machine's end is announced once, whichever listener runs then.
     let announced = announced(running, &site.stop);
     tokio::pin!(announced);
     loop {
@@ -98,7 +98,7 @@ pub(crate) async fn supervise(
                     notice = &mut announced => Some(Deadline::after(notice.left)),
                 };
                 told.until.set(until);
-                // Whoever said it, from here on everything ends.
+                // Whatever requested it, from here on everything ends.
                 site.stop.cancel();
                 told.in_a_job.set(!work.drained(site, running, until).await);
                 interrupt.cancel();
@@ -112,7 +112,7 @@ pub(crate) async fn supervise(
             }
         };
         *jobs += work.jobs.load(Relaxed);
-        // A job may have ended just then, or begun.
+        // A job may have just ended, or begun.
         let busy = work.busy.load(Relaxed);
         let until = told.until.get();
         let Some(outcome) = outcome else {
@@ -165,15 +165,15 @@ pub(crate) async fn supervise(
     }
 }
 
-/// A just-in-time configuration is for one runner and one job; that it was used before is known from what the listener says
-/// (contract, sections 2.4 and 5). The listener itself has tried for some minutes.
+/// A just-in-time configuration is for one runner and one job; what the listener says shows that it was used before
+/// (contract, sections 2.4 and 5). The listener itself has retried for some minutes.
 fn refuse_used(identity: &JitIdentity, next: Next, outcome: &Outcome, listened: bool) -> Result<(), Error> {
     let (name, id) = (identity.runner().agent_name.clone(), identity.runner().agent_id);
     let gone = match next {
         Next::Conflict => return Err(Error::JitConfigInUse { name, id }),
         Next::Deleted => true,
         Next::Failed => listener::misses_runner(&outcome.tail),
-        // The server has revoked its credential: nothing was listened for.
+        // The server has revoked its credential: it never listened.
         Next::Done => !listened,
         _ => false,
     };
@@ -185,7 +185,7 @@ fn failed(outcome: Outcome) -> Error {
     Error::ListenerFailed { status, cause, tail: outcome.tail }
 }
 
-/// What became of a request to end.
+/// The result of a request to end.
 #[derive(Default)]
 struct Told {
     until: Cell<Option<Deadline>>,
@@ -218,7 +218,7 @@ impl Work {
         }
     }
 
-    /// Waits for the end of a running job, as long as the machine has; whether none is left.
+    /// Waits for the end of a running job, as long as the machine has; returns whether none is left.
     async fn drained(&self, site: &Site<'_>, running: &Running, until: Option<Deadline>) -> bool {
         let workers = listener::workers(&site.dir(), site.runner_uid());
         let left = until.map_or(Duration::MAX, |until| until.left().saturating_sub(RESERVE));
@@ -240,14 +240,14 @@ impl Work {
         }
         let ephemeral = site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
         if ephemeral && self.jobs.load(Relaxed) > 0 {
-            // It has done what it was for, and is about to end by itself.
+            // Its work is done, and it is about to end by itself.
             tokio::time::sleep(EPILOGUE.min(left)).await;
         }
         true
     }
 }
 
-/// Waits until somebody announces that the machine will be taken away.
+/// Waits for an announcement that the machine will be taken away.
 async fn announced(running: &Running, stop: &CancellationToken) -> Notice {
     if let Some((http, notices)) = &running.notices
         && let Some(notice) = cloud::watch(http, notices, stop).await
@@ -258,7 +258,7 @@ async fn announced(running: &Running, stop: &CancellationToken) -> Notice {
     std::future::pending().await
 }
 
-/// Waits for the runner's own update; whether it says that it is through.
+/// Waits for the runner's self-update; returns whether it says that it is through.
 async fn updated(site: &Site<'_>) -> Result<bool, Error> {
     let dir = site.dir();
     let finished = dir.join(listener::UPDATE_FINISHED);
@@ -270,7 +270,7 @@ async fn updated(site: &Site<'_>) -> Result<bool, Error> {
     let deadline = Deadline::after(UPDATE);
     tracing::info!("the runner updates itself");
     loop {
-        // Looked for before the file: a script that ends between the two has written it.
+        // Checked before the file: a script that ends between the two has written it.
         let gone = cfg!(target_os = "linux") && script.find().is_empty();
         if remove_if_present(&finished)? {
             tracing::info!("the runner has updated itself");
@@ -283,7 +283,7 @@ async fn updated(site: &Site<'_>) -> Result<bool, Error> {
     }
 }
 
-/// The error for a version that the server no longer talks to; it names what is here and what is on offer.
+/// The error for a version that GitHub no longer supports; names the installed and the newest version.
 async fn deprecated(site: &Site<'_>) -> Error {
     let here = tree::inspect(&site.dir(), site.platform()).ok().and_then(|report| report.version);
     let mut newest = None;

@@ -1,4 +1,4 @@
-//! The end of an upgrade: the proof that the new runner works, and the way back where it does not.
+//! The end of an upgrade: the proof that the new runner works, and the rollback if it does not.
 
 use crate::deadline::Deadline;
 use crate::host::systemd;
@@ -15,20 +15,20 @@ use serde::Serialize;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How long the exchange may take from the stop of the service to the end, whatever asks us to stop meanwhile: what is
+/// How long the exchange may take from the stop of the service to the end, whatever requests a stop meanwhile: what is
 /// begun is finished or put back.
 pub(crate) const SWITCH: Duration = Duration::from_secs(540);
 
 /// How long a unit's stop may take once its listener is idle, or gone.
 pub(crate) const STOP: Duration = Duration::from_secs(180);
 
-/// A unit that systemd has restarted so often since we started it does not come up.
+/// A unit that systemd has restarted so often since its start does not come up.
 const RESTARTS: u32 = 2;
 
-/// How an upgrade ended.
+/// The result of an upgrade.
 #[derive(Debug, Clone, Serialize)]
 pub struct Upgraded {
-    /// Whether there is another version now.
+    /// Whether the version has changed.
     pub changed: bool,
     /// The runner's directory.
     pub dir: std::path::PathBuf,
@@ -42,8 +42,8 @@ pub struct Upgraded {
     pub status: Option<String>,
 }
 
-/// Starts the runner of the new tree, which is in its place; and once it is online, deletes the old one. Else the old one
-/// comes back.
+/// Starts the runner of the new tree, which is in its place; once it is online, deletes the old tree. Otherwise the old
+/// tree comes back.
 pub(crate) async fn conclude(
     site: &Site<'_>,
     unit: Option<&str>,
@@ -71,7 +71,7 @@ pub(crate) async fn conclude(
     Ok(Upgraded { changed: true, dir: site.request.dir.clone(), from, version: to, reason: None, status })
 }
 
-/// Makes it durable that the upgrade is through, and deletes what is left of the old tree.
+/// Makes it durable that the upgrade is complete, and deletes what is left of the old tree.
 async fn finish(site: &Site<'_>, mut act: Act, unit: Option<&str>) -> Result<(), Error> {
     let (_lock, mut journal) = site.open_journal("upgrade").await?;
     if let Act::PlaceRunner { replaces, .. } = &mut act {
@@ -99,7 +99,7 @@ async fn start(site: &Site<'_>, unit: &str, version: Option<&str>) -> Result<Opt
     Ok(status)
 }
 
-/// Puts the old tree back and starts it; the error says what became of that.
+/// Puts the old tree back and starts it; the error says how that went.
 async fn put_back(
     site: &Site<'_>,
     unit: &str,
@@ -123,7 +123,7 @@ async fn put_back(
     Ok(Error::UpgradeTakenBack { dir: site.request.dir.clone(), from, to, cause: Box::new(cause), back })
 }
 
-/// Finishes an upgrade that was cut off: with the proof that it had not come to, or by leaving the old version in place.
+/// Finishes an interrupted upgrade: with the missing proof, or by leaving the old version in place.
 pub(crate) async fn resume(site: &Site<'_>) -> Result<Option<Upgraded>, Error> {
     let journal = site.read_journal()?;
     let Some(Entry { state, act }) = journal.entry(Step::PlaceRunner).cloned() else { return Ok(None) };
@@ -165,7 +165,7 @@ pub(crate) async fn resume(site: &Site<'_>) -> Result<Option<Upgraded>, Error> {
     }
 }
 
-/// Starts the unit again, whose service was begun.
+/// Starts the unit again after an interrupted start.
 pub(crate) async fn start_again(
     site: &Site<'_>,
     journal: &mut Journal,

@@ -1,10 +1,10 @@
-//! An idle moment of a listener, and that it stays one.
+//! Finds an idle moment of a listener, and keeps it idle.
 //!
-//! A listener cannot be told to take no more jobs. Between a look that finds it idle and the signal that ends it, a job may
-//! come, and would be cancelled (actions/runner#4461). So the listener is stopped first (SIGSTOP), and only then looked at:
-//! a stopped listener starts no job. If it has one, it goes on, and the next idle moment is waited for. If it has none, it
-//! gets SIGINT before it goes on, and ends. One that has an answer to read may be about to get a job, and goes on too. A job whose message was on its way is not acknowledged by it, and the server
-//! gives it to the next session.
+//! A listener cannot be told to take no more jobs. Between a check that finds it idle and the signal that ends it, a
+//! job may come, and would be cancelled (actions/runner#4461). So the listener is stopped first (SIGSTOP), and only
+//! then checked: a stopped listener starts no job. If it has one, or an answer to read that may bring one, it goes on,
+//! and the next idle moment is awaited. If not, it gets SIGINT before it goes on, and ends. It does not acknowledge a
+//! job whose message was on its way, and the server gives that job to the next session.
 
 use crate::deadline::Deadline;
 use crate::host::freeze::{self, Frozen};
@@ -15,10 +15,10 @@ use crate::lifecycle::state::journal::{Journal, Registered};
 use crate::runner::listener;
 use std::time::Duration;
 
-/// How often it is looked whether a job has ended: between two jobs there may be less than a second.
+/// How often to check whether a job has ended: between two jobs there may be less than a second.
 const JOB: Duration = Duration::from_millis(20);
-/// How long a listener that is not idle goes on, at first and at most, before it is looked at again: the server learns a
-/// moment after the end of a job's process that the job is done.
+/// How long a listener that is not idle goes on, at first and at most, before the next check: the server learns that a
+/// job is done a moment after the end of its process.
 const FIRST: Duration = Duration::from_millis(50);
 const LAST: Duration = Duration::from_secs(5);
 /// How long the server may take to say whether the runner is busy, while its listener is stopped.
@@ -50,7 +50,7 @@ impl Watched {
         Ok(Some(Self { listener, worker, registered: registered.clone() }))
     }
 
-    /// Lets a listener go on that a run which was killed had stopped.
+    /// Continues a listener that a killed run had stopped.
     pub fn thaw(&self) {
         freeze::thaw(&self.listener);
     }
@@ -60,14 +60,14 @@ impl Watched {
         !self.listener.find().is_empty()
     }
 
-    /// The process that runs the listener's job. What jobs left behind may call itself so too, but is no child of it.
+    /// The process that runs the listener's job. One that a job left may have that name too, but is not its child.
     fn job(&self) -> Option<u32> {
         let listeners = self.listener.find();
         let of_listener = |pid: &u32| process::parent(*pid).is_some_and(|parent| listeners.contains(&parent));
         self.worker.find().into_iter().find(of_listener)
     }
 
-    /// Waits for an idle moment, to `until` if that is set; returns the listener, stopped in it.
+    /// Waits for an idle moment, until `until` if that is set; returns the listener, stopped in it.
     ///
     /// # Errors
     /// [`Error::NotIdle`]; a signal. The listener goes on.
@@ -102,7 +102,7 @@ impl Watched {
         }
     }
 
-    /// Stops the listener, and looks whether it has a job.
+    /// Stops the listener, and checks whether it has a job.
     async fn freeze(&self, site: &Site<'_>) -> Result<Option<Frozen>, Error> {
         let frozen = match freeze::freeze(&self.listener).await {
             Ok(frozen) => frozen,

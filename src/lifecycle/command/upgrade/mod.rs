@@ -1,10 +1,10 @@
-//! `upgrade`: puts a newer, verified version in the place of a sealed runner, which cannot update itself, and loses no job.
+//! `upgrade`: replaces a sealed runner, which cannot update itself, with a newer, verified version, and loses no job.
 //!
-//! The new tree is staged beside the old one first. Then an idle moment is waited for (see [`idle`]), the service is stopped,
-//! the trees are exchanged in one step, and the service is started. The old tree stays until the server sees the new
-//! runner, and comes back if it does not. The registration, and with it the runner's id, stays what it is.
+//! The new tree is first staged beside the old one. After an idle moment (see [`idle`]), the service is stopped, the
+//! trees are exchanged in one step, and the service is started. The old tree stays until the server sees the new
+//! runner, and comes back if it does not. The registration, and with it the runner's id, stays the same.
 //!
-//! The journal says before the service is stopped what is going on. A run that is killed is finished by the next one: by
+//! The journal records the upgrade before the service is stopped. A killed run is finished by the next one: by
 //! `upgrade` with the same proof, by `install` without it.
 
 pub mod conclude;
@@ -31,8 +31,8 @@ use tokio_util::sync::CancellationToken;
 /// Upgrades the runner of the journal, if there is a newer version.
 ///
 /// # Errors
-/// [`Error::NotIdle`]: nothing was done. [`Error::UpgradeTakenBack`]: the old version runs again. With any other error, the
-/// runner is as it was.
+/// [`Error::NotIdle`]: nothing was done. [`Error::UpgradeTakenBack`]: the old version runs again. With any other error,
+/// the runner is as it was.
 pub async fn upgrade(site: &Site<'_>, how: &Upgrading) -> Result<Upgraded, Error> {
     site.check_parents()?;
     let journal = site.read_journal()?;
@@ -92,7 +92,7 @@ pub async fn upgrade(site: &Site<'_>, how: &Upgrading) -> Result<Upgraded, Error
     switch(&site, unit.as_deref(), &watched, frozen, fresh, here).await
 }
 
-/// Whether `runup run` sees to the runner.
+/// Whether `runup run` supervises the runner.
 fn is_supervised(site: &Site<'_>) -> Result<bool, Error> {
     let path = Journal::run_lock_for(&site.request.root.join(&site.request.state), &site.request.dir);
     Ok(lock::is_held(&path)?)
@@ -106,7 +106,7 @@ async fn running_unit(site: &Site<'_>, journal: &Journal) -> Result<Option<Strin
     Ok(systemd::show(unit, &site.stop).await?.runs().then(|| unit.to_owned()))
 }
 
-/// Until when an idle moment is waited for; `None` is for as long as it takes.
+/// Until when to wait for an idle moment; `None` is for as long as it takes.
 fn until(site: &Site<'_>, journal: &Journal, how: &Upgrading) -> Option<Deadline> {
     let current_at = journal.placed().and_then(|placed| placed.current_at);
     if how.daily && support::is_urgent(site, current_at) {

@@ -1,4 +1,4 @@
-//! Which versions are available, and whether this runner is to have a newer one.
+//! Which versions are available, and whether this runner is to get a newer one.
 
 use crate::deadline::Deadline;
 use crate::github::{Application, Target};
@@ -14,19 +14,19 @@ use crate::runner::{Guard, RunnerVersion, asset};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long another upgrade of the same runner is waited for.
+/// How long to wait for another upgrade of the same runner.
 const HOLD: Duration = Duration::from_secs(5);
 
-/// Less than the spread of the timer leaves between two days' looks.
+/// Less than the shortest pause between two days' checks, given the spread of the timer.
 const DAILY: jiff::SignedDuration = jiff::SignedDuration::from_hours(20);
 
-/// How an upgrade goes about it.
+/// How an upgrade is done.
 #[derive(Debug, Clone, Default)]
 pub struct Upgrading {
-    /// How long an idle moment is waited for; `None` is what the deadline leaves.
+    /// How long to wait for an idle moment; `None` is what the deadline leaves.
     pub window: Option<Duration>,
-    /// Do nothing if the last look was not a day ago, or where the operator has switched updates off; and when the end of
-    /// the version's support is near, wait for the end of the job that runs however long that takes.
+    /// Do nothing within a day of the last check, or if the operator has disabled updates; and when the end of the
+    /// version's support is near, wait for the end of the running job however long that takes.
     pub daily: bool,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Offer {
     pub newest: Option<RunnerVersion>,
 }
 
-/// The lock that says that an upgrade of this runner is going on.
+/// The lock of a running upgrade of this runner.
 pub(crate) async fn hold(site: &Site<'_>) -> Result<Lock, Error> {
     let state = site.request.root.join(&site.request.state);
     create_private_dir(&state)?;
@@ -44,7 +44,7 @@ pub(crate) async fn hold(site: &Site<'_>) -> Result<Lock, Error> {
     Ok(lock::acquire(&path, "upgrade", Deadline::after(HOLD), &site.stop).await?)
 }
 
-/// The same place of work with the server of the journal: where the runner is registered is no question for the options.
+/// The same context with the server of the journal: the options do not decide where the runner is registered.
 pub(crate) fn at_server<'a>(site: &Site<'a>, journal: &Journal) -> Result<Site<'a>, Error> {
     let Some((_, registered)) = journal.registered().filter(|(_, it)| !it.api_url.is_empty()) else {
         return Ok(site.clone());
@@ -87,7 +87,7 @@ pub(crate) fn kept(site: &Site<'_>, journal: &Journal, how: &Upgrading) -> Optio
     }
     let now = jiff::Timestamp::now();
     let recent = |then: jiff::Timestamp| then.duration_until(now).abs() < DAILY;
-    // When it was placed or registered, there was a look as well.
+    // Placing and registering it checked as well.
     let looks = [journal.looked_at(), journal.placed().and_then(|placed| placed.current_at)];
     if how.daily && looks.into_iter().flatten().any(recent) {
         return text("the last look was less than a day ago");
@@ -111,7 +111,7 @@ pub(crate) async fn look(site: &Site<'_>) -> Result<Offer, Error> {
     Ok(Offer { applications, newest })
 }
 
-/// Writes down that there was a look, and when the version that is here was the newest.
+/// Records the check, and when the installed version was the newest.
 pub(crate) async fn note(
     site: &Site<'_>,
     here: RunnerVersion,

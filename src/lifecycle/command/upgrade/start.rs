@@ -1,4 +1,4 @@
-//! The look of `runup run` at its start, where no timer upgrades its runner.
+//! The check of `runup run` at its start, if no timer upgrades its runner.
 
 use crate::error::chain;
 use crate::lifecycle::command::upgrade::idle::Watched;
@@ -11,10 +11,10 @@ use crate::lifecycle::step::placing;
 use crate::runner::{RunnerVersion, tree};
 use std::time::Duration;
 
-/// What a look may take of a start.
+/// How much of a start the check may take.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Before the listener starts: looks for a newer version, and puts it in place if the support of the one that is here ends
+/// Before the listener starts: checks for a newer version, and installs it if the support of the installed one ends
 /// soon. Otherwise the next start is as good, and a download would only delay this one. It never fails a start.
 pub(crate) async fn before_start(site: &Site<'_>) {
     match try_upgrade(site).await {

@@ -9,8 +9,8 @@ use crate::runner::{Guard, INSTALL_WITHIN_HOURS, RunnerVersion};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-/// From this age on, counted from when its version was last known to be the newest, a runner is upgraded whatever it takes.
-/// GitHub gives 30 days.
+/// From this age on, counted from when its version was last known to be the newest, a runner is upgraded in any case.
+/// GitHub allows 30 days.
 const URGENT: SignedDuration = SignedDuration::from_hours(25 * 24);
 /// Enterprise Server wants its runners upgraded soon after itself.
 const SERVER: SignedDuration = SignedDuration::from_hours(24);
@@ -20,7 +20,7 @@ const SERVER: SignedDuration = SignedDuration::from_hours(24);
 pub struct Support {
     /// The newest version that is available.
     pub newest: String,
-    /// When the support of the version that is here ends, or ended; `None` if it is not known since when there is a newer one.
+    /// When the support of the installed version ends, or ended; `None` if unknown since when a newer one exists.
     pub ends_at: Option<String>,
     /// Whole days until then; negative afterwards.
     pub days: Option<i64>,
@@ -44,7 +44,7 @@ impl std::fmt::Display for Support {
     }
 }
 
-/// Whether the support of a version that was the newest at `current_at` ends so soon that its upgrade must not be put off.
+/// Whether the support of a version that was the newest at `current_at` ends too soon to put off its upgrade.
 pub(crate) fn is_urgent(site: &Site<'_>, current_at: Option<Timestamp>) -> bool {
     let limit = if hosted(site) { URGENT } else { SERVER };
     current_at.is_none_or(|then| then.duration_until(Timestamp::now()).abs() >= limit)
@@ -54,7 +54,7 @@ fn hosted(site: &Site<'_>) -> bool {
     site.request.target.as_ref().is_some_and(Target::is_hosted)
 }
 
-/// The support of the version `here` of a runner that is not to update itself; `None` if it is the newest, or updates itself.
+/// The support of the version `here` of a runner without self-update; `None` if it is the newest, or updates itself.
 ///
 /// # Errors
 /// The server cannot be asked.

@@ -1,4 +1,4 @@
-//! The exchange itself: the service is stopped in an idle moment, the trees change places, the service starts.
+//! The exchange itself: stops the service in an idle moment, exchanges the trees, and starts the service.
 
 use crate::deadline::Deadline;
 use crate::github::Application;
@@ -15,7 +15,7 @@ use crate::lifecycle::step::placing::stage::{Fresh, discard, stage_fresh};
 use crate::runner::{Guard, RunnerVersion, tree};
 use std::time::Duration;
 
-/// How long a listener that is stopped for a look waits for the journal.
+/// How long a listener that is stopped for a check waits for the journal.
 const FROZEN: Duration = Duration::from_secs(10);
 
 /// Stages the new tree, with the old one's identity in it.
@@ -32,7 +32,7 @@ pub(crate) async fn stage(
     Ok(fresh)
 }
 
-/// Stops the service, exchanges the trees, starts it, and sees whether it comes online.
+/// Stops the service, exchanges the trees, starts the service, and checks whether it comes online.
 pub(crate) async fn switch(
     site: &Site<'_>,
     unit: Option<&str>,
@@ -72,7 +72,7 @@ pub(crate) async fn switch(
         (Some(unit), Some(frozen)) => stop(site, unit, watched, frozen).await,
         _ => Ok(()),
     };
-    // Should it have had a job, it took as long as that.
+    // If it had a job, it took as long as that.
     let site = &site.until(Deadline::after(SWITCH), site.stop.clone());
     reach(Checkpoint::UpgradeStopped);
     let put = match stopped {
@@ -95,7 +95,7 @@ async fn exchange_trees(site: &Site<'_>, staging: &std::path::Path) -> Result<()
     exchange::put(site, &journal, staging)
 }
 
-/// Ends the listener, which is stopped and idle, and then its unit. Should it have a job after all, that is waited for.
+/// Ends the listener, which is stopped and idle, and then its unit. If it has a job after all, waits for that.
 async fn stop(site: &Site<'_>, unit: &str, watched: &Watched, frozen: Frozen) -> Result<(), Error> {
     let phase = site.phase("stop");
     frozen.interrupt();

@@ -1,16 +1,16 @@
-//! Whose a runner is, and how its tree is guarded: the journal's word, whatever owns the files on disk.
+//! Which user a runner has, and how its tree is guarded: the journal decides, whatever owns the files on disk.
 
 use crate::lifecycle::state::journal::{Act, Entry, Error, Journal, RunnerUser, Step};
 use crate::runner::Guard;
 
 impl Journal {
-    /// Whose the tree is; open where none is known.
+    /// How the tree is guarded; open if none is known.
     #[must_use]
     pub fn guard(&self) -> Guard {
         self.placed().map(|placed| placed.guard).unwrap_or_default()
     }
 
-    /// Makes it durable that the tree is guarded so, if there is one that is placed.
+    /// Makes the tree's guard durable, if a tree is placed.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -24,7 +24,7 @@ impl Journal {
         self.put(Entry { state, act })
     }
 
-    /// Whose the runner is, where this runup or one that knew wrote it down; else the user that was created for it.
+    /// The runner's user, if a runup that records it wrote the journal; else the user that was created for it.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.record.user.as_ref().map(|user| user.name.as_str()).or_else(|| self.created_user())
@@ -45,7 +45,7 @@ impl Journal {
         self.record.user.as_ref()?.group.as_deref()
     }
 
-    /// Makes durable whose the runner is, before that is relied on.
+    /// Makes the runner's user durable, before anything relies on it.
     ///
     /// # Errors
     /// The file cannot be written.

@@ -1,4 +1,4 @@
-//! Which archive is placed, from where, and what it must be: the list's, a mirror's, or the operator's.
+//! Which archive is placed, where it comes from, and its digest: from the server's list, a mirror, or the operator.
 
 use crate::github::{Application, Client};
 use crate::lifecycle::context::error::Error;
@@ -7,22 +7,22 @@ use crate::runner::asset;
 use crate::transfer::{DigestError, Expect, Sha256Digest, Source};
 use std::path::PathBuf;
 
-/// What is fetched, from where, and what it must be.
+/// What is fetched, from where, and its digest.
 pub(crate) struct Choice {
-    /// Its form follows from this.
+    /// Determines the archive's format.
     pub filename: String,
-    /// From where.
+    /// Where it is fetched from.
     pub source: Source,
-    /// What it must hash to.
+    /// The digest that it must have.
     pub expect: Expect,
-    /// When it was the newest on offer, if that is why it was chosen.
+    /// When it was the newest version, if that is why it was chosen.
     pub current_at: Option<jiff::Timestamp>,
 }
 
-/// Chooses it; `listed` is the list of the server, where it was asked for already.
+/// Chooses the archive; `listed` is the server's list, if it was fetched already.
 ///
 /// # Errors
-/// There is none that may be placed.
+/// No archive may be placed.
 pub(crate) async fn choose(site: &Site<'_>, listed: Option<&[Application]>) -> Result<Choice, Error> {
     let asked = &site.request.archive;
     if let Some(archive) = &asked.archive {
@@ -59,11 +59,10 @@ pub(crate) async fn choose(site: &Site<'_>, listed: Option<&[Application]>) -> R
     Ok(Choice { filename: application.filename, source, expect, current_at })
 }
 
-/// The runner applications that are available: the server's list, or GitHub's public releases where there is no credential
-/// for that.
+/// The available runner applications: the server's list, or GitHub's public releases without a credential for that.
 ///
 /// # Errors
-/// There is neither.
+/// Neither is available.
 pub(crate) async fn list(site: &Site<'_>, client: &Client) -> Result<Vec<Application>, Error> {
     let doing = "asking for the runner applications";
     let phase = site.phase("list");
@@ -107,7 +106,7 @@ fn parse_url(text: &str) -> Result<url::Url, Error> {
     text.parse().map_err(|_| Error::ArchiveUnclear { archive: text.to_owned() })
 }
 
-/// The digest that the archive must have: the operator's, the list's, and if both speak they must agree.
+/// The digest that the archive must have: the operator's or the list's; if both are known they must agree.
 fn expected(site: &Site<'_>, application: &Application) -> Result<Expect, Error> {
     let asked = &site.request.archive;
     let filename = application.filename.clone();

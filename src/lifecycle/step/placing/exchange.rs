@@ -1,4 +1,4 @@
-//! The exchange of a sealed tree for a staged one, and the way back. Both trees are root's, and no name in them is followed.
+//! Exchanges a sealed tree for a staged one, and reverts that. Both trees are root's, and no link in them is followed.
 
 use crate::host::account::Account;
 use crate::host::lock;
@@ -21,8 +21,8 @@ fn work(site: &Site<'_>, journal: &Journal) -> String {
     asked.map_or_else(|| site.work().to_owned(), |asked| asked.work.clone())
 }
 
-/// Exchanges the tree for the staged one, which the old one is then. The staged one gets the identity, the settings, the logs,
-/// the work directory and what else root has put beside the runner's own files, and is sealed before it is there.
+/// Exchanges the tree for the staged one; the old one is then at the staged path. The staged one gets the identity,
+/// settings, logs, work directory and whatever else root has put beside the runner's own files, and is sealed first.
 ///
 /// # Errors
 /// The old tree stands as before.
@@ -33,7 +33,7 @@ pub(crate) fn put(site: &Site<'_>, journal: &Journal, staging: &Path) -> Result<
     guard::carry(&dir, staging, keeper)?;
     guard::seal(staging, keeper, &work)?;
     if journal.guard() == Guard::Locked {
-        // It has left the server with its service, and is about to register again.
+        // It was deregistered when its service stopped, and is about to register again.
         guard::lock(staging, keeper)?;
     }
     bring(&dir, staging, &work);
@@ -41,7 +41,7 @@ pub(crate) fn put(site: &Site<'_>, journal: &Journal, staging: &Path) -> Result<
     Ok(())
 }
 
-/// Puts the old tree back, which stands beside the new one.
+/// Puts back the old tree, which stands beside the new one.
 ///
 /// # Errors
 /// The new one stays.
@@ -54,7 +54,7 @@ pub(crate) fn back(site: &Site<'_>, journal: &Journal) -> Result<(), Error> {
     Ok(())
 }
 
-/// After a cut in an upgrade: moves the logs and the work directory into the tree that is in place.
+/// After an interrupted upgrade: moves the logs and the work directory into the tree that is in place.
 ///
 /// # Errors
 /// None so far.
@@ -69,8 +69,8 @@ pub(crate) fn take_along(site: &Site<'_>, journal: &Journal) -> Result<(), Error
     Ok(())
 }
 
-/// Moves what is not of the archive from one tree to the other: where the other has nothing of that name, or an empty
-/// directory. What cannot be moved is a loss that must not stop an exchange, and is said.
+/// Moves what is not of the archive from one tree to the other, if the other has nothing of that name or an empty
+/// directory. What cannot be moved is logged: that loss must not stop an exchange.
 fn bring(from: &Path, to: &Path, work: &str) {
     if !from.is_dir() || !to.is_dir() {
         return;
@@ -81,7 +81,7 @@ fn bring(from: &Path, to: &Path, work: &str) {
         && parts.iter().all(|part| matches!(part, Component::Normal(_)))
     {
         names.push((*first).to_owned());
-        // What was created for it just now may have more than one part.
+        // The directory just created for it may have more than one component.
         for folder in Path::new(work).ancestors().filter(|part| !part.as_os_str().is_empty()) {
             let _ = std::fs::remove_dir(to.join(folder));
         }
@@ -105,10 +105,10 @@ fn bring(from: &Path, to: &Path, work: &str) {
     }
 }
 
-/// Whether an upgrade of this runner is going on in another process.
+/// Whether another process is upgrading this runner.
 ///
 /// # Errors
-/// Its lock cannot be looked at.
+/// Its lock cannot be checked.
 pub(crate) fn upgrade_is_running(site: &Site<'_>) -> Result<bool, Error> {
     let path = Journal::upgrade_lock_for(&site.request.root.join(&site.request.state), &site.request.dir);
     Ok(lock::is_held(&path)?)

@@ -20,13 +20,13 @@ use crate::runner::{Guard, LocalState, guard, state, tree};
 use crate::transfer::{Expect, place};
 use std::path::Path;
 
-/// How long a tree goes on being known as the newest on offer before that is written down again.
+/// How long after a tree was recorded as the newest version this is recorded again.
 const NOTED: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
-/// Takes the step. A tree that is to be replaced stands until the new one is verified, and the journal says so.
+/// Applies the step. A tree that is to be replaced stays until the new one is verified, and the journal records that.
 ///
 /// # Errors
-/// Nothing stands beside the runner's folder then, and in it what stood there before.
+/// Nothing is left beside the runner's directory then, and the directory holds what it held before.
 pub async fn take(
     site: &Site<'_>,
     journal: &mut Journal,
@@ -66,13 +66,13 @@ pub async fn take(
     let old = old.map(|entry| entry.act.clone());
     if old.is_none() {
         if !repairs {
-            // A repair is one exchange, of which there is nothing to take back.
+            // A repair is one exchange, which is not undone.
             journal.begin(act.clone())?;
         }
         reach(Checkpoint::PlaceBegun);
     }
     make_parents(&dir)?;
-    // Somebody else may have made one of them first.
+    // Another process may have created one of them first.
     site.check_parents()?;
 
     let phase = site.phase("place");
@@ -105,7 +105,7 @@ pub async fn take(
     if guarded {
         guard::lock(&dir, keeper)?;
     }
-    // Until it is registered, the one before it has to come back after a cut.
+    // Until the new tree is registered, the old one must come back after an interruption.
     if !converts {
         journal.done(act)?;
     }
@@ -131,7 +131,7 @@ pub async fn take(
     Ok(())
 }
 
-/// Puts the verified tree into the place of the one that is there, which stands at `staging` afterwards.
+/// Puts the verified tree in the place of the current one, which is at `staging` afterwards.
 fn replace(
     journal: &mut Journal,
     act: &Act,
@@ -140,7 +140,7 @@ fn replace(
     dir: &Path,
     converts: bool,
 ) -> Result<(), Error> {
-    // What must come back if this fails is not replaced where that takes more than one step.
+    // A tree that must come back if this fails is not replaced if that takes more than one step.
     let put = if converts { place::exchange } else { place::replace };
     let Some(old) = old else { return Ok(put(staging, dir)?) };
     let mut begun = act.clone();
@@ -160,7 +160,7 @@ fn replace(
 }
 
 fn put_in_empty_place(staging: &Path, dir: &Path) -> Result<(), Error> {
-    // A job of this run cannot be under way, and an empty folder holds nothing that could be lost.
+    // No job of this run can be running, and an empty directory holds nothing that could be lost.
     match std::fs::remove_dir(dir) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
             let doing = "replace the empty directory";
@@ -171,8 +171,7 @@ fn put_in_empty_place(staging: &Path, dir: &Path) -> Result<(), Error> {
     Ok(place::commit(staging, dir)?)
 }
 
-/// Writes down that the tree that is there was the newest on offer just now, if it was: from then on counts how long it
-/// may stay.
+/// Records that the current tree was the newest version just now, if it was: the time it may stay counts from then.
 ///
 /// # Errors
 /// The journal cannot be written.
@@ -193,7 +192,7 @@ pub fn note_current(journal: &mut Journal, seen: &Seen) -> Result<(), Error> {
     Ok(journal.done(act)?)
 }
 
-/// Refuses to delete what is mounted in the runner's folder, a disk for its jobs for instance: it would be emptied.
+/// Refuses to delete what is mounted in the runner's directory, such as a disk for its jobs: it would be emptied.
 ///
 /// # Errors
 /// [`Error::MountedInside`].
@@ -206,7 +205,7 @@ pub fn check_mounts(site: &Site<'_>) -> Result<(), Error> {
     }
 }
 
-/// Takes the step back.
+/// Undoes the step.
 ///
 /// # Errors
 /// Something stays.
@@ -220,17 +219,17 @@ pub fn undo(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     Ok(())
 }
 
-/// After a cut: deletes what stands beside the place, and says whether the tree made it.
+/// After an interruption: deletes what is left beside the place, and returns whether the tree got there.
 ///
 /// # Errors
-/// The litter cannot be deleted.
+/// The leftovers cannot be deleted.
 pub fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     if mend_conversion(site, journal)? {
         return Ok(());
     }
     let dir = site.dir();
     if exchange::upgrade_is_running(site)? {
-        // What stands beside the place is what that run works with.
+        // That run works with what stands beside the place.
         return Ok(());
     }
     exchange::take_along(site, journal)?;
@@ -238,7 +237,7 @@ pub fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
         place::sweep(&dir)?;
     }
     let Some(Entry { state: State::Begun, act }) = journal.entry(Step::PlaceRunner) else { return Ok(()) };
-    // The rename is the last thing that happens, so a complete tree is a verified one.
+    // The rename is the last act, so a complete tree is a verified one.
     let Ok(report) = tree::inspect(&dir, site.platform()) else { return Ok(()) };
     if !report.is_runner() {
         return Ok(());
@@ -248,16 +247,16 @@ pub fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     let guarded = *guard;
     let found = report.version.map(|version| version.to_string());
     match replaces.take() {
-        // Which of two stands there, only the version tells; where it does not, it is the old one that has to be looked
-        // at again.
+        // Only the version tells which of the two is there; if it does not, assume the old one, which is then checked
+        // again.
         Some(old) if found != *version || old.version() == version.as_deref() => act = *old,
         _ => {
             *version = found;
-            // A sealed one was sealed before it was put there.
+            // A sealed tree was sealed before it was put there.
             if guarded == Guard::Locked
                 && let Some(account) = site.account()?
             {
-                // It was cut off before its user could look into it.
+                // It was interrupted before its user could look into it.
                 guard::lock(&dir, site.keeper(&account, journal))?;
             }
         }
@@ -265,7 +264,7 @@ pub fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     Ok(journal.done(act)?)
 }
 
-/// A conversion is through: what it replaced is nobody any more.
+/// After a conversion: forgets the replaced tree, which has no registration any more.
 ///
 /// # Errors
 /// The journal cannot be written; the old tree stays.
@@ -281,8 +280,8 @@ pub fn conclude(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     Ok(())
 }
 
-/// After a conversion that was cut off: the old tree comes back if the new one was not registered, and goes if it was. Whether
-/// there was one.
+/// After an interrupted conversion: the old tree comes back if the new one was not registered, and is deleted if it
+/// was. Returns whether there was a conversion.
 fn mend_conversion(site: &Site<'_>, journal: &mut Journal) -> Result<bool, Error> {
     let Some(Entry { state: State::Begun, act }) = journal.entry(Step::PlaceRunner).cloned() else {
         return Ok(false);
@@ -305,7 +304,7 @@ fn mend_conversion(site: &Site<'_>, journal: &mut Journal) -> Result<bool, Error
     Ok(true)
 }
 
-/// Puts the tree back that a new one has replaced, and which stands beside it.
+/// Puts back the tree that a new one has replaced, and which stands beside it.
 ///
 /// # Errors
 /// The new one stays.
@@ -320,7 +319,7 @@ pub fn put_back(site: &Site<'_>, journal: &mut Journal, old: Act) -> Result<(), 
 
 fn make_parents(dir: &Path) -> Result<(), Error> {
     let Some(parent) = dir.parent() else { return Ok(()) };
-    // The runner's user has to pass; an ordinary user is it.
+    // The runner's user needs to pass; an ordinary user is that user.
     let mode = if host::account::is_root() { 0o755 } else { 0o755 & !host::umask::original() };
     host::file::create_dir_all(parent, mode)?;
     Ok(())

@@ -1,10 +1,10 @@
-//! Puts a complete tree in the place of an incomplete one whose runner is registered: an update of the runner by itself
-//! that was cut off leaves one, when its old folders are away and the new ones not there yet.
+//! Replaces the incomplete tree of a registered runner with a complete one. An interrupted self-update of the runner
+//! leaves such a tree: its old directories are gone and the new ones not there yet.
 //!
-//! The old tree belongs to jobs, so nothing of it is completed or trusted: a verified tree is staged beside it, the few
-//! files that make the runner this runner are copied without following a link, and the two change places in one step.
-//! What the files say was the runner's user's to read and write before, and is so afterwards: nobody gains by it. The runner
-//! stays registered as it is, which a removal and a new registration could not promise.
+//! Jobs can write the old tree, so nothing of it is completed or trusted: a verified tree is staged beside it, the few
+//! files that identify this runner are copied without following a link, and one step exchanges the two. The runner's
+//! user could read and write what the files say before, so it gains nothing. The runner stays registered, which
+//! removing and re-registering it could not guarantee.
 
 use crate::host;
 use crate::host::account::Account;
@@ -17,10 +17,10 @@ use crate::transfer::place;
 use std::io::Write as _;
 use std::path::{Component, Path};
 
-/// What steers the runner besides its identity.
+/// The settings of the runner besides its identity.
 const STEERING: [&str; 3] = [".env", ".path", ".setup_info"];
 
-/// Real ones have less than some kilobytes.
+/// Real ones have a few kilobytes at most.
 const LIMIT: u64 = 256 * 1024;
 
 /// Refuses to exchange a tree under a listener that `run` has started, which may be in the middle of its update.
@@ -41,7 +41,7 @@ pub(crate) fn check_idle(site: &Site<'_>) -> Result<(), Error> {
     Err(Error::TreeIncomplete { dir: site.request.dir.clone(), missing })
 }
 
-/// Exchanges the tree for the staged one, which the old one is then. Its logs and the jobs' work folder go along.
+/// Exchanges the tree for the staged one, whose path the old one gets. Its logs and the work directory move along.
 ///
 /// # Errors
 /// The old tree stands as before.
@@ -51,11 +51,11 @@ pub(crate) fn put(site: &Site<'_>, staging: &Path, account: &Account) -> Result<
     place::replace(staging, &dir)?;
     let work = site.request.registration.as_ref().map_or(state::WORK_DIR, |wanted| &wanted.options.work);
     for name in [state::LOG_DIR, work] {
-        // One that lies elsewhere is not touched anyway.
+        // A work directory elsewhere is not touched anyway.
         let plain = matches!(Path::new(name).components().collect::<Vec<_>>()[..], [Component::Normal(_)]);
         let old = staging.join(name);
         if plain && std::fs::symlink_metadata(&old).is_ok_and(|metadata| metadata.is_dir()) {
-            // A rename follows nothing, whatever stands there by now.
+            // A rename follows no link, whatever is there by now.
             if let Err(error) = std::fs::rename(&old, dir.join(name)) {
                 tracing::warn!("{name} of the incomplete runner is lost: {error}");
             }
@@ -64,7 +64,7 @@ pub(crate) fn put(site: &Site<'_>, staging: &Path, account: &Account) -> Result<
     Ok(())
 }
 
-/// Copies the identity into the staged tree, and what the jobs' environment is made of.
+/// Copies the identity and the settings of the jobs' environment into the staged tree.
 fn carry(dir: &Path, staging: &Path, account: &Account) -> Result<(), Error> {
     for name in state::IDENTITY_FILES {
         if let Some(bytes) = read_untrusted_for(account, dir, name, LIMIT)? {
@@ -81,7 +81,7 @@ fn carry(dir: &Path, staging: &Path, account: &Account) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes a new file in the staged tree, which is the runner's user's by now: what stands there already is not opened.
+/// Writes a new file in the staged tree, which the runner's user owns by now: what is there already is not opened.
 fn write(staging: &Path, name: &str, bytes: &[u8], account: &Account) -> Result<(), Error> {
     let path = staging.join(name);
     let failed = |source| host::Error::Path { doing: "write", path: path.clone(), source };

@@ -1,4 +1,4 @@
-//! A verified tree beside the runner's place: downloaded, verified, unpacked, and looked at.
+//! A verified tree beside the runner's directory: downloaded, verified, unpacked, and checked.
 
 use crate::github::Application;
 use crate::host::account::Account;
@@ -11,19 +11,19 @@ use crate::transfer::{self, Expect, Format, Order, Owner, Staged, place};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// One budget for the request and the body, retries included, where the whole run's deadline leaves more.
+/// One budget for request and body, retries included, unless the whole run's deadline leaves less.
 const RETRYING: Duration = Duration::from_secs(900);
 
-/// A verified tree beside the runner's place.
+/// A verified tree beside the runner's directory.
 pub(crate) struct Fresh {
-    /// Where it is.
+    /// Its path.
     pub staging: PathBuf,
-    /// What the journal is to say of it.
+    /// What the journal is to record of it.
     pub act: Act,
 }
 
-/// A verified tree beside the runner's, which its user cannot reach yet; nothing of it is in the journal. `listed` is the
-/// list of the server, where it was asked for already.
+/// Stages a verified tree beside the runner's, which its user cannot reach yet and which is not in the journal.
+/// `listed` is the server's list, if it was fetched already.
 ///
 /// # Errors
 /// Nothing of it stays.
@@ -57,8 +57,8 @@ pub(crate) fn form(choice: &Choice) -> Result<Format, Error> {
         .ok_or_else(|| Error::FormUnknown { filename: choice.filename.clone() })
 }
 
-/// Downloads, verifies and unpacks what was chosen beside the runner's place, and looks whether it is a runner and nothing but
-/// one. On failure nothing of it stays.
+/// Downloads, verifies and unpacks the choice beside the runner's directory, and checks that it is a runner and nothing
+/// else. On failure nothing of it stays.
 pub(crate) async fn stage_runner(
     site: &Site<'_>,
     choice: Choice,
@@ -113,7 +113,7 @@ async fn stage(site: &Site<'_>, order: &Order) -> Result<Staged, Error> {
     }
 }
 
-/// A guarded tree is root's from its first file on.
+/// A guarded tree belongs to root from its first file on.
 #[cfg(unix)]
 #[expect(clippy::unnecessary_wraps, reason = "there are no owners on Windows")]
 pub(crate) fn owner(account: &Account, guarded: bool) -> Option<Owner> {
@@ -125,7 +125,7 @@ pub(crate) fn owner(_: &Account, _: bool) -> Option<Owner> {
     None
 }
 
-/// After a failure that already has an error of its own.
+/// Cleans up after a failure that already has an error of its own.
 pub(crate) fn discard(staging: &Path) {
     if let Err(error) = place::remove(staging) {
         tracing::warn!("what was unpacked stays behind: {}", crate::error::chain(&error));

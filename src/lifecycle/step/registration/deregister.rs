@@ -1,9 +1,9 @@
-//! Taking a runner off the server: one way for every occasion, and one table of what each occasion may take.
+//! Deregisters a runner: one way for every occasion, and one table of each occasion's limits.
 //!
-//! `config.sh remove` with a remove token is the documented way, where its program can be trusted with one. The server is asked
-//! afterwards whatever it said, because it reports success without having done anything when its files are missing, and failure
-//! when the server's entry was gone already. By id is the other way, for an id that the server confirmed. Local files go
-//! last: while they are there, a later run can still do what this one could not.
+//! `config.sh remove` with a remove token is the documented way, if its program can be trusted with one. The server is
+//! asked afterwards in any case: the script reports success without having done anything when its files are missing,
+//! and failure when the server's entry was gone already. The other way is by an id that the server confirmed. Local
+//! files go last: while they are there, a later run can still do what this one could not.
 
 use crate::github::{self, Client, Deletion, Runner};
 use crate::lifecycle::context::checkpoint::{Checkpoint, reach};
@@ -16,13 +16,13 @@ use crate::lifecycle::step::user;
 use crate::runner::state;
 use std::time::Duration;
 
-/// How often a busy runner is looked at again, where a person waits.
+/// How often a busy runner is checked again while a person waits.
 const JOB_POLL: Duration = Duration::from_secs(5);
 
 /// The server needs a moment to see that a job's runner is gone.
 pub(crate) const BUSY_POLL: Duration = Duration::from_secs(1);
 
-/// How long a server is waited for that does not answer, when the network may be going down as well.
+/// How long to wait for a server that does not answer, when the network may be going down as well.
 pub(crate) const SILENCE: Duration = Duration::from_secs(14);
 
 /// Why a runner is taken off the server.
@@ -32,23 +32,23 @@ pub(crate) enum Occasion {
     Removal,
     /// `run` ends, on a machine that may be going down, or be taken away.
     Shutdown,
-    /// The one job of an ephemeral runner is over. The server forgets its runner by itself, or is told to.
+    /// The one job of an ephemeral runner is over. The server deletes its runner by itself, or on request.
     JobDone,
-    /// An earlier run was cut off, and left a runner where the server is to create another.
+    /// An earlier run was interrupted, and left a runner where the server is to create another.
     Leftover,
-    /// This very run registered it, and failed later. It has never started.
+    /// This run registered it, and failed later. It has never started.
     Unwinding,
 }
 
-/// What an occasion may take.
+/// The limits of an occasion.
 struct Limits {
-    /// All of it; `None` is what is left of the deadline.
+    /// For all of it; `None` is what is left of the deadline.
     whole: Option<Duration>,
     /// Until a runner that should be offline is: the server notices late that a session is over.
     offline: Duration,
-    /// Until it is looked once more whether a request arrived that was on its way.
+    /// Until a second check whether a request that was on its way has arrived.
     in_flight: Option<Duration>,
-    /// How often the server is asked whether it has forgotten the runner by itself.
+    /// How often to check whether the server has deleted the runner by itself.
     looks: u32,
 }
 
@@ -90,7 +90,7 @@ pub(crate) async fn deregister(
         && site.eyes().is_none()
         && let Some(account) = site.account()?
     {
-        // Whatever the script comes to: what a job left running ends with its runner.
+        // Whatever the script does, processes that a job left running end with its runner.
         user::end_processes(site, journal, &account).await?;
     }
     let limits = occasion.limits();
@@ -114,14 +114,14 @@ pub(crate) async fn deregister(
                 error => error,
             })?);
         }
-        // The server forgets it by itself.
+        // The server deletes it by itself.
         None if occasion == Occasion::JobDone => {}
         None => return by_script(site, journal, &registered, &limits).await,
     }
     clean(site, journal)
 }
 
-/// Deletes what `config.sh` has just registered and then refused to go on with; the journal still says that it is begun.
+/// Deletes what `config.sh` has just registered and then failed to finish; the journal still records it as begun.
 ///
 /// # Errors
 /// The server may still have it.
@@ -132,7 +132,7 @@ pub(crate) async fn take_back(site: &Site<'_>, registered: &Registered) -> Resul
     by_id(site, client, registered, &Occasion::Unwinding.limits()).await.map(drop)
 }
 
-/// Deletes the runner of the journal by its id, if the server still has it; in words.
+/// Deletes the runner of the journal by its id, if the server still has it; returns the result in words.
 async fn by_id(
     site: &Site<'_>,
     client: &Client,
@@ -149,7 +149,7 @@ async fn by_id(
     if let (None, None, Some(pause)) = (&found, registered.agent_id, limits.in_flight)
         && state::has_key(&site.dir())
     {
-        // The request of a config.sh that was killed may still be on its way.
+        // The request of a killed config.sh may still be on its way.
         tokio::time::sleep(pause).await;
         found = ownership::ours(site, client, registered, limits.offline).await?;
     }
@@ -162,7 +162,7 @@ async fn by_id(
     })
 }
 
-/// Whether the server has forgotten the runner within so many looks.
+/// Whether the server has deleted the runner within that many checks.
 async fn is_forgotten(
     site: &Site<'_>,
     client: &Client,
@@ -182,7 +182,7 @@ async fn is_forgotten(
     Ok(false)
 }
 
-/// Deletes by id; a server that takes the runner for busy is asked again.
+/// Deletes by id; a server that considers the runner busy is asked again.
 async fn delete(site: &Site<'_>, client: &Client, id: u64) -> Result<Deletion, Error> {
     loop {
         match site.within("deleting the runner", client.delete(id)).await {
@@ -194,7 +194,7 @@ async fn delete(site: &Site<'_>, client: &Client, id: u64) -> Result<Deletion, E
     }
 }
 
-/// Without a credential nobody can look: where `config.sh` may have registered, the entry stays for the run that has one.
+/// Without a credential nothing can be checked: if `config.sh` may have registered, the entry stays for a later run.
 fn unseen(site: &Site<'_>, journal: &mut Journal, registered: &Registered) -> Result<(), Error> {
     let dir = site.dir();
     let begun = registered.agent_id.is_some() || state::has_key(&dir);
@@ -206,7 +206,7 @@ fn unseen(site: &Site<'_>, journal: &mut Journal, registered: &Registered) -> Re
     Ok(())
 }
 
-/// By `config.sh remove` where that can be trusted with a token, then by id, then out of the tree.
+/// By `config.sh remove` if that can be trusted with a token, then by id, then out of the tree.
 async fn by_script(
     site: &Site<'_>,
     journal: &mut Journal,
@@ -215,7 +215,7 @@ async fn by_script(
 ) -> Result<(), Error> {
     check_means(site, registered)?;
     check_service(site)?;
-    // An adopted registration has no address: only the operator can say where the credential goes.
+    // An adopted registration has no address: only the operator can decide where the credential goes.
     let own;
     let client = match (&site.request.credentials.api, registered.api_url.is_empty()) {
         (None, _) => None,
@@ -250,7 +250,7 @@ async fn by_script(
     let script = script::remove(site, journal, registered, client).await;
     site.check("deregistering")?;
     let Some(client) = client else {
-        // Nobody can look. The script's word counts, and only if there was something for it to work with.
+        // This cannot be checked. The script's result counts, but only if it had something to work with.
         let phase = site.phase("check");
         return match script {
             Ok(()) => {
@@ -286,7 +286,7 @@ async fn by_script(
     clean(site, journal)
 }
 
-/// Whether the request says what deregistering needs: the right server, and a credential of some kind.
+/// Whether the request has what deregistering needs: the right server, and a credential of some kind.
 pub(crate) fn check_means(site: &Site<'_>, registered: &Registered) -> Result<(), Error> {
     let request = &site.request;
     if let Some(given) = &request.target {
@@ -335,11 +335,11 @@ async fn wait_until_idle(site: &Site<'_>, client: &Client, runner: &Runner) -> R
     }
 }
 
-/// `config.sh remove` refuses while `.service` is there, even when the unit is long gone.
+/// `config.sh remove` refuses while `.service` exists, even when the unit is long gone.
 fn check_service(site: &Site<'_>) -> Result<(), Error> {
     let dir = site.dir();
     let Some(unit) = state::service(&dir)? else { return Ok(()) };
-    // A job may have written any unit's name there; the unit's own file, which it cannot write, has to agree.
+    // A job may have written any unit's name there; the unit's own file, which it cannot write, must agree.
     let unit_file = site.request.root.resolve(&std::path::Path::new("/etc/systemd/system").join(&unit));
     let text = unit_file.and_then(|file| fs_err::read(file).ok()).unwrap_or_default();
     if names_folder(&String::from_utf8_lossy(&text), &site.request.dir.to_string_lossy()) {
@@ -350,7 +350,7 @@ fn check_service(site: &Site<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether a unit's text names the folder `dir` or something in it.
+/// Whether a unit's text names the directory `dir` or something in it.
 fn names_folder(unit: &str, dir: &str) -> bool {
     unit.match_indices(dir).any(|(at, _)| {
         unit[at + dir.len()..]

@@ -1,7 +1,7 @@
-//! The step Register: a token, `config.sh`, and then a look at what really happened.
+//! The step Register: a token, `config.sh`, and then a check of what really happened.
 //!
-//! The exit code of `config.sh` says nothing for sure: it can fail after having registered, and end well without having
-//! done so. What counts is `.runner` on disk, and then the server.
+//! The exit code of `config.sh` proves nothing: it can fail after having registered, and exit 0 without having done so.
+//! What counts is `.runner` on disk, and then the server.
 
 pub mod deregister;
 pub mod script;
@@ -22,10 +22,10 @@ use crate::secret::Secret;
 use crate::transfer::place;
 use std::time::{Duration, Instant};
 
-/// How old a registration token may be: it lives an hour, and `config.sh` takes minutes at most.
+/// How old a registration token may be: it is valid for an hour, and `config.sh` takes minutes at most.
 const FRESH: Duration = Duration::from_secs(30 * 60);
 
-/// Takes the step; returns what the server says of the runner, if it could be asked.
+/// Applies the step; returns what the server says of the runner, if it could be asked.
 ///
 /// # Errors
 /// Nothing of the runner is on the server then, unless the error says so.
@@ -77,7 +77,7 @@ pub async fn take(
             if let Error::ConfigFailed { cause: Some(known), .. } = &error
                 && known.before_registering
             {
-                // Whoever has that name on the server now, it is not we.
+                // A runner of that name on the server now is not ours.
                 state::clean_identity(&setting.dir)?;
                 journal.forget(Step::Register)?;
             }
@@ -101,7 +101,7 @@ pub async fn take(
     Ok(status)
 }
 
-/// Writes down what is about to be registered.
+/// Records what is about to be registered.
 async fn begin(
     site: &Site<'_>,
     journal: &mut Journal,
@@ -137,7 +137,7 @@ async fn begin(
     };
     journal.set_machine(observed::fingerprint(site));
     let act = Act::Register(registered.clone());
-    // What is converted works until config.sh has taken its place.
+    // The runner to be converted works until config.sh has replaced it.
     if new.converts {
         journal.begin_instead(act)?;
     } else {
@@ -147,7 +147,7 @@ async fn begin(
     Ok(registered)
 }
 
-/// Runs config.sh: how it ended, its command line for people, and how the tree of what it registered is to be guarded.
+/// Runs config.sh; returns how it ended, its command line for people, and how the runner's tree is to be guarded.
 async fn configure(
     site: &Site<'_>,
     new: &NewRegistration,
@@ -190,7 +190,7 @@ async fn configure(
     }
 }
 
-/// Before a program of the tree gets a token: nothing of the runner's user runs any more, and what is there to run is root's.
+/// Before a program of the tree gets a token: ends the runner user's processes, and gives what can be run to root.
 async fn open_for_config(site: &Site<'_>, journal: &mut Journal, account: &Account) -> Result<(), Error> {
     let dir = site.dir();
     user::end_processes(site, journal, account).await?;
@@ -214,7 +214,7 @@ async fn open_for_config(site: &Site<'_>, journal: &mut Journal, account: &Accou
     Ok(())
 }
 
-/// Guards the tree of a runner that is registered for as long as it stays that runner.
+/// Guards the tree of a registered runner for as long as it stays that runner.
 ///
 /// # Errors
 /// It is as it was while config.sh ran.
@@ -230,7 +230,7 @@ pub(crate) fn keep(
     let (dir, keeper) = (site.dir(), site.keeper(account, journal));
     match kept {
         Guard::Open => {
-            // From here on, nothing of it is believed.
+            // From here on, nothing of it is trusted.
             journal.set_guard(kept)?;
             guard::open(&dir, keeper)?;
         }
@@ -243,8 +243,8 @@ pub(crate) fn keep(
     Ok(())
 }
 
-/// Refuses a runner group that does not exist, which `config.sh` would find out only at the end. A credential that may not list
-/// the groups leaves it to that.
+/// Refuses a runner group that does not exist, which `config.sh` would notice only at the end. A credential that may
+/// not list the groups leaves it to that.
 ///
 /// # Errors
 /// [`Error::NoSuchGroup`]; a signal or the deadline.
@@ -262,7 +262,7 @@ pub async fn check_group(site: &Site<'_>) -> Result<(), Error> {
     }
 }
 
-/// The client that a registration token can be asked for with; `None` if there is a token already.
+/// The client that can request a registration token; `None` if there is a token already.
 ///
 /// # Errors
 /// [`Error::CredentialMissing`].
@@ -281,16 +281,16 @@ pub(crate) struct Token {
 }
 
 impl Token {
-    /// Whether it has enough of its hour left for `config.sh`.
+    /// Whether it stays valid for long enough for `config.sh`.
     fn is_fresh(&self) -> bool {
         self.created.is_none_or(|created| created.elapsed() < FRESH)
     }
 }
 
-/// A registration token: the one that was given, or a new one.
+/// A registration token: the one that was passed, or a new one.
 ///
 /// # Errors
-/// There is neither; the credential may not create one.
+/// Neither is available; the credential may not create one.
 pub(crate) async fn token(site: &Site<'_>) -> Result<Token, Error> {
     if let Some(token) = &site.request.credentials.registration {
         return Ok(Token { token: token.clone(), created: None });
@@ -303,7 +303,7 @@ pub(crate) async fn token(site: &Site<'_>) -> Result<Token, Error> {
     Ok(Token { token: token.token, created: Some(Instant::now()) })
 }
 
-/// Deletes what the runner of the machine left that the image was made of.
+/// Deletes what the runner of the image's original machine has left.
 ///
 /// # Errors
 /// Something stays.
@@ -324,7 +324,7 @@ pub(crate) fn unseal(site: &Site<'_>, traces: &[&str]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Puts the labels right of a runner that stays as it is otherwise.
+/// Corrects the labels of a runner that stays as it is otherwise.
 ///
 /// # Errors
 /// The server refuses them.
@@ -339,7 +339,7 @@ pub async fn relabel(site: &Site<'_>, journal: &mut Journal, id: u64) -> Result<
     Ok(())
 }
 
-/// Writes down what is asked of a registration that stays: `status` compares with that.
+/// Records what is requested of a registration that stays: `status` compares with that.
 ///
 /// # Errors
 /// The journal cannot be written.
@@ -371,7 +371,7 @@ fn judge(state: LocalState, outcome: &Outcome, command: &str) -> Result<RunnerFi
     }
 }
 
-/// What the server says of the new runner; `None` where there is no credential to ask with.
+/// What the server says of the new runner; `None` without a credential to ask with.
 async fn confirm(
     site: &Site<'_>,
     client: &Client,

@@ -1,8 +1,8 @@
-//! `config.sh remove`: the documented way off the server, with a remove token.
+//! `config.sh remove`: the documented way to deregister, with a remove token.
 //!
-//! It deletes whatever runner its files name, at whatever server they name, so both have to be the journal's; and whoever can
-//! change its programs gets the token. In a guarded tree nobody but root can. Otherwise a fresh, verified tree is used that gets
-//! nothing of the old one but its identity.
+//! It deletes the runner that its files name, on the server that they name, so both must be the journal's; and a user
+//! who can change its programs gets the token. In a guarded tree only root can. Otherwise a fresh, verified tree is
+//! used that gets nothing of the old one but its identity.
 
 use crate::deadline::Deadline;
 use crate::github::{Client, Target};
@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 /// For which purpose a remove token is missing.
 pub(crate) const NO_REMOVE_TOKEN: &str = "removing this runner";
 
-/// How much of what is left of the deadline the script may take: afterwards, the runner can still be deleted by its id.
+/// The share of the remaining time that the script may take: afterwards, the runner can still be deleted by its id.
 const SHARE: u32 = 2;
 
 /// What config.sh needs to remove a runner.
@@ -34,7 +34,7 @@ const LIMIT: u64 = 64 * 1024;
 /// Runs it, if there is something for it to work with.
 ///
 /// # Errors
-/// [`Error::NothingThere`] if not; [`Error::TreeNotGuarded`] if no program may get a token; else what it said.
+/// [`Error::NothingThere`] if not; [`Error::TreeNotGuarded`] if no program may get a token; else what the script said.
 pub(crate) async fn remove(
     site: &Site<'_>,
     journal: &mut Journal,
@@ -56,7 +56,7 @@ pub(crate) async fn remove(
     if site.request.trust_tree || journal.guard() != Guard::Open {
         user::check_alone(site, journal, &account).await?;
         prepare(site, journal, &account).await?;
-        // Whatever could have changed it since the first look is gone by now.
+        // Every process that could have changed it since the first check is gone by now.
         if !is_configured(site, registered)? {
             return Err(nothing());
         }
@@ -79,7 +79,7 @@ pub(crate) async fn remove(
     ran
 }
 
-/// Makes a tree that is there ready for it: nothing of its user runs, and what it reads is what was looked at.
+/// Prepares the existing tree: no process of its user runs, and the script reads what was checked.
 async fn prepare(site: &Site<'_>, journal: &mut Journal, account: &Account) -> Result<(), Error> {
     let (dir, keeper) = (site.dir(), site.keeper(account, journal));
     user::end_processes(site, journal, account).await?;
@@ -152,8 +152,8 @@ async fn run(site: &Site<'_>, dir: &Path, account: Account, client: Option<&Clie
     }
 }
 
-/// Whether the folder has the runner of the journal, registered where the journal says. The script takes off the server
-/// whatever runner stands there, and a job can write any.
+/// Whether the directory has the runner of the journal, registered where the journal says. The script deregisters the
+/// runner that it finds there, and a job can write any.
 pub(crate) fn is_configured(site: &Site<'_>, registered: &Registered) -> Result<bool, Error> {
     let LocalState::Configured(file) = state::read(&site.dir())? else { return Ok(false) };
     let dir = || site.request.dir.clone();
@@ -173,7 +173,7 @@ pub(crate) fn is_configured(site: &Site<'_>, registered: &Registered) -> Result<
     Ok(false)
 }
 
-/// Whether these files are of the journal's runner.
+/// Whether these files describe the journal's runner.
 fn is_the_one(site: &Site<'_>, registered: &Registered, file: &RunnerFile) -> bool {
     registered.agent_id.is_none_or(|id| id == file.agent_id)
         && file.github_url.as_ref().is_none_or(|url| is_same(site, registered, url))
@@ -186,7 +186,7 @@ fn is_same(site: &Site<'_>, registered: &Registered, url: &str) -> bool {
             .is_ok_and(|target| target.is_same_as(url))
 }
 
-/// Who runs it: whose the runner is; of one that runup did not set up, whoever owns its tree.
+/// The account to run it as: the runner's user, or the owner of the tree if runup did not set it up.
 #[cfg(unix)]
 fn account(site: &Site<'_>, journal: &Journal) -> Result<Option<Account>, Error> {
     use std::os::unix::fs::MetadataExt as _;

@@ -1,4 +1,4 @@
-//! The steps `WriteService` and `StartService`: a unit of ours, running, and the server seeing the runner online.
+//! The steps `WriteService` and `StartService`: a unit of ours that runs, and whose runner the server sees online.
 
 pub mod upgrades;
 
@@ -18,43 +18,43 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a service may take until the server sees its runner.
 const ONLINE: Duration = Duration::from_secs(180);
-/// How often the unit is looked at.
+/// How often the unit is checked.
 const POLL: Duration = Duration::from_millis(500);
-/// When the server is asked first, and how far apart at most it is asked again.
+/// When the server is asked first, and the longest pause until it is asked again.
 const FIRST_LOOK: Duration = Duration::from_millis(1500);
 const LAST_LOOK: Duration = Duration::from_secs(15);
-/// So many restarts by systemd, and a unit does not stay up.
+/// After this many restarts by systemd, a unit does not stay up.
 const RESTARTS: u32 = 3;
-/// How long a unit must stay up where the server cannot be asked.
+/// How long a unit must stay up if the server cannot be asked.
 const STEADY: Duration = Duration::from_secs(5);
-/// What the runner itself takes to cancel a job, and systemd to stop what is left, at most.
+/// The most that the runner takes to cancel a job, and systemd to stop what is left.
 const CANCEL: Duration = Duration::from_secs(90);
 
 /// The service as an earlier run left it.
 #[derive(Debug, Clone)]
 pub struct Before {
-    /// Whether it was there in whole.
+    /// Whether it was completely set up.
     pub there: bool,
-    /// The unit, if it ran.
+    /// The unit, if it was running.
     ran: Option<String>,
 }
 
 impl Before {
-    /// Looks at what is known of it before anything is done.
+    /// Observes what is known of it before anything is done.
     #[must_use]
     pub fn look(journal: &Journal, seen: &Seen) -> Self {
         let ran = seen.service.as_ref().filter(|service| service.state.runs());
         Self { there: is_done(journal, Step::StartService), ran: ran.map(|service| service.unit.clone()) }
     }
 
-    /// Whether it ran.
+    /// Whether it was running.
     #[must_use]
     pub fn ran(&self) -> bool {
         self.ran.is_some()
     }
 
-    /// Starts it again after a run that had to stop it and has failed: the runner that was there works as before, if that
-    /// run has not come so far as to take it off the server.
+    /// Starts it again after a run that had to stop it and has failed: the earlier runner works as before, unless that
+    /// run has already deregistered it.
     pub async fn resume(&self, site: &Site<'_>, journal: &Journal) {
         let Some(unit) = self.ran.as_ref().filter(|_| self.there && is_done(journal, Step::StartService))
         else {
@@ -80,13 +80,13 @@ fn is_done(journal: &Journal, step: Step) -> bool {
     journal.entry(step).is_some_and(|entry| entry.state == State::Done)
 }
 
-/// A unit that stood there before is no work of this run, which must not take it away when it fails.
+/// A unit that existed before is not this run's work, which must not remove it when it fails.
 fn begin(journal: &mut Journal, act: Act) -> Result<(), Error> {
     let begun = if is_done(journal, act.step()) { journal.begin_instead(act) } else { journal.begin(act) };
     Ok(begun?)
 }
 
-/// Takes the step `WriteService`.
+/// Applies the step `WriteService`.
 ///
 /// # Errors
 /// The unit or the runner's `.service` cannot be written.
@@ -111,11 +111,11 @@ pub async fn write(
     file::write_atomic(&path, service.wanted.as_bytes(), 0o644)?;
     systemd::relabel(&path, &site.stop).await;
     upgrades::write(site, service).await?;
-    // Moved there from a download, it has kept the label of where it came from, and systemd may not start it.
+    // Moved there from a download, it has kept the label of its origin, and systemd may not start it.
     if let Some(wanted) = &site.request.service {
         systemd::relabel(&wanted.program, &site.stop).await;
     }
-    // `config.sh remove` refuses while `.service` is there, and a service that deregisters by itself needs it to work.
+    // `config.sh remove` refuses while `.service` exists, and a service that deregisters by itself needs it to work.
     let by_itself =
         matches!(site.request.service.as_ref().map(|wanted| &wanted.main), Some(Main::Supervisor { .. }));
     if !by_itself {
@@ -128,8 +128,8 @@ pub async fn write(
     Ok(())
 }
 
-/// Upstream's tools take `.service` for the unit's name. The folder is the runner's, so the runner's user writes it:
-/// root would follow whatever a job has put in its place.
+/// Upstream's tools read the unit's name from `.service`. The runner's user can write the directory, so that user
+/// writes it: root would follow what a job has put in its place.
 async fn write_dot_service(
     site: &Site<'_>,
     journal: &Journal,
@@ -137,7 +137,7 @@ async fn write_dot_service(
     account: &Account,
 ) -> Result<(), Error> {
     if journal.guard() != Guard::Open {
-        // In the place of the file that its user may have created there; nothing is followed.
+        // Replaces the file that its user may have created there; no link is followed.
         state::clean_service(&site.dir())?;
         return Ok(file::write_atomic(&site.dir().join(".service"), format!("{unit}\n").as_bytes(), 0o644)?);
     }
@@ -156,7 +156,7 @@ async fn write_dot_service(
     Ok(())
 }
 
-/// Takes the step `StartService`. Whether it comes up is another question: [`wait_until_online`].
+/// Applies the step `StartService`. Whether the service comes up is checked by [`wait_until_online`].
 ///
 /// # Errors
 /// systemd refuses.
@@ -168,9 +168,9 @@ pub async fn start(site: &Site<'_>, journal: &mut Journal, service: &Service) ->
     Ok(())
 }
 
-/// Waits until the server sees the runner of a service that was `started` just now, or ran already; returns what it says, if
-/// it could be asked. The journal is not touched, and
-/// its lock must not be held: a service that registers by itself needs it.
+/// Waits until the server sees the runner of a service that was `started` just now, or ran already; returns what it
+/// says, if it could be asked. The journal is not touched, and its lock must not be held: a service that registers by
+/// itself needs it.
 ///
 /// # Errors
 /// The service does not stay up, or the server does not see its runner.
@@ -183,7 +183,7 @@ pub async fn wait_until_online(
     let phase = site.phase("start");
     let service = seen.service.as_ref().expect("a plan with this step has a service");
     let unit = service.unit.as_str();
-    // Starting it has set the count to zero.
+    // Starting it has reset the count to zero.
     let restarts = if started { 0 } else { service.state.restarts };
     let online = wait(site, journal, unit, restarts + RESTARTS, None).await?;
     phase.end(match &online {
@@ -193,8 +193,8 @@ pub async fn wait_until_online(
     Ok(online)
 }
 
-/// Waits until the unit is up, and the server, if it can be asked, sees its runner: of this version, where one is named and
-/// the server tells. It fails once systemd has restarted the unit `most` times in all.
+/// Waits until the unit is up, and the server, if it can be asked, sees its runner: of this version, if one is set and
+/// the server tells it. Fails once systemd has restarted the unit `most` times in all.
 ///
 /// # Errors
 /// The unit does not stay up, or the server does not see the runner.
@@ -207,16 +207,15 @@ pub(crate) async fn wait(
 ) -> Result<Option<String>, Error> {
     let mut deadline = Deadline::after(ONLINE.min(site.deadline.left()));
     let mut steady = Deadline::after(STEADY);
-    // Many machines may boot at once, and all of them draw on one rate limit: the unit is looked at often, the server
-    // seldom.
+    // Many machines may boot at once, and all share one rate limit: the unit is checked often, the server seldom.
     let mut pause = FIRST_LOOK;
     let mut look = Deadline::after(pause);
     loop {
         site.check("waiting for the service")?;
         let state = systemd::show(unit, &site.stop).await?;
         if state.job {
-            // The restart has not happened yet: what is seen of the unit, and what the server says, is still the old
-            // process's, which may be waiting for its job.
+            // The restart has not happened yet: the unit's state and the server's answer are still those of the old
+            // process, which may be waiting for its job.
             deadline = Deadline::after(ONLINE.min(site.deadline.left()));
             steady = Deadline::after(STEADY);
             look = Deadline::after(pause);
@@ -231,7 +230,7 @@ pub(crate) async fn wait(
                 // By its name: a service that registers by itself may have another id by now.
                 let asking = client.runner_named(&registered.name);
                 let runner = site.within("waiting for the runner to be online", asking).await?;
-                // What a server says of the runner that was there before is not about this one.
+                // What the server says of the earlier runner is not about this one.
                 let same = |runner: &Runner| {
                     version.is_none_or(|version| runner.version.as_deref().is_none_or(|told| told == version))
                 };
@@ -248,12 +247,12 @@ pub(crate) async fn wait(
             && !deadline.passed()
             && let Some(listens) = listens(unit, version, &site.stop).await
         {
-            // The unit says nothing of its listener, which may fail again and again; its own log does.
+            // The unit's state does not show its listener, which may fail again and again; its log does.
             if listens && state.is_up() {
                 return Ok(None);
             }
         } else if steady.passed() && state.is_up() {
-            // One that is ending is about to be started again by systemd, or to fail.
+            // One that is ending is about to be restarted by systemd, or to fail.
             return Ok(None);
         }
         tokio::select! {
@@ -263,7 +262,7 @@ pub(crate) async fn wait(
     }
 }
 
-/// Whether the unit's log ends with a listener of this version that is connected; `None` if there is no log to read.
+/// Whether the unit's log ends with a connected listener of this version; `None` if there is no log to read.
 async fn listens(unit: &str, version: &str, stop: &CancellationToken) -> Option<bool> {
     let tail = systemd::log_tail(unit, stop).await;
     if tail.trim().is_empty() {
@@ -303,8 +302,8 @@ async fn stop(site: &Site<'_>, unit: &str, drain: Duration) -> Result<(), Error>
     Ok(systemd::stop_unit(unit, CANCEL, &site.stop).await?)
 }
 
-/// Stops the service of the journal, if it has one, and leaves everything else to [`undo_start`]. The journal's lock must
-/// not be held: a service that deregisters by itself needs it.
+/// Stops the service of the journal, if it has one, and leaves everything else to [`undo_start`]. The journal's lock
+/// must not be held: a service that deregisters by itself needs it.
 ///
 /// # Errors
 /// It does not stop.
@@ -320,7 +319,7 @@ pub async fn stop_without_lock(site: &Site<'_>, journal: &Journal, drain: Durati
     Ok(())
 }
 
-/// Takes the step `StartService` back.
+/// Undoes the step `StartService`.
 ///
 /// # Errors
 /// The service does not stop.
@@ -340,7 +339,7 @@ pub async fn undo_start(site: &Site<'_>, journal: &mut Journal, drain: Duration)
     Ok(())
 }
 
-/// Takes the step `WriteService` back.
+/// Undoes the step `WriteService`.
 ///
 /// # Errors
 /// The unit's file stays.

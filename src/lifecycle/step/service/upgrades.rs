@@ -8,7 +8,7 @@ use crate::runner::unit;
 use sha2::{Digest as _, Sha256};
 use std::time::Duration;
 
-/// What an upgrade that is told to stop may take to put back what it had begun.
+/// How long an upgrade that is told to stop may take to put back what it has begun.
 const PUTTING_BACK: Duration = Duration::from_secs(660);
 
 /// The names of the service and of the timer.
@@ -17,7 +17,7 @@ pub(crate) fn names(unit: &str) -> [String; 2] {
     [format!("{name}.service"), format!("{name}.timer")]
 }
 
-/// Writes the two units' files, or deletes them where the runner is not upgraded by runup.
+/// Writes the two units' files, or deletes them if runup does not upgrade the runner.
 ///
 /// # Errors
 /// A file cannot be written or deleted.
@@ -48,20 +48,20 @@ pub(crate) async fn enable(site: &Site<'_>, service: &Service) -> Result<(), Err
     Ok(())
 }
 
-/// Ends an upgrade that runs, which puts back what it has begun.
+/// Ends a running upgrade, which puts back what it has begun.
 ///
 /// # Errors
 /// It does not end.
 pub(crate) async fn stop(site: &Site<'_>, unit: &str) -> Result<(), Error> {
     let [service, _] = names(unit);
-    // By hand and by a unit are the same program: one that runs upgrade units' commands must not stop itself.
+    // The same program runs by hand and in a unit: one that runs in the upgrade's unit must not stop itself.
     if !systemd::are_in(&service) && systemd::show(&service, &site.stop).await?.runs() {
         systemd::stop_unit(&service, PUTTING_BACK, &site.stop).await?;
     }
     Ok(())
 }
 
-/// Switches the timer off, and ends an upgrade that runs. Units of these names that are not ours stay as they are.
+/// Disables the timer, and ends a running upgrade. Units of these names that are not ours stay as they are.
 ///
 /// # Errors
 /// systemd refuses.
@@ -93,7 +93,7 @@ pub(crate) fn delete(site: &Site<'_>, unit: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// What became of the units since they were written; `written` are their digests.
+/// What changed in the units since they were written; `written` are their digests.
 ///
 /// # Errors
 /// systemd does not answer.
