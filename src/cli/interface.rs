@@ -103,17 +103,21 @@ fn split_default(help: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The whole command line.
+/// The whole command line, with the texts of its help.
 pub(super) fn command() -> Command {
+    complete(bare(), "")
+}
+
+/// The same without what the help adds to each option, which takes longer to put together than to parse the rest.
+pub(super) fn bare() -> Command {
     let flag = |name: &'static str, short, action, help| {
         Arg::new(name).long(name).short(short).action(action).help(help).help_heading(GLOBAL)
     };
-    let root = Cli::command()
+    Cli::command()
         .disable_help_flag(true)
         .disable_version_flag(true)
         .arg(flag("help", 'h', ArgAction::Help, "Print help; -h prints a summary").global(true))
-        .arg(flag("version", 'V', ArgAction::Version, "Print the version"));
-    complete(root, "")
+        .arg(flag("version", 'V', ArgAction::Version, "Print the version"))
 }
 
 /// Every command that is not hidden, each with its words after `runup`.

@@ -150,8 +150,16 @@ enum ParseError {
 fn parse(arguments: &[OsString], environment: &Environment) -> Result<(Cli, Vec<Given>), ParseError> {
     let file = layers::File::find(arguments, environment.get(&layers::variable("config")));
     let file = file.map_err(ParseError::Settings)?;
-    let command = layers::lay_under(interface::command(), &file).map_err(ParseError::Settings)?;
-    let matches = command.clone().try_get_matches_from(arguments).map_err(|error| {
+    let command = layers::lay_under(interface::bare(), &file).map_err(ParseError::Settings)?;
+    let matches = match command.clone().try_get_matches_from(arguments) {
+        Err(error) if error.kind() != clap::error::ErrorKind::DisplayVersion => {
+            // The error may be the help.
+            let documented = layers::lay_under(interface::command(), &file).map_err(ParseError::Settings)?;
+            documented.try_get_matches_from(arguments)
+        }
+        result => result,
+    };
+    let matches = matches.map_err(|error| {
         let origin = usage::origin(&error, &file, arguments, environment);
         ParseError::Clap(error, origin)
     })?;
