@@ -145,7 +145,7 @@ const PAGES: [Page; 23] = [
         notes: &[],
         exit: &[
             ("0", "the runner is registered, or installed in an image, as configured"),
-            ("69", "there is no runner"),
+            ("69", "no runner is installed"),
             ("75", "the runner is offline, or an installation was interrupted"),
             (
                 "78",
@@ -194,7 +194,7 @@ const PAGES: [Page; 23] = [
     Page {
         path: "runners show",
         notes: &[],
-        exit: &[("69", "there is no such runner")],
+        exit: &[("69", "the runner does not exist")],
         examples: &[
             ("Show a runner by its name", "runup runners show build-1 --url https://github.com/octo-org"),
             (
@@ -206,7 +206,7 @@ const PAGES: [Page; 23] = [
     Page {
         path: "runners delete",
         notes: &["To remove the runner of a machine that still exists, run `runup remove` there."],
-        exit: &[("69", "there is no such runner")],
+        exit: &[("69", "the runner does not exist")],
         examples: &[
             ("Delete a runner by its name", "runup runners delete build-1 --url https://github.com/octo-org"),
             ("Delete a runner by its id", "runup runners delete 42 --url https://github.com/octo-org"),
@@ -344,7 +344,7 @@ const PAGES: [Page; 23] = [
 /// Variables that are not options, each with its meaning.
 pub(super) const ENVIRONMENT: [(&str, &str); 9] = [
     ("RUNUP_TOKEN", "The token for the REST API."),
-    ("GITHUB_TOKEN, GH_TOKEN", "The same, if there is no RUNUP_TOKEN and no systemd credential runup.token."),
+    ("GITHUB_TOKEN, GH_TOKEN", "The same, if neither RUNUP_TOKEN nor the systemd credential runup.token is set."),
     ("RUNUP_REGISTRATION_TOKEN", "A registration token, used instead of the REST API."),
     ("RUNUP_REMOVE_TOKEN", "A remove token, used instead of the REST API."),
     (

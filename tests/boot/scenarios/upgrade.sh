@@ -140,6 +140,23 @@ scenario_upgrade_that_cannot_wait() {
     sealed_alone
 }
 
+# A runner whose service deregisters it at shutdown: an upgrade is none.
+scenario_upgrade_under_a_supervisor() {
+    with_service --remove-on-shutdown
+    local job
+    offer 2.340.0
+    job=$(job 3)
+    within 10 busy
+    exits 0 runup upgrade
+    must job_done "$job"
+    must online_as 2.340.0
+    same 1 "$(runners)" "the number of runners"
+    status_is 0 .version 2.340.0 .guard sealed '.drift | length' 0
+    inside systemctl stop $unit
+    within 20 no_runner
+    exits 0 runup remove
+}
+
 # A new version that the server rejects: the old one is restored, and works.
 scenario_upgrade_comes_back() {
     with_service
