@@ -344,7 +344,10 @@ const PAGES: [Page; 23] = [
 /// Variables that are not options, each with its meaning.
 pub(super) const ENVIRONMENT: [(&str, &str); 9] = [
     ("RUNUP_TOKEN", "The token for the REST API."),
-    ("GITHUB_TOKEN, GH_TOKEN", "The same, if neither RUNUP_TOKEN nor the systemd credential runup.token is set."),
+    (
+        "GITHUB_TOKEN, GH_TOKEN",
+        "The same, if neither RUNUP_TOKEN nor the systemd credential runup.token is set.",
+    ),
     ("RUNUP_REGISTRATION_TOKEN", "A registration token, used instead of the REST API."),
     ("RUNUP_REMOVE_TOKEN", "A remove token, used instead of the REST API."),
     (
