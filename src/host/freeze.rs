@@ -81,7 +81,11 @@ pub async fn freeze(which: &Which) -> Result<Frozen, Error> {
                 return Ok(frozen);
             }
             for pid in &found {
-                linux::send(which, *pid, rustix::process::Signal::STOP);
+                // Top down: a parent in vfork(2) stops only after its child has called execve(2) or has ended.
+                let parent = linux::parent(*pid).filter(|parent| found.contains(parent));
+                if parent.is_none_or(linux::is_stopped) {
+                    linux::send(which, *pid, rustix::process::Signal::STOP);
+                }
             }
             frozen.pids.clone_from(&found);
             if deadline.passed() {
@@ -139,7 +143,17 @@ mod tests {
     use std::io::BufRead as _;
     use std::process::{Child, Command, Stdio};
 
-    fn start(mark: &str, script: &str) -> Child {
+    /// Killed on drop, so that a test that fails leaves nothing behind.
+    struct Running(Child);
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    fn start(mark: &str, script: &str) -> Running {
         // Where the tests run in the background, they ignore SIGINT, and so would every shell of theirs.
         let mut child = Command::new("env")
             .args(["--default-signal=INT", "/bin/sh", "-c", script])
@@ -151,7 +165,7 @@ mod tests {
         std::io::BufReader::new(child.stdout.as_mut().expect("it is piped"))
             .read_line(&mut line)
             .expect("it says that it is up");
-        child
+        Running(child)
     }
 
     fn marked(mark: &str) -> Which {
@@ -164,9 +178,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("beats");
         let script = format!("echo up; while :; do echo x >>{}; sleep 0.01; done", file.display());
-        let mut child = start(&mark, &script);
+        let child = start(&mark, &script);
         let frozen = freeze(&marked(&mark)).await.unwrap();
-        assert!(frozen.pids().contains(&child.id()), "{frozen:?}");
+        assert!(frozen.pids().contains(&child.0.id()), "{frozen:?}");
         let size = || std::fs::metadata(&file).map_or(0, |meta| meta.len());
         let before = size();
         // Long enough for dozens of beats.
@@ -178,8 +192,6 @@ mod tests {
             assert!(std::time::Instant::now() < deadline, "it never went on");
             std::thread::sleep(Duration::from_millis(5));
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
     }
 
     #[tokio::test]
@@ -213,6 +225,6 @@ mod tests {
         let mark = format!("freeze-{}-int", std::process::id());
         let mut child = start(&mark, "trap 'exit 7' INT; echo up; while :; do sleep 0.01; done");
         freeze(&marked(&mark)).await.unwrap().interrupt();
-        assert_eq!(child.wait().unwrap().code(), Some(7));
+        assert_eq!(child.0.wait().unwrap().code(), Some(7));
     }
 }

@@ -222,7 +222,11 @@ async fn the_processes_of_root_and_of_ourselves_are_never_ended() {
 
 /// An image with these users and groups and nothing else.
 fn image(passwd: &str, group: &str) -> (tempfile::TempDir, Root) {
-    let dir = tempfile::tempdir().expect("the image can be written");
+    // Not in /tmp: there a test that deletes a real user with the same number would take an image's files for its own.
+    let program = std::env::current_exe().expect("this is a program");
+    let beside = program.parent().expect("it is in a directory");
+    let dir =
+        tempfile::tempdir_in(beside).or_else(|_| tempfile::tempdir()).expect("the image can be written");
     let etc = dir.path().join("etc");
     std::fs::create_dir(&etc).expect("the image can be written");
     for (name, text) in [
