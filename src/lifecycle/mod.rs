@@ -1,6 +1,6 @@
 //! What happens to a runner on this machine, from its installation to its removal: what was requested becomes planned
-//! changes, each change is a step, and each step is recorded before it happens, so that it can be undone whatever
-//! interrupts it.
+//! changes, each change is a step, and each step is recorded before it happens (`step/recorded`), so that it can be undone
+//! whatever interrupts it.
 //!
 //! Four layers, of which each may use those below it: `command` (one file or directory per command) -> `step` (one per step:
 //! user, libraries, placing, registration, service) -> `state` (the journal, what was observed, the plan, ownership) ->
@@ -8,7 +8,7 @@
 //!
 //! | where does this go? | here |
 //! |---|---|
-//! | a step between registration and service | a file in `step`, a `Change` in `state/plan`, its decision in `command/decide`, its place in `command/install` |
+//! | a step between registration and service | a file in `step`, its `Step`, `Act` and `Change` in `state/record` and `state/plan`, its place in `step/sequence` |
 //! | another service manager | beside `host/systemd` and `runner/unit`, chosen by `step/service` |
 //! | another kind of credential | `github::Credential`, found by `settings/credential` |
 //! | one more check before installing | `step/precheck` |
@@ -36,11 +36,11 @@ pub use command::upgrade::conclude::Upgraded;
 pub use command::upgrade::offer::Upgrading;
 pub use command::upgrade::support::Support;
 pub use command::upgrade::upgrade;
-pub use context::checkpoint;
 pub use context::error::Error;
 pub use context::request::{Archive, Registration, RemoveScope, Request, Service};
 pub use context::site::Site;
 pub use context::watch::Watch;
+pub use state::checkpoint;
 pub use state::journal;
 pub use state::observed::Seen;
 pub use state::plan::{Action, Plan, Planned};

@@ -98,6 +98,23 @@ fn no_files_of_the_lifecycle_import_each_other_in_a_circle() {
     assert!(left.is_empty(), "these files import each other: {:#?}", left.keys());
 }
 
+/// A step that wrote its own entries could forget one.
+#[test]
+fn only_the_wrapper_of_the_steps_begins_and_deletes_entries_of_the_journal() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        if path.ends_with("step/recorded.rs") || path.ends_with("state/journal.rs") {
+            continue;
+        }
+        for call in ["journal.begin(", "journal.begin_instead(", "journal.forget("] {
+            if text[..tests_start(&text)].contains(call) {
+                wrong.push(format!("{}: {call}…)", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "besides src/lifecycle/step/recorded.rs:\n{}", wrong.join("\n"));
+}
+
 #[test]
 fn imports_of_the_lifecycle_are_read_however_they_are_written() {
     let modules: BTreeSet<String> =

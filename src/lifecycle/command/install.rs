@@ -2,21 +2,19 @@
 
 use crate::deadline::Deadline;
 use crate::host::lock::Lock;
-use crate::host::process::{self, Which};
 use crate::host::{self, account};
-use crate::lifecycle::command::decide;
 use crate::lifecycle::command::{convert, seal};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::context::watch::Watch;
 use crate::lifecycle::state::isolation;
-use crate::lifecycle::state::journal::{Act, Journal, Registered, State, Step};
+use crate::lifecycle::state::journal::{Act, Journal, Step};
 use crate::lifecycle::state::observed::{Seen, Server, Tree, look, look_at_offer};
-use crate::lifecycle::state::plan::{Change, Plan, Planned};
+use crate::lifecycle::state::plan::{Plan, Planned};
 use crate::lifecycle::step::precheck::Prepared;
-use crate::lifecycle::step::registration::deregister::{self, Occasion};
-use crate::lifecycle::step::{libraries, placing, registration, service, user};
-use crate::runner::{Guard, LocalState, config_sh, preflight};
+use crate::lifecycle::step::registration::deregister::Occasion;
+use crate::lifecycle::step::{libraries, sequence, service, user};
+use crate::runner::{Guard, preflight};
 use serde::Serialize;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -72,7 +70,7 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
         crate::lifecycle::step::metadata::check(site)?;
     }
     let (mut lock, mut journal) = prepare(site, "install").await?;
-    recover(site, &mut journal).await?;
+    sequence::recover(site, &mut journal).await?;
     let (mut plan, mut seen) = decide(site, &journal).await?;
     let mut prepared = Prepared::default().check(site, &plan, &seen).await?;
     let before = service::Before::look(&journal, &seen);
@@ -98,7 +96,7 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
         return Err(error);
     }
     let then = journal.clone();
-    let cause = match take(site, &mut journal, &plan, &seen, prepared).await {
+    let cause = match sequence::take(site, &mut journal, &plan, &seen, prepared).await {
         Err(cause) if plan.converts() => {
             let (plan, seen) =
                 convert::failed(site, &mut journal, &then, &before, (plan, seen), cause).await?;
@@ -144,7 +142,7 @@ async fn stop_and_decide(
 async fn make_ready(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: &Seen) -> Result<(), Error> {
     libraries::ensure(site).await?;
     user::claim(site, journal, plan).await?;
-    settle(site, journal, plan, seen)
+    sequence::settle(site, journal, plan, seen)
 }
 
 /// The same plan, which ends after the placed runner, then sealed.
@@ -153,13 +151,13 @@ async fn make_ready(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: &
 /// As for [`install`]; and [`Error::NotSealed`] if the image holds what no image may hold.
 pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
     let (_lock, mut journal) = prepare(site, "bake").await?;
-    recover(site, &mut journal).await?;
+    sequence::recover(site, &mut journal).await?;
     // Before anything is downloaded: an identity that is there already will not go away by itself.
     seal::check(site, &journal)?;
     let (plan, seen) = decide(site, &journal).await?;
     let prepared = Prepared::default().check(site, &plan, &seen).await?;
     make_ready(site, &mut journal, &plan, &seen).await?;
-    match take(site, &mut journal, &plan, &seen, prepared).await {
+    match sequence::take(site, &mut journal, &plan, &seen, prepared).await {
         Ok(_) => {
             let phase = site.phase("seal");
             seal::check(site, &journal)?;
@@ -189,13 +187,13 @@ pub async fn plan(site: &Site<'_>) -> Result<(Plan, Seen), Error> {
 async fn decide(site: &Site<'_>, journal: &Journal) -> Result<(Plan, Seen), Error> {
     let mut seen = look(site, journal).await?;
     site.check_clock()?;
-    let plan = decide::make(&site.request, journal, &seen)?;
+    let plan = sequence::plan(&site.request, journal, &seen)?;
     let counts = site.request.bakes() || plan.registers(&site.request);
     if !counts || plan.takes(Step::PlaceRunner) {
         return Ok((plan, seen));
     }
     seen.offer = look_at_offer(site, &seen).await?;
-    Ok((decide::make(&site.request, journal, &seen)?, seen))
+    Ok((sequence::plan(&site.request, journal, &seen)?, seen))
 }
 
 async fn prepare(site: &Site<'_>, doing: &str) -> Result<(Lock, Journal), Error> {
@@ -215,121 +213,6 @@ async fn prepare(site: &Site<'_>, doing: &str) -> Result<(Lock, Journal), Error>
     site.open_journal(doing).await
 }
 
-/// Ends what outlived an interrupted run, and settles what that run had begun.
-pub(crate) async fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
-    // A config.sh whose runup was killed may still be about to register.
-    let leftovers = Which::MarkedBy {
-        uid: site.runner_uid(),
-        key: config_sh::MARKER.to_owned(),
-        value: site.dir().display().to_string(),
-    };
-    let pids = leftovers.find();
-    if !pids.is_empty() && journal.entry(Step::Register).is_some() {
-        tracing::warn!("ending config.sh, left by a run that was cut off (process {pids:?})");
-        process::end(&leftovers, process::Ask::Terminate, Deadline::after(Duration::from_secs(20))).await?;
-    }
-    if let Some(entry) = journal.entry(Step::CreateUser)
-        && entry.state == State::Begun
-    {
-        let act = entry.act.clone();
-        let Act::CreateUser { name } = &act else { return Ok(()) };
-        // It was missing when that run began, so if it is there now, runup created it.
-        match account::find(&site.request.root, name)? {
-            Some(account) => {
-                account::ensure_home(&site.request.root, &account)?;
-                journal.done(act)?;
-            }
-            None => journal.forget(Step::CreateUser)?,
-        }
-    }
-    placing::recover(site, journal)
-}
-
-async fn take(
-    site: &Site<'_>,
-    journal: &mut Journal,
-    plan: &Plan,
-    seen: &Seen,
-    mut prepared: Prepared,
-) -> Result<Option<String>, Error> {
-    let mut owner = seen.account.clone();
-    let mut status = None;
-    for planned in &plan.steps {
-        let Some(change) = planned.change() else { continue };
-        site.check(&format!("taking the step {}", planned.step))?;
-        match change {
-            Change::CreateUser { name } => owner = Some(user::take(site, journal, name).await?),
-            Change::Place | Change::Replace { .. } | Change::Repair => {
-                let account = known(owner.as_ref());
-                user::ensure_group(site, journal, account).await?;
-                if matches!(change, Change::Replace { .. }) {
-                    service::quiet(site, seen).await?;
-                }
-                placing::take(site, journal, change, seen, account, prepared.choice.take()).await?;
-            }
-            Change::Relabel { id } => registration::relabel(site, journal, *id).await?,
-            Change::Register(new) => {
-                service::quiet(site, seen).await?;
-                let account = known(owner.as_ref());
-                status = registration::take(site, journal, new, seen, account, prepared.token.take()).await?;
-                if new.converts {
-                    placing::conclude(site, journal)?;
-                }
-            }
-            Change::WriteService { service } => {
-                service::write(site, journal, service, known(owner.as_ref())).await?;
-            }
-            Change::StartService { service } => service::start(site, journal, service).await?,
-            Change::AwaitOnline => {}
-        }
-    }
-    Ok(status)
-}
-
-/// Marks a kept registration as done if its run was interrupted before it could record that.
-fn settle(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: &Seen) -> Result<(), Error> {
-    let kept = plan.steps.iter().any(|planned| planned.step == Step::Register && planned.change().is_none());
-    if let Some((State::Begun, registered)) = journal.registered()
-        && kept
-        && let LocalState::Configured(file) = &seen.local
-    {
-        // Without the server's answer, the id is only what the files say.
-        let (agent_id, confirmed) = match &seen.server {
-            Server::Has(runner) => (runner.id, true),
-            _ => (file.agent_id, false),
-        };
-        let registered = Registered { agent_id: Some(agent_id), confirmed, ..registered.clone() };
-        journal.done(Act::Register(registered))?;
-    }
-    if kept && matches!(seen.server, Server::Has(_)) {
-        registration::note_asked(site, journal)?;
-    }
-    if kept
-        && journal.guard() == Guard::Locked
-        && seen.wanted_guard == Guard::Sealed
-        && matches!(journal.registered(), Some((State::Done, _)))
-        && let (LocalState::Configured(_), Some(account)) = (&seen.local, &seen.account)
-    {
-        registration::keep(site, journal, account, Guard::Sealed)?;
-    }
-    if !plan.takes(Step::PlaceRunner) {
-        placing::note_current(journal, seen)?;
-    }
-    // The same for the service: its unit is as it should be, and runs.
-    for step in [Step::WriteService, Step::StartService] {
-        let kept = plan.steps.iter().any(|planned| planned.step == step && planned.stands());
-        let begun = journal.entry(step).filter(|entry| kept && entry.state == State::Begun);
-        if let Some(act) = begun.map(|entry| entry.act.clone()) {
-            journal.done(act)?;
-        }
-    }
-    Ok(())
-}
-
-fn known(owner: Option<&account::Account>) -> &account::Account {
-    owner.expect("the user exists, or the first step made it")
-}
-
 /// Undoes the steps of this run, last first. What was there before stays.
 async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Error) -> Error {
     if site.request.keep_on_failure {
@@ -347,29 +230,18 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
             return Error::Unwound { cause: Box::new(cause), left: vec![error.into()] };
         }
     }
-    let taken =
-        plan.steps.iter().rev().filter(|planned| planned.change().is_some()).map(|planned| planned.step);
-    for step in taken {
+    for planned in plan.steps.iter().rev().filter(|planned| planned.change().is_some()) {
         // A step that this run did not reach is still as an earlier run, or another machine, left it.
-        if journal.entry(step).is_none() || !journal.began(step) {
+        let Some(act) = journal.entry(planned.step).map(|entry| entry.act.clone()) else { continue };
+        if !journal.began(planned.step) {
             continue;
         }
-        let undone = match step {
-            Step::StartService => service::undo_start(&site, journal, Duration::ZERO).await,
-            Step::WriteService => service::undo_write(&site, journal).await,
-            Step::Register => deregister::deregister(&site, journal, Occasion::Unwinding).await,
-            Step::PlaceRunner => placing::undo(&site, journal),
-            Step::CreateUser => {
-                let name = journal.created_user().unwrap_or_default().to_owned();
-                user::undo(&site, journal, &name).await.map(drop)
-            }
-        };
-        if let Err(error) = undone {
+        if let Err(error) = sequence::undo(&site, journal, &act, Occasion::Unwinding, Duration::ZERO).await {
             left.push(error);
             // A later undo could delete for good what the failed one still needs.
             break;
         }
-        tracing::info!("undid {step}");
+        tracing::info!("undid {}", planned.step);
     }
     if journal.entries().is_empty() {
         if let Err(error) = user::delete_group(&site, journal).await {

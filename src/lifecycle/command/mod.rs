@@ -1,7 +1,6 @@
 pub mod adopt;
 pub mod convert;
 pub mod create_jit;
-pub mod decide;
 pub mod install;
 pub mod prepare_start;
 pub mod prune;

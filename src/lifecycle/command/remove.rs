@@ -1,15 +1,14 @@
 //! Removal: the undos of what the journal records, in reverse, each of which treats "already gone" as success.
 
-use crate::lifecycle::command::{adopt, install};
-use crate::lifecycle::context::checkpoint::{Checkpoint, reach};
+use crate::lifecycle::command::adopt;
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::request::RemoveScope;
 use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::state::journal::{Act, Entry, Registered, Step};
 use crate::lifecycle::state::{kept, observed};
 use crate::lifecycle::step::registration::deregister::{self, Occasion};
-use crate::lifecycle::step::user::Undone;
-use crate::lifecycle::step::{listener, placing, service, user};
+use crate::lifecycle::step::{listener, placing, sequence, service, user};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -118,7 +117,7 @@ pub async fn remove(site: &Site<'_>, to: RemoveScope, drain: Duration) -> Result
         }
         adopt::adopt(site, &mut journal, to)?;
     }
-    install::recover(site, &mut journal).await?;
+    sequence::recover(site, &mut journal).await?;
 
     let mut removed = Removed { changed: true, ..nothing() };
     let mut errors: Vec<Error> = Vec::new();
@@ -134,47 +133,19 @@ pub async fn remove(site: &Site<'_>, to: RemoveScope, drain: Duration) -> Result
     if let Some(account) = site.account()? {
         user::end_processes(site, &journal, &account).await?;
     }
-    for entry in entries {
-        let step = entry.act.step();
-        let undone = match &entry.act {
-            Act::Register(registered) => match to {
-                RemoveScope::Server if !copy => deregister::deregister(site, &mut journal, Occasion::Removal)
-                    .await
-                    .inspect(|()| removed.deregistered = Some(Deregistered::of(registered))),
-                _ => {
-                    removed.left_on_server = Some(stays(registered, copy));
-                    deregister::clean(site, &mut journal)
-                }
-            },
-            Act::StartService { unit } => {
-                let phase = site.phase("stop");
-                service::undo_start(site, &mut journal, drain)
-                    .await
-                    .map(|()| phase.end(format!("stopped and disabled {unit}")))
+    for Entry { act, .. } in entries {
+        let undone = match &act {
+            Act::Register(registered) if to != RemoveScope::Server || copy => {
+                removed.left_on_server = Some(stays(registered, copy));
+                deregister::clean(site, &mut journal).await
             }
-            Act::WriteService { unit, .. } => {
-                let phase = site.phase("unit");
-                service::undo_write(site, &mut journal)
-                    .await
-                    .map(|()| phase.end(format!("deleted the unit {unit}")))
-            }
-            Act::PlaceRunner { .. } => {
-                let phase = site.phase("delete");
-                placing::undo(site, &mut journal)
-                    .map(|()| phase.end(format!("deleted {}", site.request.dir.display())))
-            }
-            Act::CreateUser { name } => {
-                let phase = site.phase("user");
-                user::undo(site, &mut journal, name).await.map(|undone| match undone {
-                    Undone::Deleted => phase.end(format!("deleted the user {name}, which runup had created")),
-                    Undone::HandedTo(dir) => {
-                        phase.end(format!("kept the user {name} for the runner in {}", dir.display()));
-                    }
-                })
-            }
+            act => sequence::undo(site, &mut journal, act, Occasion::Removal, drain).await,
         };
+        if let (Ok(()), Act::Register(registered), None) = (&undone, &act, &removed.left_on_server) {
+            removed.deregistered = Some(Deregistered::of(registered));
+        }
         match undone {
-            Ok(()) => removed.undone.push(step),
+            Ok(()) => removed.undone.push(act.step()),
             Err(error) => {
                 // The next attempt needs a service that still runs, a tree that still exists and its user: without the
                 // user, what is left of a tree would belong to the next user with that id.

@@ -1,4 +1,3 @@
-pub mod checkpoint;
 pub mod error;
 pub mod failure;
 pub mod finding;

@@ -1,4 +1,5 @@
 pub mod access;
+pub mod checkpoint;
 pub mod drift;
 pub mod isolation;
 pub mod journal;

@@ -3,6 +3,8 @@ pub mod listener;
 pub mod metadata;
 pub mod placing;
 pub mod precheck;
+pub mod recorded;
 pub mod registration;
+pub mod sequence;
 pub mod service;
 pub mod user;

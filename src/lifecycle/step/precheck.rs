@@ -9,7 +9,8 @@ use crate::lifecycle::state::observed::Seen;
 use crate::lifecycle::state::plan::{Change, Plan, Planned};
 use crate::lifecycle::state::record::Step;
 use crate::lifecycle::step::placing::archive::{self, Choice};
-use crate::lifecycle::step::registration::{self, Token};
+use crate::lifecycle::step::registration::check_group;
+use crate::lifecycle::step::registration::token::{self, Token};
 
 /// What the checks have fetched.
 #[derive(Default)]
@@ -29,7 +30,7 @@ impl Prepared {
         self = self.look(site, plan, seen).await?;
         if self.token.is_none() && registers(site, plan) {
             // The only way to see whether the credential may register.
-            self.token = Some(registration::token(site).await?);
+            self.token = Some(token::get(site).await?);
         }
         Ok(self)
     }
@@ -40,8 +41,8 @@ impl Prepared {
     /// As for [`check`](Self::check), as far as that can be seen.
     pub async fn look(mut self, site: &Site<'_>, plan: &Plan, seen: &Seen) -> Result<Self, Error> {
         if registers(site, plan) {
-            registration::check_credential(site)?;
-            registration::check_group(site).await?;
+            token::check_credential(site)?;
+            check_group(site).await?;
         }
         if plan.takes(Step::PlaceRunner) && !plan.converts() && self.choice.is_none() {
             let listed = seen.offer.as_ref().map(|offer| offer.applications.as_slice());

@@ -8,12 +8,15 @@ use crate::deadline::Deadline;
 use crate::host::account::{self, Account};
 use crate::host::lock;
 use crate::host::process::{self, Ask, Which};
-use crate::lifecycle::context::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::request::Request;
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::state::journal::{Act, Journal, RunnerUser, Step};
-use crate::lifecycle::state::plan::Plan;
+use crate::lifecycle::state::journal::{Act, Entry, Journal, RunnerUser, State, Step};
+use crate::lifecycle::state::observed::Seen;
+use crate::lifecycle::state::plan::{Change, Plan, Planned};
 use crate::lifecycle::state::user::{known, may_need, name, others, running_neighbour};
+use crate::lifecycle::step::metadata;
+use crate::lifecycle::step::recorded::{self, Begin};
 use crate::runner::{config_sh, listener};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,6 +36,32 @@ pub enum Undone {
     Deleted,
     /// The runner in this directory still needs it, and owns it now.
     HandedTo(PathBuf),
+}
+
+/// Decides whether the user is created. The step is planned only if a user of its own is requested.
+///
+/// # Errors
+/// This runner has created another user.
+pub(crate) fn decide(
+    user: &str,
+    request: &Request,
+    journal: &Journal,
+    seen: &Seen,
+) -> Result<Planned, Error> {
+    match (&seen.account, journal.created_user()) {
+        (Some(account), _) => {
+            Ok(Planned::keep(Step::CreateUser, format!("the user {user} exists (uid {})", account.uid)))
+        }
+        // The journal would forget the user that it has to delete.
+        (None, Some(made)) if made != user => {
+            let (dir, wanted) = (request.dir.clone(), user.to_owned());
+            Err(Error::OtherUser { dir, found: made.to_owned(), wanted })
+        }
+        (None, _) => {
+            let change = Change::CreateUser { name: user.to_owned() };
+            Ok(Planned::to_do(Step::CreateUser, change, format!("create the system user {user}")))
+        }
+    }
 }
 
 /// Records which user the runner has, before anything relies on it.
@@ -170,11 +199,10 @@ pub async fn take(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<
     }
     account::check_name(name)?;
     let act = Act::CreateUser { name: name.to_owned() };
-    journal.begin(act.clone())?;
-    reach(Checkpoint::UserBegun);
-    let account = account::create(&site.request.root, name, &site.stop).await?;
-    reach(Checkpoint::UserMade);
-    journal.done(act)?;
+    let account = recorded::take(journal, act, Begin::New, async |_, _| {
+        Ok(account::create(&site.request.root, name, &site.stop).await?)
+    })
+    .await?;
     phase.end(format!("created the system user {name} (uid {})", account.uid));
     Ok(account)
 }
@@ -185,18 +213,37 @@ pub async fn take(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<
 /// The user stays.
 pub async fn undo(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<Undone, Error> {
     let _users = site.lock_users().await?;
-    let undone = if let Some(dir) = hand_over(site, journal, name).await? {
-        Undone::HandedTo(dir)
-    } else {
+    recorded::undo(journal, Step::CreateUser, async |journal| {
+        if let Some(dir) = hand_over(site, journal, name).await? {
+            return Ok(Undone::HandedTo(dir));
+        }
         if let Some(account) = account::find(&site.request.root, name)? {
-            crate::lifecycle::step::metadata::allow(site, &account);
+            metadata::allow(site, &account);
         }
         account::delete(&site.request.root, name, &site.stop).await?;
-        Undone::Deleted
+        Ok(Undone::Deleted)
+    })
+    .await
+}
+
+/// Settles a creation that was interrupted.
+///
+/// # Errors
+/// The user database cannot be read; the home directory cannot be created.
+pub(crate) fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+    let Some(Entry { state: State::Begun, act }) = journal.entry(Step::CreateUser).cloned() else {
+        return Ok(());
     };
-    reach(Checkpoint::RemoveUserGone);
-    journal.forget(Step::CreateUser)?;
-    Ok(undone)
+    let Act::CreateUser { name } = &act else { return Ok(()) };
+    // It was missing when that run began, so if it is there now, runup created it.
+    match account::find(&site.request.root, name)? {
+        Some(account) => {
+            account::ensure_home(&site.request.root, &account)?;
+            journal.done(act)?;
+        }
+        None => recorded::never_happened(journal, Step::CreateUser)?,
+    }
+    Ok(())
 }
 
 /// Hands the user over to another runner that works as it; returns the directory of that runner, if there is one.

@@ -12,6 +12,7 @@ use crate::lifecycle::context::request::{Archive, Request};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Journal, State, Step};
 use crate::lifecycle::state::observed;
+use crate::lifecycle::step::recorded::{self, Begin};
 use crate::lifecycle::step::registration;
 use crate::runner::{JitIdentity, LocalState, RunnerFile, preflight, state};
 use std::sync::Arc;
@@ -42,8 +43,9 @@ pub(crate) async fn converge(site: &Site<'_>, identity: &JitIdentity) -> Result<
     let url = site.request.target.as_ref().map(|target| target.url.as_str().trim_end_matches('/').to_owned());
     let url = url.or_else(|| identity.runner().github_url.clone()).unwrap_or_default();
     journal.set_machine(observed::fingerprint(site));
-    journal.begin(Act::Register(adopt::adopted(identity.runner(), url, String::new())))?;
-    Ok(())
+    let act = Act::Register(adopt::adopted(identity.runner(), url, String::new()));
+    // The listener takes this step, and ends it.
+    recorded::begin(&mut journal, act, Begin::New)
 }
 
 /// After the listener: removes that runner from the tree and the journal.
@@ -52,9 +54,7 @@ pub(crate) async fn converge(site: &Site<'_>, identity: &JitIdentity) -> Result<
 /// Something stays.
 pub(crate) async fn end(site: &Site<'_>, before: &clean::Snapshot) -> Result<(), Error> {
     let (_lock, mut journal) = site.open_journal("run").await?;
-    clean::clean_tree(site, before).await?;
-    journal.forget(Step::Register)?;
-    Ok(())
+    recorded::undo(&mut journal, Step::Register, async |_| clean::clean_tree(site, before).await).await
 }
 
 /// A mirror needs no list if version and digest are known: the archive's name follows from them.
@@ -87,7 +87,7 @@ fn refuse_other_runner(site: &Site<'_>, journal: &mut Journal, wanted: &RunnerFi
             let wanted = format!("{} of --jit-config-file", wanted.agent_name);
             return Err(Error::ConfiguredOtherwise { dir: dir(), found, wanted });
         }
-        journal.forget(Step::Register)?;
+        recorded::never_happened(journal, Step::Register)?;
     } else if journal.entry(Step::PlaceRunner).is_some()
         && let LocalState::Configured(file) = state::read(&site.dir())?
         && file.agent_id != wanted.agent_id

@@ -10,6 +10,7 @@ use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Asked, Journal, Registered, Step};
 use crate::lifecycle::state::observed;
 use crate::lifecycle::state::observed::WantedName;
+use crate::lifecycle::step::recorded::{self, Begin};
 use crate::lifecycle::step::registration;
 use crate::lifecycle::step::registration::deregister::{self, Occasion};
 use crate::runner::{config_sh, preflight};
@@ -67,7 +68,7 @@ async fn take_back(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> 
     let Some((_, registered)) = journal.registered() else { return Ok(()) };
     if observed::is_copy(site, journal) {
         // The runner belongs to the machine that this disk was copied from.
-        return deregister::clean(site, journal);
+        return deregister::clean(site, journal).await;
     }
     if !site.request.target.as_ref().is_some_and(|target| target.is_same_as(&registered.url)) {
         return Err(Error::ConfiguredOtherwise {
@@ -94,7 +95,7 @@ async fn make(
         work_folder: wanted.options.work.clone(),
     };
     let target = client.target();
-    let mut registered = Registered {
+    let registered = Registered {
         url: target.url.to_string(),
         api_url: target.api.to_string(),
         name: new.name.clone(),
@@ -107,23 +108,25 @@ async fn make(
         asked: Asked::of(&site.request),
     };
     journal.set_machine(observed::fingerprint(site));
-    journal.begin(Act::Register(registered.clone()))?;
-
     let phase = site.phase("jit");
-    let made = match ask(site, client, &new).await {
-        Err(Error::Github(github::Error::NameTaken { .. })) => {
-            retake(site, client, journal, &new, name.unique).await?
+    // Recorded before the listener can start as that runner: whatever happens then, it is found.
+    let made = recorded::take(journal, Act::Register(registered), Begin::New, async |journal, act| {
+        let made = match ask(site, client, &new).await {
+            Err(Error::Github(github::Error::NameTaken { .. })) => {
+                retake(site, client, journal, &new, name.unique).await?
+            }
+            Err(Error::Github(error @ (github::Error::NoJit { .. } | github::Error::Unprocessable(_)))) => {
+                recorded::never_happened(journal, Step::Register)?;
+                return Err(error.into());
+            }
+            other => other?,
+        };
+        if let Act::Register(registered) = act {
+            (registered.agent_id, registered.confirmed) = (Some(made.runner.id), true);
         }
-        Err(Error::Github(error @ (github::Error::NoJit { .. } | github::Error::Unprocessable(_)))) => {
-            journal.forget(Step::Register)?;
-            return Err(error.into());
-        }
-        other => other?,
-    };
-    // Before the listener can start as that runner: whatever happens now, it is found.
-    registered.agent_id = Some(made.runner.id);
-    registered.confirmed = true;
-    journal.done(Act::Register(registered))?;
+        Ok(made)
+    })
+    .await?;
     phase.end(format!("the server created {} (id {}) for one job", made.runner.name, made.runner.id));
     Ok(made.encoded)
 }
@@ -143,7 +146,7 @@ async fn retake(
     let found = site.within("asking for the name", client.runner_named(&new.name)).await?;
     match found {
         Some(runner) if !unique || runner.status == Status::Online => {
-            journal.forget(Step::Register)?;
+            recorded::never_happened(journal, Step::Register)?;
             Err(Error::NameTaken { name: runner.name, id: runner.id, status: runner.status.to_string() })
         }
         found => {

@@ -2,9 +2,9 @@
 
 use crate::deadline::Deadline;
 use crate::host::systemd;
-use crate::lifecycle::context::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::state::journal::{Act, Entry, Journal, State, Step};
 use crate::lifecycle::step::placing::exchange;
 use crate::lifecycle::step::placing::stage::discard;

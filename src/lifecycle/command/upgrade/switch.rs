@@ -6,12 +6,13 @@ use crate::host::freeze::Frozen;
 use crate::host::systemd;
 use crate::lifecycle::command::upgrade::conclude::{STOP, SWITCH, Upgraded, conclude, start_again};
 use crate::lifecycle::command::upgrade::idle::Watched;
-use crate::lifecycle::context::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::state::journal::{Act, Entry, Journal, State, Step};
 use crate::lifecycle::step::placing::exchange;
 use crate::lifecycle::step::placing::stage::{Fresh, discard, stage_fresh};
+use crate::lifecycle::step::recorded::{self, Begin};
 use crate::runner::{Guard, RunnerVersion, tree};
 use std::time::Duration;
 
@@ -62,9 +63,9 @@ pub(crate) async fn switch(
         (*replaces, *guard) = (Some(Box::new(old.clone())), Guard::Sealed);
     }
     if let Some(unit) = unit {
-        journal.begin_instead(Act::StartService { unit: unit.to_owned() })?;
+        recorded::begin(&mut journal, Act::StartService { unit: unit.to_owned() }, Begin::Over)?;
     }
-    journal.begin_instead(act.clone())?;
+    recorded::begin(&mut journal, act.clone(), Begin::Tentatively)?;
     reach(Checkpoint::UpgradeBegun);
     // A service that registers by itself needs the lock to end.
     drop(lock);

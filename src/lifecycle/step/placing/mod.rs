@@ -1,29 +1,46 @@
 //! The step `PlaceRunner`: list, choose, then one stream from the server to a verified tree.
 
 pub mod archive;
+pub mod decide;
 pub mod exchange;
 pub mod repair;
 pub mod stage;
 
 use crate::host;
 use crate::host::account::Account;
-use crate::lifecycle::context::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::state::journal::{Act, Entry, Journal, State, Step};
 use crate::lifecycle::state::kept;
 use crate::lifecycle::state::observed::{Seen, Tree};
 use crate::lifecycle::state::plan::Change;
 use crate::lifecycle::step::placing::archive::{Choice, choose};
 use crate::lifecycle::step::placing::stage::{discard, form, owner, stage_runner};
+use crate::lifecycle::step::recorded::{self, Begin};
 use crate::runner::{Guard, LocalState, guard, state, tree};
-use crate::transfer::{Expect, place};
-use std::path::Path;
+use crate::transfer::{Expect, Format, place};
+use std::path::{Path, PathBuf};
 
 /// How long after a tree was recorded as the newest version this is recorded again.
 const NOTED: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
-/// Applies the step. A tree that is to be replaced stays until the new one is verified, and the journal records that.
+/// What this run does about the tree.
+struct Placing<'a> {
+    site: &'a Site<'a>,
+    change: &'a Change,
+    account: &'a Account,
+    guarded: bool,
+}
+
+/// The new tree beside its place.
+struct New {
+    staging: PathBuf,
+    /// A description for people.
+    detail: String,
+}
+
+/// Takes the step. A tree that is to be replaced stays until the new one is verified, and the journal records that.
 ///
 /// # Errors
 /// Nothing is left beside the runner's directory then, and the directory holds what it held before.
@@ -35,128 +52,167 @@ pub async fn take(
     account: &Account,
     prepared: Option<Choice>,
 ) -> Result<(), Error> {
-    let replaces = matches!(change, Change::Replace { .. });
     let repairs = matches!(change, Change::Repair);
-    let converts = matches!(change, Change::Replace { converts: true });
-    if replaces || repairs {
+    if repairs || matches!(change, Change::Replace { .. }) {
         check_mounts(site)?;
     }
     if repairs {
         repair::check_idle(site)?;
     }
-    let guarded = site.isolates(account) && !repairs;
+    let placing = Placing { site, change, account, guarded: site.isolates(account) && !repairs };
     let listed = seen.offer.as_ref().map(|offer| offer.applications.as_slice());
     let choice = match prepared {
         Some(choice) => choice,
         None => choose(site, listed).await?,
     };
-    let form = form(&choice)?;
-    let dir = site.dir();
-    let platform = site.platform();
+    let format = form(&choice)?;
     let mut act = Act::PlaceRunner {
         version: None,
-        platform: platform.to_string(),
+        platform: site.platform().to_string(),
         sha256: None,
         verified: matches!(choice.expect, Expect::Sha256(_)),
         current_at: choice.current_at.map(|at| at.to_string()),
         replaces: None,
-        guard: if guarded { Guard::Locked } else { Guard::Open },
+        guard: if placing.guarded { Guard::Locked } else { Guard::Open },
     };
-    let old = journal.entry(Step::PlaceRunner).filter(|entry| replaces && entry.state == State::Done);
-    let old = old.map(|entry| entry.act.clone());
-    if old.is_none() {
-        if !repairs {
-            // A repair is one exchange, which is not undone.
-            journal.begin(act.clone())?;
-        }
-        reach(Checkpoint::PlaceBegun);
-    }
-    make_parents(&dir)?;
-    // Another process may have created one of them first.
-    site.check_parents()?;
-
+    let done = matches!(journal.entry(Step::PlaceRunner), Some(Entry { state: State::Done, .. }));
     let phase = site.phase("place");
-    let expects = matches!(choice.expect, Expect::Sha256(_));
-    let filename = choice.filename.clone();
-    let (staging, staged, report) =
-        stage_runner(site, choice, form, owner(account, guarded), guarded).await?;
-    let keeper = site.keeper(account, journal);
-    if guarded {
-        guard::furnish(&staging, keeper, report.version, &staged.sha256.to_string())
-            .inspect_err(|_| discard(&staging))?;
-    }
-    if guarded && replaces && journal.guard() == Guard::Open {
-        kept::keep(site, journal, &dir).inspect_err(|_| discard(&staging))?;
-    }
-    reach(Checkpoint::PlaceStaged);
-    if let Act::PlaceRunner { version, sha256, .. } = &mut act {
-        *version = report.version.as_ref().map(ToString::to_string);
-        *sha256 = Some(staged.sha256.to_string());
-    }
-    let put = if repairs {
-        repair::put(site, &staging, account)
-    } else if replaces {
-        replace(journal, &act, old, &staging, &dir, converts)
+    let detail = if repairs || placing.converts() || done && matches!(change, Change::Replace { .. }) {
+        let new = placing.stage(journal, choice, format, &mut act).await?;
+        placing.replace(journal, act, &new).await?;
+        if !placing.converts() {
+            discard(&new.staging);
+        }
+        new.detail
     } else {
-        put_in_empty_place(&staging, &dir)
+        recorded::take(journal, act, Begin::New, async |journal, act| {
+            let new = placing.stage(journal, choice, format, act).await?;
+            placing.put_first(&new.staging).inspect_err(|_| discard(&new.staging))?;
+            placing.guard(journal)?;
+            if matches!(change, Change::Replace { .. }) {
+                discard(&new.staging);
+            }
+            Ok(new.detail)
+        })
+        .await?
     };
-    put.inspect_err(|_| discard(&staging))?;
-    reach(Checkpoint::PlaceRenamed);
-    if guarded {
-        guard::lock(&dir, keeper)?;
-    }
-    // Until the new tree is registered, the old one must come back after an interruption.
-    if !converts {
-        journal.done(act)?;
-    }
-    if (replaces || repairs) && !converts {
-        discard(&staging);
-    }
-    let version = report.version.as_ref().map_or(filename, |version| format!("runner {version}"));
-    let resumed = match staged.resumed {
-        0 => String::new(),
-        1 => ", resumed once".into(),
-        times => format!(", resumed {times} times"),
-    };
-    let digest = staged.sha256.to_string();
-    let kept = if repairs { ", the registration kept" } else { "" };
-    phase.end(format!(
-        "{version}: {} received{resumed}, sha256 {}… {}, {} entries in {}{kept}",
-        megabytes(staged.received),
-        &digest[..12],
-        if expects { "as expected" } else { "NOT VERIFIED" },
-        staged.entries,
-        dir.display(),
-    ));
+    phase.end(format!("{detail}{}", if repairs { ", the registration kept" } else { "" }));
     Ok(())
 }
 
-/// Puts the verified tree in the place of the current one, which is at `staging` afterwards.
-fn replace(
-    journal: &mut Journal,
-    act: &Act,
-    old: Option<Act>,
-    staging: &Path,
-    dir: &Path,
-    converts: bool,
-) -> Result<(), Error> {
-    // A tree that must come back if this fails is not replaced if that takes more than one step.
-    let put = if converts { place::exchange } else { place::replace };
-    let Some(old) = old else { return Ok(put(staging, dir)?) };
-    let mut begun = act.clone();
-    if let Act::PlaceRunner { replaces, .. } = &mut begun {
-        *replaces = Some(Box::new(old.clone()));
+impl Placing<'_> {
+    /// Whether the old tree has to come back unless the new one is registered.
+    fn converts(&self) -> bool {
+        matches!(self.change, Change::Replace { converts: true })
     }
-    journal.begin_instead(begun)?;
-    reach(Checkpoint::PlaceBegun);
-    if let Err(error) = put(staging, dir) {
-        // Unless even that failed half-way, the old one is still there.
-        if dir.exists() {
-            journal.done(old)?;
+
+    /// Stages the chosen runner, and completes what is recorded of it.
+    async fn stage(
+        &self,
+        journal: &Journal,
+        choice: Choice,
+        format: Format,
+        act: &mut Act,
+    ) -> Result<New, Error> {
+        let (site, dir) = (self.site, self.site.dir());
+        make_parents(&dir)?;
+        // Another process may have created one of them first.
+        site.check_parents()?;
+        let verified = matches!(choice.expect, Expect::Sha256(_));
+        let filename = choice.filename.clone();
+        let (staging, staged, report) =
+            stage_runner(site, choice, format, owner(self.account, self.guarded), self.guarded).await?;
+        let digest = staged.sha256.to_string();
+        if self.guarded {
+            let keeper = site.keeper(self.account, journal);
+            guard::furnish(&staging, keeper, report.version, &digest).inspect_err(|_| discard(&staging))?;
+            if matches!(self.change, Change::Replace { .. }) && journal.guard() == Guard::Open {
+                kept::keep(site, journal, &dir).inspect_err(|_| discard(&staging))?;
+            }
         }
-        return Err(error.into());
+        reach(Checkpoint::PlaceStaged);
+        let named = report.version.as_ref().map(ToString::to_string);
+        let detail = format!(
+            "{}: {} received{}, sha256 {}… {}, {} entries in {}",
+            named.as_ref().map_or(filename, |version| format!("runner {version}")),
+            megabytes(staged.received),
+            match staged.resumed {
+                0 => String::new(),
+                1 => ", resumed once".into(),
+                times => format!(", resumed {times} times"),
+            },
+            &digest[..12],
+            if verified { "as expected" } else { "NOT VERIFIED" },
+            staged.entries,
+            dir.display(),
+        );
+        if let Act::PlaceRunner { version, sha256, .. } = act {
+            (*version, *sha256) = (named, Some(digest));
+        }
+        Ok(New { staging, detail })
     }
-    Ok(())
+
+    /// Puts the new tree in the place of the current one, which is at the staged path afterwards.
+    async fn replace(&self, journal: &mut Journal, mut act: Act, new: &New) -> Result<(), Error> {
+        let old = match journal.entry(Step::PlaceRunner) {
+            Some(Entry { state: State::Done, act }) => Some(act.clone()),
+            _ => None,
+        };
+        // A repair changes nothing that a later run would have to tell apart.
+        if !matches!(self.change, Change::Repair)
+            && let Act::PlaceRunner { replaces, .. } = &mut act
+        {
+            *replaces = old.clone().map(Box::new);
+        }
+        let how = if self.converts() { Begin::Tentatively } else { Begin::Over };
+        let mut exchanged = false;
+        let result = recorded::take(journal, act, how, async |journal, act| {
+            let dir = self.site.dir();
+            let put = match self.change {
+                Change::Repair => repair::put(self.site, &new.staging, self.account),
+                // A tree that must come back if this fails is not replaced if that takes more than one step.
+                _ if self.converts() => place::exchange(&new.staging, &dir).map_err(Error::from),
+                _ => place::replace(&new.staging, &dir).map_err(Error::from),
+            };
+            if let Err(error) = put {
+                // Unless even that failed half-way, the old one is still there.
+                if let Some(old) = old.filter(|_| dir.exists()) {
+                    journal.done(old)?;
+                }
+                return Err(error);
+            }
+            exchanged = true;
+            reach(Checkpoint::PlaceRenamed);
+            if let Act::PlaceRunner { replaces, .. } = act {
+                *replaces = None;
+            }
+            self.guard(journal)
+        })
+        .await;
+        if result.is_err() && !exchanged {
+            discard(&new.staging);
+        }
+        result
+    }
+
+    /// Puts the new tree where nothing is, or something of no use.
+    fn put_first(&self, staging: &Path) -> Result<(), Error> {
+        let dir = self.site.dir();
+        match self.change {
+            Change::Replace { converts: true } => place::exchange(staging, &dir)?,
+            Change::Replace { converts: false } => place::replace(staging, &dir)?,
+            _ => put_in_empty_place(staging, &dir)?,
+        }
+        reach(Checkpoint::PlaceRenamed);
+        Ok(())
+    }
+
+    fn guard(&self, journal: &Journal) -> Result<(), Error> {
+        if self.guarded {
+            guard::lock(&self.site.dir(), self.site.keeper(self.account, journal))?;
+        }
+        Ok(())
+    }
 }
 
 fn put_in_empty_place(staging: &Path, dir: &Path) -> Result<(), Error> {
@@ -209,14 +265,14 @@ pub fn check_mounts(site: &Site<'_>) -> Result<(), Error> {
 ///
 /// # Errors
 /// Something stays.
-pub fn undo(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+pub async fn undo(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     let dir = site.dir();
     check_mounts(site)?;
-    place::remove(&dir)?;
-    place::sweep(&dir)?;
-    reach(Checkpoint::RemoveTreeGone);
-    journal.forget(Step::PlaceRunner)?;
-    Ok(())
+    recorded::undo(journal, Step::PlaceRunner, async |_| {
+        place::remove(&dir)?;
+        Ok(place::sweep(&dir)?)
+    })
+    .await
 }
 
 /// After an interruption: deletes what is left beside the place, and returns whether the tree got there.

@@ -6,11 +6,12 @@
 //! files go last: while they are there, a later run can still do what this one could not.
 
 use crate::github::{self, Client, Deletion, Runner};
-use crate::lifecycle::context::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::state::journal::{Act, Journal, Registered, Step};
 use crate::lifecycle::state::ownership;
+use crate::lifecycle::step::recorded::{self, Begin};
 use crate::lifecycle::step::registration::script;
 use crate::lifecycle::step::user;
 use crate::runner::state;
@@ -99,7 +100,7 @@ pub(crate) async fn deregister(
     match (occasion, site.eyes()) {
         (Occasion::Removal, _) => return by_script(site, journal, &registered, &limits).await,
         (Occasion::Unwinding, None) => return unseen(site, journal, &registered),
-        (Occasion::Shutdown, _) => journal.begin(Act::Register(registered.clone()))?,
+        (Occasion::Shutdown, _) => recorded::begin(journal, Act::Register(registered.clone()), Begin::New)?,
         _ => {}
     }
     match site.eyes() {
@@ -118,7 +119,7 @@ pub(crate) async fn deregister(
         None if occasion == Occasion::JobDone => {}
         None => return by_script(site, journal, &registered, &limits).await,
     }
-    clean(site, journal)
+    clean(site, journal).await
 }
 
 /// Deletes what `config.sh` has just registered and then failed to finish; the journal still records it as begun.
@@ -202,8 +203,7 @@ fn unseen(site: &Site<'_>, journal: &mut Journal, registered: &Registered) -> Re
     if begun {
         return Err(Error::StillOnServer { name: registered.name.clone(), id: registered.agent_id });
     }
-    journal.forget(Step::Register)?;
-    Ok(())
+    recorded::never_happened(journal, Step::Register)
 }
 
 /// By `config.sh remove` if that can be trusted with a token, then by id, then out of the tree.
@@ -235,7 +235,7 @@ async fn by_script(
             None => {
                 phase.end(format!("the server no longer has a runner {} of this machine", registered.name));
                 reach(Checkpoint::RemoveDeregistered);
-                return clean(site, journal);
+                return clean(site, journal).await;
             }
             Some(runner) => {
                 phase.end(format!("the server has {} (id {}, {})", runner.name, runner.id, runner.status));
@@ -256,7 +256,7 @@ async fn by_script(
             Ok(()) => {
                 phase.end("config.sh says that the server deleted the runner; checking that needs a token");
                 reach(Checkpoint::RemoveDeregistered);
-                clean(site, journal)
+                clean(site, journal).await
             }
             Err(Error::NothingThere { .. }) => Err(Error::FilesGone),
             Err(error) => Err(error),
@@ -283,7 +283,7 @@ async fn by_script(
     };
     phase.end(detail);
     reach(Checkpoint::RemoveDeregistered);
-    clean(site, journal)
+    clean(site, journal).await
 }
 
 /// Whether the request has what deregistering needs: the right server, and a credential of some kind.
@@ -364,9 +364,6 @@ fn names_folder(unit: &str, dir: &str) -> bool {
 ///
 /// # Errors
 /// Something of it stays.
-pub(crate) fn clean(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
-    state::clean_identity(&site.dir())?;
-    reach(Checkpoint::RemoveCleaned);
-    journal.forget(Step::Register)?;
-    Ok(())
+pub(crate) async fn clean(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+    recorded::undo(journal, Step::Register, async |_| Ok(state::clean_identity(&site.dir())?)).await
 }

@@ -3,29 +3,34 @@
 //! The exit code of `config.sh` proves nothing: it can fail after having registered, and exit 0 without having done so.
 //! What counts is `.runner` on disk, and then the server.
 
+pub mod decide;
 pub mod deregister;
 pub mod script;
+pub mod token;
 
-use crate::github::Client;
+use crate::deadline::Deadline;
+use crate::host::process::{self, Which};
 use crate::host::{self, Account, Outcome};
-use crate::lifecycle::context::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::state::drift;
 use crate::lifecycle::state::journal::{Act, Asked, Journal, Registered, State, Step};
 use crate::lifecycle::state::observed;
-use crate::lifecycle::state::observed::Seen;
+use crate::lifecycle::state::observed::{Seen, Server};
 use crate::lifecycle::state::plan::NewRegistration;
+use crate::lifecycle::step::recorded::{self, Begin};
+use crate::lifecycle::step::registration::token::Token;
 use crate::lifecycle::step::user;
 use crate::runner::{Guard, LocalState, RunnerFile, complaint, config_sh, guard, preflight, state, tree};
 use crate::secret::Secret;
 use crate::transfer::place;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How old a registration token may be: it is valid for an hour, and `config.sh` takes minutes at most.
-const FRESH: Duration = Duration::from_secs(30 * 60);
+/// How long a `config.sh` that was left may take to end.
+const ENDING: Duration = Duration::from_secs(20);
 
-/// Applies the step; returns what the server says of the runner, if it could be asked.
+/// Takes the step; returns what the server says of the runner, if it could be asked.
 ///
 /// # Errors
 /// Nothing of the runner is on the server then, unless the error says so.
@@ -38,7 +43,6 @@ pub async fn take(
     prepared: Option<Token>,
 ) -> Result<Option<String>, Error> {
     let request = &site.request;
-    let name = &new.name;
     let target = request.target.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
     let client = site.client.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
     let setting = site.config_setting(account.clone());
@@ -61,16 +65,41 @@ pub async fn take(
         state::clean_identity(&setting.dir)?;
     }
     unseal(site, &new.traces)?;
-    let mut registered = begin(site, journal, new, seen).await?;
+    let registered = describe(site, journal, new, seen).await?;
+    journal.set_machine(observed::fingerprint(site));
+    // The runner to be converted works until config.sh has replaced it.
+    let how = if new.converts { Begin::Over } else { Begin::New };
+    let (status, kept) = recorded::take(journal, Act::Register(registered), how, async |journal, act| {
+        let Act::Register(registered) = act else { unreachable!("it was just passed") };
+        run_script(site, journal, new, seen, &setting, registered, prepared).await
+    })
+    .await?;
+    if let Some(why) = seen.open_because.filter(|_| kept == Guard::Open) {
+        tracing::info!("the runner may update itself, and its user owns its programs: {why}");
+    }
+    keep(site, journal, account, kept)?;
+    Ok(status)
+}
 
+/// Registers by `config.sh`, with a token; returns what the server says of the runner, and how its tree is to be
+/// guarded.
+async fn run_script(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    new: &NewRegistration,
+    seen: &Seen,
+    setting: &config_sh::Setting,
+    registered: &mut Registered,
+    prepared: Option<Token>,
+) -> Result<(Option<String>, Guard), Error> {
     let token = match prepared.filter(Token::is_fresh) {
         Some(token) => token.token,
-        None => token(site).await?.token,
+        None => token::get(site).await?.token,
     };
     reach(Checkpoint::RegisterTokenMinted);
 
     let phase = site.phase("config.sh");
-    let (outcome, shown, kept) = configure(site, new, seen, &setting, &registered, token).await?;
+    let (outcome, shown, kept) = configure(site, new, seen, setting, registered, token).await?;
     let file = match judge(state::read(&setting.dir)?, &outcome, &shown) {
         Ok(file) => file,
         Err(error) => {
@@ -79,7 +108,7 @@ pub async fn take(
             {
                 // A runner of that name on the server now is not ours.
                 state::clean_identity(&setting.dir)?;
-                journal.forget(Step::Register)?;
+                recorded::never_happened(journal, Step::Register)?;
             }
             return Err(error);
         }
@@ -87,24 +116,18 @@ pub async fn take(
     if !outcome.success() {
         tracing::warn!("config.sh failed ({}), but had registered before it did", outcome.how());
     }
-    phase.end(format!("registered {} (id {}) as {}", file.agent_name, file.agent_id, account.name));
+    phase.end(format!("registered {} (id {}) as {}", file.agent_name, file.agent_id, setting.account.name));
 
     registered.agent_id = Some(file.agent_id);
-    let status = confirm(site, client, &file, name.name.as_str()).await?;
+    let status = confirm(site, &file, new.name.name.as_str()).await?;
     registered.confirmed = status.is_some();
-    reach(Checkpoint::RegisterConfirmed);
-    journal.done(Act::Register(registered))?;
-    if let Some(why) = seen.open_because.filter(|_| kept == Guard::Open) {
-        tracing::info!("the runner may update itself, and its user owns its programs: {why}");
-    }
-    keep(site, journal, account, kept)?;
-    Ok(status)
+    Ok((status, kept))
 }
 
-/// Records what is about to be registered.
-async fn begin(
+/// What the journal is to say of the new registration.
+async fn describe(
     site: &Site<'_>,
-    journal: &mut Journal,
+    journal: &Journal,
     new: &NewRegistration,
     seen: &Seen,
 ) -> Result<Registered, Error> {
@@ -122,7 +145,7 @@ async fn begin(
     };
     // Taking over the name keeps the id.
     let old = journal.registered().filter(|_| new.converts).map(|(_, old)| old);
-    let registered = Registered {
+    Ok(Registered {
         url: target.url.to_string(),
         api_url: target.api.to_string(),
         name: name.name.to_string(),
@@ -134,17 +157,7 @@ async fn begin(
         // What a job may have left is still there, unless the tree is a fresh one.
         unused: new.converts || journal.registered().is_none_or(|(_, old)| old.unused),
         asked: Asked::of(request),
-    };
-    journal.set_machine(observed::fingerprint(site));
-    let act = Act::Register(registered.clone());
-    // The runner to be converted works until config.sh has replaced it.
-    if new.converts {
-        journal.begin_instead(act)?;
-    } else {
-        journal.begin(act)?;
-    }
-    reach(Checkpoint::RegisterBegun);
-    Ok(registered)
+    })
 }
 
 /// Runs config.sh; returns how it ended, its command line for people, and how the runner's tree is to be guarded.
@@ -188,6 +201,53 @@ async fn configure(
         deregister::take_back(site, registered).await?;
         state::clean_identity(&setting.dir)?;
     }
+}
+
+/// Ends a `config.sh` that may still be about to register: it outlived an interrupted run.
+///
+/// # Errors
+/// It does not end.
+pub(crate) async fn recover(site: &Site<'_>, journal: &Journal) -> Result<(), Error> {
+    let leftovers = Which::MarkedBy {
+        uid: site.runner_uid(),
+        key: config_sh::MARKER.to_owned(),
+        value: site.dir().display().to_string(),
+    };
+    let pids = leftovers.find();
+    if !pids.is_empty() && journal.entry(Step::Register).is_some() {
+        tracing::warn!("ending config.sh, left by a run that was cut off (process {pids:?})");
+        process::end(&leftovers, process::Ask::Terminate, Deadline::after(ENDING)).await?;
+    }
+    Ok(())
+}
+
+/// Completes the record, and the guarding, of a registration that stays.
+///
+/// # Errors
+/// The journal cannot be written; the tree cannot be sealed.
+pub(crate) fn settle(site: &Site<'_>, journal: &mut Journal, seen: &Seen) -> Result<(), Error> {
+    if let (Some((State::Begun, registered)), LocalState::Configured(file)) =
+        (journal.registered(), &seen.local)
+    {
+        // Without the server's answer, the id is only what the files say.
+        let (agent_id, confirmed) = match &seen.server {
+            Server::Has(runner) => (runner.id, true),
+            _ => (file.agent_id, false),
+        };
+        let registered = Registered { agent_id: Some(agent_id), confirmed, ..registered.clone() };
+        journal.done(Act::Register(registered))?;
+    }
+    if matches!(seen.server, Server::Has(_)) {
+        note_asked(site, journal)?;
+    }
+    if journal.guard() == Guard::Locked
+        && seen.wanted_guard == Guard::Sealed
+        && matches!(journal.registered(), Some((State::Done, _)))
+        && let (LocalState::Configured(_), Some(account)) = (&seen.local, &seen.account)
+    {
+        keep(site, journal, account, Guard::Sealed)?;
+    }
+    Ok(())
 }
 
 /// Before a program of the tree gets a token: ends the runner user's processes, and gives what can be run to root.
@@ -262,47 +322,6 @@ pub async fn check_group(site: &Site<'_>) -> Result<(), Error> {
     }
 }
 
-/// The client that can request a registration token; `None` if there is a token already.
-///
-/// # Errors
-/// [`Error::CredentialMissing`].
-pub(crate) fn check_credential<'a>(site: &'a Site<'_>) -> Result<Option<&'a Client>, Error> {
-    if site.request.credentials.registration.is_some() {
-        return Ok(site.eyes());
-    }
-    let purpose = "registering a runner";
-    site.eyes().map(Some).ok_or(Error::CredentialMissing { purpose })
-}
-
-/// A registration token, and when it was created, if that is known.
-pub(crate) struct Token {
-    token: Secret,
-    created: Option<Instant>,
-}
-
-impl Token {
-    /// Whether it stays valid for long enough for `config.sh`.
-    fn is_fresh(&self) -> bool {
-        self.created.is_none_or(|created| created.elapsed() < FRESH)
-    }
-}
-
-/// A registration token: the one that was passed, or a new one.
-///
-/// # Errors
-/// Neither is available; the credential may not create one.
-pub(crate) async fn token(site: &Site<'_>) -> Result<Token, Error> {
-    if let Some(token) = &site.request.credentials.registration {
-        return Ok(Token { token: token.clone(), created: None });
-    }
-    let client = check_credential(site)?.ok_or(crate::settings::Error::UrlMissing)?;
-    let phase = site.phase("token");
-    let token = site.within("asking for a registration token", client.registration_token()).await?;
-    site.check_clock()?;
-    phase.end(format!("registration token, good until {}", token.expires_at));
-    Ok(Token { token: token.token, created: Some(Instant::now()) })
-}
-
 /// Deletes what the runner of the image's original machine has left.
 ///
 /// # Errors
@@ -372,16 +391,11 @@ fn judge(state: LocalState, outcome: &Outcome, command: &str) -> Result<RunnerFi
 }
 
 /// What the server says of the new runner; `None` without a credential to ask with.
-async fn confirm(
-    site: &Site<'_>,
-    client: &Client,
-    file: &RunnerFile,
-    name: &str,
-) -> Result<Option<String>, Error> {
-    if !client.has_token() {
+async fn confirm(site: &Site<'_>, file: &RunnerFile, name: &str) -> Result<Option<String>, Error> {
+    let Some(client) = site.eyes() else {
         tracing::warn!("not confirmed on the server: that takes a token for the API");
         return Ok(None);
-    }
+    };
     let phase = site.phase("confirm");
     let runner = site.within("asking for the new runner", client.runner(file.agent_id)).await?;
     match runner {

@@ -1,5 +1,6 @@
 //! The steps `WriteService` and `StartService`: a unit of ours that runs, and whose runner the server sees online.
 
+pub mod decide;
 pub mod upgrades;
 
 use crate::deadline::Deadline;
@@ -10,9 +11,12 @@ use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Journal, State, Step};
 use crate::lifecycle::state::observed::{Extra, Seen, Service, unit_path};
+use crate::lifecycle::state::plan::Plan;
+use crate::lifecycle::step::recorded::{self, Begin};
 use crate::runner::unit::Main;
 use crate::runner::{Guard, LocalState, listener, state};
 use sha2::{Digest as _, Sha256};
+use std::path::Path;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -81,9 +85,8 @@ fn is_done(journal: &Journal, step: Step) -> bool {
 }
 
 /// A unit that existed before is not this run's work, which must not remove it when it fails.
-fn begin(journal: &mut Journal, act: Act) -> Result<(), Error> {
-    let begun = if is_done(journal, act.step()) { journal.begin_instead(act) } else { journal.begin(act) };
-    Ok(begun?)
+fn how(journal: &Journal, step: Step) -> Begin {
+    if is_done(journal, step) { Begin::Over } else { Begin::New }
 }
 
 /// Applies the step `WriteService`.
@@ -106,10 +109,25 @@ pub async fn write(
         _ => None,
     };
     let act = Act::WriteService { unit: service.unit.clone(), sha256, upgrades };
-    begin(journal, act.clone())?;
     let path = unit_path(site, &service.unit);
-    file::write_atomic(&path, service.wanted.as_bytes(), 0o644)?;
-    systemd::relabel(&path, &site.stop).await;
+    let begin = how(journal, Step::WriteService);
+    recorded::take(journal, act, begin, async |journal, _| {
+        write_units(site, journal, service, account, &path).await
+    })
+    .await?;
+    phase.end(format!("wrote {}", path.display()));
+    Ok(())
+}
+
+async fn write_units(
+    site: &Site<'_>,
+    journal: &Journal,
+    service: &Service,
+    account: &Account,
+    path: &Path,
+) -> Result<(), Error> {
+    file::write_atomic(path, service.wanted.as_bytes(), 0o644)?;
+    systemd::relabel(path, &site.stop).await;
     upgrades::write(site, service).await?;
     // Moved there from a download, it has kept the label of its origin, and systemd may not start it.
     if let Some(wanted) = &site.request.service {
@@ -122,10 +140,7 @@ pub async fn write(
         write_dot_service(site, journal, &service.unit, account).await?;
     }
     systemd::reload(&site.stop).await?;
-    upgrades::enable(site, service).await?;
-    journal.done(act)?;
-    phase.end(format!("wrote {}", path.display()));
-    Ok(())
+    upgrades::enable(site, service).await
 }
 
 /// Upstream's tools read the unit's name from `.service`. The runner's user can write the directory, so that user
@@ -162,9 +177,25 @@ async fn write_dot_service(
 /// systemd refuses.
 pub async fn start(site: &Site<'_>, journal: &mut Journal, service: &Service) -> Result<(), Error> {
     let act = Act::StartService { unit: service.unit.clone() };
-    begin(journal, act.clone())?;
-    systemd::enable_and_restart(&service.unit, &site.stop).await?;
-    journal.done(act)?;
+    let begin = how(journal, Step::StartService);
+    recorded::take(journal, act, begin, async |_, _| {
+        Ok(systemd::enable_and_restart(&service.unit, &site.stop).await?)
+    })
+    .await
+}
+
+/// Records as done what an interrupted run had begun, if it stands.
+///
+/// # Errors
+/// The journal cannot be written.
+pub(crate) fn settle(journal: &mut Journal, plan: &Plan) -> Result<(), Error> {
+    for step in [Step::WriteService, Step::StartService] {
+        let stands = plan.steps.iter().any(|planned| planned.step == step && planned.stands());
+        let begun = journal.entry(step).filter(|entry| stands && entry.state == State::Begun);
+        if let Some(act) = begun.map(|entry| entry.act.clone()) {
+            journal.done(act)?;
+        }
+    }
     Ok(())
 }
 
@@ -324,19 +355,21 @@ pub async fn stop_without_lock(site: &Site<'_>, journal: &Journal, drain: Durati
 /// # Errors
 /// The service does not stop.
 pub async fn undo_start(site: &Site<'_>, journal: &mut Journal, drain: Duration) -> Result<(), Error> {
-    if let Some(unit) = journal.unit().map(str::to_owned)
-        && systemd::is_running()
-        && site.request.root.is_host()
-    {
-        upgrades::disable(site, &unit).await?;
-        let known = systemd::show(&unit, &site.stop).await?;
-        if known.load != "not-found" {
-            stop(site, &unit, drain).await?;
-            systemd::disable(&unit, &site.stop).await?;
+    recorded::undo(journal, Step::StartService, async |journal| {
+        if let Some(unit) = journal.unit()
+            && systemd::is_running()
+            && site.request.root.is_host()
+        {
+            upgrades::disable(site, unit).await?;
+            let known = systemd::show(unit, &site.stop).await?;
+            if known.load != "not-found" {
+                stop(site, unit, drain).await?;
+                systemd::disable(unit, &site.stop).await?;
+            }
         }
-    }
-    journal.forget(Step::StartService)?;
-    Ok(())
+        Ok(())
+    })
+    .await
 }
 
 /// Undoes the step `WriteService`.
@@ -344,15 +377,16 @@ pub async fn undo_start(site: &Site<'_>, journal: &mut Journal, drain: Duration)
 /// # Errors
 /// The unit's file stays.
 pub async fn undo_write(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
-    if let Some(unit) = journal.unit().map(str::to_owned) {
-        file::remove_if_present(&unit_path(site, &unit))?;
-        upgrades::delete(site, &unit)?;
-        if systemd::is_running() && site.request.root.is_host() {
-            systemd::reload(&site.stop).await?;
-            systemd::reset_failed(&unit, &site.stop).await;
+    recorded::undo(journal, Step::WriteService, async |journal| {
+        if let Some(unit) = journal.unit() {
+            file::remove_if_present(&unit_path(site, unit))?;
+            upgrades::delete(site, unit)?;
+            if systemd::is_running() && site.request.root.is_host() {
+                systemd::reload(&site.stop).await?;
+                systemd::reset_failed(unit, &site.stop).await;
+            }
         }
-    }
-    state::clean_service(&site.dir())?;
-    journal.forget(Step::WriteService)?;
-    Ok(())
+        Ok(state::clean_service(&site.dir())?)
+    })
+    .await
 }

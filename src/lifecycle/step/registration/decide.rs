@@ -1,77 +1,15 @@
-//! Decides, from what was observed, what `install` does. Pure: it makes no calls and changes nothing.
-
-pub mod place;
+//! Decides whether the runner is registered, registered again, or stays as it is.
 
 use crate::github;
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::state::drift;
 use crate::lifecycle::state::journal::{Asked, Journal, Registered, State, Step};
-use crate::lifecycle::state::observed;
-use crate::lifecycle::state::observed::{Seen, Server, Service};
-use crate::lifecycle::state::plan::{Change, NewRegistration, Plan, Planned};
+use crate::lifecycle::state::observed::{Seen, Server};
+use crate::lifecycle::state::plan::{Change, NewRegistration, Planned};
 use crate::runner::{Guard, LocalState, unit};
 
-/// Creates the plan.
-///
-/// # Errors
-/// What is there contradicts what was requested.
-pub fn make(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, Error> {
-    if let Some(unit) = journal.unit().filter(|_| request.no_service) {
-        let (dir, unit) = (request.dir.clone(), unit.to_owned());
-        return Err(Error::ServiceThere { dir, unit, asked: "--service none" });
-    }
-    let mut steps = Vec::new();
-    if let Some(user) = &request.user {
-        steps.push(create_user(user, request, journal, seen)?);
-    }
-    let converts = place::converts(request, journal, seen);
-    steps.push(place::place_runner(request, journal, seen, converts)?);
-    if let (Some(wanted), Some(name)) = (&request.registration, &seen.name) {
-        let new = NewRegistration::of(name.clone(), wanted.options.clone());
-        steps.push(match supervised(request, seen) {
-            Some(unit) => Planned::keep(Step::Register, format!("{unit} runs, and registers by itself")),
-            None if converts => take_over(request, journal, seen, new)?,
-            None => register(request, journal, seen, &new)?,
-        });
-    }
-    place::freshen(&mut steps, request, seen)?;
-    if let Some(service) = &seen.service {
-        let written = write_service(request, service)?;
-        let changed = steps.iter().any(|planned| planned.step != Step::CreateUser && planned.restarts());
-        // A change of the units beside it is not a reason to restart it.
-        let restart = changed || !service.is_written();
-        steps.push(written);
-        let by_itself = matches!(
-            request.service.as_ref().map(|wanted| &wanted.main),
-            Some(unit::Main::Supervisor { .. })
-        );
-        // One that registers by itself is offline, or missing, between two jobs.
-        let offline = !by_itself
-            && matches!(&seen.server, Server::Has(runner) if runner.status == github::Status::Offline);
-        steps.push(start_service(service, restart, offline));
-    }
-    Ok(Plan { steps })
-}
-
-fn create_user(user: &str, request: &Request, journal: &Journal, seen: &Seen) -> Result<Planned, Error> {
-    match (&seen.account, journal.created_user()) {
-        (Some(account), _) => {
-            Ok(Planned::keep(Step::CreateUser, format!("the user {user} exists (uid {})", account.uid)))
-        }
-        // The journal would forget the user that it has to delete.
-        (None, Some(made)) if made != user => {
-            let (dir, wanted) = (request.dir.clone(), user.to_owned());
-            Err(Error::OtherUser { dir, found: made.to_owned(), wanted })
-        }
-        (None, _) => {
-            let change = Change::CreateUser { name: user.to_owned() };
-            Ok(Planned::to_do(Step::CreateUser, change, format!("create the system user {user}")))
-        }
-    }
-}
-
-fn register(
+pub(crate) fn register(
     request: &Request,
     journal: &Journal,
     seen: &Seen,
@@ -172,7 +110,7 @@ fn register(
 }
 
 /// Re-registers the existing runner, under its name and id, in a tree that jobs cannot change.
-fn take_over(
+pub(crate) fn take_over(
     request: &Request,
     journal: &Journal,
     seen: &Seen,
@@ -239,68 +177,11 @@ fn change(
 }
 
 /// The unit that registers by itself, if it runs: between two jobs it may have no registration, and will get one.
-fn supervised<'a>(request: &Request, seen: &'a Seen) -> Option<&'a str> {
+pub(crate) fn supervised<'a>(request: &Request, seen: &'a Seen) -> Option<&'a str> {
     let supervisor = matches!(request.service.as_ref()?.main, unit::Main::Supervisor { .. });
     let service = seen.service.as_ref()?;
     let same = service.found.as_deref() == Some(service.wanted.as_str());
     (supervisor && same && service.state.is_up()).then_some(service.unit.as_str())
-}
-
-fn write_service(request: &Request, service: &Service) -> Result<Planned, Error> {
-    let unit = &service.unit;
-    if service.state.load == "masked" {
-        return Err(Error::UnitMasked { unit: unit.clone() });
-    }
-    let strange = |extra: &&observed::Extra| {
-        extra
-            .found
-            .as_ref()
-            .is_some_and(|found| extra.wanted.is_some() && !unit::is_ours(found, &request.dir))
-    };
-    if let Some(extra) = service.upgrades.iter().find(strange) {
-        return Err(Error::UnitNotOurs { unit: extra.unit.clone() });
-    }
-    let settled = |extra: &observed::Extra| match (&extra.found, &extra.wanted) {
-        (Some(found), None) => !unit::is_ours(found, &request.dir),
-        (found, wanted) => found == wanted && !extra.is_off,
-    };
-    let write = |detail: String| {
-        let change = Change::WriteService { service: Box::new(service.clone()) };
-        Planned::to_do(Step::WriteService, change, detail)
-    };
-    Ok(match &service.found {
-        Some(found) if *found == service.wanted && !service.upgrades.iter().all(settled) => {
-            write(format!("write the units that upgrade the runner of {unit}"))
-        }
-        Some(found) if *found == service.wanted => {
-            Planned::keep(Step::WriteService, format!("the unit {unit} is written"))
-        }
-        Some(found) if unit::is_ours(found, &request.dir) => write(format!("rewrite the unit {unit}")),
-        Some(_) => return Err(Error::UnitNotOurs { unit: unit.clone() }),
-        None if service.state.load == "loaded" => return Err(Error::UnitNotOurs { unit: unit.clone() }),
-        None => write(format!("write the unit {unit}")),
-    })
-}
-
-fn start_service(service: &Service, restart: bool, offline: bool) -> Planned {
-    let unit = &service.unit;
-    let state = &service.state;
-    // While it waits for systemd to start it again it has failed, and being up just then does not prove that it works.
-    let up = state.is_up() && state.enabled == "enabled" && state.sub != "auto-restart";
-    let start = |detail: String| {
-        let change = Change::StartService { service: Box::new(service.clone()) };
-        Planned::to_do(Step::StartService, change, detail)
-    };
-    match (up, restart) {
-        (true, false) if offline => Planned::to_do(
-            Step::StartService,
-            Change::AwaitOnline,
-            format!("{unit} runs; wait until it is online"),
-        ),
-        (true, false) => Planned::keep(Step::StartService, format!("{unit} runs, and is enabled")),
-        (true, true) => start(format!("restart {unit} and wait until it is online")),
-        (false, _) => start(format!("enable and start {unit} and wait until it is online")),
-    }
 }
 
 /// Whether a runner of the journal's name can only be the journal's: the server returned its id, no other machine could

@@ -3,6 +3,8 @@
 //! A test kills a real process at each of them and asserts that the next run recovers. In a release build [`reach`] is
 //! empty.
 
+use crate::lifecycle::state::record::Step;
+
 /// A named point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checkpoint {
@@ -14,8 +16,10 @@ pub enum Checkpoint {
     PlaceBegun,
     /// The verified tree is staged beside its place.
     PlaceStaged,
-    /// The tree is in place; the journal does not say so.
+    /// The tree is in place; its user may not look into it yet.
     PlaceRenamed,
+    /// The tree is in place and guarded; the journal does not say so.
+    PlaceGuarded,
     /// The runner to be re-registered is off the server; its files are still there.
     RegisterGhostGone,
     /// The journal says that registering begins; no token was requested.
@@ -26,6 +30,18 @@ pub enum Checkpoint {
     RegisterConfigured,
     /// The server confirmed the runner; the journal does not say so.
     RegisterConfirmed,
+    /// The journal says that the unit is about to be written; it is not.
+    ServiceBegun,
+    /// The unit is written; the journal does not say so.
+    ServiceWritten,
+    /// The journal says that the service is about to be started; it is not.
+    ServiceStarting,
+    /// The service is started; the journal does not say so.
+    ServiceStarted,
+    /// The service is stopped; the journal does not say so.
+    ServiceStopped,
+    /// The unit is deleted; the journal does not say so.
+    ServiceDeleted,
     /// The journal says that an upgrade begins; the service still runs.
     UpgradeBegun,
     /// The service has ended; the old tree is in its place.
@@ -51,23 +67,66 @@ pub enum Checkpoint {
 }
 
 impl Checkpoint {
+    /// The step is recorded as begun, and has done nothing yet.
+    #[must_use]
+    pub const fn begun(step: Step) -> Self {
+        match step {
+            Step::CreateUser => Self::UserBegun,
+            Step::PlaceRunner => Self::PlaceBegun,
+            Step::Register => Self::RegisterBegun,
+            Step::WriteService => Self::ServiceBegun,
+            Step::StartService => Self::ServiceStarting,
+        }
+    }
+
+    /// The step has been taken, which is not recorded yet.
+    #[must_use]
+    pub const fn taken(step: Step) -> Self {
+        match step {
+            Step::CreateUser => Self::UserMade,
+            Step::PlaceRunner => Self::PlaceGuarded,
+            Step::Register => Self::RegisterConfirmed,
+            Step::WriteService => Self::ServiceWritten,
+            Step::StartService => Self::ServiceStarted,
+        }
+    }
+
+    /// The step has been undone, which is not recorded yet.
+    #[must_use]
+    pub const fn undone(step: Step) -> Self {
+        match step {
+            Step::CreateUser => Self::RemoveUserGone,
+            Step::PlaceRunner => Self::RemoveTreeGone,
+            Step::Register => Self::RemoveCleaned,
+            Step::WriteService => Self::ServiceDeleted,
+            Step::StartService => Self::ServiceStopped,
+        }
+    }
+
     /// All of them, in the order in which `install`, `upgrade` and then `remove` reach them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 28] = [
         Self::UserBegun,
         Self::UserMade,
         Self::PlaceBegun,
         Self::PlaceStaged,
         Self::PlaceRenamed,
+        Self::PlaceGuarded,
         Self::RegisterGhostGone,
         Self::RegisterBegun,
         Self::RegisterTokenMinted,
         Self::RegisterConfigured,
         Self::RegisterConfirmed,
+        Self::ServiceBegun,
+        Self::ServiceWritten,
+        Self::ServiceStarting,
+        Self::ServiceStarted,
         Self::UpgradeBegun,
         Self::UpgradeStopped,
         Self::UpgradeExchanged,
         Self::UpgradeStarted,
         Self::UpgradeProven,
+        Self::ServiceStopped,
+        Self::ServiceDeleted,
         Self::RemoveTokenMinted,
         Self::RemoveDeregistered,
         Self::RemoveCleaned,
@@ -85,11 +144,18 @@ impl Checkpoint {
             Self::PlaceBegun => "place-begun",
             Self::PlaceStaged => "place-staged",
             Self::PlaceRenamed => "place-renamed",
+            Self::PlaceGuarded => "place-guarded",
             Self::RegisterGhostGone => "register-ghost-gone",
             Self::RegisterBegun => "register-begun",
             Self::RegisterTokenMinted => "register-token-minted",
             Self::RegisterConfigured => "register-configured",
             Self::RegisterConfirmed => "register-confirmed",
+            Self::ServiceBegun => "service-begun",
+            Self::ServiceWritten => "service-written",
+            Self::ServiceStarting => "service-starting",
+            Self::ServiceStarted => "service-started",
+            Self::ServiceStopped => "service-stopped",
+            Self::ServiceDeleted => "service-deleted",
             Self::UpgradeBegun => "upgrade-begun",
             Self::UpgradeStopped => "upgrade-stopped",
             Self::UpgradeExchanged => "upgrade-exchanged",

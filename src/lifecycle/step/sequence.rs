@@ -1,0 +1,179 @@
+//! The steps in their order. A new step has its row in each function here, and everything else in its own file.
+
+use crate::github;
+use crate::host::account::Account;
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::request::Request;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::context::watch::Phase;
+use crate::lifecycle::state::journal::{Act, Journal, Step};
+use crate::lifecycle::state::observed::{Seen, Server};
+use crate::lifecycle::state::plan::{Change, NewRegistration, Plan, Planned};
+use crate::lifecycle::step::precheck::Prepared;
+use crate::lifecycle::step::registration::deregister::{self, Occasion};
+use crate::lifecycle::step::user::Undone;
+use crate::lifecycle::step::{placing, registration, service, user};
+use crate::runner::unit;
+use std::time::Duration;
+
+/// Creates the plan.
+///
+/// # Errors
+/// What is there contradicts what was requested.
+pub(crate) fn plan(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, Error> {
+    if let Some(unit) = journal.unit().filter(|_| request.no_service) {
+        let (dir, unit) = (request.dir.clone(), unit.to_owned());
+        return Err(Error::ServiceThere { dir, unit, asked: "--service none" });
+    }
+    let mut steps = Vec::new();
+    if let Some(user) = &request.user {
+        steps.push(user::decide(user, request, journal, seen)?);
+    }
+    let converts = placing::decide::converts(request, journal, seen);
+    steps.push(placing::decide::place_runner(request, journal, seen, converts)?);
+    if let (Some(wanted), Some(name)) = (&request.registration, &seen.name) {
+        let new = NewRegistration::of(name.clone(), wanted.options.clone());
+        steps.push(match registration::decide::supervised(request, seen) {
+            Some(unit) => Planned::keep(Step::Register, format!("{unit} runs, and registers by itself")),
+            None if converts => registration::decide::take_over(request, journal, seen, new)?,
+            None => registration::decide::register(request, journal, seen, &new)?,
+        });
+    }
+    placing::decide::freshen(&mut steps, request, seen)?;
+    if let Some(service) = &seen.service {
+        let written = service::decide::write_service(request, service)?;
+        let changed = steps.iter().any(|planned| planned.step != Step::CreateUser && planned.restarts());
+        // A change of the units beside it is not a reason to restart it.
+        let restart = changed || !service.is_written();
+        steps.push(written);
+        let by_itself = matches!(
+            request.service.as_ref().map(|wanted| &wanted.main),
+            Some(unit::Main::Supervisor { .. })
+        );
+        // One that registers by itself is offline, or missing, between two jobs.
+        let offline = !by_itself
+            && matches!(&seen.server, Server::Has(runner) if runner.status == github::Status::Offline);
+        steps.push(service::decide::start_service(service, restart, offline));
+    }
+    Ok(Plan { steps })
+}
+
+/// Takes the steps of the plan that change anything; returns what the server says of the runner, if it was asked.
+///
+/// # Errors
+/// Those of the step that failed; the ones before it are taken.
+pub(crate) async fn take(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    plan: &Plan,
+    seen: &Seen,
+    mut prepared: Prepared,
+) -> Result<Option<String>, Error> {
+    let mut owner = seen.account.clone();
+    let mut status = None;
+    for planned in &plan.steps {
+        let Some(change) = planned.change() else { continue };
+        site.check(&format!("taking the step {}", planned.step))?;
+        match change {
+            Change::CreateUser { name } => owner = Some(user::take(site, journal, name).await?),
+            Change::Place | Change::Replace { .. } | Change::Repair => {
+                let account = known(owner.as_ref());
+                user::ensure_group(site, journal, account).await?;
+                if matches!(change, Change::Replace { .. }) {
+                    service::quiet(site, seen).await?;
+                }
+                placing::take(site, journal, change, seen, account, prepared.choice.take()).await?;
+            }
+            Change::Relabel { id } => registration::relabel(site, journal, *id).await?,
+            Change::Register(new) => {
+                service::quiet(site, seen).await?;
+                let account = known(owner.as_ref());
+                status = registration::take(site, journal, new, seen, account, prepared.token.take()).await?;
+                if new.converts {
+                    placing::conclude(site, journal)?;
+                }
+            }
+            Change::WriteService { service } => {
+                service::write(site, journal, service, known(owner.as_ref())).await?;
+            }
+            Change::StartService { service } => service::start(site, journal, service).await?,
+            Change::AwaitOnline => {}
+        }
+    }
+    Ok(status)
+}
+
+/// Ends what outlived an interrupted run, and settles what that run had begun.
+///
+/// # Errors
+/// A process does not end; what was left cannot be deleted; the journal cannot be written.
+pub(crate) async fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+    registration::recover(site, journal).await?;
+    user::recover(site, journal)?;
+    placing::recover(site, journal)
+}
+
+/// Completes the record of what stays as it is.
+///
+/// # Errors
+/// The journal cannot be written; the tree cannot be sealed.
+pub(crate) fn settle(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: &Seen) -> Result<(), Error> {
+    if plan.steps.iter().any(|planned| planned.step == Step::Register && planned.change().is_none()) {
+        registration::settle(site, journal, seen)?;
+    }
+    if !plan.takes(Step::PlaceRunner) {
+        placing::note_current(journal, seen)?;
+    }
+    service::settle(journal, plan)
+}
+
+/// Undoes the step of an entry. A job that runs gets `drain` to end.
+///
+/// # Errors
+/// Something stays; the entry does as well.
+pub(crate) async fn undo(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    act: &Act,
+    occasion: Occasion,
+    drain: Duration,
+) -> Result<(), Error> {
+    // A person who removes a runner sees each step.
+    let phase = |name| (occasion == Occasion::Removal).then(|| site.phase(name));
+    let end = |phase: Option<Phase<'_>>, detail: String| {
+        if let Some(phase) = phase {
+            phase.end(detail);
+        }
+    };
+    match act {
+        Act::StartService { unit } => {
+            let phase = phase("stop");
+            service::undo_start(site, journal, drain).await?;
+            end(phase, format!("stopped and disabled {unit}"));
+        }
+        Act::WriteService { unit, .. } => {
+            let phase = phase("unit");
+            service::undo_write(site, journal).await?;
+            end(phase, format!("deleted the unit {unit}"));
+        }
+        Act::Register(_) => deregister::deregister(site, journal, occasion).await?,
+        Act::PlaceRunner { .. } => {
+            let phase = phase("delete");
+            placing::undo(site, journal).await?;
+            end(phase, format!("deleted {}", site.request.dir.display()));
+        }
+        Act::CreateUser { name } => {
+            let phase = phase("user");
+            let detail = match user::undo(site, journal, name).await? {
+                Undone::Deleted => format!("deleted the user {name}, which runup had created"),
+                Undone::HandedTo(dir) => format!("kept the user {name} for the runner in {}", dir.display()),
+            };
+            end(phase, detail);
+        }
+    }
+    Ok(())
+}
+
+fn known(owner: Option<&Account>) -> &Account {
+    owner.expect("the user exists, or the first step made it")
+}
