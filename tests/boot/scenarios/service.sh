@@ -721,6 +721,37 @@ scenario_power_cuts_during_remove() {
     done
 }
 
+# Killed around the units, and around the start and the stop of the service: the next run finishes it.
+scenario_service_cut_off() {
+    # Only a debug build has checkpoints.
+    local bin=$project/target/debug/runup
+    [[ -x $bin ]] || { note "SKIPPED: $bin does not exist; build it with cargo build"; exit 0; }
+    server
+    machine
+    credentials
+    switch_on
+    local at
+    local -A undo=([begun]=deleted [written]=stopped [starting]=deleted [started]=stopped)
+    for at in begun written starting started; do
+        # systemd-run exits with 255 after a signal.
+        must_not as_root env RUNUP_KILL_AT="service-$at" /usr/bin/runup install
+        exits 0 runup install
+        within 10 online
+        status_is 0 .state registered '.drift | length' 0
+        same 1 "$(runners)" "the number of runners"
+        must_not as_root env RUNUP_KILL_AT="service-${undo[$at]}" /usr/bin/runup remove
+        exits 0 runup remove
+        must no_runner
+        absent $tree "/etc/systemd/system/$unit"
+        must_not inside id actions-runner
+        # The same, without the second install.
+        must_not as_root env RUNUP_KILL_AT="service-$at" /usr/bin/runup install
+        exits 0 runup remove
+        must no_runner
+        absent $tree "/etc/systemd/system/$unit"
+    done
+}
+
 # A removal that cannot succeed leaves the service as it was.
 scenario_remove_refused() {
     with_service
