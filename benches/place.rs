@@ -11,7 +11,7 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use runup::deadline::Deadline;
-use runup::net::{Http, Options, Url};
+use runup::net::{Http, HttpOptions, Url};
 use runup::transfer::{Expect, Format, Limits, Order, Source, place, stage};
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -150,7 +150,7 @@ fn run_theirs(url: &str, sha256: &str, folder: &Path) -> Outcome<f64> {
 fn place_once(url: &str, sha256: &str, target: &Path) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let http = Http::new(Options::default())?;
+        let http = Http::new(HttpOptions::default())?;
         let order = Order {
             source: Source::Http { url: Url::parse(url)?, bearer: None },
             format: Format::TarGz,

@@ -8,7 +8,7 @@ use crate::host::{Arch, Os};
 use crate::lifecycle::{NamePrefix, OwnershipLabel};
 use crate::runner::{Labels, NameTemplate};
 use crate::settings::flags::{
-    Archive, Cloud, Common, Libraries, Metadata, Place, Run, Runner, Server, Service,
+    Archive, Cloud, Common, Libraries, Metadata, Place, Run, Runner, Server, ServiceOptions,
 };
 use crate::settings::parse_duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -90,7 +90,7 @@ pub(super) struct InstallFlags {
     #[command(flatten)]
     pub libraries: Libraries,
     #[command(flatten)]
-    pub service: Service,
+    pub service: ServiceOptions,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -30,12 +30,12 @@ pub(super) async fn create(flags: &CreateJitFlags, session: &Session) -> Result<
         random: name::random_word(),
         platform,
     };
-    let options = config_sh::Options {
+    let options = config_sh::ConfigOptions {
         labels: flags.labels.clone(),
         no_default_labels: flags.no_default_labels,
         group: request::plain_word("--group", flags.group.as_deref())?,
         work: request::plain_word("--work", Some(&flags.work))?.unwrap_or_default(),
-        ..config_sh::Options::default()
+        ..config_sh::ConfigOptions::default()
     };
     let order = CreateJit {
         client: &client,

@@ -8,7 +8,9 @@ use super::output::{Failed, Output};
 use crate::error::{Class, Failure};
 use crate::github::{Credential, Target};
 use crate::host::{Root, account};
-use crate::lifecycle::{Archive, Registration, RemoveScope, Request, Site, State, install, remove, status};
+use crate::lifecycle::{
+    Archive, Registration, RemoveScope, Request, RunnerState, Site, install, remove, status,
+};
 use crate::net::Http;
 use crate::runner::config_sh;
 use crate::sandbox::{Background, Options, spawn_in_thread};
@@ -73,7 +75,7 @@ pub(super) async fn run(session: Session) -> Result<Output, Failed> {
 /// Installs, checks and removes the runner.
 async fn live(request: &Request, sandbox: &Background, session: &Session) -> Result<(), Failed> {
     let site = |request| -> Result<Site<'_>, Failed> {
-        let http = Http::new(crate::net::Options::default())?;
+        let http = Http::new(crate::net::HttpOptions::default())?;
         Ok(Site::new(request, http, session.signals.stop().clone(), &session.screen)?)
     };
     let placed = || request.dir.join("config.sh").exists();
@@ -100,7 +102,7 @@ async fn live(request: &Request, sandbox: &Background, session: &Session) -> Res
 
     let began = Instant::now();
     let status = status(&site(request)?).await?;
-    claim("status says registered", status.state == State::Registered, &status)?;
+    claim("status says registered", status.state == RunnerState::Registered, &status)?;
     let said =
         format!("registered, {} according to the API", status.server.as_deref().unwrap_or("not asked"));
     crate::lifecycle::Watch::end(&session.screen, "status", &said, began.elapsed());
@@ -139,7 +141,7 @@ fn request_for(sandbox: &Background, temporary: &Path) -> Result<Request, Failed
         credentials: Credentials { api: Some(Credential::Token(sandbox.token())), ..Credentials::default() },
         token_files: Vec::new(),
         archive: Archive::default(),
-        registration: Some(Registration { name, options: config_sh::Options::default() }),
+        registration: Some(Registration { name, options: config_sh::ConfigOptions::default() }),
         jit: false,
         service: None,
         no_service: false,
@@ -167,7 +169,7 @@ fn temporary_dir() -> Result<tempfile::TempDir, Error> {
 
 async fn clean_up(request: &Request, session: &Session) {
     let stop = tokio_util::sync::CancellationToken::new();
-    let Ok(http) = Http::new(crate::net::Options::default()) else { return };
+    let Ok(http) = Http::new(crate::net::HttpOptions::default()) else { return };
     let Ok(site) = Site::new(request, http, stop, &session.screen) else { return };
     if let Err(error) = remove(&site, RemoveScope::Server, Duration::ZERO).await {
         tracing::warn!("failed to clean up after the demo: {}", crate::error::chain(&error));

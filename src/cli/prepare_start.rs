@@ -8,7 +8,7 @@ use crate::lifecycle::{Site, prepare_start};
 pub(super) fn run(flags: &PrepareStartFlags, session: &Session) -> Result<Output, Failed> {
     let mut request = request::place(&flags.place, session)?;
     request.allow_metadata = flags.metadata.allow_metadata;
-    let http = crate::net::Http::new(crate::net::Options::default())?;
+    let http = crate::net::Http::new(crate::net::HttpOptions::default())?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     prepare_start(&site)?;
     Ok(Output::new(

@@ -6,7 +6,7 @@ use crate::deadline::Deadline;
 use crate::github::{Client, Target};
 use crate::host::{self, Root, account};
 use crate::lifecycle::{Archive, Registration, Request};
-use crate::net::{Http, Options, ProxyRules};
+use crate::net::{Http, HttpOptions, ProxyRules};
 use crate::runner::config_sh;
 use crate::settings::credential::{Files, find};
 use crate::settings::flags::{self, Place, Server, TokenVia};
@@ -50,7 +50,7 @@ pub(super) fn converge(
         .into());
     }
     refuse_work(&runner.work, &request.dir)?;
-    let options = config_sh::Options {
+    let options = config_sh::ConfigOptions {
         labels: runner.labels.clone(),
         no_default_labels: runner.no_default_labels,
         group: plain_word("--group", runner.group.as_deref())?,
@@ -163,11 +163,11 @@ pub(super) fn lasting_client(server: &Server, session: &Session) -> Result<Clien
 
 /// The HTTP client.
 pub(super) fn http(server: &Server, environment: &Environment) -> Result<Http, super::Failed> {
-    let options = Options {
+    let options = HttpOptions {
         ca_file: server.ca_file.clone(),
         proxy: ProxyRules::from_vars(environment.iter())?,
         allow_http: server.allow_http,
-        ..Options::default()
+        ..HttpOptions::default()
     };
     Ok(Http::new(options)?)
 }
@@ -175,7 +175,7 @@ pub(super) fn http(server: &Server, environment: &Environment) -> Result<Http, s
 /// The HTTP client of a command that contacts no server: it does not fail for an unusable proxy.
 pub(super) fn http_offline(server: &Server, environment: &Environment) -> Result<Http, super::Failed> {
     let proxy = ProxyRules::from_vars(environment.iter()).unwrap_or_default();
-    Ok(Http::new(Options { ca_file: server.ca_file.clone(), proxy, ..Options::default() })?)
+    Ok(Http::new(HttpOptions { ca_file: server.ca_file.clone(), proxy, ..HttpOptions::default() })?)
 }
 
 /// Where the options take the credential for the REST API from. The two options cannot be used together, but a flag takes

@@ -183,7 +183,7 @@ fn credential_source(flags: &RunFlags, session: &Session) -> Result<CredentialSo
 /// `runup drain`: waits until the runner on this machine is idle.
 pub(super) async fn wait(flags: DrainFlags, session: Session) -> Result<Output, Failed> {
     let request = request::place(&flags.place, &session)?;
-    let http = crate::net::Http::new(crate::net::Options::default())?;
+    let http = crate::net::Http::new(crate::net::HttpOptions::default())?;
     let site = crate::lifecycle::Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     // Without root, the jobs of the current user count: the unit runs this as the runner's user, which cannot read the
     // journal.

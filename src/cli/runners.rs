@@ -5,7 +5,7 @@ use super::output::{Failed, Output, table};
 use super::{Session, create_jit, request, visible};
 use crate::deadline::Deadline;
 use crate::error::{Class, Failure};
-use crate::github::{Client, Deletion, Filter, Runner, Status};
+use crate::github::{Client, Deletion, Filter, Runner, RunnerStatus};
 use crate::host::{self, Root};
 use crate::lifecycle::{Claim, Prune, Pruned, prune};
 use crate::runner::name::fingerprint;
@@ -48,8 +48,8 @@ pub(super) async fn run(flags: RunnersFlags, session: Session) -> Result<Output,
         RunnersCommand::List(flags) => {
             let status = match flags.status.as_deref() {
                 None => None,
-                Some("online") => Some(Status::Online),
-                Some("offline") => Some(Status::Offline),
+                Some("online") => Some(RunnerStatus::Online),
+                Some("offline") => Some(RunnerStatus::Offline),
                 Some(status) => return Err(Error::NoSuchStatus { status: status.to_owned() }.into()),
             };
             let client = request::client(&flags.server, &session)?;

@@ -4,7 +4,7 @@ use super::args::InstallFlags;
 use super::request::{absolute, api_only};
 use super::{Failed, Session};
 use crate::host::{self, account, systemd};
-use crate::lifecycle::Service;
+use crate::lifecycle::WantedService;
 use crate::runner::unit::{Main, Upgrades};
 use crate::settings::flags::{AfterJob, ServiceKind};
 use crate::settings::{Error, Given, Origin};
@@ -30,7 +30,7 @@ const NOT_FOR_THE_UNIT: [&str; 12] = [
 const FOR_THE_UPGRADE: [&str; 4] = ["allow-http", "ca-file", "token-command", "mirror"];
 
 /// The service, as far as this machine can have one.
-pub(super) fn wanted(flags: &InstallFlags, session: &Session) -> Result<Option<Service>, Failed> {
+pub(super) fn wanted(flags: &InstallFlags, session: &Session) -> Result<Option<WantedService>, Failed> {
     let here = flags.converge.place.root.is_none() && account::is_root() && cfg!(target_os = "linux");
     match flags.service.service {
         ServiceKind::None => return Ok(None),
@@ -56,7 +56,7 @@ pub(super) fn wanted(flags: &InstallFlags, session: &Session) -> Result<Option<S
     let main = if ephemeral || leaves { supervisor(flags, leaves, session)? } else { Main::Runsvc };
     let program = std::env::current_exe().map_err(host::Error::from)?;
     let upgrades = upgrades(flags, session)?;
-    Ok(Some(Service { program, main, drain: flags.service.drain, upgrades }))
+    Ok(Some(WantedService { program, main, drain: flags.service.drain, upgrades }))
 }
 
 /// How the runner is upgraded; `None` if the operator disabled updates.

@@ -4,7 +4,7 @@ use super::args::StatusFlags;
 use super::output::{Failed, Output};
 use super::{Session, request, visible};
 use crate::error::Class;
-use crate::lifecycle::{Site, State, Status, status};
+use crate::lifecycle::{RunnerState, Site, Status, status};
 use crate::runner::Guard;
 
 pub(super) async fn run(flags: Box<StatusFlags>, session: Session) -> Result<Output, Failed> {
@@ -14,46 +14,48 @@ pub(super) async fn run(flags: Box<StatusFlags>, session: Session) -> Result<Out
     let status = status(&site).await?;
     let output = Output::new(text(&status), &status);
     let class = match status.state {
-        State::Registered | State::Placed if status.drift.is_empty() => return Ok(output),
-        State::Absent => Class::Unavailable,
-        State::Stopped => Class::Runner,
-        State::Unfinished | State::Offline => Class::TempFail,
-        State::Registered | State::Placed | State::Forgotten | State::Copied => Class::Config,
+        RunnerState::Registered | RunnerState::Placed if status.drift.is_empty() => return Ok(output),
+        RunnerState::Absent => Class::Unavailable,
+        RunnerState::Stopped => Class::Runner,
+        RunnerState::Unfinished | RunnerState::Offline => Class::TempFail,
+        RunnerState::Registered | RunnerState::Placed | RunnerState::Forgotten | RunnerState::Copied => {
+            Class::Config
+        }
     };
     Ok(output.with_code(class))
 }
 
 fn text(status: &Status) -> String {
     let mut lines = vec![match status.state {
-        State::Absent => format!("absent: no runner in {}", status.dir.display()),
-        State::Placed => format!("placed: the runner in {} is not registered", status.dir.display()),
-        State::Unfinished => {
+        RunnerState::Absent => format!("absent: no runner in {}", status.dir.display()),
+        RunnerState::Placed => format!("placed: the runner in {} is not registered", status.dir.display()),
+        RunnerState::Unfinished => {
             format!(
                 "unfinished: runup was interrupted in {}; run install or remove again",
                 status.dir.display()
             )
         }
-        State::Registered => format!("registered: {}", status.dir.display()),
-        State::Stopped if status.name.is_none() => format!(
+        RunnerState::Registered => format!("registered: {}", status.dir.display()),
+        RunnerState::Stopped if status.name.is_none() => format!(
             "stopped: the runner in {} is not registered, and its service is not running; run install again",
             status.dir.display()
         ),
-        State::Stopped => {
+        RunnerState::Stopped => {
             format!("stopped: {} is registered, but its service is not running", status.dir.display())
         }
-        State::Offline => {
+        RunnerState::Offline => {
             format!(
                 "offline: the service of {} is running, but the server reports the runner as offline",
                 status.dir.display()
             )
         }
-        State::Forgotten => {
+        RunnerState::Forgotten => {
             format!(
                 "forgotten: the server no longer has the runner in {}; run install again",
                 status.dir.display()
             )
         }
-        State::Copied => format!(
+        RunnerState::Copied => format!(
             "copied: this disk is a copy, and the runner in {} belongs to another machine; run install",
             status.dir.display()
         ),
@@ -90,7 +92,7 @@ fn text(status: &Status) -> String {
     for drift in &status.drift {
         row("drift", Some(drift.clone()));
     }
-    if status.state != State::Absent && !status.journal {
+    if status.state != RunnerState::Absent && !status.journal {
         row("journal", Some("none: runup did not install this runner".into()));
     }
     lines.join("\n")

@@ -84,7 +84,7 @@ pub struct Notice {
 /// # Errors
 /// The client cannot be created.
 pub fn client() -> Result<Http, net::Error> {
-    Http::new(net::Options::default())
+    Http::new(net::HttpOptions::default())
 }
 
 /// Asks every provider of `options` until one of them says that this machine will be taken away; `None` when stopped.

@@ -2,7 +2,7 @@
 
 use super::answer::{bad_document, header, is_rate_limit, message, read, start, until};
 use super::credential::Credential;
-use super::document::{Application, RawToken, Runner, RunnerToken, Status};
+use super::document::{Application, RawToken, Runner, RunnerStatus, RunnerToken};
 use super::error::{Error, Reply};
 use super::listing::{each, parse};
 use super::scope::Scope;
@@ -34,7 +34,7 @@ pub struct Filter {
     /// Only the runner with this name, whatever its case.
     pub name: Option<String>,
     /// Only runners with this status.
-    pub status: Option<Status>,
+    pub status: Option<RunnerStatus>,
     /// Only runners with this label, whatever its case.
     pub label: Option<String>,
 }

@@ -1,7 +1,7 @@
 use super::super::answer::START;
 use super::*;
 use crate::error::{Class, Failure, chain};
-use crate::net::Options;
+use crate::net::HttpOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -26,7 +26,8 @@ async fn client_of(answers: Vec<String>) -> (Client, JoinHandle<Vec<String>>) {
         }
         requests
     });
-    let http = Http::new(Options { user_agent: "runup-test/1".to_owned(), ..Options::default() }).unwrap();
+    let http =
+        Http::new(HttpOptions { user_agent: "runup-test/1".to_owned(), ..HttpOptions::default() }).unwrap();
     let target = Target::parse(&url, None, false).unwrap();
     let timeout = Duration::from_secs(5);
     (Client::new(http, target, Secret::new(TOKEN).map(Credential::Token), timeout), server)
@@ -103,7 +104,8 @@ async fn every_page_is_read_once_and_filtered() {
     assert!(requests[1].starts_with("GET /api/v3/orgs/octo-org/actions/runners?per_page=100&page=2 "));
 
     let (client, _server) = client_of(pages.clone()).await;
-    let filter = Filter { status: Some(Status::Online), label: Some("gpu".to_owned()), ..Filter::default() };
+    let filter =
+        Filter { status: Some(RunnerStatus::Online), label: Some("gpu".to_owned()), ..Filter::default() };
     let ids: Vec<u64> = client.runners(&filter).await.unwrap().iter().map(|one| one.id).collect();
     assert_eq!(ids, [0, 2, 4]);
 

@@ -95,7 +95,7 @@ impl TryFrom<RawToken> for RunnerToken {
 
 /// Whether a runner is connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Status {
+pub enum RunnerStatus {
     /// It is connected, and waits for a job or runs one.
     Online,
     /// It is not connected.
@@ -104,7 +104,7 @@ pub enum Status {
     Other(String),
 }
 
-impl Status {
+impl RunnerStatus {
     /// GitHub's word.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -116,7 +116,7 @@ impl Status {
     }
 }
 
-impl From<String> for Status {
+impl From<String> for RunnerStatus {
     fn from(word: String) -> Self {
         match word.to_ascii_lowercase().as_str() {
             "online" => Self::Online,
@@ -126,7 +126,7 @@ impl From<String> for Status {
     }
 }
 
-impl FromStr for Status {
+impl FromStr for RunnerStatus {
     type Err = std::convert::Infallible;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
@@ -134,19 +134,19 @@ impl FromStr for Status {
     }
 }
 
-impl fmt::Display for Status {
+impl fmt::Display for RunnerStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl<'de> Deserialize<'de> for Status {
+impl<'de> Deserialize<'de> for RunnerStatus {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(Self::from)
     }
 }
 
-impl Serialize for Status {
+impl Serialize for RunnerStatus {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
     }
@@ -184,7 +184,7 @@ pub struct Runner {
     #[serde(default, deserialize_with = "or_empty")]
     pub os: String,
     /// Whether it is connected.
-    pub status: Status,
+    pub status: RunnerStatus,
     /// Whether it has a job.
     #[serde(default)]
     pub busy: bool,
@@ -278,7 +278,7 @@ mod tests {
         }
         let page: Page = serde_json::from_str(RUNNERS).unwrap();
         assert_eq!(page.runners.len(), 2);
-        assert_eq!(page.runners[0].status, Status::Online);
+        assert_eq!(page.runners[0].status, RunnerStatus::Online);
         assert!(page.runners[0].busy);
         assert_eq!(page.runners[1].labels[3].kind.as_deref(), Some("custom"));
         assert!(page.runners[1].has_label("NO-GPU") && page.runners[1].is_named("Mac_Runner"));
@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(one.sha256_checksum.as_deref(), Some(" "));
         let text = r#"{"id":1,"name":"a","status":"Idle","os":null,"labels":null}"#;
         let runner: Runner = serde_json::from_str(text).unwrap();
-        assert_eq!(runner.status, Status::Other("Idle".to_owned()));
+        assert_eq!(runner.status, RunnerStatus::Other("Idle".to_owned()));
         assert_eq!(serde_json::to_value(&runner).unwrap()["status"], "Idle");
     }
 

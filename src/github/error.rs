@@ -191,25 +191,6 @@ pub enum Error {
     Transport(#[from] net::Error),
 }
 
-impl Error {
-    /// The answer behind this error, where there was one.
-    #[must_use]
-    pub fn reply(&self) -> Option<&Reply> {
-        match self {
-            Self::Unauthorized(reply)
-            | Self::Unprocessable(reply)
-            | Self::Odd(reply)
-            | Self::Forbidden { reply, .. }
-            | Self::NotFound { reply, .. }
-            | Self::RateLimited { reply, .. }
-            | Self::NameTaken { reply, .. }
-            | Self::NoJit { reply }
-            | Self::Busy { reply, .. } => Some(reply),
-            _ => None,
-        }
-    }
-}
-
 /// The sentences that name the permission that a call needs, and what the server says about it.
 fn permission(needed: &str, reply: &Reply) -> String {
     let accepted = reply.accepted.as_deref();

@@ -18,7 +18,7 @@ mod target;
 pub use client::{Client, Deletion, Filter};
 pub use credential::{Credential, TokenCommand};
 pub use deprecation::Deprecation;
-pub use document::{Application, JitConfig, Label, Runner, RunnerToken, Status};
+pub use document::{Application, JitConfig, Label, Runner, RunnerStatus, RunnerToken};
 pub use error::{Error, Reply};
 pub use jit::NewJitRunner;
 pub use release::Release;

@@ -133,13 +133,6 @@ pub fn group_id(root: &Root, name: &str) -> Option<u32> {
     group_file(root).into_iter().find(|group| group.name == name).map(|group| group.gid)
 }
 
-/// Whether the account is in the group of that name, which must be in `/etc/group`.
-#[must_use]
-pub fn in_group(root: &Root, account: &Account, group: &str) -> bool {
-    let gids = groups(root, account);
-    group_file(root).into_iter().any(|found| found.name == group && gids.contains(&found.gid))
-}
-
 /// The users in the group `gid`: those with it as their primary group, and its listed members. Users outside
 /// `/etc/passwd` and `/etc/group` are found only on the machine itself, and only as listed members.
 #[must_use]

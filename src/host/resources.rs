@@ -50,6 +50,19 @@ pub fn free_space(path: &Path) -> Result<u64, Error> {
     })
 }
 
+/// Files that can still be created on the filesystem of `path`, which must exist; `None` if it has no fixed number of
+/// them, or does not tell.
+#[must_use]
+pub fn free_inodes(path: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    return rustix::fs::statvfs(path).ok().filter(|stat| stat.f_files > 0).map(|stat| stat.f_favail);
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}
+
 #[cfg(unix)]
 fn available(path: &Path) -> std::io::Result<u64> {
     let stat = rustix::fs::statvfs(path)?;
@@ -99,6 +112,7 @@ mod tests {
     fn free_space_is_told_for_what_does_not_exist_yet() {
         let dir = tempfile::tempdir().unwrap();
         free_space(&dir.path().join("a/b/c")).unwrap();
+        assert_ne!(free_inodes(dir.path()), Some(0));
         free_space(Path::new("relative/and/missing")).unwrap();
     }
 

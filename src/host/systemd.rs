@@ -26,17 +26,72 @@ pub fn are_in(unit: &str) -> bool {
     groups.lines().any(|line| line.split('/').any(|part| part == unit))
 }
 
+/// Words of systemd of which runup knows some; any other is kept, to be shown. The default is an empty one.
+macro_rules! words {
+    ($($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal),* })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[allow(missing_docs, reason = "each variant is systemd's own word")]
+        pub enum $name {
+            $($variant,)*
+            Other(String),
+        }
+
+        impl From<&str> for $name {
+            fn from(word: &str) -> Self {
+                match word {
+                    $($word => Self::$variant,)*
+                    other => Self::Other(other.to_owned()),
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(match self {
+                    $(Self::$variant => $word,)*
+                    Self::Other(word) => word,
+                })
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self::Other(String::new())
+            }
+        }
+    )*};
+}
+
+words! {
+    /// `LoadState`: whether there is a unit file that systemd has read.
+    LoadState { Loaded = "loaded", NotFound = "not-found", Masked = "masked" }
+    /// `ActiveState`.
+    ActiveState {
+        Active = "active",
+        Activating = "activating",
+        Reloading = "reloading",
+        Inactive = "inactive",
+        Failed = "failed",
+        Deactivating = "deactivating"
+    }
+    /// `SubState`, which says more about the active state.
+    SubState { AutoRestart = "auto-restart", Running = "running", Dead = "dead" }
+    /// `UnitFileState`: whether it starts at boot. Empty if there is no unit file.
+    FileState { Enabled = "enabled", Disabled = "disabled", Masked = "masked" }
+}
+
 /// The state of a unit in the manager.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unit {
-    /// `loaded`, `not-found`, `masked`, `bad-setting`.
-    pub load: String,
-    /// `active`, `inactive`, `failed`, `activating`, `deactivating`.
-    pub active: String,
-    /// `running`, `auto-restart`, `dead` and others.
-    pub sub: String,
-    /// `enabled`, `disabled`, `masked`; empty if there is no unit file.
-    pub enabled: String,
+    /// Whether its file was read.
+    pub load: LoadState,
+    /// Whether it runs.
+    pub active: ActiveState,
+    /// More about that.
+    pub sub: SubState,
+    /// Whether it starts at boot.
+    pub enabled: FileState,
     /// `success`, `exit-code`, `start-limit-hit` and others.
     pub result: String,
     /// The file it was read from.
@@ -51,23 +106,35 @@ impl Unit {
     /// Whether it runs, or waits for its automatic restart.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        matches!(self.active.as_str(), "active" | "activating" | "reloading")
+        matches!(self.active, ActiveState::Active | ActiveState::Activating | ActiveState::Reloading)
     }
 
     /// Whether it has a process, or is about to have one: a unit that is being stopped still has one.
     #[must_use]
     pub fn runs(&self) -> bool {
-        self.is_up() || self.active == "deactivating"
+        self.is_up() || self.active == ActiveState::Deactivating
+    }
+
+    /// Whether systemd knows it.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.load != LoadState::NotFound
+    }
+
+    /// Whether it starts at boot.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        self.enabled == FileState::Enabled
     }
 
     fn parse(text: &str) -> Self {
         let mut unit = Self::default();
         for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
             match key {
-                "LoadState" => value.clone_into(&mut unit.load),
-                "ActiveState" => value.clone_into(&mut unit.active),
-                "SubState" => value.clone_into(&mut unit.sub),
-                "UnitFileState" => value.clone_into(&mut unit.enabled),
+                "LoadState" => unit.load = value.into(),
+                "ActiveState" => unit.active = value.into(),
+                "SubState" => unit.sub = value.into(),
+                "UnitFileState" => unit.enabled = value.into(),
                 "Result" => value.clone_into(&mut unit.result),
                 "FragmentPath" if !value.is_empty() => unit.fragment = Some(value.into()),
                 "Job" => unit.job = !matches!(value, "" | "0"),
@@ -190,8 +257,11 @@ mod tests {
              FragmentPath=/etc/systemd/system/x.service\nNRestarts=3\n",
         );
         assert!(unit.is_up());
-        assert_eq!((unit.sub.as_str(), unit.restarts), ("auto-restart", 3));
+        assert_eq!((&unit.sub, unit.restarts), (&SubState::AutoRestart, 3));
         assert_eq!(unit.fragment.as_deref(), Some(Path::new("/etc/systemd/system/x.service")));
+        assert!(unit.exists() && unit.is_enabled());
+        let other = Unit::parse("LoadState=bad-setting\nActiveState=maintenance\n");
+        assert_eq!(format!("{} {} {}", other.load, other.active, other.enabled), "bad-setting maintenance ");
         assert!(!Unit::parse("LoadState=not-found\nActiveState=inactive\nFragmentPath=\n").is_up());
     }
 }

@@ -22,7 +22,7 @@ mod step;
 pub use command::create_jit::{
     CreateJit, DeletedByReceipt, Receipt, create_jit, delete_by_receipt, write_jit_config,
 };
-pub use command::install::{Installed, Nobody, RegisteredRunner, bake, install, plan};
+pub use command::install::{Installed, RegisteredRunner, bake, install, plan};
 pub use command::prepare_start::prepare as prepare_start;
 pub use command::prune::{Claim, Gone, Kept, NamePrefix, OwnershipLabel, Prune, Pruned, prune};
 pub use command::remove::{LeftOnServer, Removed, Why, remove};
@@ -31,13 +31,13 @@ pub use command::run::running::{
 };
 pub use command::run::{drain, run};
 pub use command::seal;
-pub use command::status::{State, Status, status};
+pub use command::status::{RunnerState, Status, status};
 pub use command::upgrade::conclude::Upgraded;
 pub use command::upgrade::offer::Upgrading;
 pub use command::upgrade::support::Support;
 pub use command::upgrade::upgrade;
 pub use context::error::Error;
-pub use context::request::{Archive, Registration, RemoveScope, Request, Service};
+pub use context::request::{Archive, Registration, RemoveScope, Request, WantedService};
 pub use context::site::Site;
 pub use context::watch::Watch;
 pub use state::checkpoint;

@@ -1,7 +1,7 @@
 //! The HTTP client: retries, redirects, proxies, TLS, time limits, and the redaction of URLs.
 //!
 //! It sends a credential to one host only, and decides which failures are retried and how long to wait. It does not
-//! know GitHub's API, files or archives, and does not read the environment: [`Options`] has everything that it needs.
+//! know GitHub's API, files or archives, and does not read the environment: [`HttpOptions`] has everything that it needs.
 
 mod body;
 mod error;
@@ -36,7 +36,7 @@ pub const BODY_LIMIT: usize = 4 << 20;
 
 /// How the client behaves.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct HttpOptions {
     /// The `User-Agent`, which GitHub requires.
     pub user_agent: String,
     /// The timeout for name resolution, connection and TLS handshake; 10 s by default.
@@ -51,7 +51,7 @@ pub struct Options {
     pub allow_http: bool,
 }
 
-impl Default for Options {
+impl Default for HttpOptions {
     fn default() -> Self {
         Self {
             user_agent: concat!("runup/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -72,7 +72,7 @@ pub struct Http {
 
 #[derive(Debug)]
 struct Inner {
-    options: Options,
+    options: HttpOptions,
     extra_roots: Vec<CertificateDer<'static>>,
     plain: Client,
     /// Created for the first https URL, because reading the machine's root certificates takes milliseconds.
@@ -127,7 +127,7 @@ impl Answer {
 
 impl Http {
     /// A client. Reads `ca_file` if it is set; the machine's root certificates are read when they are needed.
-    pub fn new(options: Options) -> Result<Self, Error> {
+    pub fn new(options: HttpOptions) -> Result<Self, Error> {
         let extra_roots = options.ca_file.as_deref().map(tls::read_ca_file).transpose()?.unwrap_or_default();
         let plain = client(&options, &tls::Roots::None)?;
         Ok(Self { inner: Arc::new(Inner { options, extra_roots, plain, tls: OnceLock::new() }) })
@@ -270,7 +270,7 @@ impl Http {
     }
 
     /// Refuses to send a bearer token over plain HTTP to another machine, where anyone on the network could read it,
-    /// unless [`Options::allow_http`] is set. Nothing is sent.
+    /// unless [`HttpOptions::allow_http`] is set. Nothing is sent.
     pub fn check_bearer(&self, url: &Url) -> Result<(), Error> {
         if url.scheme() != "http" || self.inner.options.allow_http || proxy::is_loopback(url) {
             return Ok(());
@@ -295,7 +295,7 @@ impl Http {
     }
 }
 
-fn client(options: &Options, roots: &tls::Roots<'_>) -> Result<Client, Error> {
+fn client(options: &HttpOptions, roots: &tls::Roots<'_>) -> Result<Client, Error> {
     let rules = options.proxy.clone();
     Client::builder()
         .user_agent(&options.user_agent)

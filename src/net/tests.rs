@@ -36,7 +36,7 @@ fn answer(status: &str, headers: &str, body: &str) -> String {
 }
 
 fn http() -> Http {
-    Http::new(Options { stall_timeout: Duration::from_millis(200), ..Options::default() }).unwrap()
+    Http::new(HttpOptions { stall_timeout: Duration::from_millis(200), ..HttpOptions::default() }).unwrap()
 }
 
 fn call(url: &Url, seconds: u64) -> Call {
@@ -123,7 +123,7 @@ async fn a_credential_is_not_sent_without_encryption() {
     let tried = |error: &Error| error.trouble() == Some(Trouble::Dns);
     let error = http().open(&far, None, None).await.unwrap_err();
     assert!(tried(&error), "{error:?}");
-    let allowed = Http::new(Options { allow_http: true, ..Options::default() }).unwrap();
+    let allowed = Http::new(HttpOptions { allow_http: true, ..HttpOptions::default() }).unwrap();
     let error = allowed.open(&far, Some(&secret), None).await.unwrap_err();
     assert!(tried(&error), "{error:?}");
     // A redirect to another host need not be refused, because that host never gets the credential.
@@ -163,7 +163,8 @@ async fn a_request_goes_through_the_proxy_with_its_credentials() {
     let port = proxy.port().unwrap();
     let vars = [("http_proxy".to_owned(), format!("http://user:p%40ss@127.0.0.1:{port}"))];
     let http =
-        Http::new(Options { proxy: ProxyRules::from_vars(vars).unwrap(), ..Options::default() }).unwrap();
+        Http::new(HttpOptions { proxy: ProxyRules::from_vars(vars).unwrap(), ..HttpOptions::default() })
+            .unwrap();
     let url = Url::parse("http://far.invalid/file").unwrap();
     assert_eq!(http.call(call(&url, 60)).await.unwrap().body, b"by proxy");
     let asked = &server.await.unwrap()[0];
@@ -183,8 +184,9 @@ async fn the_size_of_an_answer_is_limited() {
 fn a_ca_file_must_exist_and_hold_a_certificate() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ca.pem");
-    let with =
-        |path: &std::path::Path| Http::new(Options { ca_file: Some(path.into()), ..Options::default() });
+    let with = |path: &std::path::Path| {
+        Http::new(HttpOptions { ca_file: Some(path.into()), ..HttpOptions::default() })
+    };
     assert_eq!(with(&path).unwrap_err().class(), Class::NoInput);
     fs_err::write(&path, "no certificate").unwrap();
     assert_eq!(with(&path).unwrap_err().class(), Class::Data);
@@ -210,7 +212,7 @@ async fn a_proxy_that_cannot_be_reached_is_named_with_its_variable() {
         ),
     ] {
         let rules = ProxyRules::from_vars([("https_proxy".to_owned(), proxy.to_owned())]).unwrap();
-        let http = Http::new(Options { proxy: rules, ..Options::default() }).unwrap();
+        let http = Http::new(HttpOptions { proxy: rules, ..HttpOptions::default() }).unwrap();
         let error = http.open(&far, None, None).await.unwrap_err();
         assert_eq!(error.trouble(), Some(trouble), "{error:?}");
         let message = error.to_string();

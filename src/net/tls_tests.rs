@@ -67,7 +67,7 @@ async fn serve(name: &str, from: i32, to: i32) -> Server {
 /// The body that the server gives to a client that trusts its authority, or not.
 async fn ask(server: &Server, trusting: bool, timeout: Duration) -> Result<Vec<u8>, Error> {
     let ca_file = trusting.then(|| server.authority.path().to_owned());
-    let http = Http::new(Options { ca_file, ..Options::default() }).unwrap();
+    let http = Http::new(HttpOptions { ca_file, ..HttpOptions::default() }).unwrap();
     let call = Call::new(Method::GET, server.url.clone(), Deadline::after(timeout));
     http.call(call).await.map(|answer| answer.body)
 }

@@ -44,7 +44,7 @@ pub struct Setting {
 
 /// The options of the registration, besides the name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
+pub struct ConfigOptions {
     /// Labels besides the default ones.
     pub labels: Option<Labels>,
     /// Omit the default labels.
@@ -61,7 +61,7 @@ pub struct Options {
     pub replace: bool,
 }
 
-impl Default for Options {
+impl Default for ConfigOptions {
     fn default() -> Self {
         Self {
             labels: None,
@@ -81,7 +81,7 @@ pub fn configure(
     setting: &Setting,
     url: &str,
     name: &RunnerName,
-    options: &Options,
+    options: &ConfigOptions,
     token: &Secret,
     deadline: Deadline,
 ) -> Command {
@@ -184,15 +184,15 @@ mod tests {
         }
     }
 
-    fn options() -> Options {
-        Options {
+    fn options() -> ConfigOptions {
+        ConfigOptions {
             labels: Some("gpu,fast disk".parse().unwrap()),
             no_default_labels: true,
             group: Some("my group".into()),
             ephemeral: true,
             disable_update: true,
             replace: true,
-            ..Options::default()
+            ..ConfigOptions::default()
         }
     }
 

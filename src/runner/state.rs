@@ -115,16 +115,6 @@ pub fn read(dir: &Path) -> Result<LocalState, Error> {
     Ok(if files.is_empty() { LocalState::Unconfigured } else { LocalState::Partial { files } })
 }
 
-/// Whether the runner is marked as a service, in which case `config.sh remove` refuses to work.
-pub fn has_service(dir: &Path) -> Result<bool, Error> {
-    Ok(!present(dir, [".service"])?.is_empty())
-}
-
-/// The existing identity files, of any file type.
-pub fn identity(dir: &Path) -> Result<Vec<&'static str>, Error> {
-    present(dir, IDENTITY_FILES)
-}
-
 /// The files of one particular runner, which must not be in an image: identity, generated files, logs and work.
 pub fn personal_files() -> impl Iterator<Item = &'static str> {
     IDENTITY_FILES.into_iter().chain(GENERATED_FILES).chain([LOG_DIR, WORK_DIR])
@@ -291,8 +281,7 @@ mod tests {
         assert_eq!(runner.github_url.as_deref(), Some("https://github.com/octo-org"));
         assert_eq!(runner.pool_name.as_deref(), Some("Default"));
         assert!(runner.ephemeral && !runner.disable_update);
-        assert!(has_service(dir.path()).unwrap());
-        assert_eq!(identity(dir.path()).unwrap(), [".runner", ".credentials", ".service"]);
+        assert!(service(dir.path()).unwrap().is_some());
     }
 
     #[test]
@@ -330,7 +319,6 @@ mod tests {
         let dir = temp_dir(&[(".env", b"A=b"), (".service", b"x")]);
         assert_eq!(read(dir.path()).unwrap(), LocalState::Unconfigured);
         assert_eq!(read(&dir.path().join("missing")).unwrap(), LocalState::Unconfigured);
-        assert!(!has_service(&dir.path().join("missing")).unwrap());
     }
 
     #[test]
@@ -362,8 +350,6 @@ mod tests {
             let dir = temp_dir(&[("elsewhere", RUNNER.as_bytes())]);
             std::os::unix::fs::symlink("elsewhere", dir.path().join(".runner")).unwrap();
             assert!(corrupt(dir.path()).1.contains("symbolic link"));
-            std::os::unix::fs::symlink("nowhere", dir.path().join(".service")).unwrap();
-            assert!(has_service(dir.path()).unwrap());
         }
     }
 }

@@ -202,7 +202,7 @@ pub struct Runner {
 /// The service that runs the runner.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Service options")]
-pub struct Service {
+pub struct ServiceOptions {
     /// Service that runs the runner
     #[arg(long, value_enum, default_value = "auto", value_name = "KIND")]
     pub service: ServiceKind,

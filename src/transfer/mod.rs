@@ -29,7 +29,6 @@ mod unzip;
 
 pub use digest::{DigestError, Sha256Digest};
 pub use error::{Error, Refusal};
-pub use space::free_bytes;
 pub use stage::stage;
 
 use crate::net::Url;

@@ -1,22 +1,11 @@
-//! The free space of a filesystem.
+//! Whether an archive fits, before it is downloaded.
 
 use super::{Error, Format};
+use crate::host;
 use std::path::Path;
 
-/// Bytes that the current user may still write to the filesystem of `path`; `None` if that cannot be determined.
-#[cfg(unix)]
-#[must_use]
-pub fn free_bytes(path: &Path) -> Option<u64> {
-    let filesystem = rustix::fs::statvfs(path).ok()?;
-    Some(filesystem.f_bavail.saturating_mul(filesystem.f_frsize))
-}
-
-/// Bytes that the current user may still write to the filesystem that `path` is on; `None` where that cannot be told.
-#[cfg(not(unix))]
-#[must_use]
-pub fn free_bytes(_path: &Path) -> Option<u64> {
-    None
-}
+/// One file of a runner for so many bytes of its archive, at most: real ones have twice as many.
+const BYTES_PER_FILE: u64 = 40_000;
 
 /// The approximate space for unpacking an archive of this size: runner archives are compressed to a third, and a zip
 /// file is kept next to its contents while it is unpacked.
@@ -31,10 +20,14 @@ pub(super) fn needed(format: Format, archive: u64) -> u64 {
 /// that fits is not refused.
 pub(super) fn check(staging: &Path, format: Format, archive: u64) -> Result<(), Error> {
     let needed = needed(format, archive);
-    match free_bytes(staging) {
-        Some(free) if free < needed / 2 => {
-            Err(Error::DiskFull { path: staging.to_owned(), free, needed, source: None })
-        }
-        _ => Ok(()),
+    // One that does not tell is tried.
+    let Ok(free) = host::free_space(staging) else { return Ok(()) };
+    let path = staging.to_owned();
+    if free < needed / 2 {
+        return Err(Error::DiskFull { path, free, needed, source: None });
     }
+    if host::free_inodes(staging).is_some_and(|inodes| inodes <= archive / BYTES_PER_FILE) {
+        return Err(Error::NoMoreFiles { path, free, source: None });
+    }
+    Ok(())
 }

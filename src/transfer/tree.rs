@@ -6,7 +6,8 @@
 use super::error::{Error, Refusal, shown};
 use super::path::{entry_path, link_target};
 use super::pipe::Ended;
-use super::{Limits, Order, Owner, Progress, space};
+use super::{Limits, Order, Owner, Progress};
+use crate::host;
 use fs_err::{File, OpenOptions};
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -242,13 +243,13 @@ impl Tree {
 
     fn write_error(&self, name: &[u8], source: io::Error) -> Ended {
         let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        let error = match space::free_bytes(&self.root).filter(|_| full) {
+        let error = match host::free_space(&self.root).ok().filter(|_| full) {
             Some(free) => {
                 let (path, free) = (self.root.clone(), free.saturating_add(self.bytes));
                 if self.needed > free {
                     Error::DiskFull { path, free, needed: self.needed, source: Some(source) }
                 } else {
-                    Error::NoMoreFiles { path, free, source }
+                    Error::NoMoreFiles { path, free, source: Some(source) }
                 }
             }
             None => Error::Write { entry: shown(name), source },

@@ -48,7 +48,7 @@ pub(crate) fn adopt(site: &Site<'_>, journal: &mut Journal, to: RemoveScope) -> 
                 return write_adopted(site, journal, &report, Some(registered));
             };
             let given = target.url.as_str().trim_end_matches('/').to_owned();
-            if !on_disk.is_empty() && !on_disk.eq_ignore_ascii_case(&given) {
+            if !on_disk.is_empty() && !target.is_same_as(&on_disk) {
                 return Err(Error::OtherUrl { dir: site.request.dir.clone(), given, journal: on_disk });
             }
             Some(adopted(&file, given, target.api.to_string()))

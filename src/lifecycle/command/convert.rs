@@ -5,7 +5,7 @@ use crate::error::chain;
 use crate::host::systemd;
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::state::journal::{Act, Journal, Registered, State, Step};
+use crate::lifecycle::state::journal::{Act, EntryState, Journal, Registered, Step};
 use crate::lifecycle::state::observed::Seen;
 use crate::lifecycle::state::plan::{Action, Plan};
 use crate::lifecycle::step::{placing, registration, service};
@@ -35,7 +35,7 @@ pub(crate) async fn failed(
     if let Some(old) = then.entry(Step::PlaceRunner).filter(|_| placed) {
         placing::put_back(site, journal, old.act.clone())?;
     }
-    if let Some((State::Done, registered)) = then.registered() {
+    if let Some((EntryState::Done, registered)) = then.registered() {
         journal.done(Act::Register(registered.clone()))?;
     }
     before.resume(site, journal).await;
@@ -72,7 +72,7 @@ async fn go_on_as_new(
 
 /// Starts the service that was completely set up before the conversion, if there is one.
 async fn start(then: &Journal, seen: &Seen) -> Result<(), Error> {
-    let done = then.entry(Step::StartService).is_some_and(|entry| entry.state == State::Done);
+    let done = then.entry(Step::StartService).is_some_and(|entry| entry.state == EntryState::Done);
     let Some(service) = seen.service.as_ref().filter(|_| done) else { return Ok(()) };
     // Neither the signal nor the deadline that ended the run is a reason to leave it off.
     Ok(systemd::enable_and_restart(&service.unit, &CancellationToken::new()).await?)

@@ -5,7 +5,7 @@
 //! by its name, which was unused before, and soon by its id.
 
 use crate::deadline::Deadline;
-use crate::github::{self, Client, Deletion, JitConfig, NewJitRunner, Status};
+use crate::github::{self, Client, Deletion, JitConfig, NewJitRunner, RunnerStatus};
 use crate::host::file::{read_untrusted, remove_if_present, write_atomic};
 use crate::host::{self, Platform};
 use crate::lifecycle::command::run::jit::{DEFAULT_GROUP, labels};
@@ -177,7 +177,7 @@ async fn delete_receipt(
         // The name was unused before: a runner that has it now and is not online yet is from the interrupted call.
         None => within(deadline, stop, client.runner_named(&receipt.name))
             .await?
-            .filter(|runner| runner.status != Status::Online),
+            .filter(|runner| runner.status != RunnerStatus::Online),
     };
     let deletion = match found {
         Some(runner) if !runner.is_named(&receipt.name) => {

@@ -1,12 +1,11 @@
 //! Converges: recovers interrupted runs, observes, plans, applies the steps, and unwinds its own if one fails.
 
 use crate::deadline::Deadline;
+use crate::host::account;
 use crate::host::lock::Lock;
-use crate::host::{self, account};
 use crate::lifecycle::command::{convert, seal};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::context::watch::Watch;
 use crate::lifecycle::state::isolation;
 use crate::lifecycle::state::journal::{Act, Journal, Step};
 use crate::lifecycle::state::observed::{Seen, Server, Tree, look, look_at_offer};
@@ -285,19 +284,5 @@ fn report(site: &Site<'_>, journal: &Journal, plan: Plan, seen: Seen, status: Op
         steps: plan.steps,
         service: journal.unit().map(str::to_owned),
         calls: site.client.as_deref().map_or(0, crate::github::Client::calls),
-    }
-}
-
-/// The watcher of a run that is not watched.
-pub struct Nobody;
-
-impl Watch for Nobody {
-    fn begin(&self, _: &'static str) {}
-    fn end(&self, _: &'static str, _: &str, _: Duration) {}
-    fn line(&self, _: host::Stream, _: &str) {}
-    fn progress(&self) -> std::sync::Arc<dyn crate::transfer::Progress> {
-        struct Silent;
-        impl crate::transfer::Progress for Silent {}
-        std::sync::Arc::new(Silent)
     }
 }

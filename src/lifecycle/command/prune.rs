@@ -5,7 +5,7 @@
 
 use crate::deadline::Deadline;
 use crate::error::chain;
-use crate::github::{self, Client, Deletion, Runner, Status};
+use crate::github::{self, Client, Deletion, Runner, RunnerStatus};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::state::journal::{Journal, Registered};
 use crate::runner::Label;
@@ -208,9 +208,9 @@ fn reason_to_keep(order: &Prune<'_>, runner: &Runner) -> Result<Option<String>, 
         return Ok(Some("it is running a job".to_owned()));
     }
     match &runner.status {
-        Status::Offline => {}
-        Status::Online => return Ok(Some("it is online".to_owned())),
-        Status::Other(word) => return Ok(Some(format!("its status is {word:?}"))),
+        RunnerStatus::Offline => {}
+        RunnerStatus::Online => return Ok(Some("it is online".to_owned())),
+        RunnerStatus::Other(word) => return Ok(Some(format!("its status is {word:?}"))),
     }
     for state in &order.states {
         for journal in Journal::all(state)? {

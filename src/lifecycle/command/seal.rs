@@ -4,7 +4,7 @@ use crate::host::{self, lock};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::finding::Finding;
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::state::journal::{Journal, State, Step};
+use crate::lifecycle::state::journal::{EntryState, Journal, Step};
 use crate::runner::{Guard, guard as guarding, state, tree};
 use crate::transfer::place;
 use serde::Serialize;
@@ -160,7 +160,7 @@ fn of_journals(site: &Site<'_>) -> Result<Vec<Finding>, Error> {
     let mut found = Vec::new();
     for journal in Journal::all(&site.state)? {
         found.extend(of_registration(site, &journal));
-        let cut_off = journal.entry(Step::PlaceRunner).is_some_and(|entry| entry.state == State::Begun);
+        let cut_off = journal.entry(Step::PlaceRunner).is_some_and(|entry| entry.state == EntryState::Begun);
         if cut_off {
             found.push(Finding {
                 what: format!("{} says that placing the runner was cut off", journal.path().display()),

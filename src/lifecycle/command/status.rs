@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
     /// Its state, in one word.
-    pub state: State,
+    pub state: RunnerState,
     /// The runner's directory.
     pub dir: std::path::PathBuf,
     /// Its version, as far as its files tell it.
@@ -47,7 +47,7 @@ pub struct Status {
     /// Why the server could not be asked.
     pub not_asked: Option<String>,
     /// The service, if runup installed one.
-    pub service: Option<Service>,
+    pub service: Option<ServiceStatus>,
     /// How long the version is supported, if a newer one is available and the runner does not update itself.
     pub support: Option<Support>,
     /// What differs from what was requested of `install`, or from what it left: changed since by other means.
@@ -56,7 +56,7 @@ pub struct Status {
 
 /// The service as systemd sees it.
 #[derive(Debug, Clone, Serialize)]
-pub struct Service {
+pub struct ServiceStatus {
     /// The unit's name.
     pub unit: String,
     /// `active`, `inactive`, `failed` and so on.
@@ -72,7 +72,7 @@ pub struct Service {
 /// The state in one word, for machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum State {
+pub enum RunnerState {
     /// No runner.
     Absent,
     /// Placed, not registered.
@@ -102,7 +102,7 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
     let tree = if dir.is_dir() { Some(tree::inspect(&dir, site.platform())?) } else { None };
     let version = tree.as_ref().and_then(|tree| tree.version);
     let mut status = Status {
-        state: State::Absent,
+        state: RunnerState::Absent,
         dir: site.request.dir.clone(),
         version: version.map(|version| version.to_string()),
         journal: journal.exists(),
@@ -138,22 +138,25 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
         status.id = Some(file.agent_id);
         status.url.clone_from(&file.github_url);
     }
-    let unfinished =
-        journal.entries().iter().any(|entry| entry.state == crate::lifecycle::state::journal::State::Begun);
+    let unfinished = journal
+        .entries()
+        .iter()
+        .any(|entry| entry.state == crate::lifecycle::state::journal::EntryState::Begun);
     status.state = match &local {
-        _ if crate::lifecycle::state::observed::is_copy(site, &journal) => State::Copied,
-        _ if unfinished => State::Unfinished,
-        LocalState::Configured(_) => State::Registered,
-        _ if journal.registered().is_some() => State::Forgotten,
-        _ if status.version.is_some() => State::Placed,
-        LocalState::Unconfigured => State::Absent,
-        LocalState::Partial { .. } | LocalState::Corrupt { .. } => State::Unfinished,
+        _ if crate::lifecycle::state::observed::is_copy(site, &journal) => RunnerState::Copied,
+        _ if unfinished => RunnerState::Unfinished,
+        LocalState::Configured(_) => RunnerState::Registered,
+        _ if journal.registered().is_some() => RunnerState::Forgotten,
+        _ if status.version.is_some() => RunnerState::Placed,
+        LocalState::Unconfigured => RunnerState::Absent,
+        LocalState::Partial { .. } | LocalState::Corrupt { .. } => RunnerState::Unfinished,
     };
-    if status.state == State::Registered {
+    if status.state == RunnerState::Registered {
         let found = Found { local: &local, version, open: journal.guard() == Guard::Open };
         ask(site, &mut status, &found, journal.entry(Step::Register).map(|entry| &entry.act)).await;
     }
-    if let Some(version) = version.filter(|_| status.state == State::Registered && status.not_asked.is_none())
+    if let Some(version) =
+        version.filter(|_| status.state == RunnerState::Registered && status.not_asked.is_none())
     {
         status.support = support(site, &journal, version).await.unwrap_or_else(|error| {
             tracing::debug!("{}", chain(&error));
@@ -161,7 +164,7 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
         });
     }
     let lacks = tree.map(|tree| tree.lacks()).unwrap_or_default();
-    if status.state == State::Registered && status.journal && !lacks.is_empty() {
+    if status.state == RunnerState::Registered && status.journal && !lacks.is_empty() {
         status.drift.push(format!(
             "the runner is incomplete, as a cut off update of its own leaves it ({}); `runup install` puts a complete \
              one in its place",
@@ -217,23 +220,25 @@ async fn look_at_service(
         Ok(_) => status.drift.push(format!("{unit} was changed; a change belongs into a drop-in")),
         Err(_) => status.drift.push(format!("{unit} is missing")),
     }
-    if seen.enabled != "enabled" {
-        let how = if seen.enabled.is_empty() { "not there" } else { &seen.enabled };
+    if !seen.is_enabled() {
+        let how = Some(seen.enabled.to_string()).filter(|how| !how.is_empty());
+        let how = how.unwrap_or_else(|| "not there".into());
         status.drift.push(format!("{unit} is {how}, so it does not come back after a reboot"));
     }
     status
         .drift
         .extend(crate::lifecycle::step::service::upgrades::drift(site, unit, upgrades.as_ref()).await?);
     // Placed only, with a service that cannot work: a new registration failed.
-    if matches!(status.state, State::Registered | State::Placed) && !seen.is_up() {
-        status.state = State::Stopped;
-    } else if status.state == State::Registered && status.server.as_deref() == Some("offline") && whole {
-        status.state = State::Offline;
+    if matches!(status.state, RunnerState::Registered | RunnerState::Placed) && !seen.is_up() {
+        status.state = RunnerState::Stopped;
+    } else if status.state == RunnerState::Registered && status.server.as_deref() == Some("offline") && whole
+    {
+        status.state = RunnerState::Offline;
     }
-    status.service = Some(Service {
+    status.service = Some(ServiceStatus {
         unit: unit.clone(),
-        active: seen.active,
-        enabled: seen.enabled,
+        active: seen.active.to_string(),
+        enabled: seen.enabled.to_string(),
         restarts: seen.restarts,
         result: seen.result,
     });
@@ -265,7 +270,7 @@ async fn ask(site: &Site<'_>, status: &mut Status, found: &Found<'_>, act: Optio
     match (&client, status.id) {
         (Some(client), Some(id)) => match site.within("asking for the runner", client.runner(id)).await {
             Ok(Some(found)) => runner = Some(found),
-            Ok(None) => status.state = State::Forgotten,
+            Ok(None) => status.state = RunnerState::Forgotten,
             Err(error) => status.not_asked = Some(chain(&error)),
         },
         _ => status.not_asked = Some("no credential, or no --url".into()),

@@ -45,7 +45,7 @@ pub struct Request {
     /// The server creates a runner of the placed tree right afterwards, without the registration step.
     pub jit: bool,
     /// The service that runs it; `None` if it is run by other means.
-    pub service: Option<Service>,
+    pub service: Option<WantedService>,
     /// The service was set to `none`.
     pub no_service: bool,
     /// Install the libraries that the runner needs and the machine lacks.
@@ -95,7 +95,7 @@ pub struct Archive {
 
 /// The service that runs the runner.
 #[derive(Debug, Clone)]
-pub struct Service {
+pub struct WantedService {
     /// Our own program, which the unit calls.
     pub program: PathBuf,
     /// What the unit starts.
@@ -112,7 +112,7 @@ pub struct Registration {
     /// The name's template.
     pub name: NameTemplate,
     /// Labels, group and so on.
-    pub options: config_sh::Options,
+    pub options: config_sh::ConfigOptions,
 }
 
 /// What a removal covers.

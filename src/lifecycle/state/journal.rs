@@ -8,7 +8,7 @@ mod user;
 
 use crate::host;
 pub use crate::lifecycle::context::journal_error::{JournalError as Error, VERSION};
-pub use crate::lifecycle::state::record::{Act, Asked, Entry, Registered, RunnerUser, State, Step};
+pub use crate::lifecycle::state::record::{Act, Asked, Entry, EntryState, Registered, RunnerUser, Step};
 use crate::runner::Guard;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -195,7 +195,7 @@ impl Journal {
 
     /// The registration, begun or done.
     #[must_use]
-    pub fn registered(&self) -> Option<(State, &Registered)> {
+    pub fn registered(&self) -> Option<(EntryState, &Registered)> {
         match self.entry(Step::Register) {
             Some(Entry { state, act: Act::Register(registered) }) => Some((*state, registered)),
             _ => None,
@@ -277,7 +277,7 @@ impl Journal {
     /// The file cannot be written; then the act must not happen.
     pub fn begin(&mut self, act: Act) -> Result<(), Error> {
         let step = act.step();
-        self.put(Entry { state: State::Begun, act })?;
+        self.put(Entry { state: EntryState::Begun, act })?;
         self.begun.push(step);
         Ok(())
     }
@@ -288,7 +288,7 @@ impl Journal {
     /// # Errors
     /// The file cannot be written; then the act must not happen.
     pub fn begin_instead(&mut self, act: Act) -> Result<(), Error> {
-        self.put(Entry { state: State::Begun, act })
+        self.put(Entry { state: EntryState::Begun, act })
     }
 
     /// Whether this run has begun the step, so that a failure of the run has to undo it.
@@ -302,7 +302,7 @@ impl Journal {
     /// # Errors
     /// The file cannot be written.
     pub fn done(&mut self, act: Act) -> Result<(), Error> {
-        self.put(Entry { state: State::Done, act })
+        self.put(Entry { state: EntryState::Done, act })
     }
 
     /// Forgets a step, after its undo.
@@ -416,8 +416,8 @@ mod tests {
 
         let read = Journal::open(state.path(), dir).unwrap();
         assert_eq!(read.entries().len(), 2);
-        assert_eq!(read.entry(Step::CreateUser).unwrap().state, State::Done);
-        assert_eq!(read.registered().unwrap().0, State::Begun);
+        assert_eq!(read.entry(Step::CreateUser).unwrap().state, EntryState::Done);
+        assert_eq!(read.registered().unwrap().0, EntryState::Begun);
         assert_eq!(read.machine(), Some("ab12cd34"));
 
         journal.forget(Step::Register).unwrap();
@@ -436,7 +436,7 @@ mod tests {
         std::fs::write(Journal::path_for(state.path(), dir), text).unwrap();
         let journal = Journal::open(state.path(), dir).unwrap();
         assert_eq!(journal.entries().len(), 3);
-        assert_eq!(journal.registered(), Some((State::Done, &registered())));
+        assert_eq!(journal.registered(), Some((EntryState::Done, &registered())));
     }
 
     /// The requested options were added later, without a new version: an older runup ignores them.

@@ -26,7 +26,7 @@ pub struct Seen {
     /// What is in the runner's directory.
     pub tree: Tree,
     /// Its owner, if it is ours.
-    pub owner: Option<Owner>,
+    pub owner: Option<TreeOwner>,
     /// How it is guarded.
     pub guard: Guard,
     /// How it is to be guarded once it is registered.
@@ -54,12 +54,12 @@ pub struct Seen {
     /// What the server offers; `None` until it is needed.
     pub offer: Option<Offer>,
     /// The service; `None` if none is requested.
-    pub service: Option<Service>,
+    pub service: Option<SeenService>,
 }
 
 /// The service's unit as it is, and as it should be.
 #[derive(Debug, Clone)]
-pub struct Service {
+pub struct SeenService {
     /// Its name.
     pub unit: String,
     /// What its file should say.
@@ -72,7 +72,7 @@ pub struct Service {
     pub state: systemd::Unit,
 }
 
-impl Service {
+impl SeenService {
     /// Whether the service's own unit is as it should be, whatever the ones beside it are.
     #[must_use]
     pub fn is_written(&self) -> bool {
@@ -104,7 +104,7 @@ pub struct WantedName {
 
 /// The owner of the runner's directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
+pub struct TreeOwner {
     /// The user id.
     pub uid: u32,
     /// Its name, or the id if it has none.
@@ -308,25 +308,25 @@ fn look_at_tree(dir: &Path, site: &Site<'_>, journal: &Journal) -> Result<Tree, 
 }
 
 #[cfg(unix)]
-fn owner(site: &Site<'_>, journal: &Journal, tree: &Tree) -> Result<Option<Owner>, Error> {
+fn owner(site: &Site<'_>, journal: &Journal, tree: &Tree) -> Result<Option<TreeOwner>, Error> {
     use std::os::unix::fs::MetadataExt as _;
     if matches!(tree, Tree::Absent | Tree::Foreign { .. }) {
         return Ok(None);
     }
     if let Some(name) = journal.user() {
         let uid = account::find(&site.request.root, name)?.map_or(u32::MAX, |account| account.uid);
-        return Ok(Some(Owner { uid, name: name.to_owned() }));
+        return Ok(Some(TreeOwner { uid, name: name.to_owned() }));
     }
     // An older runup did not record it.
     let uid = fs_err::symlink_metadata(site.dir()).map_err(host::Error::from)?.uid();
     let account = account::find_by_id(&site.request.root, uid)?;
     let name = account.map_or_else(|| uid.to_string(), |account| account.name);
-    Ok(Some(Owner { uid, name }))
+    Ok(Some(TreeOwner { uid, name }))
 }
 
 #[cfg(not(unix))]
 #[expect(clippy::unnecessary_wraps, reason = "there are no owners on Windows")]
-fn owner(_: &Site<'_>, _: &Journal, _: &Tree) -> Result<Option<Owner>, Error> {
+fn owner(_: &Site<'_>, _: &Journal, _: &Tree) -> Result<Option<TreeOwner>, Error> {
     Ok(None)
 }
 
@@ -334,7 +334,7 @@ async fn look_at_service(
     site: &Site<'_>,
     account: Option<&Account>,
     guard: Guard,
-) -> Result<Option<Service>, Error> {
+) -> Result<Option<SeenService>, Error> {
     let (Some(wanted), Some(target)) = (&site.request.service, &site.request.target) else { return Ok(None) };
     let dir = &site.request.dir;
     if !unit::can_hold(dir) || !unit::can_hold(&wanted.program) {
@@ -372,11 +372,11 @@ async fn look_at_service(
     if timer.wanted.is_some() && timer.found == timer.wanted {
         // An interruption between its file and its start leaves it off.
         let state = systemd::show(&timer.unit, &site.stop).await?;
-        timer.is_off = state.enabled != "enabled" || !state.is_up();
+        timer.is_off = !state.is_enabled() || !state.is_up();
     }
     let found = read_unit(site, &name)?;
     let state = systemd::show(&name, &site.stop).await?;
-    Ok(Some(Service { unit: name, wanted, found, upgrades, state }))
+    Ok(Some(SeenService { unit: name, wanted, found, upgrades, state }))
 }
 
 /// What a unit's file says; `None` if there is none.

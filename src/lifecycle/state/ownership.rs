@@ -4,7 +4,7 @@
 //! confirmed for our name, or a name that only this machine can have, or that was free when we registered it.
 
 use crate::deadline::Deadline;
-use crate::github::{Client, Runner, Status};
+use crate::github::{Client, Runner, RunnerStatus};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Registered;
@@ -69,7 +69,7 @@ async fn once_offline(
     patience: Duration,
 ) -> Result<Option<Runner>, Error> {
     let deadline = Deadline::after(patience.min(site.deadline.left()));
-    while runner.status == Status::Online {
+    while runner.status == RunnerStatus::Online {
         if deadline.passed() {
             tracing::warn!("{} (id {}) is online on the server: it is left alone", runner.name, runner.id);
             return Ok(None);

@@ -1,7 +1,7 @@
 //! What is going to be done, step by step, before any of it is.
 
 use crate::lifecycle::context::request::Request;
-use crate::lifecycle::state::observed::{Service, WantedName};
+use crate::lifecycle::state::observed::{SeenService, WantedName};
 use crate::lifecycle::state::record::Step;
 use crate::runner::config_sh;
 use serde::Serialize;
@@ -66,13 +66,13 @@ pub enum Change {
     WriteService {
         /// Their content.
         #[serde(skip)]
-        service: Box<Service>,
+        service: Box<SeenService>,
     },
     /// The service is enabled, and started or restarted.
     StartService {
         /// Which service.
         #[serde(skip)]
-        service: Box<Service>,
+        service: Box<SeenService>,
     },
     /// The service runs as it should, but the server does not see its runner yet: wait for that.
     AwaitOnline,
@@ -86,7 +86,7 @@ pub struct NewRegistration {
     pub name: WantedName,
     /// The options, as requested.
     #[serde(skip)]
-    pub options: config_sh::Options,
+    pub options: config_sh::ConfigOptions,
     /// Delete what an earlier registration left in the directory.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub clean_identity: bool,
@@ -108,7 +108,7 @@ pub struct NewRegistration {
 impl NewRegistration {
     /// A registration with nothing to correct first.
     #[must_use]
-    pub fn of(name: WantedName, options: config_sh::Options) -> Self {
+    pub fn of(name: WantedName, options: config_sh::ConfigOptions) -> Self {
         let (clean_identity, reclaim_name, converts) = (false, false, false);
         Self { name, options, clean_identity, traces: Vec::new(), ghost: None, reclaim_name, converts }
     }

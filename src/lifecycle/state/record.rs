@@ -171,7 +171,7 @@ impl Act {
 /// How far an act got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum State {
+pub enum EntryState {
     /// It may have happened, in part or completely.
     Begun,
     /// It has happened.
@@ -182,7 +182,7 @@ pub enum State {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// How far it got.
-    pub state: State,
+    pub state: EntryState,
     /// What it is.
     #[serde(flatten)]
     pub act: Act,

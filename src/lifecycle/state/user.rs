@@ -4,7 +4,7 @@ use crate::host::account::{self, Account};
 use crate::host::{lock, systemd};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::state::journal::{Journal, State, Step};
+use crate::lifecycle::state::journal::{EntryState, Journal, Step};
 use std::path::PathBuf;
 
 /// More runners than any machine has.
@@ -94,7 +94,7 @@ pub(crate) fn may_need(site: &Site<'_>, journal: &Journal, dir: &std::path::Path
     let metadata = site.request.root.locate(dir).and_then(|dir| std::fs::symlink_metadata(dir).ok());
     match metadata {
         Some(metadata) => owner(&metadata) == account.uid,
-        None => placed.state == State::Begun,
+        None => placed.state == EntryState::Begun,
     }
 }
 

@@ -3,6 +3,7 @@
 //! One more check before an installation belongs here. What a check has fetched is kept for the step that needs it, so
 //! that it is not fetched twice.
 
+use crate::host;
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::observed::Seen;
@@ -11,6 +12,9 @@ use crate::lifecycle::state::record::Step;
 use crate::lifecycle::step::placing::archive::{self, Choice};
 use crate::lifecycle::step::registration::check_group;
 use crate::lifecycle::step::registration::token::{self, Token};
+
+/// Less memory than this leaves little for jobs beside the runner's own two processes.
+const SMALL: u64 = 512 << 20;
 
 /// What the checks have fetched.
 #[derive(Default)]
@@ -44,11 +48,25 @@ impl Prepared {
             token::check_credential(site)?;
             check_group(site).await?;
         }
+        if plan.takes(Step::PlaceRunner) {
+            check_memory();
+        }
         if plan.takes(Step::PlaceRunner) && !plan.converts() && self.choice.is_none() {
             let listed = seen.offer.as_ref().map(|offer| offer.applications.as_slice());
             self.choice = Some(archive::choose(site, listed).await?);
         }
         Ok(self)
+    }
+}
+
+/// Warns of a machine that is too small for jobs, or for the runner itself.
+fn check_memory() {
+    let memory = host::memory();
+    if (1..SMALL).contains(&memory) {
+        tracing::warn!(
+            "this machine has {} MB of memory, which may not be enough for jobs",
+            memory / 1_000_000
+        );
     }
 }
 

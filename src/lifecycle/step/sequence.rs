@@ -52,7 +52,7 @@ pub(crate) fn plan(request: &Request, journal: &Journal, seen: &Seen) -> Result<
         );
         // One that registers by itself is offline, or missing, between two jobs.
         let offline = !by_itself
-            && matches!(&seen.server, Server::Has(runner) if runner.status == github::Status::Offline);
+            && matches!(&seen.server, Server::Has(runner) if runner.status == github::RunnerStatus::Offline);
         steps.push(service::decide::start_service(service, restart, offline));
     }
     Ok(Plan { steps })

@@ -11,7 +11,7 @@ use crate::host::process::{self, Ask, Which};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::state::journal::{Act, Entry, Journal, RunnerUser, State, Step};
+use crate::lifecycle::state::journal::{Act, Entry, EntryState, Journal, RunnerUser, Step};
 use crate::lifecycle::state::observed::Seen;
 use crate::lifecycle::state::plan::{Change, Plan, Planned};
 use crate::lifecycle::state::user::{known, may_need, name, others, running_neighbour};
@@ -231,7 +231,7 @@ pub async fn undo(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<
 /// # Errors
 /// The user database cannot be read; the home directory cannot be created.
 pub(crate) fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
-    let Some(Entry { state: State::Begun, act }) = journal.entry(Step::CreateUser).cloned() else {
+    let Some(Entry { state: EntryState::Begun, act }) = journal.entry(Step::CreateUser).cloned() else {
         return Ok(());
     };
     let Act::CreateUser { name } = &act else { return Ok(()) };

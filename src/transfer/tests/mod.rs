@@ -7,7 +7,7 @@ mod placing;
 
 use super::*;
 use crate::error::{Class, Failure};
-use crate::net::{Http, Options};
+use crate::net::{Http, HttpOptions};
 use archive::{Tar, gzip, sha256};
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let options = Options { stall_timeout: Duration::from_millis(300), ..Options::default() };
+        let options = HttpOptions { stall_timeout: Duration::from_millis(300), ..HttpOptions::default() };
         Self { dir: tempfile::tempdir().unwrap(), http: Http::new(options).unwrap() }
     }
 

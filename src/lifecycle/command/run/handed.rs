@@ -10,7 +10,7 @@ use crate::lifecycle::command::{adopt, install};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::request::{Archive, Request};
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::state::journal::{Act, Journal, State, Step};
+use crate::lifecycle::state::journal::{Act, EntryState, Journal, Step};
 use crate::lifecycle::state::observed;
 use crate::lifecycle::step::recorded::{self, Begin};
 use crate::lifecycle::step::registration;
@@ -81,7 +81,7 @@ fn filename(platform: Platform, version: &str) -> String {
 fn refuse_other_runner(site: &Site<'_>, journal: &mut Journal, wanted: &RunnerFile) -> Result<(), Error> {
     let dir = || site.request.dir.clone();
     if let Some((state, registered)) = journal.registered() {
-        let ours = state == State::Begun && registered.api_url.is_empty();
+        let ours = state == EntryState::Begun && registered.api_url.is_empty();
         if !ours && !observed::is_copy(site, journal) {
             let found = format!("{} at {}", registered.name, registered.url);
             let wanted = format!("{} of --jit-config-file", wanted.agent_name);

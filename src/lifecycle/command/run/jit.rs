@@ -1,7 +1,7 @@
 //! A just-in-time runner: placed as by `install`, but created by the server, without `config.sh`.
 
 use crate::deadline::Deadline;
-use crate::github::{self, Client, JitConfig, NewJitRunner, Status};
+use crate::github::{self, Client, JitConfig, NewJitRunner, RunnerStatus};
 use crate::host::{Os, Platform};
 use crate::lifecycle::command::install;
 use crate::lifecycle::context::error::Error;
@@ -145,7 +145,7 @@ async fn retake(
 ) -> Result<JitConfig, Error> {
     let found = site.within("asking for the name", client.runner_named(&new.name)).await?;
     match found {
-        Some(runner) if !unique || runner.status == Status::Online => {
+        Some(runner) if !unique || runner.status == RunnerStatus::Online => {
             recorded::never_happened(journal, Step::Register)?;
             Err(Error::NameTaken { name: runner.name, id: runner.id, status: runner.status.to_string() })
         }
@@ -171,7 +171,7 @@ async fn group(site: &Site<'_>, client: &Client, name: Option<&str>) -> Result<u
 }
 
 /// All labels: the server adds none of those that `config.sh` would.
-pub(crate) fn labels(platform: Platform, options: &config_sh::Options) -> Vec<String> {
+pub(crate) fn labels(platform: Platform, options: &config_sh::ConfigOptions) -> Vec<String> {
     let mut labels = Vec::new();
     if !options.no_default_labels {
         let os = match platform.os {

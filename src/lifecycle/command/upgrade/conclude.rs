@@ -5,7 +5,7 @@ use crate::host::systemd;
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
-use crate::lifecycle::state::journal::{Act, Entry, Journal, State, Step};
+use crate::lifecycle::state::journal::{Act, Entry, EntryState, Journal, Step};
 use crate::lifecycle::step::placing::exchange;
 use crate::lifecycle::step::placing::stage::discard;
 use crate::lifecycle::step::service;
@@ -127,14 +127,16 @@ async fn put_back(
 pub(crate) async fn resume(site: &Site<'_>) -> Result<Option<Upgraded>, Error> {
     let journal = site.read_journal()?;
     let Some(Entry { state, act }) = journal.entry(Step::PlaceRunner).cloned() else { return Ok(None) };
-    let begun = |step| journal.entry(step).is_some_and(|entry: &Entry| entry.state == State::Begun);
+    let begun = |step| journal.entry(step).is_some_and(|entry: &Entry| entry.state == EntryState::Begun);
     let unit = journal.unit().filter(|_| begun(Step::StartService)).map(str::to_owned);
     let Act::PlaceRunner { replaces, guard: Guard::Sealed, .. } = &act else { return Ok(None) };
     // Neither a signal nor the deadline leaves the runner off.
     let site = &site.until(Deadline::after(SWITCH), CancellationToken::new());
     let found = tree::inspect(&site.dir(), site.platform())?.version.map(|version| version.to_string());
     match (state, replaces) {
-        (State::Begun, Some(old)) if found.as_deref() == act.version() && old.version() != act.version() => {
+        (EntryState::Begun, Some(old))
+            if found.as_deref() == act.version() && old.version() != act.version() =>
+        {
             tracing::warn!("finishing an upgrade that was cut off");
             let (lock, journal) = site.open_journal("upgrade").await?;
             exchange::take_along(site, &journal)?;
@@ -142,7 +144,7 @@ pub(crate) async fn resume(site: &Site<'_>) -> Result<Option<Upgraded>, Error> {
             let old = Act::clone(old);
             conclude(site, unit.as_deref(), act, old).await.map(Some)
         }
-        (State::Begun, Some(old)) => {
+        (EntryState::Begun, Some(old)) => {
             tracing::warn!("an upgrade was cut off before it had changed anything");
             let (_lock, mut journal) = site.open_journal("upgrade").await?;
             exchange::take_along(site, &journal)?;
@@ -151,12 +153,12 @@ pub(crate) async fn resume(site: &Site<'_>) -> Result<Option<Upgraded>, Error> {
             start_again(site, &mut journal, unit.as_deref()).await?;
             Ok(None)
         }
-        (State::Done, _)
-            if unit.is_some() && journal.registered().is_some_and(|(at, _)| at == State::Done) =>
+        (EntryState::Done, _)
+            if unit.is_some() && journal.registered().is_some_and(|(at, _)| at == EntryState::Done) =>
         {
             let (_lock, mut journal) = site.open_journal("upgrade").await?;
             // An installation may have been in the middle of its start just now.
-            if journal.entry(Step::StartService).is_some_and(|entry| entry.state == State::Begun) {
+            if journal.entry(Step::StartService).is_some_and(|entry| entry.state == EntryState::Begun) {
                 start_again(site, &mut journal, unit.as_deref()).await?;
             }
             Ok(None)

@@ -7,7 +7,7 @@ use crate::host::lock::{self, Lock};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::state::journal::{Act, Asked, Entry, Journal, State, Step};
+use crate::lifecycle::state::journal::{Act, Asked, Entry, EntryState, Journal, Step};
 use crate::lifecycle::state::observed::is_copy;
 use crate::lifecycle::step::placing::archive;
 use crate::runner::{Guard, RunnerVersion, asset};
@@ -67,7 +67,7 @@ pub(crate) fn kept(site: &Site<'_>, journal: &Journal, how: &Upgrading) -> Optio
     let Some((state, registered)) = journal.registered() else {
         return text("it is not registered; `runup install` brings it up to date");
     };
-    if state == State::Begun || journal.entries().iter().any(|entry| entry.state == State::Begun) {
+    if state == EntryState::Begun || journal.entries().iter().any(|entry| entry.state == EntryState::Begun) {
         return text("a run was cut off; `runup install` finishes it");
     }
     if is_copy(site, journal) {
@@ -120,7 +120,7 @@ pub(crate) async fn note(
     let (_lock, mut journal) = site.open_journal("upgrade").await?;
     let now = site.client.as_ref().map_or_else(jiff::Timestamp::now, |client| client.now());
     if newest.is_some_and(|newest| newest <= here)
-        && let Some(Entry { state: State::Done, act }) = journal.entry(Step::PlaceRunner).cloned()
+        && let Some(Entry { state: EntryState::Done, act }) = journal.entry(Step::PlaceRunner).cloned()
         && act.version() == Some(here.to_string().as_str())
     {
         let mut act = act;

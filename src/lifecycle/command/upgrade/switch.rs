@@ -9,7 +9,7 @@ use crate::lifecycle::command::upgrade::idle::Watched;
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
-use crate::lifecycle::state::journal::{Act, Entry, Journal, State, Step};
+use crate::lifecycle::state::journal::{Act, Entry, EntryState, Journal, Step};
 use crate::lifecycle::step::placing::exchange;
 use crate::lifecycle::step::placing::stage::{Fresh, discard, stage_fresh};
 use crate::lifecycle::step::recorded::{self, Begin};
@@ -46,7 +46,7 @@ pub(crate) async fn switch(
     let quick = site.until(site.deadline.within(FROZEN), site.stop.clone());
     let (lock, mut journal) = quick.open_journal("upgrade").await.inspect_err(|_| discard(&staging))?;
     let old = match journal.entry(Step::PlaceRunner) {
-        Some(Entry { state: State::Done, act })
+        Some(Entry { state: EntryState::Done, act })
             if act.version() == Some(here.to_string().as_str())
                 && journal.guard() == Guard::Sealed
                 && tree::inspect(&staging, site.platform()).is_ok_and(|report| report.is_runner()) =>

@@ -39,6 +39,9 @@ pub(crate) async fn choose(site: &Site<'_>, listed: Option<&[Application]>) -> R
 
     let phase = site.phase("pick");
     let picked = asset::choose(applications, site.platform(), asked.version.as_ref())?;
+    if let Some(note) = picked.note {
+        tracing::warn!("{note}");
+    }
     let application = picked.application.clone();
     let expect = expected(site, &application)?;
     let source = match &asked.mirror {

@@ -4,7 +4,7 @@ use crate::host::account::Account;
 use crate::host::lock;
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::state::journal::{Act, Entry, Journal, State, Step};
+use crate::lifecycle::state::journal::{Act, Entry, EntryState, Journal, Step};
 use crate::runner::{Guard, guard, state, tree};
 use crate::transfer::place;
 use std::ffi::OsString;
@@ -60,7 +60,7 @@ pub(crate) fn back(site: &Site<'_>, journal: &Journal) -> Result<(), Error> {
 /// None so far.
 #[expect(clippy::unnecessary_wraps, reason = "it is one of the steps of a recovery, which can fail")]
 pub(crate) fn take_along(site: &Site<'_>, journal: &Journal) -> Result<(), Error> {
-    if let Some(Entry { state: State::Begun, act }) = journal.entry(Step::PlaceRunner)
+    if let Some(Entry { state: EntryState::Begun, act }) = journal.entry(Step::PlaceRunner)
         && let Act::PlaceRunner { replaces: Some(_), guard: Guard::Sealed | Guard::Locked, .. } = act
     {
         let dir = site.dir();

@@ -11,7 +11,7 @@ use crate::host::account::Account;
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
-use crate::lifecycle::state::journal::{Act, Entry, Journal, State, Step};
+use crate::lifecycle::state::journal::{Act, Entry, EntryState, Journal, Step};
 use crate::lifecycle::state::kept;
 use crate::lifecycle::state::observed::{Seen, Tree};
 use crate::lifecycle::state::plan::Change;
@@ -75,7 +75,7 @@ pub async fn take(
         replaces: None,
         guard: if placing.guarded { Guard::Locked } else { Guard::Open },
     };
-    let done = matches!(journal.entry(Step::PlaceRunner), Some(Entry { state: State::Done, .. }));
+    let done = matches!(journal.entry(Step::PlaceRunner), Some(Entry { state: EntryState::Done, .. }));
     let phase = site.phase("place");
     let detail = if repairs || placing.converts() || done && matches!(change, Change::Replace { .. }) {
         let new = placing.stage(journal, choice, format, &mut act).await?;
@@ -155,7 +155,7 @@ impl Placing<'_> {
     /// Puts the new tree in the place of the current one, which is at the staged path afterwards.
     async fn replace(&self, journal: &mut Journal, mut act: Act, new: &New) -> Result<(), Error> {
         let old = match journal.entry(Step::PlaceRunner) {
-            Some(Entry { state: State::Done, act }) => Some(act.clone()),
+            Some(Entry { state: EntryState::Done, act }) => Some(act.clone()),
             _ => None,
         };
         // A repair changes nothing that a later run would have to tell apart.
@@ -240,7 +240,9 @@ pub fn note_current(journal: &mut Journal, seen: &Seen) -> Result<(), Error> {
     if !is_newest || noted.is_some_and(|then| then.duration_until(offer.now).abs() < NOTED) {
         return Ok(());
     }
-    let Some(Entry { state: State::Done, act }) = journal.entry(Step::PlaceRunner) else { return Ok(()) };
+    let Some(Entry { state: EntryState::Done, act }) = journal.entry(Step::PlaceRunner) else {
+        return Ok(());
+    };
     let mut act = act.clone();
     if let Act::PlaceRunner { current_at, .. } = &mut act {
         *current_at = Some(offer.now.to_string());
@@ -292,7 +294,9 @@ pub fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     if dir.parent().is_some_and(Path::is_dir) {
         place::sweep(&dir)?;
     }
-    let Some(Entry { state: State::Begun, act }) = journal.entry(Step::PlaceRunner) else { return Ok(()) };
+    let Some(Entry { state: EntryState::Begun, act }) = journal.entry(Step::PlaceRunner) else {
+        return Ok(());
+    };
     // The rename is the last act, so a complete tree is a verified one.
     let Ok(report) = tree::inspect(&dir, site.platform()) else { return Ok(()) };
     if !report.is_runner() {
@@ -339,7 +343,7 @@ pub fn conclude(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
 /// After an interrupted conversion: the old tree comes back if the new one was not registered, and is deleted if it
 /// was. Returns whether there was a conversion.
 fn mend_conversion(site: &Site<'_>, journal: &mut Journal) -> Result<bool, Error> {
-    let Some(Entry { state: State::Begun, act }) = journal.entry(Step::PlaceRunner).cloned() else {
+    let Some(Entry { state: EntryState::Begun, act }) = journal.entry(Step::PlaceRunner).cloned() else {
         return Ok(false);
     };
     let Act::PlaceRunner { replaces: Some(old), guard, .. } = act else { return Ok(false) };

@@ -4,7 +4,7 @@ use crate::github;
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::state::drift;
-use crate::lifecycle::state::journal::{Asked, Journal, Registered, State, Step};
+use crate::lifecycle::state::journal::{Asked, EntryState, Journal, Registered, Step};
 use crate::lifecycle::state::observed::{Seen, Server};
 use crate::lifecycle::state::plan::{Change, NewRegistration, Planned};
 use crate::runner::{Guard, LocalState, unit};
@@ -37,8 +37,7 @@ pub(crate) fn register(
     let Some((state, registered)) = journal.registered() else {
         return fresh_registration(request, seen, new, fresh, dirty);
     };
-    let same_url = registered.url.trim_end_matches('/').eq_ignore_ascii_case(url);
-    if !same_url || !registered.name.eq_ignore_ascii_case(name.name.as_str()) {
+    if !target.is_same_as(&registered.url) || !registered.name.eq_ignore_ascii_case(name.name.as_str()) {
         return Err(Error::ConfiguredOtherwise {
             dir: request.dir.clone(),
             found: format!("{} at {}", registered.name, registered.url),
@@ -76,7 +75,7 @@ pub(crate) fn register(
         // Interrupted between the server's entry and the local files, or the files were deleted: no listener can be
         // that runner any more. One that is online has a listener, though.
         (Server::Has(runner), false)
-            if (runner.status == github::Status::Online && !(left && registered.confirmed))
+            if (runner.status == github::RunnerStatus::Online && !(left && registered.confirmed))
                 || !is_ours(registered, seen) =>
         {
             return Err(name_taken(runner));
@@ -93,7 +92,7 @@ pub(crate) fn register(
             let options = unseen_changes(request, seen, registered);
             return Err(Error::CannotChange { dir: request.dir.clone(), options });
         }
-        (Server::NotAsked, true) if state == State::Done || !dirty => Planned::keep(
+        (Server::NotAsked, true) if state == EntryState::Done || !dirty => Planned::keep(
             Step::Register,
             format!("{} is registered at {url} (not checked: no credential)", name.name),
         ),

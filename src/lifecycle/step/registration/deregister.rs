@@ -289,13 +289,12 @@ async fn by_script(
 /// Whether the request has what deregistering needs: the right server, and a credential of some kind.
 pub(crate) fn check_means(site: &Site<'_>, registered: &Registered) -> Result<(), Error> {
     let request = &site.request;
-    if let Some(given) = &request.target {
-        let given = given.url.as_str().trim_end_matches('/');
-        let known = registered.url.trim_end_matches('/');
-        if !known.is_empty() && !given.eq_ignore_ascii_case(known) {
-            let (dir, given) = (request.dir.clone(), given.to_owned());
-            return Err(Error::OtherUrl { dir, given, journal: registered.url.clone() });
-        }
+    if let Some(given) = &request.target
+        && !registered.url.is_empty()
+        && !given.is_same_as(&registered.url)
+    {
+        let (dir, given) = (request.dir.clone(), given.url.as_str().trim_end_matches('/').to_owned());
+        return Err(Error::OtherUrl { dir, given, journal: registered.url.clone() });
     }
     if request.credentials.api.is_none() {
         if !script::is_configured(site, registered)? {

@@ -15,7 +15,7 @@ use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::state::drift;
-use crate::lifecycle::state::journal::{Act, Asked, Journal, Registered, State, Step};
+use crate::lifecycle::state::journal::{Act, Asked, EntryState, Journal, Registered, Step};
 use crate::lifecycle::state::observed;
 use crate::lifecycle::state::observed::{Seen, Server};
 use crate::lifecycle::state::plan::NewRegistration;
@@ -171,7 +171,7 @@ async fn configure(
 ) -> Result<(Outcome, String, Guard), Error> {
     let (wanted, name) = (&new.options, &new.name.name);
     let mut kept = seen.wanted_guard;
-    let mut options = config_sh::Options {
+    let mut options = config_sh::ConfigOptions {
         replace: wanted.replace || new.reclaim_name,
         disable_update: wanted.disable_update || kept != Guard::Open,
         ..wanted.clone()
@@ -226,7 +226,7 @@ pub(crate) async fn recover(site: &Site<'_>, journal: &Journal) -> Result<(), Er
 /// # Errors
 /// The journal cannot be written; the tree cannot be sealed.
 pub(crate) fn settle(site: &Site<'_>, journal: &mut Journal, seen: &Seen) -> Result<(), Error> {
-    if let (Some((State::Begun, registered)), LocalState::Configured(file)) =
+    if let (Some((EntryState::Begun, registered)), LocalState::Configured(file)) =
         (journal.registered(), &seen.local)
     {
         // Without the server's answer, the id is only what the files say.
@@ -242,7 +242,7 @@ pub(crate) fn settle(site: &Site<'_>, journal: &mut Journal, seen: &Seen) -> Res
     }
     if journal.guard() == Guard::Locked
         && seen.wanted_guard == Guard::Sealed
-        && matches!(journal.registered(), Some((State::Done, _)))
+        && matches!(journal.registered(), Some((EntryState::Done, _)))
         && let (LocalState::Configured(_), Some(account)) = (&seen.local, &seen.account)
     {
         keep(site, journal, account, Guard::Sealed)?;
@@ -363,7 +363,7 @@ pub async fn relabel(site: &Site<'_>, journal: &mut Journal, id: u64) -> Result<
 /// # Errors
 /// The journal cannot be written.
 pub fn note_asked(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
-    let Some((State::Done, registered)) = journal.registered() else { return Ok(()) };
+    let Some((EntryState::Done, registered)) = journal.registered() else { return Ok(()) };
     let (Some(then), Some(now)) = (&registered.asked, Asked::of(&site.request)) else { return Ok(()) };
     let asked = now.since(then);
     if asked != *then {

@@ -1,15 +1,16 @@
 //! Decides what is done about the units and the running service.
 
+use crate::host::systemd::{LoadState, SubState};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::state::journal::Step;
-use crate::lifecycle::state::observed::{self, Service};
+use crate::lifecycle::state::observed::{self, SeenService};
 use crate::lifecycle::state::plan::{Change, Planned};
 use crate::runner::unit;
 
-pub(crate) fn write_service(request: &Request, service: &Service) -> Result<Planned, Error> {
+pub(crate) fn write_service(request: &Request, service: &SeenService) -> Result<Planned, Error> {
     let unit = &service.unit;
-    if service.state.load == "masked" {
+    if service.state.load == LoadState::Masked {
         return Err(Error::UnitMasked { unit: unit.clone() });
     }
     let strange = |extra: &&observed::Extra| {
@@ -38,16 +39,18 @@ pub(crate) fn write_service(request: &Request, service: &Service) -> Result<Plan
         }
         Some(found) if unit::is_ours(found, &request.dir) => write(format!("rewrite the unit {unit}")),
         Some(_) => return Err(Error::UnitNotOurs { unit: unit.clone() }),
-        None if service.state.load == "loaded" => return Err(Error::UnitNotOurs { unit: unit.clone() }),
+        None if service.state.load == LoadState::Loaded => {
+            return Err(Error::UnitNotOurs { unit: unit.clone() });
+        }
         None => write(format!("write the unit {unit}")),
     })
 }
 
-pub(crate) fn start_service(service: &Service, restart: bool, offline: bool) -> Planned {
+pub(crate) fn start_service(service: &SeenService, restart: bool, offline: bool) -> Planned {
     let unit = &service.unit;
     let state = &service.state;
     // While it waits for systemd to start it again it has failed, and being up just then does not prove that it works.
-    let up = state.is_up() && state.enabled == "enabled" && state.sub != "auto-restart";
+    let up = state.is_up() && state.is_enabled() && state.sub != SubState::AutoRestart;
     let start = |detail: String| {
         let change = Change::StartService { service: Box::new(service.clone()) };
         Planned::to_do(Step::StartService, change, detail)

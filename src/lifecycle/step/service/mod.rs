@@ -4,13 +4,13 @@ pub mod decide;
 pub mod upgrades;
 
 use crate::deadline::Deadline;
-use crate::github::{Runner, Status};
+use crate::github::{Runner, RunnerStatus};
 use crate::host::account::Account;
 use crate::host::{Command, file, systemd};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::state::journal::{Act, Journal, State, Step};
-use crate::lifecycle::state::observed::{Extra, Seen, Service, unit_path};
+use crate::lifecycle::state::journal::{Act, EntryState, Journal, Step};
+use crate::lifecycle::state::observed::{Extra, Seen, SeenService, unit_path};
 use crate::lifecycle::state::plan::Plan;
 use crate::lifecycle::step::recorded::{self, Begin};
 use crate::runner::unit::Main;
@@ -81,7 +81,7 @@ impl Before {
 }
 
 fn is_done(journal: &Journal, step: Step) -> bool {
-    journal.entry(step).is_some_and(|entry| entry.state == State::Done)
+    journal.entry(step).is_some_and(|entry| entry.state == EntryState::Done)
 }
 
 /// A unit that existed before is not this run's work, which must not remove it when it fails.
@@ -96,7 +96,7 @@ fn how(journal: &Journal, step: Step) -> Begin {
 pub async fn write(
     site: &Site<'_>,
     journal: &mut Journal,
-    service: &Service,
+    service: &SeenService,
     account: &Account,
 ) -> Result<(), Error> {
     let phase = site.phase("unit");
@@ -122,7 +122,7 @@ pub async fn write(
 async fn write_units(
     site: &Site<'_>,
     journal: &Journal,
-    service: &Service,
+    service: &SeenService,
     account: &Account,
     path: &Path,
 ) -> Result<(), Error> {
@@ -175,7 +175,7 @@ async fn write_dot_service(
 ///
 /// # Errors
 /// systemd refuses.
-pub async fn start(site: &Site<'_>, journal: &mut Journal, service: &Service) -> Result<(), Error> {
+pub async fn start(site: &Site<'_>, journal: &mut Journal, service: &SeenService) -> Result<(), Error> {
     let act = Act::StartService { unit: service.unit.clone() };
     let begin = how(journal, Step::StartService);
     recorded::take(journal, act, begin, async |_, _| {
@@ -191,7 +191,7 @@ pub async fn start(site: &Site<'_>, journal: &mut Journal, service: &Service) ->
 pub(crate) fn settle(journal: &mut Journal, plan: &Plan) -> Result<(), Error> {
     for step in [Step::WriteService, Step::StartService] {
         let stands = plan.steps.iter().any(|planned| planned.step == step && planned.stands());
-        let begun = journal.entry(step).filter(|entry| stands && entry.state == State::Begun);
+        let begun = journal.entry(step).filter(|entry| stands && entry.state == EntryState::Begun);
         if let Some(act) = begun.map(|entry| entry.act.clone()) {
             journal.done(act)?;
         }
@@ -265,7 +265,7 @@ pub(crate) async fn wait(
                 let same = |runner: &Runner| {
                     version.is_none_or(|version| runner.version.as_deref().is_none_or(|told| told == version))
                 };
-                if let Some(runner) = runner.filter(|one| one.status == Status::Online && same(one)) {
+                if let Some(runner) = runner.filter(|one| one.status == RunnerStatus::Online && same(one)) {
                     return Ok(Some(runner.status.to_string()));
                 }
             }
@@ -362,7 +362,7 @@ pub async fn undo_start(site: &Site<'_>, journal: &mut Journal, drain: Duration)
         {
             upgrades::disable(site, unit).await?;
             let known = systemd::show(unit, &site.stop).await?;
-            if known.load != "not-found" {
+            if known.exists() {
                 stop(site, unit, drain).await?;
                 systemd::disable(unit, &site.stop).await?;
             }

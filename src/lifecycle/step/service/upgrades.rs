@@ -3,7 +3,7 @@
 use crate::host::{file, systemd};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::state::observed::{Service, read_unit, unit_path};
+use crate::lifecycle::state::observed::{SeenService, read_unit, unit_path};
 use crate::runner::unit;
 use sha2::{Digest as _, Sha256};
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(crate) fn names(unit: &str) -> [String; 2] {
 ///
 /// # Errors
 /// A file cannot be written or deleted.
-pub(crate) async fn write(site: &Site<'_>, service: &Service) -> Result<(), Error> {
+pub(crate) async fn write(site: &Site<'_>, service: &SeenService) -> Result<(), Error> {
     if service.upgrades.iter().any(|extra| extra.wanted.is_none()) {
         if service.upgrades.iter().any(|extra| extra.found.is_some()) {
             disable(site, &service.unit).await?;
@@ -40,7 +40,7 @@ pub(crate) async fn write(site: &Site<'_>, service: &Service) -> Result<(), Erro
 ///
 /// # Errors
 /// systemd refuses.
-pub(crate) async fn enable(site: &Site<'_>, service: &Service) -> Result<(), Error> {
+pub(crate) async fn enable(site: &Site<'_>, service: &SeenService) -> Result<(), Error> {
     let [_, timer] = &service.upgrades;
     if timer.wanted.is_some() {
         systemd::enable_and_restart(&timer.unit, &site.stop).await?;
@@ -70,7 +70,7 @@ pub(crate) async fn disable(site: &Site<'_>, unit: &str) -> Result<(), Error> {
     let ours = |name: &str| {
         Ok::<_, Error>(read_unit(site, name)?.is_some_and(|text| unit::is_ours(&text, &site.request.dir)))
     };
-    if ours(&timer)? && systemd::show(&timer, &site.stop).await?.load != "not-found" {
+    if ours(&timer)? && systemd::show(&timer, &site.stop).await?.exists() {
         systemd::stop_unit(&timer, PUTTING_BACK, &site.stop).await?;
         systemd::disable(&timer, &site.stop).await?;
     }
@@ -114,7 +114,7 @@ pub(crate) async fn drift(
     }
     let [_, timer] = &names;
     let state = systemd::show(timer, &site.stop).await?;
-    if state.load != "not-found" && (state.enabled != "enabled" || !state.is_up()) {
+    if state.exists() && (!state.is_enabled() || !state.is_up()) {
         drift.push(format!(
             "{timer} does not run, so the runner is not upgraded: `systemctl enable --now {timer}`"
         ));
