@@ -4,7 +4,7 @@ use super::args::StatusFlags;
 use super::output::{Failed, Output};
 use super::{Session, request, visible};
 use crate::error::Class;
-use crate::lifecycle::{RunnerState, Site, Status, status};
+use crate::lifecycle::{RunnerState, ServiceStatus, Site, Status, status};
 use crate::runner::Guard;
 
 pub(super) async fn run(flags: Box<StatusFlags>, session: Session) -> Result<Output, Failed> {
@@ -26,7 +26,37 @@ pub(super) async fn run(flags: Box<StatusFlags>, session: Session) -> Result<Out
 }
 
 fn text(status: &Status) -> String {
-    let mut lines = vec![match status.state {
+    let mut lines = vec![heading(status)];
+    let mut row = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            lines.push(format!("  {key:<8} {}", visible::line(&value)));
+        }
+    };
+    row("version", status.version.clone());
+    row("name", status.name.clone());
+    row("id", status.id.map(|id| id.to_string()));
+    row("url", status.url.clone());
+    let busy = if status.busy == Some(true) { ", busy" } else { "" };
+    row("server", status.server.as_ref().map(|server| format!("{server}{busy}")));
+    row("user", status.user.clone());
+    row("tree", status.guard.filter(|guard| *guard != Guard::Open).map(|guard| guard.to_string()));
+    row("tree", status.not_locked.as_ref().map(|why| format!("not locked: {why}")));
+    let ways = Some(&status.ways_to_root).filter(|ways| !ways.is_empty());
+    row("jobs", ways.map(|ways| format!("not isolated: their user can become root ({})", ways.join(", "))));
+    row("server", status.not_asked.as_ref().map(|why| format!("not asked: {why}")));
+    row("service", status.service.as_ref().map(service));
+    row("support", status.support.as_ref().map(ToString::to_string));
+    for drift in &status.drift {
+        row("drift", Some(drift.clone()));
+    }
+    if status.state != RunnerState::Absent && !status.journal {
+        row("journal", Some("none: runup did not install this runner".into()));
+    }
+    lines.join("\n")
+}
+
+fn heading(status: &Status) -> String {
+    match status.state {
         RunnerState::Absent => format!("absent: no runner in {}", status.dir.display()),
         RunnerState::Placed => format!("placed: the runner in {} is not registered", status.dir.display()),
         RunnerState::Unfinished => {
@@ -59,41 +89,13 @@ fn text(status: &Status) -> String {
             "copied: this disk is a copy, and the runner in {} belongs to another machine; run install",
             status.dir.display()
         ),
-    }];
-    let mut row = |key: &str, value: Option<String>| {
-        if let Some(value) = value {
-            lines.push(format!("  {key:<8} {}", visible::line(&value)));
-        }
+    }
+}
+
+fn service(service: &ServiceStatus) -> String {
+    let restarts = match service.restarts {
+        0 => String::new(),
+        restarts => format!(", restarted {restarts} times"),
     };
-    row("version", status.version.clone());
-    row("name", status.name.clone());
-    row("id", status.id.map(|id| id.to_string()));
-    row("url", status.url.clone());
-    let busy = if status.busy == Some(true) { ", busy" } else { "" };
-    row("server", status.server.as_ref().map(|server| format!("{server}{busy}")));
-    row("user", status.user.clone());
-    row("tree", status.guard.filter(|guard| *guard != Guard::Open).map(|guard| guard.to_string()));
-    row("tree", status.not_locked.as_ref().map(|why| format!("not locked: {why}")));
-    let ways = Some(&status.ways_to_root).filter(|ways| !ways.is_empty());
-    row("jobs", ways.map(|ways| format!("not isolated: their user can become root ({})", ways.join(", "))));
-    row("server", status.not_asked.as_ref().map(|why| format!("not asked: {why}")));
-    row(
-        "service",
-        status.service.as_ref().map(|service| {
-            let restarts = if service.restarts > 0 {
-                format!(", restarted {} times", service.restarts)
-            } else {
-                String::new()
-            };
-            format!("{}: {}, {}{restarts}", service.unit, service.active, service.enabled)
-        }),
-    );
-    row("support", status.support.as_ref().map(ToString::to_string));
-    for drift in &status.drift {
-        row("drift", Some(drift.clone()));
-    }
-    if status.state != RunnerState::Absent && !status.journal {
-        row("journal", Some("none: runup did not install this runner".into()));
-    }
-    lines.join("\n")
+    format!("{}: {}, {}{restarts}", service.unit, service.active, service.enabled)
 }

@@ -105,6 +105,42 @@ pub fn render(unit: &Unit) -> String {
         name = name(&unit.dir),
         url = percent(&unit.url),
     );
+    text.push_str(&start(unit, &dir, &program));
+    if unit.upgrades {
+        let _ = write!(
+            text,
+            "# Checks for a newer runner unless it was done today. The start does not wait for it, and ignores its failure.\n\
+             ExecStartPost=-+/bin/systemctl start --no-block {}.service\n",
+            upgrade_name(&name(&unit.dir)),
+        );
+    }
+    let _ = write!(
+        text,
+        "# The entry point exits 0 whatever happened, so every exit is followed by a restart.\n\
+         Restart=always\n\
+         RestartSec=15\n\
+         # SIGTERM goes to the entry point, which stops the listener; processes that jobs left are killed after it.\n\
+         KillMode=mixed\n\
+         # The time for the running job, and for the runner to cancel it.\n\
+         TimeoutStopSec={timeout}\n\
+         # If a job uses up the memory, only its process is killed, not the runner.\n\
+         OOMPolicy=continue\n\
+         # Jobs run untrusted programs: they see only processes of their own user, no keys of other sessions, and no\n\
+         # files of runup. More (NoNewPrivileges, ProtectSystem) would break sudo and containers.\n\
+         ProtectProc=invisible\n\
+         KeyringMode=private\n",
+        timeout = unit.drain + 120,
+    );
+    if unit.main == Main::Runsvc {
+        text.push_str("InaccessiblePaths=-/var/lib/runup -/etc/runup\n");
+    }
+    text.push_str("\n[Install]\nWantedBy=multi-user.target\n");
+    text
+}
+
+/// How the service starts and stops: the lines that differ between the two kinds.
+fn start(unit: &Unit, dir: &str, program: &str) -> String {
+    let mut text = String::new();
     match &unit.main {
         Main::Runsvc => {
             let _ = write!(
@@ -143,35 +179,6 @@ pub fn render(unit: &Unit) -> String {
             }
         }
     }
-    if unit.upgrades {
-        let _ = write!(
-            text,
-            "# Checks for a newer runner unless it was done today. The start does not wait for it, and ignores its failure.\n\
-             ExecStartPost=-+/bin/systemctl start --no-block {}.service\n",
-            upgrade_name(&name(&unit.dir)),
-        );
-    }
-    let _ = write!(
-        text,
-        "# The entry point exits 0 whatever happened, so every exit is followed by a restart.\n\
-         Restart=always\n\
-         RestartSec=15\n\
-         # SIGTERM goes to the entry point, which stops the listener; processes that jobs left are killed after it.\n\
-         KillMode=mixed\n\
-         # The time for the running job, and for the runner to cancel it.\n\
-         TimeoutStopSec={timeout}\n\
-         # If a job uses up the memory, only its process is killed, not the runner.\n\
-         OOMPolicy=continue\n\
-         # Jobs run untrusted programs: they see only processes of their own user, no keys of other sessions, and no\n\
-         # files of runup. More (NoNewPrivileges, ProtectSystem) would break sudo and containers.\n\
-         ProtectProc=invisible\n\
-         KeyringMode=private\n",
-        timeout = unit.drain + 120,
-    );
-    if unit.main == Main::Runsvc {
-        text.push_str("InaccessiblePaths=-/var/lib/runup -/etc/runup\n");
-    }
-    text.push_str("\n[Install]\nWantedBy=multi-user.target\n");
     text
 }
 

@@ -10,7 +10,7 @@ use super::scope::Scope;
 use super::server::Shared;
 use super::token::CredentialKind;
 use super::update::Update;
-use super::world::{NewRunner, RunnerChange};
+use super::world::{NewRunner, RunnerChange, World};
 use crate::secret::Secret;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -36,17 +36,7 @@ pub(super) fn answer(shared: &Shared, control: Control, request: &Request) -> Re
     match control {
         Control::State => Reply::json(200, &json!(world.snapshot())),
         Control::Requests => Reply::json(200, &json!(world.requests)),
-        Control::AddFault => match request.json::<Value>().map(serde_json::from_value::<Fault>) {
-            Some(Ok(fault)) => match fault.check() {
-                Ok(()) => {
-                    world.faults.push(fault);
-                    Reply::no_content()
-                }
-                Err(error) => Reply::message(422, &error.to_string()),
-            },
-            Some(Err(error)) => Reply::message(422, &error.to_string()),
-            None => Reply::message(400, "Problems parsing JSON"),
-        },
+        Control::AddFault => add_fault(&mut world, request),
         Control::ClearFaults => {
             world.faults.clear();
             Reply::no_content()
@@ -81,20 +71,7 @@ pub(super) fn answer(shared: &Shared, control: Control, request: &Request) -> Re
                 Err(error) => Reply::message(422, &error),
             }
         }
-        Control::AddRunner => {
-            let Some(new) = request.json::<ElsewhereRunner>() else {
-                return Reply::message(400, "Problems parsing JSON");
-            };
-            let scope = match new.scope.parse::<Scope>() {
-                Ok(scope) => scope,
-                Err(error) => return Reply::message(422, &error),
-            };
-            let newest = world.newest().to_owned();
-            match world.register(scope, NewRunner::elsewhere(&new.name, &newest, Vec::new())) {
-                Ok(runner) => Reply::json(201, &json!({"id": runner.record.id})),
-                Err(_) => Reply::message(409, "the name is taken"),
-            }
-        }
+        Control::AddRunner => add_runner(&mut world, request),
         Control::Tokens => {
             let issued = world.tokens.issued();
             Reply::json(200, &json!(issued.iter().map(Secret::expose).collect::<Vec<_>>()))
@@ -107,5 +84,34 @@ pub(super) fn answer(shared: &Shared, control: Control, request: &Request) -> Re
             Some(update) => Reply::message(422, &format!("{:?} is not a runner version", update.version)),
             None => Reply::message(400, "Problems parsing JSON"),
         },
+    }
+}
+
+fn add_fault(world: &mut World, request: &Request) -> Reply {
+    match request.json::<Value>().map(serde_json::from_value::<Fault>) {
+        Some(Ok(fault)) => match fault.check() {
+            Ok(()) => {
+                world.faults.push(fault);
+                Reply::no_content()
+            }
+            Err(error) => Reply::message(422, &error.to_string()),
+        },
+        Some(Err(error)) => Reply::message(422, &error.to_string()),
+        None => Reply::message(400, "Problems parsing JSON"),
+    }
+}
+
+fn add_runner(world: &mut World, request: &Request) -> Reply {
+    let Some(new) = request.json::<ElsewhereRunner>() else {
+        return Reply::message(400, "Problems parsing JSON");
+    };
+    let scope = match new.scope.parse::<Scope>() {
+        Ok(scope) => scope,
+        Err(error) => return Reply::message(422, &error),
+    };
+    let newest = world.newest().to_owned();
+    match world.register(scope, NewRunner::elsewhere(&new.name, &newest, Vec::new())) {
+        Ok(runner) => Reply::json(201, &json!({"id": runner.record.id})),
+        Err(_) => Reply::message(409, "the name is taken"),
     }
 }

@@ -11,7 +11,7 @@ use super::route::Route;
 use super::server::Shared;
 use super::token::CredentialKind;
 use super::update;
-use super::world::World;
+use super::world::{Runner, World};
 use serde::Deserialize;
 use serde_json::json;
 use std::time::Instant;
@@ -50,25 +50,7 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
     }
     let Some(runner) = world.runner_by_id(id) else { return Reply::not_found() };
     match route {
-        Route::Session => {
-            let exit = faults.iter().find_map(|fault| match fault {
-                FaultKind::Exit { code } => Some(*code),
-                _ => None,
-            });
-            if let Some(code) = exit {
-                return Reply::json(200, &json!({"sandbox_exit": code}));
-            }
-            if runner.seen.is_some() {
-                return Reply::message(409, "A session for this runner already exists.");
-            }
-            runner.record.online = true;
-            runner.seen = Some(Instant::now());
-            if let Some(opening) = request.json::<Opening>() {
-                runner.record.version = opening.version;
-                runner.platform = opening.platform;
-            }
-            Reply::json(200, &json!({"session_id": id}))
-        }
+        Route::Session => open(runner, request, faults),
         Route::SessionEnd => {
             runner.record.online = false;
             runner.record.busy = false;
@@ -76,26 +58,7 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
             world.end_jobs(id, JobResult::Canceled);
             Reply::no_content()
         }
-        Route::Message => {
-            runner.seen = Some(Instant::now());
-            runner.record.online = true;
-            // Called while a job runs, so that the session continues.
-            if request.query("status") == Some("Busy") {
-                return Reply::no_content();
-            }
-            if let Some(message) = update::message(shared, &mut world, id, &request.base) {
-                return Reply::json(200, &message);
-            }
-            let Some(job) = world.take_job(id) else { return Reply::no_content() };
-            if let Some(runner) = world.runner_by_id(id) {
-                runner.record.busy = true;
-            }
-            let script = job.script.is_some();
-            Reply::json(
-                200,
-                &json!({"job_id": job.id, "job_name": job.name, "seconds": job.seconds, "script": script}),
-            )
-        }
+        Route::Message => next_message(shared, &mut world, id, request),
         Route::JobScript(job) => match world.running_job(*job, id).and_then(|job| job.script.clone()) {
             Some(script) => Reply { status: 200, headers: Vec::new(), body: script.into() },
             None => Reply::not_found(),
@@ -128,6 +91,50 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
         }
         _ => Reply::not_found(),
     }
+}
+
+/// A listener begins its session.
+fn open(runner: &mut Runner, request: &Request, faults: &[FaultKind]) -> Reply {
+    let exit = faults.iter().find_map(|fault| match fault {
+        FaultKind::Exit { code } => Some(*code),
+        _ => None,
+    });
+    if let Some(code) = exit {
+        return Reply::json(200, &json!({"sandbox_exit": code}));
+    }
+    if runner.seen.is_some() {
+        return Reply::message(409, "A session for this runner already exists.");
+    }
+    runner.record.online = true;
+    runner.seen = Some(Instant::now());
+    if let Some(opening) = request.json::<Opening>() {
+        runner.record.version = opening.version;
+        runner.platform = opening.platform;
+    }
+    Reply::json(200, &json!({"session_id": runner.record.id}))
+}
+
+/// The next message for a listener, if there is one: an update or a job.
+fn next_message(shared: &Shared, world: &mut World, id: u64, request: &Request) -> Reply {
+    let Some(runner) = world.runner_by_id(id) else { return Reply::not_found() };
+    runner.seen = Some(Instant::now());
+    runner.record.online = true;
+    // Called while a job runs, so that the session continues.
+    if request.query("status") == Some("Busy") {
+        return Reply::no_content();
+    }
+    if let Some(message) = update::message(shared, world, id, &request.base) {
+        return Reply::json(200, &message);
+    }
+    let Some(job) = world.take_job(id) else { return Reply::no_content() };
+    if let Some(runner) = world.runner_by_id(id) {
+        runner.record.busy = true;
+    }
+    let script = job.script.is_some();
+    Reply::json(
+        200,
+        &json!({"job_id": job.id, "job_name": job.name, "seconds": job.seconds, "script": script}),
+    )
 }
 
 /// A deleted runner is not found; the credential of a replaced one is refused, as by GitHub's token service.

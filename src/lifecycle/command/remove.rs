@@ -5,7 +5,7 @@ use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::request::RemoveScope;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
-use crate::lifecycle::state::journal::{Act, Entry, Registered, Step};
+use crate::lifecycle::state::journal::{Act, Entry, Journal, Registered, Step};
 use crate::lifecycle::state::{kept, observed};
 use crate::lifecycle::step::registration::deregister::{self, Occasion};
 use crate::lifecycle::step::{listener, placing, sequence, service, user};
@@ -25,6 +25,18 @@ pub struct Removed {
     pub deregistered: Option<Deregistered>,
     /// What stays on the server, because only this machine was to be cleaned.
     pub left_on_server: Option<LeftOnServer>,
+}
+
+impl Removed {
+    fn nothing(site: &Site<'_>) -> Self {
+        Self {
+            changed: false,
+            dir: site.request.dir.clone(),
+            undone: vec![],
+            deregistered: None,
+            left_on_server: None,
+        }
+    }
 }
 
 /// A registration that is gone.
@@ -88,16 +100,9 @@ pub enum Why {
 /// # Errors
 /// What could not be undone; the journal keeps it for the next run.
 pub async fn remove(site: &Site<'_>, to: RemoveScope, drain: Duration) -> Result<Removed, Error> {
-    let nothing = || Removed {
-        changed: false,
-        dir: site.request.dir.clone(),
-        undone: vec![],
-        deregistered: None,
-        left_on_server: None,
-    };
     // If a lock exists, another run may be about to create something.
     if !site.dir().exists() && !site.read_journal()?.exists() && !site.has_lock() {
-        return Ok(nothing());
+        return Ok(Removed::nothing(site));
     }
     site.check_parents()?;
     let before = site.read_journal()?;
@@ -113,53 +118,54 @@ pub async fn remove(site: &Site<'_>, to: RemoveScope, drain: Duration) -> Result
     if journal.entries().is_empty() {
         if std::fs::symlink_metadata(site.dir()).is_err() {
             journal.delete()?;
-            return Ok(nothing());
+            return Ok(Removed::nothing(site));
         }
         adopt::adopt(site, &mut journal, to)?;
     }
     sequence::recover(site, &mut journal).await?;
 
-    let mut removed = Removed { changed: true, ..nothing() };
-    let mut errors: Vec<Error> = Vec::new();
+    undo_all(site, &mut journal, to, drain).await
+}
+
+/// Undoes what the journal records, last first.
+async fn undo_all(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    to: RemoveScope,
+    drain: Duration,
+) -> Result<Removed, Error> {
+    let mut removed = Removed { changed: true, ..Removed::nothing(site) };
     if journal.entry(Step::PlaceRunner).is_some() {
         // Before anything is undone.
         placing::check_mounts(site)?;
     }
-    let copy = observed::is_copy(site, &journal);
-    let entries: Vec<Entry> = journal.entries().iter().rev().cloned().collect();
+    let copy = observed::is_copy(site, journal);
     // The service was stopped before the lock was taken. Processes that a job left running would go on writing to what
     // is being deleted, and could block every step.
     listener::end_if_orphaned(site).await?;
     if let Some(account) = site.account()? {
-        user::end_processes(site, &journal, &account).await?;
+        user::end_processes(site, journal, &account).await?;
     }
+    let entries: Vec<Entry> = journal.entries().iter().rev().cloned().collect();
     for Entry { act, .. } in entries {
-        let undone = match &act {
+        // What fails ends it: the next attempt needs a service that still runs, a tree that still exists and its user.
+        // Without the user, what is left of a tree would belong to the next user with that id.
+        match &act {
             Act::Register(registered) if to != RemoveScope::Server || copy => {
                 removed.left_on_server = Some(stays(registered, copy));
-                deregister::clean(site, &mut journal).await
+                deregister::clean(site, journal).await?;
             }
-            act => sequence::undo(site, &mut journal, act, Occasion::Removal, drain).await,
-        };
-        if let (Ok(()), Act::Register(registered), None) = (&undone, &act, &removed.left_on_server) {
-            removed.deregistered = Some(Deregistered::of(registered));
-        }
-        match undone {
-            Ok(()) => removed.undone.push(act.step()),
-            Err(error) => {
-                // The next attempt needs a service that still runs, a tree that still exists and its user: without the
-                // user, what is left of a tree would belong to the next user with that id.
-                errors.push(error);
-                break;
+            Act::Register(registered) => {
+                sequence::undo(site, journal, &act, Occasion::Removal, drain).await?;
+                removed.deregistered = Some(Deregistered::of(registered));
             }
+            act => sequence::undo(site, journal, act, Occasion::Removal, drain).await?,
         }
+        removed.undone.push(act.step());
     }
-    if errors.is_empty() {
-        reach(Checkpoint::RemoveJournalLeft);
-        user::delete_group(site, &journal).await?;
-        kept::forget(&journal)?;
-        journal.delete()?;
-        return Ok(removed);
-    }
-    Err(if errors.len() == 1 { errors.remove(0) } else { Error::Several { errors } })
+    reach(Checkpoint::RemoveJournalLeft);
+    user::delete_group(site, journal).await?;
+    kept::forget(journal)?;
+    journal.delete()?;
+    Ok(removed)
 }

@@ -7,8 +7,8 @@ use crate::lifecycle::command::upgrade::support::{Support, support};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::drift;
-use crate::lifecycle::state::journal::{Act, Journal, Step};
-use crate::lifecycle::state::observed::unit_path;
+use crate::lifecycle::state::journal::{Act, EntryState, Journal, Step};
+use crate::lifecycle::state::observed::{self, unit_path};
 use crate::runner::{Guard, LocalState, RunnerVersion, state, tree};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -121,14 +121,7 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
         support: None,
         drift: Vec::new(),
     };
-    if let (Some(_), Some(account)) = (journal.entry(Step::PlaceRunner), site.account()?)
-        && site.isolates(&account)
-    {
-        status.guard = Some(journal.guard());
-        status.ways_to_root = account::ways_to_root(&site.request.root, &account);
-        status.isolated = Some(status.ways_to_root.is_empty());
-        status.not_locked = not_locked(site, &journal, &account);
-    }
+    look_at_guard(site, &journal, &mut status)?;
     if let Some((_, registered)) = journal.registered() {
         status.name = Some(registered.name.clone());
         status.id = registered.agent_id;
@@ -138,19 +131,7 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
         status.id = Some(file.agent_id);
         status.url.clone_from(&file.github_url);
     }
-    let unfinished = journal
-        .entries()
-        .iter()
-        .any(|entry| entry.state == crate::lifecycle::state::journal::EntryState::Begun);
-    status.state = match &local {
-        _ if crate::lifecycle::state::observed::is_copy(site, &journal) => RunnerState::Copied,
-        _ if unfinished => RunnerState::Unfinished,
-        LocalState::Configured(_) => RunnerState::Registered,
-        _ if journal.registered().is_some() => RunnerState::Forgotten,
-        _ if status.version.is_some() => RunnerState::Placed,
-        LocalState::Unconfigured => RunnerState::Absent,
-        LocalState::Partial { .. } | LocalState::Corrupt { .. } => RunnerState::Unfinished,
-    };
+    status.state = state_here(site, &journal, &local, version.is_some());
     if status.state == RunnerState::Registered {
         let found = Found { local: &local, version, open: journal.guard() == Guard::Open };
         ask(site, &mut status, &found, journal.entry(Step::Register).map(|entry| &entry.act)).await;
@@ -173,6 +154,34 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
     }
     look_at_service(site, &journal, &mut status, lacks.is_empty()).await?;
     Ok(status)
+}
+
+/// How the tree is guarded from its jobs, and what they could do.
+fn look_at_guard(site: &Site<'_>, journal: &Journal, status: &mut Status) -> Result<(), Error> {
+    if let (Some(_), Some(account)) = (journal.entry(Step::PlaceRunner), site.account()?)
+        && site.isolates(&account)
+    {
+        status.guard = Some(journal.guard());
+        status.ways_to_root = account::ways_to_root(&site.request.root, &account);
+        status.isolated = Some(status.ways_to_root.is_empty());
+        status.not_locked = not_locked(site, journal, &account);
+    }
+    Ok(())
+}
+
+/// The runner's state, as far as this machine tells it.
+fn state_here(site: &Site<'_>, journal: &Journal, local: &LocalState, placed: bool) -> RunnerState {
+    match local {
+        _ if observed::is_copy(site, journal) => RunnerState::Copied,
+        _ if journal.entries().iter().any(|entry| entry.state == EntryState::Begun) => {
+            RunnerState::Unfinished
+        }
+        LocalState::Configured(_) => RunnerState::Registered,
+        _ if journal.registered().is_some() => RunnerState::Forgotten,
+        _ if placed => RunnerState::Placed,
+        LocalState::Unconfigured => RunnerState::Absent,
+        LocalState::Partial { .. } | LocalState::Corrupt { .. } => RunnerState::Unfinished,
+    }
 }
 
 /// Why jobs can change the runner, and how to end that. `status` does not know what the next `install` will request, so

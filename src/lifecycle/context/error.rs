@@ -212,8 +212,6 @@ pub enum Error {
     DeadlinePassed { doing: String, total: Duration },
     #[error("{}", crate::error::chain(cause.as_ref()))]
     Unwound { cause: Box<Error>, left: Vec<Error> },
-    #[error("{}", several(errors))]
-    Several { errors: Vec<Error> },
 }
 
 /// The first of many names.
@@ -224,11 +222,6 @@ fn shortened(names: &[String]) -> String {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
-}
-
-fn several(errors: &[Error]) -> String {
-    let texts: Vec<String> = errors.iter().map(|error| crate::error::chain(error)).collect();
-    texts.join("; and ")
 }
 
 impl Error {
@@ -260,7 +253,6 @@ impl Error {
             }
             Self::Libraries(error) => error.output().filter(|tail| !tail.trim().is_empty()),
             Self::Unwound { cause, .. } | Self::UpgradeTakenBack { cause, .. } => cause.output(),
-            Self::Several { errors } => errors.iter().find_map(Self::output),
             _ => None,
         }
     }

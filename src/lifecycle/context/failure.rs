@@ -210,7 +210,6 @@ fn hint(error: &Error) -> Option<String> {
         Error::OtherUrl { .. } => "Omit --url: the journal knows it.".into(),
         Error::UrlNeededToAdopt { .. } => "Add the --url that the runner was registered for.".into(),
         Error::Unwound { cause, .. } => return cause.hint(),
-        Error::Several { errors } => return errors.iter().find_map(Failure::hint),
         Error::DeadlinePassed { .. } => "Run the same command again, or pass a longer --deadline.".into(),
         Error::NoWayTo { .. } => "Check the links on that path.".into(),
         Error::FormUnknown { .. } | Error::ArchiveUnclear { .. } | Error::ArchiveMissing { .. } | Error::Stopped => {
@@ -320,7 +319,6 @@ impl Failure for Error {
             // The process's main knows the signal's number and sets it here.
             Self::Stopped | Self::CutShort { .. } => Class::Signal(15),
             Self::Unwound { cause, .. } => cause.class(),
-            Self::Several { errors } => errors.first().map_or(Class::Software, Failure::class),
         }
     }
 

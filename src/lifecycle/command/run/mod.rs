@@ -132,20 +132,7 @@ async fn finish(
         }
         // Its job is over, whatever ended the listener afterwards.
         Ended::Itself | Ended::Deleted if ephemeral && jobs > 0 => {
-            if running.handed().is_some() {
-                handed::end(&leaving(site, running, None), before).await?;
-            } else {
-                deregister(&leaving(site, running, None), Occasion::JobDone).await?;
-                // A signal that came during the job ends the run, but only after this.
-                clean::clean_tree(&leaving(site, running, None), before).await?;
-            }
-            result.deregistered = true;
-            match running.after_job {
-                AfterJob::Again if !site.stop.is_cancelled() => return Ok(None),
-                AfterJob::PowerOff => power_off(&site.stop).await?,
-                _ => {}
-            }
-            Ok(Some(ExitReason::JobDone))
+            job_done(site, running, before, result).await
         }
         // The server told it that this runner does not exist any more.
         Ended::Itself if running.handed().is_some() => {
@@ -154,18 +141,9 @@ async fn finish(
             Ok(Some(ExitReason::ListenerDone))
         }
         Ended::Itself if !is_lost(site).await? => Ok(Some(ExitReason::ListenerDone)),
+        Ended::Broken if site.stop.is_cancelled() => Ok(Some(ExitReason::Told)),
         Ended::Broken => {
-            if site.stop.is_cancelled() {
-                return Ok(Some(ExitReason::Told));
-            }
-            if once_more(&mut lost.broken).is_err() {
-                let missing = tree::inspect(&site.dir(), site.platform())?.lacks();
-                return Err(Error::TreeIncomplete { dir: result.dir.clone(), missing });
-            }
-            tracing::warn!(
-                "an update of the runner by itself was cut off; putting a complete one in its place"
-            );
-            end_orphan(site).await?;
+            mend(site, lost).await?;
             Ok(None)
         }
         // A job can forge the listener's output: the server's answer counts if it can be asked.
@@ -187,6 +165,39 @@ async fn finish(
             Ok(None)
         }
     }
+}
+
+/// The one job of an ephemeral runner is over: the runner goes, and what it left.
+async fn job_done(
+    site: &Site<'_>,
+    running: &Running,
+    before: &clean::Snapshot,
+    result: &mut RunResult,
+) -> Result<Option<ExitReason>, Error> {
+    if running.handed().is_some() {
+        handed::end(&leaving(site, running, None), before).await?;
+    } else {
+        deregister(&leaving(site, running, None), Occasion::JobDone).await?;
+        // A signal that came during the job ends the run, but only after this.
+        clean::clean_tree(&leaving(site, running, None), before).await?;
+    }
+    result.deregistered = true;
+    match running.after_job {
+        AfterJob::Again if !site.stop.is_cancelled() => return Ok(None),
+        AfterJob::PowerOff => power_off(&site.stop).await?,
+        _ => {}
+    }
+    Ok(Some(ExitReason::JobDone))
+}
+
+/// Before another round, which puts a complete runner in the place of one whose own update was interrupted.
+async fn mend(site: &Site<'_>, lost: &mut Lost) -> Result<(), Error> {
+    if once_more(&mut lost.broken).is_err() {
+        let missing = tree::inspect(&site.dir(), site.platform())?.lacks();
+        return Err(Error::TreeIncomplete { dir: site.request.dir.clone(), missing });
+    }
+    tracing::warn!("an update of the runner by itself was cut off; putting a complete one in its place");
+    end_orphan(site).await
 }
 
 /// Recent corrections, and when they were made.

@@ -12,9 +12,11 @@ use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::step::registration::deregister;
 use crate::runner::listener::{self, News, Next};
-use crate::runner::{JitIdentity, asset, complaint, tree};
+use crate::runner::{JitIdentity, asset, complaint, config_sh, tree};
 use crate::secret::Secret;
 use std::cell::Cell;
+use std::ops::ControlFlow;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -70,8 +72,7 @@ pub(crate) async fn supervise(
     let account = site.account()?.ok_or_else(|| Error::NothingThere { dir: site.request.dir.clone() })?;
     crate::lifecycle::command::prepare_start::prepare(site)?;
     let setting = site.config_setting(account);
-    let mut failures = 0;
-    let mut conflict: Option<Deadline> = None;
+    let mut trouble = Trouble::default();
     // The machine's end is announced once, whichever listener runs then.
     let announced = announced(running, &site.stop);
     tokio::pin!(announced);
@@ -79,38 +80,8 @@ pub(crate) async fn supervise(
         if site.stop.is_cancelled() {
             return Ok(Ended::Told { cut: false, until: None });
         }
-        let interrupt = CancellationToken::new();
-        let work = Work::default();
-        let told = Told::default();
-        let mut on_line = |stream, line: &str| {
-            work.note(line);
-            site.watch.output(stream, line);
-            if listener::is_conflict(line) && !work.conflict.swap(true, Relaxed) {
-                tracing::warn!("another listener has this runner's session; the runner waits for its end");
-            }
-        };
-        tracing::debug!("starting the listener");
-        let outcome = {
-            let child = listener::command(&setting, jit).supervise(&interrupt, &mut on_line);
-            let ending = async {
-                let until = tokio::select! {
-                    () = site.stop.cancelled() => None,
-                    notice = &mut announced => Some(Deadline::after(notice.left)),
-                };
-                told.until.set(until);
-                // Whatever requested it, from here on everything ends.
-                site.stop.cancel();
-                told.in_a_job.set(!work.drained(site, running, until).await);
-                interrupt.cancel();
-                let patience = if told.in_a_job.get() && until.is_none() { listener::GRACE } else { GOODBYE };
-                tokio::time::sleep(patience).await;
-            };
-            tokio::select! {
-                ended = child => Some(ended?),
-                // Dropped, it is killed with all that it has started.
-                () = ending => None,
-            }
-        };
+        let (work, told) = (Work::default(), Told::default());
+        let outcome = listen(site, running, &setting, jit, announced.as_mut(), &work, &told).await?;
         *jobs += work.jobs.load(Relaxed);
         // A job may have just ended, or begun.
         let busy = work.busy.load(Relaxed);
@@ -120,26 +91,90 @@ pub(crate) async fn supervise(
             return Ok(Ended::Told { cut: busy || told.in_a_job.get(), until });
         };
         tracing::debug!(how = outcome.how(), "the listener has ended");
-        if interrupt.is_cancelled() {
+        if told.interrupt.is_cancelled() {
             let cut = busy || (told.in_a_job.get() && work.canceled.load(Relaxed));
             return Ok(Ended::Told { cut, until });
         }
-        if work.listened.load(Relaxed) {
-            failures = 0;
-            conflict = None;
+        let listened = work.listened.load(Relaxed);
+        if listened {
+            trouble = Trouble::default();
         }
-        let next = listener::after(&outcome);
         if let Some(identity) = running.handed() {
-            refuse_used(identity, next, &outcome, work.listened.load(Relaxed))?;
+            refuse_used(identity, listener::after(&outcome), &outcome, listened)?;
         }
-        let pause = match next {
-            Next::Done => return Ok(Ended::Itself),
-            Next::Deleted => return Ok(Ended::Deleted),
+        let pause = match trouble.next(site, outcome).await? {
+            ControlFlow::Break(ended) => return Ok(ended),
+            ControlFlow::Continue(pause) => pause,
+        };
+        tokio::select! {
+            () = site.stop.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Runs one listener until it ends, or is told to end; returns `None` if it has to be killed then.
+async fn listen(
+    site: &Site<'_>,
+    running: &Running,
+    setting: &config_sh::Setting,
+    jit: Option<&Secret>,
+    announced: Pin<&mut impl Future<Output = Notice>>,
+    work: &Work,
+    told: &Told,
+) -> Result<Option<Outcome>, Error> {
+    let mut on_line = |stream, line: &str| {
+        work.note(line);
+        site.watch.output(stream, line);
+        if listener::is_conflict(line) && !work.conflict.swap(true, Relaxed) {
+            tracing::warn!("another listener has this runner's session; the runner waits for its end");
+        }
+    };
+    tracing::debug!("starting the listener");
+    let child = listener::command(setting, jit).supervise(&told.interrupt, &mut on_line);
+    let ending = async {
+        let until = tokio::select! {
+            () = site.stop.cancelled() => None,
+            notice = announced => Some(Deadline::after(notice.left)),
+        };
+        told.until.set(until);
+        // Whatever requested it, from here on everything ends.
+        site.stop.cancel();
+        told.in_a_job.set(!work.drained(site, running, until).await);
+        told.interrupt.cancel();
+        let patience = if told.in_a_job.get() && until.is_none() { listener::GRACE } else { GOODBYE };
+        tokio::time::sleep(patience).await;
+    };
+    Ok(tokio::select! {
+        ended = child => Some(ended?),
+        // Dropped, it is killed with all that it has started.
+        () = ending => None,
+    })
+}
+
+/// What has gone wrong since a listener last worked.
+#[derive(Default)]
+struct Trouble {
+    failures: u32,
+    /// Until when a session that is in use is waited for.
+    conflict: Option<Deadline>,
+}
+
+impl Trouble {
+    /// What follows from a listener's end: the end of the supervision, or another listener after a pause.
+    async fn next(
+        &mut self,
+        site: &Site<'_>,
+        outcome: Outcome,
+    ) -> Result<ControlFlow<Ended, Duration>, Error> {
+        Ok(ControlFlow::Continue(match listener::after(&outcome) {
+            Next::Done => return Ok(ControlFlow::Break(Ended::Itself)),
+            Next::Deleted => return Ok(ControlFlow::Break(Ended::Deleted)),
             Next::Deprecated => return Err(deprecated(site).await),
             Next::Failed => return Err(failed(outcome)),
             Next::Again => Duration::ZERO,
             Next::Conflict => {
-                let until = *conflict.get_or_insert_with(|| Deadline::after(site.request.deadline));
+                let until = *self.conflict.get_or_insert_with(|| Deadline::after(site.request.deadline));
                 if until.passed() {
                     return Err(Error::SessionConflict { total: until.total() });
                 }
@@ -148,20 +183,16 @@ pub(crate) async fn supervise(
             }
             Next::Updating if updated(site).await? => Duration::ZERO,
             Next::Updating if !tree::inspect(&site.dir(), site.platform())?.is_runner() => {
-                return Ok(Ended::Broken);
+                return Ok(ControlFlow::Break(Ended::Broken));
             }
             Next::Retry | Next::Updating => {
-                failures += 1;
-                let Some(pause) = listener::back_off(failures) else { return Err(failed(outcome)) };
+                self.failures += 1;
+                let Some(pause) = listener::back_off(self.failures) else { return Err(failed(outcome)) };
                 let (how, seconds) = (outcome.how(), pause.as_secs());
                 tracing::warn!("the listener failed with {how}; starting it again in {seconds} s");
                 pause
             }
-        };
-        tokio::select! {
-            () = site.stop.cancelled() => {}
-            () = tokio::time::sleep(pause) => {}
-        }
+        }))
     }
 }
 
@@ -188,6 +219,8 @@ fn failed(outcome: Outcome) -> Error {
 /// The result of a request to end.
 #[derive(Default)]
 struct Told {
+    /// Cancelled once the listener is interrupted.
+    interrupt: CancellationToken,
     until: Cell<Option<Deadline>>,
     in_a_job: Cell<bool>,
 }

@@ -70,8 +70,6 @@ pub(crate) fn place_runner(
     let dir = &request.dir;
     let shown = dir.display();
     let registered = journal.registered().is_some() && !seen.clone;
-    let anew =
-        |detail: String| Planned::to_do(Step::PlaceRunner, Change::Replace { converts: false }, detail);
     if let Some(owner) = other_owner(request, seen) {
         let wanted = request.user.clone().unwrap_or_default();
         if registered || request.archive.no_refresh {
@@ -109,31 +107,46 @@ pub(crate) fn place_runner(
             )
         }
         Tree::Incomplete { .. } => anew(format!("replace the incomplete runner in {shown}")),
-        Tree::Ours { version, self_updated } => match (&request.archive.version, version) {
-            // Another version in its place would only update itself again.
-            (Some(wanted), Some(found))
-                if wanted < found && *self_updated && registered && updates(request) =>
-            {
-                let detail =
-                    format!("the runner {found} is in {shown}: it was {wanted}, and has updated itself");
-                Planned::keep(Step::PlaceRunner, detail)
-            }
-            (Some(wanted), Some(found)) if wanted != found && registered => {
-                let (found, wanted) = (found.to_string(), wanted.to_string());
-                return Err(Error::OtherVersion { dir: dir.clone(), found, wanted });
-            }
-            (Some(wanted), Some(found)) if wanted != found => {
-                anew(format!("replace runner {found} by {wanted} in {shown}"))
-            }
-            (None, version) if !registered && other_archive(request, journal) => {
-                anew(format!("replace {} in {shown} by the requested archive", named(*version)))
-            }
-            (_, version) => match refresh(request, journal, seen, *version)? {
-                Some((newest, why)) => {
-                    anew(format!("refresh {} to {newest} in {shown}: {why}", named(*version)))
-                }
-                None => Planned::keep(Step::PlaceRunner, format!("the {} is in {shown}", named(*version))),
-            },
+        Tree::Ours { version, self_updated } => {
+            complete(request, journal, seen, *version, *self_updated && registered && updates(request))?
+        }
+    })
+}
+
+fn anew(detail: String) -> Planned {
+    Planned::to_do(Step::PlaceRunner, Change::Replace { converts: false }, detail)
+}
+
+/// Decides whether a complete runner is the right one. `updated`: another version in its place would only update itself
+/// again.
+fn complete(
+    request: &Request,
+    journal: &Journal,
+    seen: &Seen,
+    version: Option<RunnerVersion>,
+    updated: bool,
+) -> Result<Planned, Error> {
+    let dir = &request.dir;
+    let shown = dir.display();
+    let registered = journal.registered().is_some() && !seen.clone;
+    Ok(match (&request.archive.version, version) {
+        (Some(wanted), Some(found)) if *wanted < found && updated => {
+            let detail = format!("the runner {found} is in {shown}: it was {wanted}, and has updated itself");
+            Planned::keep(Step::PlaceRunner, detail)
+        }
+        (Some(wanted), Some(found)) if *wanted != found && registered => {
+            let (found, wanted) = (found.to_string(), wanted.to_string());
+            return Err(Error::OtherVersion { dir: dir.clone(), found, wanted });
+        }
+        (Some(wanted), Some(found)) if *wanted != found => {
+            anew(format!("replace runner {found} by {wanted} in {shown}"))
+        }
+        (None, version) if !registered && other_archive(request, journal) => {
+            anew(format!("replace {} in {shown} by the requested archive", named(version)))
+        }
+        (_, version) => match refresh(request, journal, seen, version)? {
+            Some((newest, why)) => anew(format!("refresh {} to {newest} in {shown}: {why}", named(version))),
+            None => Planned::keep(Step::PlaceRunner, format!("the {} is in {shown}", named(version))),
         },
     })
 }

@@ -18,9 +18,6 @@ pub(crate) fn register(
     let target = request.target.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
     let name = &new.name;
     let url = target.url.as_str().trim_end_matches('/');
-    let doing = |new: NewRegistration, detail: String| {
-        Planned::to_do(Step::Register, Change::Register(Box::new(new)), detail)
-    };
     let fresh = format!("register {} at {url}", name.name);
     let dirty = !matches!(seen.local, LocalState::Unconfigured);
 
@@ -61,6 +58,38 @@ pub(crate) fn register(
         }
         (local, _) => matches!(local, LocalState::Configured(_)) && !tampered,
     };
+    let known = Known { registered, done: state == EntryState::Done, configured, left, dirty };
+    by_server(request, seen, new, &known, url)
+}
+
+fn doing(new: NewRegistration, detail: String) -> Planned {
+    Planned::to_do(Step::Register, Change::Register(Box::new(new)), detail)
+}
+
+/// What is known of a registration that the journal records, besides what the server says.
+struct Known<'a> {
+    registered: &'a Registered,
+    /// The journal has it as done.
+    done: bool,
+    /// The files in the tree are this runner's.
+    configured: bool,
+    /// They may be what a job of an ephemeral runner left.
+    left: bool,
+    /// There are files of some registration.
+    dirty: bool,
+}
+
+/// Decides by what the server says of the runner of the journal.
+fn by_server(
+    request: &Request,
+    seen: &Seen,
+    new: &NewRegistration,
+    known: &Known<'_>,
+    url: &str,
+) -> Result<Planned, Error> {
+    let Known { registered, done, configured, left, dirty } = *known;
+    let name = &new.name.name;
+    let fresh = format!("register {name} at {url}");
     Ok(match (&seen.server, configured) {
         (Server::Has(runner), true) => match change(request, seen, registered, runner, new)? {
             Some((change, what)) => {
@@ -92,14 +121,13 @@ pub(crate) fn register(
             let options = unseen_changes(request, seen, registered);
             return Err(Error::CannotChange { dir: request.dir.clone(), options });
         }
-        (Server::NotAsked, true) if state == EntryState::Done || !dirty => Planned::keep(
+        (Server::NotAsked, true) if done || !dirty => Planned::keep(
             Step::Register,
-            format!("{} is registered at {url} (not checked: no credential)", name.name),
+            format!("{name} is registered at {url} (not checked: no credential)"),
         ),
-        (Server::NotAsked, true) => Planned::keep(
-            Step::Register,
-            format!("{} was registered at {url} by a run that was cut off", name.name),
-        ),
+        (Server::NotAsked, true) => {
+            Planned::keep(Step::Register, format!("{name} was registered at {url} by a run that was cut off"))
+        }
         (Server::Nothing, false) => doing(NewRegistration { clean_identity: dirty, ..new.clone() }, fresh),
         (Server::NotAsked, false) => doing(
             NewRegistration { clean_identity: dirty, reclaim_name: is_ours(registered, seen), ..new.clone() },

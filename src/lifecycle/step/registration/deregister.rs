@@ -15,6 +15,7 @@ use crate::lifecycle::step::recorded::{self, Begin};
 use crate::lifecycle::step::registration::script;
 use crate::lifecycle::step::user;
 use crate::runner::state;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a busy runner is checked again while a person waits.
@@ -215,19 +216,11 @@ async fn by_script(
 ) -> Result<(), Error> {
     check_means(site, registered)?;
     check_service(site)?;
-    // An adopted registration has no address: only the operator can decide where the credential goes.
-    let own;
-    let client = match (&site.request.credentials.api, registered.api_url.is_empty()) {
-        (None, _) => None,
-        (Some(_), true) => {
-            let dir = || site.request.dir.clone();
-            Some(site.client.as_deref().ok_or_else(|| Error::UrlNeededToAdopt { dir: dir() })?)
-        }
-        (Some(_), false) => {
-            own = site.client_at(&registered.url, &registered.api_url)?;
-            Some(&own)
-        }
+    let client = match &site.request.credentials.api {
+        Some(_) => Some(client_of(site, registered)?),
+        None => None,
     };
+    let client = client.as_deref();
     let mut id = registered.agent_id;
     if let Some(client) = client {
         let phase = site.phase("look");
@@ -270,6 +263,28 @@ async fn by_script(
         }
         Err(error) => tracing::warn!("{}; deleting by id instead", crate::error::chain(error)),
     }
+    make_sure(site, client, registered, id).await?;
+    reach(Checkpoint::RemoveDeregistered);
+    clean(site, journal).await
+}
+
+/// The client for the server of the registration. An adopted one has no address: only the operator can decide where the
+/// credential goes.
+fn client_of(site: &Site<'_>, registered: &Registered) -> Result<Arc<Client>, Error> {
+    if registered.api_url.is_empty() {
+        let dir = || site.request.dir.clone();
+        return site.client.clone().ok_or_else(|| Error::UrlNeededToAdopt { dir: dir() });
+    }
+    Ok(Arc::new(site.client_at(&registered.url, &registered.api_url)?))
+}
+
+/// Deletes the runner by its id if it is still there after `config.sh remove`.
+async fn make_sure(
+    site: &Site<'_>,
+    client: &Client,
+    registered: &Registered,
+    id: Option<u64>,
+) -> Result<(), Error> {
     let phase = site.phase("check");
     let doing = "asking whether the runner is gone";
     let detail = match id {
@@ -282,8 +297,7 @@ async fn by_script(
         _ => format!("the server no longer has {}", registered.name),
     };
     phase.end(detail);
-    reach(Checkpoint::RemoveDeregistered);
-    clean(site, journal).await
+    Ok(())
 }
 
 /// Whether the request has what deregistering needs: the right server, and a credential of some kind.
