@@ -31,3 +31,26 @@ pub(super) fn check(staging: &Path, format: Format, archive: u64) -> Result<(), 
     }
     Ok(())
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn an_archive_of_more_files_than_the_filesystem_takes_is_refused_before_the_download() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=64m,nr_inodes=12", "tmpfs"]).arg(dir.path());
+        if !host::account::is_root() || !mount.output().is_ok_and(|output| output.status.success()) {
+            eprintln!("skipped: only root may mount, and not everywhere");
+            return;
+        }
+        let small = check(dir.path(), Format::TarGz, 100_000);
+        let large = check(dir.path(), Format::TarGz, 4_000_000);
+        let unmounted = Command::new("umount").arg("--lazy").arg(dir.path()).status();
+        small.unwrap();
+        assert!(matches!(large, Err(Error::NoMoreFiles { source: None, .. })), "{large:?}");
+        assert!(unmounted.unwrap().success());
+    }
+}
