@@ -35,7 +35,8 @@ pub fn memory() -> u64 {
     })
 }
 
-/// Bytes that this process can still write at `path`, or at the nearest existing directory above it.
+/// Bytes that any user can still write at `path`, or at the nearest existing directory above it: jobs do not get what is
+/// reserved for root.
 pub fn free_space(path: &Path) -> Result<u64, Error> {
     let path = std::path::absolute(path).map_err(|source| Error::Path {
         doing: "find the absolute form of",
@@ -66,9 +67,7 @@ pub fn free_inodes(path: &Path) -> Option<u64> {
 #[cfg(unix)]
 fn available(path: &Path) -> std::io::Result<u64> {
     let stat = rustix::fs::statvfs(path)?;
-    // The blocks that are reserved for root count for root only.
-    let blocks = if rustix::process::geteuid().is_root() { stat.f_bfree } else { stat.f_bavail };
-    Ok(blocks.saturating_mul(stat.f_frsize))
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 #[cfg(not(unix))]

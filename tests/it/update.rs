@@ -1,6 +1,7 @@
 //! Updates of the runner by itself: lived through, and repaired when they were cut off.
 
 use crate::rig::{Rig, finish, names_in, signal, until};
+use runup::lifecycle::checkpoint::Checkpoint;
 use runup::sandbox::{Fault, FaultKind, Scope, Update};
 use rustix::process::Signal;
 use std::os::unix::fs::PermissionsExt;
@@ -131,6 +132,25 @@ fn install_repairs_a_half_moved_tree_without_registering_again() {
     assert_eq!(names_in(&rig.root().join("opt")), ["actions-runner"]);
     rig.assert_exactly_one_runner();
     stop(start_online(&rig, &[])).expect(0);
+}
+
+/// The entry of the old tree stays true until the exchange, which is the only thing that a repair does: one that was
+/// begun would be taken for a first placing, or for a conversion, by the next run.
+#[test]
+fn a_repair_that_is_killed_leaves_no_tree_that_counts_as_begun() {
+    for checkpoint in [Checkpoint::PlaceStaged, Checkpoint::PlaceRenamed] {
+        let rig = half_moved();
+        let id = rig.state().runners[0].id;
+        rig.die_at(checkpoint, &["install"]);
+        let state = rig.root().join("var/lib/runup");
+        let journals = || std::fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path());
+        let journal = journals().find(|path| path.extension().is_some_and(|end| end == "json")).unwrap();
+        let journal = std::fs::read_to_string(journal).unwrap();
+        assert!(!journal.contains("\"begun\""), "{}: {journal}", checkpoint.name());
+        rig.run(&["install"]).expect(0);
+        rig.assert_exactly_one_runner();
+        assert_eq!((rig.state().runners[0].id, rig.asked("register")), (id, 0), "{}", checkpoint.name());
+    }
 }
 
 #[test]

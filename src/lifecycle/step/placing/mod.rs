@@ -77,7 +77,15 @@ pub async fn take(
     };
     let done = matches!(journal.entry(Step::PlaceRunner), Some(Entry { state: EntryState::Done, .. }));
     let phase = site.phase("place");
-    let detail = if repairs || placing.converts() || done && matches!(change, Change::Replace { .. }) {
+    let detail = if repairs {
+        let new = placing.stage(journal, choice, format, &mut act).await?;
+        repair::put(site, &new.staging, account).inspect_err(|_| discard(&new.staging))?;
+        reach(Checkpoint::PlaceRenamed);
+        // One exchange, which is not undone: until it has happened, the entry of the tree that is there stays true.
+        journal.done(act)?;
+        discard(&new.staging);
+        new.detail
+    } else if placing.converts() || done && matches!(change, Change::Replace { .. }) {
         let new = placing.stage(journal, choice, format, &mut act).await?;
         placing.replace(journal, act, &new).await?;
         if !placing.converts() {
@@ -158,28 +166,21 @@ impl Placing<'_> {
             Some(Entry { state: EntryState::Done, act }) => Some(act.clone()),
             _ => None,
         };
-        // A repair changes nothing that a later run would have to tell apart.
-        if !matches!(self.change, Change::Repair)
-            && let Act::PlaceRunner { replaces, .. } = &mut act
-        {
+        if let Act::PlaceRunner { replaces, .. } = &mut act {
             *replaces = old.clone().map(Box::new);
         }
         let how = if self.converts() { Begin::Tentatively } else { Begin::Over };
         let mut exchanged = false;
         let result = recorded::take(journal, act, how, async |journal, act| {
             let dir = self.site.dir();
-            let put = match self.change {
-                Change::Repair => repair::put(self.site, &new.staging, self.account),
-                // A tree that must come back if this fails is not replaced if that takes more than one step.
-                _ if self.converts() => place::exchange(&new.staging, &dir).map_err(Error::from),
-                _ => place::replace(&new.staging, &dir).map_err(Error::from),
-            };
-            if let Err(error) = put {
+            // A tree that must come back if this fails is not replaced if that takes more than one step.
+            let put = if self.converts() { place::exchange } else { place::replace };
+            if let Err(error) = put(&new.staging, &dir) {
                 // Unless even that failed half-way, the old one is still there.
                 if let Some(old) = old.filter(|_| dir.exists()) {
                     journal.done(old)?;
                 }
-                return Err(error);
+                return Err(error.into());
             }
             exchanged = true;
             reach(Checkpoint::PlaceRenamed);
