@@ -183,9 +183,15 @@ impl Target {
     /// owners and repositories are compared without case.
     #[must_use]
     pub fn is_same_as(&self, other: &str) -> bool {
+        let plain = |url: &str| url.trim_end_matches('/').to_ascii_lowercase();
+        if plain(other) == plain(self.url.as_str()) {
+            return true;
+        }
         Self::parse(other, None, true).is_ok_and(|other| {
             let server = |target: &Self| {
-                (target.url.host_str().map(str::to_owned), target.url.port_or_known_default())
+                let url = &target.url;
+                // Without encryption, it could be any server.
+                (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default())
             };
             server(self) == server(&other)
                 && self.scope.kind() == other.scope.kind()

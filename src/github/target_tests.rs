@@ -181,4 +181,8 @@ fn a_configured_runner_is_recognised_whatever_the_spelling() {
     assert!(!target.is_same_as("https://github.com/octo-org"));
     assert!(!target.is_same_as("https://ghes.example/octo-org/hello"));
     assert!(!target.is_same_as(""));
+    let ghes = Target::parse("https://ghes.example/octo-org", None, true).unwrap();
+    assert!(ghes.is_same_as("https://ghes.example:443/Octo-Org/"));
+    // It would send a token without encryption.
+    assert!(!ghes.is_same_as("http://ghes.example:443/octo-org"));
 }

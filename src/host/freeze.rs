@@ -83,7 +83,8 @@ pub async fn freeze(which: &Which) -> Result<Frozen, Error> {
             for pid in &found {
                 // Top down: a parent in vfork(2) stops only after its child has called execve(2) or has ended.
                 let parent = linux::parent(*pid).filter(|parent| found.contains(parent));
-                if parent.is_none_or(linux::is_stopped) {
+                // One that does not stop in time does not protect its children.
+                if parent.is_none_or(linux::is_stopped) || deadline.left() < STOPPING / 2 {
                     linux::send(which, *pid, rustix::process::Signal::STOP);
                 }
             }

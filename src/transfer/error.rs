@@ -209,8 +209,8 @@ pub enum Error {
         path: PathBuf,
         /// Bytes that are free, without what was unpacked in vain.
         free: u64,
-        /// The filesystem's error, if they ran out while unpacking.
-        source: Option<io::Error>,
+        /// The filesystem's error.
+        source: io::Error,
     },
 
     /// The target exists.

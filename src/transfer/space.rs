@@ -26,10 +26,19 @@ pub(super) fn check(staging: &Path, format: Format, archive: u64) -> Result<(), 
     if free < needed / 2 {
         return Err(Error::DiskFull { path, free, needed, source: None });
     }
-    if host::free_inodes(staging).is_some_and(|inodes| inodes <= archive / BYTES_PER_FILE) {
-        return Err(Error::NoMoreFiles { path, free, source: None });
+    // Some filesystems report a number that is not a limit: unpacking decides.
+    if let Some(files) = few_inodes(&path, archive) {
+        tracing::warn!(
+            "{} has room for {files} more files, which may be too few for the runner",
+            path.display()
+        );
     }
     Ok(())
+}
+
+/// The number of files that can still be created there, if that is probably too few.
+fn few_inodes(path: &Path, archive: u64) -> Option<u64> {
+    host::free_inodes(path).filter(|free| *free <= archive / BYTES_PER_FILE)
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -38,7 +47,7 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn an_archive_of_more_files_than_the_filesystem_takes_is_refused_before_the_download() {
+    fn a_filesystem_that_takes_few_files_is_noticed_and_not_refused() {
         let dir = tempfile::tempdir().unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=64m,nr_inodes=12", "tmpfs"]).arg(dir.path());
@@ -46,11 +55,11 @@ mod tests {
             eprintln!("skipped: only root may mount, and not everywhere");
             return;
         }
-        let small = check(dir.path(), Format::TarGz, 100_000);
-        let large = check(dir.path(), Format::TarGz, 4_000_000);
+        let few = [100_000, 4_000_000].map(|archive| few_inodes(dir.path(), archive).is_some());
+        let checked = check(dir.path(), Format::TarGz, 4_000_000);
         let unmounted = Command::new("umount").arg("--lazy").arg(dir.path()).status();
-        small.unwrap();
-        assert!(matches!(large, Err(Error::NoMoreFiles { source: None, .. })), "{large:?}");
+        assert_eq!(few, [false, true]);
+        checked.unwrap();
         assert!(unmounted.unwrap().success());
     }
 }

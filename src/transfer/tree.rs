@@ -249,7 +249,7 @@ impl Tree {
                 if self.needed > free {
                     Error::DiskFull { path, free, needed: self.needed, source: Some(source) }
                 } else {
-                    Error::NoMoreFiles { path, free, source: Some(source) }
+                    Error::NoMoreFiles { path, free, source }
                 }
             }
             None => Error::Write { entry: shown(name), source },

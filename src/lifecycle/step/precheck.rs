@@ -48,7 +48,7 @@ impl Prepared {
             token::check_credential(site)?;
             check_group(site).await?;
         }
-        if plan.takes(Step::PlaceRunner) {
+        if plan.takes(Step::PlaceRunner) && self.choice.is_none() && site.request.root.is_host() {
             check_memory();
         }
         if plan.takes(Step::PlaceRunner) && !plan.converts() && self.choice.is_none() {

@@ -1,5 +1,6 @@
 //! The wrapper around every step: it is recorded before it happens and when it has happened, and each of these instants
-//! is one at which a test kills the process. A step cannot forget either: only this file begins and ends an entry.
+//! is one at which a test kills the process. A step cannot forget either: only this file begins
+//! and deletes an entry. Others may correct one that is done, or settle one that an interruption left.
 
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::state::checkpoint::{Checkpoint, reach};

@@ -200,8 +200,7 @@ impl Placing<'_> {
     fn put_first(&self, staging: &Path) -> Result<(), Error> {
         let dir = self.site.dir();
         match self.change {
-            Change::Replace { converts: true } => place::exchange(staging, &dir)?,
-            Change::Replace { converts: false } => place::replace(staging, &dir)?,
+            Change::Replace { .. } => place::replace(staging, &dir)?,
             _ => put_in_empty_place(staging, &dir)?,
         }
         reach(Checkpoint::PlaceRenamed);
