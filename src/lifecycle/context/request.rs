@@ -65,6 +65,12 @@ pub struct Request {
 }
 
 impl Request {
+    /// Whether the requested service registers its runner by itself at each start, and takes it off the server.
+    #[must_use]
+    pub fn registers_by_itself(&self) -> bool {
+        self.service.as_ref().is_some_and(|service| matches!(service.main, Main::Supervisor { .. }))
+    }
+
     /// Whether this is for an image: nothing is registered.
     #[must_use]
     pub fn bakes(&self) -> bool {

@@ -13,7 +13,6 @@ use crate::lifecycle::step::precheck::Prepared;
 use crate::lifecycle::step::registration::deregister::{self, Occasion};
 use crate::lifecycle::step::user::Undone;
 use crate::lifecycle::step::{placing, registration, service, user};
-use crate::runner::unit;
 use std::time::Duration;
 
 /// Creates the plan.
@@ -46,12 +45,8 @@ pub(crate) fn plan(request: &Request, journal: &Journal, seen: &Seen) -> Result<
         // A change of the units beside it is not a reason to restart it.
         let restart = changed || !service.is_written();
         steps.push(written);
-        let by_itself = matches!(
-            request.service.as_ref().map(|wanted| &wanted.main),
-            Some(unit::Main::Supervisor { .. })
-        );
         // One that registers by itself is offline, or missing, between two jobs.
-        let offline = !by_itself
+        let offline = !request.registers_by_itself()
             && matches!(&seen.server, Server::Has(runner) if runner.status == github::RunnerStatus::Offline);
         steps.push(service::decide::start_service(service, restart, offline));
     }

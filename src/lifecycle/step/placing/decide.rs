@@ -57,7 +57,7 @@ pub(crate) fn freshen(steps: &mut [Planned], request: &Request, seen: &Seen) -> 
     }
     let detail =
         format!("place a fresh runner in {}: jobs could change the one that is there", request.dir.display());
-    *place = Planned::to_do(Step::PlaceRunner, Change::Replace { converts: false }, detail);
+    *place = anew(detail);
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use crate::lifecycle::state::drift;
 use crate::lifecycle::state::journal::{Asked, EntryState, Journal, Registered, Step};
 use crate::lifecycle::state::observed::{Seen, Server};
 use crate::lifecycle::state::plan::{Change, NewRegistration, Planned};
-use crate::runner::{Guard, LocalState, unit};
+use crate::runner::{Guard, LocalState};
 
 pub(crate) fn register(
     request: &Request,
@@ -152,7 +152,7 @@ pub(crate) fn take_over(
     let name = new.name.name.clone();
     let new = NewRegistration { converts: true, reclaim_name: true, ..new };
     let detail = format!("register {name} once more, in place of the registration that jobs could change");
-    Ok(Planned::to_do(Step::Register, Change::Register(Box::new(new)), detail))
+    Ok(doing(new, detail))
 }
 
 /// The options that only a new registration can change.
@@ -205,10 +205,9 @@ fn change(
 
 /// The unit that registers by itself, if it runs: between two jobs it may have no registration, and will get one.
 pub(crate) fn supervised<'a>(request: &Request, seen: &'a Seen) -> Option<&'a str> {
-    let supervisor = matches!(request.service.as_ref()?.main, unit::Main::Supervisor { .. });
     let service = seen.service.as_ref()?;
-    let same = service.found.as_deref() == Some(service.wanted.as_str());
-    (supervisor && same && service.state.is_up()).then_some(service.unit.as_str())
+    let up = service.is_written() && service.state.is_up();
+    (up && request.registers_by_itself()).then_some(service.unit.as_str())
 }
 
 /// Whether a runner of the journal's name can only be the journal's: the server returned its id, no other machine could
@@ -247,7 +246,7 @@ fn fresh_registration(
                     left.join(", ")
                 ),
             };
-            Ok(Planned::to_do(Step::Register, Change::Register(Box::new(new)), detail))
+            Ok(doing(new, detail))
         }
     }
 }

@@ -13,7 +13,6 @@ use crate::lifecycle::state::journal::{Act, EntryState, Journal, Step};
 use crate::lifecycle::state::observed::{Extra, Seen, SeenService, unit_path};
 use crate::lifecycle::state::plan::Plan;
 use crate::lifecycle::step::recorded::{self, Begin};
-use crate::runner::unit::Main;
 use crate::runner::{Guard, LocalState, listener, state};
 use sha2::{Digest as _, Sha256};
 use std::path::Path;
@@ -64,12 +63,10 @@ impl Before {
         else {
             return;
         };
-        let by_itself =
-            matches!(site.request.service.as_ref().map(|wanted| &wanted.main), Some(Main::Supervisor { .. }));
         let registered = matches!(state::read(&site.dir()), Ok(LocalState::Configured(_)));
         // Neither the signal nor the deadline that ended the run is a reason to leave it off.
         let stop = CancellationToken::new();
-        if !(by_itself || registered) {
+        if !(site.request.registers_by_itself() || registered) {
             tracing::warn!("{unit} stays off, for its runner is not registered any more: run install again");
             return;
         }
@@ -134,9 +131,7 @@ async fn write_units(
         systemd::relabel(&wanted.program, &site.stop).await;
     }
     // `config.sh remove` refuses while `.service` exists, and a service that deregisters by itself needs it to work.
-    let by_itself =
-        matches!(site.request.service.as_ref().map(|wanted| &wanted.main), Some(Main::Supervisor { .. }));
-    if !by_itself {
+    if !site.request.registers_by_itself() {
         write_dot_service(site, journal, &service.unit, account).await?;
     }
     systemd::reload(&site.stop).await?;
