@@ -43,7 +43,13 @@ pub fn exchange(staging: &Path, target: &Path) -> Result<(), Error> {
         to: target.to_owned(),
         source,
     })?;
-    sync_dir(parent).map_err(|source| Error::Sync { path: parent.to_owned(), source })
+    sync_dir(parent).map_err(|source| {
+        // A caller that sees an error has the old tree, and may delete what is staged.
+        if let Err(error) = rename_exchange(staging, target) {
+            tracing::warn!(%error, "the old tree of {} cannot be put back", target.display());
+        }
+        Error::Sync { path: parent.to_owned(), source }
+    })
 }
 
 /// Replaces the tree at `target` by a staged one, durably: by [`exchange`], after which the old tree is at `staging`.

@@ -4,7 +4,7 @@
 
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
-use crate::lifecycle::state::journal::{Act, Journal, Step};
+use crate::lifecycle::state::journal::{Act, Entry, EntryState, Journal, Step};
 
 /// What a step begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,10 +67,89 @@ pub(crate) async fn undo<T>(
     Ok(undone)
 }
 
+/// Puts the earlier entry of a step back, whatever it said: what was begun over it has not happened.
+///
+/// # Errors
+/// The journal cannot be written.
+pub(crate) fn restore(journal: &mut Journal, step: Step, before: Option<Entry>) -> Result<(), Error> {
+    match before {
+        Some(Entry { state: EntryState::Done, act }) => journal.done(act)?,
+        Some(Entry { state: EntryState::Begun, act }) => journal.begin_instead(act)?,
+        None => journal.forget(step)?,
+    }
+    Ok(())
+}
+
 /// Deletes the entry of a step that turns out not to have happened.
 ///
 /// # Errors
 /// The journal cannot be written.
 pub(crate) fn never_happened(journal: &mut Journal, step: Step) -> Result<(), Error> {
     Ok(journal.forget(step)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn act(name: &str) -> Act {
+        Act::CreateUser { name: name.into() }
+    }
+
+    /// A conversion whose exchange fails is told by its entry from one that has happened.
+    #[tokio::test]
+    async fn what_has_not_happened_leaves_the_entry_that_was_there() {
+        let state = tempfile::tempdir().unwrap();
+        let dir = std::path::Path::new("/opt/actions-runner");
+        for earlier in [None, Some(EntryState::Begun), Some(EntryState::Done)] {
+            let mut journal = Journal::open(state.path(), dir).unwrap();
+            match earlier {
+                None => journal.forget(Step::CreateUser).unwrap(),
+                Some(EntryState::Begun) => journal.begin_instead(act("old")).unwrap(),
+                Some(EntryState::Done) => journal.done(act("old")).unwrap(),
+            }
+            let before = journal.entry(Step::CreateUser).cloned();
+            let restored = before.clone();
+            let failed: Result<(), Error> =
+                take(&mut journal, act("new"), Begin::Tentatively, async |journal, _| {
+                    restore(journal, Step::CreateUser, restored)?;
+                    Err(Error::Stopped)
+                })
+                .await;
+            assert!(failed.is_err());
+            let read = Journal::open(state.path(), dir).unwrap();
+            assert_eq!(read.entry(Step::CreateUser).cloned(), before);
+            assert!(!journal.began(Step::CreateUser), "a failure of the run must not undo it");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_step_is_begun_before_its_work_and_done_after_it() {
+        let state = tempfile::tempdir().unwrap();
+        let dir = std::path::Path::new("/opt/actions-runner");
+        let on_disk = || Journal::open(state.path(), dir).unwrap().entry(Step::CreateUser).cloned();
+        let mut journal = Journal::open(state.path(), dir).unwrap();
+        for (how, then) in [
+            (Begin::New, EntryState::Done),
+            (Begin::Over, EntryState::Done),
+            (Begin::Tentatively, EntryState::Begun),
+        ] {
+            take(&mut journal, act("old"), how, async |_, act| {
+                assert_eq!(on_disk(), Some(Entry { state: EntryState::Begun, act: act.clone() }));
+                *act = Act::CreateUser { name: "new".into() };
+                Ok(())
+            })
+            .await
+            .unwrap();
+            let name = if then == EntryState::Done { "new" } else { "old" };
+            assert_eq!(on_disk(), Some(Entry { state: then, act: act(name) }), "{how:?}");
+        }
+        undo(&mut journal, Step::CreateUser, async |_| {
+            assert!(on_disk().is_some(), "the entry stays until it is undone");
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(on_disk(), None);
+    }
 }

@@ -75,7 +75,8 @@ pub async fn take(
         replaces: None,
         guard: if placing.guarded { Guard::Locked } else { Guard::Open },
     };
-    let done = matches!(journal.entry(Step::PlaceRunner), Some(Entry { state: EntryState::Done, .. }));
+    let before = journal.entry(Step::PlaceRunner).cloned();
+    let done = before.as_ref().is_some_and(|entry| entry.state == EntryState::Done);
     let phase = site.phase("place");
     let detail = if repairs {
         let new = placing.stage(journal, choice, format, &mut act).await?;
@@ -87,7 +88,7 @@ pub async fn take(
         new.detail
     } else if placing.converts() || done && matches!(change, Change::Replace { .. }) {
         let new = placing.stage(journal, choice, format, &mut act).await?;
-        placing.replace(journal, act, &new).await?;
+        placing.replace(journal, act, before, &new).await?;
         if !placing.converts() {
             discard(&new.staging);
         }
@@ -161,13 +162,17 @@ impl Placing<'_> {
     }
 
     /// Puts the new tree in the place of the current one, which is at the staged path afterwards.
-    async fn replace(&self, journal: &mut Journal, mut act: Act, new: &New) -> Result<(), Error> {
-        let old = match journal.entry(Step::PlaceRunner) {
-            Some(Entry { state: EntryState::Done, act }) => Some(act.clone()),
-            _ => None,
-        };
-        if let Act::PlaceRunner { replaces, .. } = &mut act {
-            *replaces = old.clone().map(Box::new);
+    async fn replace(
+        &self,
+        journal: &mut Journal,
+        mut act: Act,
+        before: Option<Entry>,
+        new: &New,
+    ) -> Result<(), Error> {
+        if let (Act::PlaceRunner { replaces, .. }, Some(Entry { state: EntryState::Done, act: old })) =
+            (&mut act, &before)
+        {
+            *replaces = Some(Box::new(old.clone()));
         }
         let how = if self.converts() { Begin::Tentatively } else { Begin::Over };
         let mut exchanged = false;
@@ -177,8 +182,8 @@ impl Placing<'_> {
             let put = if self.converts() { place::exchange } else { place::replace };
             if let Err(error) = put(&new.staging, &dir) {
                 // Unless even that failed half-way, the old one is still there.
-                if let Some(old) = old.filter(|_| dir.exists()) {
-                    journal.done(old)?;
+                if dir.exists() {
+                    recorded::restore(journal, Step::PlaceRunner, before)?;
                 }
                 return Err(error.into());
             }
