@@ -6,7 +6,8 @@ use super::{Session, request};
 use crate::deadline::Deadline;
 use crate::host::{self, Platform, Root};
 use crate::lifecycle::{
-    CreateJit, DeletedByReceipt, Error, Registration, create_jit, delete_by_receipt, write_jit_config,
+    CreateJit, DeletedByReceipt, Error, Registration, RegistrationError, create_jit, delete_by_receipt,
+    write_jit_config,
 };
 use crate::runner::{NameContext, config_sh, name};
 use crate::settings;
@@ -17,7 +18,7 @@ use std::path::Path;
 pub(super) async fn create(flags: &CreateJitFlags, session: &Session) -> Result<Output, Failed> {
     let client = request::lasting_client(&flags.server, session)?;
     if !client.has_token() {
-        return Err(Error::CredentialMissing { purpose: "creating a just-in-time runner" }.into());
+        return Err(RegistrationError::CredentialMissing { purpose: "creating a just-in-time runner" }.into());
     }
     if flags.no_default_labels && flags.labels.is_none() {
         return Err(settings::Error::Contradiction("--no-default-labels needs --labels".into()).into());
@@ -61,7 +62,7 @@ pub(super) async fn create(flags: &CreateJitFlags, session: &Session) -> Result<
 pub(super) async fn delete_on_stop(flags: &DeleteOnStopFlags, session: &Session) -> Result<Output, Failed> {
     let client = request::lasting_client(&flags.server, session)?;
     if !client.has_token() {
-        return Err(Error::CredentialMissing { purpose: "deleting the runner" }.into());
+        return Err(RegistrationError::CredentialMissing { purpose: "deleting the runner" }.into());
     }
     session.signals.stop().cancelled().await;
     let deadline = Deadline::after(flags.server.deadline);

@@ -217,23 +217,7 @@ fn base(
     // An image belongs to root, even if another user builds it.
     let as_root = account::is_root() || place.root.is_some();
     let root = root(place.root.as_deref())?;
-    let home = account::current().home;
-    let dir = match &place.dir {
-        Some(dir) if dir.is_relative() && place.root.is_some() => {
-            let message = format!("--dir {} must be absolute with --root", dir.display());
-            return Err(Error::Contradiction(message).into());
-        }
-        Some(dir) => absolute(dir)?,
-        None if as_root && cfg!(unix) => PathBuf::from("/opt/actions-runner"),
-        None => home.join("actions-runner"),
-    };
-    if dir.file_name().is_none() {
-        return Err(Error::Contradiction(format!(
-            "--dir {} cannot be the directory of a runner",
-            dir.display()
-        ))
-        .into());
-    }
+    let dir = dir(place, as_root)?;
     let state = state(as_root, environment);
     let user_is_default = place.user.is_none();
     let user = match &place.user {
@@ -270,6 +254,24 @@ fn base(
         environment: runner_environment(server, environment),
         deadline: server.deadline,
     })
+}
+
+/// The runner's directory, as the machine that boots from the root file system will see it.
+fn dir(place: &Place, as_root: bool) -> Result<PathBuf, super::Failed> {
+    let dir = match &place.dir {
+        Some(dir) if dir.is_relative() && place.root.is_some() => {
+            let message = format!("--dir {} must be absolute with --root", dir.display());
+            return Err(Error::Contradiction(message).into());
+        }
+        Some(dir) => absolute(dir)?,
+        None if as_root && cfg!(unix) => PathBuf::from("/opt/actions-runner"),
+        None => account::current().home.join("actions-runner"),
+    };
+    if dir.file_name().is_none() {
+        let message = format!("--dir {} cannot be the directory of a runner", dir.display());
+        return Err(Error::Contradiction(message).into());
+    }
+    Ok(dir)
 }
 
 /// The root file system to work in.

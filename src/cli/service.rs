@@ -39,7 +39,7 @@ pub(super) fn wanted(flags: &InstallFlags, session: &Session) -> Result<Option<W
             return Err(Error::Contradiction(message.into()).into());
         }
         ServiceKind::Systemd if !systemd::is_running() => {
-            return Err(crate::lifecycle::Error::NoSystemd.into());
+            return Err(crate::lifecycle::ServiceError::NoSystemd.into());
         }
         ServiceKind::Auto if !here => return Ok(None),
         ServiceKind::Auto if !systemd::is_running() => {

@@ -4,6 +4,9 @@
 //! keys, no ignored signals, no open files of runup. Its output is read as it is printed, with the command's secrets
 //! masked. At the deadline, a stop or a dropped future, the whole process group is ended.
 
+mod ending;
+
+use self::ending::{Cut, Ending};
 use super::account::{self, Account};
 use super::output::{Pipe, Scrubber, Sink};
 use super::{Error, Root, group::Group, sys};
@@ -297,18 +300,14 @@ impl Command {
         let command = self.render();
         tracing::debug!(command, cwd = ?self.cwd, account = ?self.account.as_ref().map(|a| &a.name), "running");
         let mut child = self.spawn(&command)?;
-        let mut group = Group::of(&child);
+        let group = Group::of(&child);
 
         let scrubber = self.scrubber();
         let mut sink = Sink::new(on_line, self.all_lines, self.secret_output.then_some(Stream::Out));
         let mut out = Pipe::new(child.stdout.take(), Stream::Out, &scrubber);
         let mut err = Pipe::new(child.stderr.take(), Stream::Err, &scrubber);
         let mut status: Option<ExitStatus> = None;
-        let mut cut_short: Option<Cut> = None;
-        // These are polled only once they are set.
-        let mut ask_at = Instant::now();
-        let mut kill_at = Instant::now();
-        let mut killed = false;
+        let mut ending = Ending::none();
         let mut drained_at = Instant::now();
         let failed = |source| Error::Wait { command: command.clone(), source };
 
@@ -319,7 +318,7 @@ impl Command {
                 ended = child.wait(), if waits => {
                     status = Some(ended.map_err(failed)?);
                     drained_at = Instant::now() + DRAIN;
-                    if cut_short.is_some() {
+                    if ending.cut.is_some() {
                         // Its children got the same signal, and do not get the rest of the grace period.
                         group.kill();
                     }
@@ -328,40 +327,47 @@ impl Command {
                 count = out.read(), if out.open() => { out.take(count.map_err(failed)?, &mut print); None }
                 count = err.read(), if err.open() => { err.take(count.map_err(failed)?, &mut print); None }
                 () = sleep_until(drained_at), if !waits => break,
-                () = stop.cancelled(), if cut_short.is_none() && waits => Some(Cut::Stop),
-                () = sleep_until(self.deadline.instant()), if cut_short.is_none() && waits => Some(Cut::Deadline),
-                () = sleep_until(kill_at), if cut_short.is_some() && !killed && waits => {
-                    killed = true;
+                () = stop.cancelled(), if ending.cut.is_none() && waits => Some(Cut::Stop),
+                () = sleep_until(self.deadline.instant()), if ending.cut.is_none() && waits => Some(Cut::Deadline),
+                () = sleep_until(ending.kill_at), if ending.goes_on() && waits => {
+                    ending.killed = true;
                     group.kill();
                     None
                 }
                 // A child that has not installed its signal handlers yet can miss the first signal.
-                () = sleep_until(ask_at), if self.interrupts && cut_short.is_some() && !killed && waits => {
-                    ask_at = Instant::now() + INSIST;
+                () = sleep_until(ending.ask_at), if self.interrupts && ending.goes_on() && waits => {
+                    ending.ask_at = Instant::now() + INSIST;
                     group.interrupt_leader();
                     None
                 }
             };
             if let Some(reason) = cut {
-                tracing::debug!(command, ?reason, "ending the command");
-                cut_short = Some(reason);
-                ask_at = Instant::now();
-                kill_at = Instant::now() + self.grace;
-                if !self.interrupts {
-                    group.terminate();
-                }
+                ending = self.end(reason, &command, &group);
             }
         }
         let mut print = |stream, line: &str| sink.take(stream, line);
         out.finish(&mut print);
         err.finish(&mut print);
         let code = status.and_then(|status| status.code());
+        self.clear(group, code);
+        Ok((ending.cut, Outcome { code, signal: status.and_then(signal_of), tail: sink.finish() }))
+    }
+
+    /// Asks the child to end, and kills it later if it does not.
+    fn end(&self, reason: Cut, command: &str, group: &Group) -> Ending {
+        tracing::debug!(command, ?reason, "ending the command");
+        if !self.interrupts {
+            group.terminate();
+        }
+        Ending::of(reason, self.grace)
+    }
+
+    /// Kills the processes that the child left in its group.
+    fn clear(&self, mut group: Group, code: Option<i32>) {
         if !code.is_some_and(|code| self.leaves.contains(&code)) {
-            // Kill the processes that the child left in its group.
             group.kill();
         }
         group.forget();
-        Ok((cut_short, Outcome { code, signal: status.and_then(signal_of), tail: sink.finish() }))
     }
 
     fn spawn(&self, command: &str) -> Result<tokio::process::Child, Error> {
@@ -417,13 +423,6 @@ impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Command({})", self.render())
     }
-}
-
-/// Why a command was ended early.
-#[derive(Debug, Clone, Copy)]
-enum Cut {
-    Deadline,
-    Stop,
 }
 
 #[cfg(unix)]

@@ -7,24 +7,15 @@ use std::io;
 pub(super) fn of(error: &Error) -> Option<String> {
     let text = match error {
         Error::File(source) | Error::Path { source, .. } => return io_hint(source).map(String::from),
+        Error::NotPrivate { .. }
+        | Error::ProgramMissing { .. }
+        | Error::InterpreterMissing { .. }
+        | Error::HomeTaken { .. } => return naming(error),
         Error::SymbolicLink { .. }
         | Error::NotAFile { .. }
         | Error::TooLarge { .. }
         | Error::NotForUser { .. } => {
             "Jobs can write there, so it is not trusted. Inspect it, and delete it if it is not yours."
-        }
-        Error::NotPrivate { path, .. } => {
-            return Some(format!(
-                "Give it to the user that runs runup and deny writing to others (`chown USER {0}; chmod go-w {0}`), or move \
-                it away.",
-                path.display()
-            ));
-        }
-        Error::ProgramMissing { program } => {
-            return Some(format!("Install {program}, or check that its directory is in PATH."));
-        }
-        Error::InterpreterMissing { program } => {
-            return Some(format!("Install the interpreter that the first line of {program} names."));
         }
         Error::DirectoryMissing { .. } => "Create the directory, or set another one.",
         Error::NotExecutable { .. } => {
@@ -52,9 +43,6 @@ pub(super) fn of(error: &Error) -> Option<String> {
         Error::LeadsOut { .. } => {
             "Make it a relative link, or create the user in the image yourself and pass it with --user."
         }
-        Error::HomeTaken { home, .. } => {
-            return Some(format!("Move {} away, or pass another name with --user.", home.display()));
-        }
         Error::AccountToolMissing { .. } => {
             "Install the package that has it: `passwd` on Debian and Ubuntu, `shadow-utils` on Fedora, RHEL and Amazon \
             Linux, `shadow` on SUSE, Arch and Alpine. Or create the user yourself and pass it with --user."
@@ -75,6 +63,27 @@ pub(super) fn of(error: &Error) -> Option<String> {
         | Error::Signals { .. } => return None,
     };
     Some(text.into())
+}
+
+/// The hints that name what the error is about.
+fn naming(error: &Error) -> Option<String> {
+    Some(match error {
+        Error::NotPrivate { path, .. } => format!(
+            "Give it to the user that runs runup and deny writing to others (`chown USER {0}; chmod go-w {0}`), or move \
+            it away.",
+            path.display()
+        ),
+        Error::ProgramMissing { program } => {
+            format!("Install {program}, or check that its directory is in PATH.")
+        }
+        Error::InterpreterMissing { program } => {
+            format!("Install the interpreter that the first line of {program} names.")
+        }
+        Error::HomeTaken { home, .. } => {
+            format!("Move {} away, or pass another name with --user.", home.display())
+        }
+        _ => return None,
+    })
 }
 
 /// The hint for an I/O error, where its kind is specific enough.

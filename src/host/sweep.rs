@@ -122,18 +122,7 @@ mod linux {
                         self.empty(again, path, Some(top), depth + 1);
                     }
                 }
-                None => {
-                    for _ in 0..PASSES {
-                        let moved = self.moved;
-                        let Ok(again) = rustix::fs::openat(&opened, c".", DIRECTORY, Mode::empty()) else {
-                            break;
-                        };
-                        self.empty(again, path, Some(opened.as_fd()), 1);
-                        if self.moved == moved {
-                            break;
-                        }
-                    }
-                }
+                None => self.empty_outermost(&opened, path),
             }
             match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
                 Ok(()) | Err(Errno::NOENT) => {}
@@ -147,6 +136,20 @@ mod linux {
                 }
                 Err(_) if self.left.len() > before => {}
                 Err(_) => self.left.push(path.to_owned()),
+            }
+        }
+
+        /// Empties a directory of the user that no other one of the user holds, however deep it is.
+        fn empty_outermost(&mut self, opened: &OwnedFd, path: &Path) {
+            for _ in 0..PASSES {
+                let moved = self.moved;
+                let Ok(again) = rustix::fs::openat(opened, c".", DIRECTORY, Mode::empty()) else {
+                    break;
+                };
+                self.empty(again, path, Some(opened.as_fd()), 1);
+                if self.moved == moved {
+                    break;
+                }
             }
         }
 

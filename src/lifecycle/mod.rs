@@ -37,6 +37,7 @@ pub use command::upgrade::offer::Upgrading;
 pub use command::upgrade::support::Support;
 pub use command::upgrade::upgrade;
 pub use context::error::Error;
+pub(crate) use context::error::{RegistrationError, ServiceError};
 pub use context::request::{Archive, Registration, RemoveScope, Request, WantedService};
 pub use context::site::Site;
 pub use context::watch::Watch;

@@ -10,6 +10,7 @@ use super::{Expect, Format, Limits, Order, Progress, Sha256Digest, Source, Stage
 use crate::deadline::Deadline;
 use crate::net::{Backoff, Http};
 use sha2::{Digest, Sha256};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -144,13 +145,7 @@ async fn fill(
             let spooling = spawn_blocking(move || spool(inlet, &dir));
             let (file, sha256) = pump.through(pieces, spooling, order.expect).await?;
             check(order.expect, sha256, pump.received, None)?;
-            let (mut tree, stopped) = (tree, stop.clone());
-            let unpacked = spawn_blocking(move || unzip(file, &mut tree, &stopped).map(|()| tree)).await;
-            let tree = unpacked.map_err(Error::Bug)?.map_err(|ended| match ended {
-                Ended::Failed(error) => error,
-                Ended::HungUp => Error::Stopped,
-            })?;
-            (tree, sha256)
+            (unpack_zip(file, tree, stop.clone()).await?, sha256)
         }
     };
     let received = pump.received;
@@ -167,6 +162,15 @@ async fn fill(
     };
     tracing::debug!(received, unpacked = staged.unpacked, entries = staged.entries, "staged the archive");
     Ok(staged)
+}
+
+/// Unpacks the spooled file.
+async fn unpack_zip(file: File, mut tree: Tree, stop: CancellationToken) -> Result<Tree, Error> {
+    let unpacked = spawn_blocking(move || unzip(file, &mut tree, &stop).map(|()| tree)).await;
+    unpacked.map_err(Error::Bug)?.map_err(|ended| match ended {
+        Ended::Failed(error) => error,
+        Ended::HungUp => Error::Stopped,
+    })
 }
 
 /// Starts the inflating and the writing thread.

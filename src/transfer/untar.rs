@@ -98,20 +98,7 @@ fn extend(
     after: &str,
 ) -> Result<(), Ended> {
     let malformed = |what| malformed(what, after);
-    let is_name = kind.is_gnu_longname() || kind.is_gnu_longlink();
-    if is_name && entry.size() > NAME_LIMIT {
-        let mut start = Vec::new();
-        entry.take(NAME_LIMIT).read_to_end(&mut start).map_err(|error| header_error(error, after))?;
-        return Err(refused(&start, Refusal::TooLong));
-    }
-    if entry.size() > PAX_LIMIT {
-        return Err(malformed("an extension header is too long"));
-    }
-    let mut data = Vec::new();
-    entry.read_to_end(&mut data).map_err(|error| header_error(error, after))?;
-    if data.len() as u64 != entry.size() {
-        return Err(Error::Truncated { what: "an extension header".to_owned() }.into());
-    }
+    let mut data = extension_data(kind, entry, after)?;
     if kind.is_pax_global_extensions() {
         let pairs = pax_pairs(&data).ok_or_else(|| malformed("a malformed pax header"))?;
         // Archives created by git have a comment, which is fine; attributes that rename or resize all entries are not.
@@ -154,6 +141,29 @@ fn extend(
         }
     }
     Ok(())
+}
+
+/// The content of an extension header, whose length is limited.
+fn extension_data(
+    kind: EntryType,
+    entry: &mut tar::Entry<'_, impl Read>,
+    after: &str,
+) -> Result<Vec<u8>, Ended> {
+    let is_name = kind.is_gnu_longname() || kind.is_gnu_longlink();
+    if is_name && entry.size() > NAME_LIMIT {
+        let mut start = Vec::new();
+        entry.take(NAME_LIMIT).read_to_end(&mut start).map_err(|error| header_error(error, after))?;
+        return Err(refused(&start, Refusal::TooLong));
+    }
+    if entry.size() > PAX_LIMIT {
+        return Err(malformed("an extension header is too long", after));
+    }
+    let mut data = Vec::new();
+    entry.read_to_end(&mut data).map_err(|error| header_error(error, after))?;
+    if data.len() as u64 != entry.size() {
+        return Err(Error::Truncated { what: "an extension header".to_owned() }.into());
+    }
+    Ok(data)
 }
 
 fn is_used(key: &[u8]) -> bool {

@@ -368,6 +368,18 @@ fn each_way_to_root_is_named_and_a_user_without_one_is_isolated() {
     assert_eq!(ways(), ["member of the group wheel"]);
     put(&root, "/etc/group", "ci:x:900:\nbuild:x:13:ci\n");
 
+    put(&root, "/usr/bin/doas", "");
+    put(&root, "/etc/doas.conf", "permit nopass keepenv :build as root\npermit :wheel\n");
+    assert_eq!(ways(), ["password-less doas (/etc/doas.conf)"]);
+    put(&root, "/etc/doas.conf", "permit persist :build\ndeny nopass ci\n");
+    assert_eq!(ways(), [] as [&str; 0]);
+}
+
+#[test]
+fn sudo_without_a_password_is_a_way_to_root() {
+    let (_dir, root) = image("ci:x:900:900::/home/ci:/bin/false\n", "ci:x:900:\nbuild:x:13:ci\n");
+    let ci = find(&root, "ci").unwrap().unwrap();
+    let ways = || ways_to_root(&root, &ci);
     put(&root, "/etc/sudoers", "ci ALL=(ALL) NOPASSWD: ALL\n");
     assert_eq!(ways(), [] as [&str; 0], "there is no sudo");
     put(&root, "/usr/bin/sudo", "");
@@ -408,13 +420,6 @@ fn each_way_to_root_is_named_and_a_user_without_one_is_isolated() {
     put(&root, "/etc/sudoers.d/90-ci", "ci ALL=(ALL) NOPASSWD: ALL\n");
     put(&root, "/etc/sudoers.d/90-ci.bak", "ci ALL=NOPASSWD: ALL\n");
     assert_eq!(ways(), ["password-less sudo (/etc/sudoers.d/90-ci)"]);
-    put(&root, "/etc/sudoers", "");
-
-    put(&root, "/usr/bin/doas", "");
-    put(&root, "/etc/doas.conf", "permit nopass keepenv :build as root\npermit :wheel\n");
-    assert_eq!(ways(), ["password-less doas (/etc/doas.conf)"]);
-    put(&root, "/etc/doas.conf", "permit persist :build\ndeny nopass ci\n");
-    assert_eq!(ways(), [] as [&str; 0]);
 }
 
 #[test]

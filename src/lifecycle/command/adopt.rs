@@ -3,7 +3,7 @@
 //! Jobs can write its directory. Its contents decide neither where a credential goes nor that all of it may be deleted.
 
 use crate::host;
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, RegistrationError, TreeError};
 use crate::lifecycle::context::request::RemoveScope;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Journal, Registered};
@@ -15,13 +15,13 @@ pub(crate) fn adopt(site: &Site<'_>, journal: &mut Journal, to: RemoveScope) -> 
     let dir = site.dir();
     let shown = || site.request.dir.clone();
     if dir.is_symlink() {
-        return Err(Error::NotOurs { dir: shown(), what: "it is a symbolic link".into() });
+        return Err(TreeError::NotOurs { dir: shown(), what: "it is a symbolic link".into() }.into());
     }
     let report = tree::inspect(&dir, site.platform())?;
     let state = state::read(&dir)?;
     let is_runner = report.is_runner() || matches!(state, LocalState::Configured(_));
     if !is_runner {
-        return Err(Error::NothingThere { dir: shown() });
+        return Err(TreeError::NothingThere { dir: shown() }.into());
     }
     // All of the directory will be deleted, and no journal says that all of it is the runner's.
     let work = match &state {
@@ -30,9 +30,16 @@ pub(crate) fn adopt(site: &Site<'_>, journal: &mut Journal, to: RemoveScope) -> 
     };
     let others = tree::others(&dir, work)?;
     if !others.is_empty() {
-        return Err(Error::HoldsOthers { dir: shown(), others });
+        return Err(TreeError::HoldsOthers { dir: shown(), others }.into());
     }
-    let registered = match state {
+    let registered = registration_of(site, state, to)?;
+    write_adopted(site, journal, &report, registered)
+}
+
+/// What an adopted directory is registered as, as far as that is to be relied on.
+fn registration_of(site: &Site<'_>, state: LocalState, to: RemoveScope) -> Result<Option<Registered>, Error> {
+    let shown = || site.request.dir.clone();
+    Ok(match state {
         LocalState::Configured(file) => {
             if to == RemoveScope::Server {
                 check_name(site, &file)?;
@@ -41,28 +48,30 @@ pub(crate) fn adopt(site: &Site<'_>, journal: &mut Journal, to: RemoveScope) -> 
             // Jobs can write the directory. A credential goes where the operator says, never where a file in it says.
             let Some(target) = &site.request.target else {
                 if to == RemoveScope::Server && site.request.credentials.api.is_some() {
-                    return Err(Error::UrlNeededToAdopt { dir: site.request.dir.clone() });
+                    return Err(RegistrationError::UrlNeededToAdopt { dir: shown() }.into());
                 }
                 // Without an address of the API: a later run with a credential may continue from this record.
-                let registered = adopted(&file, on_disk, String::new());
-                return write_adopted(site, journal, &report, Some(registered));
+                return Ok(Some(adopted(&file, on_disk, String::new())));
             };
             let given = target.url.as_str().trim_end_matches('/').to_owned();
             if !on_disk.is_empty() && !target.is_same_as(&on_disk) {
-                return Err(Error::OtherUrl { dir: site.request.dir.clone(), given, journal: on_disk });
+                return Err(RegistrationError::OtherUrl { dir: shown(), given, journal: on_disk }.into());
             }
             Some(adopted(&file, given, target.api.to_string()))
         }
         LocalState::Corrupt { file, why } if to == RemoveScope::Server => {
-            return Err(Error::RegistrationUnclear { dir: shown(), why: format!("{file}: {why}") });
+            return Err(RegistrationError::RegistrationUnclear {
+                dir: shown(),
+                why: format!("{file}: {why}"),
+            }
+            .into());
         }
         LocalState::Partial { files } if to == RemoveScope::Server => {
             let why = format!("there is {} but no .runner", files.join(", "));
-            return Err(Error::RegistrationUnclear { dir: shown(), why });
+            return Err(RegistrationError::RegistrationUnclear { dir: shown(), why }.into());
         }
         _ => None,
-    };
-    write_adopted(site, journal, &report, registered)
+    })
 }
 
 /// Jobs can write the directory, so its word is not enough to delete a runner by. A name that this machine has, or that
@@ -79,11 +88,11 @@ fn check_name(site: &Site<'_>, file: &RunnerFile) -> Result<(), Error> {
     if confirmed {
         return Ok(());
     }
-    Err(Error::NameNotConfirmed {
+    Err(Error::Registration(RegistrationError::NameNotConfirmed {
         dir: site.request.dir.clone(),
         name: name.clone(),
         id: Some(file.agent_id),
-    })
+    }))
 }
 
 /// What is recorded of a runner that only files describe: a claim that the server has not confirmed.

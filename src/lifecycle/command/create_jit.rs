@@ -9,7 +9,7 @@ use crate::github::{self, Client, Deletion, JitConfig, NewJitRunner, RunnerStatu
 use crate::host::file::{read_untrusted, remove_if_present, write_atomic};
 use crate::host::{self, Platform};
 use crate::lifecycle::command::run::jit::{DEFAULT_GROUP, labels};
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, ReceiptError, RegistrationError};
 use crate::lifecycle::context::request::Registration;
 use crate::lifecycle::step::registration::deregister::BUSY_POLL;
 use crate::runner::RunnerName;
@@ -44,7 +44,9 @@ impl Receipt {
     /// It cannot be read, or is not a receipt.
     pub fn read(path: &Path) -> Result<Option<Self>, Error> {
         let Some(bytes) = read_untrusted(path, LIMIT)? else { return Ok(None) };
-        let malformed = |message: String| Error::ReceiptMalformed { path: path.to_owned(), message };
+        let malformed = |message: String| {
+            Error::Receipt(ReceiptError::ReceiptMalformed { path: path.to_owned(), message })
+        };
         let receipt: Self = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
         if receipt.version != VERSION {
             return Err(malformed(format!("it has version {}, not {VERSION}", receipt.version)));
@@ -90,7 +92,7 @@ pub async fn create_jit(order: &CreateJit<'_>, stop: &CancellationToken) -> Resu
         None => DEFAULT_GROUP,
         Some(name) => within(order.deadline, stop, order.client.group_named(name))
             .await?
-            .ok_or_else(|| Error::NoSuchGroup { name: name.to_owned() })?,
+            .ok_or_else(|| Error::Registration(RegistrationError::NoSuchGroup { name: name.to_owned() }))?,
     };
     let new = NewJitRunner {
         name: order.name.to_string(),
@@ -170,7 +172,12 @@ async fn delete_receipt(
     if !client.target().is_same_as(&receipt.url) {
         // The token goes where the operator says.
         let given = client.target().url.as_str().trim_end_matches('/').to_owned();
-        return Err(Error::OtherReceipt { path: path.to_owned(), given, receipt: receipt.url.clone() });
+        return Err(ReceiptError::OtherReceipt {
+            path: path.to_owned(),
+            given,
+            receipt: receipt.url.clone(),
+        }
+        .into());
     }
     let found = match receipt.id {
         Some(id) => within(deadline, stop, client.runner(id)).await?,
@@ -181,12 +188,13 @@ async fn delete_receipt(
     };
     let deletion = match found {
         Some(runner) if !runner.is_named(&receipt.name) => {
-            return Err(Error::ReceiptName {
+            return Err(ReceiptError::ReceiptName {
                 path: path.to_owned(),
                 id: runner.id,
                 name: runner.name,
                 receipt: receipt.name.clone(),
-            });
+            }
+            .into());
         }
         Some(runner) => delete(client, runner.id, deadline, stop).await?,
         None => Deletion::AlreadyGone,

@@ -4,7 +4,7 @@ use crate::deadline::Deadline;
 use crate::host::account;
 use crate::host::lock::Lock;
 use crate::lifecycle::command::{convert, seal};
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, UserError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::isolation;
 use crate::lifecycle::state::journal::{Act, Journal, Step};
@@ -147,7 +147,7 @@ async fn make_ready(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: &
 /// The same plan, which ends after the placed runner, then sealed.
 ///
 /// # Errors
-/// As for [`install`]; and [`Error::NotSealed`] if the image holds what no image may hold.
+/// As for [`install`]; and [`TreeError::NotSealed`] if the image holds what no image may hold.
 pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
     let (_lock, mut journal) = prepare(site, "bake").await?;
     sequence::recover(site, &mut journal).await?;
@@ -198,7 +198,7 @@ async fn decide(site: &Site<'_>, journal: &Journal) -> Result<(Plan, Seen), Erro
 async fn prepare(site: &Site<'_>, doing: &str) -> Result<(Lock, Journal), Error> {
     let phase = site.phase("detect");
     if let Some(name) = site.request.user.as_ref().filter(|_| !account::is_root()) {
-        return Err(Error::NotRoot { name: name.clone() });
+        return Err(UserError::NotRoot { name: name.clone() }.into());
     }
     if site.request.archive.os.is_none() {
         preflight::libc(&site.machine)?;

@@ -1,7 +1,7 @@
 //! Proves that an image holds no secret, and nothing that identifies one particular runner.
 
 use crate::host::{self, lock};
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, TreeError};
 use crate::lifecycle::context::finding::Finding;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{EntryState, Journal, Step};
@@ -42,11 +42,11 @@ pub struct Seal {
 /// Checks an image: without a network, and without changing anything.
 ///
 /// # Errors
-/// [`Error::NotBaked`] if no baked runner is there; something could not be checked, and so proves nothing.
+/// [`TreeError::NotBaked`] if no baked runner is there; something could not be checked, and so proves nothing.
 pub fn inspect(site: &Site<'_>) -> Result<Seal, Error> {
     let request = &site.request;
     let journal = site.read_journal()?;
-    let not_baked = |what: String| Error::NotBaked { dir: request.dir.clone(), what };
+    let not_baked = |what: String| Error::Tree(TreeError::NotBaked { dir: request.dir.clone(), what });
     let placed = journal.placed().ok_or_else(|| not_baked("runup has placed none".into()))?;
     let platform =
         placed.platform.parse().map_err(|_| not_baked(format!("it is for {}", placed.platform)))?;
@@ -81,14 +81,14 @@ pub fn inspect(site: &Site<'_>) -> Result<Seal, Error> {
 /// The part that `bake` itself is responsible for: a running machine has a token and an identity of its own.
 ///
 /// # Errors
-/// [`Error::NotSealed`], with all that was found.
+/// [`TreeError::NotSealed`], with all that was found.
 pub fn check(site: &Site<'_>, journal: &Journal) -> Result<(), Error> {
     let mut found = personal(site, journal.guard())?;
     found.extend(of_registration(site, journal));
     if !site.request.root.is_host() {
         found.extend(of_tokens(&site.request.token_files)?);
     }
-    if found.is_empty() { Ok(()) } else { Err(Error::NotSealed { found }) }
+    if found.is_empty() { Ok(()) } else { Err(Error::Tree(TreeError::NotSealed { found })) }
 }
 
 /// Logs what is still to be done before this is an image.

@@ -1,14 +1,33 @@
-//! What can go wrong in the lifecycle, and what to do about it.
+//! What can go wrong in the lifecycle, and what to do about it: one file for each subject.
+
+mod archive;
+mod config_sh;
+mod journal;
+mod listener;
+mod receipt;
+mod registration;
+mod service;
+mod tree;
+mod trust;
+mod user;
+mod words;
 
 use crate::error::{Class, Failure};
-use crate::lifecycle::context::finding::Finding;
-use crate::lifecycle::context::journal_error::JournalError;
-use crate::runner::RunnerVersion;
-use crate::runner::complaint::Complaint;
 use crate::runner::{libraries, preflight};
 use crate::{github, host, net, runner, transfer};
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use archive::ArchiveError;
+pub use config_sh::ConfigShError;
+pub use journal::{JournalError, VERSION};
+pub use listener::ListenerError;
+pub use receipt::ReceiptError;
+pub use registration::RegistrationError;
+pub use service::ServiceError;
+pub use tree::TreeError;
+pub use trust::TrustError;
+pub use user::UserError;
 
 /// Why `install`, `bake`, `remove`, `plan` or `status` failed.
 #[derive(Debug, thiserror::Error)]
@@ -31,174 +50,26 @@ pub enum Error {
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error(transparent)]
+    User(#[from] UserError),
+    #[error(transparent)]
+    Registration(#[from] RegistrationError),
+    #[error(transparent)]
+    ConfigSh(#[from] ConfigShError),
+    #[error(transparent)]
+    Receipt(#[from] ReceiptError),
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    #[error(transparent)]
+    Listener(#[from] ListenerError),
+    #[error(transparent)]
     Settings(#[from] crate::settings::Error),
 
-    #[error("{} exists and was not created by runup: {what}", dir.display())]
-    NotOurs { dir: PathBuf, what: String },
-    #[error("the runner in {} is incomplete: {}", dir.display(), missing.join(", "))]
-    TreeIncomplete { dir: PathBuf, missing: Vec<String> },
-    #[error("{filename} does not contain a complete runner: {}", lacks.join(", "))]
-    NoRunnerInside { filename: String, lacks: Vec<String> },
-    #[error("{filename} is not a clean runner archive: it contains {}", shortened(files))]
-    PersonalInside { filename: String, files: Vec<String> },
-    #[error("{} contains runner {found}, but --runner-version requests {wanted}", dir.display())]
-    OtherVersion { dir: PathBuf, found: String, wanted: String },
-    #[error("runner {here} in {} is too old to register, and {newest} is available: {why}", dir.display())]
-    TooOld { dir: PathBuf, here: RunnerVersion, newest: RunnerVersion, why: String, chosen: bool },
-    #[error("the runner in {} cannot run here: {what}", dir.display())]
-    OtherPlatform { dir: PathBuf, what: String, registered: bool },
-    #[error("the service {unit} runs the runner in {}, but {asked} was requested", dir.display())]
-    ServiceThere { dir: PathBuf, unit: String, asked: &'static str },
-    #[error("the runner in {} belongs to the user {found}, but {wanted} was requested", dir.display())]
-    OtherUser { dir: PathBuf, found: String, wanted: String },
-    #[error("{} is registered as {found}, but {wanted} was requested", dir.display())]
-    ConfiguredOtherwise { dir: PathBuf, found: String, wanted: String },
-    #[error("the runner in {} is registered as {name} at {url}, but not by runup", dir.display())]
-    ConfiguredByHand { dir: PathBuf, name: String, url: String },
-    #[error(
-        "the runner's id in {} is {on_disk}, but the journal says {in_journal}: the runner's files were changed",
-        dir.display()
-    )]
-    Tampered { dir: PathBuf, on_disk: u64, in_journal: u64 },
-    #[error("refusing to work below {} as root: {owner} can write there", folder.display())]
-    UnsafeParent { folder: PathBuf, owner: String },
-    #[error("refusing to use {} as root at every start of the service: {who} can change {}", file.display(), path.display())]
-    NotForRoot { file: PathBuf, path: PathBuf, who: String },
-    #[error("{} cannot be reached in {}: a loop of symbolic links, or a directory that cannot be read", path.display(), root.display())]
-    NoWayTo { path: PathBuf, root: PathBuf },
-    #[error("jobs can change the programs of the runner in {}, so none of these gets a token", dir.display())]
-    TreeNotGuarded { dir: PathBuf },
-    #[error("the user {user} also runs the runner in {}, whose jobs could read the token of this one", dir.display())]
-    UserShared { user: String, dir: PathBuf, unit: String },
-    #[error("the files of the runner in {} name the server {on_disk}, but the journal says {journal}", dir.display())]
-    OtherServer { dir: PathBuf, on_disk: String, journal: String },
-    #[error("the user {name} was just created by another program")]
-    UserTaken { name: String },
-    #[error("the files in {} say that the runner is {name}{}, but its jobs can write them", dir.display(), id.map(|id| format!(" (id {id})")).unwrap_or_default())]
-    NameNotConfirmed { dir: PathBuf, name: String, id: Option<u64> },
-    #[error("--user {name} requires root")]
-    NotRoot { name: String },
-    #[error("the user {name} is root under another name")]
-    UserIsRoot { name: String },
-    #[error("{purpose} needs a token, and none was given")]
-    CredentialMissing { purpose: &'static str },
-    #[error("deleting this runner needs a token for the API: what config.sh remove works with is gone")]
-    FilesGone,
-    #[error("{purpose} needs a token, and none was given")]
-    NoWayToDeregister { purpose: &'static str },
-    #[error("no sha256 is known for {filename}: the list of runner applications has none")]
-    ChecksumAbsent { filename: String },
-    #[error("the list of runner applications has an empty sha256 for {filename}")]
-    ChecksumEmpty { filename: String },
-    #[error("the list of runner applications has an invalid sha256 for {filename}: {found:?}")]
-    ChecksumMalformed { filename: String, found: String },
-    #[error("--sha256 is {given}, but the list of runner applications says {listed} for {filename}")]
-    ChecksumsDisagree { filename: String, given: String, listed: String },
-    #[error("the format of {filename} is unknown: its name ends in neither .tar.gz nor .zip")]
-    FormUnknown { filename: String },
-    #[error("--archive {archive} needs --sha256")]
-    ArchiveWithoutDigest { archive: String },
-    #[error("--archive {archive} is neither a file nor an http(s) URL")]
-    ArchiveUnclear { archive: String },
-    #[error("the archive file {} does not exist", path.display())]
-    ArchiveMissing { path: PathBuf },
-    #[error("a runner named {name} is already registered (id {id}, {status})")]
-    NameTaken { name: String, id: u64, status: String },
-    #[error("this machine's clock is {skew} {direction} GitHub's")]
-    ClockOff { skew: String, direction: &'static str },
-    #[error("`{command}` failed with {status}{}", cause.map(|known| format!(": {}", known.cause)).unwrap_or_default())]
-    ConfigFailed { command: String, status: String, tail: String, cause: Option<&'static Complaint> },
-    #[error("`{command}` exited 0 but did not register a runner: {missing}")]
-    ConfigLied { command: String, missing: &'static str, tail: String },
-    #[error("`{command}` did not finish within {} s and was stopped", after.as_secs())]
-    ConfigHung { command: String, after: Duration, tail: String },
-    #[error("the server does not know the runner that config.sh says it registered: {name} (id {id})")]
-    NotOnServer { name: String, id: u64 },
-    #[error("the runner {name} (id {id}) is still running a job")]
-    Busy { name: String, id: u64 },
-    #[error("the runner {name} (id {id}) is running a job, and {} can only be changed between jobs", options.join(", "))]
-    BusyToChange { name: String, id: u64, options: Vec<&'static str> },
-    #[error("the runner in {} was registered with a different {}, and changing that needs a token", dir.display(), options.join(", "))]
-    CannotChange { dir: PathBuf, options: Vec<&'static str> },
-    #[error("the server still has the runner {name}{}", id.map(|id| format!(" (id {id})")).unwrap_or_default())]
-    StillOnServer { name: String, id: Option<u64> },
-    #[error("a service is installed for the runner in {}: {unit}", dir.display())]
-    ServiceInstalled { dir: PathBuf, unit: String },
-    #[error("the unit {unit} exists, and runup did not write it")]
-    UnitNotOurs { unit: String },
-    #[error("the unit {unit} is masked")]
-    UnitMasked { unit: String },
-    #[error("the paths {} and {} cannot be written to a unit file: one contains a space, a quote, $ or \\", dir.display(), program.display())]
-    UnitPath { dir: PathBuf, program: PathBuf },
-    #[error("--service systemd requires a machine that runs systemd")]
-    NoSystemd,
-    #[error("the service {unit} does not stay up ({state})")]
-    ServiceFailed { unit: String, state: String, tail: String },
-    #[error("the service {unit} runs, but the server did not report {name} as online within {} s", after.as_secs())]
-    NotOnline { unit: String, name: String, after: Duration, tail: String },
-    #[error("{} is not a receipt of a runner: {message}", path.display())]
-    ReceiptMalformed { path: PathBuf, message: String },
-    #[error("--url is {given}, but {} is the receipt of a runner at {receipt}", path.display())]
-    OtherReceipt { path: PathBuf, given: String, receipt: String },
-    #[error("the server calls the runner with id {id} {name}, but {} says {receipt}", path.display())]
-    ReceiptName { path: PathBuf, id: u64, name: String, receipt: String },
-    #[error("there is no runner in {}, and no archive or token to get one with", dir.display())]
-    NothingToPlace { dir: PathBuf },
-    #[error(
-        "the server no longer has the runner {name} (id {id}): its just-in-time configuration was already used, or the runner was deleted"
-    )]
-    JitConfigUsed { name: String, id: u64 },
-    #[error(
-        "the just-in-time configuration of {name} (id {id}) is in use: another listener has this runner's session"
-    )]
-    JitConfigInUse { name: String, id: u64 },
-    #[error("the server has deleted the runner in {}, and runup holds no credential to register it again", dir.display())]
-    CredentialDropped { dir: PathBuf },
-    #[error("there is no runner in {}, and no journal of one", dir.display())]
-    NothingThere { dir: PathBuf },
-    #[error("{} contains more than a runner: {}", dir.display(), shortened(others))]
-    HoldsOthers { dir: PathBuf, others: Vec<String> },
-    #[error(
-        "something is mounted in {}, and deleting the directory would empty it: {}",
-        dir.display(),
-        shortened(&mounts.iter().map(|place| place.display().to_string()).collect::<Vec<_>>())
-    )]
-    MountedInside { dir: PathBuf, mounts: Vec<PathBuf> },
-    #[error("what the runner in {} is registered as cannot be read: {why}", dir.display())]
-    RegistrationUnclear { dir: PathBuf, why: String },
-    #[error("users other than root can write {}, so root runs nothing from there", path.display())]
-    UnsafeTree { path: PathBuf },
-    #[error(
-        "the image is not sealed: it must not contain {}",
-        found.iter().map(|one| one.what.as_str()).collect::<Vec<_>>().join(", ")
-    )]
-    NotSealed { found: Vec<Finding> },
-    #[error("there is no baked runner in {}: {what}", dir.display())]
-    NotBaked { dir: PathBuf, what: String },
-    #[error("--url is {given}, but the runner in {} is registered at {journal}", dir.display())]
-    OtherUrl { dir: PathBuf, given: String, journal: String },
-    #[error("the runner in {} was not installed by runup, so only --url can say which server may get the credential", dir.display())]
-    UrlNeededToAdopt { dir: PathBuf },
-    #[error("the listener failed with {status}{}", cause.map(|known| format!(": {}", known.cause)).unwrap_or_default())]
-    ListenerFailed { status: String, tail: String, cause: Option<&'static Complaint> },
-    #[error("another session of this runner stayed open for {} s", total.as_secs())]
-    SessionConflict { total: Duration },
-    #[error(
-        "GitHub no longer supports runner {}, which is installed here{}",
-        here.as_deref().unwrap_or("of unknown version"),
-        newest.as_ref().map(|newest| format!("; the newest version is {newest}")).unwrap_or_default()
-    )]
-    VersionDeprecated { here: Option<String>, newest: Option<String> },
-    #[error("the server deleted the runner in {} again, after it was re-registered {times} times", dir.display())]
-    DeletedAgain { dir: PathBuf, times: usize },
-    #[error("the runner group {name:?} does not exist")]
-    NoSuchGroup { name: String },
-    #[error("the runner in {} was ended in the middle of a job", dir.display())]
-    CutShort { dir: PathBuf },
-    #[error("the runner in {} was not idle within {} s, so it was not upgraded", dir.display(), after.as_secs())]
-    NotIdle { dir: PathBuf, after: Duration },
-    #[error("the runner in {} was changed by another run during its upgrade", dir.display())]
-    UpgradeOvertaken { dir: PathBuf },
     #[error(
         "runner {to} in {} did not come online, so {from} {}: {}",
         dir.display(),
@@ -206,22 +77,14 @@ pub enum Error {
         crate::error::chain(cause.as_ref())
     )]
     UpgradeTakenBack { dir: PathBuf, from: String, to: String, cause: Box<Error>, back: Option<Box<Error>> },
+    #[error("this machine's clock is {skew} {direction} GitHub's")]
+    ClockOff { skew: String, direction: &'static str },
     #[error("stopped by a signal")]
     Stopped,
     #[error("the deadline of {} s passed while {doing}", total.as_secs())]
     DeadlinePassed { doing: String, total: Duration },
     #[error("{}", crate::error::chain(cause.as_ref()))]
     Unwound { cause: Box<Error>, left: Vec<Error> },
-}
-
-/// The first of many names.
-fn shortened(names: &[String]) -> String {
-    const SHOWN: usize = 8;
-    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
 }
 
 impl Error {
@@ -243,14 +106,15 @@ impl Error {
     #[must_use]
     pub fn output(&self) -> Option<&str> {
         match self {
-            Self::ConfigFailed { tail, .. }
-            | Self::ListenerFailed { tail, .. }
-            | Self::ConfigLied { tail, .. }
-            | Self::ConfigHung { tail, .. }
-            | Self::ServiceFailed { tail, .. }
-            | Self::NotOnline { tail, .. } => {
-                Some(tail).filter(|tail| !tail.trim().is_empty()).map(String::as_str)
-            }
+            Self::ConfigSh(
+                ConfigShError::Failed { tail, .. }
+                | ConfigShError::Lied { tail, .. }
+                | ConfigShError::Hung { tail, .. },
+            )
+            | Self::Listener(ListenerError::ListenerFailed { tail, .. })
+            | Self::Service(
+                ServiceError::ServiceFailed { tail, .. } | ServiceError::NotOnline { tail, .. },
+            ) => Some(tail).filter(|tail| !tail.trim().is_empty()).map(String::as_str),
             Self::Libraries(error) => error.output().filter(|tail| !tail.trim().is_empty()),
             Self::Unwound { cause, .. } | Self::UpgradeTakenBack { cause, .. } => cause.output(),
             _ => None,
@@ -269,6 +133,72 @@ impl Error {
         match self {
             Self::Unwound { left, .. } => left,
             _ => &[],
+        }
+    }
+}
+
+impl Failure for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Github(error) => error.class(),
+            Self::Runner(error) => error.class(),
+            Self::Preflight(error) => error.class(),
+            Self::Libraries(error) => error.class(),
+            Self::Transfer(error) => error.class(),
+            Self::Net(error) => error.class(),
+            Self::Host(error) => error.class(),
+            Self::Settings(error) => error.class(),
+            Self::Journal(error) => error.class(),
+            Self::Archive(error) => error.class(),
+            Self::Tree(error) => error.class(),
+            Self::Trust(error) => error.class(),
+            Self::User(error) => error.class(),
+            Self::Registration(error) => error.class(),
+            Self::ConfigSh(error) => error.class(),
+            Self::Receipt(error) => error.class(),
+            Self::Service(error) => error.class(),
+            Self::Listener(error) => error.class(),
+            Self::UpgradeTakenBack { .. } => Class::Runner,
+            // The network sets most clocks, some time after it is up.
+            Self::ClockOff { .. } | Self::DeadlinePassed { .. } => Class::TempFail,
+            // The process's main knows the signal's number and sets it here.
+            Self::Stopped => Class::Signal(15),
+            Self::Unwound { cause, .. } => cause.class(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Github(error) => error.hint(),
+            Self::Runner(error) => error.hint(),
+            Self::Preflight(error) => error.hint(),
+            Self::Libraries(error) => error.hint(),
+            Self::Transfer(error) => error.hint(),
+            Self::Net(error) => error.hint(),
+            Self::Host(error) => error.hint(),
+            Self::Settings(error) => error.hint(),
+            Self::Journal(error) => error.hint(),
+            Self::Archive(error) => error.hint(),
+            Self::Tree(error) => error.hint(),
+            Self::Trust(error) => error.hint(),
+            Self::User(error) => error.hint(),
+            Self::Registration(error) => error.hint(),
+            Self::ConfigSh(error) => error.hint(),
+            Self::Receipt(error) => error.hint(),
+            Self::Service(error) => error.hint(),
+            Self::Listener(error) => error.hint(),
+            Self::UpgradeTakenBack { to, .. } => Some(format!(
+                "Find out why runner {to} does not work here; until then, `systemctl disable --now` of the upgrade's \
+                 timer saves the attempts."
+            )),
+            Self::DeadlinePassed { .. } => {
+                Some("Run the same command again, or pass a longer --deadline.".into())
+            }
+            Self::ClockOff { .. } => Some(
+                "Set the clock, for instance with `timedatectl set-ntp true`, and run the same command again.".into(),
+            ),
+            Self::Stopped => None,
+            Self::Unwound { cause, .. } => cause.hint(),
         }
     }
 }

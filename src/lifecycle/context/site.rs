@@ -4,7 +4,7 @@ use crate::deadline::Deadline;
 use crate::github::{Client, Target};
 use crate::host::account::{self, Account};
 use crate::host::{self, Machine, Platform};
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, TrustError, UserError};
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::context::watch::{Phase, Watch};
 use crate::net::Http;
@@ -57,8 +57,12 @@ impl<'a> Site<'a> {
         let client = request.target.clone().map(|target| Arc::new(Self::client_for(request, &http, target)));
         let locate = |path: &Path| {
             let found = request.root.locate(path);
-            found
-                .ok_or_else(|| Error::NoWayTo { path: path.to_owned(), root: request.root.path().to_owned() })
+            found.ok_or_else(|| {
+                Error::Trust(TrustError::NoWayTo {
+                    path: path.to_owned(),
+                    root: request.root.path().to_owned(),
+                })
+            })
         };
         let (dir, state) = (locate(&request.dir)?, locate(&request.state)?);
         let base_user = request.user.clone();
@@ -122,7 +126,7 @@ impl<'a> Site<'a> {
         let Some(name) = &self.request.user else { return Ok(Some(account::current())) };
         match account::find(&self.request.root, name)? {
             Some(account) if account.uid == 0 && name != "root" => {
-                Err(Error::UserIsRoot { name: name.clone() })
+                Err(Error::User(UserError::UserIsRoot { name: name.clone() }))
             }
             // An existing user may have any name; one that is to be created may not.
             None => account::check_name(name).map(|()| None).map_err(Error::from),
@@ -258,7 +262,7 @@ impl<'a> Site<'a> {
     /// but not directly above: the runner's user owns the runner's directory and could swap that.
     ///
     /// # Errors
-    /// [`Error::UnsafeParent`].
+    /// [`TrustError::UnsafeParent`].
     #[cfg(unix)]
     pub fn check_parents(&self) -> Result<(), Error> {
         use std::os::unix::fs::MetadataExt as _;
@@ -279,7 +283,7 @@ impl<'a> Site<'a> {
                 None if open_to_others => "any user".into(),
                 None => continue,
             };
-            return Err(Error::UnsafeParent { folder: folder.to_owned(), owner });
+            return Err(TrustError::UnsafeParent { folder: folder.to_owned(), owner }.into());
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 mod user;
 
 use crate::host;
-pub use crate::lifecycle::context::journal_error::{JournalError as Error, VERSION};
+pub use crate::lifecycle::context::error::{JournalError as Error, VERSION};
 pub use crate::lifecycle::state::record::{Act, Asked, Entry, EntryState, Registered, RunnerUser, Step};
 use crate::runner::Guard;
 use serde::{Deserialize, Serialize};

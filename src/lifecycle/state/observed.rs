@@ -2,7 +2,7 @@
 
 use crate::github;
 use crate::host::{self, Account, account, systemd};
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, ServiceError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Journal, Registered, Step};
 use crate::lifecycle::state::trust;
@@ -338,7 +338,7 @@ async fn look_at_service(
     let (Some(wanted), Some(target)) = (&site.request.service, &site.request.target) else { return Ok(None) };
     let dir = &site.request.dir;
     if !unit::can_hold(dir) || !unit::can_hold(&wanted.program) {
-        return Err(Error::UnitPath { dir: dir.clone(), program: wanted.program.clone() });
+        return Err(ServiceError::UnitPath { dir: dir.clone(), program: wanted.program.clone() }.into());
     }
     trust::check(&wanted.program, account)?;
     let upgrades = wanted.upgrades.as_ref().filter(|_| guard == Guard::Sealed);

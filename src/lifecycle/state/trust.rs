@@ -1,14 +1,14 @@
 //! Checks that a job cannot change what root runs at every boot.
 
 use crate::host::Account;
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, TrustError};
 use std::path::Path;
 
 /// Refuses a file that the runner's user, or any user, can write or swap: every directory above it counts, and for a
 /// link also those that it leads through.
 ///
 /// # Errors
-/// [`Error::NotForRoot`].
+/// [`TrustError::NotForRoot`].
 #[cfg(unix)]
 pub(crate) fn check(file: &Path, account: Option<&Account>) -> Result<(), Error> {
     use std::os::unix::fs::MetadataExt as _;
@@ -26,7 +26,7 @@ pub(crate) fn check(file: &Path, account: Option<&Account>) -> Result<(), Error>
             _ if meta.mode() & 0o002 != 0 && !closed => "any user".to_owned(),
             _ => continue,
         };
-        return Err(Error::NotForRoot { file: file.to_owned(), path: path.to_owned(), who });
+        return Err(TrustError::NotForRoot { file: file.to_owned(), path: path.to_owned(), who }.into());
     }
     Ok(())
 }
@@ -59,7 +59,7 @@ mod tests {
         let user = |uid, gid| Account { name: "runner".into(), uid, gid, home: "/".into() };
         let stranger = user(uid + 1, gid + 1);
         let refused = |account: Option<&Account>| match check(&file, account) {
-            Err(Error::NotForRoot { path, who, .. }) => Some((path, who)),
+            Err(Error::Trust(TrustError::NotForRoot { path, who, .. })) => Some((path, who)),
             other => other.map(|()| None).unwrap(),
         };
         mode(&below, 0o755);
@@ -83,7 +83,7 @@ mod tests {
             let link = folder.path().join("link");
             symlink(&file, &link).unwrap();
             assert!(
-                matches!(check(&link, Some(&nobody)), Err(Error::NotForRoot { path, .. }) if path == below)
+                matches!(check(&link, Some(&nobody)), Err(Error::Trust(TrustError::NotForRoot { path, .. })) if path == below)
             );
         }
     }

@@ -5,7 +5,7 @@ use crate::host::file::create_private_dir;
 use crate::host::lock::{self, Lock};
 use crate::host::process::{self, Which};
 use crate::host::systemd;
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, ServiceError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Journal;
 use crate::runner::listener;
@@ -35,7 +35,7 @@ pub(crate) async fn refuse_beside_service(site: &Site<'_>) -> Result<(), Error> 
         return Ok(());
     }
     let (dir, unit) = (site.request.dir.clone(), unit.to_owned());
-    Err(Error::ServiceThere { dir, unit, asked: "`runup run`" })
+    Err(Error::Service(ServiceError::ServiceThere { dir, unit, asked: "`runup run`" }))
 }
 
 /// Ends a listener whose supervisor was killed, before anything is done to its runner.

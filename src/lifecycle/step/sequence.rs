@@ -2,7 +2,7 @@
 
 use crate::github;
 use crate::host::account::Account;
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, ServiceError};
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::context::watch::Phase;
@@ -22,7 +22,7 @@ use std::time::Duration;
 pub(crate) fn plan(request: &Request, journal: &Journal, seen: &Seen) -> Result<Plan, Error> {
     if let Some(unit) = journal.unit().filter(|_| request.no_service) {
         let (dir, unit) = (request.dir.clone(), unit.to_owned());
-        return Err(Error::ServiceThere { dir, unit, asked: "--service none" });
+        return Err(ServiceError::ServiceThere { dir, unit, asked: "--service none" }.into());
     }
     let mut steps = Vec::new();
     if let Some(user) = &request.user {

@@ -8,7 +8,7 @@ use crate::deadline::Deadline;
 use crate::host::account::{self, Account};
 use crate::host::lock;
 use crate::host::process::{self, Ask, Which};
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, TreeError, UserError};
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Entry, EntryState, Journal, RunnerUser, Step};
@@ -55,7 +55,7 @@ pub(crate) fn decide(
         // The journal would forget the user that it has to delete.
         (None, Some(made)) if made != user => {
             let (dir, wanted) = (request.dir.clone(), user.to_owned());
-            Err(Error::OtherUser { dir, found: made.to_owned(), wanted })
+            Err(Error::Tree(TreeError::OtherUser { dir, found: made.to_owned(), wanted }))
         }
         (None, _) => {
             let change = Change::CreateUser { name: user.to_owned() };
@@ -76,7 +76,7 @@ pub(crate) async fn claim(site: &Site<'_>, journal: &mut Journal, plan: &Plan) -
         && known.is_none()
         && name(&site.with_base_user(), journal)?.as_ref() != Some(&wanted)
     {
-        return Err(Error::UserTaken { name: wanted });
+        return Err(UserError::UserTaken { name: wanted }.into());
     }
     // A runner that is replaced by another user's belongs to that user from here on.
     if known.is_none_or(|known| known == wanted) || plan.takes(Step::PlaceRunner) {
@@ -173,10 +173,12 @@ pub(crate) async fn end_processes(
 /// Refuses to go on beside another running runner of the same user: its jobs could read every token.
 ///
 /// # Errors
-/// [`Error::UserShared`].
+/// [`UserError::UserShared`].
 pub(crate) async fn check_alone(site: &Site<'_>, journal: &Journal, account: &Account) -> Result<(), Error> {
     match running_neighbour(site, journal, account).await? {
-        Some((dir, unit)) => Err(Error::UserShared { user: account.name.clone(), dir, unit }),
+        Some((dir, unit)) => {
+            Err(Error::User(UserError::UserShared { user: account.name.clone(), dir, unit }))
+        }
         None => Ok(()),
     }
 }
@@ -192,7 +194,7 @@ pub async fn take(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<
     if let Some(account) = account::find(&site.request.root, name)? {
         if site.request.user_is_default {
             // It was free when this runner chose it.
-            return Err(Error::UserTaken { name: name.to_owned() });
+            return Err(UserError::UserTaken { name: name.to_owned() }.into());
         }
         phase.end(format!("another run has created the user {name} (uid {})", account.uid));
         return Ok(account);

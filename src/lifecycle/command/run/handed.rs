@@ -7,7 +7,7 @@
 use crate::host::{Os, Platform};
 use crate::lifecycle::command::run::clean;
 use crate::lifecycle::command::{adopt, install};
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{ArchiveError, Error, RegistrationError, TreeError};
 use crate::lifecycle::context::request::{Archive, Request};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, EntryState, Journal, Step};
@@ -28,14 +28,16 @@ pub(crate) async fn converge(site: &Site<'_>, identity: &JitIdentity) -> Result<
         refuse_other_runner(site, &mut journal, identity.runner())?;
         let placed = journal.entry(Step::PlaceRunner).is_some();
         if !placed && archive.archive.is_none() && site.eyes().is_none() {
-            return Err(Error::NothingToPlace { dir: site.request.dir.clone() });
+            return Err(ArchiveError::NothingToPlace { dir: site.request.dir.clone() }.into());
         }
     }
     let placing = Request { registration: None, jit: true, archive, ..Request::clone(&site.request) };
     install::install(&Site { request: Arc::new(placing), ..site.clone() }).await?;
 
     let (_lock, mut journal) = site.open_journal("run").await?;
-    let account = site.account()?.ok_or_else(|| Error::NothingThere { dir: site.request.dir.clone() })?;
+    let account = site
+        .account()?
+        .ok_or_else(|| Error::Tree(TreeError::NothingThere { dir: site.request.dir.clone() }))?;
     preflight::check(&site.request.root, &site.dir(), &account, &site.stop).await?;
     registration::unseal(site, &observed::traces(site, &journal)?)?;
     // The listener writes its own three files; another one of an earlier runner would be read as well.
@@ -85,7 +87,7 @@ fn refuse_other_runner(site: &Site<'_>, journal: &mut Journal, wanted: &RunnerFi
         if !ours && !observed::is_copy(site, journal) {
             let found = format!("{} at {}", registered.name, registered.url);
             let wanted = format!("{} of --jit-config-file", wanted.agent_name);
-            return Err(Error::ConfiguredOtherwise { dir: dir(), found, wanted });
+            return Err(RegistrationError::ConfiguredOtherwise { dir: dir(), found, wanted }.into());
         }
         recorded::never_happened(journal, Step::Register)?;
     } else if journal.entry(Step::PlaceRunner).is_some()
@@ -93,7 +95,7 @@ fn refuse_other_runner(site: &Site<'_>, journal: &mut Journal, wanted: &RunnerFi
         && file.agent_id != wanted.agent_id
     {
         let url = file.github_url.unwrap_or_else(|| "an unknown server".to_owned());
-        return Err(Error::ConfiguredByHand { dir: dir(), name: file.agent_name, url });
+        return Err(RegistrationError::ConfiguredByHand { dir: dir(), name: file.agent_name, url }.into());
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use crate::deadline::Deadline;
 use crate::github::{self, Client, JitConfig, NewJitRunner, RunnerStatus};
 use crate::host::{Os, Platform};
 use crate::lifecycle::command::install;
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, RegistrationError, TreeError};
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Asked, Journal, Registered, Step};
@@ -31,7 +31,7 @@ const UNWINDING: Duration = Duration::from_secs(60);
 /// As for `install`. The server has nothing of this run then, or the journal knows it.
 pub(crate) async fn converge(site: &Site<'_>) -> Result<Secret, Error> {
     if site.eyes().is_none() {
-        return Err(Error::CredentialMissing { purpose: "creating a just-in-time runner" });
+        return Err(RegistrationError::CredentialMissing { purpose: "creating a just-in-time runner" }.into());
     }
     registration::check_group(site).await?;
     {
@@ -42,11 +42,15 @@ pub(crate) async fn converge(site: &Site<'_>) -> Result<Secret, Error> {
     install::install(&Site { request: Arc::new(placing), ..site.clone() }).await?;
 
     let (_lock, mut journal) = site.open_journal("run").await?;
-    let account = site.account()?.ok_or_else(|| Error::NothingThere { dir: site.request.dir.clone() })?;
+    let account = site
+        .account()?
+        .ok_or_else(|| Error::Tree(TreeError::NothingThere { dir: site.request.dir.clone() }))?;
     preflight::check(&site.request.root, &site.dir(), &account, &site.stop).await?;
     registration::unseal(site, &observed::traces(site, &journal)?)?;
     let name = observed::wanted_name(site, &journal, false)?.ok_or(crate::settings::Error::UrlMissing)?;
-    let client = site.eyes().ok_or(Error::CredentialMissing { purpose: "creating a just-in-time runner" })?;
+    let client = site.eyes().ok_or(Error::Registration(RegistrationError::CredentialMissing {
+        purpose: "creating a just-in-time runner",
+    }))?;
     match make(site, client, &mut journal, &name).await {
         Ok(config) => Ok(config),
         Err(error) => {
@@ -71,11 +75,12 @@ async fn take_back(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> 
         return deregister::clean(site, journal).await;
     }
     if !site.request.target.as_ref().is_some_and(|target| target.is_same_as(&registered.url)) {
-        return Err(Error::ConfiguredOtherwise {
+        return Err(RegistrationError::ConfiguredOtherwise {
             dir: site.request.dir.clone(),
             found: format!("{} at {}", registered.name, registered.url),
             wanted: "a just-in-time runner elsewhere".into(),
-        });
+        }
+        .into());
     }
     tracing::info!("an earlier run left {} to be deregistered", registered.name);
     deregister::deregister(site, journal, Occasion::Leftover).await
@@ -147,7 +152,11 @@ async fn retake(
     match found {
         Some(runner) if !unique || runner.status == RunnerStatus::Online => {
             recorded::never_happened(journal, Step::Register)?;
-            Err(Error::NameTaken { name: runner.name, id: runner.id, status: runner.status.to_string() })
+            Err(Error::Registration(RegistrationError::NameTaken {
+                name: runner.name,
+                id: runner.id,
+                status: runner.status.to_string(),
+            }))
         }
         found => {
             if let Some(runner) = found {
@@ -167,7 +176,7 @@ async fn retake(
 async fn group(site: &Site<'_>, client: &Client, name: Option<&str>) -> Result<u64, Error> {
     let Some(name) = name else { return Ok(DEFAULT_GROUP) };
     let found = site.within("asking for the runner groups", client.group_named(name)).await?;
-    found.ok_or_else(|| Error::NoSuchGroup { name: name.to_owned() })
+    found.ok_or_else(|| Error::Registration(RegistrationError::NoSuchGroup { name: name.to_owned() }))
 }
 
 /// All labels: the server adds none of those that `config.sh` would.

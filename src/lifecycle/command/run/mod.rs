@@ -17,7 +17,7 @@ use crate::lifecycle::command::run::running::{
 };
 use crate::lifecycle::command::run::supervise::{Ended, supervise};
 use crate::lifecycle::command::{install, upgrade};
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, ListenerError, TreeError};
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Journal, Registered};
@@ -65,7 +65,7 @@ pub async fn run(
         if dropped {
             request.credentials = (running.credential.read_again)()?;
             if running.handed().is_none() && !can_register(&request) {
-                return Err(Error::CredentialDropped { dir: result.dir });
+                return Err(ListenerError::CredentialDropped { dir: result.dir }.into());
             }
         }
         let site = surroundings.site(&request)?;
@@ -99,6 +99,31 @@ pub async fn run(
     }
 }
 
+/// How the listener ended. After one that failed, this run ends too.
+async fn or_leave(
+    site: &Site<'_>,
+    running: &Running,
+    ended: Result<Ended, Error>,
+    before: &clean::Snapshot,
+    result: &mut RunResult,
+) -> Result<Ended, Error> {
+    match ended {
+        // A listener that failed while it was told to end counts as told to end.
+        Err(error) if !site.stop.is_cancelled() => {
+            quit(site, running, None, before, result).await.unwrap_or_else(|error| warn(&error));
+            if let Some(left) = &result.left_on_server {
+                tracing::warn!("{left}");
+            }
+            Err(error)
+        }
+        Err(error) => {
+            warn(&error);
+            Ok(Ended::Told { cut: false, until: None })
+        }
+        Ok(ended) => Ok(ended),
+    }
+}
+
 /// Handles the listener's end: returns why `run` ends, or `None` for another round.
 async fn finish(
     site: &Site<'_>,
@@ -110,25 +135,16 @@ async fn finish(
     result: &mut RunResult,
 ) -> Result<Option<ExitReason>, Error> {
     let ephemeral = site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
-    let ended = match ended {
-        // A listener that failed while it was told to end counts as told to end.
-        Err(error) if !site.stop.is_cancelled() => {
-            quit(site, running, None, before, result).await.unwrap_or_else(|error| warn(&error));
-            if let Some(left) = &result.left_on_server {
-                tracing::warn!("{left}");
-            }
-            return Err(error);
-        }
-        Err(error) => {
-            warn(&error);
-            Ended::Told { cut: false, until: None }
-        }
-        Ok(ended) => ended,
-    };
+    let ended = or_leave(site, running, ended, before, result).await?;
+    let deleted_again = |times| ListenerError::DeletedAgain { dir: result.dir.clone(), times };
     match ended {
         Ended::Told { cut, until } => {
             quit(site, running, until, before, result).await?;
-            if cut { Err(Error::CutShort { dir: result.dir.clone() }) } else { Ok(Some(ExitReason::Told)) }
+            if cut {
+                Err(Error::Listener(ListenerError::CutShort { dir: result.dir.clone() }))
+            } else {
+                Ok(Some(ExitReason::Told))
+            }
         }
         // Its job is over, whatever ended the listener afterwards.
         Ended::Itself | Ended::Deleted if ephemeral && jobs > 0 => {
@@ -148,18 +164,14 @@ async fn finish(
         }
         // A job can forge the listener's output: the server's answer counts if it can be asked.
         Ended::Deleted if site.eyes().is_some() && !is_lost(site).await? => {
-            if once_more(&mut lost.deleted).is_err() {
-                return Err(Error::DeletedAgain { dir: result.dir.clone(), times: MOST_LOST });
-            }
+            once_more(&mut lost.deleted).map_err(deleted_again)?;
             Ok(None)
         }
         Ended::Itself | Ended::Deleted => {
             if site.stop.is_cancelled() {
                 return Ok(Some(ExitReason::Told));
             }
-            if let Err(times) = once_more(&mut lost.deleted) {
-                return Err(Error::DeletedAgain { dir: result.dir.clone(), times });
-            }
+            once_more(&mut lost.deleted).map_err(deleted_again)?;
             tracing::warn!("the server has deleted the runner; registering it again");
             state::clean_identity(&site.dir())?;
             Ok(None)
@@ -194,7 +206,7 @@ async fn job_done(
 async fn mend(site: &Site<'_>, lost: &mut Lost) -> Result<(), Error> {
     if once_more(&mut lost.broken).is_err() {
         let missing = tree::inspect(&site.dir(), site.platform())?.lacks();
-        return Err(Error::TreeIncomplete { dir: site.request.dir.clone(), missing });
+        return Err(TreeError::TreeIncomplete { dir: site.request.dir.clone(), missing }.into());
     }
     tracing::warn!("an update of the runner by itself was cut off; putting a complete one in its place");
     end_orphan(site).await

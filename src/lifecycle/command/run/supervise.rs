@@ -8,7 +8,7 @@ use crate::host::Outcome;
 use crate::host::file::remove_if_present;
 use crate::host::process::Which;
 use crate::lifecycle::command::run::running::Running;
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, ListenerError, TreeError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::step::registration::deregister;
 use crate::runner::listener::{self, News, Next};
@@ -69,7 +69,9 @@ pub(crate) async fn supervise(
     jit: Option<&Secret>,
     jobs: &mut u32,
 ) -> Result<Ended, Error> {
-    let account = site.account()?.ok_or_else(|| Error::NothingThere { dir: site.request.dir.clone() })?;
+    let account = site
+        .account()?
+        .ok_or_else(|| Error::Tree(TreeError::NothingThere { dir: site.request.dir.clone() }))?;
     crate::lifecycle::command::prepare_start::prepare(site)?;
     let setting = site.config_setting(account);
     let mut trouble = Trouble::default();
@@ -176,7 +178,7 @@ impl Trouble {
             Next::Conflict => {
                 let until = *self.conflict.get_or_insert_with(|| Deadline::after(site.request.deadline));
                 if until.passed() {
-                    return Err(Error::SessionConflict { total: until.total() });
+                    return Err(ListenerError::SessionConflict { total: until.total() }.into());
                 }
                 tracing::warn!("another session of this runner is open; trying again");
                 CONFLICT.min(until.left())
@@ -201,19 +203,19 @@ impl Trouble {
 fn refuse_used(identity: &JitIdentity, next: Next, outcome: &Outcome, listened: bool) -> Result<(), Error> {
     let (name, id) = (identity.runner().agent_name.clone(), identity.runner().agent_id);
     let gone = match next {
-        Next::Conflict => return Err(Error::JitConfigInUse { name, id }),
+        Next::Conflict => return Err(ListenerError::JitConfigInUse { name, id }.into()),
         Next::Deleted => true,
         Next::Failed => listener::misses_runner(&outcome.tail),
         // The server has revoked its credential: it never listened.
         Next::Done => !listened,
         _ => false,
     };
-    if gone { Err(Error::JitConfigUsed { name, id }) } else { Ok(()) }
+    if gone { Err(Error::Listener(ListenerError::JitConfigUsed { name, id })) } else { Ok(()) }
 }
 
 fn failed(outcome: Outcome) -> Error {
     let (status, cause) = (outcome.how(), complaint::recognise(&outcome.tail));
-    Error::ListenerFailed { status, cause, tail: outcome.tail }
+    Error::Listener(ListenerError::ListenerFailed { status, cause, tail: outcome.tail })
 }
 
 /// The result of a request to end.
@@ -331,5 +333,5 @@ async fn deprecated(site: &Site<'_>) -> Error {
         }
     }
     let text = |version: Option<crate::runner::RunnerVersion>| version.map(|version| version.to_string());
-    Error::VersionDeprecated { here: text(here), newest: text(newest) }
+    Error::Listener(ListenerError::VersionDeprecated { here: text(here), newest: text(newest) })
 }

@@ -9,7 +9,7 @@
 use crate::deadline::Deadline;
 use crate::host::freeze::{self, Frozen};
 use crate::host::process::{self, Which};
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, ListenerError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Journal, Registered};
 use crate::runner::listener;
@@ -70,14 +70,16 @@ impl Watched {
     /// Waits for an idle moment, until `until` if that is set; returns the listener, stopped in it.
     ///
     /// # Errors
-    /// [`Error::NotIdle`]; a signal. The listener goes on.
+    /// [`ListenerError::NotIdle`]; a signal. The listener goes on.
     pub async fn wait(&self, site: &Site<'_>, until: Option<Deadline>) -> Result<Frozen, Error> {
         let phase = site.phase("idle");
         let mut pause = FIRST;
         let mut told = false;
         loop {
             if let Some(until) = until.filter(|until| until.passed()) {
-                return Err(Error::NotIdle { dir: site.request.dir.clone(), after: until.total() });
+                return Err(
+                    ListenerError::NotIdle { dir: site.request.dir.clone(), after: until.total() }.into()
+                );
             }
             if let Some(pid) = self.job() {
                 if !told {

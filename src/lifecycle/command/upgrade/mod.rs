@@ -16,7 +16,7 @@ pub mod switch;
 
 use crate::deadline::Deadline;
 use crate::host::{lock, systemd};
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, TreeError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Journal;
 use crate::lifecycle::step::placing;
@@ -31,13 +31,13 @@ use tokio_util::sync::CancellationToken;
 /// Upgrades the runner of the journal, if there is a newer version.
 ///
 /// # Errors
-/// [`Error::NotIdle`]: nothing was done. [`Error::UpgradeTakenBack`]: the old version runs again. With any other error,
+/// [`ListenerError::NotIdle`]: nothing was done. [`Error::UpgradeTakenBack`]: the old version runs again. With any other error,
 /// the runner is as it was.
 pub async fn upgrade(site: &Site<'_>, how: &Upgrading) -> Result<Upgraded, Error> {
     site.check_parents()?;
     let journal = site.read_journal()?;
     if journal.entries().is_empty() {
-        return Err(Error::NothingThere { dir: site.request.dir.clone() });
+        return Err(TreeError::NothingThere { dir: site.request.dir.clone() }.into());
     }
     let _held = hold(site).await?;
     let site = &at_server(site, &journal)?;

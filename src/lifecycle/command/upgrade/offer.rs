@@ -4,7 +4,7 @@ use crate::deadline::Deadline;
 use crate::github::{Application, Target};
 use crate::host::file::create_private_dir;
 use crate::host::lock::{self, Lock};
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, RegistrationError};
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Asked, Entry, EntryState, Journal, Step};
@@ -53,7 +53,7 @@ pub(crate) fn at_server<'a>(site: &Site<'a>, journal: &Journal) -> Result<Site<'
         && !given.is_same_as(&registered.url)
     {
         let (dir, given) = (site.request.dir.clone(), given.url.to_string());
-        return Err(Error::OtherUrl { dir, given, journal: registered.url.clone() });
+        return Err(RegistrationError::OtherUrl { dir, given, journal: registered.url.clone() }.into());
     }
     let client = Arc::new(site.client_at(&registered.url, &registered.api_url)?);
     let target: Option<Target> = Some(client.target().clone());

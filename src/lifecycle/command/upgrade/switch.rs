@@ -6,7 +6,7 @@ use crate::host::freeze::Frozen;
 use crate::host::systemd;
 use crate::lifecycle::command::upgrade::conclude::{STOP, SWITCH, Upgraded, conclude, start_again};
 use crate::lifecycle::command::upgrade::idle::Watched;
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, ListenerError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::state::journal::{Act, Entry, EntryState, Journal, Step};
@@ -55,7 +55,7 @@ pub(crate) async fn switch(
         }
         _ => {
             discard(&staging);
-            return Err(Error::UpgradeOvertaken { dir: site.request.dir.clone() });
+            return Err(ListenerError::UpgradeOvertaken { dir: site.request.dir.clone() }.into());
         }
     };
     let mut act = fresh.act;

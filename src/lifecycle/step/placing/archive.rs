@@ -1,7 +1,7 @@
 //! Which archive is placed, where it comes from, and its digest: from the server's list, a mirror, or the operator.
 
 use crate::github::{Application, Client};
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{ArchiveError, Error, RegistrationError};
 use crate::lifecycle::context::site::Site;
 use crate::runner::asset;
 use crate::transfer::{DigestError, Expect, Sha256Digest, Source};
@@ -75,7 +75,9 @@ pub(crate) async fn list(site: &Site<'_>, client: &Client) -> Result<Vec<Applica
         let release = site.within(doing, client.latest_release()).await?;
         (release.applications, "github.com/actions/runner".to_owned())
     } else {
-        return Err(Error::CredentialMissing { purpose: "listing the runner applications" });
+        return Err(
+            RegistrationError::CredentialMissing { purpose: "listing the runner applications" }.into()
+        );
     };
     site.check_clock()?;
     phase.end(format!("{} runner applications available at {place}", listed.len()));
@@ -89,16 +91,18 @@ fn chosen_by_hand(site: &Site<'_>, archive: &str) -> Result<Choice, Error> {
     let expect = match &asked.sha256 {
         Some(digest) => Expect::Sha256(*digest),
         None if asked.accept_unverified => unverified(&filename),
-        None => return Err(Error::ArchiveWithoutDigest { archive: archive.to_owned() }),
+        None => {
+            return Err(ArchiveError::ArchiveWithoutDigest { archive: archive.to_owned() }.into());
+        }
     };
     let source = if archive.starts_with("http://") || archive.starts_with("https://") {
         Source::Http { url: parse_url(archive)?, bearer: None }
     } else if archive.contains("://") {
-        return Err(Error::ArchiveUnclear { archive: archive.to_owned() });
+        return Err(ArchiveError::ArchiveUnclear { archive: archive.to_owned() }.into());
     } else {
         let path = PathBuf::from(archive);
         if !path.exists() {
-            return Err(Error::ArchiveMissing { path });
+            return Err(ArchiveError::ArchiveMissing { path }.into());
         }
         Source::File(path)
     };
@@ -106,7 +110,7 @@ fn chosen_by_hand(site: &Site<'_>, archive: &str) -> Result<Choice, Error> {
 }
 
 fn parse_url(text: &str) -> Result<url::Url, Error> {
-    text.parse().map_err(|_| Error::ArchiveUnclear { archive: text.to_owned() })
+    text.parse().map_err(|_| Error::Archive(ArchiveError::ArchiveUnclear { archive: text.to_owned() }))
 }
 
 /// The digest that the archive must have: the operator's or the list's; if both are known they must agree.
@@ -114,18 +118,22 @@ fn expected(site: &Site<'_>, application: &Application) -> Result<Expect, Error>
     let asked = &site.request.archive;
     let filename = application.filename.clone();
     let listed = match application.sha256_checksum.as_deref() {
-        None => Err(Error::ChecksumAbsent { filename: filename.clone() }),
+        None => Err(Error::Archive(ArchiveError::ChecksumAbsent { filename: filename.clone() })),
         Some(text) => text.parse::<Sha256Digest>().map_err(|error| match error {
-            DigestError::Empty => Error::ChecksumEmpty { filename: filename.clone() },
-            DigestError::Malformed { .. } => Error::ChecksumMalformed {
+            DigestError::Empty => Error::Archive(ArchiveError::ChecksumEmpty { filename: filename.clone() }),
+            DigestError::Malformed { .. } => Error::Archive(ArchiveError::ChecksumMalformed {
                 filename: filename.clone(),
                 found: text.chars().take(80).collect(),
-            },
+            }),
         }),
     };
     match (&asked.sha256, listed) {
         (Some(given), Ok(listed)) if *given != listed => {
-            Err(Error::ChecksumsDisagree { filename, given: given.to_string(), listed: listed.to_string() })
+            Err(Error::Archive(ArchiveError::ChecksumsDisagree {
+                filename,
+                given: given.to_string(),
+                listed: listed.to_string(),
+            }))
         }
         (Some(given), _) => Ok(Expect::Sha256(*given)),
         (None, Ok(listed)) => Ok(Expect::Sha256(listed)),

@@ -1,6 +1,6 @@
 //! Decides what is done about the runner's tree.
 
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, TreeError, TrustError};
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::state::journal::{Journal, Step};
 use crate::lifecycle::state::observed::{Seen, Server, Tree};
@@ -53,7 +53,7 @@ pub(crate) fn freshen(steps: &mut [Planned], request: &Request, seen: &Seen) -> 
         return Ok(());
     }
     if !can_fetch(request) {
-        return Err(Error::TreeNotGuarded { dir: request.dir.clone() });
+        return Err(TrustError::TreeNotGuarded { dir: request.dir.clone() }.into());
     }
     let detail =
         format!("place a fresh runner in {}: jobs could change the one that is there", request.dir.display());
@@ -73,7 +73,7 @@ pub(crate) fn place_runner(
     if let Some(owner) = other_owner(request, seen) {
         let wanted = request.user.clone().unwrap_or_default();
         if registered || request.archive.no_refresh {
-            return Err(Error::OtherUser { dir: dir.clone(), found: owner, wanted });
+            return Err(TreeError::OtherUser { dir: dir.clone(), found: owner, wanted }.into());
         }
         return Ok(anew(format!(
             "replace the runner in {shown}: it belongs to the user {owner}, not to {wanted}"
@@ -85,12 +85,14 @@ pub(crate) fn place_runner(
     }
     if let Some(what) = other_platform(journal, seen) {
         if registered || request.archive.no_refresh {
-            return Err(Error::OtherPlatform { dir: dir.clone(), what, registered });
+            return Err(TreeError::OtherPlatform { dir: dir.clone(), what, registered }.into());
         }
         return Ok(anew(format!("refresh {} in {shown}: {what}", named(tree_version(seen)))));
     }
     Ok(match &seen.tree {
-        Tree::Foreign { what } => return Err(Error::NotOurs { dir: dir.clone(), what: what.clone() }),
+        Tree::Foreign { what } => {
+            return Err(TreeError::NotOurs { dir: dir.clone(), what: what.clone() }.into());
+        }
         Tree::Absent => Planned::to_do(
             Step::PlaceRunner,
             Change::Place,
@@ -136,7 +138,7 @@ fn complete(
         }
         (Some(wanted), Some(found)) if *wanted != found && registered => {
             let (found, wanted) = (found.to_string(), wanted.to_string());
-            return Err(Error::OtherVersion { dir: dir.clone(), found, wanted });
+            return Err(TreeError::OtherVersion { dir: dir.clone(), found, wanted }.into());
         }
         (Some(wanted), Some(found)) if *wanted != found => {
             anew(format!("replace runner {found} by {wanted} in {shown}"))
@@ -198,7 +200,7 @@ fn refresh(
         Decision::Refresh { why } => Ok(Some((newest, why))),
         Decision::Refuse { why } => {
             let chosen = hold == Hold::Chosen;
-            Err(Error::TooOld { dir: request.dir.clone(), here, newest, why, chosen })
+            Err(Error::Tree(TreeError::TooOld { dir: request.dir.clone(), here, newest, why, chosen }))
         }
     }
 }

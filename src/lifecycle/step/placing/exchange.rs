@@ -2,7 +2,7 @@
 
 use crate::host::account::Account;
 use crate::host::lock;
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, TreeError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Entry, EntryState, Journal, Step};
 use crate::runner::{Guard, guard, state, tree};
@@ -12,7 +12,7 @@ use std::path::{Component, Path};
 
 /// The runner's user.
 pub(crate) fn account(site: &Site<'_>) -> Result<Account, Error> {
-    site.account()?.ok_or_else(|| Error::NothingThere { dir: site.request.dir.clone() })
+    site.account()?.ok_or_else(|| Error::Tree(TreeError::NothingThere { dir: site.request.dir.clone() }))
 }
 
 /// The work directory of the runner of the journal.

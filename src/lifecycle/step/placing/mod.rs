@@ -8,7 +8,7 @@ pub mod stage;
 
 use crate::host;
 use crate::host::account::Account;
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, TreeError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::state::journal::{Act, Entry, EntryState, Journal, Step};
@@ -79,13 +79,7 @@ pub async fn take(
     let done = before.as_ref().is_some_and(|entry| entry.state == EntryState::Done);
     let phase = site.phase("place");
     let detail = if repairs {
-        let new = placing.stage(journal, choice, format, &mut act).await?;
-        repair::put(site, &new.staging, account).inspect_err(|_| discard(&new.staging))?;
-        reach(Checkpoint::PlaceRenamed);
-        // One exchange, which is not undone: until it has happened, the entry of the tree that is there stays true.
-        journal.done(act)?;
-        discard(&new.staging);
-        new.detail
+        placing.repair(journal, choice, format, act).await?
     } else if placing.converts() || done && matches!(change, Change::Replace { .. }) {
         let new = placing.stage(journal, choice, format, &mut act).await?;
         placing.replace(journal, act, before, &new).await?;
@@ -159,6 +153,23 @@ impl Placing<'_> {
             (*version, *sha256) = (named, Some(digest));
         }
         Ok(New { staging, detail })
+    }
+
+    /// Puts the programs of the new tree into the current one.
+    async fn repair(
+        &self,
+        journal: &mut Journal,
+        choice: Choice,
+        format: Format,
+        mut act: Act,
+    ) -> Result<String, Error> {
+        let new = self.stage(journal, choice, format, &mut act).await?;
+        repair::put(self.site, &new.staging, self.account).inspect_err(|_| discard(&new.staging))?;
+        reach(Checkpoint::PlaceRenamed);
+        // One exchange, which is not undone: until it has happened, the entry of the tree that is there stays true.
+        journal.done(act)?;
+        discard(&new.staging);
+        Ok(new.detail)
     }
 
     /// Puts the new tree in the place of the current one, which is at the staged path afterwards.
@@ -258,13 +269,13 @@ pub fn note_current(journal: &mut Journal, seen: &Seen) -> Result<(), Error> {
 /// Refuses to delete what is mounted in the runner's directory, such as a disk for its jobs: it would be emptied.
 ///
 /// # Errors
-/// [`Error::MountedInside`].
+/// [`TreeError::MountedInside`].
 pub fn check_mounts(site: &Site<'_>) -> Result<(), Error> {
     let mounts = host::mounts::within(&site.dir());
     if mounts.is_empty() {
         Ok(())
     } else {
-        Err(Error::MountedInside { dir: site.request.dir.clone(), mounts })
+        Err(Error::Tree(TreeError::MountedInside { dir: site.request.dir.clone(), mounts }))
     }
 }
 

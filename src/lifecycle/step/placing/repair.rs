@@ -10,7 +10,7 @@ use crate::host;
 use crate::host::account::Account;
 use crate::host::file::read_untrusted_for;
 use crate::host::process::Which;
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, TreeError};
 use crate::lifecycle::context::site::Site;
 use crate::runner::{listener, state, tree};
 use crate::transfer::place;
@@ -26,7 +26,7 @@ const LIMIT: u64 = 256 * 1024;
 /// Refuses to exchange a tree under a listener that `run` has started, which may be in the middle of its update.
 ///
 /// # Errors
-/// [`Error::TreeIncomplete`].
+/// [`TreeError::TreeIncomplete`].
 pub(crate) fn check_idle(site: &Site<'_>) -> Result<(), Error> {
     let dir = site.dir();
     let marked = Which::MarkedBy {
@@ -38,7 +38,7 @@ pub(crate) fn check_idle(site: &Site<'_>) -> Result<(), Error> {
         return Ok(());
     }
     let missing = tree::inspect(&dir, site.platform())?.lacks();
-    Err(Error::TreeIncomplete { dir: site.request.dir.clone(), missing })
+    Err(Error::Tree(TreeError::TreeIncomplete { dir: site.request.dir.clone(), missing }))
 }
 
 /// Exchanges the tree for the staged one, whose path the old one gets. Its logs and the work directory move along.

@@ -2,7 +2,7 @@
 
 use crate::github::Application;
 use crate::host::account::Account;
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{ArchiveError, Error};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Act;
 use crate::lifecycle::step::placing::archive::{Choice, choose};
@@ -54,7 +54,7 @@ pub(crate) async fn stage_fresh(
 
 pub(crate) fn form(choice: &Choice) -> Result<Format, Error> {
     Format::from_filename(&choice.filename)
-        .ok_or_else(|| Error::FormUnknown { filename: choice.filename.clone() })
+        .ok_or_else(|| Error::Archive(ArchiveError::FormUnknown { filename: choice.filename.clone() }))
 }
 
 /// Downloads, verifies and unpacks the choice beside the runner's directory, and checks that it is a runner and nothing
@@ -81,12 +81,12 @@ pub(crate) async fn stage_runner(
     let report = tree::inspect(&staging, site.platform()).inspect_err(|_| discard(&staging))?;
     if !report.is_runner() {
         discard(&staging);
-        return Err(Error::NoRunnerInside { filename: choice.filename, lacks: report.lacks() });
+        return Err(ArchiveError::NoRunnerInside { filename: choice.filename, lacks: report.lacks() }.into());
     }
     let personal = state::personal_in(&staging).inspect_err(|_| discard(&staging))?;
     if !personal.is_empty() {
         discard(&staging);
-        return Err(Error::PersonalInside { filename: choice.filename, files: personal });
+        return Err(ArchiveError::PersonalInside { filename: choice.filename, files: personal }.into());
     }
     Ok((staging, staged, report))
 }

@@ -1,7 +1,7 @@
 //! Decides whether the runner is registered, registered again, or stays as it is.
 
 use crate::github;
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, RegistrationError};
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::state::drift;
 use crate::lifecycle::state::journal::{Asked, EntryState, Journal, Registered, Step};
@@ -35,11 +35,12 @@ pub(crate) fn register(
         return fresh_registration(request, seen, new, fresh, dirty);
     };
     if !target.is_same_as(&registered.url) || !registered.name.eq_ignore_ascii_case(name.name.as_str()) {
-        return Err(Error::ConfiguredOtherwise {
+        return Err(RegistrationError::ConfiguredOtherwise {
             dir: request.dir.clone(),
             found: format!("{} at {}", registered.name, registered.url),
             wanted: format!("{} at {url}", name.name),
-        });
+        }
+        .into());
     }
     // What the job of an ephemeral runner left proves nothing.
     let left = seen.guard == Guard::Locked && registered.asked.as_ref().is_some_and(|asked| asked.ephemeral);
@@ -49,7 +50,7 @@ pub(crate) fn register(
         && !left
     {
         let dir = request.dir.clone();
-        return Err(Error::Tampered { dir, on_disk: file.agent_id, in_journal: id });
+        return Err(RegistrationError::Tampered { dir, on_disk: file.agent_id, in_journal: id }.into());
     }
     let configured = match (&seen.local, &seen.server) {
         // Interrupted before the id was in the journal: the files count only if their id is the server runner's.
@@ -119,7 +120,7 @@ fn by_server(
         ),
         (Server::NotAsked, true) if !unseen_changes(request, seen, registered).is_empty() => {
             let options = unseen_changes(request, seen, registered);
-            return Err(Error::CannotChange { dir: request.dir.clone(), options });
+            return Err(RegistrationError::CannotChange { dir: request.dir.clone(), options }.into());
         }
         (Server::NotAsked, true) if done || !dirty => Planned::keep(
             Step::Register,
@@ -190,7 +191,12 @@ fn change(
     let options = changes(request, seen, registered);
     if !options.is_empty() {
         if runner.busy {
-            return Err(Error::BusyToChange { name: runner.name.clone(), id: runner.id, options });
+            return Err(RegistrationError::BusyToChange {
+                name: runner.name.clone(),
+                id: runner.id,
+                options,
+            }
+            .into());
         }
         let new = NewRegistration { clean_identity: true, ghost: Some(runner.id), ..new.clone() };
         return Ok(Some((
@@ -227,11 +233,11 @@ fn fresh_registration(
 ) -> Result<Planned, Error> {
     match (&seen.local, &seen.server) {
         // Placed by runup, and configured by hand since.
-        (LocalState::Configured(file), _) => Err(Error::ConfiguredByHand {
+        (LocalState::Configured(file), _) => Err(Error::Registration(RegistrationError::ConfiguredByHand {
             dir: request.dir.clone(),
             name: file.agent_name.clone(),
             url: file.github_url.clone().unwrap_or_else(|| "an unknown server".to_owned()),
-        }),
+        })),
         (_, Server::Has(runner)) if !replaces(request) => Err(name_taken(runner)),
         _ => {
             let new = NewRegistration { clean_identity: dirty, traces: seen.traces.clone(), ..new.clone() };
@@ -256,5 +262,9 @@ fn replaces(request: &Request) -> bool {
 }
 
 fn name_taken(runner: &github::Runner) -> Error {
-    Error::NameTaken { name: runner.name.clone(), id: runner.id, status: runner.status.to_string() }
+    Error::Registration(RegistrationError::NameTaken {
+        name: runner.name.clone(),
+        id: runner.id,
+        status: runner.status.to_string(),
+    })
 }

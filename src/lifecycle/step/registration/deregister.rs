@@ -6,7 +6,7 @@
 //! files go last: while they are there, a later run can still do what this one could not.
 
 use crate::github::{self, Client, Deletion, Runner};
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, RegistrationError, ServiceError, TreeError, TrustError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::state::journal::{Act, Journal, Registered, Step};
@@ -111,7 +111,10 @@ pub(crate) async fn deregister(
             let gone = by_id(site, client, &registered, &limits).await;
             phase.end(gone.map_err(|error| match error {
                 Error::DeadlinePassed { .. } if occasion == Occasion::Unwinding => {
-                    Error::StillOnServer { name: registered.name.clone(), id: registered.agent_id }
+                    Error::Registration(RegistrationError::StillOnServer {
+                        name: registered.name.clone(),
+                        id: registered.agent_id,
+                    })
                 }
                 error => error,
             })?);
@@ -129,7 +132,7 @@ pub(crate) async fn deregister(
 /// The server may still have it.
 pub(crate) async fn take_back(site: &Site<'_>, registered: &Registered) -> Result<(), Error> {
     let Some(client) = site.eyes() else {
-        return Err(Error::StillOnServer { name: registered.name.clone(), id: None });
+        return Err(RegistrationError::StillOnServer { name: registered.name.clone(), id: None }.into());
     };
     by_id(site, client, registered, &Occasion::Unwinding.limits()).await.map(drop)
 }
@@ -202,7 +205,11 @@ fn unseen(site: &Site<'_>, journal: &mut Journal, registered: &Registered) -> Re
     let begun = registered.agent_id.is_some() || state::has_key(&dir);
     state::clean_identity(&dir)?;
     if begun {
-        return Err(Error::StillOnServer { name: registered.name.clone(), id: registered.agent_id });
+        return Err(RegistrationError::StillOnServer {
+            name: registered.name.clone(),
+            id: registered.agent_id,
+        }
+        .into());
     }
     recorded::never_happened(journal, Step::Register)
 }
@@ -243,22 +250,12 @@ async fn by_script(
     let script = script::remove(site, journal, registered, client).await;
     site.check("deregistering")?;
     let Some(client) = client else {
-        // This cannot be checked. The script's result counts, but only if it had something to work with.
-        let phase = site.phase("check");
-        return match script {
-            Ok(()) => {
-                phase.end("config.sh says that the server deleted the runner; checking that needs a token");
-                reach(Checkpoint::RemoveDeregistered);
-                clean(site, journal).await
-            }
-            Err(Error::NothingThere { .. }) => Err(Error::FilesGone),
-            Err(error) => Err(error),
-        };
+        return unchecked(site, journal, script).await;
     };
     match &script {
-        Ok(()) | Err(Error::NothingThere { .. }) => {}
+        Ok(()) | Err(Error::Tree(TreeError::NothingThere { .. })) => {}
         Err(error) if error.is_stop() => return Err(Error::Stopped),
-        Err(Error::TreeNotGuarded { .. }) => {
+        Err(Error::Trust(TrustError::TreeNotGuarded { .. })) => {
             tracing::info!("jobs could change the config.sh that is there; deleting by id instead");
         }
         Err(error) => tracing::warn!("{}; deleting by id instead", crate::error::chain(error)),
@@ -268,12 +265,30 @@ async fn by_script(
     clean(site, journal).await
 }
 
+/// After `config.sh remove`, if the server cannot be asked: the script's result counts, but only if it had something to
+/// work with.
+async fn unchecked(site: &Site<'_>, journal: &mut Journal, script: Result<(), Error>) -> Result<(), Error> {
+    let phase = site.phase("check");
+    match script {
+        Ok(()) => {
+            phase.end("config.sh says that the server deleted the runner; checking that needs a token");
+            reach(Checkpoint::RemoveDeregistered);
+            clean(site, journal).await
+        }
+        Err(Error::Tree(TreeError::NothingThere { .. })) => Err(RegistrationError::FilesGone.into()),
+        Err(error) => Err(error),
+    }
+}
+
 /// The client for the server of the registration. An adopted one has no address: only the operator can decide where the
 /// credential goes.
 fn client_of(site: &Site<'_>, registered: &Registered) -> Result<Arc<Client>, Error> {
     if registered.api_url.is_empty() {
         let dir = || site.request.dir.clone();
-        return site.client.clone().ok_or_else(|| Error::UrlNeededToAdopt { dir: dir() });
+        return site
+            .client
+            .clone()
+            .ok_or_else(|| Error::Registration(RegistrationError::UrlNeededToAdopt { dir: dir() }));
     }
     Ok(Arc::new(site.client_at(&registered.url, &registered.api_url)?))
 }
@@ -308,14 +323,14 @@ pub(crate) fn check_means(site: &Site<'_>, registered: &Registered) -> Result<()
         && !given.is_same_as(&registered.url)
     {
         let (dir, given) = (request.dir.clone(), given.url.as_str().trim_end_matches('/').to_owned());
-        return Err(Error::OtherUrl { dir, given, journal: registered.url.clone() });
+        return Err(RegistrationError::OtherUrl { dir, given, journal: registered.url.clone() }.into());
     }
     if request.credentials.api.is_none() {
         if !script::is_configured(site, registered)? {
-            return Err(Error::FilesGone);
+            return Err(RegistrationError::FilesGone.into());
         }
         if request.credentials.remove.is_none() {
-            return Err(Error::NoWayToDeregister { purpose: script::NO_REMOVE_TOKEN });
+            return Err(RegistrationError::NoWayToDeregister { purpose: script::NO_REMOVE_TOKEN }.into());
         }
     }
     Ok(())
@@ -329,7 +344,8 @@ async fn wait_until_idle(site: &Site<'_>, client: &Client, runner: &Runner) -> R
         site.deadline.left().as_secs()
     );
     loop {
-        let busy = || Error::Busy { name: runner.name.clone(), id: runner.id };
+        let busy =
+            || Error::Registration(RegistrationError::Busy { name: runner.name.clone(), id: runner.id });
         let pause = JOB_POLL.min(site.deadline.left());
         tokio::select! {
             () = site.stop.cancelled() => return Err(Error::Stopped),
@@ -356,7 +372,7 @@ fn check_service(site: &Site<'_>) -> Result<(), Error> {
     let unit_file = site.request.root.resolve(&std::path::Path::new("/etc/systemd/system").join(&unit));
     let text = unit_file.and_then(|file| fs_err::read(file).ok()).unwrap_or_default();
     if names_folder(&String::from_utf8_lossy(&text), &site.request.dir.to_string_lossy()) {
-        return Err(Error::ServiceInstalled { dir: site.request.dir.clone(), unit });
+        return Err(ServiceError::ServiceInstalled { dir: site.request.dir.clone(), unit }.into());
     }
     tracing::info!("deleting the stale .service: this directory has no unit {unit}");
     state::clean_service(&dir)?;

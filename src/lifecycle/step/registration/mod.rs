@@ -11,7 +11,7 @@ pub mod token;
 use crate::deadline::Deadline;
 use crate::host::process::{self, Which};
 use crate::host::{self, Account, Outcome};
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{ConfigShError, Error, RegistrationError, TrustError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::state::drift;
@@ -103,7 +103,7 @@ async fn run_script(
     let file = match judge(state::read(&setting.dir)?, &outcome, &shown) {
         Ok(file) => file,
         Err(error) => {
-            if let Error::ConfigFailed { cause: Some(known), .. } = &error
+            if let Error::ConfigSh(ConfigShError::Failed { cause: Some(known), .. }) = &error
                 && known.before_registering
             {
                 // A runner of that name on the server now is not ours.
@@ -186,7 +186,7 @@ async fn configure(
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(host::Error::Deadline { tail, total, .. }) => {
-                return Err(Error::ConfigHung { command: shown, after: total, tail });
+                return Err(ConfigShError::Hung { command: shown, after: total, tail }.into());
             }
             Err(error) => return Err(error.into()),
         };
@@ -258,7 +258,7 @@ async fn open_for_config(site: &Site<'_>, journal: &mut Journal, account: &Accou
         return Ok(());
     }
     if journal.guard() == Guard::Open {
-        return Err(Error::TreeNotGuarded { dir: site.request.dir.clone() });
+        return Err(TrustError::TreeNotGuarded { dir: site.request.dir.clone() }.into());
     }
     let keeper = site.keeper(account, journal);
     if journal.guard() == Guard::Sealed {
@@ -269,7 +269,7 @@ async fn open_for_config(site: &Site<'_>, journal: &mut Journal, account: &Accou
     state::discard_svc(&dir)?;
     #[cfg(unix)]
     if let Some(path) = tree::writable_by_others(&dir)? {
-        return Err(Error::UnsafeTree { path });
+        return Err(TrustError::UnsafeTree { path }.into());
     }
     Ok(())
 }
@@ -307,12 +307,12 @@ pub(crate) fn keep(
 /// not list the groups leaves it to that.
 ///
 /// # Errors
-/// [`Error::NoSuchGroup`]; a signal or the deadline.
+/// [`RegistrationError::NoSuchGroup`]; a signal or the deadline.
 pub async fn check_group(site: &Site<'_>) -> Result<(), Error> {
     let group = site.request.registration.as_ref().and_then(|wanted| wanted.options.group.as_deref());
     let (Some(client), Some(name)) = (site.eyes(), group) else { return Ok(()) };
     match site.within("asking for the runner groups", client.group_named(name)).await {
-        Ok(None) => Err(Error::NoSuchGroup { name: name.to_owned() }),
+        Ok(None) => Err(Error::Registration(RegistrationError::NoSuchGroup { name: name.to_owned() })),
         Err(error) if error.is_stop() => Err(error),
         Err(error) => {
             tracing::debug!("{}", crate::error::chain(&error));
@@ -378,15 +378,17 @@ fn judge(state: LocalState, outcome: &Outcome, command: &str) -> Result<RunnerFi
     let command = command.to_owned();
     match state {
         LocalState::Configured(file) => Ok(file),
-        _ if outcome.success() => {
-            Err(Error::ConfigLied { command, missing: ".runner is missing", tail: outcome.tail.clone() })
-        }
-        _ => Err(Error::ConfigFailed {
+        _ if outcome.success() => Err(Error::ConfigSh(ConfigShError::Lied {
+            command,
+            missing: ".runner is missing",
+            tail: outcome.tail.clone(),
+        })),
+        _ => Err(Error::ConfigSh(ConfigShError::Failed {
             command,
             status: outcome.how(),
             cause: complaint::recognise(&outcome.tail),
             tail: outcome.tail.clone(),
-        }),
+        })),
     }
 }
 
@@ -403,6 +405,9 @@ async fn confirm(site: &Site<'_>, file: &RunnerFile, name: &str) -> Result<Optio
             phase.end(format!("the server has {} (id {}, {})", runner.name, runner.id, runner.status));
             Ok(Some(runner.status.to_string()))
         }
-        _ => Err(Error::NotOnServer { name: name.to_owned(), id: file.agent_id }),
+        _ => Err(Error::Registration(RegistrationError::NotOnServer {
+            name: name.to_owned(),
+            id: file.agent_id,
+        })),
     }
 }

@@ -9,7 +9,7 @@ use crate::github::{Client, Target};
 use crate::host::account::{self, Account};
 use crate::host::file::{read_untrusted_in, write_atomic};
 use crate::host::{self};
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{ConfigShError, Error, RegistrationError, TreeError, TrustError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::state::journal::{Journal, Registered};
@@ -34,14 +34,14 @@ const LIMIT: u64 = 64 * 1024;
 /// Runs it, if there is something for it to work with.
 ///
 /// # Errors
-/// [`Error::NothingThere`] if not; [`Error::TreeNotGuarded`] if no program may get a token; else what the script said.
+/// [`TreeError::NothingThere`] if not; [`TrustError::TreeNotGuarded`] if no program may get a token; else what the script said.
 pub(crate) async fn remove(
     site: &Site<'_>,
     journal: &mut Journal,
     registered: &Registered,
     client: Option<&Client>,
 ) -> Result<(), Error> {
-    let nothing = || Error::NothingThere { dir: site.request.dir.clone() };
+    let nothing = || Error::Tree(TreeError::NothingThere { dir: site.request.dir.clone() });
     if !is_configured(site, registered)? {
         return Err(nothing());
     }
@@ -64,7 +64,7 @@ pub(crate) async fn remove(
     }
     user::end_processes(site, journal, &account).await?;
     if site.request.archive.archive.is_none() {
-        return Err(Error::TreeNotGuarded { dir: site.request.dir.clone() });
+        return Err(TrustError::TreeNotGuarded { dir: site.request.dir.clone() }.into());
     }
     let fresh = fresh(site, journal, &account).await?;
     match state::read(&fresh)? {
@@ -94,7 +94,7 @@ async fn prepare(site: &Site<'_>, journal: &mut Journal, account: &Account) -> R
     state::discard_migrated(&dir)?;
     #[cfg(unix)]
     if let Some(path) = tree::writable_by_others(&dir)? {
-        return Err(Error::UnsafeTree { path });
+        return Err(TrustError::UnsafeTree { path }.into());
     }
     Ok(())
 }
@@ -124,7 +124,7 @@ async fn run(site: &Site<'_>, dir: &Path, account: Account, client: Option<&Clie
             token.token
         }
         (None, None) => {
-            return Err(Error::NoWayToDeregister { purpose: NO_REMOVE_TOKEN });
+            return Err(RegistrationError::NoWayToDeregister { purpose: NO_REMOVE_TOKEN }.into());
         }
     };
     reach(Checkpoint::RemoveTokenMinted);
@@ -139,14 +139,14 @@ async fn run(site: &Site<'_>, dir: &Path, account: Account, client: Option<&Clie
             phase.end("config.sh remove exited 0");
             Ok(())
         }
-        Ok(outcome) => Err(Error::ConfigFailed {
+        Ok(outcome) => Err(Error::ConfigSh(ConfigShError::Failed {
             command: shown,
             status: outcome.how(),
             cause: complaint::recognise(&outcome.tail),
             tail: outcome.tail,
-        }),
+        })),
         Err(host::Error::Deadline { tail, total, .. }) => {
-            Err(Error::ConfigHung { command: shown, after: total, tail })
+            Err(Error::ConfigSh(ConfigShError::Hung { command: shown, after: total, tail }))
         }
         Err(error) => Err(error.into()),
     }
@@ -159,10 +159,18 @@ pub(crate) fn is_configured(site: &Site<'_>, registered: &Registered) -> Result<
     let dir = || site.request.dir.clone();
     let wrong = match (registered.agent_id, &file.github_url) {
         (Some(in_journal), _) if in_journal != file.agent_id => {
-            Error::Tampered { dir: dir(), on_disk: file.agent_id, in_journal }
+            Error::Registration(RegistrationError::Tampered {
+                dir: dir(),
+                on_disk: file.agent_id,
+                in_journal,
+            })
         }
         (_, Some(url)) if !is_same(site, registered, url) => {
-            Error::OtherServer { dir: dir(), on_disk: url.clone(), journal: registered.url.clone() }
+            Error::Registration(RegistrationError::OtherServer {
+                dir: dir(),
+                on_disk: url.clone(),
+                journal: registered.url.clone(),
+            })
         }
         _ => return Ok(true),
     };
@@ -200,7 +208,7 @@ fn account(site: &Site<'_>, journal: &Journal) -> Result<Option<Account>, Error>
     if metadata.uid() == 0
         && let Some(path) = tree::writable_by_others(&site.dir())?
     {
-        return Err(Error::UnsafeTree { path });
+        return Err(TrustError::UnsafeTree { path }.into());
     }
     Ok(account::find_by_id(&site.request.root, metadata.uid())?)
 }

@@ -1,7 +1,7 @@
 //! The registration token, and the credential that creates one.
 
 use crate::github::Client;
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, RegistrationError};
 use crate::lifecycle::context::site::Site;
 use crate::secret::Secret;
 use std::time::{Duration, Instant};
@@ -26,13 +26,13 @@ impl Token {
 /// The client that can request a registration token; `None` if there is a token already.
 ///
 /// # Errors
-/// [`Error::CredentialMissing`].
+/// [`RegistrationError::CredentialMissing`].
 pub(crate) fn check_credential<'a>(site: &'a Site<'_>) -> Result<Option<&'a Client>, Error> {
     if site.request.credentials.registration.is_some() {
         return Ok(site.eyes());
     }
     let purpose = "registering a runner";
-    site.eyes().map(Some).ok_or(Error::CredentialMissing { purpose })
+    site.eyes().map(Some).ok_or(Error::Registration(RegistrationError::CredentialMissing { purpose }))
 }
 
 /// A registration token: the one that was passed, or a new one.

@@ -1,7 +1,7 @@
 //! Decides what is done about the units and the running service.
 
 use crate::host::systemd::{LoadState, SubState};
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, ServiceError};
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::state::journal::Step;
 use crate::lifecycle::state::observed::{self, SeenService};
@@ -11,7 +11,7 @@ use crate::runner::unit;
 pub(crate) fn write_service(request: &Request, service: &SeenService) -> Result<Planned, Error> {
     let unit = &service.unit;
     if service.state.load == LoadState::Masked {
-        return Err(Error::UnitMasked { unit: unit.clone() });
+        return Err(ServiceError::UnitMasked { unit: unit.clone() }.into());
     }
     let strange = |extra: &&observed::Extra| {
         extra
@@ -20,7 +20,7 @@ pub(crate) fn write_service(request: &Request, service: &SeenService) -> Result<
             .is_some_and(|found| extra.wanted.is_some() && !unit::is_ours(found, &request.dir))
     };
     if let Some(extra) = service.upgrades.iter().find(strange) {
-        return Err(Error::UnitNotOurs { unit: extra.unit.clone() });
+        return Err(ServiceError::UnitNotOurs { unit: extra.unit.clone() }.into());
     }
     let settled = |extra: &observed::Extra| match (&extra.found, &extra.wanted) {
         (Some(found), None) => !unit::is_ours(found, &request.dir),
@@ -38,9 +38,9 @@ pub(crate) fn write_service(request: &Request, service: &SeenService) -> Result<
             Planned::keep(Step::WriteService, format!("the unit {unit} is written"))
         }
         Some(found) if unit::is_ours(found, &request.dir) => write(format!("rewrite the unit {unit}")),
-        Some(_) => return Err(Error::UnitNotOurs { unit: unit.clone() }),
+        Some(_) => return Err(ServiceError::UnitNotOurs { unit: unit.clone() }.into()),
         None if service.state.load == LoadState::Loaded => {
-            return Err(Error::UnitNotOurs { unit: unit.clone() });
+            return Err(ServiceError::UnitNotOurs { unit: unit.clone() }.into());
         }
         None => write(format!("write the unit {unit}")),
     })

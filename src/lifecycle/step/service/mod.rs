@@ -4,10 +4,10 @@ pub mod decide;
 pub mod upgrades;
 
 use crate::deadline::Deadline;
-use crate::github::{Runner, RunnerStatus};
+use crate::github::{Client, Runner, RunnerStatus};
 use crate::host::account::Account;
 use crate::host::{Command, file, systemd};
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, ServiceError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, EntryState, Journal, Step};
 use crate::lifecycle::state::observed::{Extra, Seen, SeenService, unit_path};
@@ -248,26 +248,19 @@ pub(crate) async fn wait(
         } else if !state.runs() || state.restarts >= most {
             let tail = systemd::log_tail(unit, &site.stop).await;
             let state = format!("{}, {}, restarted {} times", state.active, state.result, state.restarts);
-            return Err(Error::ServiceFailed { unit: unit.to_owned(), state, tail });
+            return Err(ServiceError::ServiceFailed { unit: unit.to_owned(), state, tail }.into());
         } else if let (Some(client), Some((_, registered))) = (site.eyes(), journal.registered()) {
             if look.passed() {
                 pause = (pause * 2).min(LAST_LOOK);
                 look = Deadline::after(pause);
-                // By its name: a service that registers by itself may have another id by now.
-                let asking = client.runner_named(&registered.name);
-                let runner = site.within("waiting for the runner to be online", asking).await?;
-                // What the server says of the earlier runner is not about this one.
-                let same = |runner: &Runner| {
-                    version.is_none_or(|version| runner.version.as_deref().is_none_or(|told| told == version))
-                };
-                if let Some(runner) = runner.filter(|one| one.status == RunnerStatus::Online && same(one)) {
-                    return Ok(Some(runner.status.to_string()));
+                if let Some(status) = online(site, client, &registered.name, version).await? {
+                    return Ok(Some(status));
                 }
             }
             if deadline.passed() {
-                let tail = systemd::log_tail(unit, &site.stop).await;
-                let name = registered.name.clone();
-                return Err(Error::NotOnline { unit: unit.to_owned(), name, after: deadline.total(), tail });
+                let (unit, name, after) = (unit.to_owned(), registered.name.clone(), deadline.total());
+                let tail = systemd::log_tail(&unit, &site.stop).await;
+                return Err(ServiceError::NotOnline { unit, name, after, tail }.into());
             }
         } else if let Some(version) = version
             && !deadline.passed()
@@ -286,6 +279,23 @@ pub(crate) async fn wait(
             () = tokio::time::sleep(POLL) => {}
         }
     }
+}
+
+/// What the server says of the runner, once it is online.
+async fn online(
+    site: &Site<'_>,
+    client: &Client,
+    name: &str,
+    version: Option<&str>,
+) -> Result<Option<String>, Error> {
+    // By its name: a service that registers by itself may have another id by now.
+    let runner = site.within("waiting for the runner to be online", client.runner_named(name)).await?;
+    // What the server says of the earlier runner is not about this one.
+    let same = |runner: &Runner| {
+        version.is_none_or(|version| runner.version.as_deref().is_none_or(|told| told == version))
+    };
+    let runner = runner.filter(|one| one.status == RunnerStatus::Online && same(one));
+    Ok(runner.map(|runner| runner.status.to_string()))
 }
 
 /// Whether the unit's log ends with a connected listener of this version; `None` if there is no log to read.

@@ -1,5 +1,6 @@
 //! What can go wrong with a journal.
 
+use crate::error::{Class, Failure};
 use crate::host;
 use std::path::PathBuf;
 
@@ -52,4 +53,30 @@ pub enum JournalError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl Failure for JournalError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Io { source, .. } => source.class(),
+            Self::Delete { source, .. } | Self::List { source, .. } => Class::of_io(source, Class::Io),
+            Self::Malformed { .. } | Self::Newer { .. } => Class::Config,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Io { source, .. } => return source.hint(),
+            Self::Delete { .. } => return None,
+            Self::List { .. } => {
+                "Run it as root: only then is it known which runners this machine still has.".into()
+            }
+            Self::Malformed { .. } => {
+                "Move the file away; `runup remove --dir DIR --url URL` then adopts the runner \
+                 that is there."
+                    .into()
+            }
+            Self::Newer { .. } => "Use the newer runup.".into(),
+        })
+    }
 }

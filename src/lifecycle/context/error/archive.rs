@@ -1,0 +1,83 @@
+//! Which runner application, and whether its archive can be trusted.
+
+use crate::error::{Class, Failure};
+use crate::lifecycle::context::error::words::shortened;
+use std::path::PathBuf;
+
+/// What can go wrong with it.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    #[error("{filename} does not contain a complete runner: {}", lacks.join(", "))]
+    NoRunnerInside { filename: String, lacks: Vec<String> },
+    #[error("{filename} is not a clean runner archive: it contains {}", shortened(files))]
+    PersonalInside { filename: String, files: Vec<String> },
+    #[error("no sha256 is known for {filename}: the list of runner applications has none")]
+    ChecksumAbsent { filename: String },
+    #[error("the list of runner applications has an empty sha256 for {filename}")]
+    ChecksumEmpty { filename: String },
+    #[error("the list of runner applications has an invalid sha256 for {filename}: {found:?}")]
+    ChecksumMalformed { filename: String, found: String },
+    #[error("--sha256 is {given}, but the list of runner applications says {listed} for {filename}")]
+    ChecksumsDisagree { filename: String, given: String, listed: String },
+    #[error("the format of {filename} is unknown: its name ends in neither .tar.gz nor .zip")]
+    FormUnknown { filename: String },
+    #[error("--archive {archive} needs --sha256")]
+    ArchiveWithoutDigest { archive: String },
+    #[error("--archive {archive} is neither a file nor an http(s) URL")]
+    ArchiveUnclear { archive: String },
+    #[error("the archive file {} does not exist", path.display())]
+    ArchiveMissing { path: PathBuf },
+    #[error("there is no runner in {}, and no archive or token to get one with", dir.display())]
+    NothingToPlace { dir: PathBuf },
+}
+
+impl Failure for ArchiveError {
+    fn class(&self) -> Class {
+        match self {
+            Self::ChecksumAbsent { .. }
+            | Self::ChecksumEmpty { .. }
+            | Self::ChecksumMalformed { .. }
+            | Self::ChecksumsDisagree { .. }
+            | Self::FormUnknown { .. }
+            | Self::NoRunnerInside { .. }
+            | Self::PersonalInside { .. } => Class::Data,
+            Self::ArchiveUnclear { .. } | Self::ArchiveWithoutDigest { .. } | Self::NothingToPlace { .. } => {
+                Class::Usage
+            }
+            Self::ArchiveMissing { .. } => Class::NoInput,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoRunnerInside { .. } => {
+                "Use an archive from the list of runner applications (`runup downloads`).".into()
+            }
+            Self::PersonalInside { .. } => {
+                "It was packed from the directory of a registered runner, whose identity every \
+                 copy would share. Take the archive from the list of runner applications (`runup \
+                 downloads`)."
+                    .into()
+            }
+            Self::ArchiveWithoutDigest { .. }
+            | Self::ChecksumAbsent { .. }
+            | Self::ChecksumEmpty { .. }
+            | Self::ChecksumMalformed { .. } => {
+                "Pass the sha256 from the release notes with --sha256, or, at your own risk, \
+                 --accept-unverified."
+                    .into()
+            }
+            Self::ChecksumsDisagree { .. } => {
+                "One of them is wrong. Check the release notes of that version before you continue.".into()
+            }
+            Self::NothingToPlace { .. } => {
+                "Bake the runner into the image, or pass --archive with --sha256, or --url with a \
+                 token."
+                    .into()
+            }
+            Self::FormUnknown { .. } | Self::ArchiveUnclear { .. } | Self::ArchiveMissing { .. } => {
+                return None;
+            }
+        })
+    }
+}

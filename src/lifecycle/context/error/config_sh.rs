@@ -1,0 +1,38 @@
+//! The runner's own `config.sh`.
+
+use crate::error::{Class, Failure};
+use crate::runner::complaint::Complaint;
+use std::time::Duration;
+
+/// What can go wrong with it.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigShError {
+    #[error("`{command}` failed with {status}{}", cause.map(|known| format!(": {}", known.cause)).unwrap_or_default())]
+    Failed { command: String, status: String, tail: String, cause: Option<&'static Complaint> },
+    #[error("`{command}` exited 0 but did not register a runner: {missing}")]
+    Lied { command: String, missing: &'static str, tail: String },
+    #[error("`{command}` did not finish within {} s and was stopped", after.as_secs())]
+    Hung { command: String, after: Duration, tail: String },
+}
+
+impl Failure for ConfigShError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Failed { cause, .. } => cause.map_or(Class::Runner, |known| known.class),
+            Self::Lied { .. } => Class::Runner,
+            Self::Hung { .. } => Class::TempFail,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Failed { cause: Some(known), .. } => known.fix.into(),
+            Self::Failed { .. } | Self::Lied { .. } => {
+                "See its output above, and the newest file in _diag.".into()
+            }
+            Self::Hung { .. } => {
+                "Check that this machine reaches GitHub, and run the same command again.".into()
+            }
+        })
+    }
+}

@@ -1,0 +1,129 @@
+//! The registration, here and on the server.
+
+use crate::error::{Class, Failure};
+use crate::lifecycle::context::error::words::remove;
+use std::path::PathBuf;
+
+/// What can go wrong with it.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistrationError {
+    #[error("{} is registered as {found}, but {wanted} was requested", dir.display())]
+    ConfiguredOtherwise { dir: PathBuf, found: String, wanted: String },
+    #[error("the runner in {} is registered as {name} at {url}, but not by runup", dir.display())]
+    ConfiguredByHand { dir: PathBuf, name: String, url: String },
+    #[error(
+        "the runner's id in {} is {on_disk}, but the journal says {in_journal}: the runner's files were changed",
+        dir.display()
+    )]
+    Tampered { dir: PathBuf, on_disk: u64, in_journal: u64 },
+    #[error("the files of the runner in {} name the server {on_disk}, but the journal says {journal}", dir.display())]
+    OtherServer { dir: PathBuf, on_disk: String, journal: String },
+    #[error("the files in {} say that the runner is {name}{}, but its jobs can write them", dir.display(), id.map(|id| format!(" (id {id})")).unwrap_or_default())]
+    NameNotConfirmed { dir: PathBuf, name: String, id: Option<u64> },
+    #[error("{purpose} needs a token, and none was given")]
+    CredentialMissing { purpose: &'static str },
+    #[error("deleting this runner needs a token for the API: what config.sh remove works with is gone")]
+    FilesGone,
+    #[error("{purpose} needs a token, and none was given")]
+    NoWayToDeregister { purpose: &'static str },
+    #[error("a runner named {name} is already registered (id {id}, {status})")]
+    NameTaken { name: String, id: u64, status: String },
+    #[error("the server does not know the runner that config.sh says it registered: {name} (id {id})")]
+    NotOnServer { name: String, id: u64 },
+    #[error("the runner {name} (id {id}) is still running a job")]
+    Busy { name: String, id: u64 },
+    #[error("the runner {name} (id {id}) is running a job, and {} can only be changed between jobs", options.join(", "))]
+    BusyToChange { name: String, id: u64, options: Vec<&'static str> },
+    #[error("the runner in {} was registered with a different {}, and changing that needs a token", dir.display(), options.join(", "))]
+    CannotChange { dir: PathBuf, options: Vec<&'static str> },
+    #[error("the server still has the runner {name}{}", id.map(|id| format!(" (id {id})")).unwrap_or_default())]
+    StillOnServer { name: String, id: Option<u64> },
+    #[error("what the runner in {} is registered as cannot be read: {why}", dir.display())]
+    RegistrationUnclear { dir: PathBuf, why: String },
+    #[error("--url is {given}, but the runner in {} is registered at {journal}", dir.display())]
+    OtherUrl { dir: PathBuf, given: String, journal: String },
+    #[error("the runner in {} was not installed by runup, so only --url can say which server may get the credential", dir.display())]
+    UrlNeededToAdopt { dir: PathBuf },
+    #[error("the runner group {name:?} does not exist")]
+    NoSuchGroup { name: String },
+}
+
+impl Failure for RegistrationError {
+    fn class(&self) -> Class {
+        match self {
+            Self::CredentialMissing { .. }
+            | Self::CannotChange { .. }
+            | Self::NoWayToDeregister { .. }
+            | Self::FilesGone => Class::NoPerm,
+            Self::NameNotConfirmed { .. }
+            | Self::OtherServer { .. }
+            | Self::ConfiguredOtherwise { .. }
+            | Self::ConfiguredByHand { .. }
+            | Self::Tampered { .. }
+            | Self::NameTaken { .. }
+            | Self::RegistrationUnclear { .. }
+            | Self::OtherUrl { .. }
+            | Self::NoSuchGroup { .. }
+            | Self::UrlNeededToAdopt { .. } => Class::Config,
+            Self::NotOnServer { .. } | Self::StillOnServer { .. } => Class::Runner,
+            Self::Busy { .. } | Self::BusyToChange { .. } => Class::TempFail,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::ConfiguredOtherwise { dir, .. } => {
+                format!("Run `{}` first, or choose another --dir for a second runner.", remove(dir))
+            }
+            Self::ConfiguredByHand { dir, name, .. } => format!(
+                "If the image brought it, every machine of the image is that runner: clean this \
+                 one with `{} --local`, install again, and build the image again (`runup bake \
+                 --check`). If config.sh was run here by hand, delete it with `runup runners \
+                 delete {name}` before that.",
+                remove(dir)
+            ),
+            Self::Tampered { dir, .. } | Self::OtherServer { dir, .. } => {
+                format!(
+                    "Find out what changed them. `{}` deregisters the runner of the journal.",
+                    remove(dir)
+                )
+            }
+            Self::CredentialMissing { .. } | Self::CannotChange { .. } => {
+                "Pass --token-file FILE or set RUNUP_TOKEN.".into()
+            }
+            Self::BusyToChange { .. } => "Run the same command again when the job has ended.".into(),
+            Self::NameNotConfirmed { name, .. } => {
+                format!("If that is the runner to delete, run the same command again with --name {name}.")
+            }
+            Self::FilesGone => {
+                "Pass --token-file FILE or set RUNUP_TOKEN. --local cleans up only this machine.".into()
+            }
+            Self::NoWayToDeregister { .. } => {
+                "Pass --token-file FILE or set RUNUP_TOKEN, or pass a remove token with \
+                 --remove-token-file. --local cleans up only this machine."
+                    .into()
+            }
+            Self::NameTaken { id, .. } => format!(
+                "Choose another --name, delete that runner with `runup runners delete {id}`, or \
+                 replace it with --replace."
+            ),
+            Self::NoSuchGroup { .. } => {
+                "Create the group, or correct --group; repositories have no groups.".into()
+            }
+            Self::NotOnServer { .. } => "Run the same command again.".into(),
+            Self::Busy { .. } => "Wait for the job or cancel it, or pass a longer --deadline.".into(),
+            Self::StillOnServer { .. } => {
+                "Run `runup remove` again with a token for the API; it deletes the runner by its \
+                 id."
+                .into()
+            }
+            Self::RegistrationUnclear { .. } => {
+                "Find it with `runup runners list` and delete it with `runup runners delete`; then \
+                 clean this machine with `runup remove --local`."
+                    .into()
+            }
+            Self::OtherUrl { .. } => "Omit --url: the journal knows it.".into(),
+            Self::UrlNeededToAdopt { .. } => "Add the --url that the runner was registered for.".into(),
+        })
+    }
+}
