@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room, and what it may import. Everyone may import [`COMMON`]; tests may import `sandbox` besides.
-const ROOMS: [(&str, &[&str]); 15] = [
+/// Each module, and what it may import. Everyone may import [`COMMON`]; tests may import `sandbox` besides.
+const MODULES: [(&str, &[&str]); 15] = [
     ("main", &["cli"]),
     ("lib", &[]),
     ("cli", &["lifecycle", "cloud", "runner", "github", "transfer", "net", "host", "settings", "sandbox"]),
@@ -26,12 +26,12 @@ const COMMON: [&str; 3] = ["error", "secret", "deadline"];
 const MOST_LINES: usize = 450;
 
 #[test]
-fn rooms_import_only_what_is_below_them() {
+fn modules_import_only_what_is_below_them() {
     let mut wrong = Vec::new();
     for (path, text) in sources() {
-        let room = room_of(&path);
-        for (line, target) in forbidden(&room, is_test_file(&path), &text) {
-            wrong.push(format!("{}:{line}: {room} imports {target}", path.display()));
+        let module = module_of(&path);
+        for (line, target) in forbidden(&module, is_test_file(&path), &text) {
+            wrong.push(format!("{}:{line}: {module} imports {target}", path.display()));
         }
     }
     assert!(wrong.is_empty(), "forbidden imports:\n{}", wrong.join("\n"));
@@ -39,7 +39,7 @@ fn rooms_import_only_what_is_below_them() {
 
 #[test]
 fn the_import_rule_sees_every_way_to_write_a_forbidden_arrow() {
-    let caught = |room: &str, text: &str| -> Vec<(usize, String)> { forbidden(room, false, text) };
+    let caught = |module: &str, text: &str| -> Vec<(usize, String)> { forbidden(module, false, text) };
     for text in [
         "use crate::lifecycle::Plan;",
         "pub use crate::lifecycle;",
@@ -58,11 +58,11 @@ fn the_import_rule_sees_every_way_to_write_a_forbidden_arrow() {
 }
 
 #[test]
-fn every_room_has_a_place_in_the_rule() {
+fn every_module_has_a_place_in_the_rule() {
     for (path, _) in sources() {
-        let room = room_of(&path);
-        let known = COMMON.contains(&room.as_str()) || ROOMS.iter().any(|(name, _)| *name == room);
-        assert!(known, "{} belongs to no room of the import rule", path.display());
+        let module = module_of(&path);
+        let known = COMMON.contains(&module.as_str()) || MODULES.iter().any(|(name, _)| *name == module);
+        assert!(known, "{} belongs to no module of the import rule", path.display());
     }
 }
 
@@ -203,7 +203,7 @@ fn expand(tree: &str, prefix: &str, paths: &mut Vec<String>) -> usize {
 fn source_files_stay_short() {
     for (path, text) in sources().into_iter().filter(|(path, _)| !is_test_file(path)) {
         let lines = text[..tests_start(&text)].lines().count();
-        assert!(lines <= MOST_LINES, "{} has {lines} lines: it is probably two rooms", path.display());
+        assert!(lines <= MOST_LINES, "{} has {lines} lines: it is probably two modules", path.display());
     }
 }
 
@@ -223,16 +223,16 @@ fn no_file_mentions_the_machine_it_was_written_on() {
     }
 }
 
-/// The forbidden arrows in the text of a file of `room`, each with its line.
-fn forbidden(room: &str, is_test: bool, text: &str) -> Vec<(usize, String)> {
-    let allowed = ROOMS.iter().find(|(name, _)| *name == room).map_or(&[][..], |(_, allowed)| allowed);
+/// The forbidden arrows in the text of a file of `module`, each with its line.
+fn forbidden(module: &str, is_test: bool, text: &str) -> Vec<(usize, String)> {
+    let allowed = MODULES.iter().find(|(name, _)| *name == module).map_or(&[][..], |(_, allowed)| allowed);
     let tests_from = tests_start(text);
     imports(text)
         .into_iter()
         .filter(|(at, target)| {
             let in_tests = is_test || *at >= tests_from;
-            let known = ROOMS.iter().any(|(name, _)| name == target);
-            let fine = target == room
+            let known = MODULES.iter().any(|(name, _)| name == target);
+            let fine = target == module
                 || allowed.contains(&target.as_str())
                 || COMMON.contains(&target.as_str())
                 || (in_tests && target == "sandbox");
@@ -290,7 +290,7 @@ fn name_at(text: &str) -> String {
 }
 
 /// `src/net/retry.rs` and `src/net.rs` belong to `net`.
-fn room_of(path: &Path) -> String {
+fn module_of(path: &Path) -> String {
     let inside = path.strip_prefix(root().join("src")).expect("sources are under src");
     let first = inside.components().next().expect("a source has a name");
     first.as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned()
@@ -312,9 +312,9 @@ fn sources() -> Vec<(PathBuf, String)> {
         .collect()
 }
 
-/// Every file of the repository under `folder`; what cargo builds and git keeps is not ours.
-fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("the repository can be listed") {
+/// Every file of the repository under `directory`; what cargo builds and git keeps is not ours.
+fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("the repository can be listed") {
         let entry = entry.expect("the repository can be listed");
         let name = entry.file_name();
         let kind = entry.file_type().expect("the repository can be listed");

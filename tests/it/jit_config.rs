@@ -313,9 +313,9 @@ fn the_configuration_may_come_from_stdin_from_systemd_or_by_a_variable() {
                 child
             }
             "systemd" => {
-                let folder = creator.dir.path();
-                std::fs::copy(&config, folder.join("runup.jit-config")).unwrap();
-                command.env("CREDENTIALS_DIRECTORY", folder).spawn().unwrap()
+                let directory = creator.dir.path();
+                std::fs::copy(&config, directory.join("runup.jit-config")).unwrap();
+                command.env("CREDENTIALS_DIRECTORY", directory).spawn().unwrap()
             }
             _ => command.env("RUNUP_JIT_CONFIG_FILE", &config).spawn().unwrap(),
         };

@@ -120,9 +120,9 @@ fn whatever_the_umask_is_nothing_is_open_to_others_and_the_runner_can_work() {
 
 #[test]
 fn man_pages_follow_the_umask_of_who_asks_for_them_and_are_never_open() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for (umask, file, dir) in [("000", 0o644, 0o755), ("022", 0o644, 0o755), ("077", 0o600, 0o700)] {
-        let pages = folder.path().join(umask);
+        let pages = directory.path().join(umask);
         let mut command = Command::new(env!("CARGO_BIN_EXE_runup"));
         command.args(["generate", "man"]).arg(&pages);
         run(after(&format!("umask {umask};"), &command)).expect(0);

@@ -73,7 +73,7 @@ fn taking_a_name_over_fails_without_deleting_its_owner() {
     assert_eq!(rig.state().runners.len(), 1, "config.sh --replace had not run");
 }
 
-/// A slash at the end, as a shell completes it, is the same folder.
+/// A slash at the end, as a shell completes it, is the same directory.
 #[test]
 fn a_folder_with_a_slash_behind_it_has_the_same_journal() {
     let rig = Rig::new();
@@ -126,7 +126,7 @@ fn adopting_deletes_no_folder_that_holds_other_things() {
     let rig = Rig::new();
     rig.run(&["install"]).expect(0);
     forget_the_journal(&rig);
-    // Somebody had unpacked the runner into a home folder.
+    // Somebody had unpacked the runner into a home directory.
     std::fs::write(rig.dir().join("thesis.tex"), "years").unwrap();
     rig.run(&["remove"]).expect(78).says("thesis.tex");
     assert_eq!(rig.state().runners.len(), 1, "nothing was begun");
@@ -207,7 +207,7 @@ fn root_runs_no_script_that_somebody_else_can_write() {
     }
     let rig = Rig::new();
     rig.run(&["install"]).expect(0);
-    // As after `mkdir` by root and `tar` by somebody else: the folder is root's, what is in it is not.
+    // As after `mkdir` by root and `tar` by somebody else: the directory is root's, what is in it is not.
     std::os::unix::fs::chown(rig.dir(), Some(0), Some(0)).unwrap();
     let proof = rig.root().join("ran-as-root");
     rewrite(&rig, "config.sh", |_| format!("#!/bin/sh\nid -u > {}\n", proof.display()));
@@ -250,7 +250,7 @@ fn a_link_in_an_image_does_not_lead_root_out_of_it() {
     let outside = tempfile::tempdir().unwrap();
     std::fs::set_permissions(outside.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let place = outside.path().strip_prefix("/").unwrap();
-    // Where temporary folders are below one of them, a link there would lead to itself.
+    // Where temporary directories are below one of them, a link there would lead to itself.
     let links =
         [("opt", "actions-runner"), ("var", "lib")].into_iter().filter(|(name, _)| !place.starts_with(name));
     let made: Vec<&str> = links
@@ -270,7 +270,7 @@ fn root_does_not_work_in_a_folder_where_a_job_can_swap_its_runner() {
         return;
     }
     let rig = Rig::new();
-    // Sticky, as /tmp: but the runner's folder belongs to the runner's user.
+    // Sticky, as /tmp: but the runner's directory belongs to the runner's user.
     let open = rig.root().join("open");
     std::fs::create_dir(&open).unwrap();
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o1777)).unwrap();
@@ -278,7 +278,7 @@ fn root_does_not_work_in_a_folder_where_a_job_can_swap_its_runner() {
     rig.run(&["install", "--dir", "/open/mine/runner"]).expect(0);
     rig.run(&["remove", "--dir", "/open/mine/runner"]).expect(0);
 
-    // A link that somebody else can turn round, to a folder that is fine.
+    // A link that somebody else can turn round, to a directory that is fine.
     std::fs::create_dir_all(rig.root().join("srv")).unwrap();
     let link = open.join("link");
     std::os::unix::fs::symlink("../srv", &link).unwrap();

@@ -1,4 +1,4 @@
-//! A machine in a folder and a GitHub on loopback: the real binary, real processes, real HTTP.
+//! A machine in a directory and a GitHub on loopback: the real binary, real processes, real HTTP.
 
 use runup::lifecycle::checkpoint::{Checkpoint, VARIABLE};
 use runup::sandbox::{Background, Fault, FaultKind, Options, Snapshot, spawn_in_thread};
@@ -216,12 +216,12 @@ impl Rig {
 
     /// Every path below the root.
     pub fn everything(&self) -> Vec<PathBuf> {
-        let (mut paths, mut folders) = (Vec::new(), vec![self.root().to_owned()]);
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap() {
+        let (mut paths, mut directories) = (Vec::new(), vec![self.root().to_owned()]);
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).unwrap() {
                 let path = entry.unwrap().path();
                 if path.is_dir() && !path.is_symlink() {
-                    folders.push(path.clone());
+                    directories.push(path.clone());
                 }
                 paths.push(path);
             }
@@ -265,8 +265,8 @@ impl Rig {
     }
 }
 
-pub fn names_in(folder: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+pub fn names_in(directory: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let mut names: Vec<String> =
         entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
     names.sort();

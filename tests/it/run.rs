@@ -153,7 +153,7 @@ fn an_ephemeral_runner_takes_one_job_and_leaves_a_clean_tree() {
     rig.assert_nothing_left();
 }
 
-/// A link in place of the work folder is deleted, and what it leads to is not.
+/// A link in place of the work directory is deleted, and what it leads to is not.
 #[test]
 fn a_hostile_work_folder_leads_nowhere() {
     let rig = Rig::new();

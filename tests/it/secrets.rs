@@ -21,8 +21,8 @@ fn seen_in_processes(secrets: &[String]) -> BTreeSet<String> {
     seen
 }
 
-fn seen_in_files(folder: &Path, secrets: &[String], seen: &mut BTreeSet<String>) {
-    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+fn seen_in_files(directory: &Path, secrets: &[String], seen: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(directory).unwrap().flatten() {
         let path = entry.path();
         let kind = entry.file_type().unwrap();
         if kind.is_dir() {
@@ -96,11 +96,11 @@ fn the_scan_of_command_lines_can_fail() {
 
 #[test]
 fn the_scan_of_files_can_fail() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("deep")).unwrap();
-    std::fs::write(folder.path().join("deep/log"), "token=CANARY!").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("deep")).unwrap();
+    std::fs::write(directory.path().join("deep/log"), "token=CANARY!").unwrap();
     let mut seen = BTreeSet::new();
-    seen_in_files(folder.path(), &["CANARY".to_owned()], &mut seen);
+    seen_in_files(directory.path(), &["CANARY".to_owned()], &mut seen);
     assert_eq!(seen.len(), 1);
 }
 

@@ -243,15 +243,16 @@ async fn within<T>(
 /// # Errors
 /// The file cannot be written.
 pub fn write_jit_config(config: &JitConfig, path: &Path) -> Result<(), Error> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mode = if hands_group_on(folder)? { 0o640 } else { 0o600 };
+    let directory =
+        path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mode = if hands_group_on(directory)? { 0o640 } else { 0o600 };
     Ok(write_atomic(path, config.encoded.expose().as_bytes(), mode)?)
 }
 
 #[cfg(unix)]
-fn hands_group_on(folder: &Path) -> Result<bool, Error> {
+fn hands_group_on(directory: &Path) -> Result<bool, Error> {
     use std::os::unix::fs::MetadataExt as _;
-    Ok(fs_err::metadata(folder).map_err(host::Error::from)?.mode() & 0o2000 != 0)
+    Ok(fs_err::metadata(directory).map_err(host::Error::from)?.mode() & 0o2000 != 0)
 }
 
 #[cfg(not(unix))]

@@ -272,10 +272,10 @@ impl<'a> Site<'a> {
         let parent = self.dir.parent().unwrap_or(Path::new("/"));
         // Behind a link, the directories that it leads through count as well.
         let real = fs_err::canonicalize(parent).unwrap_or_else(|_| parent.to_owned());
-        for folder in parent.ancestors().chain(real.ancestors()) {
-            let Ok(itself) = std::fs::symlink_metadata(folder) else { continue };
-            let Ok(metadata) = std::fs::metadata(folder) else { continue };
-            let sticky = metadata.mode() & 0o1000 != 0 && folder != parent && folder != real;
+        for directory in parent.ancestors().chain(real.ancestors()) {
+            let Ok(itself) = std::fs::symlink_metadata(directory) else { continue };
+            let Ok(metadata) = std::fs::metadata(directory) else { continue };
+            let sticky = metadata.mode() & 0o1000 != 0 && directory != parent && directory != real;
             let open_to_others = metadata.mode() & 0o022 != 0 && !sticky;
             let stranger = [itself.uid(), metadata.uid()].into_iter().find(|uid| *uid != 0);
             let owner = match stranger {
@@ -283,7 +283,7 @@ impl<'a> Site<'a> {
                 None if open_to_others => "any user".into(),
                 None => continue,
             };
-            return Err(TrustError::UnsafeParent { folder: folder.to_owned(), owner }.into());
+            return Err(TrustError::UnsafeParent { directory: directory.to_owned(), owner }.into());
         }
         Ok(())
     }

@@ -494,8 +494,8 @@ mod tests {
 
     #[test]
     fn all_journals_are_found_and_one_that_cannot_be_read_is_not_passed_over() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = folder.path().join("state");
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
         assert!(Journal::all(&state).unwrap().is_empty());
         std::fs::create_dir(&state).unwrap();
         let dirs = [Path::new("/opt/a"), Path::new("/opt/b")];

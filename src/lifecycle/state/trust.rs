@@ -48,8 +48,8 @@ mod tests {
 
     #[test]
     fn what_the_runner_s_user_or_everybody_can_change_is_not_for_root() {
-        let folder = tempfile::tempdir().unwrap();
-        let below = folder.path().join("below");
+        let directory = tempfile::tempdir().unwrap();
+        let below = directory.path().join("below");
         let file = below.join("runup");
         std::fs::create_dir(&below).unwrap();
         std::fs::write(&file, "").unwrap();
@@ -80,7 +80,7 @@ mod tests {
             let nobody = user(65534, 65534);
             assert_eq!(refused(Some(&nobody)).unwrap().0, below);
             assert_eq!(refused(Some(&user(1, 1))), None);
-            let link = folder.path().join("link");
+            let link = directory.path().join("link");
             symlink(&file, &link).unwrap();
             assert!(
                 matches!(check(&link, Some(&nobody)), Err(Error::Trust(TrustError::NotForRoot { path, .. })) if path == below)

@@ -126,9 +126,9 @@ fn an_archive_that_is_not_there_or_not_clear() {
     let digest = "ab".repeat(32);
     let with = |archive: &str, code| rig.refuses(code, &["--archive", archive, "--sha256", &digest]);
     with("/nowhere/runner.tar.gz", 66).says("/nowhere/runner.tar.gz");
-    let folder = rig.root().join("folder.tar.gz");
-    std::fs::create_dir(&folder).unwrap();
-    with(folder.to_str().unwrap(), 66).says("not a regular file");
+    let directory = rig.root().join("directory.tar.gz");
+    std::fs::create_dir(&directory).unwrap();
+    with(directory.to_str().unwrap(), 66).says("not a regular file");
     with("ftp://host/runner.tar.gz", 64).says("ftp://host/runner.tar.gz");
     with(&rig.write("runner.rar", "x"), 65).says("runner.rar").says(".tar.gz");
     // Without a digest, nobody says what it must be.

@@ -76,12 +76,12 @@ fn an_empty_folder_is_taken() {
 #[test]
 fn a_place_that_cannot_be_made_is_73() {
     let rig = Rig::new();
-    rig.write("opt", "a file where a folder is needed");
+    rig.write("opt", "a file where a directory is needed");
     let ran = rig.run(&["install"]).expect(73).says(rig.root().join("opt").to_str().unwrap());
     assert!(ran.stderr.contains("hint: "), "{ran:#?}");
     assert_eq!(rig.state().runners, []);
     let rig = Rig::new();
-    rig.write("var/lib", "a file where a folder is needed");
+    rig.write("var/lib", "a file where a directory is needed");
     rig.run(&["install"]).expect(73).says(rig.root().join("var/lib").to_str().unwrap());
 }
 

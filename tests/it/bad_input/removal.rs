@@ -194,7 +194,7 @@ fn a_credential_does_not_go_where_only_the_runners_folder_says() {
     finish(rig.without_url(&["status"]).spawn().unwrap()).expect(0).says("not asked");
     assert_eq!(rig.routes(), [] as [&str; 0]);
     rig.assert_exactly_one_runner();
-    // Nor to another server than the folder says.
+    // Nor to another server than the directory says.
     let ran = finish(rig.without_url(&["remove", "--url", "http://127.0.0.1:9/other"]).spawn().unwrap());
     ran.expect(78).says("127.0.0.1:9/other").hints("");
     rig.removes();
@@ -210,7 +210,7 @@ fn the_journal_knows_the_server() {
     rig.assert_nothing_left();
 }
 
-/// A job can write anything into the runner's folder, the id of another runner included.
+/// A job can write anything into the runner's directory, the id of another runner included.
 #[test]
 fn a_job_cannot_make_remove_delete_another_runner() {
     let rig = Rig::installed();

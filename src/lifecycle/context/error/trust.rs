@@ -7,8 +7,8 @@ use std::path::PathBuf;
 /// What can go wrong with it.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    #[error("refusing to work below {} as root: {owner} can write there", folder.display())]
-    UnsafeParent { folder: PathBuf, owner: String },
+    #[error("refusing to work below {} as root: {owner} can write there", directory.display())]
+    UnsafeParent { directory: PathBuf, owner: String },
     #[error("refusing to use {} as root at every start of the service: {who} can change {}", file.display(), path.display())]
     NotForRoot { file: PathBuf, path: PathBuf, who: String },
     #[error("{} cannot be reached in {}: a loop of symbolic links, or a directory that cannot be read", path.display(), root.display())]
@@ -26,10 +26,10 @@ impl Failure for TrustError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::UnsafeParent { folder, .. } => format!(
+            Self::UnsafeParent { directory, .. } => format!(
                 "Choose a --dir below directories that only root can write, such as /opt, or let \
                  only root write {}.",
-                folder.display()
+                directory.display()
             ),
             Self::NotForRoot { file, path, .. } => format!(
                 "Put {} where only root can write, such as /usr/local/bin or /etc/runup, or let \

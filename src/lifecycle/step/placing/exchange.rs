@@ -82,8 +82,8 @@ fn bring(from: &Path, to: &Path, work: &str) {
     {
         names.push((*first).to_owned());
         // The directory just created for it may have more than one component.
-        for folder in Path::new(work).ancestors().filter(|part| !part.as_os_str().is_empty()) {
-            let _ = std::fs::remove_dir(to.join(folder));
+        for directory in Path::new(work).ancestors().filter(|part| !part.as_os_str().is_empty()) {
+            let _ = std::fs::remove_dir(to.join(directory));
         }
     }
     let first = names.get(1).map(|name| name.to_string_lossy().into_owned());
