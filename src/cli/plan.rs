@@ -58,7 +58,7 @@ fn command(site: &Site<'_>, seen: &crate::lifecycle::Seen) -> Option<String> {
     };
     let account = seen.account.clone().unwrap_or_else(|| {
         // The user that the first step would create.
-        let name = request.user.clone().unwrap_or_default();
+        let name = site.user.clone().unwrap_or_default();
         Account { home: format!("/home/{name}").into(), name, uid: u32::MAX, gid: u32::MAX }
     });
     let token = Secret::new("TOKEN").expect("a word is a token");

@@ -197,7 +197,7 @@ async fn decide(site: &Site<'_>, journal: &Journal) -> Result<(Plan, Seen), Erro
 
 async fn prepare(site: &Site<'_>, doing: &str) -> Result<(Lock, Journal), Error> {
     let phase = site.phase("detect");
-    if let Some(name) = site.request.user.as_ref().filter(|_| !account::is_root()) {
+    if let Some(name) = site.user.as_ref().filter(|_| !account::is_root()) {
         return Err(UserError::NotRoot { name: name.clone() }.into());
     }
     if site.request.archive.os.is_none() {
@@ -277,7 +277,7 @@ fn report(site: &Site<'_>, journal: &Journal, plan: Plan, seen: Seen, status: Op
         changed: !plan.is_empty(),
         dir: site.request.dir.clone(),
         version,
-        user: site.request.user.clone(),
+        user: site.user.clone(),
         isolated,
         guard: isolated.map(|_| journal.guard()),
         runner,

@@ -71,6 +71,11 @@ impl Request {
         self.service.as_ref().is_some_and(|service| matches!(service.main, Main::Supervisor { .. }))
     }
 
+    /// The same request for a runner that the server creates once its tree is placed.
+    pub(crate) fn without_registration(&self, archive: Archive) -> Self {
+        Self { registration: None, jit: true, archive, ..self.clone() }
+    }
+
     /// Whether this is for an image: nothing is registered.
     #[must_use]
     pub fn bakes(&self) -> bool {

@@ -19,7 +19,7 @@ const CLOCK_LIMIT: i64 = 300;
 /// Everything that a step needs besides the journal.
 #[derive(Clone)]
 pub struct Site<'a> {
-    /// What was requested, with the user that this runner has.
+    /// What was requested.
     pub request: Arc<Request>,
     /// The facts about the machine.
     pub machine: Machine,
@@ -27,8 +27,8 @@ pub struct Site<'a> {
     pub(crate) dir: PathBuf,
     /// Where journals live, as this process sees it.
     pub(crate) state: PathBuf,
-    /// The user of the request, before a number was added to it.
-    pub(crate) base_user: Option<String>,
+    /// The user of this runner: the requested one, perhaps with a number; `None` is the one who runs this.
+    pub(crate) user: Option<String>,
     /// The HTTP client.
     pub http: Http,
     /// The REST API, if a server is known.
@@ -65,17 +65,16 @@ impl<'a> Site<'a> {
             })
         };
         let (dir, state) = (locate(&request.dir)?, locate(&request.state)?);
-        let base_user = request.user.clone();
+        let user = request.user.clone();
         let request = Arc::new(request.clone());
-        Ok(Self { request, machine, dir, state, base_user, http, client, deadline, stop, watch })
+        Ok(Self { request, machine, dir, state, user, http, client, deadline, stop, watch })
     }
 
     /// The same context for a runner of this user.
     #[must_use]
     pub(crate) fn with_user(&self, user: Option<String>) -> Self {
-        let request =
-            Request { user: user.or_else(|| self.request.user.clone()), ..Request::clone(&self.request) };
-        Self { request: Arc::new(request), ..self.clone() }
+        let user = user.or_else(|| self.user.clone());
+        Self { user, ..self.clone() }
     }
 
     fn client_for(request: &Request, http: &Http, target: Target) -> Client {
@@ -123,7 +122,7 @@ impl<'a> Site<'a> {
     /// # Errors
     /// The user database cannot be read; the user is root in disguise.
     pub fn account(&self) -> Result<Option<Account>, Error> {
-        let Some(name) = &self.request.user else { return Ok(Some(account::current())) };
+        let Some(name) = &self.user else { return Ok(Some(account::current())) };
         match account::find(&self.request.root, name)? {
             Some(account) if account.uid == 0 && name != "root" => {
                 Err(Error::User(UserError::UserIsRoot { name: name.clone() }))

@@ -30,12 +30,6 @@ impl<'a> Site<'a> {
         Ok(site.with_user(user))
     }
 
-    /// The same context as it was requested, with the user still to be chosen.
-    #[must_use]
-    pub(crate) fn with_base_user(&self) -> Self {
-        self.with_user(self.base_user.clone())
-    }
-
     /// The user, and the group that may look into the tree: the user's own, or the one that was created for this runner.
     #[must_use]
     pub fn keeper(&self, account: &Account, journal: &Journal) -> Keeper {

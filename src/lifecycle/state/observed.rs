@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 /// The machine and the server as they are now.
 #[derive(Debug)]
 pub struct Seen {
+    /// The name of the runner's user; `None` is the one who runs this.
+    pub user: Option<String>,
     /// The runner's user, if it exists.
     pub account: Option<Account>,
     /// The platform that the runner is for, `linux-x64` and so on.
@@ -182,6 +184,7 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
         _ => false,
     };
     Ok(Seen {
+        user: site.user.clone(),
         account,
         platform,
         tree,
@@ -353,7 +356,7 @@ async fn look_at_service(
     let name = unit::name(dir);
     let unit = Unit {
         dir: dir.clone(),
-        user: site.request.user.clone().unwrap_or_else(|| account::current().name),
+        user: site.user.clone().unwrap_or_else(|| account::current().name),
         url: target.url.as_str().trim_end_matches('/').to_owned(),
         program: wanted.program.clone(),
         main: wanted.main.clone(),

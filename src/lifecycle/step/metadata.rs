@@ -18,7 +18,7 @@ fn is_ours_to_deny(site: &Site<'_>) -> bool {
 /// # Errors
 /// The rules cannot be set here.
 pub(crate) fn check(site: &Site<'_>) -> Result<(), Error> {
-    let jobs_are_root = site.request.user.as_deref().is_none_or(|user| user == "root");
+    let jobs_are_root = site.user.as_deref().is_none_or(|user| user == "root");
     if site.request.allow_metadata || jobs_are_root || !is_ours_to_deny(site) {
         return Ok(());
     }

@@ -25,7 +25,7 @@ pub(crate) fn plan(request: &Request, journal: &Journal, seen: &Seen) -> Result<
         return Err(ServiceError::ServiceThere { dir, unit, asked: "--service none" }.into());
     }
     let mut steps = Vec::new();
-    if let Some(user) = &request.user {
+    if let Some(user) = &seen.user {
         steps.push(user::decide(user, request, journal, seen)?);
     }
     let converts = placing::decide::converts(request, journal, seen);

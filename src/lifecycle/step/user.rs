@@ -69,13 +69,10 @@ pub(crate) fn decide(
 /// # Errors
 /// Another runner has chosen the same name meanwhile; the journal cannot be written.
 pub(crate) async fn claim(site: &Site<'_>, journal: &mut Journal, plan: &Plan) -> Result<(), Error> {
-    let Some(wanted) = site.request.user.clone().filter(|_| !plan.is_empty()) else { return Ok(()) };
+    let Some(wanted) = site.user.clone().filter(|_| !plan.is_empty()) else { return Ok(()) };
     let _users = site.lock_users().await?;
     let known = known(site, journal)?;
-    if site.request.user_is_default
-        && known.is_none()
-        && name(&site.with_base_user(), journal)?.as_ref() != Some(&wanted)
-    {
+    if site.request.user_is_default && known.is_none() && name(site, journal)?.as_ref() != Some(&wanted) {
         return Err(UserError::UserTaken { name: wanted }.into());
     }
     // A runner that is replaced by another user's belongs to that user from here on.

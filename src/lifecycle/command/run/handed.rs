@@ -8,7 +8,7 @@ use crate::host::{Os, Platform};
 use crate::lifecycle::command::run::clean;
 use crate::lifecycle::command::{adopt, install};
 use crate::lifecycle::context::error::{ArchiveError, Error, RegistrationError, TreeError};
-use crate::lifecycle::context::request::{Archive, Request};
+use crate::lifecycle::context::request::Archive;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, EntryState, Journal, Step};
 use crate::lifecycle::state::observed;
@@ -31,7 +31,7 @@ pub(crate) async fn converge(site: &Site<'_>, identity: &JitIdentity) -> Result<
             return Err(ArchiveError::NothingToPlace { dir: site.request.dir.clone() }.into());
         }
     }
-    let placing = Request { registration: None, jit: true, archive, ..Request::clone(&site.request) };
+    let placing = site.request.without_registration(archive);
     install::install(&Site { request: Arc::new(placing), ..site.clone() }).await?;
 
     let (_lock, mut journal) = site.open_journal("run").await?;

@@ -5,7 +5,6 @@ use crate::github::{self, Client, JitConfig, NewJitRunner, RunnerStatus};
 use crate::host::{Os, Platform};
 use crate::lifecycle::command::install;
 use crate::lifecycle::context::error::{Error, RegistrationError, TreeError};
-use crate::lifecycle::context::request::Request;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Asked, Journal, Registered, Step};
 use crate::lifecycle::state::observed;
@@ -38,7 +37,7 @@ pub(crate) async fn converge(site: &Site<'_>) -> Result<Secret, Error> {
         let (_lock, mut journal) = site.open_journal("run").await?;
         take_back(site, &mut journal).await?;
     }
-    let placing = Request { registration: None, jit: true, ..Request::clone(&site.request) };
+    let placing = site.request.without_registration(site.request.archive.clone());
     install::install(&Site { request: Arc::new(placing), ..site.clone() }).await?;
 
     let (_lock, mut journal) = site.open_journal("run").await?;

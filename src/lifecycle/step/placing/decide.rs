@@ -70,8 +70,8 @@ pub(crate) fn place_runner(
     let dir = &request.dir;
     let shown = dir.display();
     let registered = journal.registered().is_some() && !seen.clone;
-    if let Some(owner) = other_owner(request, seen) {
-        let wanted = request.user.clone().unwrap_or_default();
+    if let Some(owner) = other_owner(seen) {
+        let wanted = seen.user.clone().unwrap_or_default();
         if registered || request.archive.no_refresh {
             return Err(TreeError::OtherUser { dir: dir.clone(), found: owner, wanted }.into());
         }
@@ -154,8 +154,8 @@ fn complete(
 }
 
 /// The owner of the tree, if another user was requested.
-fn other_owner(request: &Request, seen: &Seen) -> Option<String> {
-    let owner = seen.owner.as_ref().filter(|_| request.user.is_some())?;
+fn other_owner(seen: &Seen) -> Option<String> {
+    let owner = seen.owner.as_ref().filter(|_| seen.user.is_some())?;
     let same = seen.account.as_ref().is_some_and(|account| account.uid == owner.uid);
     (!same).then(|| owner.name.clone())
 }
