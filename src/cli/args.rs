@@ -8,7 +8,7 @@ use crate::host::{Arch, Os};
 use crate::lifecycle::{NamePrefix, OwnershipLabel};
 use crate::runner::{Labels, NameTemplate};
 use crate::settings::flags::{
-    Archive, Cloud, Common, Libraries, Metadata, Place, Run, Runner, Server, ServiceOptions,
+    Archive, Cloud, Common, Jobs, Libraries, Metadata, Place, Run, Runner, Server, ServiceOptions,
 };
 use crate::settings::parse_duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -71,6 +71,8 @@ pub(super) struct ConvergeFlags {
     pub runner: Runner,
     #[command(flatten)]
     pub place: Place,
+    #[command(flatten)]
+    pub jobs: Jobs,
     #[command(flatten)]
     pub archive: Archive,
     #[command(flatten)]
@@ -135,6 +137,8 @@ pub(super) struct BakeFlags {
     pub server: Server,
     #[command(flatten)]
     pub place: Place,
+    #[command(flatten)]
+    pub jobs: Jobs,
     #[command(flatten)]
     pub archive: Archive,
     #[command(flatten)]

@@ -2,11 +2,12 @@
 
 use super::args::BakeFlags;
 use super::output::{Failed, Output};
-use super::{Session, install, request};
+use super::{Session, install, jobs, request};
 use crate::error::Class;
 use crate::lifecycle::{Site, bake, seal};
 
-pub(super) async fn run(flags: Box<BakeFlags>, session: Session) -> Result<Output, Failed> {
+pub(super) async fn run(flags: Box<BakeFlags>, mut session: Session) -> Result<Output, Failed> {
+    session.environment = jobs::reach(&session.environment, &flags.server, Some(&flags.place))?;
     if flags.check {
         return check(&flags, &session);
     }

@@ -159,6 +159,7 @@ const DOCUMENTS: &[Document] = &[
             ("service.enabled", "string", "`enabled`, `disabled` or `masked`"),
             ("service.restarts", "number", "number of restarts by systemd"),
             ("service.result", "string", "result of the last run"),
+            ("environment", "string[]", "names of what is set for the runner and its jobs"),
             ("support.newest", "string", "newest version that is available"),
             ("support.ends_at", "string?", "when the support of the installed version ends"),
             ("support.days", "number?", "days until then"),

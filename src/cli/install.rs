@@ -2,11 +2,13 @@
 
 use super::args::InstallFlags;
 use super::output::{Failed, Output};
-use super::{Session, request, service};
+use super::{Session, jobs, request, service};
 use crate::lifecycle::{Installed, Site, install};
 use crate::settings::flags::ServiceKind;
 
-pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Output, Failed> {
+pub(super) async fn run(flags: Box<InstallFlags>, mut session: Session) -> Result<Output, Failed> {
+    session.environment =
+        jobs::reach(&session.environment, &flags.converge.server, Some(&flags.converge.place))?;
     let mut request = request::install(&flags.converge, &session)?;
     request.deps = flags.libraries.deps;
     request.service = service::wanted(&flags, &session)?;

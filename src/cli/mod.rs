@@ -11,6 +11,7 @@ mod flood;
 mod generate;
 mod install;
 mod interface;
+mod jobs;
 mod keys;
 mod log;
 mod man;

@@ -2,7 +2,7 @@
 
 use super::args::InstallFlags;
 use super::output::{Failed, Output};
-use super::{Session, request, service, visible};
+use super::{Session, jobs, request, service, visible};
 use crate::deadline::Deadline;
 use crate::host::Account;
 use crate::lifecycle::{Site, libraries_command, plan};
@@ -11,7 +11,9 @@ use crate::secret::{self, Secret};
 use crate::settings::flags::ServiceKind;
 use serde_json::json;
 
-pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Output, Failed> {
+pub(super) async fn run(flags: Box<InstallFlags>, mut session: Session) -> Result<Output, Failed> {
+    session.environment =
+        jobs::reach(&session.environment, &flags.converge.server, Some(&flags.converge.place))?;
     let mut request = request::install(&flags.converge, &session)?;
     request.deps = flags.libraries.deps;
     request.service = service::wanted(&flags, &session)?;
@@ -24,7 +26,7 @@ pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Ou
     let mut lines = Vec::new();
     for planned in &plan.steps {
         let mark = if planned.change().is_none() { "keep" } else { "do" };
-        lines.push(format!("{mark:<5} {:<13} {}", planned.step.to_string(), planned.detail));
+        lines.push(format!("{mark:<5} {:<17} {}", planned.step.to_string(), planned.detail));
     }
     if let Some(command) = &libraries {
         lines.push(format!("\nbefore that, this installs the missing libraries:\n  {command}"));

@@ -2,11 +2,12 @@
 
 use super::args::RemoveFlags;
 use super::output::{Failed, Output};
-use super::{Session, request};
+use super::{Session, jobs, request};
 use crate::lifecycle::{RemoveScope, Removed, Site, Why, remove};
 use std::fmt::Write as _;
 
-pub(super) async fn run(flags: Box<RemoveFlags>, session: Session) -> Result<Output, Failed> {
+pub(super) async fn run(flags: Box<RemoveFlags>, mut session: Session) -> Result<Output, Failed> {
+    session.environment = jobs::reach(&session.environment, &flags.server, Some(&flags.place))?;
     let request = request::remove(&flags, &session)?;
     let http = if flags.local { request::http_offline } else { request::http };
     let http = http(&flags.server, &session.environment)?;

@@ -1,7 +1,7 @@
 //! Turns the flags, the environment and the machine into the plain values of a request.
 
-use super::Session;
 use super::args::{BakeFlags, ConvergeFlags, RemoveFlags};
+use super::{Session, jobs};
 use crate::deadline::Deadline;
 use crate::github::{Client, Target};
 use crate::host::{self, Root, account};
@@ -60,6 +60,7 @@ pub(super) fn converge(
         replace: runner.replace,
     };
     request.registration = Some(Registration { name: runner.name.clone(), options });
+    jobs::add(&mut request.environment, &flags.jobs)?;
     request.self_update = runner.self_update;
     request.archive.no_refresh = flags.no_refresh;
     request.allow_metadata = flags.metadata.allow_metadata;
@@ -75,6 +76,8 @@ pub(super) fn place(place: &Place, session: &Session) -> Result<Request, super::
         api_url: None,
         allow_http: false,
         ca_file: None,
+        proxy: None,
+        no_proxy: None,
         token_file: None,
         token_command: None,
         deadline: std::time::Duration::ZERO,
@@ -90,6 +93,7 @@ pub(super) fn bake(flags: &BakeFlags, session: &Session) -> Result<Request, supe
     request.archive.no_refresh = flags.no_refresh;
     request.keep_on_failure = flags.keep_on_failure;
     request.deps = flags.libraries.deps;
+    jobs::add(&mut request.environment, &flags.jobs)?;
     request.token_files = token_files(flags, &request.root, session)?;
     if request.target.is_none() && request.archive.archive.is_none() {
         return Err(Error::UrlMissing.into());
@@ -157,14 +161,14 @@ pub(super) fn client(server: &Server, session: &Session) -> Result<Client, super
 pub(super) fn lasting_client(server: &Server, session: &Session) -> Result<Client, super::Failed> {
     let target = target(server)?.ok_or(Error::UrlMissing)?;
     let credentials = find(api_only(server, session)?, &session.environment)?;
-    let http = http(server, &session.environment)?;
+    let http = http(server, &jobs::reach(&session.environment, server, None)?)?;
     Ok(Client::new(http, target, credentials.api, server.deadline))
 }
 
 /// The HTTP client.
 pub(super) fn http(server: &Server, environment: &Environment) -> Result<Http, super::Failed> {
     let options = HttpOptions {
-        ca_file: server.ca_file.clone(),
+        ca_file: jobs::ca_file(server, environment),
         proxy: ProxyRules::from_vars(environment.iter())?,
         allow_http: server.allow_http,
         ..HttpOptions::default()
@@ -175,7 +179,11 @@ pub(super) fn http(server: &Server, environment: &Environment) -> Result<Http, s
 /// The HTTP client of a command that contacts no server: it does not fail for an unusable proxy.
 pub(super) fn http_offline(server: &Server, environment: &Environment) -> Result<Http, super::Failed> {
     let proxy = ProxyRules::from_vars(environment.iter()).unwrap_or_default();
-    Ok(Http::new(HttpOptions { ca_file: server.ca_file.clone(), proxy, ..HttpOptions::default() })?)
+    Ok(Http::new(HttpOptions {
+        ca_file: jobs::ca_file(server, environment),
+        proxy,
+        ..HttpOptions::default()
+    })?)
 }
 
 /// Where the options take the credential for the REST API from. The two options cannot be used together, but a flag takes
@@ -214,11 +222,7 @@ fn base(
     session: &Session,
 ) -> Result<Request, super::Failed> {
     let environment = &session.environment;
-    // An image belongs to root, even if another user builds it.
-    let as_root = account::is_root() || place.root.is_some();
-    let root = root(place.root.as_deref())?;
-    let dir = dir(place, as_root)?;
-    let state = state(as_root, environment);
+    let (root, dir, state) = whereabouts(place, environment)?;
     let user_is_default = place.user.is_none();
     let user = match &place.user {
         Some(user) if !account::is_root() && *user == account::current().name => None,
@@ -251,9 +255,19 @@ fn base(
         token_on_argv: false,
         allow_http: server.allow_http,
         allow_metadata: false,
-        environment: runner_environment(server, environment),
+        environment: jobs::network(server, environment)?,
         deadline: server.deadline,
     })
+}
+
+/// The root file system, the runner's directory in it, and where the journals are in it.
+pub(super) fn whereabouts(
+    place: &Place,
+    environment: &Environment,
+) -> Result<(Root, PathBuf, PathBuf), super::Failed> {
+    // An image belongs to root, even if another user builds it.
+    let as_root = account::is_root() || place.root.is_some();
+    Ok((root(place.root.as_deref())?, dir(place, as_root)?, state(as_root, environment)))
 }
 
 /// The runner's directory, as the machine that boots from the root file system will see it.
@@ -305,24 +319,6 @@ pub(super) fn states(prefix: Option<&Path>, environment: &Environment) -> Result
         states.push(PathBuf::from(ROOT_STATE));
     }
     Ok(states)
-}
-
-/// Proxies and certificates; on Windows also what every program needs to start.
-fn runner_environment(server: &Server, environment: &Environment) -> Vec<(String, String)> {
-    let mut variables = environment.for_runner();
-    if let Some(file) = &server.ca_file
-        && !variables.iter().any(|(key, _)| key == "SSL_CERT_FILE")
-    {
-        variables.push(("SSL_CERT_FILE".to_owned(), file.display().to_string()));
-    }
-    if cfg!(windows) {
-        for name in ["SystemRoot", "PATH", "PATHEXT", "TEMP", "USERPROFILE", "ProgramFiles", "ComSpec"] {
-            if let Some(value) = environment.get(name) {
-                variables.push((name.to_owned(), value.to_owned()));
-            }
-        }
-    }
-    variables
 }
 
 fn archive(flags: &flags::Archive) -> Result<Archive, super::Failed> {

@@ -2,7 +2,7 @@
 
 use super::args::{DrainFlags, RunFlags};
 use super::output::{Failed, Output};
-use super::{Session, request};
+use super::{Session, jobs, request};
 use crate::cloud;
 use crate::deadline::Deadline;
 use crate::host::account;
@@ -19,6 +19,8 @@ use std::time::Duration;
 const LEAVING: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(flags: Box<RunFlags>, mut session: Session) -> Result<Output, Failed> {
+    session.environment =
+        jobs::reach(&session.environment, &flags.converge.server, Some(&flags.converge.place))?;
     let (request, source) = requested(&flags, &session)?;
     // The credentials have been read from it.
     session.environment.wipe_credentials();

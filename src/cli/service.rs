@@ -11,7 +11,7 @@ use crate::settings::{Error, Given, Origin};
 use std::path::{Path, PathBuf};
 
 /// Options that are not passed to the unit's `runup run`: they concern this run only, or are passed in another way.
-const NOT_FOR_THE_UNIT: [&str; 12] = [
+const NOT_FOR_THE_UNIT: [&str; 19] = [
     "deps",
     "service",
     "drain",
@@ -21,6 +21,14 @@ const NOT_FOR_THE_UNIT: [&str; 12] = [
     "upgrade-spread",
     "token-file",
     "registration-token-file",
+    // These are recorded beside the journal: a command line can be read by every user.
+    "proxy",
+    "no-proxy",
+    "env",
+    "env-file",
+    "hook-job-started",
+    "hook-job-completed",
+    "path",
     "json",
     "verbose",
     "quiet",

@@ -2,12 +2,13 @@
 
 use super::args::StatusFlags;
 use super::output::{Failed, Output};
-use super::{Session, request, visible};
+use super::{Session, jobs, request, visible};
 use crate::error::Class;
 use crate::lifecycle::{RunnerState, ServiceStatus, Site, Status, status};
 use crate::runner::Guard;
 
-pub(super) async fn run(flags: Box<StatusFlags>, session: Session) -> Result<Output, Failed> {
+pub(super) async fn run(flags: Box<StatusFlags>, mut session: Session) -> Result<Output, Failed> {
+    session.environment = jobs::reach(&session.environment, &flags.server, Some(&flags.place))?;
     let request = request::status(&flags.server, &flags.place, &session)?;
     let http = request::http(&flags.server, &session.environment)?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
@@ -45,6 +46,8 @@ fn text(status: &Status) -> String {
     row("jobs", ways.map(|ways| format!("not isolated: their user can become root ({})", ways.join(", "))));
     row("server", status.not_asked.as_ref().map(|why| format!("not asked: {why}")));
     row("service", status.service.as_ref().map(service));
+    let set = Some(&status.environment).filter(|names| !names.is_empty());
+    row("env", set.map(|names| names.join(", ")));
     row("support", status.support.as_ref().map(ToString::to_string));
     for drift in &status.drift {
         row("drift", Some(drift.clone()));

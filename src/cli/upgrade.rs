@@ -2,10 +2,11 @@
 
 use super::args::UpgradeFlags;
 use super::output::{Failed, Output};
-use super::{Session, request};
+use super::{Session, jobs, request};
 use crate::lifecycle::{Site, Upgraded, Upgrading, upgrade};
 
-pub(super) async fn run(flags: Box<UpgradeFlags>, session: Session) -> Result<Output, Failed> {
+pub(super) async fn run(flags: Box<UpgradeFlags>, mut session: Session) -> Result<Output, Failed> {
+    session.environment = jobs::reach(&session.environment, &flags.server, Some(&flags.place))?;
     let mut request = request::status(&flags.server, &flags.place, &session)?;
     request.archive.mirror.clone_from(&flags.mirror);
     let http = request::http(&flags.server, &session.environment)?;

@@ -5,6 +5,7 @@
 //! change of owner uses file descriptors that do not follow links.
 
 use super::config_sh::PATH;
+use super::environment::CA_BUNDLE;
 use super::state::{self, LOG_DIR};
 use super::{Error, RunnerVersion};
 use crate::host::file;
@@ -22,6 +23,7 @@ const PROVENANCE: &str = "Runner installation";
 
 /// The most that is read; real files have a few kilobytes.
 const LIMIT: u64 = 256 * 1024;
+const BUNDLE_LIMIT: u64 = 16 * 1024 * 1024;
 
 /// How a runner's tree is guarded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,9 +134,11 @@ pub fn seal(dir: &Path, keeper: Keeper, work: &str) -> Result<(), Error> {
 /// # Errors
 /// A file is not a regular file, or cannot be written.
 pub fn carry(from: &Path, to: &Path, keeper: Keeper) -> Result<(), Error> {
-    let settings = [(".env", 0o640), (".path", 0o644), (".service", 0o644), (".setup_info", 0o644)];
+    let settings =
+        [(".env", 0o640), (".path", 0o644), (CA_BUNDLE, 0o644), (".service", 0o644), (".setup_info", 0o644)];
     for (name, mode) in IDENTITY.into_iter().map(|name| (name, 0o640)).chain(settings) {
-        let Some(bytes) = file::read_untrusted_in(from, name, LIMIT)? else { continue };
+        let limit = if name == CA_BUNDLE { BUNDLE_LIMIT } else { LIMIT };
+        let Some(bytes) = file::read_untrusted_in(from, name, limit)? else { continue };
         if name == ".setup_info" && String::from_utf8_lossy(&bytes).contains(PROVENANCE) {
             continue;
         }
@@ -280,7 +284,11 @@ fn is_empty(path: &Path) -> Result<bool, Error> {
     Ok(true)
 }
 
-fn give_group(path: &Path, keeper: Keeper) -> Result<(), Error> {
+/// Lets the group of the runner read a file of root.
+///
+/// # Errors
+/// It is a link, has another hard link, or its owner cannot be changed.
+pub fn give_group(path: &Path, keeper: Keeper) -> Result<(), Error> {
     own_file(path, 0, keeper.gid, 0o640)
 }
 

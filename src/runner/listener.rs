@@ -44,10 +44,6 @@ pub fn command(setting: &Setting, jit: Option<&Secret>) -> Command {
         .interrupts()
         .grace(GRACE)
         .leaves_behind(UPDATING);
-    // The Node.js of actions does not use the system's certificates, so it gets them by a variable.
-    if let Some((_, file)) = setting.environment.iter().find(|(key, _)| key == "SSL_CERT_FILE") {
-        command = command.env("NODE_EXTRA_CA_CERTS", file);
-    }
     match jit {
         Some(config) => command.secret_env(JIT_INPUT, config.clone()),
         None => command,

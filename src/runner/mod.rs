@@ -7,6 +7,7 @@
 pub mod asset;
 pub mod complaint;
 pub mod config_sh;
+pub mod environment;
 mod error;
 pub mod guard;
 pub mod jit_config;
@@ -20,6 +21,7 @@ pub mod unit;
 pub mod version;
 
 pub use asset::Choice;
+pub use environment::{RunnerEnvironment, WantedEnvironment};
 pub use error::Error;
 pub use guard::{Guard, Keeper};
 pub use jit_config::JitIdentity;

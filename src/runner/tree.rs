@@ -197,7 +197,7 @@ fn read_optional(dir: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>>, 
 }
 
 /// The files of a runner's directory from the archive, and from its own scripts.
-const OWN: [&str; 12] = [
+const OWN: [&str; 13] = [
     "bin",
     "externals",
     "config.sh",
@@ -210,6 +210,7 @@ const OWN: [&str; 12] = [
     "run-helper.cmd.template",
     ".credential_store",
     ".proxy",
+    super::environment::CA_BUNDLE,
 ];
 
 /// The names in the directory of a runner that are not part of a runner; `work` is the name of its work directory.

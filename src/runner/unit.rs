@@ -19,6 +19,8 @@ pub struct Unit {
     pub main: Main,
     /// How long a stop waits for a running job, in seconds.
     pub drain: u64,
+    /// The record of what is set for the runner and its jobs.
+    pub environment: PathBuf,
     /// Jobs may reach the cloud's metadata.
     pub allow_metadata: bool,
     /// Whether runup upgrades the runner, with the units of [`render_upgrade`].
@@ -125,9 +127,9 @@ pub fn render(unit: &Unit) -> String {
          TimeoutStopSec={timeout}\n\
          # If a job uses up the memory, only its process is killed, not the runner.\n\
          OOMPolicy=continue\n\
-         # Jobs run untrusted programs: they see only processes of their own user, no keys of other sessions, and no\n\
-         # files of runup. More (NoNewPrivileges, ProtectSystem) would break sudo and containers.\n\
-         ProtectProc=invisible\n\
+         # Jobs run untrusted programs: they see no keys of other sessions, and no files of runup. More would break them:\n\
+         # NoNewPrivileges and ProtectSystem sudo, and ProtectProc every job with a container, for which the runner reads\n\
+         # /proc/1/cgroup.\n\
          KeyringMode=private\n",
         timeout = unit.drain + 120,
     );
@@ -148,6 +150,9 @@ fn start(unit: &Unit, dir: &str, program: &str) -> String {
                 "# The runner and its jobs run as this user, not as root.\n\
                  User={user}\n\
                  WorkingDirectory={dir}\n\
+                 # Proxy, certificates and variables of the jobs: only root can read them there. Lines of the runner's own\n\
+                 # .env win.\n\
+                 EnvironmentFile=-{environment}\n\
                  # As root: creates directories that the runner's user cannot create, and denies the cloud's metadata to jobs.\n\
                  ExecStartPre=+{program} prepare-start --quiet --dir {dir}{metadata}\n\
                  # GitHub's supported entry point. bin is a link after a self-update, so the path stays valid; bash is the\n\
@@ -156,6 +161,7 @@ fn start(unit: &Unit, dir: &str, program: &str) -> String {
                  # A stop waits for the running job before the runner is stopped.\n\
                  ExecStop=-{program} drain --quiet --dir {dir} --deadline {drain}\n",
                 user = unit.user,
+                environment = percent(&unit.environment.display().to_string()),
                 metadata = if unit.allow_metadata { " --allow-metadata" } else { "" },
                 drain = unit.drain,
             );
@@ -284,6 +290,7 @@ mod tests {
             program: "/usr/bin/runup".into(),
             main,
             drain: 300,
+            environment: "/var/lib/runup/opt-actions-runner.environment".into(),
             allow_metadata: false,
             upgrades: false,
         }

@@ -83,6 +83,17 @@ pub struct Server {
     /// PEM file with certificates to trust in addition to the system's
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
+    /// Proxy of all connections, those of the runner and its jobs as well; none for no proxy [default: https_proxy and
+    /// http_proxy, or what the runner was installed with]
+    ///
+    /// http:// or https://, with USER:PASSWORD@ if it needs that.
+    #[arg(long, value_name = "URL")]
+    pub proxy: Option<String>,
+    /// Hosts to reach without the proxy, separated by commas [default: no_proxy]
+    ///
+    /// A host also stands for all hosts below it. The runner ignores IP addresses and patterns.
+    #[arg(long, value_name = "HOSTS")]
+    pub no_proxy: Option<String>,
     /// File with the token for the REST API, or - for stdin [default: the token in RUNUP_TOKEN, the systemd credential
     /// runup.token, GITHUB_TOKEN or GH_TOKEN]
     #[arg(long, value_name = "FILE")]
@@ -197,6 +208,27 @@ pub struct Runner {
     /// credential runup.registration-token]
     #[arg(long, value_name = "FILE")]
     pub registration_token_file: Option<String>,
+}
+
+/// What the jobs find.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Job options")]
+pub struct Jobs {
+    /// Variable of the runner and its jobs; may be repeated, and replaces all that were set before
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub env: Vec<String>,
+    /// File with such variables, one a line
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Option<PathBuf>,
+    /// Script that the runner runs before each job; none for no script
+    #[arg(long, value_name = "FILE")]
+    pub hook_job_started: Option<String>,
+    /// Script that the runner runs after each job; none for no script
+    #[arg(long, value_name = "FILE")]
+    pub hook_job_completed: Option<String>,
+    /// PATH of the jobs; none for the usual one
+    #[arg(long, value_name = "PATH")]
+    pub path: Option<String>,
 }
 
 /// The service that runs the runner.

@@ -90,7 +90,7 @@ impl File {
         })?;
         let mut values = BTreeMap::new();
         for (key, value) in table {
-            let Some(value) = as_text(&value) else {
+            let Some(value) = as_text(&key, &value) else {
                 return Err(Error::FileValue { path: path.to_owned(), key });
             };
             values.insert(key, value);
@@ -153,14 +153,14 @@ fn named(arguments: &[OsString]) -> Option<PathBuf> {
     None
 }
 
-fn as_text(value: &toml::Value) -> Option<String> {
+fn as_text(key: &str, value: &toml::Value) -> Option<String> {
     match value {
         toml::Value::String(text) => Some(text.clone()),
         toml::Value::Integer(number) => Some(number.to_string()),
         toml::Value::Boolean(truth) => Some(truth.to_string()),
         toml::Value::Array(items) => {
             let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
-            texts.map(|texts| texts.join(","))
+            texts.map(|texts| texts.join(if key == "env" { "\n" } else { "," }))
         }
         _ => None,
     }
@@ -201,6 +201,26 @@ fn lay(command: Command, file: &File, known: &mut std::collections::BTreeSet<Str
     command.mut_subcommands(|subcommand| lay(subcommand, file, known))
 }
 
+/// The value of an option as it may be shown: variables of jobs can hold secrets, and so can the address of a proxy.
+fn shown(key: &str, values: &[String]) -> String {
+    let names = |value: &String| {
+        let lines = value.lines().map(|line| line.split('=').next().unwrap_or_default().to_owned());
+        lines.collect::<Vec<_>>().join(",")
+    };
+    match key {
+        "env" => values.iter().map(names).collect::<Vec<_>>().join(","),
+        "proxy" => values.iter().map(|value| without_user(value)).collect::<Vec<_>>().join(","),
+        _ => values.join(","),
+    }
+}
+
+/// The address of a proxy without user and password.
+fn without_user(proxy: &str) -> String {
+    let (scheme, rest) = proxy.split_once("://").map_or(("", proxy), |(scheme, rest)| (scheme, rest));
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
+}
+
 /// Every option of the chosen command that has a value, in the order of its definition.
 #[must_use]
 pub fn given(command: &Command, matches: &ArgMatches, file: &File) -> Vec<Given> {
@@ -218,7 +238,7 @@ pub fn given(command: &Command, matches: &ArgMatches, file: &File) -> Vec<Given>
             _ if file.has(&key) => Origin::File(file.path.clone()),
             _ => Origin::Default,
         };
-        let value = if value.is_empty() { "true".to_owned() } else { value.join(",") };
+        let value = if value.is_empty() { "true".to_owned() } else { shown(&key, &value) };
         let switch = matches!(argument.get_action(), ArgAction::SetTrue);
         list.push(Given { key, value, origin, switch });
     }

@@ -67,6 +67,9 @@ pub struct Given {
     pub switch: bool,
 }
 
+/// The variables that set a proxy.
+const PROXIES: [&str; 4] = ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"];
+
 /// The variables that hold a credential.
 const CREDENTIALS: [&str; 5] =
     ["RUNUP_TOKEN", "RUNUP_REGISTRATION_TOKEN", "RUNUP_REMOVE_TOKEN", "GITHUB_TOKEN", "GH_TOKEN"];
@@ -90,6 +93,26 @@ impl Environment {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Sets a variable.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.0.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Whether a proxy is set, for any hosts.
+    #[must_use]
+    pub fn has_proxy(&self) -> bool {
+        PROXIES.iter().any(|name| self.get(name).is_some())
+    }
+
+    /// Sets the proxy of all connections; `None` is none.
+    pub fn set_proxy(&mut self, proxy: Option<&str>) {
+        self.0.retain(|name, _| !PROXIES.contains(&name.as_str()));
+        if let Some(proxy) = proxy {
+            self.set("http_proxy", proxy);
+            self.set("https_proxy", proxy);
+        }
     }
 
     /// All of it.
@@ -131,6 +154,15 @@ impl Environment {
             "SSL_CERT_DIR",
         ];
         NAMES.iter().filter_map(|name| Some(((*name).to_owned(), self.get(name)?.to_owned()))).collect()
+    }
+
+    /// The variables without which no program starts on Windows.
+    #[must_use]
+    pub fn of_windows(&self) -> Vec<(String, String)> {
+        const NAMES: [&str; 7] =
+            ["SystemRoot", "PATH", "PATHEXT", "TEMP", "USERPROFILE", "ProgramFiles", "ComSpec"];
+        let set = NAMES.iter().filter_map(|name| Some(((*name).to_owned(), self.get(name)?.to_owned())));
+        if cfg!(windows) { set.collect() } else { Vec::new() }
     }
 }
 
@@ -242,6 +274,23 @@ pub enum Error {
         /// The key.
         key: String,
     },
+    /// `--env-file` could not be read.
+    #[error("failed to read --env-file {}", path.display())]
+    EnvFileUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A variable for jobs cannot be set. Its value can be a secret, and is not named.
+    #[error("a variable of {place} cannot be set: {why}")]
+    EnvVariable {
+        /// The option, or the line of the file.
+        place: String,
+        /// Why.
+        why: String,
+    },
     /// `--url` is needed.
     #[error("--url is missing: the organization, repository or enterprise of the runner")]
     UrlMissing,
@@ -258,12 +307,12 @@ fn which(file: &std::path::Path, at: &std::path::Path) -> String {
 impl Failure for Error {
     fn class(&self) -> Class {
         match self {
-            Self::CredentialUnreadable { source, .. } | Self::FileUnreadable { source, .. } => {
-                match source.kind() {
-                    std::io::ErrorKind::NotFound => Class::NoInput,
-                    _ => Class::of_io(source, Class::Io),
-                }
-            }
+            Self::CredentialUnreadable { source, .. }
+            | Self::FileUnreadable { source, .. }
+            | Self::EnvFileUnreadable { source, .. } => match source.kind() {
+                std::io::ErrorKind::NotFound => Class::NoInput,
+                _ => Class::of_io(source, Class::Io),
+            },
             Self::CredentialMalformed { .. } => Class::NoPerm,
             Self::CredentialOpenToAll { .. }
             | Self::FileOpenToAll { .. }
@@ -272,7 +321,7 @@ impl Failure for Error {
             | Self::FileUnknownKey { .. }
             | Self::FileValue { .. } => Class::Config,
             Self::FileUnchecked { source, .. } => source.class(),
-            Self::UrlMissing | Self::Contradiction(_) => Class::Usage,
+            Self::UrlMissing | Self::Contradiction(_) | Self::EnvVariable { .. } => Class::Usage,
         }
     }
 
@@ -286,6 +335,8 @@ impl Failure for Error {
                 "Run: chmod 600 {path} (for a mounted secret, use mode 0400). Other users may have read it: consider a \
                  new token."
             ),
+            Self::EnvFileUnreadable { .. } => "Pass an existing, readable file with lines of the form KEY=VALUE.".to_owned(),
+            Self::EnvVariable { .. } => "Each is KEY=VALUE; --env may be repeated.".to_owned(),
             Self::FileUnreadable { .. } => {
                 "Pass an existing, readable file with --config, or omit the option.".to_owned()
             }

@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod crash;
 mod drift;
+mod environment;
 mod guard;
 #[path = "../hostile/mod.rs"]
 mod hostile;

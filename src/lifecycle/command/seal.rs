@@ -42,7 +42,7 @@ pub struct Seal {
 /// Checks an image: without a network, and without changing anything.
 ///
 /// # Errors
-/// [`TreeError::NotBaked`] if no baked runner is there; something could not be checked, and so proves nothing.
+/// `TreeError::NotBaked` if no baked runner is there; something could not be checked, and so proves nothing.
 pub fn inspect(site: &Site<'_>) -> Result<Seal, Error> {
     let request = &site.request;
     let journal = site.read_journal()?;
@@ -81,7 +81,7 @@ pub fn inspect(site: &Site<'_>) -> Result<Seal, Error> {
 /// The part that `bake` itself is responsible for: a running machine has a token and an identity of its own.
 ///
 /// # Errors
-/// [`TreeError::NotSealed`], with all that was found.
+/// `TreeError::NotSealed`, with all that was found.
 pub fn check(site: &Site<'_>, journal: &Journal) -> Result<(), Error> {
     let mut found = personal(site, journal.guard())?;
     found.extend(of_registration(site, journal));

@@ -7,6 +7,7 @@ use crate::lifecycle::command::upgrade::support::{Support, support};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::drift;
+use crate::lifecycle::state::environment;
 use crate::lifecycle::state::journal::{Act, EntryState, Journal, Step};
 use crate::lifecycle::state::observed::{self, unit_path};
 use crate::runner::{Guard, LocalState, RunnerVersion, state, tree};
@@ -50,6 +51,8 @@ pub struct Status {
     pub service: Option<ServiceStatus>,
     /// How long the version is supported, if a newer one is available and the runner does not update itself.
     pub support: Option<Support>,
+    /// The names of what is set for the runner and its jobs.
+    pub environment: Vec<String>,
     /// What differs from what was requested of `install`, or from what it left: changed since by other means.
     pub drift: Vec<String>,
 }
@@ -101,27 +104,11 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
     let local = state::read(&dir)?;
     let tree = if dir.is_dir() { Some(tree::inspect(&dir, site.platform())?) } else { None };
     let version = tree.as_ref().and_then(|tree| tree.version);
-    let mut status = Status {
-        state: RunnerState::Absent,
-        dir: site.request.dir.clone(),
-        version: version.map(|version| version.to_string()),
-        journal: journal.exists(),
-        user: journal.user().map(str::to_owned),
-        guard: None,
-        isolated: None,
-        ways_to_root: Vec::new(),
-        not_locked: None,
-        name: None,
-        id: None,
-        url: None,
-        server: None,
-        busy: None,
-        not_asked: None,
-        service: None,
-        support: None,
-        drift: Vec::new(),
-    };
+    let mut status = unknown(site, &journal, version);
     look_at_guard(site, &journal, &mut status)?;
+    if version.is_some() {
+        look_at_environment(site, &journal, &mut status)?;
+    }
     if let Some((_, registered)) = journal.registered() {
         status.name = Some(registered.name.clone());
         status.id = registered.agent_id;
@@ -156,7 +143,46 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
     Ok(status)
 }
 
+/// Before anything but the journal and the version was looked at.
+fn unknown(site: &Site<'_>, journal: &Journal, version: Option<RunnerVersion>) -> Status {
+    Status {
+        state: RunnerState::Absent,
+        dir: site.request.dir.clone(),
+        version: version.map(|version| version.to_string()),
+        journal: journal.exists(),
+        user: journal.user().map(str::to_owned),
+        guard: None,
+        isolated: None,
+        ways_to_root: Vec::new(),
+        not_locked: None,
+        name: None,
+        id: None,
+        url: None,
+        server: None,
+        busy: None,
+        not_asked: None,
+        service: None,
+        support: None,
+        environment: Vec::new(),
+        drift: Vec::new(),
+    }
+}
+
 /// How the tree is guarded from its jobs, and what they could do.
+/// Compares the runner's directory with the record, whatever is set where `status` runs.
+fn look_at_environment(site: &Site<'_>, journal: &Journal, status: &mut Status) -> Result<(), Error> {
+    let recorded = environment::recorded(site)?;
+    status.environment = recorded.names();
+    if recorded.is_empty() {
+        return Ok(());
+    }
+    let site = Site { environment: recorded.into(), ..site.clone() };
+    for name in environment::drifted(&site, journal.guard())? {
+        status.drift.push(format!("{name} is not as runup wrote it; `runup install` writes it again"));
+    }
+    Ok(())
+}
+
 fn look_at_guard(site: &Site<'_>, journal: &Journal, status: &mut Status) -> Result<(), Error> {
     if let (Some(_), Some(account)) = (journal.entry(Step::PlaceRunner), site.account()?)
         && site.isolates(&account)

@@ -3,7 +3,7 @@
 use crate::github::Target;
 use crate::host::{Arch, Os, Root};
 use crate::runner::unit::{Main, Upgrades};
-use crate::runner::{NameTemplate, RunnerVersion, config_sh};
+use crate::runner::{NameTemplate, RunnerVersion, WantedEnvironment, config_sh};
 use crate::settings::Credentials;
 use crate::transfer::Sha256Digest;
 use std::path::PathBuf;
@@ -58,8 +58,8 @@ pub struct Request {
     pub allow_http: bool,
     /// Jobs may use the identity of the machine in its cloud.
     pub allow_metadata: bool,
-    /// Which of our environment variables `config.sh` gets.
-    pub environment: Vec<(String, String)>,
+    /// What is to be set for the runner and its jobs.
+    pub environment: WantedEnvironment,
     /// How long the whole may take.
     pub deadline: Duration,
 }

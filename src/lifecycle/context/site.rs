@@ -8,7 +8,7 @@ use crate::lifecycle::context::error::{Error, TrustError, UserError};
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::context::watch::{Phase, Watch};
 use crate::net::Http;
-use crate::runner::{Guard, config_sh, state};
+use crate::runner::{Guard, RunnerEnvironment, config_sh, state};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,8 @@ pub struct Site<'a> {
     pub(crate) state: PathBuf,
     /// The user of this runner: the requested one, perhaps with a number; `None` is the one who runs this.
     pub(crate) user: Option<String>,
+    /// What is set for the runner and its jobs, once this run has applied it.
+    pub(crate) environment: Arc<RunnerEnvironment>,
     /// The HTTP client.
     pub http: Http,
     /// The REST API, if a server is known.
@@ -66,8 +68,9 @@ impl<'a> Site<'a> {
         };
         let (dir, state) = (locate(&request.dir)?, locate(&request.state)?);
         let user = request.user.clone();
+        let environment = Arc::new(RunnerEnvironment::default().with(&request.environment, &request.dir));
         let request = Arc::new(request.clone());
-        Ok(Self { request, machine, dir, state, user, http, client, deadline, stop, watch })
+        Ok(Self { request, machine, dir, state, user, environment, http, client, deadline, stop, watch })
     }
 
     /// The same context for a runner of this user.
@@ -75,6 +78,13 @@ impl<'a> Site<'a> {
     pub(crate) fn with_user(&self, user: Option<String>) -> Self {
         let user = user.or_else(|| self.user.clone());
         Self { user, ..self.clone() }
+    }
+
+    /// The same context, with what is recorded of the runner's environment below what is requested.
+    #[must_use]
+    pub(crate) fn with_recorded(&self, recorded: &RunnerEnvironment) -> Self {
+        let environment = recorded.with(&self.request.environment, &self.request.dir);
+        Self { environment: Arc::new(environment), ..self.clone() }
     }
 
     fn client_for(request: &Request, http: &Http, target: Target) -> Client {
@@ -231,12 +241,23 @@ impl<'a> Site<'a> {
     /// What `config.sh` runs with.
     #[must_use]
     pub fn config_setting(&self, account: Account) -> config_sh::Setting {
+        self.setting(account, self.environment.network())
+    }
+
+    /// What the listener runs with.
+    #[must_use]
+    pub(crate) fn listener_setting(&self, account: Account) -> config_sh::Setting {
+        self.setting(account, self.environment.variables())
+    }
+
+    fn setting(&self, account: Account, mut environment: Vec<(String, String)>) -> config_sh::Setting {
+        environment.extend(self.request.environment.system.iter().cloned());
         config_sh::Setting {
             root: self.request.root.clone(),
             dir: self.dir(),
             allow_root: account.uid == 0 && cfg!(unix),
             account,
-            environment: self.request.environment.clone(),
+            environment,
             token_on_argv: self.request.token_on_argv,
         }
     }
@@ -261,7 +282,7 @@ impl<'a> Site<'a> {
     /// but not directly above: the runner's user owns the runner's directory and could swap that.
     ///
     /// # Errors
-    /// [`TrustError::UnsafeParent`].
+    /// `TrustError::UnsafeParent`.
     #[cfg(unix)]
     pub fn check_parents(&self) -> Result<(), Error> {
         use std::os::unix::fs::MetadataExt as _;

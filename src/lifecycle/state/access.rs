@@ -8,7 +8,7 @@ use crate::lifecycle::context::request::Request;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::context::watch::Watch;
 use crate::lifecycle::state::journal::Journal;
-use crate::lifecycle::state::user;
+use crate::lifecycle::state::{environment, user};
 use crate::net::Http;
 use crate::runner::Keeper;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,8 @@ impl<'a> Site<'a> {
         let site = Self::as_requested(request, http, stop, watch)?;
         // What cannot be read is reported by the code that needs it.
         let user = site.read_journal().and_then(|journal| user::name(&site, &journal)).ok().flatten();
-        Ok(site.with_user(user))
+        let recorded = environment::recorded(&site)?;
+        Ok(site.with_user(user).with_recorded(&recorded))
     }
 
     /// The user, and the group that may look into the tree: the user's own, or the one that was created for this runner.

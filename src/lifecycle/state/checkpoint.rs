@@ -66,6 +66,7 @@ pub enum Checkpoint {
     RemoveJournalLeft,
 }
 
+// `WriteEnvironment` has no entry, and so nothing to be recorded of it.
 impl Checkpoint {
     /// The step is recorded as begun, and has done nothing yet.
     #[must_use]
@@ -74,6 +75,7 @@ impl Checkpoint {
             Step::CreateUser => Self::UserBegun,
             Step::PlaceRunner => Self::PlaceBegun,
             Step::Register => Self::RegisterBegun,
+            Step::WriteEnvironment => unreachable!(),
             Step::WriteService => Self::ServiceBegun,
             Step::StartService => Self::ServiceStarting,
         }
@@ -86,6 +88,7 @@ impl Checkpoint {
             Step::CreateUser => Self::UserMade,
             Step::PlaceRunner => Self::PlaceGuarded,
             Step::Register => Self::RegisterConfirmed,
+            Step::WriteEnvironment => unreachable!(),
             Step::WriteService => Self::ServiceWritten,
             Step::StartService => Self::ServiceStarted,
         }
@@ -98,6 +101,7 @@ impl Checkpoint {
             Step::CreateUser => Self::RemoveUserGone,
             Step::PlaceRunner => Self::RemoveTreeGone,
             Step::Register => Self::RemoveCleaned,
+            Step::WriteEnvironment => unreachable!(),
             Step::WriteService => Self::ServiceDeleted,
             Step::StartService => Self::ServiceStopped,
         }

@@ -65,6 +65,18 @@ impl Journal {
         state.join(format!("{}.json", slug(dir)))
     }
 
+    /// What is set for this runner and its jobs, which is kept beside its journal.
+    #[must_use]
+    pub fn environment_for(state: &Path, dir: &Path) -> PathBuf {
+        state.join(format!("{}.environment", slug(dir)))
+    }
+
+    /// A copy of the certificates that are trusted besides the system's.
+    #[must_use]
+    pub fn certificates_for(state: &Path, dir: &Path) -> PathBuf {
+        state.join(format!("{}.ca.pem", slug(dir)))
+    }
+
     /// The lock of this journal.
     #[must_use]
     pub fn lock_for(state: &Path, dir: &Path) -> PathBuf {
@@ -323,6 +335,11 @@ impl Journal {
         self.record.entries.clear();
         self.record.user = None;
         self.record.looked_at = None;
+        for extension in ["environment", "ca.pem"] {
+            let path = self.path.with_extension(extension);
+            host::file::remove_if_present(&path)
+                .map_err(|source| Error::Io { path: path.clone(), source })?;
+        }
         match std::fs::remove_file(&self.path) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::Delete { path: self.path.clone(), source })

@@ -5,6 +5,8 @@ use crate::host::file::{read_untrusted_in, write_atomic};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Journal;
+use crate::runner::config_sh;
+use crate::runner::environment::own_lines;
 use std::path::Path;
 
 /// A real one has a few kilobytes.
@@ -17,15 +19,16 @@ const LIMIT: u64 = 256 * 1024;
 pub(crate) fn keep(site: &Site<'_>, journal: &Journal, old: &Path) -> Result<(), Error> {
     let mut names = Vec::new();
     let mut commands = Vec::new();
-    for (name, extension, placed) in [(".env", "env.kept", "LANG"), (".path", "path.kept", "")] {
+    for (name, extension) in [(".env", "env.kept"), (".path", "path.kept")] {
         // A link or a FIFO in its place has no lines.
         let Some(bytes) = read_untrusted_in(old, name, LIMIT).ok().flatten() else { continue };
         let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        let keys = lines.iter().map(|line| line.split('=').next().unwrap_or_default().to_owned());
-        let keys: Vec<String> =
-            if name == ".env" { keys.filter(|key| key != placed).collect() } else { Vec::new() };
-        let is_usual = name == ".path" && text.trim() == crate::runner::config_sh::PATH;
+        // What runup writes itself is written again.
+        let lines = if name == ".env" { own_lines(&text) } else { Vec::new() };
+        let keys = lines.iter().filter_map(|line| Some(line.split_once('=')?.0.to_owned()));
+        let keys: Vec<String> = keys.filter(|key| key != "LANG").collect();
+        let usual = site.environment.path().unwrap_or(config_sh::PATH);
+        let is_usual = name == ".path" && text.trim() == usual;
         if is_usual || (name == ".env" && keys.is_empty()) {
             continue;
         }

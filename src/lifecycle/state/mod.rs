@@ -1,6 +1,7 @@
 pub mod access;
 pub mod checkpoint;
 pub mod drift;
+pub mod environment;
 pub mod isolation;
 pub mod journal;
 pub mod kept;

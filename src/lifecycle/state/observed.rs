@@ -4,6 +4,7 @@ use crate::github;
 use crate::host::{self, Account, account, systemd};
 use crate::lifecycle::context::error::{Error, ServiceError};
 use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::environment;
 use crate::lifecycle::state::journal::{Journal, Registered, Step};
 use crate::lifecycle::state::trust;
 use crate::lifecycle::state::user;
@@ -29,6 +30,8 @@ pub struct Seen {
     pub tree: Tree,
     /// Its owner, if it is ours.
     pub owner: Option<TreeOwner>,
+    /// What is set for the runner and its jobs.
+    pub environment: SeenEnvironment,
     /// How it is guarded.
     pub guard: Guard,
     /// How it is to be guarded once it is registered.
@@ -57,6 +60,17 @@ pub struct Seen {
     pub offer: Option<Offer>,
     /// The service; `None` if none is requested.
     pub service: Option<SeenService>,
+}
+
+/// What is set for the runner and its jobs: names only, for the values can be secrets.
+#[derive(Debug, Clone, Default)]
+pub struct SeenEnvironment {
+    /// Everything that is to be set.
+    pub names: Vec<String>,
+    /// What this run changes.
+    pub changed: Vec<String>,
+    /// The files of the runner's directory that do not say it.
+    pub drifted: Vec<&'static str>,
 }
 
 /// The service's unit as it is, and as it should be.
@@ -148,6 +162,16 @@ pub enum Server {
     Has(github::Runner),
 }
 
+fn look_at_environment(site: &Site<'_>, tree: &Tree, guard: Guard) -> Result<SeenEnvironment, Error> {
+    let recorded = environment::recorded(site)?;
+    let wanted = &site.environment;
+    let mut drifted = Vec::new();
+    if matches!(tree, Tree::Ours { .. }) && !(wanted.is_empty() && recorded.is_empty()) {
+        drifted = environment::drifted(site, guard)?;
+    }
+    Ok(SeenEnvironment { names: wanted.names(), changed: wanted.differs(&recorded), drifted })
+}
+
 /// Observes everything that `install` and `plan` decide from.
 ///
 /// # Errors
@@ -183,7 +207,9 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
         }
         _ => false,
     };
+    let environment = look_at_environment(site, &tree, guard)?;
     Ok(Seen {
+        environment,
         user: site.user.clone(),
         account,
         platform,
@@ -362,6 +388,7 @@ async fn look_at_service(
         main: wanted.main.clone(),
         drain: wanted.drain.as_secs(),
         upgrades: upgrades.is_some(),
+        environment: Journal::environment_for(&site.request.state, &site.request.dir),
         allow_metadata: site.request.allow_metadata,
     };
     let wanted = unit::render(&unit);

@@ -55,6 +55,8 @@ pub enum Change {
     },
     /// A complete runner replaces an incomplete one and gets its identity: it stays the same runner.
     Repair,
+    /// What is set for the runner and its jobs is written.
+    WriteEnvironment,
     /// `config.sh` registers the runner.
     Register(Box<NewRegistration>),
     /// Only the labels of the registered runner change; it keeps running.

@@ -123,6 +123,8 @@ pub enum Step {
     CreateUser,
     /// Downloads, verifies and places the tree.
     PlaceRunner,
+    /// Writes what is set for the runner and its jobs. It has no entry in the journal, but a record beside it.
+    WriteEnvironment,
     /// Registers with the server.
     Register,
     /// Writes the service's unit.
@@ -136,6 +138,7 @@ impl std::fmt::Display for Step {
         f.write_str(match self {
             Self::CreateUser => "create-user",
             Self::PlaceRunner => "place-runner",
+            Self::WriteEnvironment => "write-environment",
             Self::Register => "register",
             Self::WriteService => "write-service",
             Self::StartService => "start-service",

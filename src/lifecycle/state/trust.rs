@@ -8,7 +8,7 @@ use std::path::Path;
 /// link also those that it leads through.
 ///
 /// # Errors
-/// [`TrustError::NotForRoot`].
+/// `TrustError::NotForRoot`.
 #[cfg(unix)]
 pub(crate) fn check(file: &Path, account: Option<&Account>) -> Result<(), Error> {
     use std::os::unix::fs::MetadataExt as _;

@@ -1,3 +1,4 @@
+pub mod environment;
 pub mod libraries;
 pub mod listener;
 pub mod metadata;

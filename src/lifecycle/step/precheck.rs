@@ -9,6 +9,7 @@ use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::observed::Seen;
 use crate::lifecycle::state::plan::{Change, Plan, Planned};
 use crate::lifecycle::state::record::Step;
+use crate::lifecycle::step::environment;
 use crate::lifecycle::step::placing::archive::{self, Choice};
 use crate::lifecycle::step::registration::check_group;
 use crate::lifecycle::step::registration::token::{self, Token};
@@ -47,6 +48,9 @@ impl Prepared {
         if registers(site, plan) {
             token::check_credential(site)?;
             check_group(site).await?;
+        }
+        if plan.takes(Step::WriteEnvironment) || registers(site, plan) {
+            environment::check(site, seen.account.as_ref())?;
         }
         if plan.takes(Step::PlaceRunner) && self.choice.is_none() && site.request.root.is_host() {
             check_memory();

@@ -12,7 +12,7 @@ use crate::lifecycle::state::plan::{Change, NewRegistration, Plan, Planned};
 use crate::lifecycle::step::precheck::Prepared;
 use crate::lifecycle::step::registration::deregister::{self, Occasion};
 use crate::lifecycle::step::user::Undone;
-use crate::lifecycle::step::{placing, registration, service, user};
+use crate::lifecycle::step::{environment, placing, registration, service, user};
 use std::time::Duration;
 
 /// Creates the plan.
@@ -30,6 +30,7 @@ pub(crate) fn plan(request: &Request, journal: &Journal, seen: &Seen) -> Result<
     }
     let converts = placing::decide::converts(request, journal, seen);
     steps.push(placing::decide::place_runner(request, journal, seen, converts)?);
+    steps.extend(environment::decide(seen));
     if let (Some(wanted), Some(name)) = (&request.registration, &seen.name) {
         let new = NewRegistration::of(name.clone(), wanted.options.clone());
         steps.push(match registration::decide::supervised(request, seen) {
@@ -79,6 +80,7 @@ pub(crate) async fn take(
                 }
                 placing::take(site, journal, change, seen, account, prepared.choice.take()).await?;
             }
+            Change::WriteEnvironment => environment::take(site, journal, known(owner.as_ref()))?,
             Change::Relabel { id } => registration::relabel(site, journal, *id).await?,
             Change::Register(new) => {
                 service::quiet(site, seen).await?;

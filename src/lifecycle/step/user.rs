@@ -170,7 +170,7 @@ pub(crate) async fn end_processes(
 /// Refuses to go on beside another running runner of the same user: its jobs could read every token.
 ///
 /// # Errors
-/// [`UserError::UserShared`].
+/// `UserError::UserShared`.
 pub(crate) async fn check_alone(site: &Site<'_>, journal: &Journal, account: &Account) -> Result<(), Error> {
     match running_neighbour(site, journal, account).await? {
         Some((dir, unit)) => {

@@ -73,7 +73,7 @@ pub(crate) async fn supervise(
         .account()?
         .ok_or_else(|| Error::Tree(TreeError::NothingThere { dir: site.request.dir.clone() }))?;
     crate::lifecycle::command::prepare_start::prepare(site)?;
-    let setting = site.config_setting(account);
+    let setting = site.listener_setting(account);
     let mut trouble = Trouble::default();
     // The machine's end is announced once, whichever listener runs then.
     let announced = announced(running, &site.stop);

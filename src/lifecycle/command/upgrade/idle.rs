@@ -70,7 +70,7 @@ impl Watched {
     /// Waits for an idle moment, until `until` if that is set; returns the listener, stopped in it.
     ///
     /// # Errors
-    /// [`ListenerError::NotIdle`]; a signal. The listener goes on.
+    /// `ListenerError::NotIdle`; a signal. The listener goes on.
     pub async fn wait(&self, site: &Site<'_>, until: Option<Deadline>) -> Result<Frozen, Error> {
         let phase = site.phase("idle");
         let mut pause = FIRST;

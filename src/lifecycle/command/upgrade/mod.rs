@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 /// Upgrades the runner of the journal, if there is a newer version.
 ///
 /// # Errors
-/// [`ListenerError::NotIdle`]: nothing was done. [`Error::UpgradeTakenBack`]: the old version runs again. With any other error,
+/// `ListenerError::NotIdle`: nothing was done. [`Error::UpgradeTakenBack`]: the old version runs again. With any other error,
 /// the runner is as it was.
 pub async fn upgrade(site: &Site<'_>, how: &Upgrading) -> Result<Upgraded, Error> {
     site.check_parents()?;

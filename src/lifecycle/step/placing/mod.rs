@@ -15,6 +15,7 @@ use crate::lifecycle::state::journal::{Act, Entry, EntryState, Journal, Step};
 use crate::lifecycle::state::kept;
 use crate::lifecycle::state::observed::{Seen, Tree};
 use crate::lifecycle::state::plan::Change;
+use crate::lifecycle::step::environment;
 use crate::lifecycle::step::placing::archive::{Choice, choose};
 use crate::lifecycle::step::placing::stage::{discard, form, owner, stage_runner};
 use crate::lifecycle::step::recorded::{self, Begin};
@@ -126,6 +127,11 @@ impl Placing<'_> {
         let (staging, staged, report) =
             stage_runner(site, choice, format, owner(self.account, self.guarded), self.guarded).await?;
         let digest = staged.sha256.to_string();
+        if self.guarded || !site.environment.is_empty() {
+            let replaces = matches!(self.change, Change::Replace { .. });
+            environment::furnish(site, journal, self.account, &staging, replaces)
+                .inspect_err(|_| discard(&staging))?;
+        }
         if self.guarded {
             let keeper = site.keeper(self.account, journal);
             guard::furnish(&staging, keeper, report.version, &digest).inspect_err(|_| discard(&staging))?;
@@ -269,7 +275,7 @@ pub fn note_current(journal: &mut Journal, seen: &Seen) -> Result<(), Error> {
 /// Refuses to delete what is mounted in the runner's directory, such as a disk for its jobs: it would be emptied.
 ///
 /// # Errors
-/// [`TreeError::MountedInside`].
+/// `TreeError::MountedInside`.
 pub fn check_mounts(site: &Site<'_>) -> Result<(), Error> {
     let mounts = host::mounts::within(&site.dir());
     if mounts.is_empty() {

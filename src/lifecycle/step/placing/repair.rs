@@ -26,7 +26,7 @@ const LIMIT: u64 = 256 * 1024;
 /// Refuses to exchange a tree under a listener that `run` has started, which may be in the middle of its update.
 ///
 /// # Errors
-/// [`TreeError::TreeIncomplete`].
+/// `TreeError::TreeIncomplete`.
 pub(crate) fn check_idle(site: &Site<'_>) -> Result<(), Error> {
     let dir = site.dir();
     let marked = Which::MarkedBy {

@@ -19,6 +19,7 @@ use crate::lifecycle::state::journal::{Act, Asked, EntryState, Journal, Register
 use crate::lifecycle::state::observed;
 use crate::lifecycle::state::observed::{Seen, Server};
 use crate::lifecycle::state::plan::NewRegistration;
+use crate::lifecycle::step::environment;
 use crate::lifecycle::step::recorded::{self, Begin};
 use crate::lifecycle::step::registration::token::Token;
 use crate::lifecycle::step::user;
@@ -76,6 +77,10 @@ pub async fn take(
     .await?;
     if let Some(why) = seen.open_because.filter(|_| kept == Guard::Open) {
         tracing::info!("the runner may update itself, and its user owns its programs: {why}");
+    }
+    if !site.environment.is_empty() {
+        // config.sh writes its own PATH where it can.
+        environment::put(site, journal, account)?;
     }
     keep(site, journal, account, kept)?;
     Ok(status)
@@ -307,7 +312,7 @@ pub(crate) fn keep(
 /// not list the groups leaves it to that.
 ///
 /// # Errors
-/// [`RegistrationError::NoSuchGroup`]; a signal or the deadline.
+/// `RegistrationError::NoSuchGroup`; a signal or the deadline.
 pub async fn check_group(site: &Site<'_>) -> Result<(), Error> {
     let group = site.request.registration.as_ref().and_then(|wanted| wanted.options.group.as_deref());
     let (Some(client), Some(name)) = (site.eyes(), group) else { return Ok(()) };

@@ -34,7 +34,7 @@ const LIMIT: u64 = 64 * 1024;
 /// Runs it, if there is something for it to work with.
 ///
 /// # Errors
-/// [`TreeError::NothingThere`] if not; [`TrustError::TreeNotGuarded`] if no program may get a token; else what the script said.
+/// `TreeError::NothingThere` if not; `TrustError::TreeNotGuarded` if no program may get a token; else what the script said.
 pub(crate) async fn remove(
     site: &Site<'_>,
     journal: &mut Journal,

@@ -26,7 +26,7 @@ impl Token {
 /// The client that can request a registration token; `None` if there is a token already.
 ///
 /// # Errors
-/// [`RegistrationError::CredentialMissing`].
+/// `RegistrationError::CredentialMissing`.
 pub(crate) fn check_credential<'a>(site: &'a Site<'_>) -> Result<Option<&'a Client>, Error> {
     if site.request.credentials.registration.is_some() {
         return Ok(site.eyes());

@@ -1,0 +1,178 @@
+//! What the options say of the environment of the runner and its jobs, and how runup itself reaches the network.
+
+use super::request::absolute;
+use super::{Failed, request};
+use crate::lifecycle::journal::Journal;
+use crate::runner::environment::{HOOKS, NONE};
+use crate::runner::{RunnerEnvironment, WantedEnvironment};
+use crate::settings::flags::{Jobs, Place, Server};
+use crate::settings::{Environment, Error};
+use std::path::{Path, PathBuf};
+
+/// The variable of --ca-file.
+const CA_FILE: &str = "RUNUP_CA_FILE";
+
+/// Variables that cannot be set for jobs: runup and the runner use them, or they have an option of their own.
+const NOT_FOR_JOBS: [(&str, &str); 6] = [
+    ("PATH", "use --path"),
+    ("http_proxy", "use --proxy"),
+    ("https_proxy", "use --proxy"),
+    ("no_proxy", "use --no-proxy"),
+    (HOOKS[0], "use --hook-job-started"),
+    (HOOKS[1], "use --hook-job-completed"),
+];
+
+/// The environment with the proxy of the options, or else its own, or else that with which this runner was
+/// installed; and the same for the certificates.
+pub(super) fn reach(
+    environment: &Environment,
+    server: &Server,
+    place: Option<&Place>,
+) -> Result<Environment, Failed> {
+    let recorded = match place {
+        Some(place) => recorded(place, environment)?,
+        None => RunnerEnvironment::default(),
+    };
+    let mut environment = environment.clone();
+    let recorded = recorded.network();
+    let value = |name: &str| recorded.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    match server.proxy.as_deref() {
+        Some(NONE) => environment.set_proxy(None),
+        Some(proxy) => environment.set_proxy(Some(proxy)),
+        None if !environment.has_proxy() => {
+            for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "NO_PROXY"] {
+                if let Some(value) = value(name).filter(|_| environment.get(name).is_none()) {
+                    environment.set(name, value);
+                }
+            }
+        }
+        None => {}
+    }
+    if let Some(hosts) = &server.no_proxy {
+        environment.set("no_proxy", hosts);
+    }
+    // A copy of the certificates, which outlives the file that they came from.
+    if let Some(bundle) =
+        value("GIT_SSL_CAINFO").filter(|path| server.ca_file.is_none() && Path::new(path).exists())
+    {
+        environment.set(CA_FILE, bundle);
+    }
+    Ok(environment)
+}
+
+/// The certificates that runup itself trusts besides the system's.
+pub(super) fn ca_file(server: &Server, environment: &Environment) -> Option<PathBuf> {
+    server.ca_file.clone().or_else(|| environment.get(CA_FILE).map(PathBuf::from))
+}
+
+/// What is recorded of the runner of these options, as far as this user may read it.
+fn recorded(place: &Place, environment: &Environment) -> Result<RunnerEnvironment, Failed> {
+    let (root, dir, state) = request::whereabouts(place, environment)?;
+    let Some(state) = root.locate(&state) else { return Ok(RunnerEnvironment::default()) };
+    let text = std::fs::read_to_string(Journal::environment_for(&state, &dir));
+    // What is no record is reported by the code that needs it.
+    Ok(text.ok().and_then(|text| RunnerEnvironment::parse(&text)).unwrap_or_default())
+}
+
+/// What the environment and the options say of the network.
+pub(super) fn network(server: &Server, environment: &Environment) -> Result<WantedEnvironment, Failed> {
+    let mut network = environment.for_runner();
+    for (name, value) in &mut network {
+        // A child has another working directory.
+        if matches!(name.as_str(), "SSL_CERT_FILE" | "SSL_CERT_DIR") {
+            *value = absolute(Path::new(value))?.display().to_string();
+        }
+    }
+    let ca_file = server.ca_file.as_deref().map(absolute).transpose()?;
+    Ok(WantedEnvironment {
+        network,
+        ca_file,
+        system: environment.of_windows(),
+        ..WantedEnvironment::default()
+    })
+}
+
+/// Adds what the options say of the jobs.
+pub(super) fn add(environment: &mut WantedEnvironment, flags: &Jobs) -> Result<(), Failed> {
+    let mut variables = Vec::new();
+    if let Some(file) = &flags.env_file {
+        let text = std::fs::read_to_string(file)
+            .map_err(|source| Error::EnvFileUnreadable { path: file.clone(), source })?;
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim_end_matches('\r');
+            if line.trim().is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let place = format!("line {} of {}", number + 1, file.display());
+            variables.push(variable(line, &place)?);
+        }
+    }
+    for line in flags.env.iter().flat_map(|given| given.lines()) {
+        variables.push(variable(line, "--env")?);
+    }
+    let is_given = flags.env_file.is_some() || !flags.env.is_empty();
+    environment.jobs = is_given.then_some(variables);
+    environment.hooks = [
+        hook("--hook-job-started", flags.hook_job_started.as_deref())?,
+        hook("--hook-job-completed", flags.hook_job_completed.as_deref())?,
+    ];
+    environment.path.clone_from(&flags.path);
+    if let Some(path) = flags.path.as_deref().filter(|path| *path != NONE) {
+        let wrong = path.split(':').find(|part| !part.starts_with('/'));
+        if let Some(wrong) = wrong.filter(|_| cfg!(unix)) {
+            let message =
+                format!("--path needs absolute directories, separated by colons, and {wrong:?} is none");
+            return Err(Error::Contradiction(message).into());
+        }
+        refuse_control("--path", path)?;
+    }
+    Ok(())
+}
+
+/// A variable for jobs. Its value can be a secret, so no message has it.
+fn variable(line: &str, place: &str) -> Result<(String, String), Failed> {
+    let refused = |why: String| Failed::from(Error::EnvVariable { place: place.to_owned(), why });
+    let Some((name, value)) = line.split_once('=') else {
+        return Err(refused("it has no =, as in KEY=VALUE".into()));
+    };
+    let mut letters = name.chars();
+    let begins = letters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+    if !begins || !letters.all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        return Err(refused("the name before the = is not made of letters, digits and _".into()));
+    }
+    if let Some((_, instead)) = NOT_FOR_JOBS.iter().find(|(reserved, _)| reserved.eq_ignore_ascii_case(name))
+    {
+        return Err(refused(format!("{name} is set in another way: {instead}")));
+    }
+    if name.starts_with("ACTIONS_RUNNER_INPUT_") || name.starts_with("RUNUP_") {
+        return Err(refused(format!("{name} is for the runner or runup itself")));
+    }
+    if value.chars().any(char::is_control) {
+        return Err(refused(format!("the value of {name} has a control character")));
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// A hook as the runner takes it: an absolute path.
+fn hook(option: &str, file: Option<&str>) -> Result<Option<String>, Failed> {
+    let Some(file) = file else { return Ok(None) };
+    refuse_control(option, file)?;
+    if file == NONE {
+        return Ok(Some(NONE.to_owned()));
+    }
+    let path = absolute(Path::new(file))?;
+    // The runner refuses others at each job.
+    if !["sh", "ps1", "js"].iter().any(|end| path.extension().is_some_and(|extension| extension == *end)) {
+        let message =
+            format!("{option} {} needs a script whose name ends in .sh, .ps1 or .js", path.display());
+        return Err(Error::Contradiction(message).into());
+    }
+    Ok(Some(path.display().to_string()))
+}
+
+fn refuse_control(option: &str, text: &str) -> Result<(), Failed> {
+    if text.chars().any(char::is_control) {
+        return Err(Error::Contradiction(format!("{option} has a control character")).into());
+    }
+    Ok(())
+}

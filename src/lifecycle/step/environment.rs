@@ -1,0 +1,142 @@
+//! The step `WriteEnvironment`: what is set for the runner and its jobs, in the record and in the runner's directory.
+//!
+//! It undoes nothing: the record goes with the journal, and the files with the tree.
+
+use crate::host::account::Account;
+use crate::host::file;
+use crate::lifecycle::context::error::{Error, TreeError, TrustError};
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::environment::{Wanted, is_there, record, wanted_files};
+use crate::lifecycle::state::journal::{Journal, Step};
+use crate::lifecycle::state::observed::Seen;
+use crate::lifecycle::state::plan::{Change, Planned};
+use crate::lifecycle::state::trust;
+use crate::runner::environment::HOOKS;
+use crate::runner::{Guard, guard};
+use std::path::Path;
+
+/// Decides whether anything is to be written; `None` if nothing is set, and nothing was.
+pub(crate) fn decide(seen: &Seen) -> Option<Planned> {
+    let environment = &seen.environment;
+    let step = Step::WriteEnvironment;
+    if !environment.changed.is_empty() {
+        let detail = format!("set {} for the runner and its jobs", environment.changed.join(", "));
+        return Some(Planned::to_do(step, Change::WriteEnvironment, detail));
+    }
+    if !environment.drifted.is_empty() {
+        let detail =
+            format!("write {} again, which something else has changed", environment.drifted.join(", "));
+        return Some(Planned::to_do(step, Change::WriteEnvironment, detail));
+    }
+    let names = &environment.names;
+    (!names.is_empty())
+        .then(|| Planned::keep(step, format!("{} set for the runner and its jobs", names.join(", "))))
+}
+
+/// Refuses a hook that the runner could not run, or that its jobs could change.
+///
+/// # Errors
+/// `TreeError::HookUnusable`.
+pub(crate) fn check(site: &Site<'_>, account: Option<&Account>) -> Result<(), Error> {
+    for (variable, hook) in site.environment.hooks() {
+        let refused = |why: &str| {
+            let (option, hook) = (option_of(variable), hook.to_owned());
+            Err(TreeError::HookUnusable { option, hook, why: why.to_owned() }.into())
+        };
+        let here = site.request.root.locate(hook);
+        let Some(meta) = here.as_ref().and_then(|path| std::fs::metadata(path).ok()) else {
+            return refused("it does not exist");
+        };
+        if !meta.is_file() {
+            return refused("it is not a file");
+        }
+        if !is_executable(&meta) {
+            return refused("it is not executable");
+        }
+        if let (Some(path), Some(account)) = (&here, account.filter(|account| site.isolates(account)))
+            && let Err(Error::Trust(TrustError::NotForRoot { path, who, .. })) =
+                trust::check(path, Some(account))
+        {
+            return refused(&format!("{who} can change {}", path.display()));
+        }
+    }
+    Ok(())
+}
+
+fn option_of(variable: &str) -> &'static str {
+    if variable == HOOKS[0] { "--hook-job-started" } else { "--hook-job-completed" }
+}
+
+#[cfg(unix)]
+fn is_executable(meta: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    meta.permissions().mode() & 0o111 != 0
+}
+
+#[cfg(not(unix))]
+fn is_executable(_: &std::fs::Metadata) -> bool {
+    true
+}
+
+/// Takes the step.
+///
+/// # Errors
+/// A file cannot be written.
+pub(crate) fn take(site: &Site<'_>, journal: &Journal, account: &Account) -> Result<(), Error> {
+    let phase = site.phase("env");
+    record(site)?;
+    put(site, journal, account)?;
+    let names = site.environment.names();
+    phase.end(if names.is_empty() { "nothing is set any more".to_owned() } else { names.join(", ") });
+    Ok(())
+}
+
+/// Writes the files of the runner's directory that are not as they should be.
+///
+/// # Errors
+/// One cannot be written.
+pub(crate) fn put(site: &Site<'_>, journal: &Journal, account: &Account) -> Result<(), Error> {
+    let (dir, guard) = (site.dir(), journal.guard());
+    for wanted in wanted_files(site, Some(&dir), guard)? {
+        if !is_there(site, &dir, &wanted, guard) {
+            write(site, journal, account, &dir, &wanted)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes them to a tree that is to replace the one in the runner's directory, if `replaces` says so: the operator's
+/// own lines come along, unless a job could have written them.
+///
+/// # Errors
+/// One cannot be written.
+pub(crate) fn furnish(
+    site: &Site<'_>,
+    journal: &Journal,
+    account: &Account,
+    staging: &Path,
+    replaces: bool,
+) -> Result<(), Error> {
+    let (dir, guard) = (site.dir(), journal.guard());
+    let trusted = !site.isolates(account) || guard != Guard::Open;
+    let own = (replaces && trusted).then_some(dir.as_path());
+    for wanted in wanted_files(site, own, guard)? {
+        write(site, journal, account, staging, &wanted)?;
+    }
+    Ok(())
+}
+
+fn write(
+    site: &Site<'_>,
+    journal: &Journal,
+    account: &Account,
+    dir: &Path,
+    wanted: &Wanted,
+) -> Result<(), Error> {
+    let path = dir.join(wanted.name);
+    file::write_atomic(&path, wanted.text.as_bytes(), wanted.mode)?;
+    if site.isolates(account) && wanted.mode == 0o640 {
+        guard::give_group(&path, site.keeper(account, journal))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! What an operator sets for the runner and its jobs reaches them, and stays.
+
+use crate::rig::{Rig, SCOPE, finish, names_in, signal, until};
+use runup::sandbox::NewJob;
+use rustix::process::Signal;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+const PROXY: &str = "http://bob:hush-canary@proxy.test:3128";
+
+/// Runs this script as the next job of the runner, and returns its output.
+fn job(rig: &Rig, script: &str) -> String {
+    let id = rig.sandbox.queue(NewJob::script(SCOPE, script));
+    let found = || rig.state().jobs.into_iter().find(|job| job.id == id && job.result.is_some());
+    until("the job has ended", || found().is_some());
+    found().unwrap().log
+}
+
+fn hook(rig: &Rig, name: &str, text: &str) -> String {
+    let path = rig.write(name, format!("#!/bin/sh\n{text}\n"));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    format!("/{name}")
+}
+
+fn dot_env(rig: &Rig) -> String {
+    std::fs::read_to_string(rig.dir().join(".env")).unwrap()
+}
+
+fn record(rig: &Rig) -> Option<PathBuf> {
+    let state = rig.root().join("var/lib/runup");
+    let name = names_in(&state).into_iter().find(|name| name.ends_with(".environment"))?;
+    Some(state.join(name))
+}
+
+#[test]
+fn what_is_set_reaches_the_jobs_and_no_message() {
+    let rig = Rig::new();
+    let all = [
+        "--proxy",
+        PROXY,
+        "--no-proxy",
+        "internal.test",
+        "--env",
+        "OF_THE_JOBS=secret-canary",
+        "--env",
+        "SPACED=a \"b\" = $c",
+        "--path",
+        "/usr/local/bin:/usr/bin:/bin:/opt/tools",
+    ];
+    let plan = rig.run(&[&["plan", "--json"], &all[..]].concat()).expect(0);
+    let steps = plan.json()["steps"].to_string();
+    for name in ["OF_THE_JOBS", "SPACED", "PATH", "https_proxy"] {
+        assert!(steps.contains(name), "{steps}");
+    }
+    let installed = rig.run(&[&["install"], &all[..]].concat()).expect(0);
+    let status = rig.run(&["status", "--json"]).expect(0);
+    let verbose = rig.run(&[&["install", "--verbose"], &all[..]].concat()).expect(0);
+    for ran in [&plan, &installed, &status, &verbose] {
+        assert!(!ran.all().contains("canary"), "{ran:#?}");
+    }
+    // Nothing that is set needs to be said again.
+    rig.run(&["install"]).expect(0).says("nothing to do");
+
+    let child = rig.start(&["run", "--drain", "50s"]);
+    let found = job(&rig, "env");
+    for line in [
+        &format!("https_proxy={PROXY}"),
+        &format!("http_proxy={PROXY}"),
+        "no_proxy=internal.test",
+        "OF_THE_JOBS=secret-canary",
+        "SPACED=a \"b\" = $c",
+        "PATH=/usr/local/bin:/usr/bin:/bin:/opt/tools",
+    ] {
+        assert!(found.lines().any(|found| found == line), "{line} is not in {found}");
+    }
+    signal(&child, Signal::TERM);
+    finish(child).expect(0);
+
+    let mode = std::fs::metadata(record(&rig).unwrap()).unwrap().permissions().mode() & 0o777;
+    assert_eq!(
+        (mode, std::fs::metadata(rig.dir().join(".env")).unwrap().permissions().mode() & 0o007),
+        (0o600, 0)
+    );
+    rig.run(&["remove"]).expect(0);
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn an_option_replaces_what_it_set_and_none_takes_it_back() {
+    let rig = Rig::new();
+    let started = hook(&rig, "usr/local/bin/started.sh", "exit 0");
+    rig.run(&["install", "--proxy", PROXY, "--env", "A=1", "--hook-job-started", &started]).expect(0);
+    assert!(
+        dot_env(&rig).contains(&format!("\nACTIONS_RUNNER_HOOK_JOB_STARTED={started}\n")),
+        "{}",
+        dot_env(&rig)
+    );
+    rig.run(&["plan", "--env", "B=2"]).expect(0).says("set A, B for the runner");
+    rig.run(&["install", "--env", "B=2"]).expect(0);
+    let now = dot_env(&rig);
+    assert!(
+        now.contains("\nB=2\n") && now.contains(PROXY) && now.contains(&started) && !now.contains("A=1"),
+        "{now}"
+    );
+    rig.run(&["install", "--proxy", "none", "--hook-job-started", "none"]).expect(0);
+    let now = dot_env(&rig);
+    assert!(now.contains("\nB=2\n") && !now.contains("proxy") && !now.contains(&started), "{now}");
+}
+
+#[test]
+fn the_operator_s_own_lines_stay_and_win() {
+    let rig = Rig::new();
+    rig.run(&["install", "--env", "A=1"]).expect(0);
+    let own = format!("{}A=mine\nOWN=x=y\n", dot_env(&rig));
+    std::fs::write(rig.dir().join(".env"), &own).unwrap();
+    rig.run(&["install"]).expect(0).says("nothing to do");
+    // What runup wrote comes back if it is gone, and nothing else does.
+    std::fs::write(rig.dir().join(".env"), "OWN=x=y\n").unwrap();
+    rig.run(&["status"]).says(".env");
+    rig.run(&["plan"]).expect(0).says("write .env again");
+    rig.run(&["install"]).expect(0);
+    assert_eq!(dot_env(&rig), own.replace("A=mine\n", ""));
+}
+
+#[test]
+fn a_refresh_of_an_image_keeps_what_was_baked() {
+    let rig = Rig::new();
+    rig.run(&["bake", "--env", "BAKED=yes", "--proxy", PROXY, "--runner-version", "2.328.0"]).expect(0);
+    std::fs::write(rig.dir().join(".env"), format!("{}OWN=1\n", dot_env(&rig))).unwrap();
+    let machine_id = rig.root().join("etc/machine-id");
+    let id = std::fs::read(&machine_id).unwrap();
+    std::fs::write(&machine_id, "").unwrap();
+    rig.run(&["bake", "--check"]).expect(0);
+    std::fs::write(&machine_id, id).unwrap();
+    rig.run(&["plan"]).expect(0).says("refresh");
+    let child = rig.start(&["run", "--drain", "50s"]);
+    let found = job(&rig, "env");
+    assert!(found.contains("\nBAKED=yes\n") && found.contains("\nOWN=1\n"), "{found}");
+    signal(&child, Signal::TERM);
+    finish(child).expect(0);
+    let now = dot_env(&rig);
+    assert!(now.contains("\nBAKED=yes\n") && now.contains(PROXY) && now.ends_with("\nOWN=1\n"), "{now}");
+}
+
+#[test]
+fn certificates_are_trusted_beside_the_system_s_wherever_their_file_is() {
+    let rig = Rig::new();
+    let mine = rcgen::generate_simple_self_signed(vec!["ca.test".to_owned()]).unwrap().cert.pem();
+    let file = rig.write("root/ca.pem", &mine);
+    rig.run(&["install", "--ca-file", &file]).expect(0);
+    std::fs::remove_file(&file).unwrap();
+    rig.run(&["install"]).expect(0).says("nothing to do");
+    let child = rig.start(&["run", "--drain", "50s"]);
+    let in_root = format!("cat {}$SSL_CERT_FILE", rig.root().display());
+    let script = format!("{in_root} && test \"$SSL_CERT_FILE\" = \"$NODE_EXTRA_CA_CERTS\" && echo same");
+    let found = job(&rig, &script);
+    assert!(found.contains(mine.trim()) && found.ends_with("same\n"), "{found}");
+    signal(&child, Signal::TERM);
+    finish(child).expect(0);
+    rig.run(&["remove"]).expect(0);
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn what_the_runner_could_not_use_is_refused_before_anything_is_done() {
+    let rig = Rig::new();
+    let plain = rig.write("usr/local/bin/plain.sh", "#!/bin/sh\n");
+    assert!(std::fs::metadata(&plain).unwrap().permissions().mode() & 0o111 == 0);
+    for (arguments, code, why) in [
+        (&["--proxy", "socks5://proxy.test"] as &[&str], 78, "scheme"),
+        (&["--hook-job-started", "/usr/local/bin/none.sh"], 78, "it does not exist"),
+        (&["--hook-job-completed", "/usr/local/bin/plain.sh"], 78, "it is not executable"),
+        (&["--hook-job-completed", "/usr/local/bin/hook.py"], 64, ".sh, .ps1 or .js"),
+        (&["--env", "PATH=/x"], 64, "--path"),
+        (&["--env", "no value-canary"], 64, "KEY=VALUE"),
+        (&["--env", "A=line\nB-C=two"], 64, "letters"),
+        (&["--env-file", "/nowhere/file"], 66, "/nowhere/file"),
+        (&["--path", "relative:/bin"], 64, "absolute"),
+    ] {
+        for command in ["plan", "install"] {
+            let ran = rig.run(&[&[command], arguments].concat()).expect(code).says(why);
+            assert!(!ran.all().contains("canary"), "{ran:#?}");
+        }
+    }
+    assert!(!rig.dir().exists() && rig.state().runners.is_empty());
+}
