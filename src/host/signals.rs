@@ -1,9 +1,13 @@
 //! Turns stop signals into a cancellation token that everything waits on.
 
 use super::Error;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
+
+/// Signals within this time are one request.
+const ONE_REQUEST: Duration = Duration::from_millis(500);
 
 /// The received signals. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -12,6 +16,8 @@ pub struct Signals {
     again: CancellationToken,
     /// 0 means none.
     received: Arc<AtomicU8>,
+    /// When the last one came.
+    last: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Signals {
@@ -34,6 +40,12 @@ impl Signals {
     }
 
     fn note(&self, number: u8) {
+        let now = Instant::now();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        // `timeout` signals a process, and then its group: that is one request.
+        if last.replace(now).is_some_and(|last| now.duration_since(last) < ONE_REQUEST) {
+            return;
+        }
         if self.received.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             tracing::warn!(signal = number, "stopping");
             self.stop.cancel();
@@ -47,8 +59,12 @@ impl Signals {
 /// Receives SIGINT, SIGTERM and SIGHUP from now on (Ctrl-C on Windows), so that they do not end the process. A signal
 /// that is ignored at start, like SIGHUP by `nohup`, is received too. Only within a tokio runtime.
 pub fn listen() -> Result<Signals, Error> {
-    let signals =
-        Signals { stop: CancellationToken::new(), again: CancellationToken::new(), received: Arc::default() };
+    let signals = Signals {
+        stop: CancellationToken::new(),
+        again: CancellationToken::new(),
+        received: Arc::default(),
+        last: Arc::default(),
+    };
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
@@ -89,6 +105,9 @@ mod tests {
         signals.stop().cancelled().await;
         assert_eq!(signals.received(), Some(1));
         assert!(!signals.again().is_cancelled());
+        signals.note(15);
+        assert!(!signals.again().is_cancelled(), "the same request");
+        *signals.last.lock().unwrap() = Instant::now().checked_sub(ONE_REQUEST);
         signals.note(15);
         assert!(signals.again().is_cancelled());
         assert_eq!(signals.received(), Some(1), "the second one changes nothing");

@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 /// The content of the unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
+    /// Its name.
+    pub name: String,
     /// The runner's directory.
     pub dir: PathBuf,
+    /// The work directory of the jobs, if it is elsewhere.
+    pub work: Option<PathBuf>,
     /// The runner's user.
     pub user: String,
     /// The enterprise, organization or repository.
@@ -66,13 +70,45 @@ pub fn is_ours(text: &str, dir: &Path) -> bool {
     text.lines().next() == Some(headline(dir).as_str())
 }
 
-/// The unit's name: one per directory, readable, and the same in every run.
+/// The directory whose unit has a short name.
+const DEFAULT_DIR: &str = "/opt/actions-runner";
+
+/// The name of a new unit: that of the default directory is easy to type, and any other follows from the whole path, as
+/// `systemd-escape --path` has it, so that no two directories share one.
 #[must_use]
 pub fn name(dir: &Path) -> String {
+    if dir == Path::new(DEFAULT_DIR) {
+        return short_name(dir);
+    }
+    let text = dir.to_string_lossy();
+    let mut name = String::new();
+    for (at, byte) in text.trim_matches('/').bytes().enumerate() {
+        match byte {
+            b'/' => name.push('-'),
+            b'.' if at == 0 => name.push_str("\\x2e"),
+            b'.' | b'_' | b':' => name.push(byte.into()),
+            byte if byte.is_ascii_alphanumeric() => name.push(byte.into()),
+            byte => {
+                let _ = write!(name, "\\x{byte:02x}");
+            }
+        }
+    }
+    format!("runup-{name}.service")
+}
+
+/// The name that older versions gave to a unit, after the last part of the directory.
+#[must_use]
+pub fn short_name(dir: &Path) -> String {
     let base = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let plain: String =
         base.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
     format!("runup-{plain}.service")
+}
+
+/// A unit's name as a shell takes it.
+#[must_use]
+pub fn for_shell(unit: &str) -> String {
+    if unit.contains('\\') { format!("'{unit}'") } else { unit.to_owned() }
 }
 
 /// Whether a path can be written to a unit file without quoting, which differs between systemd's settings.
@@ -99,21 +135,25 @@ pub fn render(unit: &Unit) -> String {
          # After= alone orders the units, but does not start network-online.target.\n\
          Wants=network-online.target\n\
          After=network-online.target\n\
+         # A shutdown stops what is started first last: the engines stay up until the job is over.\n\
+         After=docker.service containerd.service\n\
+         # A disk that is mounted later would hide the runner.\n\
+         RequiresMountsFor={mounts}\n\
          # A runner that exits at once each time (deleted, deprecated) must not be restarted for ever.\n\
          StartLimitIntervalSec=10min\n\
          StartLimitBurst=5\n\
          \n\
          [Service]\n",
-        name = name(&unit.dir),
+        name = for_shell(&unit.name),
+        mounts = mounts(unit),
         url = percent(&unit.url),
     );
     text.push_str(&start(unit, &dir, &program));
     if unit.upgrades {
-        let _ = write!(
-            text,
+        // The name is not written out: an escape in it would be read as one.
+        text.push_str(
             "# Checks for a newer runner unless it was done today. The start does not wait for it, and ignores its failure.\n\
-             ExecStartPost=-+/bin/systemctl start --no-block {}.service\n",
-            upgrade_name(&name(&unit.dir)),
+             ExecStartPost=-+/bin/systemctl start --no-block %N-upgrade.service\n",
         );
     }
     let _ = write!(
@@ -138,6 +178,12 @@ pub fn render(unit: &Unit) -> String {
     }
     text.push_str("\n[Install]\nWantedBy=multi-user.target\n");
     text
+}
+
+/// The directories that have to be there before it starts.
+fn mounts(unit: &Unit) -> String {
+    let paths = [Some(&unit.dir), unit.work.as_ref()].into_iter().flatten();
+    paths.map(|path| quoted(&path.display().to_string())).collect::<Vec<_>>().join(" ")
 }
 
 /// How the service starts and stops: the lines that differ between the two kinds.
@@ -198,7 +244,6 @@ pub fn upgrade_name(unit: &str) -> String {
 #[must_use]
 pub fn render_upgrade(unit: &Unit, upgrades: &Upgrades) -> (String, String) {
     let dir = percent(&unit.dir.display().to_string());
-    let main = name(&unit.dir);
     let mut arguments = String::new();
     for argument in &upgrades.arguments {
         let _ = write!(arguments, " {}", quoted(argument));
@@ -219,7 +264,7 @@ pub fn render_upgrade(unit: &Unit, upgrades: &Upgrades) -> (String, String) {
          ExecStart={program} upgrade --daily --quiet --window=2h --dir {dir}{arguments}\n\
          SuccessExitStatus=75\n\
          # If it is killed while it has the runner's listener suspended, the listener continues.\n\
-         ExecStopPost=-/bin/sh -c '[ \"$$SERVICE_RESULT\" = success ] || exec systemctl kill --signal=CONT {main}'\n\
+         ExecStopPost=-/bin/sh -c '[ \"$$SERVICE_RESULT\" = success ] || exec systemctl kill --signal=CONT \"$${{1%%-upgrade}}.service\"' sh %N\n\
          # SIGTERM goes to runup, which undoes what it has begun.\n\
          KillMode=mixed\n\
          TimeoutStopSec=10min\n\
@@ -284,7 +329,9 @@ mod tests {
 
     fn unit(main: Main) -> Unit {
         Unit {
+            name: "runup-actions-runner.service".into(),
             dir: "/opt/actions-runner".into(),
+            work: None,
             user: "actions-runner".into(),
             url: "https://github.com/octo%20org".into(),
             program: "/usr/bin/runup".into(),
@@ -342,10 +389,9 @@ mod tests {
                     \"--ca-file=/etc/my ca.pem\"\n";
         assert!(service.contains(line), "{service}");
         assert!(service.contains("\nLoadCredential=runup.token:/etc/runup/token\n"), "{service}");
-        assert!(service.contains("kill --signal=CONT runup-actions-runner.service'\n"), "{service}");
+        assert!(service.contains("kill --signal=CONT \"$${1%%-upgrade}.service\"' sh %N\n"), "{service}");
         assert!(timer.contains("\nOnCalendar=*-*-* 03:00:00\nRandomizedDelaySec=7200s\n"), "{timer}");
-        let start =
-            "\nExecStartPost=-+/bin/systemctl start --no-block runup-actions-runner-upgrade.service\n";
+        let start = "\nExecStartPost=-+/bin/systemctl start --no-block %N-upgrade.service\n";
         assert!(render(&main).contains(start));
         assert!(!render(&unit(Main::Runsvc)).contains("upgrade"));
     }
@@ -360,8 +406,12 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_makes_a_plain_unit_name() {
+    fn no_two_directories_share_a_unit() {
         assert_eq!(name(Path::new("/opt/actions-runner")), "runup-actions-runner.service");
-        assert_eq!(name(Path::new("/srv/my runner@2")), "runup-my-runner-2.service");
+        // As `systemd-escape --path` has them.
+        assert_eq!(name(Path::new("/srv/a/actions-runner")), "runup-srv-a-actions\\x2drunner.service");
+        assert_eq!(name(Path::new("/srv/my runner@2")), "runup-srv-my\\x20runner\\x402.service");
+        assert_eq!(name(Path::new("/.hidden/ü")), "runup-\\x2ehidden-\\xc3\\xbc.service");
+        assert_eq!(short_name(Path::new("/srv/my runner@2")), "runup-my-runner-2.service");
     }
 }

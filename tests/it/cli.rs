@@ -98,7 +98,12 @@ fn example(option: &str) -> &'static str {
         | "receipt"
         | "jit-config-out"
         | "jit-config-file" => "/nowhere",
+        "proxy" => "http://proxy.test:3128",
+        "env" => "A=1",
+        "env-file" | "hook-job-started" | "hook-job-completed" => "/nowhere.sh",
+        "path" => "/usr/bin:/bin",
         "status" => "online",
+        "no-proxy" => "internal.test",
         "name" | "labels" | "label" | "prefix" | "work" | "user" | "archive" | "token-command" => "word",
         _ => "true",
     }
@@ -184,6 +189,8 @@ fn each_option_arrives_from_the_environment_and_from_the_file() {
         })
         // And this excludes another one.
         .filter(|it| !["registration-token-file", "self-update"].contains(&it.as_str()))
+        // Files that are not there are refused, and of a variable only the name is shown.
+        .filter(|it| !["env", "env-file", "hook-job-started", "hook-job-completed"].contains(&it.as_str()))
         .collect();
     let lines: Vec<String> = mine.iter().map(|it| format!("{it} = {:?}", example(it))).collect();
     let file = rig.write("config.toml", lines.join("\n"));

@@ -9,6 +9,7 @@ pub mod observed;
 pub mod ownership;
 pub mod plan;
 pub mod record;
+pub mod service;
 pub mod trust;
 pub mod user;
 pub mod version_policy;

@@ -1,21 +1,20 @@
 //! Observes what is there, before anything is decided. Changes nothing.
 
 use crate::github;
-use crate::host::{self, Account, account, systemd};
-use crate::lifecycle::context::error::{Error, ServiceError};
+use crate::host::{self, Account, account};
+use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::environment;
 use crate::lifecycle::state::journal::{Journal, Registered, Step};
-use crate::lifecycle::state::trust;
+use crate::lifecycle::state::service::{self, SeenService};
 use crate::lifecycle::state::user;
 use crate::lifecycle::state::version_policy;
 use crate::lifecycle::state::version_policy::{Offer, Told, Verdict};
-use crate::runner::unit::{self, Unit};
 use crate::runner::{
     Guard, LocalState, NameContext, RunnerName, RunnerVersion, TreeReport, asset, name, state, tree,
 };
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The machine and the server as they are now.
 #[derive(Debug)]
@@ -71,42 +70,6 @@ pub struct SeenEnvironment {
     pub changed: Vec<String>,
     /// The files of the runner's directory that do not say it.
     pub drifted: Vec<&'static str>,
-}
-
-/// The service's unit as it is, and as it should be.
-#[derive(Debug, Clone)]
-pub struct SeenService {
-    /// Its name.
-    pub unit: String,
-    /// What its file should say.
-    pub wanted: String,
-    /// What its file says; `None` if there is none.
-    pub found: Option<String>,
-    /// The units that upgrade the runner.
-    pub upgrades: [Extra; 2],
-    /// What systemd knows of it.
-    pub state: systemd::Unit,
-}
-
-impl SeenService {
-    /// Whether the service's own unit is as it should be, whatever the ones beside it are.
-    #[must_use]
-    pub fn is_written(&self) -> bool {
-        self.found.as_deref() == Some(self.wanted.as_str())
-    }
-}
-
-/// A unit beside the service's own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Extra {
-    /// Its name.
-    pub unit: String,
-    /// What its file should say; `None` if it should not be there.
-    pub wanted: Option<String>,
-    /// What its file says; `None` if there is none.
-    pub found: Option<String>,
-    /// It is a timer that is written, but does not run.
-    pub is_off: bool,
 }
 
 /// The name to register.
@@ -195,7 +158,7 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     // What an image contains does not belong to a runner yet.
     let kept = if journal.registered().is_some() { guard } else { Guard::Open };
     let (wanted_guard, open_because) = site.wanted_guard(account.as_ref(), kept);
-    let service = look_at_service(site, account.as_ref(), wanted_guard).await?;
+    let service = service::look(site, account.as_ref(), wanted_guard, journal).await?;
     let key = state::has_key(&dir);
     let platform = site.platform().to_string();
     let traces = if matches!(tree, Tree::Ours { .. }) { traces(site, journal)? } else { Vec::new() };
@@ -357,71 +320,6 @@ fn owner(site: &Site<'_>, journal: &Journal, tree: &Tree) -> Result<Option<TreeO
 #[expect(clippy::unnecessary_wraps, reason = "there are no owners on Windows")]
 fn owner(_: &Site<'_>, _: &Journal, _: &Tree) -> Result<Option<TreeOwner>, Error> {
     Ok(None)
-}
-
-async fn look_at_service(
-    site: &Site<'_>,
-    account: Option<&Account>,
-    guard: Guard,
-) -> Result<Option<SeenService>, Error> {
-    let (Some(wanted), Some(target)) = (&site.request.service, &site.request.target) else { return Ok(None) };
-    let dir = &site.request.dir;
-    if !unit::can_hold(dir) || !unit::can_hold(&wanted.program) {
-        return Err(ServiceError::UnitPath { dir: dir.clone(), program: wanted.program.clone() }.into());
-    }
-    trust::check(&wanted.program, account)?;
-    let upgrades = wanted.upgrades.as_ref().filter(|_| guard == Guard::Sealed);
-    let supervisor = match &wanted.main {
-        unit::Main::Supervisor { arguments, .. } => arguments.as_slice(),
-        unit::Main::Runsvc => &[],
-    };
-    let arguments = supervisor.iter().chain(upgrades.iter().flat_map(|upgrades| &upgrades.arguments));
-    for file in arguments.filter_map(|argument| argument.strip_prefix("--config=")).map(Path::new) {
-        trust::check(file, account)?;
-    }
-    let name = unit::name(dir);
-    let unit = Unit {
-        dir: dir.clone(),
-        user: site.user.clone().unwrap_or_else(|| account::current().name),
-        url: target.url.as_str().trim_end_matches('/').to_owned(),
-        program: wanted.program.clone(),
-        main: wanted.main.clone(),
-        drain: wanted.drain.as_secs(),
-        upgrades: upgrades.is_some(),
-        environment: Journal::environment_for(&site.request.state, &site.request.dir),
-        allow_metadata: site.request.allow_metadata,
-    };
-    let wanted = unit::render(&unit);
-    let (service, timer) = upgrades.map(|upgrades| unit::render_upgrade(&unit, upgrades)).unzip();
-    let extra = |kind: &str, wanted| {
-        let unit = format!("{}.{kind}", unit::upgrade_name(&name));
-        Ok::<_, Error>(Extra { found: read_unit(site, &unit)?, unit, wanted, is_off: false })
-    };
-    let mut upgrades = [extra("service", service)?, extra("timer", timer)?];
-    let [_, timer] = &mut upgrades;
-    if timer.wanted.is_some() && timer.found == timer.wanted {
-        // An interruption between its file and its start leaves it off.
-        let state = systemd::show(&timer.unit, &site.stop).await?;
-        timer.is_off = !state.is_enabled() || !state.is_up();
-    }
-    let found = read_unit(site, &name)?;
-    let state = systemd::show(&name, &site.stop).await?;
-    Ok(Some(SeenService { unit: name, wanted, found, upgrades, state }))
-}
-
-/// What a unit's file says; `None` if there is none.
-pub(crate) fn read_unit(site: &Site<'_>, unit: &str) -> Result<Option<String>, Error> {
-    match fs_err::read_to_string(unit_path(site, unit)) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(host::Error::from(error).into()),
-    }
-}
-
-/// The path of the unit's file.
-#[must_use]
-pub fn unit_path(site: &Site<'_>, unit: &str) -> PathBuf {
-    site.request.root.join(&Path::new(systemd::UNIT_FOLDER).join(unit))
 }
 
 /// The name of this run. A name in the journal from the same template stays: `{random}` must not mean another runner

@@ -1,8 +1,9 @@
 //! What is going to be done, step by step, before any of it is.
 
 use crate::lifecycle::context::request::Request;
-use crate::lifecycle::state::observed::{SeenService, WantedName};
+use crate::lifecycle::state::observed::WantedName;
 use crate::lifecycle::state::record::Step;
+use crate::lifecycle::state::service::SeenService;
 use crate::runner::config_sh;
 use serde::Serialize;
 

@@ -649,14 +649,14 @@ scenario_two_runners() {
     with_service
     exits 0 runup install --dir /opt/second --name second
     within 10 online 2
-    must active runup-second.service
+    must active runup-opt-second.service
     reboot
     within 30 sessions 4
     must online 2
     same 2 "$(requests register)" "the number of registrations"
     exits 0 runup remove
     same second "$(state '.runners[].name')" "the runner that is left"
-    must active runup-second.service
+    must active runup-opt-second.service
     # Each had a user of its own.
     must_not inside id actions-runner
     must inside id actions-runner-2
@@ -666,7 +666,7 @@ scenario_two_runners() {
     exits 0 runup remove --dir /opt/second
     must no_runner
     must_not inside id actions-runner-2
-    absent /opt/second $tree "/etc/systemd/system/$unit" /etc/systemd/system/runup-second.service
+    absent /opt/second $tree "/etc/systemd/system/$unit" /etc/systemd/system/runup-opt-second.service
 }
 
 # A user of that name exists already, with a home of its own: it is used, and it stays. A user with uid 0 is refused.

@@ -97,12 +97,12 @@ scenario_two_runners_two_users() {
     hostile 'cd /opt/second && echo entered; cat /opt/second/.credentials && echo read; touch /opt/second/_work/x && echo written
 kill -9 $(pgrep --full /opt/second/bin/Runner.Listener) && echo killed; echo over' "$name"
     for word in entered read written killed; do job_does_not_say $word; done
-    pid=$(property runup-second.service MainPID)
+    pid=$(property runup-opt-second.service MainPID)
     # Deletes the first user, with all of its processes.
     hostile 'hide sleep 6000; escape "exec sleep 6000"; echo over' "$name"
     exits 0 runup remove
     must_not processes "sleep 6000"
-    same "$pid" "$(property runup-second.service MainPID)" "the second service's process"
+    same "$pid" "$(property runup-opt-second.service MainPID)" "the second service's process"
     hostile 'echo still here' second
     job_says "still here"
     only_logs_and_work /opt/second "$(inside stat --format=%U /opt/second/_work)"

@@ -2,6 +2,7 @@
 
 use crate::error::{Class, Failure};
 use crate::lifecycle::context::error::words::remove;
+use crate::runner::unit::for_shell;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -58,11 +59,11 @@ impl Failure for ServiceError {
                  --service none."
                 )
             }
-            Self::UnitMasked { unit } => format!("Run: systemctl unmask {unit}"),
+            Self::UnitMasked { unit } => format!("Run: systemctl unmask {}", for_shell(unit)),
             Self::UnitPath { .. } => "Choose a plain --dir, or pass --service none.".into(),
             Self::NoSystemd => "Pass --service none, and start the runner yourself.".into(),
             Self::ServiceFailed { unit, .. } | Self::NotOnline { unit, .. } => {
-                format!("See `journalctl -u {unit}` and the newest file in _diag.")
+                format!("See `journalctl -u {}` and the newest file in _diag.", for_shell(unit))
             }
         })
     }

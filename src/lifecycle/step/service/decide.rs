@@ -4,8 +4,8 @@ use crate::host::systemd::{LoadState, SubState};
 use crate::lifecycle::context::error::{Error, ServiceError};
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::state::journal::Step;
-use crate::lifecycle::state::observed::{self, SeenService};
 use crate::lifecycle::state::plan::{Change, Planned};
+use crate::lifecycle::state::service::{Extra, SeenService};
 use crate::runner::unit;
 
 pub(crate) fn write_service(request: &Request, service: &SeenService) -> Result<Planned, Error> {
@@ -13,7 +13,7 @@ pub(crate) fn write_service(request: &Request, service: &SeenService) -> Result<
     if service.state.load == LoadState::Masked {
         return Err(ServiceError::UnitMasked { unit: unit.clone() }.into());
     }
-    let strange = |extra: &&observed::Extra| {
+    let strange = |extra: &&Extra| {
         extra
             .found
             .as_ref()
@@ -22,7 +22,7 @@ pub(crate) fn write_service(request: &Request, service: &SeenService) -> Result<
     if let Some(extra) = service.upgrades.iter().find(strange) {
         return Err(ServiceError::UnitNotOurs { unit: extra.unit.clone() }.into());
     }
-    let settled = |extra: &observed::Extra| match (&extra.found, &extra.wanted) {
+    let settled = |extra: &Extra| match (&extra.found, &extra.wanted) {
         (Some(found), None) => !unit::is_ours(found, &request.dir),
         (found, wanted) => found == wanted && !extra.is_off,
     };

@@ -1,6 +1,7 @@
 //! The steps `WriteService` and `StartService`: a unit of ours that runs, and whose runner the server sees online.
 
 pub mod decide;
+mod needrestart;
 pub mod upgrades;
 
 use crate::deadline::Deadline;
@@ -10,8 +11,9 @@ use crate::host::{Command, file, systemd};
 use crate::lifecycle::context::error::{Error, ServiceError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, EntryState, Journal, Step};
-use crate::lifecycle::state::observed::{Extra, Seen, SeenService, unit_path};
+use crate::lifecycle::state::observed::Seen;
 use crate::lifecycle::state::plan::Plan;
+use crate::lifecycle::state::service::{Extra, SeenService, unit_path};
 use crate::lifecycle::step::recorded::{self, Begin};
 use crate::runner::{Guard, LocalState, listener, state};
 use sha2::{Digest as _, Sha256};
@@ -134,6 +136,7 @@ async fn write_units(
     if !site.request.registers_by_itself() {
         write_dot_service(site, journal, &service.unit, account).await?;
     }
+    needrestart::write(site)?;
     systemd::reload(&site.stop).await?;
     upgrades::enable(site, service).await
 }
@@ -386,6 +389,11 @@ pub async fn undo_write(site: &Site<'_>, journal: &mut Journal) -> Result<(), Er
         if let Some(unit) = journal.unit() {
             file::remove_if_present(&unit_path(site, unit))?;
             upgrades::delete(site, unit)?;
+            needrestart::delete_with_the_last(site, journal)?;
+            let dropins = unit_path(site, &format!("{unit}.d"));
+            if dropins.is_dir() {
+                tracing::info!("{} stays: runup did not write what is in it", dropins.display());
+            }
             if systemd::is_running() && site.request.root.is_host() {
                 systemd::reload(&site.stop).await?;
                 systemd::reset_failed(unit, &site.stop).await;

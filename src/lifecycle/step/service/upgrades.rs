@@ -3,7 +3,7 @@
 use crate::host::{file, systemd};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::state::observed::{SeenService, read_unit, unit_path};
+use crate::lifecycle::state::service::{SeenService, read_unit, unit_path};
 use crate::runner::unit;
 use sha2::{Digest as _, Sha256};
 use std::time::Duration;

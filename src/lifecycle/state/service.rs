@@ -1,0 +1,132 @@
+//! Observes the service of a runner: its units as they are, and as they should be.
+
+use crate::host::{self, Account, account, systemd};
+use crate::lifecycle::context::error::{Error, ServiceError};
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::journal::Journal;
+use crate::lifecycle::state::trust;
+use crate::runner::Guard;
+use crate::runner::unit::{self, Unit};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The service's unit as it is, and as it should be.
+#[derive(Debug, Clone)]
+pub struct SeenService {
+    /// Its name.
+    pub unit: String,
+    /// What its file should say.
+    pub wanted: String,
+    /// What its file says; `None` if there is none.
+    pub found: Option<String>,
+    /// The units that upgrade the runner.
+    pub upgrades: [Extra; 2],
+    /// What systemd knows of it.
+    pub state: systemd::Unit,
+}
+
+impl SeenService {
+    /// Whether the service's own unit is as it should be, whatever the ones beside it are.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.found.as_deref() == Some(self.wanted.as_str())
+    }
+}
+
+/// A unit beside the service's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extra {
+    /// Its name.
+    pub unit: String,
+    /// What its file should say; `None` if it should not be there.
+    pub wanted: Option<String>,
+    /// What its file says; `None` if there is none.
+    pub found: Option<String>,
+    /// It is a timer that is written, but does not run.
+    pub is_off: bool,
+}
+
+/// Observes the service, if one is requested.
+///
+/// # Errors
+/// A path cannot be in a unit, or others can change a file that root uses; systemd cannot be asked.
+pub(crate) async fn look(
+    site: &Site<'_>,
+    account: Option<&Account>,
+    guard: Guard,
+    journal: &Journal,
+) -> Result<Option<SeenService>, Error> {
+    let (Some(wanted), Some(target)) = (&site.request.service, &site.request.target) else { return Ok(None) };
+    let dir = &site.request.dir;
+    if !unit::can_hold(dir) || !unit::can_hold(&wanted.program) {
+        return Err(ServiceError::UnitPath { dir: dir.clone(), program: wanted.program.clone() }.into());
+    }
+    trust::check(&wanted.program, account)?;
+    let upgrades = wanted.upgrades.as_ref().filter(|_| guard == Guard::Sealed);
+    let supervisor = match &wanted.main {
+        unit::Main::Supervisor { arguments, .. } => arguments.as_slice(),
+        unit::Main::Runsvc => &[],
+    };
+    let arguments = supervisor.iter().chain(upgrades.iter().flat_map(|upgrades| &upgrades.arguments));
+    for file in arguments.filter_map(|argument| argument.strip_prefix("--config=")).map(Path::new) {
+        trust::check(file, account)?;
+    }
+    let name = name(site, journal)?;
+    let unit = Unit {
+        name: name.clone(),
+        dir: dir.clone(),
+        work: Path::new(site.work()).is_absolute().then(|| site.work().into()),
+        user: site.user.clone().unwrap_or_else(|| account::current().name),
+        url: target.url.as_str().trim_end_matches('/').to_owned(),
+        program: wanted.program.clone(),
+        main: wanted.main.clone(),
+        drain: wanted.drain.as_secs(),
+        upgrades: upgrades.is_some(),
+        environment: Journal::environment_for(&site.request.state, &site.request.dir),
+        allow_metadata: site.request.allow_metadata,
+    };
+    let wanted = unit::render(&unit);
+    let (service, timer) = upgrades.map(|upgrades| unit::render_upgrade(&unit, upgrades)).unzip();
+    let extra = |kind: &str, wanted| {
+        let unit = format!("{}.{kind}", unit::upgrade_name(&name));
+        Ok::<_, Error>(Extra { found: read_unit(site, &unit)?, unit, wanted, is_off: false })
+    };
+    let mut upgrades = [extra("service", service)?, extra("timer", timer)?];
+    let [_, timer] = &mut upgrades;
+    if timer.wanted.is_some() && timer.found == timer.wanted {
+        // An interruption between its file and its start leaves it off.
+        let state = systemd::show(&timer.unit, &site.stop).await?;
+        timer.is_off = !state.is_enabled() || !state.is_up();
+    }
+    let found = read_unit(site, &name)?;
+    let state = systemd::show(&name, &site.stop).await?;
+    Ok(Some(SeenService { unit: name, wanted, found, upgrades, state }))
+}
+
+/// What a unit's file says; `None` if there is none.
+pub(crate) fn read_unit(site: &Site<'_>, unit: &str) -> Result<Option<String>, Error> {
+    match fs_err::read_to_string(unit_path(site, unit)) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(host::Error::from(error).into()),
+    }
+}
+
+/// The path of the unit's file.
+#[must_use]
+pub fn unit_path(site: &Site<'_>, unit: &str) -> PathBuf {
+    site.request.root.join(&Path::new(systemd::UNIT_FOLDER).join(unit))
+}
+
+/// The unit's name. A runner that exists keeps its own: an older runup named all units after the last part of the
+/// directory, and two runners could have the same.
+fn name(site: &Site<'_>, journal: &Journal) -> Result<String, Error> {
+    if let Some(name) = journal.unit() {
+        return Ok(name.to_owned());
+    }
+    let dir = &site.request.dir;
+    let short = unit::short_name(dir);
+    // Left by a runner whose journal is gone.
+    let is_ours = read_unit(site, &short)?.is_some_and(|text| unit::is_ours(&text, dir));
+    Ok(if is_ours { short } else { unit::name(dir) })
+}
