@@ -7,7 +7,7 @@ use crate::error::Class;
 use crate::lifecycle::{Site, bake, seal};
 
 pub(super) async fn run(flags: Box<BakeFlags>, mut session: Session) -> Result<Output, Failed> {
-    session.environment = jobs::reach(&session.environment, &flags.server, Some(&flags.place))?;
+    session.environment = jobs::reach(&session.environment, &flags.server, Some(&flags.place));
     if flags.check {
         return check(&flags, &session);
     }

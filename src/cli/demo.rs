@@ -128,6 +128,7 @@ fn request_for(sandbox: &Background, temporary: &Path) -> Result<Request, Failed
     let user = account::is_root().then(|| format!("runup-demo-{}", crate::runner::name::random_word()));
     Ok(Request {
         user_is_default: false,
+        groups: Vec::new(),
         self_update: false,
         supervised: false,
         credential_lasts: false,

@@ -3,6 +3,7 @@
 use super::request::absolute;
 use super::{Failed, request};
 use crate::lifecycle::journal::Journal;
+use crate::net;
 use crate::runner::environment::{HOOKS, NONE};
 use crate::runner::{RunnerEnvironment, WantedEnvironment};
 use crate::settings::flags::{Jobs, Place, Server};
@@ -24,13 +25,9 @@ const NOT_FOR_JOBS: [(&str, &str); 6] = [
 
 /// The environment with the proxy of the options, or else its own, or else that with which this runner was
 /// installed; and the same for the certificates.
-pub(super) fn reach(
-    environment: &Environment,
-    server: &Server,
-    place: Option<&Place>,
-) -> Result<Environment, Failed> {
+pub(super) fn reach(environment: &Environment, server: &Server, place: Option<&Place>) -> Environment {
     let recorded = match place {
-        Some(place) => recorded(place, environment)?,
+        Some(place) => recorded(place, environment),
         None => RunnerEnvironment::default(),
     };
     let mut environment = environment.clone();
@@ -57,7 +54,7 @@ pub(super) fn reach(
     {
         environment.set(CA_FILE, bundle);
     }
-    Ok(environment)
+    environment
 }
 
 /// The certificates that runup itself trusts besides the system's.
@@ -66,12 +63,15 @@ pub(super) fn ca_file(server: &Server, environment: &Environment) -> Option<Path
 }
 
 /// What is recorded of the runner of these options, as far as this user may read it.
-fn recorded(place: &Place, environment: &Environment) -> Result<RunnerEnvironment, Failed> {
-    let (root, dir, state) = request::whereabouts(place, environment)?;
-    let Some(state) = root.locate(&state) else { return Ok(RunnerEnvironment::default()) };
-    let text = std::fs::read_to_string(Journal::environment_for(&state, &dir));
-    // What is no record is reported by the code that needs it.
-    Ok(text.ok().and_then(|text| RunnerEnvironment::parse(&text)).unwrap_or_default())
+fn recorded(place: &Place, environment: &Environment) -> RunnerEnvironment {
+    // What is wrong with the options, or is no record, is reported by the code that needs it.
+    let Ok((root, dir, state)) = request::whereabouts(place, environment) else {
+        return RunnerEnvironment::default();
+    };
+    let text = root
+        .locate(&state)
+        .and_then(|state| std::fs::read_to_string(Journal::environment_for(&state, &dir)).ok());
+    text.and_then(|text| RunnerEnvironment::parse(&text)).unwrap_or_default()
 }
 
 /// What the environment and the options say of the network.
@@ -109,6 +109,12 @@ pub(super) fn add(environment: &mut WantedEnvironment, flags: &Jobs) -> Result<(
     }
     for line in flags.env.iter().flat_map(|given| given.lines()) {
         variables.push(variable(line, "--env")?);
+    }
+    let direct = environment.network.iter().find(|(name, _)| name.eq_ignore_ascii_case("no_proxy"));
+    for host in direct.map(|(_, hosts)| net::ignored(hosts)).unwrap_or_default() {
+        tracing::warn!(
+            "the runner ignores {host:?} in no_proxy: it takes names of hosts and domains, separated by commas"
+        );
     }
     let is_given = flags.env_file.is_some() || !flags.env.is_empty();
     environment.jobs = is_given.then_some(variables);

@@ -123,7 +123,7 @@ pub fn main() -> ExitCode {
 
 async fn dispatch(command: Command, session: Session) -> Result<Output, Failed> {
     match command {
-        Command::Install(flags) => install::run(flags, session).await,
+        Command::Install(flags) => Box::pin(install::run(flags, session)).await,
         Command::Run(flags) => run::run(flags, session).await,
         Command::PrepareStart(flags) => prepare_start::run(&flags, &session),
         Command::Drain(flags) => run::wait(flags, session).await,

@@ -7,7 +7,7 @@ use crate::lifecycle::{RemoveScope, Removed, Site, Why, remove};
 use std::fmt::Write as _;
 
 pub(super) async fn run(flags: Box<RemoveFlags>, mut session: Session) -> Result<Output, Failed> {
-    session.environment = jobs::reach(&session.environment, &flags.server, Some(&flags.place))?;
+    session.environment = jobs::reach(&session.environment, &flags.server, Some(&flags.place));
     let request = request::remove(&flags, &session)?;
     let http = if flags.local { request::http_offline } else { request::http };
     let http = http(&flags.server, &session.environment)?;

@@ -7,7 +7,7 @@ use crate::github::{Client, Target};
 use crate::host::{self, Root, account};
 use crate::lifecycle::{Archive, Registration, Request};
 use crate::net::{Http, HttpOptions, ProxyRules};
-use crate::runner::config_sh;
+use crate::runner::{Labels, config_sh};
 use crate::settings::credential::{Files, find};
 use crate::settings::flags::{self, Place, Server, TokenVia};
 use crate::settings::{Credentials, Environment, Error, layers};
@@ -40,7 +40,8 @@ pub(super) fn converge(
     let runner = &flags.runner;
     let mut request = base(&flags.server, &flags.place, target, find(files, &session.environment)?, session)?;
     request.archive = archive(&flags.archive)?;
-    if runner.no_default_labels && runner.labels.is_none() {
+    let labels = runner.labels.as_ref();
+    if runner.no_default_labels && labels.is_none_or(Labels::is_empty) {
         return Err(Error::Contradiction("--no-default-labels needs --labels".into()).into());
     }
     if runner.self_update && runner.disable_update {
@@ -48,6 +49,9 @@ pub(super) fn converge(
             "--self-update and --disable-update cannot be used together".into(),
         )
         .into());
+    }
+    for label in labels.into_iter().flat_map(Labels::iter).filter(|label| label.looks_like_several()) {
+        tracing::warn!("{:?} is one label; commas separate several: --labels a,b", label.as_str());
     }
     refuse_work(&runner.work, &request.dir)?;
     let options = config_sh::ConfigOptions {
@@ -161,7 +165,7 @@ pub(super) fn client(server: &Server, session: &Session) -> Result<Client, super
 pub(super) fn lasting_client(server: &Server, session: &Session) -> Result<Client, super::Failed> {
     let target = target(server)?.ok_or(Error::UrlMissing)?;
     let credentials = find(api_only(server, session)?, &session.environment)?;
-    let http = http(server, &jobs::reach(&session.environment, server, None)?)?;
+    let http = http(server, &jobs::reach(&session.environment, server, None))?;
     Ok(Client::new(http, target, credentials.api, server.deadline))
 }
 
@@ -236,6 +240,7 @@ fn base(
         state,
         user,
         user_is_default,
+        groups: place.groups.clone(),
         self_update: false,
         supervised: false,
         credential_lasts: server.token_command.is_some()

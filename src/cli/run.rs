@@ -20,7 +20,7 @@ const LEAVING: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(flags: Box<RunFlags>, mut session: Session) -> Result<Output, Failed> {
     session.environment =
-        jobs::reach(&session.environment, &flags.converge.server, Some(&flags.converge.place))?;
+        jobs::reach(&session.environment, &flags.converge.server, Some(&flags.converge.place));
     let (request, source) = requested(&flags, &session)?;
     // The credentials have been read from it.
     session.environment.wipe_credentials();

@@ -8,7 +8,7 @@ use crate::lifecycle::{RunnerState, ServiceStatus, Site, Status, status};
 use crate::runner::Guard;
 
 pub(super) async fn run(flags: Box<StatusFlags>, mut session: Session) -> Result<Output, Failed> {
-    session.environment = jobs::reach(&session.environment, &flags.server, Some(&flags.place))?;
+    session.environment = jobs::reach(&session.environment, &flags.server, Some(&flags.place));
     let request = request::status(&flags.server, &flags.place, &session)?;
     let http = request::http(&flags.server, &session.environment)?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;

@@ -6,7 +6,7 @@ use super::{Session, jobs, request};
 use crate::lifecycle::{Site, Upgraded, Upgrading, upgrade};
 
 pub(super) async fn run(flags: Box<UpgradeFlags>, mut session: Session) -> Result<Output, Failed> {
-    session.environment = jobs::reach(&session.environment, &flags.server, Some(&flags.place))?;
+    session.environment = jobs::reach(&session.environment, &flags.server, Some(&flags.place));
     let mut request = request::status(&flags.server, &flags.place, &session)?;
     request.archive.mirror.clone_from(&flags.mirror);
     let http = request::http(&flags.server, &session.environment)?;

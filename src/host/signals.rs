@@ -16,7 +16,7 @@ pub struct Signals {
     again: CancellationToken,
     /// 0 means none.
     received: Arc<AtomicU8>,
-    /// When the last one came.
+    /// When the last request came.
     last: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -43,9 +43,10 @@ impl Signals {
         let now = Instant::now();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         // `timeout` signals a process, and then its group: that is one request.
-        if last.replace(now).is_some_and(|last| now.duration_since(last) < ONE_REQUEST) {
+        if last.is_some_and(|last| now.duration_since(last) < ONE_REQUEST) {
             return;
         }
+        *last = Some(now);
         if self.received.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             tracing::warn!(signal = number, "stopping");
             self.stop.cancel();

@@ -13,7 +13,7 @@ mod verdict;
 
 pub use body::{Body, Range};
 pub use error::{Error, Trouble};
-pub use proxy::{ProxyInUse, ProxyProblem, ProxyRules};
+pub use proxy::{ProxyInUse, ProxyProblem, ProxyRules, ignored};
 pub use redact::redact;
 pub use reqwest::Method;
 pub use reqwest::header::HeaderMap;

@@ -176,6 +176,15 @@ fn proxy_url(text: &str) -> Result<Url, ProxyProblem> {
     }
 }
 
+/// The hosts of a `no_proxy` that the runner ignores: IP addresses, networks and patterns.
+#[must_use]
+pub fn ignored(no_proxy: &str) -> Vec<&str> {
+    let pieces = no_proxy.split(',').map(str::trim).filter(|piece| !piece.is_empty() && *piece != "*");
+    let odd =
+        |piece: &&str| piece.parse::<std::net::IpAddr>().is_ok() || piece.contains(['/', '*', ';', ' ']);
+    pieces.filter(odd).collect()
+}
+
 fn bypasses(list: &str) -> Vec<Bypass> {
     list.split(',')
         .map(str::trim)

@@ -16,6 +16,9 @@ pub const NAME_LIMIT: usize = 64;
 /// The longest label that GitHub's runner accepts, in characters.
 pub const LABEL_LIMIT: usize = 256;
 
+/// Stands for a host name of which nothing can be in a name.
+const NAMELESS: &str = "runner";
+
 /// Hashed together with the machine's id, so that the hash differs from those of other programs.
 const MACHINE_ID_DOMAIN: &[u8] = b"runup runner name\0";
 
@@ -125,6 +128,14 @@ impl fmt::Display for Label {
 /// Labels without duplicates, in the given order: `gpu,large`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Labels(Vec<Label>);
+
+impl Label {
+    /// Whether it was probably meant as several labels: no workflow asks for one with white space or a semicolon.
+    #[must_use]
+    pub fn looks_like_several(&self) -> bool {
+        self.as_str().contains(|c: char| c.is_whitespace() || c == ';')
+    }
+}
 
 impl Labels {
     /// The labels.
@@ -246,8 +257,26 @@ impl NameTemplate {
         self.uses_random() || self.parts.contains(&Part::Placeholder(Placeholder::MachineId))
     }
 
-    /// The name for this machine.
+    /// The name for this machine. A host name that makes it too long is shortened, whatever else makes it unique is not.
+    ///
+    /// # Errors
+    /// Nothing is known of the machine that a placeholder needs; the name is invalid, or too long without a host name.
     pub fn render(&self, context: &NameContext) -> Result<RunnerName, Error> {
+        let name = self.fill(context)?;
+        let excess = name.chars().count().saturating_sub(NAME_LIMIT);
+        let hostname = value(Placeholder::Hostname, context).unwrap_or_default();
+        let uses_it = self.parts.contains(&Part::Placeholder(Placeholder::Hostname));
+        let name = if excess > 0 && uses_it && hostname.len() > excess {
+            let hostname = hostname[..hostname.len() - excess].to_owned();
+            self.fill(&NameContext { hostname, ..context.clone() })?
+        } else {
+            name
+        };
+        name.parse()
+            .map_err(|source| Error::BadRender { template: self.text.clone(), source: Box::new(source) })
+    }
+
+    fn fill(&self, context: &NameContext) -> Result<String, Error> {
         let mut name = String::new();
         for part in &self.parts {
             match part {
@@ -261,8 +290,7 @@ impl NameTemplate {
                 }
             }
         }
-        name.parse()
-            .map_err(|source| Error::BadRender { template: self.text.clone(), source: Box::new(source) })
+        Ok(name)
     }
 }
 
@@ -288,7 +316,9 @@ pub fn fingerprint(machine_id: &str) -> String {
 fn sanitised(hostname: &str) -> String {
     let short = hostname.trim().split('.').next().unwrap_or_default();
     let usual = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
-    short.chars().map(usual).collect::<String>().trim_matches('-').to_owned()
+    let name = short.chars().map(usual).collect::<String>().trim_matches('-').to_owned();
+    // A host that is called `-` or `日本` has a runner as well.
+    if name.is_empty() { NAMELESS.to_owned() } else { name }
 }
 
 impl FromStr for NameTemplate {

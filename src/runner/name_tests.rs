@@ -30,6 +30,8 @@ fn labels_are_split_trimmed_and_named_once() {
     let labels: Labels = " gpu , Large,,GPU, x y ".parse().unwrap();
     assert_eq!(labels.to_string(), "gpu,Large,x y");
     assert!(labels.contains(&"LARGE".parse().unwrap()));
+    let several: Vec<bool> = labels.iter().map(Label::looks_like_several).collect();
+    assert_eq!(several, [false, false, true]);
     assert!("".parse::<Labels>().unwrap().is_empty());
     assert!("a,-b".parse::<Labels>().is_err());
     assert!(format!("a,{}", "x".repeat(257)).parse::<Labels>().is_err());
@@ -46,6 +48,21 @@ fn a_template_is_filled_in() {
     assert_eq!(render("plain").unwrap(), "plain");
     assert!("a-{random}".parse::<NameTemplate>().unwrap().uses_random());
     assert!(!"a-{{random}}".parse::<NameTemplate>().unwrap().uses_random());
+}
+
+#[test]
+fn any_host_has_a_name_and_a_long_one_is_shortened() {
+    let named = |hostname: &str| {
+        let context = NameContext { hostname: hostname.to_owned(), ..context() };
+        "{hostname}-{machine-id}".parse::<NameTemplate>().unwrap().render(&context).map(String::from)
+    };
+    let unique = render("{machine-id}").unwrap();
+    for nameless in ["-", "日本", ""] {
+        assert_eq!(named(nameless).unwrap(), format!("runner-{unique}"), "{nameless}");
+    }
+    assert_eq!(named(&"x".repeat(64)).unwrap(), format!("{}-{unique}", "x".repeat(55)));
+    assert_eq!(named(&"x".repeat(55)).unwrap().len(), 64);
+    assert!(render(&"x".repeat(65)).is_err(), "nothing in it can be shortened");
 }
 
 #[test]
@@ -72,13 +89,13 @@ fn bad_templates_say_what_is_wrong() {
         assert!(matches!(render(template), Err(Error::LooseBrace { .. })), "{template}");
     }
     assert!(matches!(render("-a"), Err(Error::BadName { .. })));
-    let error = render(&format!("{{hostname}}{}", "x".repeat(60))).unwrap_err();
-    assert!(chain(&error).contains("has 67 characters, but at most 64 are allowed"), "{}", chain(&error));
+    let error = render(&format!("{{hostname}}{}", "x".repeat(64))).unwrap_err();
+    assert!(chain(&error).contains("has 71 characters, but at most 64 are allowed"), "{}", chain(&error));
 }
 
 #[test]
 fn unusual_host_names_become_usual() {
-    for (given, short) in [("a.b.c", "a"), ("-x y-", "x-y"), ("ü", ""), ("", ""), ("r1", "r1")] {
+    for (given, short) in [("a.b.c", "a"), ("-x y-", "x-y"), ("ü", NAMELESS), ("", NAMELESS), ("r1", "r1")] {
         assert_eq!(sanitised(given), short, "{given}");
     }
 }

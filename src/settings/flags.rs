@@ -120,6 +120,11 @@ pub struct Place {
     /// With the value root, jobs run as root.
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
+    /// Groups of the machine that the user that runup creates also gets, such as docker, separated by commas
+    ///
+    /// Members of some groups can become root: with docker, jobs are not isolated from the machine.
+    #[arg(long, value_name = "GROUPS", value_delimiter = ',')]
+    pub groups: Vec<String>,
     /// Root directory of an image to work on: every absolute path is below it [default: /]
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,

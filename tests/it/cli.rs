@@ -104,6 +104,7 @@ fn example(option: &str) -> &'static str {
         "path" => "/usr/bin:/bin",
         "status" => "online",
         "no-proxy" => "internal.test",
+        "groups" => "nogroup",
         "name" | "labels" | "label" | "prefix" | "work" | "user" | "archive" | "token-command" => "word",
         _ => "true",
     }

@@ -184,3 +184,38 @@ fn what_the_runner_could_not_use_is_refused_before_anything_is_done() {
     }
     assert!(!rig.dir().exists() && rig.state().runners.is_empty());
 }
+
+#[test]
+fn hosts_that_the_runner_ignores_and_labels_that_are_one_are_said() {
+    let rig = Rig::new();
+    let ran = rig
+        .run(&["plan", "--proxy", PROXY, "--no-proxy", "ok.test,10.0.0.0/8,*.x", "--labels", "a b"])
+        .expect(0);
+    assert!(ran.stderr.contains("\"10.0.0.0/8\"") && ran.stderr.contains("\"*.x\""), "{ran:#?}");
+    assert!(!ran.stderr.contains("ok.test") && ran.stderr.contains("\"a b\" is one label"), "{ran:#?}");
+    rig.run(&["plan", "--labels", ",", "--no-default-labels"]).expect(64).says("--labels");
+}
+
+#[test]
+fn a_user_that_runup_creates_gets_its_groups_and_one_of_the_operator_s_does_not() {
+    let rig = Rig::new().making_a_user();
+    std::fs::write(rig.root().join("etc/group"), "root:x:0:\nnogroup:x:65534:\nkvm:x:300:\nvideo:x:301:\n")
+        .unwrap();
+    rig.run(&["plan", "--groups", "absent"]).expect(78).says("group absent");
+    if !rig.makes_a_user() {
+        return;
+    }
+    rig.run(&["install", "--groups", "kvm"]).expect(0);
+    let groups = || std::fs::read_to_string(rig.root().join("etc/group")).unwrap();
+    assert!(groups().contains("kvm:x:300:fresh\n"), "{}", groups());
+    rig.run(&["plan", "--groups", "kvm,video"]).expect(0).says("add the user fresh to video");
+    rig.run(&["install", "--groups", "kvm,video"]).expect(0);
+    assert!(groups().contains("video:x:301:fresh\n"), "{}", groups());
+    rig.run(&["remove"]).expect(0);
+    assert!(groups().contains("kvm:x:300:\n") && groups().contains("video:x:301:\n"), "{}", groups());
+    rig.assert_nothing_left();
+
+    let theirs = Rig::new();
+    std::fs::write(theirs.root().join("etc/group"), "root:x:0:\nnogroup:x:65534:\nkvm:x:300:\n").unwrap();
+    theirs.run(&["plan", "--groups", "kvm"]).expect(78).says("usermod --append --groups kvm nobody");
+}

@@ -22,6 +22,8 @@ pub struct Request {
     pub user: Option<String>,
     /// No user was set: a runner that is not known yet gets the first free name that begins with the default one.
     pub user_is_default: bool,
+    /// The groups that a user that runup creates also gets.
+    pub groups: Vec<String>,
     /// The runner updates itself, in a tree that its user owns.
     pub self_update: bool,
     /// `run` supervises the runner.

@@ -23,6 +23,10 @@ pub struct Seen {
     pub user: Option<String>,
     /// The runner's user, if it exists.
     pub account: Option<Account>,
+    /// The requested groups that it is not in.
+    pub missing_groups: Vec<String>,
+    /// The requested groups that do not exist.
+    pub unknown_groups: Vec<String>,
     /// The platform that the runner is for, `linux-x64` and so on.
     pub platform: String,
     /// What is in the runner's directory.
@@ -125,6 +129,20 @@ pub enum Server {
     Has(github::Runner),
 }
 
+fn look_at_groups(site: &Site<'_>, account: Option<&Account>) -> (Vec<String>, Vec<String>) {
+    let root = &site.request.root;
+    let has = account.map(|account| account::groups(root, account)).unwrap_or_default();
+    let (mut missing, mut unknown) = (Vec::new(), Vec::new());
+    for name in &site.request.groups {
+        match account::group_id(root, name) {
+            None => unknown.push(name.clone()),
+            Some(gid) if !has.contains(&gid) => missing.push(name.clone()),
+            Some(_) => {}
+        }
+    }
+    (missing, unknown)
+}
+
 fn look_at_environment(site: &Site<'_>, tree: &Tree, guard: Guard) -> Result<SeenEnvironment, Error> {
     let recorded = environment::recorded(site)?;
     let wanted = &site.environment;
@@ -171,7 +189,10 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
         _ => false,
     };
     let environment = look_at_environment(site, &tree, guard)?;
+    let (missing_groups, unknown_groups) = look_at_groups(site, account.as_ref());
     Ok(Seen {
+        missing_groups,
+        unknown_groups,
         environment,
         user: site.user.clone(),
         account,

@@ -45,6 +45,12 @@ pub enum Change {
         #[serde(skip)]
         name: String,
     },
+    /// The user that runup created gets more groups.
+    JoinGroups {
+        /// Which.
+        #[serde(skip)]
+        groups: Vec<String>,
+    },
     /// A runner is placed where none exists.
     Place,
     /// The existing runner is replaced by a new one: it is incomplete, of another version or platform, or too old to

@@ -72,6 +72,10 @@ pub(crate) async fn take(
         site.check(&format!("taking the step {}", planned.step))?;
         match change {
             Change::CreateUser { name } => owner = Some(user::take(site, journal, name).await?),
+            Change::JoinGroups { groups } => {
+                let _users = site.lock_users().await?;
+                user::join(site, &known(owner.as_ref()).name, groups).await?;
+            }
             Change::Place | Change::Replace { .. } | Change::Repair => {
                 let account = known(owner.as_ref());
                 user::ensure_group(site, journal, account).await?;

@@ -48,7 +48,20 @@ pub(crate) fn decide(
     journal: &Journal,
     seen: &Seen,
 ) -> Result<Planned, Error> {
+    if let Some(name) = seen.unknown_groups.first() {
+        return Err(UserError::NoGroup { name: name.clone() }.into());
+    }
     match (&seen.account, journal.created_user()) {
+        // A user of the operator's has the groups that the operator gave it.
+        (Some(_), made) if !seen.missing_groups.is_empty() && made != Some(user) => {
+            let (name, groups) = (user.to_owned(), seen.missing_groups.clone());
+            Err(UserError::GroupsOfOther { name, groups }.into())
+        }
+        (Some(_), _) if !seen.missing_groups.is_empty() => {
+            let groups = seen.missing_groups.clone();
+            let detail = format!("add the user {user} to {}", groups.join(", "));
+            Ok(Planned::to_do(Step::CreateUser, Change::JoinGroups { groups }, detail))
+        }
         (Some(account), _) => {
             Ok(Planned::keep(Step::CreateUser, format!("the user {user} exists (uid {})", account.uid)))
         }
@@ -59,7 +72,12 @@ pub(crate) fn decide(
         }
         (None, _) => {
             let change = Change::CreateUser { name: user.to_owned() };
-            Ok(Planned::to_do(Step::CreateUser, change, format!("create the system user {user}")))
+            let with = if request.groups.is_empty() {
+                String::new()
+            } else {
+                format!(" with the groups {}", request.groups.join(", "))
+            };
+            Ok(Planned::to_do(Step::CreateUser, change, format!("create the system user {user}{with}")))
         }
     }
 }
@@ -79,6 +97,17 @@ pub(crate) async fn claim(site: &Site<'_>, journal: &mut Journal, plan: &Plan) -
     if known.is_none_or(|known| known == wanted) || plan.takes(Step::PlaceRunner) {
         let group = journal.group().filter(|_| journal.user() == Some(wanted.as_str())).map(str::to_owned);
         journal.set_user(RunnerUser { name: wanted, group })?;
+    }
+    Ok(())
+}
+
+/// Adds the user to these groups of the machine, from which it goes when it is deleted.
+///
+/// # Errors
+/// The machine's tools fail.
+pub(crate) async fn join(site: &Site<'_>, user: &str, groups: &[String]) -> Result<(), Error> {
+    for group in groups {
+        account::add_to_group(&site.request.root, user, group, &site.stop).await?;
     }
     Ok(())
 }
@@ -199,7 +228,9 @@ pub async fn take(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<
     account::check_name(name)?;
     let act = Act::CreateUser { name: name.to_owned() };
     let account = recorded::take(journal, act, Begin::New, async |_, _| {
-        Ok(account::create(&site.request.root, name, &site.stop).await?)
+        let account = account::create(&site.request.root, name, &site.stop).await?;
+        join(site, name, &site.request.groups).await?;
+        Ok(account)
     })
     .await?;
     phase.end(format!("created the system user {name} (uid {})", account.uid));

@@ -1,0 +1,112 @@
+# What an operator sets for the jobs, and what a job does about it.
+
+# Two values that no message, unit or command line may have.
+readonly of_jobs=canary-of-the-jobs
+readonly of_proxy=canary-of-the-proxy
+
+# hook NAME: a script of root that the runner can run for each job.
+hook() {
+    install --directory "$root/usr/local/bin"
+    printf '#!/bin/sh\necho "the hook %s has run"\n' "$1" >"$root/usr/local/bin/$1.sh"
+    chmod 755 "$root/usr/local/bin/$1.sh"
+}
+
+# The last job found everything that was set.
+job_found_the_settings() {
+    job_says "OF_THE_JOBS=$of_jobs"
+    job_says "https_proxy=http://bob:$of_proxy@127.0.0.1:3128"
+    job_says "no_proxy=internal.test"
+    job_says "PATH=/usr/local/bin:/usr/bin:/bin:/opt/tools"
+    job_says "the hook started has run"
+}
+
+install_with_settings() {
+    exits 0 runup install --proxy "http://bob:$of_proxy@127.0.0.1:3128" --no-proxy internal.test \
+        --env "OF_THE_JOBS=$of_jobs" --hook-job-started /usr/local/bin/started.sh \
+        --path /usr/local/bin:/usr/bin:/bin:/opt/tools "$@"
+    must_not grep canary "$here/stdout" "$here/stderr"
+    within 30 own_online
+}
+
+# The values are in files of root only.
+no_value_is_shown() {
+    local found
+    must_not grep --recursive canary "$root/etc/systemd"
+    # The words of this very search do not count.
+    found=$(inside sh -c 'for p in /proc/[0-9]*; do tr "\0" " " <$p/cmdline; echo; done' 2>/dev/null |
+        grep --fixed-strings --regexp="$of_jobs" --regexp="$of_proxy" | grep --invert-match systemd-run || true)
+    same "" "$found" "the command lines with a value"
+    for command in status plan; do
+        exits 0 runup "$command"
+        must_not grep canary "$here/stdout" "$here/stderr"
+        says OF_THE_JOBS
+    done
+    same 600 "$(stat --format=%a "$root"/var/lib/runup/*.environment)" "the mode of the record"
+    same 640 "$(stat --format=%a "$root$tree/.env")" "the mode of .env"
+}
+
+# A service gets them, keeps them through restarts and re-installations, and knows the operator's own lines.
+scenario_what_the_operator_sets() {
+    with_service
+    hook started
+    install_with_settings
+    hostile env
+    job_found_the_settings
+    no_value_is_shown
+    # The operator's own lines come after runup's, and win.
+    printf 'OWN=mine\nno_proxy=other.test\n' >>"$root$tree/.env"
+    exits 0 runup install
+    says "nothing to do"
+    as_root systemctl restart "$unit"
+    within 30 own_online
+    hostile 'env; plant $tree/.env </dev/null; alter $tree/.path s,/opt/tools,/tmp,'
+    job_says OWN=mine
+    job_says no_proxy=other.test
+    job_says "could not plant .env"
+    job_says "could not alter .path"
+    # A new registration does not lose them.
+    control DELETE "runners/$(own_id)"
+    exits 0 runup install
+    within 30 own_online
+    hostile env
+    job_says OWN=mine
+    job_says "OF_THE_JOBS=$of_jobs"
+    exits 0 runup remove
+    must_not grep --recursive canary "$root/etc" "$root/var/lib/runup" "$root/opt"
+    absent "$tree" /var/lib/runup/opt-actions-runner.environment
+}
+
+# The tree of an ephemeral runner is its jobs' to change, and what was set comes back for each.
+scenario_settings_of_an_ephemeral_service() {
+    local round
+    with_service
+    hook started
+    install_with_settings --ephemeral
+    no_value_is_shown
+    for round in 1 2 3 4 5; do
+        within 60 own_online
+        hostile 'env; plant $tree/.env </dev/null; plant $tree/.path </dev/null; plant $tree/.ca-bundle.pem </dev/null
+echo "OF_THE_JOBS=stolen" >>$tree/.env; mkdir -p $work/x/y; chmod 500 $work/x; mv $tree/_diag $tree/gone; echo over'
+        job_found_the_settings
+        job_does_not_say stolen
+        echo "round $round"
+    done
+    within 60 own_online
+    exits 0 runup remove
+    absent "$tree"
+}
+
+# A script that a job could change is not run for the next one, nor one that is not there.
+scenario_hooks_that_are_no_hooks() {
+    with_service
+    hook started
+    as_root useradd --system --no-create-home other
+    as_root chown actions-runner /usr/local/bin/started.sh
+    exits 78 runup install --hook-job-started /usr/local/bin/started.sh
+    says "actions-runner can change /usr/local/bin/started.sh"
+    as_root chown root /usr/local/bin/started.sh
+    as_root chmod 644 /usr/local/bin/started.sh
+    exits 78 runup plan --hook-job-started /usr/local/bin/started.sh
+    says "it is not executable"
+    within 30 own_online
+}
