@@ -65,7 +65,7 @@ scenario_what_the_operator_sets() {
     job_says "could not plant .env"
     job_says "could not alter .path"
     # A new registration does not lose them.
-    control DELETE "runners/$(own_id)"
+    exits 0 runup runners delete "$(own_id)"
     exits 0 runup install
     within 30 own_online
     hostile env
@@ -86,7 +86,7 @@ scenario_settings_of_an_ephemeral_service() {
     for round in 1 2 3 4 5; do
         within 60 own_online
         hostile 'env; plant $tree/.env </dev/null; plant $tree/.path </dev/null; plant $tree/.ca-bundle.pem </dev/null
-echo "OF_THE_JOBS=stolen" >>$tree/.env; mkdir -p $work/x/y; chmod 500 $work/x; mv $tree/_diag $tree/gone; echo over'
+echo "OF_THE_JOBS=stolen" >>$tree/.env; mkdir -p $work/x/y; chmod 500 $work/x; echo over'
         job_found_the_settings
         job_does_not_say stolen
         echo "round $round"
