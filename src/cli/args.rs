@@ -83,6 +83,9 @@ pub(super) struct ConvergeFlags {
     /// Do not undo the earlier steps if a step fails
     #[arg(long, help_heading = "Machine options")]
     pub keep_on_failure: bool,
+    /// If GitHub's rate limit is used up, wait until it is lifted, whatever --deadline says
+    #[arg(long, help_heading = "Server options")]
+    pub wait_for_limit: bool,
 }
 
 #[derive(Debug, Clone, Args)]

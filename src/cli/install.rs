@@ -3,7 +3,7 @@
 use super::args::InstallFlags;
 use super::output::{Failed, Output};
 use super::{Session, jobs, request, service};
-use crate::lifecycle::{Installed, Site, install};
+use crate::lifecycle::{Installed, Site, install, wait_for_limit};
 use crate::settings::flags::ServiceKind;
 
 pub(super) async fn run(flags: Box<InstallFlags>, mut session: Session) -> Result<Output, Failed> {
@@ -14,9 +14,15 @@ pub(super) async fn run(flags: Box<InstallFlags>, mut session: Session) -> Resul
     request.service = service::wanted(&flags, &session)?;
     request.no_service = flags.service.service == ServiceKind::None;
     let http = request::http(&flags.converge.server, &session.environment)?;
-    let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
-    let installed = install(&site).await?;
-    Ok(Output::new(text(&installed), &installed))
+    let stop = session.signals.stop();
+    loop {
+        let site = Site::new(&request, http.clone(), stop.clone(), &session.screen)?;
+        match install(&site).await {
+            Ok(installed) => return Ok(Output::new(text(&installed), &installed)),
+            Err(error) if flags.converge.wait_for_limit && wait_for_limit(&error, stop).await => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// One line: the state now, and whether it changed.

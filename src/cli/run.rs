@@ -31,6 +31,7 @@ pub(super) async fn run(flags: Box<RunFlags>, mut session: Session) -> Result<Ou
         cloud::Notices::of(&flags.cloud.providers(&request.root), flags.cloud.metadata_url.as_ref());
     let running = Running {
         drain: flags.run.drain,
+        patient: flags.converge.wait_for_limit,
         remove_on_shutdown: flags.run.remove_on_shutdown.unwrap_or(ephemeral)
             && !matches!(source, RunnerSource::JitConfig(_))
             && has_means(&request),

@@ -11,7 +11,7 @@ use crate::settings::{Error, Given, Origin};
 use std::path::{Path, PathBuf};
 
 /// Options that are not passed to the unit's `runup run`: they concern this run only, or are passed in another way.
-const NOT_FOR_THE_UNIT: [&str; 19] = [
+const NOT_FOR_THE_UNIT: [&str; 20] = [
     "deps",
     "service",
     "drain",
@@ -29,6 +29,7 @@ const NOT_FOR_THE_UNIT: [&str; 19] = [
     "hook-job-started",
     "hook-job-completed",
     "path",
+    "wait-for-limit",
     "json",
     "verbose",
     "quiet",
@@ -103,6 +104,8 @@ fn supervisor(flags: &InstallFlags, leaves: bool, session: &Session) -> Result<M
     if let Some(config) = session.config.as_ref() {
         arguments.push(format!("--config={}", absolute(config)?.display()));
     }
+    // A unit that fails and is restarted would use up the limit, and its own restarts.
+    arguments.push("--wait-for-limit".to_owned());
     arguments.push(format!("--drain={}s", flags.service.drain.as_secs()));
     arguments.push(format!("--remove-on-shutdown={leaves}"));
     if flags.converge.runner.ephemeral {

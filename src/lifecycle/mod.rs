@@ -23,6 +23,7 @@ pub use command::create_jit::{
     CreateJit, DeletedByReceipt, Receipt, create_jit, delete_by_receipt, write_jit_config,
 };
 pub use command::install::{Installed, RegisteredRunner, bake, install, plan};
+pub use command::limit::wait_for_limit;
 pub use command::prepare_start::prepare as prepare_start;
 pub use command::prune::{Claim, Gone, Kept, NamePrefix, OwnershipLabel, Prune, Pruned, prune};
 pub use command::remove::{LeftOnServer, Removed, Why, remove};

@@ -468,3 +468,16 @@ fn options_that_make_no_sense_are_refused() {
     finish(start(&rig, &["--after-job", "again"])).expect(64).says("--ephemeral");
     finish(start(&rig, &["--ephemeral", "--after-job", "poweroff"])).expect(64).says("--root");
 }
+
+#[test]
+fn a_rate_limit_is_waited_for_if_that_is_asked_for_and_a_stop_ends_the_waiting() {
+    let rig = Rig::new();
+    rig.faults(&["*:rate-limit=2700"]);
+    // Reset after the deadline: there is no use in waiting for it.
+    rig.run(&["run", "--ephemeral"]).expect(75).says("Try again after");
+    rig.sandbox.requests_clear();
+    let child = start(&rig, &["--ephemeral", "--wait-for-limit"]);
+    until("it has asked", || !rig.sandbox.requests().is_empty());
+    stop(child).expect(143).says("rate limited until");
+    rig.assert_nothing_left();
+}

@@ -2,6 +2,7 @@ pub mod adopt;
 pub mod convert;
 pub mod create_jit;
 pub mod install;
+pub mod limit;
 pub mod prepare_start;
 pub mod prune;
 pub mod remove;

@@ -571,6 +571,32 @@ scenario_ephemeral_service() {
     absent $tree "/etc/systemd/system/$unit"
 }
 
+# A rate limit that is used up for longer than the deadline: the service waits for it, and is not restarted. Five restarts
+# would have ended it for good within 75 seconds.
+scenario_rate_limit_that_is_lifted() {
+    local first job
+    with_service --ephemeral --deadline 20s
+    first=$(runner_id)
+    fault '{"route":"*","kind":"rate-limit","seconds":90}'
+    job=$(job 1)
+    within 20 job_done "$job"
+    within 30 inside sh -c "journalctl --unit=$unit | grep 'the rate limit is exceeded\|rate limited until'"
+    no_faults
+    # It asks again at the time that was named, with a spread.
+    within 130 fresh_runner "$first"
+    must active "$unit"
+    same 0 "$(property "$unit" NRestarts)" "the number of restarts"
+    # A stop does not wait.
+    first=$(runner_id)
+    fault '{"route":"*","kind":"rate-limit","seconds":2700}'
+    job=$(job 1)
+    within 20 job_done "$job"
+    within 30 inside sh -c "journalctl --unit=$unit | grep 'waiting 27'"
+    within 10 inside systemctl stop "$unit"
+    no_faults
+    exits 0 runup remove
+}
+
 # The same for a persistent runner: it stays until the machine stops.
 scenario_service_leaves_at_shutdown() {
     with_service --remove-on-shutdown

@@ -12,6 +12,7 @@ pub mod supervise;
 
 use crate::deadline::Deadline;
 use crate::host::{self, Command};
+use crate::lifecycle::command::limit::wait_for_limit;
 use crate::lifecycle::command::run::running::{
     AfterJob, ExitReason, LeftRunner, RunResult, RunnerSource, Running, Surroundings,
 };
@@ -69,7 +70,7 @@ pub async fn run(
             }
         }
         let site = surroundings.site(&request)?;
-        let config = converge(&site, running).await?;
+        let config = Box::pin(converge_patiently(&site, running)).await?;
         upgrade::start::before_start(&site).await;
         let before = clean::Snapshot::take(&site.dir());
         let shared = exposure::is_shared(&site)?;
@@ -238,6 +239,18 @@ fn once_more(times: &mut VecDeque<Instant>) -> Result<(), usize> {
     }
     times.push_back(now);
     Ok(())
+}
+
+/// Converges. If the server's rate limit is used up, waits until it is lifted, if that is asked for.
+async fn converge_patiently(site: &Site<'_>, running: &Running) -> Result<Option<Secret>, Error> {
+    loop {
+        let site = site.until(Deadline::after(site.request.deadline), site.stop.clone());
+        match converge(&site, running).await {
+            Err(error) if running.patient && wait_for_limit(&error, &site.stop).await => {}
+            Err(_) if running.patient && site.stop.is_cancelled() => return Err(Error::Stopped),
+            converged => return converged,
+        }
+    }
 }
 
 /// What `install` does, or its counterpart for a runner that the server creates; returns the latter's configuration.

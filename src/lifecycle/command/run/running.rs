@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 pub struct Running {
     /// How long a running job may go on once `run` is told to end.
     pub drain: Duration,
+    /// Whether to wait until a rate limit is lifted, however long that takes.
+    pub patient: bool,
     /// Whether the runner is deregistered once `run` is told to end.
     pub remove_on_shutdown: bool,
     /// How long that may take if the server answers and the machine stays.
