@@ -25,6 +25,18 @@ pub(super) struct Cli {
     pub command: Command,
 }
 
+impl Command {
+    /// Whether a configuration file can change what it does.
+    pub(super) fn uses_settings(&self) -> bool {
+        match self {
+            Self::Generate(_) => false,
+            #[cfg(feature = "sandbox")]
+            Self::Sandbox(_) | Self::Demo => false,
+            _ => true,
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Install and register a runner, and start its service

@@ -44,6 +44,7 @@ use clap::FromArgMatches as _;
 use output::{Failed, Output};
 use screen::Screen;
 use std::ffi::OsString;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -93,6 +94,17 @@ pub fn main() -> ExitCode {
     let common = cli.common.clone();
     let screen = Screen::new(&common);
     log::start(&common, &screen);
+    if cli.command.uses_settings() && common.config.is_none() {
+        let own = layers::default_file(&environment);
+        let machine = Path::new(layers::DEFAULT_FILE);
+        if own != machine && !own.exists() && machine.exists() {
+            tracing::warn!(
+                "{} is for runners of root and is not used; put your settings into {}, or pass it with --config",
+                machine.display(),
+                own.display()
+            );
+        }
+    }
     if cfg!(target_os = "linux") && !hidden {
         tracing::debug!("the kernel lets other processes of this user read the memory of runup");
     }
@@ -149,19 +161,34 @@ enum ParseError {
 }
 
 fn parse(arguments: &[OsString], environment: &Environment) -> Result<(Cli, Vec<Given>), ParseError> {
-    let file = layers::File::find(arguments, environment.get(&layers::variable("config")));
-    let file = file.map_err(ParseError::Settings)?;
-    let command = layers::lay_under(interface::bare(), &file).map_err(ParseError::Settings)?;
+    let (arguments, off) = layers::switches(arguments, &interface::bare());
+    let file = layers::File::find(&arguments, environment).map_err(ParseError::Settings);
+    let parsed = file.and_then(|file| parse_over(&file.without(off.clone()), &arguments, environment));
+    let Err(ParseError::Settings(error)) = parsed else { return parsed };
+    // Whatever is wrong with the file, what uses no setting works.
+    match parse_over(&layers::File::default().without(off), &arguments, environment) {
+        Ok((cli, given)) if !cli.command.uses_settings() => Ok((cli, given)),
+        Err(ParseError::Clap(shown, origin)) if !shown.use_stderr() => Err(ParseError::Clap(shown, origin)),
+        _ => Err(ParseError::Settings(error)),
+    }
+}
+
+fn parse_over(
+    file: &layers::File,
+    arguments: &[OsString],
+    environment: &Environment,
+) -> Result<(Cli, Vec<Given>), ParseError> {
+    let command = layers::lay_under(interface::bare(), file).map_err(ParseError::Settings)?;
     let matches = match command.clone().try_get_matches_from(arguments) {
         Err(error) if error.kind() != clap::error::ErrorKind::DisplayVersion => {
             // The error may be the help.
-            let documented = layers::lay_under(interface::command(), &file).map_err(ParseError::Settings)?;
+            let documented = layers::lay_under(interface::command(), file).map_err(ParseError::Settings)?;
             documented.try_get_matches_from(arguments)
         }
         result => result,
     };
     let matches = matches.map_err(|error| {
-        let origin = usage::origin(&error, &file, arguments, environment);
+        let origin = usage::origin(&error, file, arguments, environment);
         ParseError::Clap(error, origin)
     })?;
     let (mut chosen, mut below) = (&command, &matches);
@@ -169,7 +196,7 @@ fn parse(arguments: &[OsString], environment: &Environment) -> Result<(Cli, Vec<
         chosen = chosen.find_subcommand(name).expect("clap matched a subcommand that it knows");
         below = next;
     }
-    let given = layers::given(chosen, below, &file);
+    let given = layers::given(chosen, below, file);
     let cli = Cli::from_arg_matches(&matches).map_err(|error| ParseError::Clap(error, Origin::Flag))?;
     Ok((cli, given))
 }

@@ -10,7 +10,7 @@ use crate::net::{Http, HttpOptions, ProxyRules};
 use crate::runner::{Labels, config_sh};
 use crate::settings::credential::{Files, find};
 use crate::settings::flags::{self, Place, Server, TokenVia};
-use crate::settings::{Credentials, Environment, Error, layers};
+use crate::settings::{Credentials, Environment, Error, Origin, layers};
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,21 @@ const DEFAULT_USER: &str = "actions-runner";
 const DEFAULT_TOKEN_FILE: &str = "/etc/runup/token";
 /// Where root's journals are.
 const ROOT_STATE: &str = "/var/lib/runup";
+
+/// Where to look for the credential. One in the environment takes precedence over a file that the configuration file
+/// names, as for every setting.
+fn files<'a>(server: &'a Server, session: &Session) -> Result<Files<'a>, Error> {
+    let files = api_only(server, session)?;
+    let from_file = |option: &str| {
+        session.given.iter().any(|given| given.key == option && matches!(given.origin, Origin::File(_)))
+    };
+    if session.environment.get("RUNUP_TOKEN").is_none() {
+        return Ok(files);
+    }
+    let api = files.api.filter(|_| !from_file("token-file"));
+    let command = files.command.filter(|_| !from_file("token-command"));
+    Ok(Files { api, command, ..files })
+}
 
 /// The request of `install` and `plan`, without a service.
 pub(super) fn install(flags: &ConvergeFlags, session: &Session) -> Result<Request, super::Failed> {
@@ -33,12 +48,12 @@ pub(super) fn converge(
     target: Option<Target>,
     session: &Session,
 ) -> Result<Request, super::Failed> {
-    let files = Files {
+    let named = Files {
         registration: flags.runner.registration_token_file.as_deref(),
-        ..api_only(&flags.server, session)?
+        ..files(&flags.server, session)?
     };
     let runner = &flags.runner;
-    let mut request = base(&flags.server, &flags.place, target, find(files, &session.environment)?, session)?;
+    let mut request = base(&flags.server, &flags.place, target, find(named, &session.environment)?, session)?;
     request.archive = archive(&flags.archive)?;
     let labels = runner.labels.as_ref();
     if runner.no_default_labels && labels.is_none_or(Labels::is_empty) {
@@ -91,7 +106,7 @@ pub(super) fn place(place: &Place, session: &Session) -> Result<Request, super::
 
 /// The request of `bake`.
 pub(super) fn bake(flags: &BakeFlags, session: &Session) -> Result<Request, super::Failed> {
-    let credentials = find(api_only(&flags.server, session)?, &session.environment)?;
+    let credentials = find(files(&flags.server, session)?, &session.environment)?;
     let mut request = base(&flags.server, &flags.place, target(&flags.server)?, credentials, session)?;
     request.archive = archive(&flags.archive)?;
     request.archive.no_refresh = flags.no_refresh;
@@ -138,7 +153,7 @@ fn token_files(flags: &BakeFlags, root: &Root, session: &Session) -> Result<Vec<
 
 /// The request of `remove`.
 pub(super) fn remove(flags: &RemoveFlags, session: &Session) -> Result<Request, super::Failed> {
-    let files = Files { remove: flags.remove_token_file.as_deref(), ..api_only(&flags.server, session)? };
+    let files = Files { remove: flags.remove_token_file.as_deref(), ..files(&flags.server, session)? };
     let credentials = if flags.local { Credentials::default() } else { find(files, &session.environment)? };
     let mut request = base(&flags.server, &flags.place, target(&flags.server)?, credentials, session)?;
     request.token_on_argv = flags.token_via == TokenVia::Argv;
@@ -151,7 +166,7 @@ pub(super) fn remove(flags: &RemoveFlags, session: &Session) -> Result<Request, 
 
 /// The request of `status`.
 pub(super) fn status(server: &Server, place: &Place, session: &Session) -> Result<Request, super::Failed> {
-    let credentials = find(api_only(server, session)?, &session.environment)?;
+    let credentials = find(files(server, session)?, &session.environment)?;
     base(server, place, target(server)?, credentials, session)
 }
 
@@ -164,7 +179,7 @@ pub(super) fn client(server: &Server, session: &Session) -> Result<Client, super
 /// alone.
 pub(super) fn lasting_client(server: &Server, session: &Session) -> Result<Client, super::Failed> {
     let target = target(server)?.ok_or(Error::UrlMissing)?;
-    let credentials = find(api_only(server, session)?, &session.environment)?;
+    let credentials = find(files(server, session)?, &session.environment)?;
     let http = http(server, &jobs::reach(&session.environment, server, None))?;
     Ok(Client::new(http, target, credentials.api, server.deadline))
 }

@@ -38,8 +38,7 @@ pub fn find(files: Files<'_>, environment: &Environment) -> Result<Credentials, 
             }
             for name in variables {
                 if let Some(value) = environment.get(name) {
-                    let malformed = || Error::CredentialMalformed { what, place: (*name).to_owned() };
-                    return Secret::new(value).ok_or_else(malformed).map(Some);
+                    return secret(what, name, value).map(Some);
                 }
             }
             if let Some(dir) = environment.get("CREDENTIALS_DIRECTORY") {
@@ -111,8 +110,28 @@ fn open(what: &'static str, path: &str) -> Result<std::fs::File, Error> {
 }
 
 fn take(what: &'static str, path: &str, from: impl std::io::Read) -> Result<Secret, Error> {
-    let text = text(what, path, from)?;
-    Secret::new(&text).ok_or_else(|| Error::CredentialMalformed { what, place: path.to_owned() })
+    secret(what, path, &text(what, path, from)?)
+}
+
+/// The token in a text. What only looks like one would be refused by the server later, and less clearly.
+fn secret(what: &'static str, place: &str, text: &str) -> Result<Secret, Error> {
+    let malformed = |why| Err(Error::CredentialMalformed { what, place: place.to_owned(), why });
+    // Some editors begin a file with it.
+    let text = text.trim_start_matches('\u{feff}').trim();
+    let name = text.split_once('=').map_or("", |(name, _)| name.trim_start_matches("export "));
+    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+    if text.is_empty() {
+        malformed("is empty")
+    } else if text.starts_with(['{', '[']) {
+        malformed("is JSON, and not the token itself")
+    } else if text.starts_with(['"', '\'']) {
+        malformed("is in quotation marks")
+    } else if is_name {
+        malformed("has the form NAME=value, and is not the token itself")
+    } else {
+        let why = "is malformed (expected one word of printable characters)";
+        Secret::new(text).map_or_else(|| malformed(why), Ok)
+    }
 }
 
 /// The content, in a buffer that is wiped before its memory is freed.
@@ -221,6 +240,19 @@ mod tests {
         };
         assert_eq!(error(&empty).class(), Class::NoPerm);
         assert!(error(&empty).to_string().contains("empty"));
+        for (text, why) in [
+            ("{\"token\": \"canary\"}", "is JSON"),
+            ("\"canary\"", "in quotation marks"),
+            ("RUNUP_TOKEN=canary", "NAME=value"),
+            ("export GH_TOKEN='canary'", "NAME=value"),
+            ("two words", "one word"),
+        ] {
+            let said =
+                find(Files::default(), &environment(&[("RUNUP_TOKEN", text)])).unwrap_err().to_string();
+            assert!(said.contains(why) && !said.contains("canary"), "{text}: {said}");
+        }
+        let marked = find(Files::default(), &environment(&[("RUNUP_TOKEN", "\u{feff}canary=")])).unwrap();
+        assert!(matches!(marked.api, Some(Credential::Token(token)) if token.expose() == "canary="));
         assert_eq!(error(&missing).class(), Class::NoInput);
 
         let spaced = find(Files::default(), &environment(&[("RUNUP_TOKEN", "two words")])).unwrap_err();

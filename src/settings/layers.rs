@@ -3,13 +3,13 @@
 //! Both are defaults of clap's own parser, so that the same code checks a value from the file and one from the command
 //! line, with the same messages.
 
-use super::{Error, Given, Origin, suggestion};
+use super::{Environment, Error, Given, Origin, suggestion};
 use crate::host::{account, owner};
 use crate::secret;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,63 @@ const COMMAND_LINE_ONLY: [&str; 3] = ["help", "version", "confirmed_name"];
 /// Filters of `runners list` share their names with properties of a runner, and `name` in a machine's file must not hide
 /// the other runners from the list. The ids of filters begin with this, and so do their keys and variables.
 const FILTER: &str = "filter_";
+
+/// Where this user's configuration file is, unless one is named: an ordinary user has one of their own, because the
+/// machine's is for root's runners.
+#[must_use]
+pub fn default_file(environment: &Environment) -> PathBuf {
+    if account::is_root() || cfg!(windows) {
+        return PathBuf::from(DEFAULT_FILE);
+    }
+    let home =
+        || environment.get("HOME").map_or_else(|| account::current().home, PathBuf::from).join(".config");
+    environment.get("XDG_CONFIG_HOME").map_or_else(home, PathBuf::from).join("runup/config.toml")
+}
+
+/// The arguments without `--SWITCH=false` and `--no-SWITCH`, and the switches that these switch off; `--SWITCH=true` is
+/// `--SWITCH`. The last one counts.
+#[must_use]
+pub fn switches(arguments: &[OsString], command: &Command) -> (Vec<OsString>, BTreeSet<String>) {
+    let mut known = BTreeSet::new();
+    collect_switches(command, &mut known);
+    let (mut kept, mut off): (Vec<OsString>, _) = (Vec::new(), BTreeSet::new());
+    for (at, argument) in arguments.iter().enumerate() {
+        let text = argument.to_string_lossy();
+        if text == "--" {
+            kept.extend_from_slice(&arguments[at..]);
+            break;
+        }
+        let long = text.strip_prefix("--").unwrap_or_default();
+        let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
+        let said = match value {
+            None | Some("true" | "yes" | "on" | "1") if known.contains(name) => Some((name, true)),
+            None => name.strip_prefix("no-").filter(|name| known.contains(*name)).map(|name| (name, false)),
+            Some("false" | "no" | "off" | "0") if known.contains(name) => Some((name, false)),
+            Some(_) => None,
+        };
+        match said {
+            Some((name, true)) => {
+                off.remove(name);
+                kept.push(format!("--{name}").into());
+            }
+            Some((name, false)) => {
+                kept.retain(|kept| *kept != *format!("--{name}"));
+                off.insert(name.to_owned());
+            }
+            None => kept.push(argument.clone()),
+        }
+    }
+    (kept, off)
+}
+
+fn collect_switches(command: &Command, known: &mut BTreeSet<String>) {
+    let switches =
+        command.get_arguments().filter(|argument| matches!(argument.get_action(), ArgAction::SetTrue));
+    known.extend(switches.filter_map(key));
+    for below in command.get_subcommands() {
+        collect_switches(below, known);
+    }
+}
 
 /// The environment variable of a long option or of a key.
 #[must_use]
@@ -44,19 +101,33 @@ pub fn key(argument: &Arg) -> Option<String> {
 pub struct File {
     path: PathBuf,
     values: BTreeMap<String, String>,
+    /// The line of each key.
+    lines: BTreeMap<String, usize>,
+    /// Switches that the command line switches off, whatever a variable or the file says.
+    off: BTreeSet<String>,
 }
 
 impl File {
-    /// Reads the file that `arguments` or `variable` name, or else the default one if it exists.
+    /// Reads the file that `arguments` or the environment name, or else the default one of this user if it exists.
     ///
     /// # Errors
     /// It cannot be read, is not TOML, or has values of a type that no option takes.
-    pub fn find(arguments: &[OsString], variable: Option<&str>) -> Result<Self, Error> {
-        match named(arguments).or_else(|| variable.map(PathBuf::from)) {
+    pub fn find(arguments: &[OsString], environment: &Environment) -> Result<Self, Error> {
+        let variable = environment.get(&variable("config")).map(PathBuf::from);
+        match named(arguments).or(variable) {
             Some(path) => Self::read(&path),
-            None if Path::new(DEFAULT_FILE).exists() => Self::read(Path::new(DEFAULT_FILE)),
-            None => Ok(Self::default()),
+            None => Self::at(&default_file(environment)),
         }
+    }
+
+    /// The same without these switches.
+    #[must_use]
+    pub fn without(self, off: BTreeSet<String>) -> Self {
+        Self { off, ..self }
+    }
+
+    fn sets(&self, key: &str) -> Option<&String> {
+        self.values.get(key).filter(|_| !self.off.contains(key))
     }
 
     /// Reads the file at `path`; a missing one is empty.
@@ -95,19 +166,28 @@ impl File {
             };
             values.insert(key, value);
         }
-        Ok(Self { path: path.to_owned(), values })
+        let line_of = |key: &String| {
+            let is_it = |line: &str| {
+                line.trim_start()
+                    .strip_prefix(key.as_str())
+                    .is_some_and(|rest| rest.trim_start().starts_with('='))
+            };
+            Some((key.clone(), text.lines().position(is_it)? + 1))
+        };
+        let lines = values.keys().filter_map(line_of).collect();
+        Ok(Self { path: path.to_owned(), values, lines, off: BTreeSet::new() })
     }
 
     /// Whether the file set this option.
     #[must_use]
     pub fn has(&self, option: &str) -> bool {
-        self.values.contains_key(option)
+        self.sets(option).is_some()
     }
 
     /// What the file sets this option to.
     #[must_use]
     pub fn value(&self, option: &str) -> Option<&str> {
-        self.values.get(option).map(String::as_str)
+        self.sets(option).map(String::as_str)
     }
 
     /// The file's path.
@@ -171,27 +251,29 @@ fn as_text(key: &str, value: &toml::Value) -> Option<String> {
 /// # Errors
 /// The file has a key that belongs to no option of any command.
 pub fn lay_under(command: Command, file: &File) -> Result<Command, Error> {
-    let mut known = std::collections::BTreeSet::new();
+    let mut known = BTreeSet::new();
     let command = lay(command, file, &mut known);
     let Some(key) = file.values.keys().find(|key| !known.contains(*key)) else { return Ok(command) };
     let known: Vec<&str> = known.iter().map(String::as_str).filter(|key| *key != "config").collect();
     let similar = suggestion::option(key, &known).map(str::to_owned);
-    Err(Error::FileUnknownKey { path: file.path.clone(), key: key.clone(), similar })
+    let line = file.lines.get(key).copied();
+    Err(Error::FileUnknownKey { path: file.path.clone(), key: key.clone(), line, similar })
 }
 
-fn lay(command: Command, file: &File, known: &mut std::collections::BTreeSet<String>) -> Command {
+fn lay(command: Command, file: &File, known: &mut BTreeSet<String>) -> Command {
     let command = command.mut_args(|argument| {
         let Some(key) = key(&argument) else { return argument };
         let is_switch = matches!(argument.get_action(), ArgAction::SetTrue);
         let variable = variable(&key);
         // Templates leave a variable empty when its value is unset, so an empty one counts as unset, as it does for tokens.
         let is_empty = std::env::var_os(&variable).is_some_and(|value| value.is_empty());
-        let mut argument = if is_empty { argument } else { argument.env(variable).hide_env(true) };
+        let is_ignored = is_empty || file.off.contains(&key);
+        let mut argument = if is_ignored { argument } else { argument.env(variable).hide_env(true) };
         if is_switch {
             argument = argument.value_parser(clap::builder::BoolishValueParser::new());
         }
         if key != "config"
-            && let Some(value) = file.values.get(&key)
+            && let Some(value) = file.sets(&key)
         {
             argument = argument.default_value(value.clone());
         }

@@ -198,12 +198,14 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A credential is empty or has characters that no token has.
-    #[error("the {what} from {place} is empty or malformed (expected one word of printable characters)")]
+    #[error("the {what} from {place} {why}")]
     CredentialMalformed {
         /// Which credential.
         what: &'static str,
         /// A path or a variable's name.
         place: String,
+        /// What is wrong with it, without any of it.
+        why: &'static str,
     },
     /// A credential's file can be read by every user.
     #[error("the {what} in {path} can be read by every user")]
@@ -257,12 +259,14 @@ pub enum Error {
         message: String,
     },
     /// The configuration file has a key that belongs to no option.
-    #[error("unknown key {key:?} in the configuration file {}", path.display())]
+    #[error("unknown key {key:?}{} of the configuration file {}", line.map(|line| format!(" in line {line}")).unwrap_or_default(), path.display())]
     FileUnknownKey {
         /// The file.
         path: PathBuf,
         /// The key.
         key: String,
+        /// Its line.
+        line: Option<usize>,
         /// The key that was probably meant.
         similar: Option<String>,
     },

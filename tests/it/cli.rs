@@ -455,3 +455,65 @@ fn labels_from_the_file_go_with_a_flag_that_needs_them() {
     let file = rig.write("config.toml", "no-default-labels = true\n");
     rig.run(&["plan", "--config", &file]).expect(64).says("--no-default-labels needs --labels");
 }
+
+#[test]
+fn a_broken_configuration_breaks_only_what_uses_it() {
+    let rig = Rig::new();
+    for text in ["no toml at all", "unknown-key = 1\n", "\n# a comment\nephemerall = true\n"] {
+        let file = rig.write("broken.toml", text);
+        for arguments in [
+            &["--version"] as &[&str],
+            &["--help"],
+            &["install", "--help"],
+            &["generate", "completions", "bash"],
+        ] {
+            ran(rig.command(arguments).env("RUNUP_CONFIG", &file)).expect(0);
+        }
+        ran(rig.command(&["status"]).env("RUNUP_CONFIG", &file)).expect(78).says(&file);
+    }
+    let file = rig.write("broken.toml", "\n# a comment\nephemerall = true\n");
+    ran(&mut rig.command(&["plan", "--config", &file])).expect(78).says("line 3").says("`ephemeral = …`");
+}
+
+#[test]
+fn a_flag_switches_off_what_the_file_or_the_environment_switches_on() {
+    let rig = Rig::new();
+    let file = rig.write("config.toml", "ephemeral = true\nreplace = true\n");
+    let plan = |arguments: &[&str]| {
+        let mut command = rig.on_machine(&["plan", "--json", "--config", &file]);
+        ran(command.args(arguments).env("RUNUP_DISABLE_UPDATE", "true")).expect(0)
+    };
+    let config_sh = |plan: &Ran| plan.json()["config_sh"].as_str().unwrap().to_owned();
+    let all = config_sh(&plan(&[]));
+    assert!(["--ephemeral", "--replace", "--disableupdate"].iter().all(|flag| all.contains(flag)), "{all}");
+    let none = config_sh(&plan(&["--ephemeral=false", "--no-replace", "--no-disable-update"]));
+    assert!(
+        ["--ephemeral", "--replace", "--disableupdate"].iter().all(|flag| !none.contains(flag)),
+        "{none}"
+    );
+    let last = config_sh(&plan(&["--no-ephemeral", "--ephemeral=true"]));
+    assert!(last.contains("--ephemeral"), "{last}");
+    rig.run(&["plan", "--ephemeral=maybe"]).expect(64).says("--ephemeral");
+}
+
+#[test]
+fn a_token_in_the_environment_wins_over_a_file_that_the_configuration_names() {
+    let rig = Rig::new();
+    let token = rig.write("token", "wrong-token\n");
+    let file = rig.write("config.toml", format!("token-file = {token:?}\n"));
+    // The token in the environment is the right one.
+    ran(rig.on_machine(&["install", "--config", &file]).stdin(std::process::Stdio::null())).expect(0);
+    ran(&mut rig.on_machine(&["status", "--token-file", &token])).says("401");
+}
+
+#[test]
+fn an_ordinary_user_has_a_configuration_of_its_own() {
+    let rig = Rig::new();
+    if rustix::process::geteuid().is_root() {
+        return;
+    }
+    rig.write(".config/runup/config.toml", "name = \"mine\"\n");
+    let plan = rig.run(&["plan", "--json"]).expect(0);
+    let own = rig.root().join(".config/runup/config.toml");
+    assert_eq!(setting(&plan, "name"), ("mine".into(), format!("file {}", own.display())));
+}

@@ -577,7 +577,7 @@ scenario_rate_limit_that_is_lifted() {
     local first job
     with_service --ephemeral --deadline 20s
     first=$(runner_id)
-    fault '{"route":"*","kind":"rate-limit","seconds":90}'
+    fault '{"route":"registration-token","kind":"rate-limit","seconds":90}'
     job=$(job 1)
     within 20 job_done "$job"
     within 30 inside sh -c "journalctl --unit=$unit | grep 'the rate limit is exceeded\|rate limited until'"
@@ -588,7 +588,7 @@ scenario_rate_limit_that_is_lifted() {
     same 0 "$(property "$unit" NRestarts)" "the number of restarts"
     # A stop does not wait.
     first=$(runner_id)
-    fault '{"route":"*","kind":"rate-limit","seconds":2700}'
+    fault '{"route":"registration-token","kind":"rate-limit","seconds":2700}'
     job=$(job 1)
     within 20 job_done "$job"
     within 30 inside sh -c "journalctl --unit=$unit | grep 'waiting 27'"
