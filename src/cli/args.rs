@@ -217,6 +217,9 @@ pub(super) struct UpgradeFlags {
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct StatusFlags {
+    /// Ask no server, and say whether the runner's listener runs: exit code 79 if it does not
+    #[arg(long)]
+    pub local: bool,
     #[command(flatten)]
     pub server: Server,
     #[command(flatten)]

@@ -9,7 +9,7 @@ use crate::error::{Class, Failure};
 use crate::github::{Credential, Target};
 use crate::host::{Root, account};
 use crate::lifecycle::{
-    Archive, Registration, RemoveScope, Request, RunnerState, Site, install, remove, status,
+    Archive, Looking, Registration, RemoveScope, Request, RunnerState, Site, install, remove, status,
 };
 use crate::net::Http;
 use crate::runner::config_sh;
@@ -101,7 +101,7 @@ async fn live(request: &Request, sandbox: &Background, session: &Session) -> Res
     claim("there is still exactly one runner", runners == 1, runners)?;
 
     let began = Instant::now();
-    let status = status(&site(request)?).await?;
+    let status = status(&site(request)?, &Looking::default()).await?;
     claim("status says registered", status.state == RunnerState::Registered, &status)?;
     let said =
         format!("registered, {} according to the API", status.server.as_deref().unwrap_or("not asked"));

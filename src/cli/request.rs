@@ -3,6 +3,7 @@
 use super::args::{BakeFlags, ConvergeFlags, RemoveFlags};
 use super::{Session, jobs};
 use crate::deadline::Deadline;
+use crate::error::chain;
 use crate::github::{Client, Target};
 use crate::host::{self, Root, account};
 use crate::lifecycle::{Archive, Registration, Request};
@@ -80,6 +81,7 @@ pub(super) fn converge(
     };
     request.registration = Some(Registration { name: runner.name.clone(), options });
     jobs::add(&mut request.environment, &flags.jobs)?;
+    request.groups.clone_from(&flags.jobs.groups);
     request.self_update = runner.self_update;
     request.archive.no_refresh = flags.no_refresh;
     request.allow_metadata = flags.metadata.allow_metadata;
@@ -113,6 +115,7 @@ pub(super) fn bake(flags: &BakeFlags, session: &Session) -> Result<Request, supe
     request.keep_on_failure = flags.keep_on_failure;
     request.deps = flags.libraries.deps;
     jobs::add(&mut request.environment, &flags.jobs)?;
+    request.groups.clone_from(&flags.jobs.groups);
     request.token_files = token_files(flags, &request.root, session)?;
     if request.target.is_none() && request.archive.archive.is_none() {
         return Err(Error::UrlMissing.into());
@@ -164,7 +167,24 @@ pub(super) fn remove(flags: &RemoveFlags, session: &Session) -> Result<Request, 
     Ok(request)
 }
 
-/// The request of `status`.
+/// The request of `status`, with the reason why a credential that was named cannot be used: what this machine knows is
+/// shown all the same.
+pub(super) fn look(
+    server: &Server,
+    place: &Place,
+    local: bool,
+    session: &Session,
+) -> Result<(Request, Option<String>), super::Failed> {
+    let found =
+        if local { Ok(Credentials::default()) } else { find(files(server, session)?, &session.environment) };
+    let (credentials, refused) = match found {
+        Ok(credentials) => (credentials, None),
+        Err(error) => (Credentials::default(), Some(chain(&error))),
+    };
+    Ok((base(server, place, target(server)?, credentials, session)?, refused))
+}
+
+/// The request of a command that works on an existing runner.
 pub(super) fn status(server: &Server, place: &Place, session: &Session) -> Result<Request, super::Failed> {
     let credentials = find(files(server, session)?, &session.environment)?;
     base(server, place, target(server)?, credentials, session)
@@ -255,7 +275,7 @@ fn base(
         state,
         user,
         user_is_default,
-        groups: place.groups.clone(),
+        groups: Vec::new(),
         self_update: false,
         supervised: false,
         credential_lasts: server.token_command.is_some()

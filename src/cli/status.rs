@@ -4,21 +4,23 @@ use super::args::StatusFlags;
 use super::output::{Failed, Output};
 use super::{Session, jobs, request, visible};
 use crate::error::Class;
-use crate::lifecycle::{RunnerState, ServiceStatus, Site, Status, status};
+use crate::lifecycle::{Looking, RunnerState, ServiceStatus, Site, Status, status};
 use crate::runner::Guard;
 
 pub(super) async fn run(flags: Box<StatusFlags>, mut session: Session) -> Result<Output, Failed> {
     session.environment = jobs::reach(&session.environment, &flags.server, Some(&flags.place));
-    let request = request::status(&flags.server, &flags.place, &session)?;
-    let http = request::http(&flags.server, &session.environment)?;
+    let (request, refused) = request::look(&flags.server, &flags.place, flags.local, &session)?;
+    let http = if flags.local { request::http_offline } else { request::http };
+    let http = http(&flags.server, &session.environment)?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
-    let status = status(&site).await?;
+    let status = status(&site, &Looking { local: flags.local, refused }).await?;
     let output = Output::new(text(&status), &status);
     let class = match status.state {
         RunnerState::Registered | RunnerState::Placed if status.drift.is_empty() => return Ok(output),
         RunnerState::Absent => Class::Unavailable,
         RunnerState::Stopped => Class::Runner,
         RunnerState::Unfinished | RunnerState::Offline => Class::TempFail,
+        RunnerState::Unreachable => status.unreachable.unwrap_or(Class::TempFail),
         RunnerState::Registered | RunnerState::Placed | RunnerState::Forgotten | RunnerState::Copied => {
             Class::Config
         }
@@ -46,6 +48,10 @@ fn text(status: &Status) -> String {
     row("jobs", ways.map(|ways| format!("not isolated: their user can become root ({})", ways.join(", "))));
     row("server", status.not_asked.as_ref().map(|why| format!("not asked: {why}")));
     row("service", status.service.as_ref().map(service));
+    row("listener", status.listener.map(|runs| listener(runs, status.job).to_owned()));
+    for line in status.service.iter().flat_map(|service| &service.log) {
+        row("log", Some(line.clone()));
+    }
     let set = Some(&status.environment).filter(|names| !names.is_empty());
     row("env", set.map(|names| names.join(", ")));
     row("support", status.support.as_ref().map(ToString::to_string));
@@ -69,6 +75,9 @@ fn heading(status: &Status) -> String {
             )
         }
         RunnerState::Registered => format!("registered: {}", status.dir.display()),
+        RunnerState::Unreachable => {
+            format!("unreachable: {} is registered, but the server cannot be asked", status.dir.display())
+        }
         RunnerState::Stopped if status.name.is_none() => format!(
             "stopped: the runner in {} is not registered, and its service is not running; run install again",
             status.dir.display()
@@ -100,5 +109,14 @@ fn service(service: &ServiceStatus) -> String {
         0 => String::new(),
         restarts => format!(", restarted {restarts} times"),
     };
-    format!("{}: {}, {}{restarts}", service.unit, service.active, service.enabled)
+    let since = service.since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
+    format!("{}: {}{since}, {}{restarts}", service.unit, service.active, service.enabled)
+}
+
+fn listener(runs: bool, job: Option<bool>) -> &'static str {
+    match (runs, job) {
+        (true, Some(true)) => "runs a job",
+        (true, _) => "waits for jobs",
+        (false, _) => "does not run",
+    }
 }

@@ -98,6 +98,8 @@ pub struct Unit {
     pub fragment: Option<PathBuf>,
     /// How often the manager restarted it.
     pub restarts: u32,
+    /// Since when it is in its state, in the manager's words.
+    pub since: Option<String>,
     /// Whether a job of the manager to start, stop or restart it is pending.
     pub job: bool,
 }
@@ -137,6 +139,7 @@ impl Unit {
                 "UnitFileState" => unit.enabled = value.into(),
                 "Result" => value.clone_into(&mut unit.result),
                 "FragmentPath" if !value.is_empty() => unit.fragment = Some(value.into()),
+                "StateChangeTimestamp" if !value.is_empty() => unit.since = Some(value.to_owned()),
                 "Job" => unit.job = !matches!(value, "" | "0"),
                 "NRestarts" => unit.restarts = value.parse().unwrap_or(0),
                 _ => {}
@@ -148,7 +151,8 @@ impl Unit {
 
 /// Queries the state of the unit; an unknown one has the load state `not-found`.
 pub async fn show(unit: &str, stop: &CancellationToken) -> Result<Unit, Error> {
-    let properties = "LoadState,ActiveState,SubState,UnitFileState,Result,FragmentPath,NRestarts,Job";
+    let properties =
+        "LoadState,ActiveState,SubState,UnitFileState,Result,FragmentPath,NRestarts,Job,StateChangeTimestamp";
     let command = systemctl(SHORT).arg("show").arg(unit).arg("--property").arg(properties);
     let rendered = command.render();
     let mut text = String::new();

@@ -32,7 +32,7 @@ pub use command::run::running::{
 };
 pub use command::run::{drain, run};
 pub use command::seal;
-pub use command::status::{RunnerState, ServiceStatus, Status, status};
+pub use command::status::{Looking, RunnerState, ServiceStatus, Status, status};
 pub use command::upgrade::conclude::Upgraded;
 pub use command::upgrade::offer::Upgrading;
 pub use command::upgrade::support::Support;

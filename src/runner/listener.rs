@@ -61,13 +61,23 @@ fn path(dir: &Path) -> String {
         .unwrap_or_else(|| config_sh::PATH.to_owned())
 }
 
+/// The processes of the listener of the runner in `dir`.
+#[must_use]
+pub fn listeners(dir: &Path, uid: Option<u32>) -> Which {
+    programs(dir, uid, "Runner.Listener")
+}
+
 /// The processes that run a job of the runner in `dir`.
 #[must_use]
 pub fn workers(dir: &Path, uid: Option<u32>) -> Which {
+    programs(dir, uid, "Runner.Worker")
+}
+
+fn programs(dir: &Path, uid: Option<u32>, program: &str) -> Which {
     // The worker is started by its resolved path, which is in bin.VERSION after a self-update.
     let below = fs_err::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
-    let name = if cfg!(windows) { "Runner.Worker.exe" } else { "Runner.Worker" };
-    Which::Program { uid, below, name: name.to_owned() }
+    let name = format!("{program}{}", std::env::consts::EXE_SUFFIX);
+    Which::Program { uid, below, name }
 }
 
 /// Whether a line of its output says that another listener has the runner's session.

@@ -120,11 +120,6 @@ pub struct Place {
     /// With the value root, jobs run as root.
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
-    /// Groups of the machine that the user that runup creates also gets, such as docker, separated by commas
-    ///
-    /// Members of some groups can become root: with docker, jobs are not isolated from the machine.
-    #[arg(long, value_name = "GROUPS", value_delimiter = ',')]
-    pub groups: Vec<String>,
     /// Root directory of an image to work on: every absolute path is below it [default: /]
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
@@ -231,6 +226,11 @@ pub struct Jobs {
     /// Script that the runner runs after each job; none for no script
     #[arg(long, value_name = "FILE")]
     pub hook_job_completed: Option<String>,
+    /// Groups of the machine that the user that runup creates also gets, such as docker, separated by commas
+    ///
+    /// Members of some groups can become root: with docker, jobs are not isolated from the machine.
+    #[arg(long, value_name = "GROUPS", value_delimiter = ',')]
+    pub groups: Vec<String>,
     /// PATH of the jobs; none for the usual one
     #[arg(long, value_name = "PATH")]
     pub path: Option<String>,

@@ -26,6 +26,7 @@ mod regressions;
 mod rig;
 mod run;
 mod secrets;
+mod status;
 mod token_command;
 mod update;
 mod upgrade;

@@ -1,6 +1,7 @@
 //! Shows the runner's state here and on the server.
 
-use crate::error::chain;
+use crate::deadline::Deadline;
+use crate::error::{Class, Failure as _, chain};
 use crate::github::{Client, Runner};
 use crate::host::{Account, account, systemd};
 use crate::lifecycle::command::upgrade::support::{Support, support};
@@ -11,9 +12,10 @@ use crate::lifecycle::state::environment;
 use crate::lifecycle::state::journal::{Act, EntryState, Journal, Step};
 use crate::lifecycle::state::observed;
 use crate::lifecycle::state::service::unit_path;
-use crate::runner::{Guard, LocalState, RunnerVersion, state, tree};
+use crate::runner::{Guard, LocalState, RunnerVersion, listener, state, tree};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use std::time::Duration;
 
 /// The state of one runner directory.
 #[derive(Debug, Clone, Serialize)]
@@ -48,6 +50,13 @@ pub struct Status {
     pub busy: Option<bool>,
     /// Why the server could not be asked.
     pub not_asked: Option<String>,
+    /// The class of that, if it should have been possible.
+    #[serde(skip)]
+    pub unreachable: Option<Class>,
+    /// Whether the listener of the runner has a process; `None` where that cannot be seen.
+    pub listener: Option<bool>,
+    /// Whether a job runs on this machine.
+    pub job: Option<bool>,
     /// The service, if runup installed one.
     pub service: Option<ServiceStatus>,
     /// How long the version is supported, if a newer one is available and the runner does not update itself.
@@ -71,6 +80,10 @@ pub struct ServiceStatus {
     pub restarts: u32,
     /// Why it last ended.
     pub result: String,
+    /// Since when it is as it is, in systemd's words.
+    pub since: Option<String>,
+    /// The last lines of its log, if it is not well.
+    pub log: Vec<String>,
 }
 
 /// The state in one word, for machines.
@@ -91,15 +104,32 @@ pub enum RunnerState {
     Stopped,
     /// Registered, its service runs, and the server does not see it.
     Offline,
+    /// Registered, and the server cannot be asked.
+    Unreachable,
     /// Registered by the machine that this disk is a copy of; the next `install` creates a runner of its own.
     Copied,
 }
+
+/// What `status` asks.
+#[derive(Debug, Default)]
+pub struct Looking {
+    /// Only what this machine knows.
+    pub local: bool,
+    /// Why there is no credential, although one was named.
+    pub refused: Option<String>,
+}
+
+/// How long the server may take. What this machine knows is known by then.
+const ASKING: Duration = Duration::from_secs(10);
+
+/// How much of the log is shown of a service that is not well.
+const LOG_LINES: usize = 10;
 
 /// Observes, and changes nothing.
 ///
 /// # Errors
 /// The directory or the journal cannot be read.
-pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
+pub async fn status(site: &Site<'_>, looking: &Looking) -> Result<Status, Error> {
     let journal = site.read_journal()?;
     let dir = site.dir();
     let local = state::read(&dir)?;
@@ -120,7 +150,14 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
         status.url.clone_from(&file.github_url);
     }
     status.state = state_here(site, &journal, &local, version.is_some());
-    if status.state == RunnerState::Registered {
+    look_at_processes(site, &mut status);
+    if looking.local {
+        status.not_asked = Some("--local".into());
+    } else if let (RunnerState::Registered, Some(why)) = (status.state, &looking.refused) {
+        (status.not_asked, status.unreachable) = (Some(why.clone()), Some(Class::NoPerm));
+    } else if status.state == RunnerState::Registered {
+        let site = site.until(Deadline::after(ASKING.min(site.deadline.left())), site.stop.clone());
+        let site = &site;
         let found = Found { local: &local, version, open: journal.guard() == Guard::Open };
         ask(site, &mut status, &found, journal.entry(Step::Register).map(|entry| &entry.act)).await;
     }
@@ -141,7 +178,22 @@ pub async fn status(site: &Site<'_>) -> Result<Status, Error> {
         ));
     }
     look_at_service(site, &journal, &mut status, lacks.is_empty()).await?;
+    let is_dead = looking.local && status.listener == Some(false);
+    match status.state {
+        RunnerState::Registered if is_dead => status.state = RunnerState::Stopped,
+        RunnerState::Registered if status.unreachable.is_some() => status.state = RunnerState::Unreachable,
+        _ => {}
+    }
     Ok(status)
+}
+
+/// Whether the listener and a job of it run, whatever started them.
+fn look_at_processes(site: &Site<'_>, status: &mut Status) {
+    if cfg!(target_os = "linux") && site.request.root.is_host() {
+        let (dir, uid) = (site.dir(), site.runner_uid());
+        status.listener = Some(!listener::listeners(&dir, uid).find().is_empty());
+        status.job = Some(!listener::workers(&dir, uid).find().is_empty());
+    }
 }
 
 /// Before anything but the journal and the version was looked at.
@@ -162,6 +214,9 @@ fn unknown(site: &Site<'_>, journal: &Journal, version: Option<RunnerVersion>) -
         server: None,
         busy: None,
         not_asked: None,
+        unreachable: None,
+        listener: None,
+        job: None,
         service: None,
         support: None,
         environment: Vec::new(),
@@ -169,7 +224,6 @@ fn unknown(site: &Site<'_>, journal: &Journal, version: Option<RunnerVersion>) -
     }
 }
 
-/// How the tree is guarded from its jobs, and what they could do.
 /// Compares the runner's directory with the record, whatever is set where `status` runs.
 fn look_at_environment(site: &Site<'_>, journal: &Journal, status: &mut Status) -> Result<(), Error> {
     let recorded = environment::recorded(site)?;
@@ -184,6 +238,7 @@ fn look_at_environment(site: &Site<'_>, journal: &Journal, status: &mut Status) 
     Ok(())
 }
 
+/// How the tree is guarded from its jobs, and what they could do.
 fn look_at_guard(site: &Site<'_>, journal: &Journal, status: &mut Status) -> Result<(), Error> {
     if let (Some(_), Some(account)) = (journal.entry(Step::PlaceRunner), site.account()?)
         && site.isolates(&account)
@@ -271,12 +326,17 @@ async fn look_at_service(
     {
         status.state = RunnerState::Offline;
     }
+    let is_well = seen.is_up() && seen.restarts == 0;
+    let log = if is_well { String::new() } else { systemd::log_tail(unit, &site.stop).await };
+    let log: Vec<String> = log.lines().map(str::to_owned).collect();
     status.service = Some(ServiceStatus {
         unit: unit.clone(),
         active: seen.active.to_string(),
         enabled: seen.enabled.to_string(),
         restarts: seen.restarts,
         result: seen.result,
+        since: seen.since,
+        log: log[log.len().saturating_sub(LOG_LINES)..].to_vec(),
     });
     Ok(())
 }
@@ -307,7 +367,11 @@ async fn ask(site: &Site<'_>, status: &mut Status, found: &Found<'_>, act: Optio
         (Some(client), Some(id)) => match site.within("asking for the runner", client.runner(id)).await {
             Ok(Some(found)) => runner = Some(found),
             Ok(None) => status.state = RunnerState::Forgotten,
-            Err(error) => status.not_asked = Some(chain(&error)),
+            Err(error) => {
+                let refused = error.class() == Class::NoPerm;
+                status.unreachable = Some(if refused { Class::NoPerm } else { Class::TempFail });
+                status.not_asked = Some(chain(&error));
+            }
         },
         _ => status.not_asked = Some("no credential, or no --url".into()),
     }
