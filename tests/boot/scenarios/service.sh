@@ -497,11 +497,15 @@ scenario_status_tells() {
     local job
     job=$(job 3)
     within 10 busy
-    status_is 0 .busy true
+    status_is 0 .busy true .job true .listener true
     within 10 job_done "$job"
+    exits 0 runup status --local
+    says "waits for jobs"
     # Stopped.
     inside systemctl stop $unit
-    status_is 79 .state stopped
+    status_is 79 .state stopped .listener false
+    exits 79 runup status --local
+    says "does not run"
     exits 0 runup install
     status_is 0 .state registered
     # Running, but not online.
