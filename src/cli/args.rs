@@ -95,7 +95,7 @@ pub(super) struct ConvergeFlags {
     /// Do not undo the earlier steps if a step fails
     #[arg(long, help_heading = "Machine options")]
     pub keep_on_failure: bool,
-    /// If GitHub's rate limit is used up, wait until it is lifted, whatever --deadline says
+    /// If GitHub's rate limit is used up, wait until it is lifted, even beyond --deadline
     #[arg(long, help_heading = "Server options")]
     pub wait_for_limit: bool,
 }
@@ -217,7 +217,7 @@ pub(super) struct UpgradeFlags {
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct StatusFlags {
-    /// Ask no server, and say whether the runner's listener runs: exit code 79 if it does not
+    /// Ask no server, and check that the listener of the runner is alive: exit code 79 if it is not
     #[arg(long)]
     pub local: bool,
     #[command(flatten)]

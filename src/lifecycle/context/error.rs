@@ -2,6 +2,7 @@
 
 mod archive;
 mod config_sh;
+mod jobs;
 mod journal;
 mod listener;
 mod receipt;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 pub use archive::ArchiveError;
 pub use config_sh::ConfigShError;
+pub use jobs::JobsError;
 pub use journal::{JournalError, VERSION};
 pub use listener::ListenerError;
 pub use receipt::ReceiptError;
@@ -53,6 +55,8 @@ pub enum Error {
     Archive(#[from] ArchiveError),
     #[error(transparent)]
     Tree(#[from] TreeError),
+    #[error(transparent)]
+    Jobs(#[from] JobsError),
     #[error(transparent)]
     Trust(#[from] TrustError),
     #[error(transparent)]
@@ -151,6 +155,7 @@ impl Failure for Error {
             Self::Journal(error) => error.class(),
             Self::Archive(error) => error.class(),
             Self::Tree(error) => error.class(),
+            Self::Jobs(error) => error.class(),
             Self::Trust(error) => error.class(),
             Self::User(error) => error.class(),
             Self::Registration(error) => error.class(),
@@ -180,6 +185,7 @@ impl Failure for Error {
             Self::Journal(error) => error.hint(),
             Self::Archive(error) => error.hint(),
             Self::Tree(error) => error.hint(),
+            Self::Jobs(error) => error.hint(),
             Self::Trust(error) => error.hint(),
             Self::User(error) => error.hint(),
             Self::Registration(error) => error.hint(),

@@ -4,7 +4,7 @@
 
 use crate::host::account::Account;
 use crate::host::file;
-use crate::lifecycle::context::error::{Error, TreeError, TrustError};
+use crate::lifecycle::context::error::{Error, JobsError, TrustError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::environment::{Wanted, is_there, record, wanted_files};
 use crate::lifecycle::state::journal::{Journal, Step};
@@ -36,12 +36,12 @@ pub(crate) fn decide(seen: &Seen) -> Option<Planned> {
 /// Refuses a hook that the runner could not run, or that its jobs could change.
 ///
 /// # Errors
-/// `TreeError::HookUnusable`.
+/// `JobsError::HookUnusable`.
 pub(crate) fn check(site: &Site<'_>, account: Option<&Account>) -> Result<(), Error> {
     for (variable, hook) in site.environment.hooks() {
         let refused = |why: &str| {
             let (option, hook) = (option_of(variable), hook.to_owned());
-            Err(TreeError::HookUnusable { option, hook, why: why.to_owned() }.into())
+            Err(JobsError::HookUnusable { option, hook, why: why.to_owned() }.into())
         };
         let here = site.request.root.locate(hook);
         let Some(meta) = here.as_ref().and_then(|path| std::fs::metadata(path).ok()) else {

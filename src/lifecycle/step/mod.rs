@@ -9,3 +9,4 @@ pub mod registration;
 pub mod sequence;
 pub mod service;
 pub mod user;
+pub mod work;

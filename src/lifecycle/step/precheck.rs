@@ -13,6 +13,7 @@ use crate::lifecycle::step::environment;
 use crate::lifecycle::step::placing::archive::{self, Choice};
 use crate::lifecycle::step::registration::check_group;
 use crate::lifecycle::step::registration::token::{self, Token};
+use crate::lifecycle::step::work;
 
 /// Less memory than this leaves little for jobs beside the runner's own two processes.
 const SMALL: u64 = 512 << 20;
@@ -48,6 +49,7 @@ impl Prepared {
         if registers(site, plan) {
             token::check_credential(site)?;
             check_group(site).await?;
+            work::check(site, seen.account.as_ref())?;
         }
         if plan.takes(Step::WriteEnvironment) || registers(site, plan) {
             environment::check(site, seen.account.as_ref())?;

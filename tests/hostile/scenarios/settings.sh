@@ -96,6 +96,29 @@ echo "OF_THE_JOBS=stolen" >>$tree/.env; mkdir -p $work/x/y; chmod 500 $work/x; e
     absent "$tree"
 }
 
+# A work directory elsewhere holds nothing of anybody else, and is one runner's alone.
+scenario_work_directories_that_are_taken() {
+    server
+    machine
+    credentials
+    switch_on
+    as_root install -D /dev/null /srv/data/precious
+    exits 78 runup plan --work /srv/data
+    says "it contains other files, such as precious"
+    exits 78 runup install --work /srv/data
+    same "" "$(state '.runners[].name')" "the runners"
+    exits 0 runup install --work /srv/new/work
+    within 30 own_online
+    hostile 'echo left >$work/left; pwd'
+    same actions-runner "$(inside stat --format=%U /srv/new/work)" "the owner of the work directory"
+    exits 0 runup install --work /srv/new/work
+    says "nothing to do"
+    exits 78 runup install --dir /opt/second --name second --work /srv/new/work
+    says "the runner in $tree work there"
+    exits 0 runup remove
+    test -e "$root/srv/data/precious"
+}
+
 # A script that a job could change is not run for the next one, nor one that is not there.
 scenario_hooks_that_are_no_hooks() {
     with_service

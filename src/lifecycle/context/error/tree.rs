@@ -31,8 +31,6 @@ pub enum TreeError {
         shortened(&mounts.iter().map(|place| place.display().to_string()).collect::<Vec<_>>())
     )]
     MountedInside { dir: PathBuf, mounts: Vec<PathBuf> },
-    #[error("{option} {} cannot be used: {why}", hook.display())]
-    HookUnusable { option: &'static str, hook: PathBuf, why: String },
     #[error(
         "the image is not sealed: it must not contain {}",
         found.iter().map(|one| one.what.as_str()).collect::<Vec<_>>().join(", ")
@@ -54,7 +52,6 @@ impl Failure for TreeError {
             | Self::NothingThere { .. }
             | Self::HoldsOthers { .. }
             | Self::MountedInside { .. }
-            | Self::HookUnusable { .. }
             | Self::NotSealed { .. } => Class::Config,
             Self::TooOld { .. } => Class::Deprecated,
         }
@@ -109,10 +106,6 @@ impl Failure for TreeError {
             }
             Self::MountedInside { .. } => "Unmount it, then run the same command again.".into(),
             Self::NothingThere { .. } => "If the runner is elsewhere, pass its directory with --dir.".into(),
-            Self::HookUnusable { .. } => {
-                "Install an executable script that only root can change, such as /usr/local/bin/hook.sh."
-                    .into()
-            }
             Self::NotSealed { found } => {
                 let fixes: Vec<String> =
                     found.iter().map(|one| format!("{}: {}", one.what, one.fix)).collect();
