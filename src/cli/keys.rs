@@ -5,7 +5,7 @@ use clap::Command;
 
 /// What the file is.
 pub(super) const INTRODUCTION: [&str; 4] = [
-    "runup reads its settings from a TOML file: /etc/runup/config.toml if it exists, or the file that --config or \
+    "runup reads its settings from a TOML file: /etc/runup/config.toml as root, ~/.config/runup/config.toml as any other user, or the file that --config or \
      RUNUP_CONFIG names. A relative path in it is relative to the current directory.",
     "The keys are the long options without their dashes. An option takes precedence over the environment, which takes \
      precedence over the file. One file serves all commands: each command uses the keys of its own options, and an \

@@ -369,7 +369,8 @@ pub(super) const ENVIRONMENT: [(&str, &str); 9] = [
 
 /// Files, each with its meaning.
 pub(super) const FILES: [(&str, &str); 5] = [
-    ("/etc/runup/config.toml", "The configuration file, see runup.toml(5)."),
+    ("/etc/runup/config.toml", "The configuration file of root, see runup.toml(5)."),
+    ("~/.config/runup/config.toml", "The configuration file of any other user."),
     (
         "/etc/runup/token",
         "The token for the REST API, by convention. runup reads it only if token-file names it.",

@@ -23,7 +23,7 @@ const URL_HELP: &str = "Organization, repository or enterprise: https://HOST/ORG
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Common {
-    /// Configuration file; its keys are the long options without the dashes [default: /etc/runup/config.toml, if it exists]
+    /// Configuration file; its keys are the long options without the dashes [default: /etc/runup/config.toml as root, ~/.config/runup/config.toml otherwise]
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// Print the result as one JSON document
