@@ -368,7 +368,7 @@ pub(super) const ENVIRONMENT: [(&str, &str); 9] = [
 ];
 
 /// Files, each with its meaning.
-pub(super) const FILES: [(&str, &str); 5] = [
+pub(super) const FILES: [(&str, &str); 6] = [
     ("/etc/runup/config.toml", "The configuration file of root, see runup.toml(5)."),
     ("~/.config/runup/config.toml", "The configuration file of any other user."),
     (
