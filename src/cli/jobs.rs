@@ -14,11 +14,15 @@ use std::path::{Path, PathBuf};
 const CA_FILE: &str = "RUNUP_CA_FILE";
 
 /// Variables that cannot be set for jobs: runup and the runner use them, or they have an option of their own.
-const NOT_FOR_JOBS: [(&str, &str); 6] = [
+const NOT_FOR_JOBS: [(&str, &str); 10] = [
     ("PATH", "use --path"),
     ("http_proxy", "use --proxy"),
     ("https_proxy", "use --proxy"),
     ("no_proxy", "use --no-proxy"),
+    ("SSL_CERT_FILE", "use --ca-file"),
+    ("NODE_EXTRA_CA_CERTS", "use --ca-file"),
+    ("CURL_CA_BUNDLE", "use --ca-file"),
+    ("GIT_SSL_CAINFO", "use --ca-file"),
     (HOOKS[0], "use --hook-job-started"),
     (HOOKS[1], "use --hook-job-completed"),
 ];
@@ -44,6 +48,11 @@ pub(super) fn reach(environment: &Environment, server: &Server, place: Option<&P
             }
         }
         None => {}
+    }
+    for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        if let Some(value) = value(name).filter(|_| environment.get(name).is_none()) {
+            environment.set(name, value);
+        }
     }
     if let Some(hosts) = &server.no_proxy {
         environment.set("no_proxy", hosts);

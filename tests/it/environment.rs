@@ -161,6 +161,35 @@ fn certificates_are_trusted_beside_the_system_s_wherever_their_file_is() {
     rig.assert_nothing_left();
 }
 
+/// What was set stays set, whatever the environment of the next run is: a boot has none.
+#[test]
+fn a_boot_changes_nothing_that_a_shell_has_set() {
+    let rig = Rig::new();
+    let mine = rcgen::generate_simple_self_signed(vec!["ca.test".to_owned()]).unwrap().cert.pem();
+    let file = rig.write("etc/ssl/mine.pem", mine);
+    let mut shell = rig.on_machine(&["install"]);
+    shell.env("HTTPS_PROXY", PROXY).env("no_proxy", "internal.test").env("SSL_CERT_FILE", &file);
+    finish(shell.spawn().unwrap()).expect(0);
+    let before = dot_env(&rig);
+    assert!(
+        before.contains("HTTPS_PROXY") && before.contains("internal.test") && before.contains("mine.pem"),
+        "{before}"
+    );
+    rig.run(&["install"]).expect(0).says("nothing to do");
+    assert_eq!(dot_env(&rig), before);
+}
+
+#[test]
+fn a_repair_keeps_what_was_set() {
+    let rig = Rig::new();
+    rig.run(&["install", "--env", "A=1"]).expect(0);
+    let dir = rig.dir();
+    std::fs::rename(dir.join("bin"), dir.join("bin.2.336.0")).unwrap();
+    rig.run(&["install"]).expect(0);
+    assert!(dot_env(&rig).contains("\nA=1\n"), "{}", dot_env(&rig));
+    rig.run(&["install"]).expect(0).says("nothing to do");
+}
+
 #[test]
 fn what_the_runner_could_not_use_is_refused_before_anything_is_done() {
     let rig = Rig::new();

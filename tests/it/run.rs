@@ -475,9 +475,11 @@ fn a_rate_limit_is_waited_for_if_that_is_asked_for_and_a_stop_ends_the_waiting()
     rig.faults(&["*:rate-limit=2700"]);
     // Reset after the deadline: there is no use in waiting for it.
     rig.run(&["run", "--ephemeral"]).expect(75).says("Try again after");
-    rig.sandbox.requests_clear();
-    let child = start(&rig, &["--ephemeral", "--wait-for-limit"]);
-    until("it has asked", || !rig.sandbox.requests().is_empty());
-    stop(child).expect(143).says("rate limited until");
+    let log = rig.root().join("log");
+    let mut command = rig.on_machine(&["run", "--ephemeral", "--wait-for-limit"]);
+    let mut child = command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    until("it waits", || std::fs::read_to_string(&log).unwrap().contains("; waiting 2"));
+    signal(&child, Signal::TERM);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
     rig.assert_nothing_left();
 }

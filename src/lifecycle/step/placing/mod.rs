@@ -127,7 +127,8 @@ impl Placing<'_> {
         let (staging, staged, report) =
             stage_runner(site, choice, format, owner(self.account, self.guarded), self.guarded).await?;
         let digest = staged.sha256.to_string();
-        if self.guarded || !site.environment.is_empty() {
+        // A repair takes the files of the tree along.
+        if self.guarded || !site.environment.is_empty() && !matches!(self.change, Change::Repair) {
             let replaces = matches!(self.change, Change::Replace { .. });
             environment::furnish(site, journal, self.account, &staging, replaces)
                 .inspect_err(|_| discard(&staging))?;
