@@ -5,7 +5,7 @@ use super::{Failed, request};
 use crate::lifecycle::journal::Journal;
 use crate::net;
 use crate::runner::environment::{HOOKS, NONE};
-use crate::runner::{RunnerEnvironment, WantedEnvironment};
+use crate::runner::{RunnerEnvironment, WantedEnvironment, config_sh};
 use crate::settings::flags::{Jobs, Place, Server};
 use crate::settings::{Environment, Error};
 use std::path::{Path, PathBuf};
@@ -14,12 +14,13 @@ use std::path::{Path, PathBuf};
 const CA_FILE: &str = "RUNUP_CA_FILE";
 
 /// Variables that cannot be set for jobs: runup and the runner use them, or they have an option of their own.
-const NOT_FOR_JOBS: [(&str, &str); 10] = [
+const NOT_FOR_JOBS: [(&str, &str); 11] = [
     ("PATH", "use --path"),
     ("http_proxy", "use --proxy"),
     ("https_proxy", "use --proxy"),
     ("no_proxy", "use --no-proxy"),
     ("SSL_CERT_FILE", "use --ca-file"),
+    ("SSL_CERT_DIR", "use --ca-file"),
     ("NODE_EXTRA_CA_CERTS", "use --ca-file"),
     ("CURL_CA_BUNDLE", "use --ca-file"),
     ("GIT_SSL_CAINFO", "use --ca-file"),
@@ -30,11 +31,9 @@ const NOT_FOR_JOBS: [(&str, &str); 10] = [
 /// The environment with the proxy of the options, or else its own, or else that with which this runner was
 /// installed; and the same for the certificates.
 pub(super) fn reach(environment: &Environment, server: &Server, place: Option<&Place>) -> Environment {
-    let recorded = match place {
-        Some(place) => recorded(place, environment),
-        None => RunnerEnvironment::default(),
-    };
+    let (recorded, copy) = place.map(|place| recorded(place, environment)).unwrap_or_default();
     let mut environment = environment.clone();
+    let has_ca_file = recorded.ca_file().is_some();
     let recorded = recorded.network();
     let value = |name: &str| recorded.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     match server.proxy.as_deref() {
@@ -49,19 +48,21 @@ pub(super) fn reach(environment: &Environment, server: &Server, place: Option<&P
         }
         None => {}
     }
+    // The files of the runner's directory are not for root: jobs may be able to write there.
     for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
-        if let Some(value) = value(name).filter(|_| environment.get(name).is_none()) {
+        if let Some(value) = value(name).filter(|_| environment.get(name).is_none() && !has_ca_file) {
             environment.set(name, value);
+            if name == "SSL_CERT_FILE" && Path::new(value).is_file() {
+                environment.set(CA_FILE, value);
+            }
         }
     }
     if let Some(hosts) = &server.no_proxy {
         environment.set("no_proxy", hosts);
     }
-    // A copy of the certificates, which outlives the file that they came from.
-    if let Some(bundle) =
-        value("GIT_SSL_CAINFO").filter(|path| server.ca_file.is_none() && Path::new(path).exists())
-    {
-        environment.set(CA_FILE, bundle);
+    // Root's copy of the certificates outlives the file that they came from.
+    if let Some(copy) = copy.filter(|copy| has_ca_file && server.ca_file.is_none() && copy.is_file()) {
+        environment.set(CA_FILE, &copy.display().to_string());
     }
     environment
 }
@@ -71,34 +72,50 @@ pub(super) fn ca_file(server: &Server, environment: &Environment) -> Option<Path
     server.ca_file.clone().or_else(|| environment.get(CA_FILE).map(PathBuf::from))
 }
 
-/// What is recorded of the runner of these options, as far as this user may read it.
-fn recorded(place: &Place, environment: &Environment) -> RunnerEnvironment {
+/// What is recorded of the runner of these options, as far as this user may read it, and where the copy of its
+/// certificates is.
+fn recorded(place: &Place, environment: &Environment) -> (RunnerEnvironment, Option<PathBuf>) {
     // What is wrong with the options, or is no record, is reported by the code that needs it.
-    let Ok((root, dir, state)) = request::whereabouts(place, environment) else {
-        return RunnerEnvironment::default();
-    };
-    let text = root
-        .locate(&state)
-        .and_then(|state| std::fs::read_to_string(Journal::environment_for(&state, &dir)).ok());
-    text.and_then(|text| RunnerEnvironment::parse(&text)).unwrap_or_default()
+    let Ok((root, dir, state)) = request::whereabouts(place, environment) else { return Default::default() };
+    let Some(state) = root.locate(&state) else { return Default::default() };
+    let text = std::fs::read_to_string(Journal::environment_for(&state, &dir)).ok();
+    let recorded = text.and_then(|text| RunnerEnvironment::parse(&text)).unwrap_or_default();
+    (recorded, Some(Journal::certificates_for(&state, &dir)))
 }
 
 /// What the environment and the options say of the network.
 pub(super) fn network(server: &Server, environment: &Environment) -> Result<WantedEnvironment, Failed> {
     let mut network = environment.for_runner();
     for (name, value) in &mut network {
+        // A secret that is mounted as a variable often ends with a line break.
+        *value = value.trim().to_owned();
+        refuse_control(name, value)?;
         // A child has another working directory.
         if matches!(name.as_str(), "SSL_CERT_FILE" | "SSL_CERT_DIR") {
             *value = absolute(Path::new(value))?.display().to_string();
         }
     }
     let ca_file = server.ca_file.as_deref().map(absolute).transpose()?;
+    network.retain(|(_, value)| !value.is_empty());
     Ok(WantedEnvironment {
-        network,
+        own: network.clone(),
+        network: Some(network),
         ca_file,
         system: environment.of_windows(),
         ..WantedEnvironment::default()
     })
+}
+
+/// For an image: what the machine that builds it needs to reach the network is not what the image needs.
+pub(super) fn of_options_only(wanted: &mut WantedEnvironment, server: &Server) {
+    wanted.network = wanted.network.take().filter(|_| server.proxy.is_some() || server.no_proxy.is_some());
+    if let Some(network) = &mut wanted.network {
+        network.retain(|(name, _)| match name.as_str() {
+            "http_proxy" | "https_proxy" => server.proxy.is_some(),
+            "no_proxy" => server.no_proxy.is_some(),
+            _ => false,
+        });
+    }
 }
 
 /// Adds what the options say of the jobs.
@@ -119,7 +136,7 @@ pub(super) fn add(environment: &mut WantedEnvironment, flags: &Jobs) -> Result<(
     for line in flags.env.iter().flat_map(|given| given.lines()) {
         variables.push(variable(line, "--env")?);
     }
-    let direct = environment.network.iter().find(|(name, _)| name.eq_ignore_ascii_case("no_proxy"));
+    let direct = environment.network.iter().flatten().find(|(name, _)| name.eq_ignore_ascii_case("no_proxy"));
     for host in direct.map(|(_, hosts)| net::ignored(hosts)).unwrap_or_default() {
         tracing::warn!(
             "the runner ignores {host:?} in no_proxy: it takes names of hosts and domains, separated by commas"
@@ -132,6 +149,9 @@ pub(super) fn add(environment: &mut WantedEnvironment, flags: &Jobs) -> Result<(
         hook("--hook-job-completed", flags.hook_job_completed.as_deref())?,
     ];
     environment.path.clone_from(&flags.path);
+    if flags.path.as_deref() == Some(NONE) {
+        environment.path = Some(config_sh::PATH.to_owned());
+    }
     if let Some(path) = flags.path.as_deref().filter(|path| *path != NONE) {
         let wrong = path.split(':').find(|part| !part.starts_with('/'));
         if let Some(wrong) = wrong.filter(|_| cfg!(unix)) {

@@ -81,7 +81,7 @@ pub(super) fn converge(
     };
     request.registration = Some(Registration { name: runner.name.clone(), options });
     jobs::add(&mut request.environment, &flags.jobs)?;
-    request.groups.clone_from(&flags.jobs.groups);
+    request.groups = groups(&flags.jobs, &request)?;
     request.self_update = runner.self_update;
     request.archive.no_refresh = flags.no_refresh;
     request.allow_metadata = flags.metadata.allow_metadata;
@@ -115,7 +115,8 @@ pub(super) fn bake(flags: &BakeFlags, session: &Session) -> Result<Request, supe
     request.keep_on_failure = flags.keep_on_failure;
     request.deps = flags.libraries.deps;
     jobs::add(&mut request.environment, &flags.jobs)?;
-    request.groups.clone_from(&flags.jobs.groups);
+    jobs::of_options_only(&mut request.environment, &flags.server);
+    request.groups = groups(&flags.jobs, &request)?;
     request.token_files = token_files(flags, &request.root, session)?;
     if request.target.is_none() && request.archive.archive.is_none() {
         return Err(Error::UrlMissing.into());
@@ -298,6 +299,14 @@ fn base(
         environment: jobs::network(server, environment)?,
         deadline: server.deadline,
     })
+}
+
+/// The groups of a user that is to be created.
+fn groups(jobs: &flags::Jobs, request: &Request) -> Result<Vec<String>, Error> {
+    if !jobs.groups.is_empty() && request.user.is_none() {
+        return Err(Error::Contradiction("--groups needs root: only then is a user created".into()));
+    }
+    Ok(jobs.groups.clone())
 }
 
 /// The root file system, the runner's directory in it, and where the journals are in it.

@@ -11,7 +11,7 @@ use crate::settings::{Error, Given, Origin};
 use std::path::{Path, PathBuf};
 
 /// Options that are not passed to the unit's `runup run`: they concern this run only, or are passed in another way.
-const NOT_FOR_THE_UNIT: [&str; 20] = [
+const NOT_FOR_THE_UNIT: [&str; 21] = [
     "deps",
     "service",
     "drain",
@@ -21,7 +21,9 @@ const NOT_FOR_THE_UNIT: [&str; 20] = [
     "upgrade-spread",
     "token-file",
     "registration-token-file",
-    // These are recorded beside the journal: a command line can be read by every user.
+    // These are recorded beside the journal, where the unit's own runup finds them: a command line can be read by every
+    // user.
+    "ca-file",
     "proxy",
     "no-proxy",
     "env",
@@ -36,7 +38,7 @@ const NOT_FOR_THE_UNIT: [&str; 20] = [
 ];
 
 /// Options of `install` that are passed to the unit's `runup upgrade`. The server comes from the journal.
-const FOR_THE_UPGRADE: [&str; 4] = ["allow-http", "ca-file", "token-command", "mirror"];
+const FOR_THE_UPGRADE: [&str; 3] = ["allow-http", "token-command", "mirror"];
 
 /// The service, as far as this machine can have one.
 pub(super) fn wanted(flags: &InstallFlags, session: &Session) -> Result<Option<WantedService>, Failed> {
@@ -130,7 +132,7 @@ fn argument(given: &Given) -> Option<Vec<String>> {
     }
     let value = match given.key.as_str() {
         // The unit starts in another directory.
-        "dir" | "ca-file" => absolute(&PathBuf::from(&given.value)).ok()?.display().to_string(),
+        "dir" => absolute(&PathBuf::from(&given.value)).ok()?.display().to_string(),
         _ => given.value.clone(),
     };
     Some(vec![format!("--{}={value}", given.key)])

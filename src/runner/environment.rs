@@ -43,8 +43,10 @@ pub struct RunnerEnvironment {
 /// What one run asks for.
 #[derive(Debug, Clone, Default)]
 pub struct WantedEnvironment {
-    /// The proxies and certificates of runup's own environment.
-    pub network: Vec<(String, String)>,
+    /// The proxies and certificates of runup's own environment, for what this run starts.
+    pub own: Vec<(String, String)>,
+    /// Those that the runner is to have; `None` keeps what was set before.
+    pub network: Option<Vec<(String, String)>>,
     /// What every program on Windows needs of it.
     pub system: Vec<(String, String)>,
     /// The file of certificates to trust besides the system's; `None` keeps what was set before.
@@ -72,9 +74,12 @@ impl RunnerEnvironment {
                 variables.insert(name.to_owned(), value.clone());
             }
         }
-        variables
-            .retain(|name, _| !NETWORK.contains(&name.as_str()) && !CA_VARIABLES.contains(&name.as_str()));
-        variables.extend(wanted.network.iter().cloned());
+        let is_network = |name: &str| NETWORK.contains(&name) || CA_VARIABLES.contains(&name);
+        variables.retain(|name, _| !is_network(name));
+        match &wanted.network {
+            Some(network) => variables.extend(network.iter().cloned()),
+            None => variables.extend(self.network()),
+        }
         let ca_file = wanted.ca_file.clone().or_else(|| self.ca_file.clone());
         if ca_file.is_some() {
             let bundle = dir.join(CA_BUNDLE).display().to_string();
@@ -263,7 +268,7 @@ mod tests {
     fn a_record_is_read_as_it_was_written_whatever_the_values_are() {
         let odd = "a \"b\" \\ $HOME `id` 'c' = # ü";
         let wanted = WantedEnvironment {
-            network: pairs(&[("https_proxy", "http://user:p%40ss@proxy:3128")]),
+            network: Some(pairs(&[("https_proxy", "http://user:p%40ss@proxy:3128")])),
             ca_file: Some("/etc/my ca.pem".into()),
             jobs: Some(pairs(&[("ODD", odd), ("EMPTY", "")])),
             hooks: [Some("/usr/local/bin/started.sh".into()), None],
@@ -279,7 +284,7 @@ mod tests {
     #[test]
     fn what_is_not_asked_for_stays_and_what_is_replaces_its_kind() {
         let first = WantedEnvironment {
-            network: pairs(&[("https_proxy", "http://one")]),
+            network: Some(pairs(&[("https_proxy", "http://one")])),
             jobs: Some(pairs(&[("A", "1"), ("B", "2")])),
             hooks: [Some("/a.sh".into()), Some("/b.sh".into())],
             path: Some("/x".into()),
@@ -287,11 +292,12 @@ mod tests {
         };
         let first = RunnerEnvironment::default().with(&first, dir());
         let nothing = WantedEnvironment {
-            network: pairs(&[("https_proxy", "http://one")]),
+            network: Some(pairs(&[("https_proxy", "http://one")])),
             ..WantedEnvironment::default()
         };
         assert_eq!(first.with(&nothing, dir()), first);
         let second = WantedEnvironment {
+            network: Some(Vec::new()),
             jobs: Some(pairs(&[("C", "3")])),
             hooks: [Some(NONE.into()), None],
             path: Some(NONE.into()),

@@ -1,6 +1,7 @@
 //! The unit file of a runner's service. runup writes its own, because root would run GitHub's `svc.sh` in a directory
 //! that jobs can write to, and its unit does not wait for the network and does not restart the runner.
 
+use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -23,8 +24,6 @@ pub struct Unit {
     pub main: Main,
     /// How long a stop waits for a running job, in seconds.
     pub drain: u64,
-    /// The record of what is set for the runner and its jobs.
-    pub environment: PathBuf,
     /// Jobs may reach the cloud's metadata.
     pub allow_metadata: bool,
     /// Whether runup upgrades the runner, with the units of [`render_upgrade`].
@@ -70,6 +69,9 @@ pub fn is_ours(text: &str, dir: &Path) -> bool {
     text.lines().next() == Some(headline(dir).as_str())
 }
 
+/// The longest name, which leaves room for `-upgrade`, `.d` and a temporary file's.
+const LONGEST_NAME: usize = 200;
+
 /// The directory whose unit has a short name.
 const DEFAULT_DIR: &str = "/opt/actions-runner";
 
@@ -93,7 +95,14 @@ pub fn name(dir: &Path) -> String {
             }
         }
     }
-    format!("runup-{name}.service")
+    let name = format!("runup-{name}.service");
+    // Too long for a file, or that of the default directory.
+    if name.len() > LONGEST_NAME || name == short_name(Path::new(DEFAULT_DIR)) {
+        let digest = hex::encode(&Sha256::digest(text.as_bytes())[..6]);
+        let start: String = short_name(dir).trim_end_matches(".service").chars().take(100).collect();
+        return format!("{start}-{digest}.service");
+    }
+    name
 }
 
 /// The name that older versions gave to a unit, after the last part of the directory.
@@ -196,9 +205,6 @@ fn start(unit: &Unit, dir: &str, program: &str) -> String {
                 "# The runner and its jobs run as this user, not as root.\n\
                  User={user}\n\
                  WorkingDirectory={dir}\n\
-                 # Proxy, certificates and variables of the jobs: only root can read them there. Lines of the runner's own\n\
-                 # .env win.\n\
-                 EnvironmentFile=-{environment}\n\
                  # As root: creates directories that the runner's user cannot create, and denies the cloud's metadata to jobs.\n\
                  ExecStartPre=+{program} prepare-start --quiet --dir {dir}{metadata}\n\
                  # GitHub's supported entry point. bin is a link after a self-update, so the path stays valid; bash is the\n\
@@ -207,7 +213,6 @@ fn start(unit: &Unit, dir: &str, program: &str) -> String {
                  # A stop waits for the running job before the runner is stopped.\n\
                  ExecStop=-{program} drain --quiet --dir {dir} --deadline {drain}\n",
                 user = unit.user,
-                environment = percent(&unit.environment.display().to_string()),
                 metadata = if unit.allow_metadata { " --allow-metadata" } else { "" },
                 drain = unit.drain,
             );
@@ -337,7 +342,6 @@ mod tests {
             program: "/usr/bin/runup".into(),
             main,
             drain: 300,
-            environment: "/var/lib/runup/opt-actions-runner.environment".into(),
             allow_metadata: false,
             upgrades: false,
         }
@@ -412,6 +416,12 @@ mod tests {
         assert_eq!(name(Path::new("/srv/a/actions-runner")), "runup-srv-a-actions\\x2drunner.service");
         assert_eq!(name(Path::new("/srv/my runner@2")), "runup-srv-my\\x20runner\\x402.service");
         assert_eq!(name(Path::new("/.hidden/ü")), "runup-\\x2ehidden-\\xc3\\xbc.service");
+        assert_ne!(name(Path::new("/actions/runner")), "runup-actions-runner.service");
+        let long = format!("/srv/{}", "ü".repeat(60));
+        assert!(
+            name(Path::new(&long)).len() <= LONGEST_NAME
+                && name(Path::new(&long)) != name(Path::new(&format!("{long}x")))
+        );
         assert_eq!(short_name(Path::new("/srv/my runner@2")), "runup-my-runner-2.service");
     }
 }

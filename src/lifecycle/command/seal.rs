@@ -4,6 +4,7 @@ use crate::host::{self, lock};
 use crate::lifecycle::context::error::{Error, TreeError};
 use crate::lifecycle::context::finding::Finding;
 use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::environment;
 use crate::lifecycle::state::journal::{EntryState, Journal, Step};
 use crate::runner::{Guard, guard as guarding, state, tree};
 use crate::transfer::place;
@@ -121,7 +122,12 @@ fn of_runner(site: &Site<'_>, journal: &Journal) -> Result<Vec<Finding>, Error> 
 fn personal(site: &Site<'_>, guard: Guard) -> Result<Vec<Finding>, Error> {
     let dir = site.dir();
     let mut found = Vec::new();
-    let placed_so = |name| guard == Guard::Locked && guarding::FURNISHED.contains(&name);
+    let written =
+        if site.environment.is_empty() { Vec::new() } else { environment::wanted_files(site, None, guard)? };
+    let placed_so = |name| {
+        guard == Guard::Locked && guarding::FURNISHED.contains(&name)
+            || written.iter().any(|file| file.name == name && environment::is_there(site, &dir, file, guard))
+    };
     for name in state::personal_files() {
         if !is_there(&dir.join(name))? || placed_so(name) {
             continue;

@@ -63,7 +63,10 @@ pub enum Change {
     /// A complete runner replaces an incomplete one and gets its identity: it stays the same runner.
     Repair,
     /// What is set for the runner and its jobs is written.
-    WriteEnvironment,
+    WriteEnvironment {
+        /// The runner reads it at its next start, and is restarted for it.
+        restarts: bool,
+    },
     /// `config.sh` registers the runner.
     Register(Box<NewRegistration>),
     /// Only the labels of the registered runner change; it keeps running.
@@ -149,7 +152,15 @@ impl Planned {
 
     /// Whether a running service has to be restarted for it.
     pub(crate) fn restarts(&self) -> bool {
-        !self.stands() && !matches!(self.action, Action::Do(Change::Relabel { .. }))
+        let without = |change: &Change| {
+            matches!(
+                change,
+                Change::Relabel { .. }
+                    | Change::CreateUser { .. }
+                    | Change::WriteEnvironment { restarts: false }
+            )
+        };
+        !self.stands() && !self.change().is_some_and(without)
     }
 }
 

@@ -82,7 +82,6 @@ pub(crate) async fn look(
         main: wanted.main.clone(),
         drain: wanted.drain.as_secs(),
         upgrades: upgrades.is_some(),
-        environment: Journal::environment_for(&site.request.state, &site.request.dir),
         allow_metadata: site.request.allow_metadata,
     };
     let wanted = unit::render(&unit);

@@ -2,7 +2,7 @@
 //!
 //! It undoes nothing: the record goes with the journal, and the files with the tree.
 
-use crate::host::account::Account;
+use crate::host::account::{self, Account};
 use crate::host::file;
 use crate::lifecycle::context::error::{Error, JobsError, TrustError};
 use crate::lifecycle::context::site::Site;
@@ -11,7 +11,7 @@ use crate::lifecycle::state::journal::{Journal, Step};
 use crate::lifecycle::state::observed::Seen;
 use crate::lifecycle::state::plan::{Change, Planned};
 use crate::lifecycle::state::trust;
-use crate::runner::environment::HOOKS;
+use crate::runner::environment::{CA_BUNDLE, HOOKS};
 use crate::runner::{Guard, guard};
 use std::path::Path;
 
@@ -21,12 +21,14 @@ pub(crate) fn decide(seen: &Seen) -> Option<Planned> {
     let step = Step::WriteEnvironment;
     if !environment.changed.is_empty() {
         let detail = format!("set {} for the runner and its jobs", environment.changed.join(", "));
-        return Some(Planned::to_do(step, Change::WriteEnvironment, detail));
+        return Some(Planned::to_do(step, Change::WriteEnvironment { restarts: true }, detail));
     }
     if !environment.drifted.is_empty() {
         let detail =
             format!("write {} again, which something else has changed", environment.drifted.join(", "));
-        return Some(Planned::to_do(step, Change::WriteEnvironment, detail));
+        // An update of the system's certificates is no reason to restart.
+        let restarts = environment.drifted.iter().any(|name| *name != CA_BUNDLE);
+        return Some(Planned::to_do(step, Change::WriteEnvironment { restarts }, detail));
     }
     let names = &environment.names;
     (!names.is_empty())
@@ -53,9 +55,10 @@ pub(crate) fn check(site: &Site<'_>, account: Option<&Account>) -> Result<(), Er
         if !is_executable(&meta) {
             return refused("it is not executable");
         }
-        if let (Some(path), Some(account)) = (&here, account.filter(|account| site.isolates(account)))
-            && let Err(Error::Trust(TrustError::NotForRoot { path, who, .. })) =
-                trust::check(path, Some(account))
+        // The user may still have to be created.
+        let isolates = account.map_or_else(account::is_root, |account| site.isolates(account));
+        if let Some(path) = here.as_ref().filter(|_| isolates)
+            && let Err(Error::Trust(TrustError::NotForRoot { path, who, .. })) = trust::check(path, account)
         {
             return refused(&format!("{who} can change {}", path.display()));
         }
@@ -134,8 +137,11 @@ fn write(
     wanted: &Wanted,
 ) -> Result<(), Error> {
     let path = dir.join(wanted.name);
-    file::write_atomic(&path, wanted.text.as_bytes(), wanted.mode)?;
-    if site.isolates(account) && wanted.mode == 0o640 {
+    let isolates = site.isolates(account);
+    // Only the runner's own group is to read what can be secret.
+    let mode = if wanted.mode == 0o640 && !isolates { 0o600 } else { wanted.mode };
+    file::write_atomic(&path, wanted.text.as_bytes(), mode)?;
+    if isolates && wanted.mode == 0o640 {
         guard::give_group(&path, site.keeper(account, journal))?;
     }
     Ok(())

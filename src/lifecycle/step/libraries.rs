@@ -43,7 +43,7 @@ pub async fn ensure(site: &Site<'_>) -> Result<(), Error> {
         "installing what the runner needs and is missing: {}",
         libraries::words(&needs).join(", ")
     );
-    let environment = &site.environment.network();
+    let environment = &site.request.environment.own;
     let packages =
         libraries::install(root, &site.machine, &needs, environment, site.deadline, &site.stop).await?;
     phase.end(format!("installed {}", packages.join(", ")));

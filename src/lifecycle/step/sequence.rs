@@ -42,7 +42,7 @@ pub(crate) fn plan(request: &Request, journal: &Journal, seen: &Seen) -> Result<
     placing::decide::freshen(&mut steps, request, seen)?;
     if let Some(service) = &seen.service {
         let written = service::decide::write_service(request, service)?;
-        let changed = steps.iter().any(|planned| planned.step != Step::CreateUser && planned.restarts());
+        let changed = steps.iter().any(Planned::restarts);
         // A change of the units beside it is not a reason to restart it.
         let restart = changed || !service.is_written();
         steps.push(written);
@@ -84,7 +84,7 @@ pub(crate) async fn take(
                 }
                 placing::take(site, journal, change, seen, account, prepared.choice.take()).await?;
             }
-            Change::WriteEnvironment => environment::take(site, journal, known(owner.as_ref()))?,
+            Change::WriteEnvironment { .. } => environment::take(site, journal, known(owner.as_ref()))?,
             Change::Relabel { id } => registration::relabel(site, journal, *id).await?,
             Change::Register(new) => {
                 service::quiet(site, seen).await?;

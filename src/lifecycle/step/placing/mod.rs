@@ -32,6 +32,8 @@ struct Placing<'a> {
     change: &'a Change,
     account: &'a Account,
     guarded: bool,
+    /// The tree that is there was placed completely.
+    replaces_done: bool,
 }
 
 /// The new tree beside its place.
@@ -60,7 +62,10 @@ pub async fn take(
     if repairs {
         repair::check_idle(site)?;
     }
-    let placing = Placing { site, change, account, guarded: site.isolates(account) && !repairs };
+    let before = journal.entry(Step::PlaceRunner).cloned();
+    let done = before.as_ref().is_some_and(|entry| entry.state == EntryState::Done);
+    let guarded = site.isolates(account) && !repairs;
+    let placing = Placing { site, change, account, guarded, replaces_done: done };
     let listed = seen.offer.as_ref().map(|offer| offer.applications.as_slice());
     let choice = match prepared {
         Some(choice) => choice,
@@ -76,8 +81,6 @@ pub async fn take(
         replaces: None,
         guard: if placing.guarded { Guard::Locked } else { Guard::Open },
     };
-    let before = journal.entry(Step::PlaceRunner).cloned();
-    let done = before.as_ref().is_some_and(|entry| entry.state == EntryState::Done);
     let phase = site.phase("place");
     let detail = if repairs {
         placing.repair(journal, choice, format, act).await?
@@ -129,7 +132,7 @@ impl Placing<'_> {
         let digest = staged.sha256.to_string();
         // A repair takes the files of the tree along.
         if self.guarded || !site.environment.is_empty() && !matches!(self.change, Change::Repair) {
-            let replaces = matches!(self.change, Change::Replace { .. });
+            let replaces = self.replaces_done && matches!(self.change, Change::Replace { .. });
             environment::furnish(site, journal, self.account, &staging, replaces)
                 .inspect_err(|_| discard(&staging))?;
         }
@@ -176,6 +179,9 @@ impl Placing<'_> {
         // One exchange, which is not undone: until it has happened, the entry of the tree that is there stays true.
         journal.done(act)?;
         discard(&new.staging);
+        if !self.site.environment.is_empty() {
+            environment::put(self.site, journal, self.account)?;
+        }
         Ok(new.detail)
     }
 

@@ -38,8 +38,10 @@ pub(crate) fn write(site: &Site<'_>) -> Result<(), Error> {
 pub(crate) fn delete_with_the_last(site: &Site<'_>, journal: &Journal) -> Result<(), Error> {
     let others = Journal::all(&site.state)?;
     let used = |other: &Journal| other.path() != journal.path() && other.entry(Step::WriteService).is_some();
-    if !others.iter().any(used) {
-        file::remove_if_present(&path(site))?;
+    let path = path(site);
+    let ours = std::fs::read_to_string(&path).is_ok_and(|text| text == TEXT);
+    if ours && !others.iter().any(used) {
+        file::remove_if_present(&path)?;
     }
     Ok(())
 }
