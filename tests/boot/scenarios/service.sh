@@ -699,6 +699,28 @@ scenario_two_runners() {
     absent /opt/second $tree "/etc/systemd/system/$unit" /etc/systemd/system/runup-opt-second.service
 }
 
+# Two directories of one name have a unit each. The name of the second has escapes, which every line of the units and every
+# command has to pass on as they are.
+scenario_two_runners_of_one_name() {
+    local second='runup-srv-a-actions\x2drunner.service'
+    with_service
+    exits 0 runup install --dir /srv/a/actions-runner --name second
+    within 10 online 2
+    must active "$second"
+    must test -e "$root/etc/systemd/system/$second"
+    # Its start has started the check for a newer version, by name.
+    within 10 inside sh -c 'journalctl | grep "nothing to do in /srv/a/actions-runner"'
+    exits 0 runup upgrade --dir /srv/a/actions-runner
+    reboot
+    within 30 sessions 4
+    must active "$second"
+    exits 0 runup status --dir /srv/a/actions-runner
+    exits 0 runup remove --dir /srv/a/actions-runner
+    must_not test -e "$root/etc/systemd/system/$second"
+    must active "$unit"
+    within 10 online
+}
+
 # A user of that name exists already, with a home of its own: it is used, and it stays. A user with uid 0 is refused.
 scenario_user_of_others() {
     server
