@@ -191,7 +191,9 @@ fn each_option_arrives_from_the_environment_and_from_the_file() {
         // And this excludes another one.
         .filter(|it| !["registration-token-file", "self-update"].contains(&it.as_str()))
         // Files that are not there are refused, and of a variable only the name is shown.
-        .filter(|it| !["env", "env-file", "hook-job-started", "hook-job-completed"].contains(&it.as_str()))
+        .filter(|it| {
+            !["env", "env-file", "hook-job-started", "hook-job-completed", "groups"].contains(&it.as_str())
+        })
         .collect();
     let lines: Vec<String> = mine.iter().map(|it| format!("{it} = {:?}", example(it))).collect();
     let file = rig.write("config.toml", lines.join("\n"));

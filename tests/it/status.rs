@@ -1,7 +1,6 @@
 //! `status` at three in the morning: what the machine knows is shown, whatever the server and the credential do.
 
-use crate::rig::{Rig, finish, signal, until};
-use rustix::process::Signal;
+use crate::rig::Rig;
 
 #[test]
 fn what_the_machine_knows_is_shown_whatever_the_server_does() {
@@ -38,24 +37,4 @@ fn a_health_check_asks_no_server() {
     // Processes are looked for on the machine itself, and not in an image.
     assert_eq!(dead.json()["listener"], if host { false.into() } else { serde_json::Value::Null });
     assert_eq!(rig.sandbox.requests().len(), 0);
-}
-
-#[test]
-fn the_listener_and_its_job_are_seen() {
-    if rustix::process::geteuid().is_root() {
-        // Root works on a root file system of its own here, in which no process is looked for; the boot tests do that.
-        return;
-    }
-    let rig = Rig::new();
-    let dir = rig.dir();
-    let on_host = |arguments: &[&str]| {
-        let mut command = rig.command(arguments);
-        command.args(["--dir", dir.to_str().unwrap(), "--url", &rig.url()]).spawn().unwrap()
-    };
-    let child = on_host(&["run"]);
-    until("it listens", || finish(on_host(&["status", "--local"])).code == 0);
-    signal(&child, Signal::TERM);
-    finish(child).expect(0);
-    finish(on_host(&["status", "--local"])).expect(79).says("does not run");
-    finish(on_host(&["remove"])).expect(0);
 }
