@@ -1,7 +1,7 @@
 //! How a context reaches the journal and the user of its runner.
 
 use crate::host::account::{self, Account};
-use crate::host::file::create_private_dir;
+use crate::host::file::{create_private_dir, sweep_temporaries};
 use crate::host::lock::{self, Lock};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::request::Request;
@@ -47,7 +47,11 @@ impl<'a> Site<'a> {
         create_private_dir(state)?;
         let path = Journal::lock_for(state, &self.request.dir);
         let lock = lock::acquire(&path, doing, self.deadline, &self.stop).await?;
-        Ok((lock, Journal::open(state, &self.request.dir)?))
+        let dir = &self.request.dir;
+        for path in [Journal::path_for, Journal::environment_for, Journal::certificates_for] {
+            sweep_temporaries(&path(state, dir));
+        }
+        Ok((lock, Journal::open(state, dir)?))
     }
 
     /// Whether a run has ever taken the lock of this runner's directory; it may still hold it.

@@ -60,7 +60,7 @@ pub(crate) fn recorded(site: &Site<'_>) -> Result<RunnerEnvironment, Error> {
 pub(crate) fn record(site: &Site<'_>) -> Result<(), Error> {
     let path = Journal::environment_for(&site.state, &site.request.dir);
     if site.environment.is_empty() {
-        file::remove_if_present(&path)?;
+        file::remove_written(&path)?;
         return Ok(());
     }
     file::create_private_dir(&site.state)?;

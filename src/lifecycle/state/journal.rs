@@ -337,16 +337,13 @@ impl Journal {
         self.record.looked_at = None;
         for extension in ["environment", "ca.pem"] {
             let path = self.path.with_extension(extension);
-            host::file::remove_if_present(&path)
-                .map_err(|source| Error::Io { path: path.clone(), source })?;
+            host::file::remove_written(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
         }
-        match std::fs::remove_file(&self.path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::Delete { path: self.path.clone(), source })
-            }
-            Err(_) => Ok(()),
+        match host::file::remove_written(&self.path) {
+            Err(source) => Err(Error::Delete { path: self.path.clone(), source }),
+            Ok(false) => Ok(()),
             // Otherwise a power cut could bring it back.
-            Ok(()) => host::file::sync_dir(self.path.parent().unwrap_or(Path::new(".")))
+            Ok(true) => host::file::sync_dir(self.path.parent().unwrap_or(Path::new(".")))
                 .map_err(|source| Error::Io { path: self.path.clone(), source }),
         }
     }

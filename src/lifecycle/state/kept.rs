@@ -54,7 +54,7 @@ pub(crate) fn keep(site: &Site<'_>, journal: &Journal, old: &Path) -> Result<(),
 /// It stays.
 pub(crate) fn forget(journal: &Journal) -> Result<(), Error> {
     for extension in ["env.kept", "path.kept"] {
-        crate::host::file::remove_if_present(&journal.path().with_extension(extension))?;
+        crate::host::file::remove_written(&journal.path().with_extension(extension))?;
     }
     Ok(())
 }

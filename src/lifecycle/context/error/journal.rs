@@ -51,23 +51,22 @@ pub enum JournalError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: host::Error,
     },
 }
 
 impl Failure for JournalError {
     fn class(&self) -> Class {
         match self {
-            Self::Io { source, .. } => source.class(),
-            Self::Delete { source, .. } | Self::List { source, .. } => Class::of_io(source, Class::Io),
+            Self::Io { source, .. } | Self::Delete { source, .. } => source.class(),
+            Self::List { source, .. } => Class::of_io(source, Class::Io),
             Self::Malformed { .. } | Self::Newer { .. } => Class::Config,
         }
     }
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Io { source, .. } => return source.hint(),
-            Self::Delete { .. } => return None,
+            Self::Io { source, .. } | Self::Delete { source, .. } => return source.hint(),
             Self::List { .. } => {
                 "Run it as root: only then is it known which runners this machine still has.".into()
             }

@@ -387,7 +387,7 @@ pub async fn undo_start(site: &Site<'_>, journal: &mut Journal, drain: Duration)
 pub async fn undo_write(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     recorded::undo(journal, Step::WriteService, async |journal| {
         if let Some(unit) = journal.unit() {
-            file::remove_if_present(&unit_path(site, unit))?;
+            file::remove_written(&unit_path(site, unit))?;
             upgrades::delete(site, unit)?;
             needrestart::delete_with_the_last(site, journal)?;
             let dropins = unit_path(site, &format!("{unit}.d"));

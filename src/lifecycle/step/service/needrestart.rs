@@ -41,7 +41,7 @@ pub(crate) fn delete_with_the_last(site: &Site<'_>, journal: &Journal) -> Result
     let path = path(site);
     let ours = std::fs::read_to_string(&path).is_ok_and(|text| text == TEXT);
     if ours && !others.iter().any(used) {
-        file::remove_if_present(&path)?;
+        file::remove_written(&path)?;
     }
     Ok(())
 }

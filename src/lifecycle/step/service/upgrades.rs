@@ -87,7 +87,7 @@ pub(crate) async fn disable(site: &Site<'_>, unit: &str) -> Result<(), Error> {
 pub(crate) fn delete(site: &Site<'_>, unit: &str) -> Result<(), Error> {
     for name in names(unit) {
         if read_unit(site, &name)?.is_some_and(|text| unit::is_ours(&text, &site.request.dir)) {
-            file::remove_if_present(&unit_path(site, &name))?;
+            file::remove_written(&unit_path(site, &name))?;
         }
     }
     Ok(())
