@@ -44,6 +44,12 @@ impl Deadline {
         if other.at < self.at { other } else { self }
     }
 
+    /// The part of the whole that is kept for undoing: nothing is begun again when only this is left.
+    #[must_use]
+    pub fn reserve(self) -> Duration {
+        (self.total / 4).min(Duration::from_secs(60))
+    }
+
     /// The same instant for tokio's timers.
     #[must_use]
     pub fn instant(self) -> tokio::time::Instant {

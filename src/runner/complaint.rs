@@ -128,6 +128,38 @@ static KNOWN: [(&str, Complaint); 12] = [
     ),
 ];
 
+/// What the script prints if the server or the network failed for a while. It has tried each call three times by then.
+const PASSING: [&str; 20] = [
+    // .NET's text for a status code; 409 is the second try of a registration whose first answer was lost.
+    "does not indicate success: 409",
+    "does not indicate success: 429",
+    "does not indicate success: 5",
+    "http response code: toomanyrequests",
+    "http response code: internalservererror",
+    "http response code: badgateway",
+    "http response code: serviceunavailable",
+    "http response code: gatewaytimeout",
+    "connection refused",
+    "connection reset",
+    "connection timed out",
+    "broken pipe",
+    "network is unreachable",
+    "no route to host",
+    "actively refused it",
+    "name or service not known",
+    "temporary failure in name resolution",
+    "resource temporarily unavailable",
+    "the response ended prematurely",
+    "httpclient.timeout",
+];
+
+static SERVER_FAILED: Complaint = Complaint {
+    cause: "GitHub could not be reached, or failed",
+    fix: "Run the same command again later.",
+    class: Class::TempFail,
+    before_registering: false,
+};
+
 /// Whether the script says that the server does not support `--disableupdate`, which it prints after the server has
 /// added the runner.
 #[must_use]
@@ -139,7 +171,8 @@ pub fn refuses_disable_update(output: &str) -> bool {
 #[must_use]
 pub fn recognise(output: &str) -> Option<&'static Complaint> {
     let output = output.to_lowercase();
-    KNOWN.iter().find(|(text, _)| output.contains(text)).map(|(_, complaint)| complaint)
+    let known = KNOWN.iter().find(|(text, _)| output.contains(text)).map(|(_, complaint)| complaint);
+    known.or_else(|| PASSING.iter().any(|text| output.contains(text)).then_some(&SERVER_FAILED))
 }
 
 #[cfg(test)]
@@ -178,6 +211,10 @@ mod tests {
                 "Http response code: NotFound from 'POST https://api.github.com/actions/runner-registration' (Request Id: 1)",
                 Class::NoPerm,
             ),
+            ("Response status code does not indicate success: 502 (Bad Gateway).", Class::TempFail),
+            ("Response status code does not indicate success: 409 (Conflict).", Class::TempFail),
+            ("Connection refused (api.github.com:443)", Class::TempFail),
+            ("Resource temporarily unavailable (api.github.com:443)", Class::TempFail),
         ];
         for (line, class) in cases {
             assert_eq!(

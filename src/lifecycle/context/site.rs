@@ -238,6 +238,18 @@ impl<'a> Site<'a> {
         }
     }
 
+    /// Waits, unless a signal or the deadline comes first.
+    ///
+    /// # Errors
+    /// One of the two.
+    pub(crate) async fn pause(&self, doing: &str, pause: std::time::Duration) -> Result<(), Error> {
+        let waiting = async {
+            tokio::time::sleep(pause).await;
+            Ok::<(), Error>(())
+        };
+        self.within(doing, waiting).await
+    }
+
     /// What `config.sh` runs with.
     #[must_use]
     pub fn config_setting(&self, account: Account) -> config_sh::Setting {

@@ -39,8 +39,8 @@ scenario_change_of_mind() {
     exits 0 runup install --drain 7m
     says "nothing to do"
 
-    # The network fails between deregistering and re-registering: status reports it, and the next install fixes it.
-    fault '{"route":"register","kind":"status","code":500}'
+    # The server refuses between deregistering and re-registering: status reports it, and the next install fixes it.
+    fault '{"route":"register","kind":"status","code":403}'
     exits 79 runup install --drain 7m --work elsewhere
     no_faults
     says "$unit stays off"

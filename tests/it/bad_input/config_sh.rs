@@ -24,6 +24,67 @@ fn a_hang_ends_at_the_deadline_with_everything_it_started() {
     }
 }
 
+/// Each call is tried three times by config.sh itself.
+#[test]
+fn an_outage_while_it_registers_is_outlived() {
+    for fault in
+        ["runner-registration:4:status=502", "runner-groups-of-runner:3:status=429", "register:3:status=503"]
+    {
+        let rig = Rig::new();
+        rig.faults(&[fault]);
+        rig.run(&["install"]).expect(0).says("trying again in 1 s");
+        rig.assert_exactly_one_runner();
+        assert_eq!(rig.asked("archive"), 1, "the tree stays");
+        assert_eq!(rig.asked("registration-token"), 1, "the token still lives");
+        rig.run(&["install"]).expect(0).says("nothing to do");
+    }
+}
+
+#[test]
+fn the_runner_of_a_lost_answer_is_not_a_ghost() {
+    for options in [&[][..], &["--name", "box"], &["--name", "box", "--replace"]] {
+        let rig = Rig::new();
+        rig.faults(&["register:1:lost-answer"]);
+        rig.run(&[&["install"], options].concat()).expect(0);
+        rig.assert_exactly_one_runner();
+    }
+    // Without a credential to look with, it is taken over if only this machine can have its name.
+    let rig = Rig::new();
+    rig.run(&["bake"]).expect(0);
+    let file = rig.write("token", rig.ask(&["token", "registration"]).expect(0).stdout);
+    rig.faults(&["register:1:lost-answer"]);
+    rig.run_without_token(&["install", "--registration-token-file", &file]).expect(0);
+    rig.assert_exactly_one_runner();
+
+    let rig = Rig::new();
+    rig.run(&["bake"]).expect(0);
+    let file = rig.write("token", rig.ask(&["token", "registration"]).expect(0).stdout);
+    rig.faults(&["register:1:lost-answer"]);
+    let install = ["install", "--name", "box", "--registration-token-file", &file];
+    rig.run_without_token(&install).expect(75).says("not undone: the server still has the runner box");
+}
+
+#[test]
+fn an_outage_that_lasts_ends_before_the_deadline_and_leaves_nothing() {
+    let rig = Rig::new();
+    rig.faults(&["register:status=502"]);
+    rig.refuses(75, &["--deadline", "8s"]).says("502 (Bad Gateway)").hints("again later");
+    assert_eq!(rig.asked("archive"), 1);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_signal_ends_the_wait_for_the_next_attempt() {
+    let rig = Rig::new();
+    rig.faults(&["register:status=502"]);
+    let child = rig.start(&["install"]);
+    until("it has tried twice", || rig.asked("register") > 3);
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT)
+        .unwrap();
+    finish(child).expect(130);
+    rig.assert_machine_bare();
+}
+
 #[test]
 fn a_failure_after_registering_leaves_nothing_on_the_server() {
     let rig = Rig::new();
@@ -67,12 +128,7 @@ fn a_secret_that_it_prints_is_not_passed_on() {
     assert!(!ran.all().contains(&token), "{ran:#?}");
     // Nor where it fails and its last words are shown.
     let rig = Rig::new();
-    rig.faults(&[
-        "runner-registration:script=print-secret",
-        "runner-list:status=500",
-        "register:status=500",
-        "runner-groups-of-runner:status=500",
-    ]);
+    rig.faults(&["runner-registration:script=print-secret", "runner-groups-of-runner:status=403"]);
     let token = rig.ask(&["token", "registration"]).expect(0).stdout.trim().to_owned();
     let file = rig.write("token", &token);
     for form in ["--log-format=text", "--log-format=json", "--json"] {

@@ -15,6 +15,20 @@ pub enum ConfigShError {
     Hung { command: String, after: Duration, tail: String },
 }
 
+impl ConfigShError {
+    /// Whether the same command may succeed a moment later, because of what the server or the network did.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Failed { cause: Some(known), .. } if known.class == Class::TempFail)
+    }
+
+    /// What the script printed last, which is its reason.
+    pub(crate) fn reason(&self) -> String {
+        let (Self::Failed { tail, .. } | Self::Lied { tail, .. } | Self::Hung { tail, .. }) = self;
+        let last = tail.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
+        last.trim_end_matches('.').chars().take(200).collect()
+    }
+}
+
 impl Failure for ConfigShError {
     fn class(&self) -> Class {
         match self {

@@ -3,6 +3,7 @@
 //! The exit code of `config.sh` proves nothing: it can fail after having registered, and exit 0 without having done so.
 //! What counts is `.runner` on disk, and then the server.
 
+mod attempts;
 pub mod decide;
 pub mod deregister;
 pub mod script;
@@ -10,7 +11,7 @@ pub mod token;
 
 use crate::deadline::Deadline;
 use crate::host::process::{self, Which};
-use crate::host::{self, Account, Outcome};
+use crate::host::{self, Account};
 use crate::lifecycle::context::error::{ConfigShError, Error, RegistrationError, TrustError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
@@ -21,10 +22,10 @@ use crate::lifecycle::state::observed::{Seen, Server};
 use crate::lifecycle::state::plan::NewRegistration;
 use crate::lifecycle::step::environment;
 use crate::lifecycle::step::recorded::{self, Begin};
+use crate::lifecycle::step::registration::attempts::Configured;
 use crate::lifecycle::step::registration::token::Token;
 use crate::lifecycle::step::user;
-use crate::runner::{Guard, LocalState, RunnerFile, complaint, config_sh, guard, preflight, state, tree};
-use crate::secret::Secret;
+use crate::runner::{Guard, LocalState, RunnerFile, config_sh, guard, preflight, state, tree};
 use crate::transfer::place;
 use std::time::Duration;
 
@@ -97,16 +98,10 @@ async fn run_script(
     registered: &mut Registered,
     prepared: Option<Token>,
 ) -> Result<(Option<String>, Guard), Error> {
-    let token = match prepared.filter(Token::is_fresh) {
-        Some(token) => token.token,
-        None => token::get(site).await?.token,
-    };
-    reach(Checkpoint::RegisterTokenMinted);
-
     let phase = site.phase("config.sh");
-    let (outcome, shown, kept) = configure(site, new, seen, setting, registered, token).await?;
-    let file = match judge(state::read(&setting.dir)?, &outcome, &shown) {
-        Ok(file) => file,
+    let configured = attempts::register(site, new, seen, setting, registered, prepared).await;
+    let Configured { file, kept } = match configured {
+        Ok(configured) => configured,
         Err(error) => {
             if let Error::ConfigSh(ConfigShError::Failed { cause: Some(known), .. }) = &error
                 && known.before_registering
@@ -118,9 +113,6 @@ async fn run_script(
             return Err(error);
         }
     };
-    if !outcome.success() {
-        tracing::warn!("config.sh failed ({}), but had registered before it did", outcome.how());
-    }
     phase.end(format!("registered {} (id {}) as {}", file.agent_name, file.agent_id, setting.account.name));
 
     registered.agent_id = Some(file.agent_id);
@@ -163,49 +155,6 @@ async fn describe(
         unused: new.converts || journal.registered().is_none_or(|(_, old)| old.unused),
         asked: Asked::of(request),
     })
-}
-
-/// Runs config.sh; returns how it ended, its command line for people, and how the runner's tree is to be guarded.
-async fn configure(
-    site: &Site<'_>,
-    new: &NewRegistration,
-    seen: &Seen,
-    setting: &config_sh::Setting,
-    registered: &Registered,
-    token: Secret,
-) -> Result<(Outcome, String, Guard), Error> {
-    let (wanted, name) = (&new.options, &new.name.name);
-    let mut kept = seen.wanted_guard;
-    let mut options = config_sh::ConfigOptions {
-        replace: wanted.replace || new.reclaim_name,
-        disable_update: wanted.disable_update || kept != Guard::Open,
-        ..wanted.clone()
-    };
-    let url = registered.url.trim_end_matches('/');
-    loop {
-        let command = config_sh::configure(setting, url, name, &options, &token, site.deadline);
-        let shown = command.render();
-        tracing::debug!(command = shown, "running config.sh");
-        let outcome = command.run(&site.stop, &mut |stream, line| site.watch.line(stream, line)).await;
-        reach(Checkpoint::RegisterConfigured);
-        let outcome = match outcome {
-            Ok(outcome) => outcome,
-            Err(host::Error::Deadline { tail, total, .. }) => {
-                return Err(ConfigShError::Hung { command: shown, after: total, tail }.into());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let refused = complaint::refuses_disable_update(&outcome.tail);
-        if !refused || wanted.disable_update || !options.disable_update {
-            return Ok((outcome, shown, kept));
-        }
-        // An older server refuses it, after it has added the runner.
-        tracing::warn!("the server does not support --disable-update: the runner will update itself");
-        kept = Guard::Open;
-        options.disable_update = false;
-        deregister::take_back(site, registered).await?;
-        state::clean_identity(&setting.dir)?;
-    }
 }
 
 /// Ends a `config.sh` that may still be about to register: it outlived an interrupted run.
@@ -376,25 +325,6 @@ pub fn note_asked(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
         journal.done(Act::Register(registered))?;
     }
     Ok(())
-}
-
-/// What `config.sh` left behind decides; its exit code and output only explain.
-fn judge(state: LocalState, outcome: &Outcome, command: &str) -> Result<RunnerFile, Error> {
-    let command = command.to_owned();
-    match state {
-        LocalState::Configured(file) => Ok(file),
-        _ if outcome.success() => Err(Error::ConfigSh(ConfigShError::Lied {
-            command,
-            missing: ".runner is missing",
-            tail: outcome.tail.clone(),
-        })),
-        _ => Err(Error::ConfigSh(ConfigShError::Failed {
-            command,
-            status: outcome.how(),
-            cause: complaint::recognise(&outcome.tail),
-            tail: outcome.tail.clone(),
-        })),
-    }
 }
 
 /// What the server says of the new runner; `None` without a credential to ask with.

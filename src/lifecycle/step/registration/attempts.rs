@@ -1,0 +1,151 @@
+//! Runs `config.sh` until it has registered, or until trying again would not help.
+//!
+//! The script tries each of its calls three times within seconds, and then gives up. An outage of ten seconds must not
+//! cost a machine its runner, so what can pass is tried again until the deadline.
+
+use crate::host::{self, Outcome};
+use crate::lifecycle::context::error::{ConfigShError, Error};
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
+use crate::lifecycle::state::journal::Registered;
+use crate::lifecycle::state::observed::Seen;
+use crate::lifecycle::state::plan::NewRegistration;
+use crate::lifecycle::step::registration::deregister;
+use crate::lifecycle::step::registration::token::{self, Token};
+use crate::net::Backoff;
+use crate::runner::{Guard, LocalState, RunnerFile, complaint, config_sh, state};
+use std::time::Duration;
+
+/// The pause after a failure, besides a random part: `config.sh` itself has just tried for seconds.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What `config.sh` left, and how the runner's tree is to be guarded.
+pub(crate) struct Configured {
+    /// The content of `.runner`.
+    pub file: RunnerFile,
+    /// The guard that the server's version allows.
+    pub kept: Guard,
+}
+
+/// Registers by `config.sh`; what can pass is tried again.
+///
+/// # Errors
+/// The last failure; then the server may have a runner if `config.sh` got that far.
+pub(crate) async fn register(
+    site: &Site<'_>,
+    new: &NewRegistration,
+    seen: &Seen,
+    setting: &config_sh::Setting,
+    registered: &Registered,
+    prepared: Option<Token>,
+) -> Result<Configured, Error> {
+    let mut token = prepared;
+    let mut backoff = Backoff::default();
+    let mut earlier = None;
+    let mut replace = new.options.replace || new.reclaim_name;
+    loop {
+        let usable = match token.take().filter(Token::is_fresh) {
+            Some(token) => token,
+            None => token::get(site).await?,
+        };
+        reach(Checkpoint::RegisterTokenMinted);
+        let configured = configure(site, new, seen, setting, registered, &usable, replace).await;
+        let (outcome, shown, kept) = match (configured, earlier) {
+            // The deadline has cut it off: what failed before is the reason.
+            (Err(Error::ConfigSh(ConfigShError::Hung { .. })), Some(earlier)) => {
+                return Err(Error::ConfigSh(earlier));
+            }
+            (configured, _) => configured?,
+        };
+        let failure = match judge(state::read(&setting.dir)?, &outcome, &shown) {
+            Ok(file) => {
+                if !outcome.success() {
+                    tracing::warn!("config.sh failed ({}), but had registered before it did", outcome.how());
+                }
+                return Ok(Configured { file, kept });
+            }
+            Err(failure) => failure,
+        };
+        let pause = PAUSE + backoff.wait();
+        if !failure.may_pass() || site.deadline.left() < site.deadline.reserve() + pause {
+            return Err(failure.into());
+        }
+        // The request may have arrived although its answer was lost.
+        let sent = state::has_key(&setting.dir);
+        if sent && !replace {
+            if site.eyes().is_some() {
+                deregister::take_back(site, registered).await?;
+            } else if registered.unique {
+                replace = true;
+            } else {
+                return Err(failure.into());
+            }
+        }
+        state::clean_identity(&setting.dir)?;
+        tracing::warn!("config.sh failed: {}; trying again in {} s", failure.reason(), pause.as_secs());
+        site.pause("registering", pause).await?;
+        token = Some(usable);
+        earlier = Some(failure);
+    }
+}
+
+/// Runs config.sh; returns how it ended, its command line for people, and how the runner's tree is to be guarded.
+async fn configure(
+    site: &Site<'_>,
+    new: &NewRegistration,
+    seen: &Seen,
+    setting: &config_sh::Setting,
+    registered: &Registered,
+    token: &Token,
+    replace: bool,
+) -> Result<(Outcome, String, Guard), Error> {
+    let (wanted, name) = (&new.options, &new.name.name);
+    let mut kept = seen.wanted_guard;
+    let mut options = config_sh::ConfigOptions {
+        replace,
+        disable_update: wanted.disable_update || kept != Guard::Open,
+        ..wanted.clone()
+    };
+    let url = registered.url.trim_end_matches('/');
+    loop {
+        let command = config_sh::configure(setting, url, name, &options, &token.token, site.deadline);
+        let shown = command.render();
+        tracing::debug!(command = shown, "running config.sh");
+        let outcome = command.run(&site.stop, &mut |stream, line| site.watch.line(stream, line)).await;
+        reach(Checkpoint::RegisterConfigured);
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(host::Error::Deadline { tail, total, .. }) => {
+                return Err(ConfigShError::Hung { command: shown, after: total, tail }.into());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let refused = complaint::refuses_disable_update(&outcome.tail);
+        if !refused || wanted.disable_update || !options.disable_update {
+            return Ok((outcome, shown, kept));
+        }
+        // An older server refuses it, after it has added the runner.
+        tracing::warn!("the server does not support --disable-update: the runner will update itself");
+        kept = Guard::Open;
+        options.disable_update = false;
+        deregister::take_back(site, registered).await?;
+        state::clean_identity(&setting.dir)?;
+    }
+}
+
+/// What `config.sh` left behind decides; its exit code and output only explain.
+fn judge(state: LocalState, outcome: &Outcome, command: &str) -> Result<RunnerFile, ConfigShError> {
+    let command = command.to_owned();
+    match state {
+        LocalState::Configured(file) => Ok(file),
+        _ if outcome.success() => {
+            Err(ConfigShError::Lied { command, missing: ".runner is missing", tail: outcome.tail.clone() })
+        }
+        _ => Err(ConfigShError::Failed {
+            command,
+            status: outcome.how(),
+            cause: complaint::recognise(&outcome.tail),
+            tail: outcome.tail.clone(),
+        }),
+    }
+}
