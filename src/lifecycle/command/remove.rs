@@ -117,6 +117,7 @@ pub async fn remove(site: &Site<'_>, to: RemoveScope, drain: Duration) -> Result
     let (_lock, mut journal) = site.open_journal("remove").await?;
     if journal.entries().is_empty() {
         if std::fs::symlink_metadata(site.dir()).is_err() {
+            kept::forget(&journal)?;
             journal.delete()?;
             return Ok(Removed::nothing(site));
         }

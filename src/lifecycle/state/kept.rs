@@ -1,16 +1,22 @@
 //! Keeps the settings of a runner whose tree its jobs could change. An operator's lines cannot be told from a job's, so
 //! none is taken over unasked: they are kept where only root can read them, and a warning says how to take them over.
+//!
+//! And the log of a `config.sh` that failed, which undoing deletes with the tree.
 
-use crate::host::file::{read_untrusted_in, write_atomic};
+use crate::host::file::{read_untrusted_in, remove_written, write_atomic};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Journal;
 use crate::runner::config_sh;
 use crate::runner::environment::own_lines;
-use std::path::Path;
+use crate::runner::state::LOG_DIR;
+use std::path::{Path, PathBuf};
 
 /// A real one has a few kilobytes.
 const LIMIT: u64 = 256 * 1024;
+
+/// That of a `config.sh` that failed has less than a megabyte.
+const LOG_LIMIT: u64 = 8 * 1024 * 1024;
 
 /// Keeps `.env` and `.path` of the tree `old` in the state directory, and warns once.
 ///
@@ -48,13 +54,36 @@ pub(crate) fn keep(site: &Site<'_>, journal: &Journal, old: &Path) -> Result<(),
     Ok(())
 }
 
+/// Keeps the newest log of `config.sh` beside the journal; returns its path, or `None` if there is no log or it cannot
+/// be kept: the failure that it is about is what counts.
+pub(crate) fn keep_log(site: &Site<'_>, journal: &Journal) -> Option<PathBuf> {
+    let logs = site.dir().join(LOG_DIR);
+    let names =
+        std::fs::read_dir(&logs).ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    // The names have the time, so that they sort by it.
+    let newest = names.filter(|name| name.starts_with("Runner_")).max()?;
+    let bytes = read_untrusted_in(&logs, &newest, LOG_LIMIT).ok()??;
+    let kept = journal.path().with_extension("log");
+    write_atomic(&kept, &bytes, 0o600).ok()?;
+    Some(kept)
+}
+
+/// Deletes the log that an earlier failure left.
+///
+/// # Errors
+/// It stays.
+pub(crate) fn forget_log(journal: &Journal) -> Result<(), Error> {
+    remove_written(&journal.path().with_extension("log"))?;
+    Ok(())
+}
+
 /// Deletes what is kept of a runner that is removed.
 ///
 /// # Errors
 /// It stays.
 pub(crate) fn forget(journal: &Journal) -> Result<(), Error> {
-    for extension in ["env.kept", "path.kept"] {
-        crate::host::file::remove_written(&journal.path().with_extension(extension))?;
+    for extension in ["env.kept", "path.kept", "log"] {
+        remove_written(&journal.path().with_extension(extension))?;
     }
     Ok(())
 }

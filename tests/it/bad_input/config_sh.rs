@@ -1,6 +1,6 @@
 //! `config.sh` that fails, hangs, lies or talks.
 
-use crate::rig::{Rig, finish, until};
+use crate::rig::{Rig, finish, names_in, until};
 use runup::sandbox::RunnerChange;
 use std::time::Instant;
 
@@ -89,9 +89,17 @@ fn a_signal_ends_the_wait_for_the_next_attempt() {
 fn a_failure_after_registering_leaves_nothing_on_the_server() {
     let rig = Rig::new();
     rig.faults(&["runner-registration:script=fail-after-register"]);
-    let ran = rig.refuses(79, &[]).says("failed").says("asked to fail after registering").hints("_diag");
+    let ran = rig.refuses(79, &[]).says("failed").says("asked to fail after registering").hints(".log");
     assert!(ran.stderr.contains("[secret]"), "the command is shown, its token is not: {ran:#?}");
     assert_eq!(rig.asked("delete-runner"), 1);
+    // What the hint names is there although the tree is not, until there is a runner.
+    let state = rig.root().join("var/lib/runup");
+    let logs = || names_in(&state).into_iter().filter(|name| name.ends_with(".log")).collect::<Vec<_>>();
+    let log = std::fs::read_to_string(state.join(&logs()[0])).unwrap();
+    assert!(log.contains("asked to fail after registering"), "{log}");
+    rig.sandbox.faults_clear();
+    rig.run(&["install"]).expect(0);
+    assert_eq!(logs(), [] as [&str; 0]);
 }
 
 #[test]

@@ -2,15 +2,22 @@
 
 use crate::error::{Class, Failure};
 use crate::runner::complaint::Complaint;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What can go wrong with it.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigShError {
     #[error("`{command}` failed with {status}{}", cause.map(|known| format!(": {}", known.cause)).unwrap_or_default())]
-    Failed { command: String, status: String, tail: String, cause: Option<&'static Complaint> },
+    Failed {
+        command: String,
+        status: String,
+        tail: String,
+        cause: Option<&'static Complaint>,
+        log: Option<PathBuf>,
+    },
     #[error("`{command}` exited 0 but did not register a runner: {missing}")]
-    Lied { command: String, missing: &'static str, tail: String },
+    Lied { command: String, missing: &'static str, tail: String, log: Option<PathBuf> },
     #[error("`{command}` did not finish within {} s and was stopped", after.as_secs())]
     Hung { command: String, after: Duration, tail: String },
 }
@@ -19,6 +26,15 @@ impl ConfigShError {
     /// Whether the same command may succeed a moment later, because of what the server or the network did.
     pub(crate) fn may_pass(&self) -> bool {
         matches!(self, Self::Failed { cause: Some(known), .. } if known.class == Class::TempFail)
+    }
+
+    /// The same failure, with its log.
+    #[must_use]
+    pub(crate) fn with_log(mut self, kept: Option<PathBuf>) -> Self {
+        if let Self::Failed { log, .. } | Self::Lied { log, .. } = &mut self {
+            *log = kept;
+        }
+        self
     }
 
     /// What the script printed last, which is its reason.
@@ -41,9 +57,10 @@ impl Failure for ConfigShError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Failed { cause: Some(known), .. } => known.fix.into(),
-            Self::Failed { .. } | Self::Lied { .. } => {
-                "See its output above, and the newest file in _diag.".into()
+            Self::Failed { log: Some(log), .. } | Self::Lied { log: Some(log), .. } => {
+                format!("See its output above, and its log, {}.", log.display())
             }
+            Self::Failed { .. } | Self::Lied { .. } => "See its output above.".into(),
             Self::Hung { .. } => {
                 "Check that this machine reaches GitHub, and run the same command again.".into()
             }

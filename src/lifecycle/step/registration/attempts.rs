@@ -138,14 +138,18 @@ fn judge(state: LocalState, outcome: &Outcome, command: &str) -> Result<RunnerFi
     let command = command.to_owned();
     match state {
         LocalState::Configured(file) => Ok(file),
-        _ if outcome.success() => {
-            Err(ConfigShError::Lied { command, missing: ".runner is missing", tail: outcome.tail.clone() })
-        }
+        _ if outcome.success() => Err(ConfigShError::Lied {
+            command,
+            missing: ".runner is missing",
+            tail: outcome.tail.clone(),
+            log: None,
+        }),
         _ => Err(ConfigShError::Failed {
             command,
             status: outcome.how(),
             cause: complaint::recognise(&outcome.tail),
             tail: outcome.tail.clone(),
+            log: None,
         }),
     }
 }

@@ -17,6 +17,7 @@ use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::state::drift;
 use crate::lifecycle::state::journal::{Act, Asked, EntryState, Journal, Registered, Step};
+use crate::lifecycle::state::kept;
 use crate::lifecycle::state::observed;
 use crate::lifecycle::state::observed::{Seen, Server};
 use crate::lifecycle::state::plan::NewRegistration;
@@ -102,17 +103,21 @@ async fn run_script(
     let configured = attempts::register(site, new, seen, setting, registered, prepared).await;
     let Configured { file, kept } = match configured {
         Ok(configured) => configured,
-        Err(error) => {
-            if let Error::ConfigSh(ConfigShError::Failed { cause: Some(known), .. }) = &error
+        Err(Error::ConfigSh(error)) => {
+            // Undoing deletes the tree, and its logs with it.
+            let error = error.with_log(kept::keep_log(site, journal));
+            if let ConfigShError::Failed { cause: Some(known), .. } = &error
                 && known.before_registering
             {
                 // A runner of that name on the server now is not ours.
                 state::clean_identity(&setting.dir)?;
                 recorded::never_happened(journal, Step::Register)?;
             }
-            return Err(error);
+            return Err(error.into());
         }
+        Err(error) => return Err(error),
     };
+    kept::forget_log(journal)?;
     phase.end(format!("registered {} (id {}) as {}", file.agent_name, file.agent_id, setting.account.name));
 
     registered.agent_id = Some(file.agent_id);

@@ -144,6 +144,7 @@ async fn run(site: &Site<'_>, dir: &Path, account: Account, client: Option<&Clie
             status: outcome.how(),
             cause: complaint::recognise(&outcome.tail),
             tail: outcome.tail,
+            log: None,
         })),
         Err(host::Error::Deadline { tail, total, .. }) => {
             Err(Error::ConfigSh(ConfigShError::Hung { command: shown, after: total, tail }))
