@@ -160,11 +160,20 @@ impl Client {
         self.runners_where(filter.name.as_deref(), |runner| filter.admits(runner)).await
     }
 
-    /// The runner with this id; `None` if the scope can be seen and does not have it.
+    /// The runner with this id; `None` if the scope can be seen and does not show it now, which one that is there may
+    /// meet as well: see [`Client::runner_unless_gone`].
     pub async fn runner(&self, id: u64) -> Result<Option<Runner>, Error> {
+        match self.runner_at_once(id).await? {
+            None => self.prove_visible().await.map(|()| None),
+            found => Ok(found),
+        }
+    }
+
+    /// The same, but the 404 may be about the scope.
+    pub(super) async fn runner_at_once(&self, id: u64) -> Result<Option<Runner>, Error> {
         match self.get(&format!("/actions/runners/{id}"), &[]).await {
             Ok(answer) => read(&Method::GET, &answer, "runner").map(Some),
-            Err(Error::NotFound { .. }) => self.prove_visible().await.map(|()| None),
+            Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -173,22 +182,6 @@ impl Client {
     pub async fn runner_named(&self, name: &str) -> Result<Option<Runner>, Error> {
         let filter = Filter { name: Some(name.to_owned()), ..Filter::default() };
         Ok(self.runners(&filter).await?.into_iter().next())
-    }
-
-    /// Deletes a runner on the server; its machine is not involved. A busy one is [`Error::Busy`].
-    pub async fn delete(&self, id: u64) -> Result<Deletion, Error> {
-        match self.call(Method::DELETE, &format!("/actions/runners/{id}"), &[], Access::Write).await {
-            Ok(_) => Ok(Deletion::Deleted),
-            Err(Error::NotFound { .. }) => self.prove_visible().await.map(|()| Deletion::AlreadyGone),
-            Err(Error::Unprocessable(reply)) => {
-                let message = reply.message.to_lowercase();
-                let busy = message.contains("busy")
-                    || message.contains("running a job")
-                    || self.runner(id).await?.is_some_and(|runner| runner.busy);
-                Err(if busy { Error::Busy { id, reply } } else { Error::Unprocessable(reply) })
-            }
-            Err(error) => Err(error),
-        }
     }
 
     /// Replaces the runner's custom labels by `labels`.
@@ -213,7 +206,7 @@ impl Client {
         self.call(Method::GET, tail, query, Access::Read).await
     }
 
-    async fn call(
+    pub(super) async fn call(
         &self,
         method: Method,
         tail: &str,
@@ -257,7 +250,7 @@ impl Client {
         self.send_by(deadline, Method::GET, tail, query, Access::Read, None).await
     }
 
-    /// One call; only a 2xx answer is `Ok`.
+    /// One call; only an answer that says that it was done is `Ok`.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -309,7 +302,7 @@ impl Client {
             let answer = self.http.call(call).await?;
             self.compare_clocks(&answer);
             debug!(%method, url = redact(&url), status = answer.status, "called GitHub");
-            if (200..300).contains(&answer.status) {
+            if is_success(&method, answer.status) {
                 return Ok(answer);
             }
             if answer.status == 401
@@ -368,6 +361,11 @@ impl Client {
             _ => Error::Odd(reply),
         }
     }
+}
+
+/// Whether the status says that the call was done. Only 204 is a deletion: a proxy or a portal answers 200 with a page.
+fn is_success(method: &Method, status: u16) -> bool {
+    if *method == Method::DELETE { status == 204 } else { (200..300).contains(&status) }
 }
 
 fn application(document: &RawValue) -> Option<Application> {

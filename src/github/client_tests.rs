@@ -216,8 +216,15 @@ async fn a_missing_runner_is_told_from_a_hidden_scope() {
     let (client, _server) = client_of(vec![missing(), missing()]).await;
     assert!(matches!(client.runner(9).await, Err(Error::NotFound { .. })));
 
-    let (client, _server) = client_of(vec![missing(), page(0..1, false)]).await;
+    // A deletion that meets 404 is believed if the runner is not there a moment later either.
+    let gone = || [missing(), page(0..1, false)];
+    let (client, _server) = client_of([gone(), gone()].concat()).await;
     assert_eq!(client.delete(9).await.unwrap(), Deletion::AlreadyGone);
+    // Only 204 is a deletion.
+    for reply in [json(200, "{}"), answer(200, "content-type: text/html\r\n", "<html>sign in</html>")] {
+        let (client, _server) = client_of(vec![reply]).await;
+        client.delete(9).await.unwrap_err();
+    }
     let (client, _server) = client_of(vec![missing(), missing()]).await;
     assert!(matches!(client.delete(9).await, Err(Error::NotFound { .. })));
     let (client, _server) = client_of(vec![answer(204, "", "")]).await;

@@ -11,6 +11,7 @@ mod document;
 mod error;
 mod jit;
 mod listing;
+mod presence;
 mod release;
 mod scope;
 mod target;

@@ -15,6 +15,7 @@ mod hostile;
 mod house;
 mod images;
 mod jit_config;
+mod lag;
 mod libraries;
 mod life;
 mod others;

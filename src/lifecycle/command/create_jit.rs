@@ -180,7 +180,7 @@ async fn delete_receipt(
         .into());
     }
     let found = match receipt.id {
-        Some(id) => within(deadline, stop, client.runner(id)).await?,
+        Some(id) => within(deadline, stop, client.runner_unless_gone(id, &receipt.name)).await?,
         // The name was unused before: a runner that has it now and is not online yet is from the interrupted call.
         None => within(deadline, stop, client.runner_named(&receipt.name))
             .await?

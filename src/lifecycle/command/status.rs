@@ -363,16 +363,19 @@ async fn ask(site: &Site<'_>, status: &mut Status, found: &Found<'_>, act: Optio
     };
     let client = client.filter(|client| client.has_token());
     let mut runner = None;
+    let name = status.name.clone().unwrap_or_default();
     match (&client, status.id) {
-        (Some(client), Some(id)) => match site.within("asking for the runner", client.runner(id)).await {
-            Ok(Some(found)) => runner = Some(found),
-            Ok(None) => status.state = RunnerState::Forgotten,
-            Err(error) => {
-                let refused = error.class() == Class::NoPerm;
-                status.unreachable = Some(if refused { Class::NoPerm } else { Class::TempFail });
-                status.not_asked = Some(chain(&error));
+        (Some(client), Some(id)) => {
+            match site.within("asking for the runner", client.runner_or_listed(id, &name)).await {
+                Ok(Some(found)) => runner = Some(found),
+                Ok(None) => status.state = RunnerState::Forgotten,
+                Err(error) => {
+                    let refused = error.class() == Class::NoPerm;
+                    status.unreachable = Some(if refused { Class::NoPerm } else { Class::TempFail });
+                    status.not_asked = Some(chain(&error));
+                }
             }
-        },
+        }
         _ => status.not_asked = Some("no credential, or no --url".into()),
     }
     if let Some(runner) = &runner {

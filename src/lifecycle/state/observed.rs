@@ -377,7 +377,9 @@ async fn ask(
     let (Some(client), Some(name)) = (site.eyes(), name) else { return Ok((Server::NotAsked, false)) };
     let known_id = registered.and_then(|registered| registered.agent_id);
     let answer = match known_id {
-        Some(id) => site.within("asking for the runner", client.runner(id)).await?,
+        Some(id) => {
+            site.within("asking for the runner", client.runner_unless_gone(id, name.name.as_str())).await?
+        }
         None => site.within("asking for the name", client.runner_named(name.name.as_str())).await?,
     };
     Ok(match answer {

@@ -26,7 +26,8 @@ pub(crate) async fn ours(
     patience: Duration,
 ) -> Result<Option<Runner>, Error> {
     if let Some(id) = registered.agent_id {
-        let found = site.within("asking for the runner", client.runner(id)).await?;
+        let found =
+            site.within("asking for the runner", client.runner_unless_gone(id, &registered.name)).await?;
         match found {
             Some(runner) if !runner.is_named(&registered.name) => tracing::warn!(
                 "the runner with the id {id} is called {} on the server, and not {}: it is left alone",
@@ -78,7 +79,13 @@ async fn once_offline(
             () = site.stop.cancelled() => return Err(Error::Stopped),
             () = tokio::time::sleep(POLL.min(deadline.left())) => {}
         }
-        match site.within("waiting for the runner to be offline", client.runner(runner.id)).await? {
+        match site
+            .within(
+                "waiting for the runner to be offline",
+                client.runner_unless_gone(runner.id, &runner.name),
+            )
+            .await?
+        {
             Some(now) => runner = now,
             None => return Ok(None),
         }

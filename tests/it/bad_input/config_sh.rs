@@ -120,8 +120,8 @@ fn a_success_that_registered_nothing_is_a_failure() {
 #[test]
 fn a_runner_that_the_server_does_not_know_is_a_failure() {
     let rig = Rig::new();
-    // What config.sh says it registered is not there when it is looked for.
-    rig.faults(&["get-runner:1:status=404"]);
+    // What config.sh says it registered is not there when it is looked for, by id and in the list.
+    rig.faults(&["get-runner:1:status=404", "list-runners+1:1:empty-list"]);
     rig.refuses(79, &[]).says("does not know the runner").hints("again");
 }
 

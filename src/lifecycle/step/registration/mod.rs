@@ -339,7 +339,8 @@ async fn confirm(site: &Site<'_>, file: &RunnerFile, name: &str) -> Result<Optio
         return Ok(None);
     };
     let phase = site.phase("confirm");
-    let runner = site.within("asking for the new runner", client.runner(file.agent_id)).await?;
+    let runner =
+        site.within("asking for the new runner", client.runner_unless_gone(file.agent_id, name)).await?;
     match runner {
         Some(runner) if runner.name.eq_ignore_ascii_case(name) => {
             phase.end(format!("the server has {} (id {}, {})", runner.name, runner.id, runner.status));
