@@ -1,7 +1,7 @@
 //! Reads an answer: its headers, its message, its document.
 
 use super::error::{Error, Reply};
-use crate::net::{Answer, redact};
+use crate::net::{Answer, answered_at, redact};
 use jiff::Timestamp;
 use reqwest::Method;
 use serde::de::DeserializeOwned;
@@ -34,13 +34,16 @@ pub(super) fn is_rate_limit(answer: &Answer, reply: &Reply) -> bool {
         || reply.message.to_lowercase().contains("rate limit")
 }
 
-/// When a rate limit is reset: `Retry-After` in seconds, else `X-RateLimit-Reset` in seconds since the epoch.
+/// When a rate limit is reset, by our clock: `Retry-After` in seconds, else `X-RateLimit-Reset` in seconds since the
+/// epoch by the server's.
 pub(super) fn until(answer: &Answer) -> Option<Timestamp> {
     let number = |name| header(answer, name)?.trim().parse::<i64>().ok();
-    match number("retry-after") {
-        Some(seconds) => Timestamp::from_second(Timestamp::now().as_second().checked_add(seconds)?).ok(),
-        None => Timestamp::from_second(number("x-ratelimit-reset")?).ok(),
-    }
+    let now = Timestamp::now().as_second();
+    let left = match number("retry-after") {
+        Some(seconds) => seconds,
+        None => number("x-ratelimit-reset")?.checked_sub(answered_at(&answer.headers).as_second())?,
+    };
+    Timestamp::from_second(now.checked_add(left)?).ok()
 }
 
 /// GitHub's `message`, followed by its `errors`; `None` if the body is not a JSON object.

@@ -114,7 +114,7 @@ impl Client {
         self.credential.is_some()
     }
 
-    /// The number of calls so far; a retried call counts once.
+    /// The number of requests so far, retried ones included; of a call that failed, one.
     #[must_use]
     pub fn calls(&self) -> u32 {
         self.calls.load(Ordering::Relaxed)
@@ -223,7 +223,7 @@ impl Client {
         let call = Call { headers, ..Call::new(Method::GET, url.clone(), deadline) };
         self.calls.fetch_add(1, Ordering::Relaxed);
         let answer = self.http.call(call).await?;
-        self.compare_clocks(&answer);
+        self.note(&answer);
         debug!(url = redact(&url), status = answer.status, "called GitHub without a credential");
         if (200..300).contains(&answer.status) {
             return Ok(answer);
@@ -300,7 +300,7 @@ impl Client {
             };
             self.calls.fetch_add(1, Ordering::Relaxed);
             let answer = self.http.call(call).await?;
-            self.compare_clocks(&answer);
+            self.note(&answer);
             debug!(%method, url = redact(&url), status = answer.status, "called GitHub");
             if is_success(&method, answer.status) {
                 return Ok(answer);
@@ -317,7 +317,9 @@ impl Client {
         }
     }
 
-    fn compare_clocks(&self, answer: &Answer) {
+    /// Counts its attempts, and compares the clocks.
+    fn note(&self, answer: &Answer) {
+        self.calls.fetch_add(answer.attempts.saturating_sub(1), Ordering::Relaxed);
         let Some(theirs) = header(answer, "date").and_then(|date| jiff::fmt::rfc2822::parse(date).ok())
         else {
             return;

@@ -18,7 +18,7 @@ pub use redact::redact;
 pub use reqwest::Method;
 pub use reqwest::header::HeaderMap;
 pub use url::Url;
-pub use verdict::{Backoff, Outcome, Verdict, verdict};
+pub use verdict::{Backoff, Outcome, Verdict, answered_at, verdict};
 
 use crate::deadline::Deadline;
 use crate::secret::Secret;
@@ -115,6 +115,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// The URL that answered: the target of the last redirect.
     pub url: Url,
+    /// How many requests it took, refused ones included.
+    pub attempts: u32,
 }
 
 impl Answer {
@@ -149,10 +151,10 @@ impl Http {
                         status: answer.status,
                         headers: &answer.headers,
                         body: &answer.body,
-                        now: Timestamp::now(),
+                        now: answered_at(&answer.headers),
                     };
                     match verdict(&call.method, &outcome) {
-                        Verdict::Done | Verdict::Fatal => return Ok(answer),
+                        Verdict::Done | Verdict::Fatal => return Ok(Answer { attempts, ..answer }),
                         verdict => (verdict, status_error(&call.method, &answer.url, answer.status)),
                     }
                 }
@@ -168,14 +170,16 @@ impl Http {
                     _ => gave_up(&call, attempts, Some(failure)),
                 });
             }
-            let seconds = wait.as_secs_f32();
+            let pause =
+                if asked { Backoff::spread(wait).min(wait.max(call.deadline.left() / 2)) } else { wait };
+            let seconds = pause.as_secs_f32();
             if asked {
                 tracing::warn!("{failure}; trying again in {seconds:.0} s, as the server requested");
             } else {
                 tracing::info!("{failure}; trying again in {seconds:.1} s");
             }
             last = Some(failure);
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -226,7 +230,7 @@ impl Http {
             bytes.extend_from_slice(&chunk);
         }
         let (status, headers, url) = body.into_parts();
-        Ok(Answer { status, headers, body: bytes, url })
+        Ok(Answer { status, headers, body: bytes, url, attempts: 1 })
     }
 
     /// Sends a request and follows its redirects.

@@ -14,7 +14,7 @@ pub enum Outcome<'a> {
         headers: &'a HeaderMap,
         /// The answer's body.
         body: &'a [u8],
-        /// The current time, with which the times in headers are compared.
+        /// The current time, with which the times in headers are compared: see [`answered_at`].
         now: Timestamp,
     },
     /// No answer came.
@@ -58,6 +58,14 @@ pub fn verdict(method: &Method, outcome: &Outcome<'_>) -> Verdict {
             _ => Verdict::Done,
         },
     }
+}
+
+/// The time of an answer by the server's own clock, by which it names other times; ours if it does not tell.
+#[must_use]
+pub fn answered_at(headers: &HeaderMap) -> Timestamp {
+    let date = header(headers, "date");
+    let parser = jiff::fmt::rfc2822::DateTimeParser::new();
+    date.and_then(|date| parser.parse_timestamp(date).ok()).unwrap_or_else(Timestamp::now)
 }
 
 fn rate_limit(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Verdict {
@@ -107,6 +115,8 @@ pub struct Backoff {
 impl Backoff {
     const START: Duration = Duration::from_millis(250);
     const CAP: Duration = Duration::from_secs(10);
+    /// The longest time over which the machines that share a limit return.
+    const SPREAD: Duration = Duration::from_secs(30);
 
     /// The next wait: random, up to a ceiling that doubles each time.
     pub fn wait(&mut self) -> Duration {
@@ -126,6 +136,13 @@ impl Backoff {
             Verdict::RetryAfter(asked) => (asked.max(own).max(ceiling / 2), true),
             _ => (own, false),
         }
+    }
+
+    /// The pause for a wait that the server requested: many machines that meet one limit must not all return in the
+    /// second in which it is lifted, or most are refused again.
+    #[must_use]
+    pub fn spread(wait: Duration) -> Duration {
+        wait + (wait / 4).min(Self::SPREAD).mul_f64(fastrand::f64())
     }
 
     /// Starts over, after an attempt that made progress.
@@ -190,6 +207,27 @@ mod tests {
         assert_eq!(judge(&get, 403, &reset, ""), after(91));
         let past = [limit("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", (NOW - 90).to_string())];
         assert_eq!(judge(&get, 429, &past, ""), after(1));
+    }
+
+    #[test]
+    fn times_are_compared_with_the_clock_of_whoever_named_them() {
+        let date =
+            |text| HeaderMap::from_iter([(HeaderName::from_static("date"), HeaderValue::from_static(text))]);
+        // Whatever our clock shows.
+        assert_eq!(answered_at(&date("Fri, 15 Jan 2027 08:00:00 GMT")).as_second(), NOW);
+        for headers in [HeaderMap::new(), date("yesterday")] {
+            assert!((answered_at(&headers).as_second() - Timestamp::now().as_second()).abs() < 60);
+        }
+    }
+
+    #[test]
+    fn machines_that_wait_for_one_limit_return_one_after_another() {
+        let wait = Duration::from_secs(2700);
+        let pauses: Vec<Duration> = (0..200).map(|_| Backoff::spread(wait)).collect();
+        assert!(pauses.iter().all(|pause| *pause >= wait && *pause <= wait + Backoff::SPREAD));
+        let seconds: std::collections::HashSet<u64> = pauses.iter().map(Duration::as_secs).collect();
+        assert!(seconds.len() > 20, "{seconds:?}");
+        assert_eq!(Backoff::spread(Duration::ZERO), Duration::ZERO);
     }
 
     #[test]
