@@ -382,6 +382,24 @@ fn a_just_in_time_runner_of_a_run_that_was_killed_is_found() {
 }
 
 #[test]
+fn a_just_in_time_runner_whose_answer_was_lost_is_no_ghost() {
+    for options in [&["--jit"][..], &["--jit", "--name", "box"]] {
+        let rig = Rig::new();
+        rig.faults(&["jitconfig:1:lost-answer"]);
+        rig.sandbox.add_job(&scope(), "only", 0);
+        finish(start(&rig, options)).expect(0).says("the job is done");
+        assert_eq!(rig.state().runners, []);
+        // Every answer is lost, and the server cannot be asked any more.
+        rig.faults(&["jitconfig:lost-answer", "delete-runner:status=403"]);
+        finish(start(&rig, &[options, &["--deadline", "5s"]].concat()));
+        assert_eq!(rig.state().runners.len(), 1);
+        rig.sandbox.faults_clear();
+        rig.run(&["remove"]).expect(0);
+        rig.assert_nothing_left();
+    }
+}
+
+#[test]
 fn a_server_without_just_in_time_runners_says_so_and_nothing_is_registered() {
     let rig = Rig::new();
     let absent = FaultKind::Status {

@@ -1,7 +1,7 @@
 //! A just-in-time runner: placed as by `install`, but created by the server, without `config.sh`.
 
 use crate::deadline::Deadline;
-use crate::github::{self, Client, JitConfig, NewJitRunner, RunnerStatus};
+use crate::github::{self, Client, JitConfig, NewJitRunner, Runner, RunnerStatus};
 use crate::host::{Os, Platform};
 use crate::lifecycle::command::install;
 use crate::lifecycle::context::error::{Error, RegistrationError, TreeError};
@@ -98,6 +98,9 @@ async fn make(
         labels: labels(site.platform(), &wanted.options),
         work_folder: wanted.options.work.clone(),
     };
+    if !name.unique {
+        refuse_taken(site, client, &new.name).await?;
+    }
     let target = client.target();
     let registered = Registered {
         url: target.url.to_string(),
@@ -107,7 +110,8 @@ async fn make(
         unique: name.unique,
         agent_id: None,
         confirmed: false,
-        name_was_free: false,
+        name_was_free: true,
+        just_in_time: true,
         unused: true,
         asked: Asked::of(&site.request),
     };
@@ -117,7 +121,7 @@ async fn make(
     let made = recorded::take(journal, Act::Register(registered), Begin::New, async |journal, act| {
         let made = match ask(site, client, &new).await {
             Err(Error::Github(github::Error::NameTaken { .. })) => {
-                retake(site, client, journal, &new, name.unique).await?
+                retake(site, client, journal, &new).await?
             }
             Err(Error::Github(error @ (github::Error::NoJit { .. } | github::Error::Unprocessable(_)))) => {
                 recorded::never_happened(journal, Step::Register)?;
@@ -139,23 +143,31 @@ async fn ask(site: &Site<'_>, client: &Client, new: &NewJitRunner) -> Result<Jit
     site.within("asking for a just-in-time runner", client.generate_jitconfig(new)).await
 }
 
-/// The name is in use: by an attempt of ours whose answer was lost, if no other machine could have generated the name.
+/// A name that other machines can have as well, and that was free just before, is in use by an attempt of ours.
+async fn refuse_taken(site: &Site<'_>, client: &Client, name: &str) -> Result<(), Error> {
+    match site.within("asking for the name", client.runner_named(name)).await? {
+        Some(runner) => Err(taken(runner)),
+        None => Ok(()),
+    }
+}
+
+fn taken(runner: Runner) -> Error {
+    let (name, id, status) = (runner.name, runner.id, runner.status.to_string());
+    RegistrationError::NameTaken { name, id, status }.into()
+}
+
+/// The name is in use: by an attempt of ours whose answer was lost.
 async fn retake(
     site: &Site<'_>,
     client: &Client,
     journal: &mut Journal,
     new: &NewJitRunner,
-    unique: bool,
 ) -> Result<JitConfig, Error> {
     let found = site.within("asking for the name", client.runner_named(&new.name)).await?;
     match found {
-        Some(runner) if !unique || runner.status == RunnerStatus::Online => {
+        Some(runner) if runner.status == RunnerStatus::Online => {
             recorded::never_happened(journal, Step::Register)?;
-            Err(Error::Registration(RegistrationError::NameTaken {
-                name: runner.name,
-                id: runner.id,
-                status: runner.status.to_string(),
-            }))
+            Err(taken(runner))
         }
         found => {
             if let Some(runner) = found {
