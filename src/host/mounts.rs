@@ -1,5 +1,6 @@
 //! Finds mount points. Only on Linux, with `/proc`; on other systems none are found.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The mount points in the directory `path` and below, including the directory itself.
@@ -19,6 +20,32 @@ pub fn within(path: &Path) -> Vec<PathBuf> {
     found.sort();
     found.dedup();
     found
+}
+
+/// Whether something is mounted at `path` itself; a link is not followed.
+#[must_use]
+pub fn is_mount_point(path: &Path) -> bool {
+    let Some((parent, name)) = path.parent().zip(path.file_name()) else { return true };
+    let Ok(real) = fs_err::canonicalize(parent) else { return false };
+    within(path).contains(&real.join(name))
+}
+
+/// Unmounts what is mounted at `path`, also if it is in use. No part of the path may be a link.
+pub fn detach(path: &Path) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+        use rustix::mount::UnmountFlags;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mount = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)?;
+        let itself = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&mount));
+        Ok(rustix::mount::unmount(itself, UnmountFlags::DETACH)?)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// A mount point as proc(5) writes it: a space is `\040`.

@@ -3,7 +3,8 @@
 
 use super::error::Error;
 use crate::host::account::is_root;
-use crate::host::delete::delete_dir;
+use crate::host::delete::{delete_dir, empty_dir, is_lost_and_found};
+use crate::host::mounts;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,12 @@ const REMOVED: &str = ".runup-removed-";
 #[must_use]
 pub fn staging_path(target: &Path) -> PathBuf {
     target.with_file_name(hidden_name(target, STAGING))
+}
+
+/// The staging directory for a `target` that cannot be renamed: in it.
+#[must_use]
+pub fn staging_inside(target: &Path) -> PathBuf {
+    target.join(STAGING)
 }
 
 /// Moves a staged tree to `target`, durably: the whole tree is on disk before it gets its name. It replaces nothing; if
@@ -85,6 +92,29 @@ pub fn replace(staging: &Path, target: &Path) -> Result<(), Error> {
     }
 }
 
+/// Moves the entries of a tree that is staged in `target` to it, and deletes what was there before, but not what is
+/// mounted there, or a filesystem's `lost+found`. A cut in the middle leaves a part of either.
+pub fn put_into(staging: &Path, target: &Path) -> Result<(), Error> {
+    sync_tree(staging).map_err(|source| Error::Sync { path: staging.to_owned(), source })?;
+    let failed = |source| Error::Remove { path: target.to_owned(), source };
+    let mounted = mounts::within(target);
+    let real = fs_err::canonicalize(target).map_err(failed)?;
+    for entry in fs_err::read_dir(target).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        if name != STAGING && !is_lost_and_found(&entry.path()) && !mounted.contains(&real.join(&name)) {
+            delete(&entry.path())?;
+        }
+    }
+    for entry in fs_err::read_dir(staging).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let to = target.join(entry.file_name());
+        rename_new(&entry.path(), &to).map_err(|source| Error::Rename { from: entry.path(), to, source })?;
+    }
+    delete(staging)?;
+    sync_dir(target).map_err(|source| Error::Sync { path: target.to_owned(), source })
+}
+
 /// Whether a rename failed because it is not supported here.
 fn is_unable(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
@@ -96,8 +126,12 @@ fn is_unable(error: &io::Error) -> bool {
 pub fn remove(path: &Path) -> Result<(), Error> {
     let parent = parent_of(path)?;
     let aside = match move_aside(path) {
-        // A directory of an image layer in a container can be deleted, but not moved.
-        Err(Error::Rename { source, .. }) if source.kind() == io::ErrorKind::CrossesDevices => {
+        // A directory of an image layer in a container can be deleted, but not moved; root can also delete one that a
+        // job has made immutable.
+        Err(Error::Rename { source, .. })
+            if source.kind() == io::ErrorKind::CrossesDevices
+                || source.kind() == io::ErrorKind::PermissionDenied && is_root() =>
+        {
             return delete(path);
         }
         moved => moved?,
@@ -105,6 +139,32 @@ pub fn remove(path: &Path) -> Result<(), Error> {
     let Some(aside) = aside else { return Ok(()) };
     sync_dir(parent).map_err(|source| Error::Sync { path: parent.to_owned(), source })?;
     delete(&aside)
+}
+
+/// Deletes what an earlier run left in `target`, the path of which no other user can change. The caller must hold the
+/// lock for `target`.
+pub fn sweep_inside(target: &Path) -> Result<(), Error> {
+    delete(&staging_inside(target))
+}
+
+/// Removes the tree at `path` and what earlier runs left next to it. A mount point is emptied instead, and so is a
+/// directory that something is mounted in, as by [`empty`].
+pub fn clear(path: &Path) -> Result<(), Error> {
+    sweep(path)?;
+    let is_dir = fs_err::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    if is_dir && !mounts::within(path).is_empty() {
+        return empty(path);
+    }
+    remove(path)
+}
+
+/// Deletes what is in the directory at `path`, but not the directory, a filesystem's `lost+found`, and what is mounted in
+/// it. A missing directory counts as empty; a symbolic link is not followed.
+pub fn empty(path: &Path) -> Result<(), Error> {
+    match empty_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome.map_err(|source| Error::Remove { path: path.to_owned(), source }),
+    }
 }
 
 /// Renames what is at `path` to a name next to it that [`sweep`] recognises; `None` if `path` does not exist.
@@ -180,32 +240,10 @@ pub(super) fn delete(path: &Path) -> Result<(), Error> {
         return fs_err::remove_file(path).map_err(failed);
     }
     match delete_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_root() => {
-            // Jobs leave directories that even their owner may not write to, like Go's module cache.
-            unlock_dirs(path);
-            delete_dir(path).map_err(failed)
-        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         outcome => outcome.map_err(failed),
     }
 }
-
-/// Lets the owner write to all directories below `path`, where possible. Not for root, which can write to any
-/// directory: a job could replace one of these directories by a link to any directory of the machine.
-#[cfg(unix)]
-fn unlock_dirs(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    // A failure here leads to another one when the tree is deleted, which is reported.
-    let _ = fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o700));
-    for entry in fs_err::read_dir(path).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            unlock_dirs(&entry.path());
-        }
-    }
-}
-
-#[cfg(not(unix))]
-fn unlock_dirs(_path: &Path) {}
 
 fn hidden_name(target: &Path, suffix: &str) -> OsString {
     let mut name = OsString::from(".");
