@@ -245,6 +245,14 @@ pub fn give(path: &Path, keeper: Keeper) -> Result<(), Error> {
     own_file(path, keeper.uid, keeper.gid, 0o600)
 }
 
+/// Gives an existing directory to a user, directly in one to which only root can write.
+///
+/// # Errors
+/// It is a link, or its owner cannot be changed.
+pub fn give_dir(path: &Path, keeper: Keeper) -> Result<(), Error> {
+    own_dir(path, keeper.uid, keeper.gid, 0o755)
+}
+
 /// Creates a directory for the user, directly in one to which only root can write.
 fn create_for(path: &Path, keeper: Keeper) -> Result<(), Error> {
     match fs_err::create_dir(path) {

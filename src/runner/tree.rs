@@ -5,6 +5,7 @@
 
 use super::error::Error;
 use super::version::{REGISTRATION_FLOOR, RunnerVersion};
+use crate::host::delete::LOST_AND_FOUND;
 use crate::host::file::read_untrusted_in;
 use crate::host::{self, Arch, Os, Platform};
 use std::io::ErrorKind;
@@ -197,7 +198,8 @@ fn read_optional(dir: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>>, 
 }
 
 /// The files of a runner's directory from the archive, and from its own scripts.
-const OWN: [&str; 13] = [
+const OWN: [&str; 14] = [
+    LOST_AND_FOUND,
     "bin",
     "externals",
     "config.sh",

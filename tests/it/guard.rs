@@ -96,7 +96,7 @@ fn a_work_directory_with_something_in_it_stays_whose_it_is() {
     let work = rig.root().join("mnt");
     std::fs::create_dir(&work).unwrap();
     std::fs::write(work.join("swapfile"), "").unwrap();
-    run(&rig, &["--work", work.to_str().unwrap()]);
+    rig.run(&["run", "--work", work.to_str().unwrap()]).expect(78).says("such as swapfile");
     assert_eq!(std::fs::metadata(&work).unwrap().uid(), 0);
 }
 

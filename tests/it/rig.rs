@@ -325,3 +325,24 @@ pub fn signal(child: &Child, signal: rustix::process::Signal) {
     let id = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     rustix::process::kill_process(id, signal).unwrap();
 }
+
+/// A small file system, for as long as this lives.
+pub struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    /// `None` if that is not allowed here.
+    pub fn mount(at: PathBuf, options: &str) -> Option<Self> {
+        std::fs::create_dir_all(&at).unwrap();
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&at);
+        let mounted = rustix::process::geteuid().is_root()
+            && command.output().is_ok_and(|output| output.status.success());
+        mounted.then_some(Self(at))
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}

@@ -126,6 +126,7 @@ fn write_adopted(
         verified: false,
         current_at: None,
         replaces: None,
+        in_place: false,
         guard: Guard::Open,
     })?;
     if let Some(registered) = registered {

@@ -295,13 +295,22 @@ impl<'a> Site<'a> {
     ///
     /// # Errors
     /// `TrustError::UnsafeParent`.
-    #[cfg(unix)]
     pub fn check_parents(&self) -> Result<(), Error> {
+        self.check_above(&self.dir)
+    }
+
+    /// The same for another path.
+    ///
+    /// # Errors
+    /// `TrustError::UnsafeParent`.
+    #[cfg(unix)]
+    #[expect(clippy::unused_self, reason = "it needs the context where there are access lists")]
+    pub(crate) fn check_above(&self, path: &Path) -> Result<(), Error> {
         use std::os::unix::fs::MetadataExt as _;
         if !account::is_root() {
             return Ok(());
         }
-        let parent = self.dir.parent().unwrap_or(Path::new("/"));
+        let parent = path.parent().unwrap_or(Path::new("/"));
         // Behind a link, the directories that it leads through count as well.
         let real = fs_err::canonicalize(parent).unwrap_or_else(|_| parent.to_owned());
         for directory in parent.ancestors().chain(real.ancestors()) {
@@ -325,7 +334,8 @@ impl<'a> Site<'a> {
     /// # Errors
     /// None.
     #[cfg(not(unix))]
-    pub fn check_parents(&self) -> Result<(), Error> {
+    #[expect(clippy::unused_self, reason = "as above")]
+    pub(crate) fn check_above(&self, _: &Path) -> Result<(), Error> {
         Ok(())
     }
 }

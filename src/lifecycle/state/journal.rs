@@ -5,9 +5,11 @@
 //! undoes what is recorded here and nothing else; there is no second list.
 
 mod user;
+mod work;
 
 use crate::host;
 pub use crate::lifecycle::context::error::{JournalError as Error, VERSION};
+pub use crate::lifecycle::state::journal::work::WorkDir;
 pub use crate::lifecycle::state::record::{Act, Asked, Entry, EntryState, Registered, RunnerUser, Step};
 use crate::runner::Guard;
 use serde::{Deserialize, Serialize};
@@ -32,6 +34,12 @@ struct Record {
     /// When a newer version was last looked for, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     looked_at: Option<String>,
+    /// The work directory, if it is elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    work: Option<WorkDir>,
+    /// The work directory in which jobs may have left something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    used: Option<String>,
     entries: Vec<Entry>,
 }
 
@@ -111,6 +119,8 @@ impl Journal {
             machine: None,
             user: None,
             looked_at: None,
+            work: None,
+            used: None,
             entries: Vec::new(),
         };
         Ok(Self { path, record, exists: false, begun: Vec::new() })
@@ -166,8 +176,7 @@ impl Journal {
         if let Some(read) = Self::read(&self.path)? {
             self.record = read.record;
         } else {
-            self.record.entries.clear();
-            self.record.user = None;
+            self.clear();
         }
         Ok(())
     }
@@ -332,9 +341,7 @@ impl Journal {
     /// It still exists.
     pub fn delete(&mut self) -> Result<(), Error> {
         self.exists = false;
-        self.record.entries.clear();
-        self.record.user = None;
-        self.record.looked_at = None;
+        self.clear();
         for extension in ["environment", "ca.pem"] {
             let path = self.path.with_extension(extension);
             host::file::remove_written(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
@@ -346,6 +353,12 @@ impl Journal {
             Ok(true) => host::file::sync_dir(self.path.parent().unwrap_or(Path::new(".")))
                 .map_err(|source| Error::Io { path: self.path.clone(), source }),
         }
+    }
+
+    fn clear(&mut self) {
+        let record = &mut self.record;
+        record.entries.clear();
+        (record.user, record.looked_at, record.work, record.used) = (None, None, None, None);
     }
 
     fn put(&mut self, entry: Entry) -> Result<(), Error> {

@@ -31,6 +31,8 @@ pub struct Seen {
     pub platform: String,
     /// What is in the runner's directory.
     pub tree: Tree,
+    /// Whether it cannot be exchanged for another one, because it is a mount point or has one in it.
+    pub mounted: bool,
     /// Its owner, if it is ours.
     pub owner: Option<TreeOwner>,
     /// What is set for the runner and its jobs.
@@ -161,6 +163,7 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     let dir = site.dir();
     let account = site.account()?;
     let tree = look_at_tree(&dir, site, journal)?;
+    let mounted = !host::mounts::within(&dir).is_empty();
     let owner = owner(site, journal, &tree)?;
     // What is not ours is not read: the plan will refuse it.
     let local = match &tree {
@@ -198,6 +201,7 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
         account,
         platform,
         tree,
+        mounted,
         owner,
         guard,
         wanted_guard,
@@ -301,8 +305,7 @@ fn look_at_tree(dir: &Path, site: &Site<'_>, journal: &Journal) -> Result<Tree, 
         }
         Ok(_) => {}
     }
-    let mut entries = fs_err::read_dir(dir).map_err(host::Error::from)?;
-    if entries.next().is_none() {
+    if is_empty(dir)? {
         return Ok(Tree::Absent);
     }
     let report: TreeReport = tree::inspect(dir, site.platform())?;
@@ -318,6 +321,20 @@ fn look_at_tree(dir: &Path, site: &Site<'_>, journal: &Journal) -> Result<Tree, 
         return Ok(Tree::Ours { version: report.version, self_updated: report.self_updated });
     }
     Ok(Tree::Incomplete { missing: report.lacks() })
+}
+
+/// Whether nothing is in a directory but what a filesystem of its own brings along, and what is mounted in it.
+fn is_empty(dir: &Path) -> Result<bool, Error> {
+    let mounts = host::mounts::within(dir);
+    let real = fs_err::canonicalize(dir).map_err(host::Error::from)?;
+    for entry in fs_err::read_dir(dir).map_err(host::Error::from)? {
+        let path = real.join(entry.map_err(host::Error::from)?.file_name());
+        let comes_along = path.ends_with(host::delete::LOST_AND_FOUND) && mounts.contains(&real);
+        if !comes_along && !mounts.contains(&path) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 #[cfg(unix)]

@@ -29,6 +29,9 @@ pub enum Act {
         /// While it is begun: the done act of the tree that is in its place until then.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         replaces: Option<Box<Act>>,
+        /// Whether it was put into a directory that cannot be renamed: only a done act is a complete tree then.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        in_place: bool,
         /// How the tree is guarded, and so whether its content can be trusted.
         #[serde(default, skip_serializing_if = "Guard::is_open")]
         guard: Guard,

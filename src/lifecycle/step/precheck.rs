@@ -49,7 +49,7 @@ impl Prepared {
         if registers(site, plan) {
             token::check_credential(site)?;
             check_group(site).await?;
-            work::check(site, seen.account.as_ref())?;
+            work::check(site, &site.read_journal()?)?;
         }
         if plan.takes(Step::WriteEnvironment) || registers(site, plan) {
             environment::check(site, seen.account.as_ref())?;

@@ -2,7 +2,8 @@
 
 use super::{Error, Keeper};
 use crate::host;
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Uid};
+use crate::host::delete::LOST_AND_FOUND;
+use rustix::fs::{AtFlags, CWD, Dev, Dir, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -56,7 +57,8 @@ pub fn only_root_writes(dir: &Path) -> bool {
         .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == 0 && metadata.mode() & 0o022 == 0)
 }
 
-/// Changes the owner of everything below a directory that only root can enter at that time.
+/// Changes the owner of everything below a directory that only root can enter at that time, but of nothing on another
+/// filesystem, and not of a filesystem's `lost+found`.
 pub fn give_tree(dir: &Path, keeper: Keeper) -> Result<(), Error> {
     let failed = |error: Errno| host::Error::Path {
         doing: "change the owner of the files in",
@@ -65,27 +67,31 @@ pub fn give_tree(dir: &Path, keeper: Keeper) -> Result<(), Error> {
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let top = rustix::fs::openat(CWD, dir, flags, Mode::empty()).map_err(failed)?;
-    below(&top, keeper).map_err(failed)?;
+    let disk = rustix::fs::fstat(&top).map_err(failed)?.st_dev;
+    below(&top, keeper, disk).map_err(failed)?;
     Ok(())
 }
 
-fn below(dir: &OwnedFd, keeper: Keeper) -> rustix::io::Result<()> {
+fn below(dir: &OwnedFd, keeper: Keeper, disk: Dev) -> rustix::io::Result<()> {
     let mut entries = Dir::read_from(dir)?;
     while let Some(entry) = entries.read() {
         let entry = entry?;
         let name = entry.file_name();
-        if !matches!(name.to_bytes(), b"." | b"..") {
-            one(dir.as_fd(), name, keeper)?;
+        if !matches!(name.to_bytes(), b"." | b"..") && name.to_bytes() != LOST_AND_FOUND.as_bytes() {
+            one(dir.as_fd(), name, keeper, disk)?;
         }
     }
     Ok(())
 }
 
-fn one(parent: BorrowedFd<'_>, name: &CStr, keeper: Keeper) -> rustix::io::Result<()> {
+fn one(parent: BorrowedFd<'_>, name: &CStr, keeper: Keeper, disk: Dev) -> rustix::io::Result<()> {
     let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if stat.st_dev != disk {
+        return Ok(());
+    }
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        below(&rustix::fs::openat(parent, name, flags, Mode::empty())?, keeper)?;
+        below(&rustix::fs::openat(parent, name, flags, Mode::empty())?, keeper, disk)?;
     } else if stat.st_nlink != 1 {
         // The owner of its other hard link would change too.
         return Ok(());

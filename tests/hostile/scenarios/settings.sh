@@ -115,8 +115,18 @@ scenario_work_directories_that_are_taken() {
     says "nothing to do"
     exits 78 runup install --dir /opt/second --name second --work /srv/new/work
     says "the runner in $tree work there"
+    # As a container that runs as root leaves it.
+    as_root install -D -m 0400 /dev/null /srv/new/work/of-root/file
+    as_root ln -s /srv/data /srv/new/work/link
     exits 0 runup remove
     test -e "$root/srv/data/precious"
+    absent /srv/new
+    # The runner's user owns what it cannot have been given.
+    as_root useradd --system --no-create-home other
+    as_root install -d -o other /srv/others
+    exits 78 runup install --work /srv/others/work
+    says "user id"
+    absent /srv/others/work
 }
 
 # A script that a job could change is not run for the next one, nor one that is not there.

@@ -1,9 +1,8 @@
 //! What is wrong with the machine: something in the way, no permission, no space, the wrong user.
 
-use crate::rig::{Ran, Rig, finish, names_in};
+use crate::rig::{Ran, Rig, Tmpfs, finish, names_in};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -99,25 +98,6 @@ fn a_place_that_may_not_be_written_is_77() {
     assert!(ran.stderr.contains("hint: "), "{ran:#?}");
     rig.assert_nothing_left();
     std::fs::set_permissions(&opt, PermissionsExt::from_mode(0o755)).unwrap();
-}
-
-/// A small file system, for as long as this lives.
-struct Tmpfs(PathBuf);
-
-impl Tmpfs {
-    fn mount(at: PathBuf, options: &str) -> Option<Self> {
-        std::fs::create_dir_all(&at).unwrap();
-        let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&at);
-        let mounted = is_root() && command.output().is_ok_and(|output| output.status.success());
-        mounted.then_some(Self(at))
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
-    }
 }
 
 #[test]

@@ -3,13 +3,13 @@
 use crate::deadline::Deadline;
 use crate::host::file::read_untrusted_in;
 use crate::host::process::{self, Which};
-use crate::host::{self, Command};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::step::user;
-use crate::runner::{Guard, config_sh, guard, listener, state};
+use crate::lifecycle::state::journal::Journal;
+use crate::lifecycle::step::{user, work};
+use crate::runner::{Guard, guard, listener, state};
 use crate::transfer::place;
-use std::path::{Component, Path};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long processes that a job left running may take to end.
@@ -22,14 +22,23 @@ const LIMIT: u64 = 256 * 1024;
 /// What else a start leaves for the next one.
 const LITTER: [&str; 3] = [".setup_info", "run-helper.sh", listener::UPDATE_FINISHED];
 
-/// The files that affect the next start, as they were before a job could change them.
-pub(crate) struct Snapshot([Option<Vec<u8>>; 2]);
+/// What was there before a job could change it.
+pub(crate) struct Snapshot {
+    /// The files that affect the next start.
+    steering: [Option<Vec<u8>>; 2],
+    /// What is mounted in the work directory.
+    mounts: Vec<PathBuf>,
+}
 
 impl Snapshot {
-    /// Reads them.
-    pub(crate) fn take(dir: &Path) -> Self {
-        Self(STEERING.map(|name| read_untrusted_in(dir, name, LIMIT).ok().flatten()))
+    /// Reads it.
+    pub(crate) fn take(site: &Site<'_>) -> Self {
+        Self { steering: steering(site), mounts: work::mounted(site, site.work()) }
     }
+}
+
+fn steering(site: &Site<'_>) -> [Option<Vec<u8>>; 2] {
+    STEERING.map(|name| read_untrusted_in(&site.dir(), name, LIMIT).ok().flatten())
 }
 
 /// Cleans the tree for the next job: the processes that the last one left, its work directory, and its changes to the
@@ -40,16 +49,8 @@ impl Snapshot {
 pub(crate) async fn clean_tree(site: &Site<'_>, before: &Snapshot) -> Result<(), Error> {
     let phase = site.phase("clean");
     let dir = site.dir();
-    let left = Which::MarkedBy {
-        uid: site.runner_uid(),
-        key: listener::MARKER.to_owned(),
-        value: dir.display().to_string(),
-    };
-    process::end(&left, process::Ask::Interrupt, Deadline::after(LEFTOVERS)).await?;
     let journal = site.read_journal()?;
-    if let Some(account) = site.account()? {
-        user::end_processes(site, &journal, &account).await?;
-    }
+    end_leftovers(site, &journal).await?;
     state::clean_identity(&dir)?;
     if journal.guard() != Guard::Open {
         // Whatever the job created at the top of the tree; it could not change the rest.
@@ -58,8 +59,8 @@ pub(crate) async fn clean_tree(site: &Site<'_>, before: &Snapshot) -> Result<(),
             guard::make_ready(&dir, site.keeper(&account, &journal), site.work())?;
         }
     }
-    let now = Snapshot::take(&dir);
-    for (name, (before, now)) in STEERING.iter().zip(before.0.iter().zip(&now.0)) {
+    let now = steering(site);
+    for (name, (before, now)) in STEERING.iter().zip(before.steering.iter().zip(&now)) {
         if before != now {
             tracing::warn!("{name} was changed while the job ran, and is deleted");
             place::remove(&dir.join(name))?;
@@ -70,44 +71,51 @@ pub(crate) async fn clean_tree(site: &Site<'_>, before: &Snapshot) -> Result<(),
             place::remove(&dir.join(name))?;
         }
     }
-    clean_work(site, site.work()).await?;
+    work::clean(site, &journal, site.work(), Some(&before.mounts))?;
     phase.end(format!("{} is clean for the next job", site.request.dir.display()));
     Ok(())
 }
 
-/// Empties the work directory, which jobs can write. If it lies directly in the runner's directory, it can be deleted
-/// without following a link; elsewhere, the runner's user empties it, who can only delete its own files there.
-async fn clean_work(site: &Site<'_>, work: &str) -> Result<(), Error> {
-    let dir = site.dir();
-    let path = dir.join(work);
-    let parts: Vec<Component<'_>> = Path::new(work).components().collect();
-    if let [Component::Normal(name)] = parts[..] {
-        let ours = ["bin", "externals", state::LOG_DIR].iter().any(|dir| name == *dir);
-        if !ours {
-            place::sweep(&path)?;
-            place::remove(&path)?;
-        }
-        return Ok(());
+/// The same where no job follows in this run: it does not fail because of what a job left, but the next start does.
+pub(crate) async fn leave_tree(site: &Site<'_>, before: &Snapshot) -> bool {
+    let cleaned = clean_tree(site, before).await;
+    if let Err(error) = &cleaned {
+        tracing::warn!("{}; the next start tries again", crate::error::chain(error));
     }
-    let outside = path != dir && parts.iter().any(|part| matches!(part, Component::Normal(_)));
-    let climbs = parts.contains(&Component::ParentDir);
-    let there = std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir());
-    if !outside || climbs || !there || cfg!(windows) {
-        return Ok(());
+    cleaned.is_ok()
+}
+
+/// Records that nothing is left of a job.
+///
+/// # Errors
+/// The journal cannot be written.
+pub(crate) async fn note_clean(site: &Site<'_>) -> Result<(), Error> {
+    let (_lock, mut journal) = site.open_journal("run").await?;
+    Ok(journal.set_used(None)?)
+}
+
+/// Cleans up after the jobs of an earlier run that could not, or that was killed.
+///
+/// # Errors
+/// Something stays that the next job could see.
+pub(crate) async fn clean_after_earlier(site: &Site<'_>) -> Result<(), Error> {
+    let journal = site.read_journal()?;
+    let Some(used) = journal.used() else { return Ok(()) };
+    end_leftovers(site, &journal).await?;
+    work::clean(site, &journal, used, None)?;
+    note_clean(site).await
+}
+
+/// Ends the processes that jobs have left.
+async fn end_leftovers(site: &Site<'_>, journal: &Journal) -> Result<(), Error> {
+    let left = Which::MarkedBy {
+        uid: site.runner_uid(),
+        key: listener::MARKER.to_owned(),
+        value: site.dir().display().to_string(),
+    };
+    process::end(&left, process::Ask::Interrupt, Deadline::after(LEFTOVERS)).await?;
+    if let Some(account) = site.account()? {
+        user::end_processes(site, journal, &account).await?;
     }
-    let Some(account) = site.account()? else { return Ok(()) };
-    let command = Command::new("find")
-        .arg(&path)
-        .args(["-mindepth", "1", "-delete"])
-        .env("PATH", config_sh::PATH)
-        .account(&account)
-        .groups_of(&site.request.root)
-        .deadline(site.deadline);
-    let shown = command.render();
-    command
-        .run(&site.stop, &mut |_, _| {})
-        .await?
-        .into_success(&shown)
-        .map_err(|error: host::Error| error)?;
     Ok(())
 }

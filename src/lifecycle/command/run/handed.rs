@@ -13,7 +13,7 @@ use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, EntryState, Journal, Step};
 use crate::lifecycle::state::observed;
 use crate::lifecycle::step::recorded::{self, Begin};
-use crate::lifecycle::step::registration;
+use crate::lifecycle::step::{registration, work};
 use crate::runner::{JitIdentity, LocalState, RunnerFile, preflight, state};
 use std::sync::Arc;
 
@@ -42,6 +42,7 @@ pub(crate) async fn converge(site: &Site<'_>, identity: &JitIdentity) -> Result<
     registration::unseal(site, &observed::traces(site, &journal)?)?;
     // The listener writes its own three files; another one of an earlier runner would be read as well.
     state::clean_identity(&site.dir())?;
+    work::claim(site, &mut journal, &account)?;
     let url = site.request.target.as_ref().map(|target| target.url.as_str().trim_end_matches('/').to_owned());
     let url = url.or_else(|| identity.runner().github_url.clone()).unwrap_or_default();
     journal.set_machine(observed::fingerprint(site));
@@ -56,7 +57,12 @@ pub(crate) async fn converge(site: &Site<'_>, identity: &JitIdentity) -> Result<
 /// Something stays.
 pub(crate) async fn end(site: &Site<'_>, before: &clean::Snapshot) -> Result<(), Error> {
     let (_lock, mut journal) = site.open_journal("run").await?;
-    recorded::undo(&mut journal, Step::Register, async |_| clean::clean_tree(site, before).await).await
+    let cleaned =
+        recorded::undo(&mut journal, Step::Register, async |_| Ok(clean::leave_tree(site, before).await));
+    if cleaned.await? {
+        journal.set_used(None)?;
+    }
+    Ok(())
 }
 
 /// A mirror needs no list if version and digest are known: the archive's name follows from them.

@@ -12,6 +12,7 @@ use crate::lifecycle::state::observed::WantedName;
 use crate::lifecycle::step::recorded::{self, Begin};
 use crate::lifecycle::step::registration;
 use crate::lifecycle::step::registration::deregister::{self, Occasion};
+use crate::lifecycle::step::work;
 use crate::runner::{config_sh, preflight};
 use crate::secret::Secret;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ pub(crate) async fn converge(site: &Site<'_>) -> Result<Secret, Error> {
         .ok_or_else(|| Error::Tree(TreeError::NothingThere { dir: site.request.dir.clone() }))?;
     preflight::check(&site.request.root, &site.dir(), &account, &site.stop).await?;
     registration::unseal(site, &observed::traces(site, &journal)?)?;
+    work::claim(site, &mut journal, &account)?;
     let name = observed::wanted_name(site, &journal, false)?.ok_or(crate::settings::Error::UrlMissing)?;
     let client = site.eyes().ok_or(Error::Registration(RegistrationError::CredentialMissing {
         purpose: "creating a just-in-time runner",

@@ -51,7 +51,7 @@ pub async fn run(
     let _held = hold(&site, Deadline::after(HOLD)).await?;
     refuse_beside_service(&site).await?;
     end_orphan(&site).await?;
-    clean_after_a_cut(&site).await?;
+    clean_after_a_cut(&site, running).await?;
     drop(site);
     let mut result = RunResult {
         dir: request.dir.clone(),
@@ -72,7 +72,7 @@ pub async fn run(
         let site = surroundings.site(&request)?;
         let config = Box::pin(converge_patiently(&site, running)).await?;
         upgrade::start::before_start(&site).await;
-        let before = clean::Snapshot::take(&site.dir());
+        let before = clean::Snapshot::take(&site);
         let shared = exposure::is_shared(&site)?;
         if shared && !dropped {
             exposure::warn(&site, running);
@@ -192,7 +192,13 @@ async fn job_done(
     } else {
         deregister(&leaving(site, running, None), Occasion::JobDone).await?;
         // A signal that came during the job ends the run, but only after this.
-        clean::clean_tree(&leaving(site, running, None), before).await?;
+        let site = leaving(site, running, None);
+        if running.after_job == AfterJob::Again {
+            clean::clean_tree(&site, before).await?;
+            clean::note_clean(&site).await?;
+        } else if clean::leave_tree(&site, before).await {
+            clean::note_clean(&site).await?;
+        }
     }
     result.deregistered = true;
     match running.after_job {
@@ -305,7 +311,10 @@ async fn quit(
         );
     })?;
     result.deregistered = true;
-    clean::clean_tree(&leaves, before).await
+    if clean::leave_tree(&leaves, before).await {
+        clean::note_clean(&leaves).await?;
+    }
+    Ok(())
 }
 
 /// Takes the runner of the journal off the server.
@@ -328,7 +337,11 @@ async fn is_lost(site: &Site<'_>) -> Result<bool, Error> {
 
 /// After a killed run, cleans up after its ephemeral runner: the next job must not meet what the last one left. Whether
 /// there was a job is unknown; without a credential to re-register, the registration is left as it is.
-async fn clean_after_a_cut(site: &Site<'_>) -> Result<(), Error> {
+async fn clean_after_a_cut(site: &Site<'_>, running: &Running) -> Result<(), Error> {
+    let ephemeral = site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
+    if ephemeral || !matches!(running.source, RunnerSource::ConfigSh) {
+        clean::clean_after_earlier(site).await?;
+    }
     let journal = site.read_journal()?;
     let asked = journal.registered().and_then(|(_, registered)| registered.asked.as_ref());
     let unused = journal.registered().is_some_and(|(_, registered)| registered.unused);
@@ -336,7 +349,7 @@ async fn clean_after_a_cut(site: &Site<'_>) -> Result<(), Error> {
         return Ok(());
     }
     if site.eyes().is_some() {
-        clean::clean_tree(site, &clean::Snapshot::take(&site.dir())).await?;
+        clean::clean_tree(site, &clean::Snapshot::take(site)).await?;
     } else if let Some(account) = site.account()? {
         crate::lifecycle::step::user::end_processes(site, &journal, &account).await?;
     }
@@ -348,10 +361,12 @@ async fn note_use(site: &Site<'_>) -> Result<(), Error> {
     let unused = |journal: &Journal| {
         journal.registered().map(|(_, registered)| registered).filter(|registered| registered.unused).cloned()
     };
-    if unused(&site.read_journal()?).is_none() {
+    let journal = site.read_journal()?;
+    if unused(&journal).is_none() && journal.used() == Some(site.work()) {
         return Ok(());
     }
     let (_lock, mut journal) = site.open_journal("run").await?;
+    journal.set_used(Some(site.work()))?;
     if let Some(registered) = unused(&journal) {
         journal.done(Act::Register(Registered { unused: false, ..registered }))?;
     }

@@ -71,7 +71,7 @@ pub async fn upgrade(site: &Site<'_>, how: &Upgrading) -> Result<Upgraded, Error
     let Some(newest) = offer.newest.filter(|newest| *newest > here) else {
         return Ok(nothing(format!("runner {here} is the newest available")));
     };
-    placing::check_mounts(site)?;
+    placing::into::check_exchange(site)?;
     tracing::info!("runner {newest} is available, and {here} is here");
     let unit = running_unit(site, &journal).await?;
     if unit.is_none() && watched.is_listening() {

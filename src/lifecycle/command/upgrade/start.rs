@@ -53,7 +53,7 @@ async fn try_upgrade(site: &Site<'_>) -> Result<Option<(RunnerVersion, String)>,
         );
         return Ok(None);
     }
-    placing::check_mounts(site)?;
+    placing::into::check_exchange(site)?;
     let fresh = stage(site, &journal, &offer.applications).await?;
     let upgraded = switch(site, None, &watched, None, fresh, here).await?;
     Ok(upgraded.version.map(|to| (here, to)))

@@ -1,6 +1,8 @@
 //! What jobs are to find.
 
 use crate::error::{Class, Failure};
+use crate::host::account::is_root;
+use crate::transfer;
 use std::path::PathBuf;
 
 /// What can go wrong with it.
@@ -10,11 +12,19 @@ pub enum JobsError {
     WorkUnusable { work: PathBuf, why: String },
     #[error("{option} {} cannot be used: {why}", hook.display())]
     HookUnusable { option: &'static str, hook: PathBuf, why: String },
+    #[error("what an earlier job left in {} cannot be deleted", work.display())]
+    Leftovers { work: PathBuf, source: Box<transfer::Error> },
+    #[error("an earlier job has mounted {} and it cannot be unmounted", mount.display())]
+    LeftMounted { mount: PathBuf, source: std::io::Error },
 }
 
 impl Failure for JobsError {
     fn class(&self) -> Class {
-        Class::Config
+        match self {
+            Self::WorkUnusable { .. } | Self::HookUnusable { .. } => Class::Config,
+            // Another machine or container, or this one once it is cleaned, can take the next job.
+            Self::Leftovers { .. } | Self::LeftMounted { .. } => Class::TempFail,
+        }
     }
 
     fn hint(&self) -> Option<String> {
@@ -25,6 +35,17 @@ impl Failure for JobsError {
             Self::HookUnusable { .. } => {
                 "Install an executable script that only root can change, such as /usr/local/bin/hook.sh."
                     .into()
+            }
+            Self::Leftovers { .. } if is_root() => {
+                "No job starts before it is deleted: delete it, or replace this machine or container.".into()
+            }
+            Self::Leftovers { .. } => {
+                "No job starts before it is deleted: delete it as root, or replace this container or machine. Where runup \
+                 runs as root, it can always clean up after jobs."
+                    .into()
+            }
+            Self::LeftMounted { .. } => {
+                "No job starts before that: unmount it, or replace this machine or container.".into()
             }
         })
     }

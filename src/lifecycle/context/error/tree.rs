@@ -32,6 +32,12 @@ pub enum TreeError {
     )]
     MountedInside { dir: PathBuf, mounts: Vec<PathBuf> },
     #[error(
+        "the runner in {} cannot be exchanged for another one, because {} is a mount point",
+        dir.display(),
+        mount.display()
+    )]
+    NotExchanged { dir: PathBuf, mount: PathBuf },
+    #[error(
         "the image is not sealed: it must not contain {}",
         found.iter().map(|one| one.what.as_str()).collect::<Vec<_>>().join(", ")
     )]
@@ -52,6 +58,7 @@ impl Failure for TreeError {
             | Self::NothingThere { .. }
             | Self::HoldsOthers { .. }
             | Self::MountedInside { .. }
+            | Self::NotExchanged { .. }
             | Self::NotSealed { .. } => Class::Config,
             Self::TooOld { .. } => Class::Deprecated,
         }
@@ -105,6 +112,10 @@ impl Failure for TreeError {
                     .into()
             }
             Self::MountedInside { .. } => "Unmount it, then run the same command again.".into(),
+            Self::NotExchanged { dir, .. } => format!(
+                "Run `{}`, then install it again: that places a new runner into the directory.",
+                remove(dir)
+            ),
             Self::NothingThere { .. } => "If the runner is elsewhere, pass its directory with --dir.".into(),
             Self::NotSealed { found } => {
                 let fixes: Vec<String> =

@@ -27,8 +27,8 @@ impl Failure for TrustError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::UnsafeParent { directory, .. } => format!(
-                "Choose a --dir below directories that only root can write, such as /opt, or let \
-                 only root write {}.",
+                "Choose a directory (--dir, --work) below directories that only root can write, such as \
+                 /opt, or let only root write {}.",
                 directory.display()
             ),
             Self::NotForRoot { file, path, .. } => format!(

@@ -24,6 +24,7 @@ pub(crate) fn converts(request: &Request, journal: &Journal, seen: &Seen) -> boo
 /// Why a runner whose programs jobs can change cannot be converted now.
 pub(crate) fn why_not(request: &Request, seen: &Seen) -> Option<&'static str> {
     match &seen.server {
+        _ if seen.mounted => Some("a mount point cannot be exchanged for a fresh one"),
         _ if seen.neighbour => Some("another runner of the same user runs"),
         Server::Has(runner) if runner.busy => Some("it is running a job"),
         Server::Has(_) if !can_fetch(request) => Some("getting a fresh runner needs a token or --archive"),

@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod decide;
 pub mod exchange;
+pub mod into;
 pub mod repair;
 pub mod stage;
 
@@ -19,6 +20,7 @@ use crate::lifecycle::step::environment;
 use crate::lifecycle::step::placing::archive::{Choice, choose};
 use crate::lifecycle::step::placing::stage::{discard, form, owner, stage_runner};
 use crate::lifecycle::step::recorded::{self, Begin};
+use crate::lifecycle::step::work;
 use crate::runner::{Guard, LocalState, guard, state, tree};
 use crate::transfer::{Expect, Format, place};
 use std::path::{Path, PathBuf};
@@ -56,8 +58,10 @@ pub async fn take(
     prepared: Option<Choice>,
 ) -> Result<(), Error> {
     let repairs = matches!(change, Change::Repair);
-    if repairs || matches!(change, Change::Replace { .. }) {
-        check_mounts(site)?;
+    // Before anything is downloaded that could not be put there.
+    let into = into::applies(site)?;
+    if repairs || matches!(change, Change::Replace { converts: true }) {
+        into::check_exchange(site)?;
     }
     if repairs {
         repair::check_idle(site)?;
@@ -79,10 +83,13 @@ pub async fn take(
         verified: matches!(choice.expect, Expect::Sha256(_)),
         current_at: choice.current_at.map(|at| at.to_string()),
         replaces: None,
+        in_place: false,
         guard: if placing.guarded { Guard::Locked } else { Guard::Open },
     };
     let phase = site.phase("place");
-    let detail = if repairs {
+    let detail = if into {
+        placing.put_into(journal, choice, format, act).await?
+    } else if repairs {
         placing.repair(journal, choice, format, act).await?
     } else if placing.converts() || done && matches!(change, Change::Replace { .. }) {
         let new = placing.stage(journal, choice, format, &mut act).await?;
@@ -279,12 +286,19 @@ pub fn note_current(journal: &mut Journal, seen: &Seen) -> Result<(), Error> {
     Ok(journal.done(act)?)
 }
 
-/// Refuses to delete what is mounted in the runner's directory, such as a disk for its jobs: it would be emptied.
+/// Refuses what is mounted in the runner's directory, because it would be emptied. The directory itself may be a mount
+/// point, and so may its work directory.
 ///
 /// # Errors
 /// `TreeError::MountedInside`.
 pub fn check_mounts(site: &Site<'_>) -> Result<(), Error> {
-    let mounts = host::mounts::within(&site.dir());
+    let dir = site.dir();
+    let mut mounts = host::mounts::within(&dir);
+    if let Ok(real) = fs_err::canonicalize(&dir) {
+        let work = work::locate(&dir, site.work());
+        let name = work.as_ref().and_then(|place| place.path().strip_prefix(&dir).ok());
+        mounts.retain(|mount| *mount != real && name.is_none_or(|name| *mount != real.join(name)));
+    }
     if mounts.is_empty() {
         Ok(())
     } else {
@@ -298,9 +312,14 @@ pub fn check_mounts(site: &Site<'_>) -> Result<(), Error> {
 /// Something stays.
 pub async fn undo(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     let dir = site.dir();
-    check_mounts(site)?;
+    let into = into::applies(site)?;
+    work::release(site, journal)?;
     recorded::undo(journal, Step::PlaceRunner, async |_| {
-        place::remove(&dir)?;
+        if into {
+            into::empty(site)?;
+        } else {
+            place::remove(&dir)?;
+        }
         Ok(place::sweep(&dir)?)
     })
     .await
@@ -320,6 +339,12 @@ pub fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
         return Ok(());
     }
     exchange::take_along(site, journal)?;
+    if into::recover(site, journal)? {
+        return Ok(());
+    }
+    if dir.is_dir() {
+        place::sweep_inside(&dir)?;
+    }
     if dir.parent().is_some_and(Path::is_dir) {
         place::sweep(&dir)?;
     }
@@ -408,9 +433,7 @@ pub fn put_back(site: &Site<'_>, journal: &mut Journal, old: Act) -> Result<(), 
 
 fn make_parents(dir: &Path) -> Result<(), Error> {
     let Some(parent) = dir.parent() else { return Ok(()) };
-    // The runner's user needs to pass; an ordinary user is that user.
-    let mode = if host::account::is_root() { 0o755 } else { 0o755 & !host::umask::original() };
-    host::file::create_dir_all(parent, mode)?;
+    host::file::create_dir_all(parent, work::dir_mode())?;
     Ok(())
 }
 

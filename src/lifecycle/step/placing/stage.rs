@@ -47,6 +47,7 @@ pub(crate) async fn stage_fresh(
         verified,
         current_at: current_at.map(|at| at.to_string()),
         replaces: None,
+        in_place: false,
         guard: Guard::Locked,
     };
     Ok(Fresh { staging, act })
@@ -66,7 +67,9 @@ pub(crate) async fn stage_runner(
     owner: Option<Owner>,
     closed: bool,
 ) -> Result<(PathBuf, Staged, TreeReport), Error> {
-    let staging = place::staging_path(&site.dir());
+    let dir = site.dir();
+    let into = !crate::host::mounts::within(&dir).is_empty();
+    let staging = if into { place::staging_inside(&dir) } else { place::staging_path(&dir) };
     let order = Order {
         source: choice.source,
         format,

@@ -25,7 +25,7 @@ use crate::lifecycle::step::environment;
 use crate::lifecycle::step::recorded::{self, Begin};
 use crate::lifecycle::step::registration::attempts::Configured;
 use crate::lifecycle::step::registration::token::Token;
-use crate::lifecycle::step::user;
+use crate::lifecycle::step::{user, work};
 use crate::runner::{Guard, LocalState, RunnerFile, config_sh, guard, preflight, state, tree};
 use crate::transfer::place;
 use std::time::Duration;
@@ -68,6 +68,7 @@ pub async fn take(
         state::clean_identity(&setting.dir)?;
     }
     unseal(site, &new.traces)?;
+    work::claim(site, journal, account)?;
     let registered = describe(site, journal, new, seen).await?;
     journal.set_machine(observed::fingerprint(site));
     // The runner to be converted works until config.sh has replaced it.

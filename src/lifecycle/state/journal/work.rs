@@ -1,0 +1,62 @@
+//! Where the jobs of a runner work: what root may empty there, and what has to be emptied before the next job.
+
+use crate::lifecycle::state::journal::{Error, Journal};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// A work directory that is not simply a part of the runner's tree: elsewhere, or a filesystem of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkDir {
+    /// Its path.
+    pub path: PathBuf,
+    /// What runup created for it, the outermost first: the directory itself, and missing ones above it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub created: Vec<PathBuf>,
+}
+
+impl Journal {
+    /// The work directory that is this runner's, if it is elsewhere.
+    #[must_use]
+    pub fn work(&self) -> Option<&WorkDir> {
+        self.record.work.as_ref()
+    }
+
+    /// Whether the directory `path` is recorded as this runner's.
+    #[must_use]
+    pub fn works_in(&self, path: &Path) -> bool {
+        // An older runup recorded only what was requested.
+        let asked = self.registered().and_then(|(_, registered)| registered.asked.as_ref());
+        self.work().is_some_and(|work| work.path == path)
+            || asked.is_some_and(|asked| Path::new(&asked.work) == path)
+    }
+
+    /// Makes durable which directory is this runner's, before it is created.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_work(&mut self, work: Option<WorkDir>) -> Result<(), Error> {
+        if self.record.work == work {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut self.record.work, work);
+        self.write().inspect_err(|_| self.record.work = before)
+    }
+
+    /// The work directory in which jobs of an ephemeral runner may have left something, as `--work` names it.
+    #[must_use]
+    pub fn used(&self) -> Option<&str> {
+        self.record.used.as_deref()
+    }
+
+    /// Makes durable that jobs may write to the work directory from now on, or that it was cleaned.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_used(&mut self, work: Option<&str>) -> Result<(), Error> {
+        if self.used() == work {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut self.record.used, work.map(str::to_owned));
+        self.write().inspect_err(|_| self.record.used = before)
+    }
+}
