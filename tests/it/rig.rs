@@ -142,6 +142,18 @@ impl Rig {
         finish(self.on_machine(arguments).spawn().unwrap())
     }
 
+    /// Starts a command as an ordinary user on a machine of that user, which takes root.
+    pub fn as_nobody(&self, arguments: &[&str]) -> Child {
+        std::os::unix::fs::chown(self.root(), Some(65534), Some(65534)).unwrap();
+        let ours = self.command(arguments);
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        command.arg(ours.get_program()).args(ours.get_args());
+        command.env_clear().envs(ours.get_envs().map(|(name, value)| (name, value.unwrap())));
+        command.arg("--url").arg(self.url()).arg("--root").arg(self.root());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     /// Starts a command on the machine.
     pub fn start(&self, arguments: &[&str]) -> Child {
         self.on_machine(arguments).spawn().unwrap()

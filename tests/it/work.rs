@@ -110,31 +110,15 @@ fn root_deletes_what_is_root_s_immutable_or_mounted_by_a_job() {
     rig.assert_nothing_left();
 }
 
-/// Runs it as an ordinary user, on a machine of that user.
-fn as_nobody(rig: &Rig, arguments: &[&str]) -> Child {
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", env!("CARGO_BIN_EXE_runup")]);
-    let ours = rig.command(&[]);
-    for (name, value) in ours.get_envs() {
-        command.env(name, value.unwrap());
-    }
-    command.args(arguments).arg("--root").arg(rig.root());
-    if arguments[0] != "status" {
-        command.arg("--url").arg(rig.url());
-    }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-}
-
 #[test]
 fn what_an_ordinary_user_cannot_delete_stops_the_next_job_and_not_this_one() {
     if !is_root() {
         return;
     }
     let rig = Rig::new();
-    chown(rig.root(), Some(65534), Some(65534)).unwrap();
     let scope = SCOPE.parse().unwrap();
     rig.sandbox.add_job(&scope, "first", 1);
-    let child = as_nobody(&rig, &["run", "--ephemeral"]);
+    let child = rig.as_nobody(&["run", "--ephemeral"]);
     until_in_a_job(&rig);
     let left = rig.dir().join("_work/of-root");
     std::fs::create_dir(&left).unwrap();
@@ -145,7 +129,7 @@ fn what_an_ordinary_user_cannot_delete_stops_the_next_job_and_not_this_one() {
     assert_eq!(rig.state().runners, []);
 
     rig.sandbox.add_job(&scope, "second", 0);
-    let ran = finish(as_nobody(&rig, &["run", "--ephemeral"])).expect(75);
+    let ran = finish(rig.as_nobody(&["run", "--ephemeral"])).expect(75);
     let ran = ran.says("cannot be deleted").says("of-root/secret").says("as root");
     assert!(!ran.stderr.contains('\u{1b}'), "{ran:#?}");
     assert_eq!(rig.state().runners, [], "it is not registered");
@@ -153,13 +137,13 @@ fn what_an_ordinary_user_cannot_delete_stops_the_next_job_and_not_this_one() {
 
     let aside = rig.everything().into_iter().find(|path| path.ends_with("of-root")).unwrap();
     std::fs::remove_dir_all(aside).unwrap();
-    finish(as_nobody(&rig, &["run", "--ephemeral"])).expect(0).says("the job is done");
+    finish(rig.as_nobody(&["run", "--ephemeral"])).expect(0).says("the job is done");
     assert!(rig.state().jobs[1].done);
 
     // The same within one run.
     rig.sandbox.add_job(&scope, "third", 1);
     rig.sandbox.add_job(&scope, "fourth", 0);
-    let child = as_nobody(&rig, &["run", "--ephemeral", "--after-job", "again"]);
+    let child = rig.as_nobody(&["run", "--ephemeral", "--after-job", "again"]);
     until_in_a_job(&rig);
     std::fs::create_dir(&left).unwrap();
     std::fs::write(left.join("secret"), "x").unwrap();

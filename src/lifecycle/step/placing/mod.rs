@@ -290,14 +290,19 @@ pub fn note_current(journal: &mut Journal, seen: &Seen) -> Result<(), Error> {
 /// point, and so may its work directory.
 ///
 /// # Errors
-/// `TreeError::MountedInside`.
+/// `TreeError::MountedInside`; the journal cannot be read.
 pub fn check_mounts(site: &Site<'_>) -> Result<(), Error> {
     let dir = site.dir();
     let mut mounts = host::mounts::within(&dir);
     if let Ok(real) = fs_err::canonicalize(&dir) {
-        let work = work::locate(&dir, site.work());
-        let name = work.as_ref().and_then(|place| place.path().strip_prefix(&dir).ok());
-        mounts.retain(|mount| *mount != real && name.is_none_or(|name| *mount != real.join(name)));
+        let requested = work::locate(&dir, site.work()).map(|place| place.path().to_owned());
+        let recorded = site.read_journal()?.work().map(|work| work.path.clone());
+        let works: Vec<PathBuf> = [requested, recorded]
+            .into_iter()
+            .flatten()
+            .filter_map(|work| Some(real.join(work.strip_prefix(&dir).ok()?)))
+            .collect();
+        mounts.retain(|mount| *mount != real && !works.contains(mount));
     }
     if mounts.is_empty() {
         Ok(())
