@@ -69,6 +69,16 @@ pub enum Error {
         /// The client's error, of whose causes only the last is shown.
         cause: reqwest::Error,
     },
+    /// Status 407: the proxy demands credentials, or refuses those in its URL.
+    #[error("{method} {url}: {proxy} refused to connect without a valid user and password (407)")]
+    ProxyRefused {
+        /// The method.
+        method: String,
+        /// The URL.
+        url: String,
+        /// The proxy.
+        proxy: ProxyInUse,
+    },
     /// A status that is worth a retry, until there was no time left.
     #[error("{method} {url} answered {status}")]
     Status {
@@ -286,6 +296,12 @@ impl Causes {
     }
 }
 
+/// Whether the proxy answered a request for a tunnel with 407. reqwest does not expose the type of this cause.
+pub(super) fn is_refused_by_proxy(error: &reqwest::Error) -> bool {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.last().is_some_and(|last| last.to_string().ends_with("proxy authorization required"))
+}
+
 /// How the last attempt failed, as the end of a message.
 fn after(last: Option<&Error>) -> String {
     last.map(|error| format!(": {}", error.brief())).unwrap_or_default()
@@ -353,6 +369,7 @@ impl Failure for Error {
                 Trouble::NotHttp => Class::Protocol,
                 _ => Class::TempFail,
             },
+            Self::ProxyRefused { .. } => Class::NoPerm,
             Self::Status { .. } | Self::Deadline { .. } | Self::RateLimited { .. } => Class::TempFail,
             Self::BodyTooLarge { .. }
             | Self::RedirectLoop { .. }
@@ -372,6 +389,13 @@ impl Failure for Error {
                      other kind of proxy."
                 ));
             }
+            Self::ProxyRefused { proxy, .. } => {
+                return Some(format!(
+                    "Set the user and the password in --proxy or {}, as http://USER:PASSWORD@HOST:PORT, with special \
+                     characters as %XX.",
+                    proxy.variable
+                ));
+            }
             Self::PlainBearer { .. } => {
                 "Use https://. On a trusted network, pass --allow-http: anyone on the network can then read the token."
             }
@@ -382,8 +406,8 @@ impl Failure for Error {
                 ));
             }
             Self::Transport { trouble: Trouble::Certificate, .. } => {
-                "Install the certificate authority that signed it on this machine, or pass its PEM file; check the \
-                machine's clock too."
+                "Install the certificate authority that signed it on this machine, or pass its PEM file with --ca-file; \
+                check the machine's clock too."
             }
             Self::Transport { trouble: Trouble::NotYetValid, .. } => {
                 "Set the clock, for example with `timedatectl set-ntp true`, and try again."

@@ -258,11 +258,12 @@ impl Http {
             if let Some(body) = body.filter(|_| hop.sends_body) {
                 request = request.body(body.to_vec());
             }
+            let proxy = || self.inner.options.proxy.proxy_in_use(&hop.url);
             let sent = request.send().await;
-            let response = sent.map_err(|source| {
-                let proxy = self.inner.options.proxy.proxy_in_use(&hop.url);
-                transport_error(&hop.method, &hop.url, proxy, source)
-            })?;
+            let response = sent.map_err(|source| transport_error(&hop.method, &hop.url, proxy(), source))?;
+            if let (407, Some(proxy)) = (response.status().as_u16(), proxy()) {
+                return Err(proxy_refused(&hop.method, &hop.url, proxy));
+            }
             match hop.next(response.status().as_u16(), response.headers())? {
                 Some(next) => {
                     tracing::debug!(from = redact(&hop.url), to = redact(&next.url), "following a redirect");
@@ -319,10 +320,18 @@ fn client(options: &HttpOptions, roots: &tls::Roots<'_>) -> Result<Client, Error
 }
 
 fn transport_error(method: &Method, url: &Url, proxy: Option<ProxyInUse>, source: reqwest::Error) -> Error {
+    let proxy = match proxy {
+        Some(proxy) if error::is_refused_by_proxy(&source) => return proxy_refused(method, url, proxy),
+        proxy => proxy,
+    };
     let trouble = Trouble::of(&source);
     // reqwest's message would repeat the URL without redaction.
     let source = source.without_url();
     Error::Transport { method: method.to_string(), url: redact(url), trouble, proxy, cause: source }
+}
+
+fn proxy_refused(method: &Method, url: &Url, proxy: ProxyInUse) -> Error {
+    Error::ProxyRefused { method: method.to_string(), url: redact(url), proxy }
 }
 
 fn status_error(method: &Method, url: &Url, status: u16) -> Error {

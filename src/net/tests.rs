@@ -220,3 +220,22 @@ async fn a_proxy_that_cannot_be_reached_is_named_with_its_variable() {
         assert!(error.hint().unwrap().contains("https_proxy"));
     }
 }
+
+/// With a tunnel it is a failed connection, without one an answer: both were repeated or taken for GitHub's.
+#[tokio::test]
+async fn a_proxy_that_refuses_the_credentials_is_final_and_named() {
+    for url in ["http://far.invalid/x", "https://far.invalid/x"] {
+        let refusal = "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
+        let (proxy, server) = serve(vec![refusal.into()]).await;
+        let port = proxy.port().unwrap();
+        let vars = ["http_proxy", "https_proxy"]
+            .map(|name| (name.to_owned(), format!("http://user:canary@127.0.0.1:{port}")));
+        let rules = ProxyRules::from_vars(vars).unwrap();
+        let http = Http::new(HttpOptions { proxy: rules, ..HttpOptions::default() }).unwrap();
+        let error = http.call(call(&Url::parse(url).unwrap(), 60)).await.unwrap_err();
+        assert_eq!(error.class(), Class::NoPerm, "{error:?}");
+        let said = format!("{error} {}", error.hint().unwrap());
+        assert!(said.contains("407") && said.contains("_proxy") && !said.contains("canary"), "{said}");
+        server.await.unwrap();
+    }
+}
