@@ -5,6 +5,7 @@ pub mod environment;
 pub mod isolation;
 pub mod journal;
 pub mod kept;
+pub(crate) mod needrestart;
 pub mod observed;
 pub mod ownership;
 pub mod plan;

@@ -4,6 +4,7 @@ use crate::host::{self, Account, account, systemd};
 use crate::lifecycle::context::error::{Error, ServiceError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Journal;
+use crate::lifecycle::state::needrestart;
 use crate::lifecycle::state::trust;
 use crate::runner::Guard;
 use crate::runner::unit::{self, Unit};
@@ -21,6 +22,8 @@ pub struct SeenService {
     pub found: Option<String>,
     /// The units that upgrade the runner.
     pub upgrades: [Extra; 2],
+    /// needrestart could restart it in the middle of a job.
+    pub is_restartable: bool,
     /// What systemd knows of it.
     pub state: systemd::Unit,
 }
@@ -99,7 +102,8 @@ pub(crate) async fn look(
     }
     let found = read_unit(site, &name)?;
     let state = systemd::show(&name, &site.stop).await?;
-    Ok(Some(SeenService { unit: name, wanted, found, upgrades, state }))
+    let is_restartable = needrestart::is_missing(site);
+    Ok(Some(SeenService { unit: name, wanted, found, upgrades, is_restartable, state }))
 }
 
 /// What a unit's file says; `None` if there is none.

@@ -34,6 +34,9 @@ pub(crate) fn write_service(request: &Request, service: &SeenService) -> Result<
         Some(found) if *found == service.wanted && !service.upgrades.iter().all(settled) => {
             write(format!("write the units that upgrade the runner of {unit}"))
         }
+        Some(found) if *found == service.wanted && service.is_restartable => {
+            write(format!("keep needrestart from restarting {unit}"))
+        }
         Some(found) if *found == service.wanted => {
             Planned::keep(Step::WriteService, format!("the unit {unit} is written"))
         }
