@@ -84,8 +84,11 @@ pub(super) async fn answer(
 fn read(shared: &Shared, parts: &axum::http::request::Parts, body: Bytes) -> Request {
     let header = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let host = header(header::HOST).unwrap_or_default();
-    // Links use the host name of the request, because the client can be on another machine.
-    let base = Url::parse(&format!("http://{host}/")).unwrap_or_else(|_| shared.base.clone());
+    // Links use the host name of the request, because the client can be on another machine, and the scheme that a server
+    // in front of this one, which ends the TLS connection, says.
+    let secure = header(HeaderName::from_static("x-forwarded-proto")) == Some("https");
+    let scheme = if secure { "https" } else { "http" };
+    let base = Url::parse(&format!("{scheme}://{host}/")).unwrap_or_else(|_| shared.base.clone());
     let credential = shared.world().identify(header(header::AUTHORIZATION));
     Request {
         method: parts.method.to_string(),

@@ -1,8 +1,13 @@
-# HTTP/1.1 over bash's /dev/tcp: unencrypted, one request per connection, through http_proxy if it is set.
+# HTTP/1.1, one request per connection: over bash's /dev/tcp, or through curl for https. The proxy is that of http_proxy or
+# https_proxy.
 
-# The proxy for a host, as GitHub's runner chooses it: none for hosts on this machine or in no_proxy.
+# The proxy for a scheme and host, as GitHub's runner chooses it: none for hosts on this machine or in no_proxy.
 proxy_for() {
-    local host=$1 proxy=${http_proxy:-$HTTP_PROXY} entry entries
+    local scheme=$1 host=$2 proxy entry entries
+    case $scheme in
+    https) proxy=${https_proxy:-$HTTPS_PROXY} ;;
+    *) proxy=${http_proxy:-$HTTP_PROXY} ;;
+    esac
     case $host in localhost | 127.* | ::1) return ;; esac
     IFS=, read -ra entries <<<"${no_proxy:-$NO_PROXY}"
     for entry in ${entries[@]+"${entries[@]}"}; do
@@ -13,26 +18,57 @@ proxy_for() {
     printf '%s' "${proxy%%/*}"
 }
 
+# The header for the credentials in a proxy's URL, without percent encoding.
+proxy_credential() {
+    local user=${1%@*}
+    [[ $user != "$1" ]] || return 0
+    printf 'Proxy-Authorization: Basic %s\r\n' "$(printf '%b' "${user//%/\\x}" | base64 | tr -d '\n')"
+}
+
+# Sends a request without TLS, and opens descriptor 3 for the answer.
+send_plain() {
+    local method=$1 authority=$2 path=$3 credential=$4 body=$5 host=$6 port=$7
+    { exec 3<>"/dev/tcp/$host/$port"; } 2>/dev/null || return 1
+    # printf is part of bash, so no token is on a command line.
+    printf '%s %s HTTP/1.1\r\nHost: %s\r\n%sUser-Agent: %s\r\nAccept: application/json\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s' \
+        "$method" "$path" "$authority" "$credential" "$agent" "${#body}" "$body" >&3 2>/dev/null
+}
+
+# The same over TLS. curl trusts what SSL_CERT_FILE names, as GitHub's runner does, and prints the answer as it is on the wire.
+send_secure() {
+    local method=$1 url=$2 credential=$3 body=$4 proxy=$5
+    exec 3< <(
+        curl --silent --include --raw --http1.1 --suppress-connect-headers --max-time 900 --user-agent "$agent" --request "$method" \
+            --config <([[ -z $proxy ]] && echo 'noproxy = "*"' || printf 'proxy = "http://%s"\n' "$proxy") \
+            --header @<(printf '%sAccept: application/json\r\nContent-Type: application/json\r\n' "$credential") \
+            --data-binary @<(printf '%s' "$body") "$url" </dev/null 2>/dev/null
+    )
+}
+
 # open_request METHOD URL AUTHORIZATION [BODY]: sends a request and reads the head of its answer; sets http_status and http_id,
 # and leaves descriptor 3 open for the body. Fails if there is no connection.
 open_request() {
     local LC_ALL=C method=$1 url=$2 authorization=$3 body=${4-}
-    local rest=${url#http://} host port line proxy credential=''
+    local scheme=${2%%://*} rest=${2#*://} host port line proxy credential='' agent="GitHubActionsRunner-$os/$version"
     http_status='' http_body='' http_id=''
-    [[ $rest != "$url" ]] || { complain "The sandbox's runner speaks http only, not '$url'"; return 1; }
+    case $scheme in http | https) ;; *) complain "The sandbox's runner speaks http and https only, not '$url'"; return 1 ;; esac
     local authority=${rest%%/*} path=/${rest#*/}
     [[ $rest == */* ]] || path=/
     host=${authority%:*} port=${authority##*:}
     [[ $authority == *:* ]] || { host=$authority port=80; }
     host=${host#[} host=${host%]}
-    proxy=$(proxy_for "$host")
-    # Credentials in the proxy's URL are not sent.
-    [[ -z $proxy ]] || { proxy=${proxy##*@} host=${proxy%:*} port=${proxy##*:} path=$url; }
-    { exec 3<>"/dev/tcp/$host/$port"; } 2>/dev/null || return 1
-    # printf is part of bash, so the token is not on a command line.
+    proxy=$(proxy_for "$scheme" "$host")
     [[ -z $authorization ]] || credential="Authorization: $authorization"$'\r\n'
-    printf '%s %s HTTP/1.1\r\nHost: %s\r\n%sUser-Agent: GitHubActionsRunner-%s/%s\r\nAccept: application/json\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s' \
-        "$method" "$path" "$authority" "$credential" "$os" "$version" "${#body}" "$body" >&3 2>/dev/null
+    if [[ $scheme == https ]]; then
+        send_secure "$method" "$url" "$credential" "$body" "$proxy"
+    else
+        if [[ -n $proxy ]]; then
+            credential+=$(proxy_credential "$proxy" && printf x)
+            credential=${credential%x} path=$url proxy=${proxy##*@}
+            host=${proxy%:*} port=${proxy##*:}
+        fi
+        send_plain "$method" "$authority" "$path" "$credential" "$body" "$host" "$port" || return 1
+    fi
     if IFS= read -r -t 100 line <&3; then
         line=${line%$'\r'}
         http_status=${line#* }
@@ -49,7 +85,7 @@ open_request() {
 
 # close_request METHOD URL: closes the connection; fails if there was no answer.
 close_request() {
-    local rest=${2#http://}
+    local rest=${2#*://}
     exec 3<&- 3>&-
     log "$1 /${rest#*/}: ${http_status:-no answer}"
     [[ $http_status =~ ^[0-9]+$ ]]
@@ -89,7 +125,7 @@ ask() {
 refused() {
     local method=$1 url=$2 name words
     if [[ -z $http_status ]]; then
-        complain "Connection refused (${url#http://})"
+        complain "Connection refused (${url#*://})"
         return
     fi
     case $http_status in

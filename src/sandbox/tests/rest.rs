@@ -160,6 +160,23 @@ fn every_offered_archive_is_there_small_and_as_its_checksum_says() {
 }
 
 #[test]
+fn behind_a_server_that_ends_tls_all_links_are_https() {
+    let sandbox = sandbox();
+    let authorization = format!("Authorization: Bearer {}", sandbox.token().expose());
+    let path = "/api/v3/orgs/acme/actions/runners/downloads";
+    for (headers, scheme) in [
+        (vec![authorization.as_str()], "http"),
+        (vec![authorization.as_str(), "X-Forwarded-Proto: https"], "https"),
+    ] {
+        let list = send(&sandbox, "GET", path, &headers, "").json();
+        for entry in list.as_array().unwrap() {
+            let url = url::Url::parse(entry["download_url"].as_str().unwrap()).unwrap();
+            assert_eq!(url.scheme(), scheme);
+        }
+    }
+}
+
+#[test]
 fn an_archive_has_the_shape_of_github_s() {
     let sandbox = sandbox();
     let linux = download(&sandbox, "linux", "x64");

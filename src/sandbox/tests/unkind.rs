@@ -78,7 +78,7 @@ fn a_proxy_of_the_environment_file_sees_the_token_of_the_next_registration() {
         stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").unwrap();
         text
     });
-    runner.write(".env", &format!("http_proxy=http://{address}\n"));
+    runner.write(".env", &format!("http_proxy=http://bob:p%40ss@{address}\n"));
     // Hosts on this machine are reached directly, whatever the proxy.
     let direct = runner.config("bad", &["--url", &format!("{}acme", sandbox.base_url()), "--unattended"]);
     assert_fails(&direct, "404 (Not Found)");
@@ -89,4 +89,6 @@ fn a_proxy_of_the_environment_file_sees_the_token_of_the_next_registration() {
         "{seen}"
     );
     assert!(seen.contains("Authorization: RemoteAuth TOKEN"), "{seen}");
+    // The credentials of the URL without their percent encoding.
+    assert!(seen.contains("\r\nProxy-Authorization: Basic Ym9iOnBAc3M=\r\n"), "{seen}");
 }
