@@ -6,22 +6,27 @@ machine() { machine_in "$here" "boot-$$"; }
 # machine_in DIR NAME [IMAGE]: another machine of the same scenario, as a copy of an IMAGE; all other functions are about
 # it from now on. The previous one keeps running.
 machine_in() {
-    local dir=$1 layers=lower
     [[ -z ${nspawn:-} ]] || helpers+=" $nspawn"
-    nspawn="" leader="" machine=$2 root=$dir/root
+    nspawn="" leader="" machine=$2 root=$1/root
     : >>"$here/console.log"
-    mkdir --parents "$root" "$dir/upper" "$dir/work"
-    # Relative paths, because these options cannot contain a comma or a colon.
-    ln --symbolic "$base" "$dir/lower"
-    if [[ -n ${3:-} ]]; then
-        ln --symbolic "$3" "$dir/image"
-        layers=image:lower
-    fi
-    (cd "$dir" && mount -t overlay overlay --options lowerdir=$layers,upperdir=upper,workdir=work root) 2>/dev/null ||
-        cp --archive --reflink=auto "${3:-$base}/." "$root"
+    copy_in "$1" "${3:-}"
     echo "$machine" >"$root/etc/hostname"
     install --mode=755 "$bin" "$root/usr/bin/runup"
     cgroup_of_its_own
+}
+
+# copy_in DIR [IMAGE]: a copy of the root file system, or of an IMAGE that is a layer above it, in DIR/root.
+copy_in() {
+    local dir=$1 layers=lower
+    mkdir --parents "$dir/root" "$dir/upper" "$dir/work"
+    # Relative paths, because these options cannot contain a comma or a colon.
+    ln --symbolic "$base" "$dir/lower"
+    if [[ -n ${2:-} ]]; then
+        ln --symbolic "$2" "$dir/image"
+        layers=image:lower
+    fi
+    (cd "$dir" && mount -t overlay overlay --options lowerdir=$layers,upperdir=upper,workdir=work root) 2>/dev/null ||
+        cp --archive --reflink=auto "${2:-$base}/." "$dir/root"
 }
 
 # Turns the disk of the machine, which is off, into the image NAME; sets `image`.
@@ -49,21 +54,34 @@ credentials() {
     [[ -z ${self_update:-} ]] || echo 'self-update = true' >>"$root/etc/runup/config.toml"
 }
 
+# hook NAME: a script of root that the runner can run for each job.
+hook() {
+    install --directory "$root/usr/local/bin"
+    printf '#!/bin/sh\necho "the hook %s has run"\n' "$1" >"$root/usr/local/bin/$1.sh"
+    chmod 755 "$root/usr/local/bin/$1.sh"
+}
+
 # Two machines in one control group would kill each other's processes. Without systemd outside, nothing else keeps them
-# apart.
+# apart. With `controllers`, it gets one for each controller too, so that it can create others below.
 cgroup_of_its_own() {
-    local hierarchy dir
+    local hierarchy dir file
     cgroups=()
     while IFS=: read -r _ hierarchy dir; do
         case $hierarchy in
         name=systemd) dir=/sys/fs/cgroup/systemd$dir ;;
         "") if [[ -d /sys/fs/cgroup/unified ]]; then dir=/sys/fs/cgroup/unified$dir; else dir=/sys/fs/cgroup$dir; fi ;;
-        *) continue ;;
+        *) if [[ -n ${controllers:-} ]]; then dir=/sys/fs/cgroup/$hierarchy$dir; else continue; fi ;;
         esac
         cgroups+=("${dir%/}/runup-$machine")
     done </proc/self/cgroup
     printf '%s\n' "${cgroups[@]}" >>"$here/cgroups"
     mkdir --parents "${cgroups[@]}"
+    # A new group of this controller has no processor and no memory.
+    for dir in "${cgroups[@]}"; do
+        for file in cpuset.cpus cpuset.mems; do
+            [[ ! -e $dir/$file || -e $dir/cgroup.controllers ]] || cat "${dir%/*}/$file" >"$dir/$file"
+        done
+    done
 }
 
 # Switches it on, and returns when systemd has started everything.
@@ -82,7 +100,7 @@ switch_on_at_once() {
         for dir in "${cgroups[@]}"; do echo "$BASHPID" >"$dir/cgroup.procs"; done
         # If the scenario is killed, so is the machine.
         exec setpriv --pdeathsig KILL systemd-nspawn --quiet --directory="$root" --boot --register=no --keep-unit \
-            --capability=CAP_NET_ADMIN --machine="$machine" --hostname="$machine" --link-journal=no --resolv-conf=off --timezone=off
+            --capability=CAP_NET_ADMIN "${nspawn_options[@]}" --machine="$machine" --hostname="$machine" --link-journal=no --resolv-conf=off --timezone=off
     ) </dev/null >>"$here/console.log" 2>&1 &
     nspawn=$!
     leader=""

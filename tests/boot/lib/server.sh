@@ -50,6 +50,28 @@ requests() {
 job() { control POST jobs "{\"scope\":\"orgs/acme\",\"seconds\":$1}" | jq .id; }
 job_done() { [[ $(state --argjson id "$1" '.jobs[] | select(.id == $id) | .done') == true ]]; }
 
+# script SCRIPT [RUNNER]: queues a job that runs SCRIPT, and prints its id.
+script() {
+    jq --null-input --arg script "$1" --arg runner "${2:-}" \
+        '{scope: "orgs/acme", script: $script} + if $runner == "" then {} else {runner: $runner} end' >"$here/job.json"
+    control POST jobs "@$here/job.json" | jq .id
+}
+
+# job_of ID FILTER: jq over one job.
+job_of() { state --argjson id "$1" ".jobs[] | select(.id == \$id) | $2"; }
+
+# finished ID: waits for the end of a job, whatever its result. Its output goes to the log, where `job_says` looks.
+finished() {
+    within 60 job_done "$1"
+    echo "--- job $1: $(job_of "$1" .result)"
+    job_of "$1" .log | sed 's/^/  job: /'
+    last_job=$1
+}
+
+# job_says TEXT: the last finished job printed it.
+job_says() { job_of "$last_job" .log | grep --quiet --fixed-strings -- "$1" || fail "the job did not print: $1"; }
+job_does_not_say() { ! job_of "$last_job" .log | grep --fixed-strings -- "$1" || fail "the job printed: $1"; }
+
 # fault JSON: for example {"route":"*","kind":"status","code":503}.
 fault() { control POST faults "$1"; }
 no_faults() { control DELETE faults; }

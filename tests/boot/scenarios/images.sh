@@ -52,16 +52,55 @@ scenario_baked_image() {
     same "$fetched" "$(requests archive)" "the number of downloads"
 }
 
+# What is set in an image, and what its builder adds to the runner's `.env` there, reaches the jobs of a machine whose first boot
+# replaces the runner by a newer one.
+scenario_image_with_settings() {
+    server
+    machine
+    packaged
+    hook started
+    exits 0 as_administrator bake --root "$root" --env OF_THE_IMAGE=yes --hook-job-started /usr/local/bin/started.sh \
+        --path /usr/local/bin:/usr/bin:/bin:/opt/tools
+    echo 'OWN=of the builder' >>"$root$tree/.env"
+    exits 0 "$bin" bake --check --root "$root"
+    image settings
+    of_unknown_age settings
+    control POST versions '{"version":"2.340.0"}'
+    boot_from settings refreshed < <(shipped baked)
+    switch_on
+    within 60 online
+    cloud_init "done"
+    same 2.340.0 "$(state '.runners[0].version')" "the version that registered"
+    job_has_what_is_in_the_image
+    # Nor does an update of the service that is up lose it, or a reboot.
+    control POST versions '{"version":"2.341.0"}'
+    exits 0 runup upgrade
+    reboot
+    within 60 online_as 2.341.0
+    job_has_what_is_in_the_image
+}
+job_has_what_is_in_the_image() {
+    finished "$(script env)"
+    job_says OF_THE_IMAGE=yes
+    job_says "OWN=of the builder"
+    job_says PATH=/usr/local/bin:/usr/bin:/bin:/opt/tools
+    job_says "the hook started has run"
+}
+
+# The image NAME no longer proves that its runner was the newest lately.
+of_unknown_age() {
+    local journal
+    journal=$(find "$here/images/$1/var/lib/runup" -name '*.json')
+    jq '(.entries[] | select(.step == "place-runner")).current_at = "2020-01-01T00:00:00Z"' "$journal" >"$journal.new"
+    mv "$journal.new" "$journal"
+}
+
 # It was baked when another version was the newest, at an unknown time: the runner is replaced while the machine boots. If that
 # was forbidden, the boot fails, and the next one replaces it once it is allowed.
 scenario_stale_image() {
     server
     baked stale
-    # An image of unknown age.
-    local journal
-    journal=$(find "$here/images/stale/var/lib/runup" -name '*.json')
-    jq '(.entries[] | select(.step == "place-runner")).current_at = "2020-01-01T00:00:00Z"' "$journal" >"$journal.new"
-    mv "$journal.new" "$journal"
+    of_unknown_age stale
     control POST versions '{"version":"2.340.0"}'
     boot_from stale refreshed < <(shipped baked)
     switch_on

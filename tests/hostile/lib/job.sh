@@ -7,30 +7,12 @@ loot=/srv/loot
 # job_begin SCRIPT [RUNNER]: queues a job that runs SCRIPT, and prints its id. Every script gets the functions of
 # `weapons`, below.
 job_begin() {
-    local script
     [[ -d $root$loot ]] || install --directory --mode=1777 "$root$loot"
-    script=$(weapons && printf '%s\n' "$1")
-    jq --null-input --arg script "$script" --arg runner "${2:-}" \
-        '{scope: "orgs/acme", script: $script} + if $runner == "" then {} else {runner: $runner} end' >"$here/job.json"
-    control POST jobs "@$here/job.json" | jq .id
+    script "$(weapons && printf '%s\n' "$1")" "${2:-}"
 }
-
-# job_of ID FILTER: jq over one job.
-job_of() { state --argjson id "$1" ".jobs[] | select(.id == \$id) | $2"; }
 
 # hostile SCRIPT [RUNNER]: the same, and waits for its end, whatever the result; its output goes to the log.
-hostile() {
-    local id
-    id=$(job_begin "$@")
-    within 60 job_done "$id"
-    echo "--- job $id: $(job_of "$id" .result)"
-    job_of "$id" .log | sed 's/^/  job: /'
-    last_job=$id
-}
-
-# job_says TEXT: the last hostile job printed it.
-job_says() { job_of "$last_job" .log | grep --quiet --fixed-strings -- "$1" || fail "the job did not print: $1"; }
-job_does_not_say() { ! job_of "$last_job" .log | grep --fixed-strings -- "$1" || fail "the job printed: $1"; }
+hostile() { finished "$(job_begin "$@")"; }
 
 # Functions for every hostile job: the path of its runner's tree, ways to outlive itself, and what to do with loot.
 weapons() {

@@ -4,13 +4,6 @@
 readonly of_jobs=canary-of-the-jobs
 readonly of_proxy=canary-of-the-proxy
 
-# hook NAME: a script of root that the runner can run for each job.
-hook() {
-    install --directory "$root/usr/local/bin"
-    printf '#!/bin/sh\necho "the hook %s has run"\n' "$1" >"$root/usr/local/bin/$1.sh"
-    chmod 755 "$root/usr/local/bin/$1.sh"
-}
-
 # The last job found everything that was set.
 job_found_the_settings() {
     job_says "OF_THE_JOBS=$of_jobs"
@@ -76,24 +69,52 @@ scenario_what_the_operator_sets() {
     absent "$tree" /var/lib/runup/opt-actions-runner.environment
 }
 
-# The tree of an ephemeral runner is its jobs' to change, and what was set comes back for each.
-scenario_settings_of_an_ephemeral_service() {
-    local round
-    with_service
+# The tree of an ephemeral runner is its jobs' to change, and containers leave files of root in the work directory. What one job leaves is
+# gone before the next, and what was set is back for each.
+scenario_ephemeral_five_jobs() {
+    local turn look leave
+    server
+    machine_with_docker
+    credentials
     hook started
-    install_with_settings --ephemeral
+    switch_on
+    docker_on
+    install_with_settings --ephemeral --groups docker
     no_value_is_shown
-    for round in 1 2 3 4 5; do
+    look='env; find $tree $work -name "left*" 2>/dev/null; pgrep --full "^sleep 6000"; ls -A $work $work/hello/hello'
+    leave='
+for file in .env .path .ca-bundle.pem .setup_info; do plant $tree/$file <<<"OF_THE_JOBS=stolen"; done
+plant $tree/.runner_migrated <$tree/.runner
+mkdir -p $work/left/deep/deeper $work/_tool/left $tree/left $work/hello/hello/left
+touch $work/left/deep/deeper/file && chmod 000 $work/left/deep/deeper && chmod 500 $work/left/deep $work/left $work/_tool/left
+ln -s / $work/left-link; mkfifo $work/left-fifo
+docker run --rm --network none --volume $work:/work tiny sh -c "
+    mkdir -p /work/left-of-root/deep && cp /bin/busybox /work/left-of-root/setuid
+    chmod 4755 /work/left-of-root/setuid; chmod 500 /work/left-of-root/deep /work/left-of-root" && echo as root
+hide sleep 6000; escape "exec sleep 6000"; echo over'
+    for turn in 1 2 3 4 5; do
         within 60 own_online
-        hostile 'env; plant $tree/.env </dev/null; plant $tree/.path </dev/null; plant $tree/.ca-bundle.pem </dev/null
-echo "OF_THE_JOBS=stolen" >>$tree/.env; mkdir -p $work/x/y; chmod 500 $work/x; echo over'
+        hostile "$look; echo looked; $leave"
+        job_says over
+        job_says "as root"
         job_found_the_settings
-        job_does_not_say stolen
-        echo "round $round"
+        nothing_was_left
+        echo "turn $turn"
     done
     within 60 own_online
+    hostile "$look"
+    job_found_the_settings
+    nothing_was_left
+    within 60 own_online
     exits 0 runup remove
+    must_not inside pgrep --full '^sleep 6000'
     absent "$tree"
+}
+
+# The last job found nothing of an earlier one.
+nothing_was_left() {
+    job_of "$last_job" .log | sed '/^looked$/,$d' >"$here/looked"
+    must_not grep --regexp=left --regexp=stolen --regexp='^[0-9][0-9]*$' "$here/looked"
 }
 
 # A work directory elsewhere holds nothing of anybody else, and is one runner's alone.
