@@ -34,7 +34,7 @@ tiny_image() {
 
 # Jobs reach the engine as members of its group, which a drop-in names, or an option of runup for its user. At a shutdown, a job keeps its engine until it is done.
 scenario_container_engine() {
-    local probe turn first job
+    local probe turn first
     server
     machine_with_docker
     credentials
@@ -73,13 +73,14 @@ scenario_container_engine() {
 
     exits 0 runup install --groups docker
     within 30 online
-    job=$(script 'for i in 1 2 3 4 5; do docker run --rm --network none tiny /bin/busybox sleep 1 || exit 1; done; echo still there')
+    install --directory --mode=1777 "$root/srv/jobs"
+    script 'for i in 1 2 3 4 5; do docker run --rm --network none tiny /bin/busybox sleep 1 || exit 1; done; echo to the end >/srv/jobs/last'
     within 10 busy
     within 10 inside sh -c 'docker ps --quiet | grep .'
     switch_off
     note "off after a job of five containers in $off_seconds"
-    must job_done "$job"
-    same Succeeded "$(job_of "$job" .result)" "the result of the job in the shutdown"
+    # The job's own word: the fake runner may be stopped between the end of a job and its report.
+    same "to the end" "$(<"$root/srv/jobs/last")" "how far the job came in the shutdown"
     switch_on
     within 30 online
     exits 0 runup remove
