@@ -251,7 +251,7 @@ fn once_more(times: &mut VecDeque<Instant>) -> Result<(), usize> {
 async fn converge_patiently(site: &Site<'_>, running: &Running) -> Result<Option<Secret>, Error> {
     loop {
         let site = site.until(Deadline::after(site.request.deadline), site.stop.clone());
-        match converge(&site, running).await {
+        match Box::pin(converge(&site, running)).await {
             Err(error) if running.patient && wait_for_limit(&error, &site.stop).await => {}
             Err(_) if running.patient && site.stop.is_cancelled() => return Err(Error::Stopped),
             converged => return converged,
@@ -262,7 +262,7 @@ async fn converge_patiently(site: &Site<'_>, running: &Running) -> Result<Option
 /// What `install` does, or its counterpart for a runner that the server creates; returns the latter's configuration.
 async fn converge(site: &Site<'_>, running: &Running) -> Result<Option<Secret>, Error> {
     match &running.source {
-        RunnerSource::Jit => return jit::converge(site).await.map(Some),
+        RunnerSource::Jit => return Box::pin(jit::converge(site)).await.map(Some),
         RunnerSource::JitConfig(identity) => handed::converge(site, identity).await?,
         RunnerSource::ConfigSh => drop(install::install(site).await?),
     }
