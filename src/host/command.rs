@@ -71,6 +71,8 @@ pub struct Command {
     account: Option<Account>,
     /// The root whose group database has the groups of the account.
     groups_of: Root,
+    /// Groups of the child besides those of the account.
+    more_groups: Vec<u32>,
     deadline: Deadline,
     grace: Duration,
     /// Ended by SIGINT to the child only.
@@ -131,6 +133,7 @@ impl Command {
             cwd: None,
             account: None,
             groups_of: Root::host(),
+            more_groups: Vec::new(),
             deadline: Deadline::after(DEFAULT_TIME),
             grace: GRACE,
             interrupts: false,
@@ -195,6 +198,13 @@ impl Command {
     #[must_use]
     pub fn groups_of(mut self, root: &Root) -> Self {
         self.groups_of = root.clone();
+        self
+    }
+
+    /// Adds groups to those of the account.
+    #[must_use]
+    pub fn more_groups(mut self, gids: &[u32]) -> Self {
+        self.more_groups.extend(gids);
         self
     }
 
@@ -385,7 +395,8 @@ impl Command {
             if !account::is_root() {
                 return Err(Error::CannotBecome { program: program(), account: account.name.clone() });
             }
-            let groups = account::groups(&self.groups_of, account);
+            let mut groups = account::groups(&self.groups_of, account);
+            groups.extend(&self.more_groups);
             identity = Some(sys::Identity { uid: account.uid, gid: account.gid, groups });
         }
         sys::prepare(&mut child, identity, self.cwd.as_deref())

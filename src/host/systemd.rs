@@ -26,6 +26,21 @@ pub fn are_in(unit: &str) -> bool {
     groups.lines().any(|line| line.split('/').any(|part| part == unit))
 }
 
+/// The service that this process belongs to.
+#[must_use]
+pub fn own_service() -> Option<String> {
+    service_of(&std::fs::read_to_string("/proc/self/cgroup").ok()?)
+}
+
+/// The service in the text of `/proc/PID/cgroup`. A service of a user's manager is in that of the machine's one that
+/// runs it, and is not meant.
+fn service_of(text: &str) -> Option<String> {
+    let path = text
+        .lines()
+        .find_map(|line| line.strip_prefix("0::").or_else(|| line.split_once(":name=systemd:")?.1.into()))?;
+    path.split('/').find(|part| part.ends_with(".service")).map(str::to_owned)
+}
+
 /// Words of systemd of which runup knows some; any other is kept, to be shown. The default is an empty one.
 macro_rules! words {
     ($($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal),* })*) => {$(
@@ -102,6 +117,8 @@ pub struct Unit {
     pub since: Option<String>,
     /// Whether a job of the manager to start, stop or restart it is pending.
     pub job: bool,
+    /// The groups that `SupplementaryGroups=` adds, by name or number.
+    pub groups: Vec<String>,
 }
 
 impl Unit {
@@ -141,6 +158,7 @@ impl Unit {
                 "FragmentPath" if !value.is_empty() => unit.fragment = Some(value.into()),
                 "StateChangeTimestamp" if !value.is_empty() => unit.since = Some(value.to_owned()),
                 "Job" => unit.job = !matches!(value, "" | "0"),
+                "SupplementaryGroups" => unit.groups = value.split_whitespace().map(str::to_owned).collect(),
                 "NRestarts" => unit.restarts = value.parse().unwrap_or(0),
                 _ => {}
             }
@@ -151,8 +169,8 @@ impl Unit {
 
 /// Queries the state of the unit; an unknown one has the load state `not-found`.
 pub async fn show(unit: &str, stop: &CancellationToken) -> Result<Unit, Error> {
-    let properties =
-        "LoadState,ActiveState,SubState,UnitFileState,Result,FragmentPath,NRestarts,Job,StateChangeTimestamp";
+    let properties = "LoadState,ActiveState,SubState,UnitFileState,Result,FragmentPath,NRestarts,Job,\
+                      StateChangeTimestamp,SupplementaryGroups";
     let command = systemctl(SHORT).arg("show").arg(unit).arg("--property").arg(properties);
     let rendered = command.render();
     let mut text = String::new();
@@ -255,6 +273,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_service_of_a_process_is_the_machine_s() {
+        let service = |text: &str| service_of(text);
+        let ours = Some("runup-actions-runner.service".to_owned());
+        assert_eq!(service("0::/system.slice/runup-actions-runner.service\n"), ours);
+        assert_eq!(
+            service(
+                "12:pids:/x.service\n1:name=systemd:/system.slice/runup-actions-runner.service/payload\n"
+            ),
+            ours
+        );
+        assert_eq!(
+            service("0::/user.slice/user-0.slice/user@0.service/app.slice/mine.service\n").as_deref(),
+            Some("user@0.service")
+        );
+        assert_eq!(service("0::/user.slice/user-0.slice/session-1.scope\n"), None);
+        assert_eq!(service("0::/\n"), None);
+    }
+
+    #[test]
     fn a_unit_is_what_systemctl_shows() {
         let unit = Unit::parse(
             "LoadState=loaded\nActiveState=activating\nSubState=auto-restart\nUnitFileState=enabled\nResult=exit-code\n\
@@ -266,6 +303,8 @@ mod tests {
         assert!(unit.exists() && unit.is_enabled());
         let other = Unit::parse("LoadState=bad-setting\nActiveState=maintenance\n");
         assert_eq!(format!("{} {} {}", other.load, other.active, other.enabled), "bad-setting maintenance ");
+        assert_eq!(Unit::parse("SupplementaryGroups=docker 44\n").groups, ["docker", "44"]);
+        assert_eq!(Unit::parse("SupplementaryGroups=\n").groups, [] as [&str; 0]);
         assert!(!Unit::parse("LoadState=not-found\nActiveState=inactive\nFragmentPath=\n").is_up());
     }
 }

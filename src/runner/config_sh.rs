@@ -34,6 +34,8 @@ pub struct Setting {
     pub account: Account,
     /// The root whose group database has the groups of that user.
     pub root: Root,
+    /// Groups besides those of that user.
+    pub groups: Vec<u32>,
     /// Running as root was requested.
     pub allow_root: bool,
     /// Proxies and certificates.
@@ -138,7 +140,8 @@ fn script(setting: &Setting, first: &[&str], deadline: Deadline) -> Command {
 /// runup's own.
 pub(super) fn surroundings(command: Command, setting: &Setting, path: &str) -> Command {
     let account = &setting.account;
-    let mut command = command.cwd(&setting.dir).account(account).groups_of(&setting.root);
+    let mut command =
+        command.cwd(&setting.dir).account(account).groups_of(&setting.root).more_groups(&setting.groups);
     if cfg!(windows) {
         // Programs on Windows do not start without these.
         for name in ["SystemRoot", "PATH", "PATHEXT", "TEMP", "USERPROFILE", "ProgramFiles", "ComSpec"] {
@@ -178,6 +181,7 @@ mod tests {
             dir: "/opt/actions-runner".into(),
             account: Account { name: "runner".into(), uid: 990, gid: 990, home: "/home/runner".into() },
             root: Root::host(),
+            groups: vec![],
             allow_root: false,
             environment: vec![("https_proxy".into(), "http://proxy:3128".into())],
             token_on_argv,

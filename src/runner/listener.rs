@@ -224,6 +224,7 @@ mod tests {
             dir: "/opt/actions-runner".into(),
             account: Account { name: "runner".into(), uid: 990, gid: 990, home: "/home/runner".into() },
             root: crate::host::Root::host(),
+            groups: vec![],
             allow_root: false,
             environment: vec![],
             token_on_argv: false,

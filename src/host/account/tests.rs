@@ -357,9 +357,9 @@ fn each_way_to_root_is_named_and_a_user_without_one_is_isolated() {
         "ci:x:900:\nkvm:x:10:ci\nadm:x:11:ci\nincus:x:12:ci\nbuild:x:13:ci\ndocker:x:14:\n",
     );
     let ci = find(&root, "ci").unwrap().unwrap();
-    let ways = || ways_to_root(&root, &ci);
+    let ways = || ways_to_root(&root, &ci, &[]);
     assert_eq!(ways(), [] as [&str; 0]);
-    assert_eq!(ways_to_root(&root, &Account { uid: 0, ..ci.clone() }), ["it is root"]);
+    assert_eq!(ways_to_root(&root, &Account { uid: 0, ..ci.clone() }, &[]), ["it is root"]);
 
     put(&root, "/etc/group", "ci:x:900:\ndocker:x:14:other,ci\ndisk:x:6:ci\nbuild:x:13:ci\n");
     assert_eq!(ways(), ["member of the group disk", "member of the group docker"]);
@@ -379,7 +379,7 @@ fn each_way_to_root_is_named_and_a_user_without_one_is_isolated() {
 fn sudo_without_a_password_is_a_way_to_root() {
     let (_dir, root) = image("ci:x:900:900::/home/ci:/bin/false\n", "ci:x:900:\nbuild:x:13:ci\n");
     let ci = find(&root, "ci").unwrap().unwrap();
-    let ways = || ways_to_root(&root, &ci);
+    let ways = || ways_to_root(&root, &ci, &[]);
     put(&root, "/etc/sudoers", "ci ALL=(ALL) NOPASSWD: ALL\n");
     assert_eq!(ways(), [] as [&str; 0], "there is no sudo");
     put(&root, "/usr/bin/sudo", "");
@@ -439,12 +439,12 @@ fn an_engine_socket_that_the_user_may_write_is_a_way_to_root() {
         Account { name: "other".into(), uid: meta.uid() + 77, gid: meta.gid() + 77, home: "/".into() };
     let grouped = Account { gid: meta.gid(), ..other.clone() };
     mode(&path, 0o660);
-    assert_eq!(ways_to_root(&root, &other), [] as [&str; 0]);
-    assert_eq!(ways_to_root(&root, &grouped), ["may use the socket /run/podman/podman.sock"]);
+    assert_eq!(ways_to_root(&root, &other, &[]), [] as [&str; 0]);
+    assert_eq!(ways_to_root(&root, &grouped, &[]), ["may use the socket /run/podman/podman.sock"]);
     mode(&path, 0o666);
-    assert_eq!(ways_to_root(&root, &other), ["may use the socket /run/podman/podman.sock"]);
+    assert_eq!(ways_to_root(&root, &other, &[]), ["may use the socket /run/podman/podman.sock"]);
     mode(path.parent().unwrap(), 0o700);
-    assert_eq!(ways_to_root(&root, &other), [] as [&str; 0], "the directory is closed");
+    assert_eq!(ways_to_root(&root, &other, &[]), [] as [&str; 0], "the directory is closed");
 }
 
 #[tokio::test]

@@ -99,7 +99,7 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
         Err(cause) if plan.converts() => {
             let (plan, seen) =
                 convert::failed(site, &mut journal, &then, &before, (plan, seen), cause).await?;
-            return Ok(report(site, &journal, plan, seen, None));
+            return Ok(report(site, &journal, plan, seen, None).await);
         }
         Ok(status) if plan.takes(Step::StartService) => {
             // A service that registers by itself needs the lock to come up.
@@ -107,14 +107,14 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
             match service::wait_until_online(site, &journal, &seen, plan.starts_service()).await {
                 Ok(online) => {
                     journal.reload()?;
-                    return Ok(report(site, &journal, plan, seen, online.or(status)));
+                    return Ok(report(site, &journal, plan, seen, online.or(status)).await);
                 }
                 // It replaced another service: it stays, systemd retries, and nothing better could be put back.
                 Err(cause) if before.there && !cause.is_stop() => return Err(cause),
                 Err(cause) => cause,
             }
         }
-        Ok(status) => return Ok(report(site, &journal, plan, seen, status)),
+        Ok(status) => return Ok(report(site, &journal, plan, seen, status).await),
         Err(cause) => cause,
     };
     let cause = unwind(site, &mut journal, &plan, cause).await;
@@ -162,7 +162,7 @@ pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
             seal::check(site, &journal)?;
             phase.end("no identity, no token and no log in the image");
             seal::remind(site);
-            Ok(report(site, &journal, plan, seen, None))
+            Ok(report(site, &journal, plan, seen, None).await)
         }
         Err(cause) => Err(unwind(site, &mut journal, &plan, cause).await),
     }
@@ -252,7 +252,13 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
     if left.is_empty() { cause } else { Error::Unwound { cause: Box::new(cause), left } }
 }
 
-fn report(site: &Site<'_>, journal: &Journal, plan: Plan, seen: Seen, status: Option<String>) -> Installed {
+async fn report(
+    site: &Site<'_>,
+    journal: &Journal,
+    plan: Plan,
+    seen: Seen,
+    status: Option<String>,
+) -> Installed {
     // What was kept was observed, what was done was confirmed.
     let status = status.or(match seen.server {
         Server::Has(runner) if !seen.clone => Some(runner.status.to_string()),
@@ -272,7 +278,7 @@ fn report(site: &Site<'_>, journal: &Journal, plan: Plan, seen: Seen, status: Op
         url: registered.url.clone(),
         status,
     });
-    let isolated = isolation::look(site);
+    let isolated = isolation::look(site, journal).await;
     Installed {
         changed: !plan.is_empty(),
         dir: site.request.dir.clone(),

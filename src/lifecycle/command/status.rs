@@ -3,12 +3,13 @@
 use crate::deadline::Deadline;
 use crate::error::{Class, Failure as _, chain};
 use crate::github::{Client, Runner};
-use crate::host::{Account, account, systemd};
+use crate::host::{Account, systemd};
 use crate::lifecycle::command::upgrade::support::{Support, support};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::drift;
 use crate::lifecycle::state::environment;
+use crate::lifecycle::state::isolation;
 use crate::lifecycle::state::journal::{Act, EntryState, Journal, Step};
 use crate::lifecycle::state::observed;
 use crate::lifecycle::state::service::unit_path;
@@ -136,7 +137,7 @@ pub async fn status(site: &Site<'_>, looking: &Looking) -> Result<Status, Error>
     let tree = if dir.is_dir() { Some(tree::inspect(&dir, site.platform())?) } else { None };
     let version = tree.as_ref().and_then(|tree| tree.version);
     let mut status = unknown(site, &journal, version);
-    look_at_guard(site, &journal, &mut status)?;
+    look_at_guard(site, &journal, &mut status).await?;
     if version.is_some() {
         look_at_environment(site, &journal, &mut status)?;
     }
@@ -239,12 +240,12 @@ fn look_at_environment(site: &Site<'_>, journal: &Journal, status: &mut Status) 
 }
 
 /// How the tree is guarded from its jobs, and what they could do.
-fn look_at_guard(site: &Site<'_>, journal: &Journal, status: &mut Status) -> Result<(), Error> {
+async fn look_at_guard(site: &Site<'_>, journal: &Journal, status: &mut Status) -> Result<(), Error> {
     if let (Some(_), Some(account)) = (journal.entry(Step::PlaceRunner), site.account()?)
         && site.isolates(&account)
     {
         status.guard = Some(journal.guard());
-        status.ways_to_root = account::ways_to_root(&site.request.root, &account);
+        status.ways_to_root = isolation::ways(site, journal, &account).await?;
         status.isolated = Some(status.ways_to_root.is_empty());
         status.not_locked = not_locked(site, journal, &account);
     }

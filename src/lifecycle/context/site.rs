@@ -253,19 +253,25 @@ impl<'a> Site<'a> {
     /// What `config.sh` runs with.
     #[must_use]
     pub fn config_setting(&self, account: Account) -> config_sh::Setting {
-        self.setting(account, self.environment.network())
+        self.setting(account, self.environment.network(), Vec::new())
     }
 
-    /// What the listener runs with.
+    /// What the listener runs with: `groups` besides those of the account.
     #[must_use]
-    pub(crate) fn listener_setting(&self, account: Account) -> config_sh::Setting {
-        self.setting(account, self.environment.variables())
+    pub(crate) fn listener_setting(&self, account: Account, groups: Vec<u32>) -> config_sh::Setting {
+        self.setting(account, self.environment.variables(), groups)
     }
 
-    fn setting(&self, account: Account, mut environment: Vec<(String, String)>) -> config_sh::Setting {
+    fn setting(
+        &self,
+        account: Account,
+        mut environment: Vec<(String, String)>,
+        groups: Vec<u32>,
+    ) -> config_sh::Setting {
         environment.extend(self.request.environment.system.iter().cloned());
         config_sh::Setting {
             root: self.request.root.clone(),
+            groups,
             dir: self.dir(),
             allow_root: account.uid == 0 && cfg!(unix),
             account,

@@ -106,6 +106,29 @@ pub(crate) async fn look(
     Ok(Some(SeenService { unit: name, wanted, found, upgrades, is_restartable, state }))
 }
 
+/// The groups that the operator adds to a unit of the machine by `SupplementaryGroups=`, which jobs get besides those of
+/// the runner's user. They are what the manager has read from root's files, and never this process's own groups: among
+/// those are root's.
+///
+/// # Errors
+/// systemd cannot be asked.
+pub(crate) async fn groups_of_unit(site: &Site<'_>, unit: Option<&str>) -> Result<Vec<u32>, Error> {
+    let root = &site.request.root;
+    let Some(unit) = unit.filter(|_| root.is_host() && account::is_root() && systemd::is_running()) else {
+        return Ok(Vec::new());
+    };
+    let mut gids = Vec::new();
+    for group in systemd::show(unit, &site.stop).await?.groups {
+        match group.parse().ok().or_else(|| account::group_id(root, &group)) {
+            // runup takes what that group can write for root's own.
+            Some(0) => tracing::warn!("jobs do not get the group {group} of {unit}: it is root's"),
+            Some(gid) => gids.push(gid),
+            None => tracing::warn!("the group {group} of {unit} does not exist"),
+        }
+    }
+    Ok(gids)
+}
+
 /// What a unit's file says; `None` if there is none.
 pub(crate) fn read_unit(site: &Site<'_>, unit: &str) -> Result<Option<String>, Error> {
     match fs_err::read_to_string(unit_path(site, unit)) {

@@ -1,6 +1,6 @@
 //! Checks that a job cannot change what root runs at every boot.
 
-use crate::host::Account;
+use crate::host::{Account, Root, account};
 use crate::lifecycle::context::error::{Error, TrustError};
 use std::path::Path;
 
@@ -13,12 +13,13 @@ use std::path::Path;
 pub(crate) fn check(file: &Path, account: Option<&Account>) -> Result<(), Error> {
     use std::os::unix::fs::MetadataExt as _;
     let real = fs_err::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    let gids = account.map(|user| account::groups(&Root::host(), user)).unwrap_or_default();
     for path in file.ancestors().chain(real.ancestors()) {
         let Ok(meta) = std::fs::symlink_metadata(path) else { continue };
         // The mode of a link means nothing. In a sticky directory, a file's owner decides, which is checked as well.
         let closed = meta.is_symlink() || (meta.is_dir() && meta.mode() & 0o1000 != 0);
         let by_user = account.is_some_and(|user| {
-            let by_group = meta.gid() == user.gid && meta.mode() & 0o020 != 0 && !closed;
+            let by_group = gids.contains(&meta.gid()) && meta.mode() & 0o020 != 0 && !closed;
             user.uid != 0 && (meta.uid() == user.uid || by_group)
         });
         let who = match account {
@@ -75,7 +76,7 @@ mod tests {
         mode(&below, 0o755);
 
         // The owner can only be told from root if there are two users.
-        if crate::host::account::is_root() {
+        if account::is_root() {
             std::os::unix::fs::chown(&below, Some(65534), None).unwrap();
             let nobody = user(65534, 65534);
             assert_eq!(refused(Some(&nobody)).unwrap().0, below);

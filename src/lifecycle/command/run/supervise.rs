@@ -7,9 +7,11 @@ use crate::error::chain;
 use crate::host::Outcome;
 use crate::host::file::remove_if_present;
 use crate::host::process::Which;
+use crate::host::systemd;
 use crate::lifecycle::command::run::running::Running;
 use crate::lifecycle::context::error::{Error, ListenerError, TreeError};
 use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::service;
 use crate::lifecycle::step::registration::deregister;
 use crate::runner::listener::{self, News, Next};
 use crate::runner::{JitIdentity, asset, complaint, config_sh, tree};
@@ -73,7 +75,9 @@ pub(crate) async fn supervise(
         .account()?
         .ok_or_else(|| Error::Tree(TreeError::NothingThere { dir: site.request.dir.clone() }))?;
     crate::lifecycle::command::prepare_start::prepare(site)?;
-    let setting = site.listener_setting(account);
+    // A unit that starts us as root has set its groups for us, not for the runner.
+    let groups = service::groups_of_unit(site, systemd::own_service().as_deref()).await?;
+    let setting = site.listener_setting(account, groups);
     let mut trouble = Trouble::default();
     // The machine's end is announced once, whichever listener runs then.
     let announced = announced(running, &site.stop);
