@@ -127,8 +127,10 @@ fn request_for(sandbox: &Background, temporary: &Path) -> Result<Request, Failed
     let name = "{hostname}-{random}".parse().expect("the template is valid");
     let user = account::is_root().then(|| format!("runup-demo-{}", crate::runner::name::random_word()));
     Ok(Request {
-        user_is_default: false,
+        // No directory service has to be asked for it.
+        user_is_default: true,
         groups: Vec::new(),
+        ids: account::WantedIds::default(),
         self_update: false,
         supervised: false,
         credential_lasts: false,

@@ -82,6 +82,7 @@ pub(super) fn converge(
     request.registration = Some(Registration { name: runner.name.clone(), options });
     jobs::add(&mut request.environment, &flags.jobs)?;
     request.groups = groups(&flags.jobs, &request)?;
+    request.ids = ids(&flags.jobs, &request)?;
     request.self_update = runner.self_update;
     request.archive.no_refresh = flags.no_refresh;
     request.allow_metadata = flags.metadata.allow_metadata;
@@ -117,6 +118,7 @@ pub(super) fn bake(flags: &BakeFlags, session: &Session) -> Result<Request, supe
     jobs::add(&mut request.environment, &flags.jobs)?;
     jobs::of_options_only(&mut request.environment, &flags.server);
     request.groups = groups(&flags.jobs, &request)?;
+    request.ids = ids(&flags.jobs, &request)?;
     request.token_files = token_files(flags, &request.root, session)?;
     if request.target.is_none() && request.archive.archive.is_none() {
         return Err(Error::UrlMissing.into());
@@ -277,6 +279,7 @@ fn base(
         user,
         user_is_default,
         groups: Vec::new(),
+        ids: account::WantedIds::default(),
         self_update: false,
         supervised: false,
         credential_lasts: server.token_command.is_some()
@@ -307,6 +310,18 @@ fn groups(jobs: &flags::Jobs, request: &Request) -> Result<Vec<String>, Error> {
         return Err(Error::Contradiction("--groups needs root: only then is a user created".into()));
     }
     Ok(jobs.groups.clone())
+}
+
+/// The ids of a user that is to be created.
+fn ids(jobs: &flags::Jobs, request: &Request) -> Result<account::WantedIds, Error> {
+    let id = |option: &'static str, id: Option<u64>| {
+        let Some(id) = id else { return Ok(None) };
+        if request.user.is_none() {
+            return Err(Error::Contradiction(format!("{option} needs root: only then is a user created")));
+        }
+        account::usable_id(id).map(Some).ok_or(Error::UnusableId { option, id })
+    };
+    Ok(account::WantedIds { uid: id("--user-id", jobs.user_id)?, gid: id("--group-id", jobs.group_id)? })
 }
 
 /// The root file system, the runner's directory in it, and where the journals are in it.

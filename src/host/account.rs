@@ -3,13 +3,21 @@
 mod belongings;
 mod end;
 mod manage;
+mod name_service;
 mod ways;
 
 use super::{Error, Root};
 pub use belongings::end_starters;
 pub use end::end_account;
-pub use manage::{Deleted, OWN_IDS, add_to_group, create, create_group, delete, delete_group, ensure_home};
+pub use manage::{
+    Deleted, OWN_IDS, WantedIds, add_to_group, create, create_group, delete, delete_group, ensure_home,
+    usable_id,
+};
+use name_service::Key;
+pub use name_service::directory_services;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 pub use ways::ways_to_root;
 
 /// A user.
@@ -48,16 +56,23 @@ pub fn is_root() -> bool {
 /// `/` as its home.
 #[must_use]
 pub fn current() -> Account {
-    #[cfg(unix)]
-    {
-        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        if let Ok(Some(user)) = nix::unistd::User::from_uid(uid.into()) {
-            return from_nix(user);
-        }
-        let home = std::env::var_os("HOME").map_or_else(|| "/".into(), PathBuf::from);
-        Account { name: uid.to_string(), uid, gid, home }
+    // A directory service may have to be asked, and the answer stays.
+    static CURRENT: OnceLock<Account> = OnceLock::new();
+    CURRENT.get_or_init(find_current).clone()
+}
+
+#[cfg(unix)]
+fn find_current() -> Account {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    if let Ok(Some(user)) = find_by_id(&Root::host(), uid) {
+        return user;
     }
-    #[cfg(not(unix))]
+    let home = std::env::var_os("HOME").map_or_else(|| "/".into(), PathBuf::from);
+    Account { name: uid.to_string(), uid, gid, home }
+}
+
+#[cfg(not(unix))]
+fn find_current() -> Account {
     Account {
         name: std::env::var("USERNAME").unwrap_or_default(),
         uid: 0,
@@ -66,42 +81,36 @@ pub fn current() -> Account {
     }
 }
 
-/// The user of that name, if it exists: from the system's user database on the machine itself, from `/etc/passwd`
-/// inside another root. `None` on Windows.
+/// The user of that name, if it exists: in `/etc/passwd`, and on the machine itself also in what else it has users from.
+/// `None` on Windows.
 pub fn find(root: &Root, name: &str) -> Result<Option<Account>, Error> {
-    if !root.is_host() {
-        let lookup = |source| Error::Lookup { name: name.into(), source };
-        let Some(passwd) = root.resolve(Path::new("/etc/passwd")) else { return Ok(None) };
-        let passwd = fs_err::read_to_string(passwd).map_err(lookup)?;
-        return Ok(passwd.lines().filter_map(parse_passwd).find(|account| account.name == name));
-    }
-    #[cfg(unix)]
-    return match nix::unistd::User::from_name(name) {
-        Ok(user) => Ok(user.map(from_nix)),
-        // The errors that getpwnam(3) may return if the user does not exist.
-        Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ESRCH) => Ok(None),
-        Err(error) => Err(Error::Lookup { name: name.into(), source: error.into() }),
-    };
-    #[cfg(not(unix))]
-    Ok(None)
+    find_with(root, Key::Name(name), |account| account.name == name)
+        .map_err(|source| Error::Lookup { name: name.into(), source })
+}
+
+/// The user of that name in `/etc/passwd`, where those are that runup creates.
+pub fn find_local(root: &Root, name: &str) -> Result<Option<Account>, Error> {
+    find_in_file(root, |account| account.name == name)
+        .map_err(|source| Error::Lookup { name: name.into(), source })
 }
 
 /// The user with that id, if it exists; looked up like [`find`].
 pub fn find_by_id(root: &Root, uid: u32) -> Result<Option<Account>, Error> {
-    let lookup = |source| Error::Lookup { name: format!("with the id {uid}"), source };
-    if !root.is_host() {
-        let Some(passwd) = root.resolve(Path::new("/etc/passwd")) else { return Ok(None) };
-        let passwd = fs_err::read_to_string(passwd).map_err(lookup)?;
-        return Ok(passwd.lines().filter_map(parse_passwd).find(|account| account.uid == uid));
+    find_with(root, Key::Id(uid), |account| account.uid == uid)
+        .map_err(|source| Error::Lookup { name: format!("with the id {uid}"), source })
+}
+
+fn find_with(root: &Root, key: Key<'_>, is_it: impl Fn(&Account) -> bool) -> io::Result<Option<Account>> {
+    let in_file = find_in_file(root, is_it)?;
+    if in_file.is_some() || !root.is_host() {
+        return Ok(in_file);
     }
-    #[cfg(unix)]
-    return match nix::unistd::User::from_uid(uid.into()) {
-        Ok(user) => Ok(user.map(from_nix)),
-        Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ESRCH) => Ok(None),
-        Err(error) => Err(lookup(error.into())),
-    };
-    #[cfg(not(unix))]
-    Ok(None)
+    name_service::user(key)
+}
+
+fn find_in_file(root: &Root, is_it: impl Fn(&Account) -> bool) -> io::Result<Option<Account>> {
+    let Some(passwd) = root.resolve(Path::new("/etc/passwd")) else { return Ok(None) };
+    Ok(fs_err::read_to_string(passwd)?.lines().filter_map(parse_passwd).find(is_it))
 }
 
 /// The group ids of an account: its primary group and the supplementary ones. If a user of that name has another uid,
@@ -112,12 +121,11 @@ pub fn groups(root: &Root, account: &Account) -> Vec<u32> {
     if !find(root, &account.name).is_ok_and(|found| found.is_some_and(|found| found.uid == account.uid)) {
         return gids;
     }
-    #[cfg(all(unix, not(target_vendor = "apple")))]
-    if root.is_host()
-        && let Ok(name) = std::ffi::CString::new(account.name.as_str())
-        && let Ok(found) = nix::unistd::getgrouplist(&name, account.gid.into())
-    {
-        gids.extend(found.into_iter().map(nix::unistd::Gid::as_raw));
+    if root.is_host() {
+        match name_service::groups_of(&account.name) {
+            Ok(found) => gids.extend(found),
+            Err(error) => tracing::warn!("the groups of {} are not known: {error}", account.name),
+        }
     }
     let member_of =
         group_file(root).into_iter().filter(|group| group.has(&account.name)).map(|group| group.gid);
@@ -127,14 +135,20 @@ pub fn groups(root: &Root, account: &Account) -> Vec<u32> {
     gids
 }
 
-/// The id of the group of that name; `None` if it is not in `/etc/group`.
+/// The id of the group of that name; `None` if it does not exist.
 #[must_use]
 pub fn group_id(root: &Root, name: &str) -> Option<u32> {
-    group_file(root).into_iter().find(|group| group.name == name).map(|group| group.gid)
+    group(root, Key::Name(name)).map(|group| group.gid)
 }
 
-/// The users in the group `gid`: those with it as their primary group, and its listed members. Users outside
-/// `/etc/passwd` and `/etc/group` are found only on the machine itself, and only as listed members.
+/// The name of the group of that id; `None` if it does not exist.
+#[must_use]
+pub fn group_name(root: &Root, gid: u32) -> Option<String> {
+    group(root, Key::Id(gid)).map(|group| group.name)
+}
+
+/// The users in the group `gid`: those with it as their primary group, and its listed members. Of users outside
+/// `/etc/passwd`, only listed members are found.
 #[must_use]
 pub fn primary_group_members(root: &Root, gid: u32) -> Vec<String> {
     let mut names: Vec<String> =
@@ -142,11 +156,10 @@ pub fn primary_group_members(root: &Root, gid: u32) -> Vec<String> {
     names.extend(
         group_file(root).into_iter().filter(|group| group.gid == gid).flat_map(|group| group.members),
     );
-    #[cfg(unix)]
     if root.is_host()
-        && let Ok(Some(group)) = nix::unistd::Group::from_gid(gid.into())
+        && let Ok(Some(group)) = name_service::group(Key::Id(gid))
     {
-        names.extend(group.mem);
+        names.extend(group.members);
     }
     names.sort();
     names.dedup();
@@ -172,7 +185,7 @@ pub fn first_unreadable_ancestor(root: &Root, path: &Path, account: &Account) ->
         for dir in ancestors {
             let meta = match fs_err::metadata(dir) {
                 Ok(meta) => meta,
-                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     return Some(dir.to_path_buf());
                 }
                 Err(_) => return None,
@@ -208,11 +221,6 @@ fn needs_root(name: &str) -> Result<(), Error> {
         return Err(Error::AccountsUnsupported { name: name.into() });
     }
     is_root().then_some(()).ok_or_else(|| Error::NeedsRoot { name: name.into() })
-}
-
-#[cfg(unix)]
-fn from_nix(user: nix::unistd::User) -> Account {
-    Account { name: user.name, uid: user.uid.as_raw(), gid: user.gid.as_raw(), home: user.dir }
 }
 
 /// The entries of `/etc/passwd`; empty if it does not exist.
@@ -254,6 +262,19 @@ fn group_file(root: &Root) -> Vec<Group> {
         .and_then(|path| fs_err::read_to_string(path).ok())
         .unwrap_or_default();
     text.lines().filter_map(parse_group).collect()
+}
+
+/// The group, from `/etc/group`, and on the machine itself also from what else it has groups from.
+fn group(root: &Root, key: Key<'_>) -> Option<Group> {
+    let is_it = |group: &Group| match key {
+        Key::Name(name) => group.name == name,
+        Key::Id(gid) => group.gid == gid,
+    };
+    let in_file = group_file(root).into_iter().find(is_it);
+    if in_file.is_some() || !root.is_host() {
+        return in_file;
+    }
+    name_service::group(key).ok().flatten()
 }
 
 /// A line of group(5).

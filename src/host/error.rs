@@ -361,6 +361,8 @@ impl Failure for Error {
             | Self::LeadsOut { .. }
             | Self::HomeTaken { .. } => Class::Config,
             Self::NotAName { .. } => Class::Software,
+            // A directory service that does not answer may do so later.
+            Self::Lookup { source, .. } if source.kind() == io::ErrorKind::TimedOut => Class::TempFail,
             Self::Metadata(error) => error.class(),
             Self::ProgramMissing { .. }
             | Self::InterpreterMissing { .. }

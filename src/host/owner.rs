@@ -137,8 +137,7 @@ mod unix {
     }
 
     fn group_name(gid: u32) -> String {
-        let group = nix::unistd::Group::from_gid(gid.into()).ok().flatten();
-        group.map_or_else(|| format!("with the id {gid}"), |group| group.name)
+        account::group_name(&Root::host(), gid).unwrap_or_else(|| format!("with the id {gid}"))
     }
 
     /// The id that the kernel shows for ids that the user namespace does not map.

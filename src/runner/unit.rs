@@ -144,6 +144,8 @@ pub fn render(unit: &Unit) -> String {
          # After= alone orders the units, but does not start network-online.target.\n\
          Wants=network-online.target\n\
          After=network-online.target\n\
+         # A directory service may have the runner's user.\n\
+         After=nss-user-lookup.target\n\
          # A shutdown stops what is started first last: the engines stay up until the job is over.\n\
          After=docker.service containerd.service\n\
          # A disk that is mounted later would hide the runner.\n\
@@ -212,7 +214,7 @@ fn start(unit: &Unit, dir: &str, program: &str) -> String {
                  ExecStart=/bin/bash {dir}/bin/runsvc.sh\n\
                  # A stop waits for the running job before the runner is stopped.\n\
                  ExecStop=-{program} drain --quiet --dir {dir} --deadline {drain}\n",
-                user = unit.user,
+                user = percent(&unit.user),
                 metadata = if unit.allow_metadata { " --allow-metadata" } else { "" },
                 drain = unit.drain,
             );

@@ -231,6 +231,14 @@ pub struct Jobs {
     /// Members of some groups can become root: with docker, jobs are not isolated from the machine.
     #[arg(long, value_name = "GROUPS", value_delimiter = ',')]
     pub groups: Vec<String>,
+    /// Id of the user that runup creates [default: a free one that images do not use]
+    ///
+    /// A process in a container that has this id can do what the user can, if it gets out.
+    #[arg(long, value_name = "ID")]
+    pub user_id: Option<u64>,
+    /// Id of the group that runup creates with it
+    #[arg(long, value_name = "ID")]
+    pub group_id: Option<u64>,
     /// PATH of the jobs; none for the usual one
     #[arg(long, value_name = "PATH")]
     pub path: Option<String>,

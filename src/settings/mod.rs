@@ -215,6 +215,14 @@ pub enum Error {
         /// The file.
         path: String,
     },
+    /// An id that no user or group may have.
+    #[error("{option} {id} cannot be used: ids are from 1 to 4294967293, and 65534 and 65535 are nobody's")]
+    UnusableId {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        id: u64,
+    },
     /// The configuration file could not be read.
     #[error("failed to read the configuration file {}", path.display())]
     FileUnreadable {
@@ -323,6 +331,7 @@ impl Failure for Error {
             | Self::FileOfOthers { .. }
             | Self::FileMalformed { .. }
             | Self::FileUnknownKey { .. }
+            | Self::UnusableId { .. }
             | Self::FileValue { .. } => Class::Config,
             Self::FileUnchecked { source, .. } => source.class(),
             Self::UrlMissing | Self::Contradiction(_) | Self::EnvVariable { .. } => Class::Usage,
@@ -334,6 +343,7 @@ impl Failure for Error {
             Self::CredentialUnreadable { what, .. } => {
                 format!("Pass a file that holds only the {what}, and that the user who runs runup can read.")
             }
+            Self::UnusableId { option, .. } => format!("Pass another id, or omit {option}."),
             Self::CredentialMalformed { .. } => "Put the token there, on one line of its own.".to_owned(),
             Self::CredentialOpenToAll { path, .. } => format!(
                 "Run: chmod 600 {path} (for a mounted secret, use mode 0400). Other users may have read it: consider a \

@@ -105,13 +105,16 @@ fn example(option: &str) -> &'static str {
         "status" => "online",
         "no-proxy" => "internal.test",
         "groups" => "nogroup",
+        "user-id" | "group-id" => "4711",
         "name" | "labels" | "label" | "prefix" | "work" | "user" | "archive" | "token-command" => "word",
         _ => "true",
     }
 }
 
 /// Options that do not take every text.
-const TYPED: [&str; 12] = [
+const TYPED: [&str; 14] = [
+    "user-id",
+    "group-id",
     "deadline",
     "drain",
     "window",
@@ -192,7 +195,8 @@ fn each_option_arrives_from_the_environment_and_from_the_file() {
         .filter(|it| !["registration-token-file", "self-update"].contains(&it.as_str()))
         // Files that are not there are refused, and of a variable only the name is shown.
         .filter(|it| {
-            !["env", "env-file", "hook-job-started", "hook-job-completed", "groups"].contains(&it.as_str())
+            !["env", "env-file", "hook-job-started", "hook-job-completed", "groups", "user-id", "group-id"]
+                .contains(&it.as_str())
         })
         .collect();
     let lines: Vec<String> = mine.iter().map(|it| format!("{it} = {:?}", example(it))).collect();

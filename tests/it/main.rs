@@ -32,4 +32,5 @@ mod status;
 mod token_command;
 mod update;
 mod upgrade;
+mod users;
 mod work;

@@ -2,7 +2,8 @@
 
 use super::belongings;
 use super::{
-    Account, Group, check_name, end_account, find, find_by_id, group_file, is_root, needs_root, users,
+    Account, Group, check_name, end_account, find, find_by_id, find_local, group_file, group_name, is_root,
+    needs_root, users,
 };
 use crate::deadline::Deadline;
 use crate::host::{Command, Error, Outcome, Root, find_program};
@@ -44,6 +45,23 @@ const ATTEMPTS: usize = 5;
 /// The directories of system programs; PATH may lack the `sbin` directories.
 const SYSTEM_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The ids that a user that is created is to have; `None` for a free one of [`OWN_IDS`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WantedIds {
+    /// Its own.
+    pub uid: Option<u32>,
+    /// That of its group.
+    pub gid: Option<u32>,
+}
+
+/// The number as an id that a user or a group may have: not root's, and none of those that stand for nobody or for an
+/// error.
+#[must_use]
+pub fn usable_id(number: u64) -> Option<u32> {
+    let id = u32::try_from(number).ok()?;
+    (!matches!(id, 0 | 65_534 | 65_535) && id < u32::MAX - 1).then_some(id)
+}
+
 /// Whether [`delete`] or [`delete_group`] found the user or group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deleted {
@@ -53,9 +71,15 @@ pub enum Deleted {
     AlreadyGone,
 }
 
-/// Creates a system user with a group of the same name, both with the lowest free id of [`OWN_IDS`], the home directory
-/// `/home/NAME` (0700) and no login shell. Needs root; an existing user or home directory is refused.
-pub async fn create(root: &Root, name: &str, stop: &CancellationToken) -> Result<Account, Error> {
+/// Creates a system user with a group of the same name, both with the lowest free id of [`OWN_IDS`] unless other ids are
+/// wanted, the home directory `/home/NAME` (0700) and no login shell. Needs root; an existing user or home directory is
+/// refused.
+pub async fn create(
+    root: &Root,
+    name: &str,
+    ids: WantedIds,
+    stop: &CancellationToken,
+) -> Result<Account, Error> {
     check_name(name)?;
     needs_root(name)?;
     if find(root, name)?.is_some() {
@@ -73,10 +97,23 @@ pub async fn create(root: &Root, name: &str, stop: &CancellationToken) -> Result
     crate::host::file::create_dir_all(&root.join(Path::new("/home")), 0o755)?;
     // An interrupted deletion or creation leaves a group without its user.
     let gid = match own_group(root, name) {
+        Some(group) if ids.gid.is_some_and(|gid| gid != group.gid) => {
+            return Err(Error::GroupExists { name: name.into() });
+        }
         Some(group) => group.gid,
-        None => create_group(root, name, stop).await?,
+        None => {
+            // A user and its own group have the same id, if they can.
+            let like_user = ids.uid.filter(|id| gid_is_free(root, *id));
+            create_group(root, name, ids.gid.or(like_user), stop).await?
+        }
     };
-    let mut uid = if OWN_IDS.contains(&gid) && uid_is_free(root, gid)? { gid } else { free_id(root, name)? };
+    let mut uid = if let Some(uid) = ids.uid {
+        uid
+    } else if OWN_IDS.contains(&gid) && uid_is_free(root, gid)? {
+        gid
+    } else {
+        free_id(root, name)?
+    };
     for attempt in 1.. {
         let command = tool(root, name, "useradd")?
             .arg("--system")
@@ -92,14 +129,14 @@ pub async fn create(root: &Root, name: &str, stop: &CancellationToken) -> Result
             .arg(name);
         let rendered = command.render();
         let outcome = run(command, "useradd", stop).await?;
-        if outcome.code == Some(ID_TAKEN) && attempt < ATTEMPTS {
+        if outcome.code == Some(ID_TAKEN) && ids.uid.is_none() && attempt < ATTEMPTS {
             uid = free_id_above(root, name, uid)?;
             continue;
         }
         outcome.into_success(&rendered)?;
         break;
     }
-    let account = find(root, name)?.ok_or_else(|| Error::AccountUnchanged {
+    let account = find_local(root, name)?.ok_or_else(|| Error::AccountUnchanged {
         name: name.into(),
         tool: "useradd",
         state: "is missing",
@@ -158,7 +195,8 @@ pub fn ensure_home(_: &Root, account: &Account) -> Result<(), Error> {
 /// these files. Inside another root there are no processes and no IPC objects.
 pub async fn delete(root: &Root, name: &str, stop: &CancellationToken) -> Result<Deleted, Error> {
     check_name(name)?;
-    let Some(account) = find(root, name)? else {
+    // A directory service may have another user of that name by now.
+    let Some(account) = find_local(root, name)? else {
         delete_own_group(root, name, stop).await?;
         return Ok(Deleted::AlreadyGone);
     };
@@ -193,7 +231,7 @@ pub async fn delete(root: &Root, name: &str, stop: &CancellationToken) -> Result
         };
         break;
     }
-    if find(root, name)?.is_some() {
+    if find_local(root, name)?.is_some() {
         return Err(Error::AccountUnchanged { name: name.into(), tool: "userdel", state: "still exists" });
     }
     delete_own_group(root, name, stop).await?;
@@ -201,21 +239,29 @@ pub async fn delete(root: &Root, name: &str, stop: &CancellationToken) -> Result
     Ok(Deleted::Now)
 }
 
-/// Creates a system group with the lowest free id of [`OWN_IDS`] and returns the id. Needs root; an existing group is
-/// refused.
-pub async fn create_group(root: &Root, name: &str, stop: &CancellationToken) -> Result<u32, Error> {
+/// Creates a system group with the wanted id, or the lowest free one of [`OWN_IDS`], and returns the id. Needs root; an
+/// existing group is refused.
+pub async fn create_group(
+    root: &Root,
+    name: &str,
+    wanted: Option<u32>,
+    stop: &CancellationToken,
+) -> Result<u32, Error> {
     check_name(name)?;
     needs_root(name)?;
     if group(root, name).is_some() {
         return Err(Error::GroupExists { name: name.into() });
     }
-    let mut gid = free_id(root, name)?;
+    let mut gid = match wanted {
+        Some(gid) => gid,
+        None => free_id(root, name)?,
+    };
     for attempt in 1.. {
         let command =
             tool(root, name, "groupadd")?.arg("--system").arg("--gid").arg(gid.to_string()).arg(name);
         let rendered = command.render();
         let outcome = run(command, "groupadd", stop).await?;
-        if outcome.code == Some(ID_TAKEN) && attempt < ATTEMPTS {
+        if outcome.code == Some(ID_TAKEN) && wanted.is_none() && attempt < ATTEMPTS {
             gid = free_id_above(root, name, gid)?;
             continue;
         }
@@ -256,20 +302,25 @@ pub async fn add_to_group(
     group: &str,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
-    check_name(user)?;
     check_name(group)?;
     let is_member = || group_file(root).iter().any(|found| found.name == group && found.has(user));
     if is_member() {
         return Ok(());
     }
     needs_root(user)?;
-    let command = tool(root, user, "usermod")?.arg("--append").arg("--groups").arg(group).arg(user);
+    // Only gpasswd takes a user of a directory service, and only usermod works in an image.
+    let (name, command) = if root.is_host() && find_local(root, user)?.is_none() {
+        ("gpasswd", tool(root, user, "gpasswd")?.arg("--add").arg(user).arg(group))
+    } else {
+        check_name(user)?;
+        ("usermod", tool(root, user, "usermod")?.arg("--append").arg("--groups").arg(group).arg(user))
+    };
     let rendered = command.render();
-    run(command, "usermod", stop).await?.into_success(&rendered)?;
+    run(command, name, stop).await?.into_success(&rendered)?;
     if is_member() {
         return Ok(());
     }
-    Err(Error::AccountUnchanged { name: user.into(), tool: "usermod", state: "is not in the group" })
+    Err(Error::AccountUnchanged { name: user.into(), tool: name, state: "is not in the group" })
 }
 
 fn group(root: &Root, name: &str) -> Option<Group> {
@@ -315,13 +366,7 @@ fn uid_is_free(root: &Root, uid: u32) -> Result<bool, Error> {
 
 /// Whether a directory service has the id, in addition to `/etc/group`.
 fn gid_is_free(root: &Root, gid: u32) -> bool {
-    #[cfg(unix)]
-    return !root.is_host() || !matches!(nix::unistd::Group::from_gid(gid.into()), Ok(Some(_)));
-    #[cfg(not(unix))]
-    {
-        let _ = (root, gid);
-        true
-    }
+    group_name(root, gid).is_none()
 }
 
 /// A program of this machine that works inside the root.

@@ -86,13 +86,16 @@ async fn a_user_is_made_used_and_deleted_with_its_processes_and_files() {
     let host = Root::host();
     assert_eq!(delete(&host, &name, &stop).await.unwrap(), Deleted::AlreadyGone);
     if !is_root() {
-        assert!(matches!(create(&host, &name, &stop).await, Err(Error::NeedsRoot { .. })));
+        assert!(matches!(
+            create(&host, &name, WantedIds::default(), &stop).await,
+            Err(Error::NeedsRoot { .. })
+        ));
         println!("skipped: making a user needs root");
         return;
     }
-    let account = create(&host, &name, &stop).await.unwrap();
+    let account = create(&host, &name, WantedIds::default(), &stop).await.unwrap();
     assert_eq!(account.home, Path::new("/home").join(&name));
-    assert!(matches!(create(&host, &name, &stop).await, Err(Error::UserExists { .. })));
+    assert!(matches!(create(&host, &name, WantedIds::default(), &stop).await, Err(Error::UserExists { .. })));
 
     let mut seen = Vec::new();
     let outcome = Command::new("/bin/sh")
@@ -130,7 +133,7 @@ async fn a_home_directory_that_is_there_is_never_taken_over() {
     let dir = tempfile::tempdir().unwrap();
     let root = Root::at(dir.path().into());
     std::fs::create_dir_all(dir.path().join("home/ci")).unwrap();
-    let result = create(&root, "ci", &CancellationToken::new()).await;
+    let result = create(&root, "ci", WantedIds::default(), &CancellationToken::new()).await;
     assert!(matches!(result, Err(Error::HomeTaken { .. })), "{result:?}");
 }
 
@@ -154,7 +157,7 @@ async fn a_user_is_made_and_deleted_inside_a_root_and_not_on_the_host() {
     }
     let name = format!("runup-test-r{}", std::process::id());
     let stop = CancellationToken::new();
-    let account = create(&root, &name, &stop).await.unwrap();
+    let account = create(&root, &name, WantedIds::default(), &stop).await.unwrap();
     let home = root.join(&account.home);
     assert_eq!(std::fs::metadata(&home).unwrap().uid(), account.uid);
     assert_eq!(find(&Root::host(), &name).unwrap(), None);
@@ -259,17 +262,17 @@ async fn a_new_user_gets_a_number_that_neither_images_nor_other_users_have() {
         &format!("a:x:{lowest}:100::/:\nb:x:7:{}::/:\n", lowest + 2),
         &format!("c:x:{}:\n", lowest + 1),
     );
-    let account = create(&root, "ci", &stop).await.unwrap();
+    let account = create(&root, "ci", WantedIds::default(), &stop).await.unwrap();
     assert_eq!((account.uid, account.gid), (lowest + 3, lowest + 3));
     let home = std::fs::metadata(root.join(&account.home)).unwrap();
     assert_eq!((home.uid(), home.gid(), home.mode() & 0o7777), (account.uid, account.gid, 0o700));
     assert!(!root.join(Path::new("/etc/subuid")).exists(), "subordinate ids were handed out");
-    let second = create(&root, "ci-2", &stop).await.unwrap();
+    let second = create(&root, "ci-2", WantedIds::default(), &stop).await.unwrap();
     assert_eq!(second.uid, lowest + 4);
     delete(&root, "ci", &stop).await.unwrap();
     // An interrupted creation leaves the group; its id is used again.
-    assert_eq!(create_group(&root, "ci", &stop).await.unwrap(), lowest + 3);
-    assert_eq!(create(&root, "ci", &stop).await.unwrap().uid, lowest + 3);
+    assert_eq!(create_group(&root, "ci", None, &stop).await.unwrap(), lowest + 3);
+    assert_eq!(create(&root, "ci", WantedIds::default(), &stop).await.unwrap().uid, lowest + 3);
 }
 
 #[tokio::test]
@@ -307,13 +310,13 @@ async fn a_group_is_created_joined_and_deleted() {
     assert_eq!(primary_group_members(&root, 950), ["a", "b"]);
     assert_eq!(delete_group(&root, "ci-own", &stop).await.unwrap(), Deleted::AlreadyGone);
     if !is_root() {
-        assert!(matches!(create_group(&root, "ci-own", &stop).await, Err(Error::NeedsRoot { .. })));
+        assert!(matches!(create_group(&root, "ci-own", None, &stop).await, Err(Error::NeedsRoot { .. })));
         println!("skipped: making a group needs root");
         return;
     }
-    let gid = create_group(&root, "ci-own", &stop).await.unwrap();
+    let gid = create_group(&root, "ci-own", None, &stop).await.unwrap();
     assert!(OWN_IDS.contains(&gid));
-    assert!(matches!(create_group(&root, "ci-own", &stop).await, Err(Error::GroupExists { .. })));
+    assert!(matches!(create_group(&root, "ci-own", None, &stop).await, Err(Error::GroupExists { .. })));
     for _ in 0..2 {
         add_to_group(&root, "ci", "ci-own", &stop).await.unwrap();
     }
@@ -455,7 +458,7 @@ async fn what_a_user_has_on_the_machine_goes_with_it() {
     }
     let stop = CancellationToken::new();
     let (host, name) = (Root::host(), format!("runup-test-b{}", std::process::id()));
-    let account = create(&host, &name, &stop).await.unwrap();
+    let account = create(&host, &name, WantedIds::default(), &stop).await.unwrap();
     // Respawning, writing to every writable directory, and creating IPC objects.
     let script = r#"
         for dir in /tmp /var/tmp /dev/shm; do mkdir "$dir/$1"; echo x >"$dir/$1/file"; ln -s /etc/passwd "$dir/$1.link"; done
@@ -512,7 +515,7 @@ async fn a_user_stays_while_something_of_it_cannot_be_deleted() {
     }
     let stop = CancellationToken::new();
     let (_dir, root) = image("", "");
-    let account = create(&root, "ci", &stop).await.unwrap();
+    let account = create(&root, "ci", WantedIds::default(), &stop).await.unwrap();
     for path in [
         "/var/spool/cron/crontabs/ci",
         "/var/lib/systemd/linger/ci",

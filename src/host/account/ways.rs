@@ -3,7 +3,7 @@
 //! It reads files and runs no program. In doubt the answer is "yes": a sudo rule for some commands counts, and so does
 //! one that a later rule revokes. It does not see access control lists, rules in LDAP, and setuid programs.
 
-use super::{Account, Group, group_file, groups};
+use super::{Account, Group, group_file, group_name, groups};
 use crate::host::Root;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -86,11 +86,7 @@ fn names_of(root: &Root, account: &Account, gids: &[u32]) -> Vec<String> {
         if let Some(group) = known.iter().find(|group: &&Group| group.gid == *gid) {
             return Some(group.name.clone());
         }
-        #[cfg(unix)]
-        if root.is_host() {
-            return nix::unistd::Group::from_gid((*gid).into()).ok().flatten().map(|group| group.name);
-        }
-        None
+        group_name(root, *gid)
     };
     let mut names: Vec<String> = gids.iter().filter_map(name).collect();
     // Two names can share an id.

@@ -10,6 +10,7 @@ use crate::lifecycle::state::isolation;
 use crate::lifecycle::state::journal::{Act, Journal, Step};
 use crate::lifecycle::state::observed::{Seen, Server, Tree, look, look_at_offer};
 use crate::lifecycle::state::plan::{Plan, Planned};
+use crate::lifecycle::state::user::not_found_yet;
 use crate::lifecycle::step::precheck::Prepared;
 use crate::lifecycle::step::registration::deregister::Occasion;
 use crate::lifecycle::step::{libraries, sequence, service, user};
@@ -176,6 +177,9 @@ pub async fn plan(site: &Site<'_>) -> Result<(Plan, Seen), Error> {
     preflight::libc(&site.machine)?;
     site.check_parents()?;
     let journal = site.read_journal()?;
+    if let Some(error) = not_found_yet(site, &journal)? {
+        return Err(error.into());
+    }
     let (plan, seen) = decide(site, &journal).await?;
     Prepared::default().look(site, &plan, &seen).await?;
     Ok((plan, seen))
@@ -209,6 +213,7 @@ async fn prepare(site: &Site<'_>, doing: &str) -> Result<(Lock, Journal), Error>
     site.check_parents()?;
     phase.end(format!("{} on {}", site.platform(), site.system()));
     libraries::check(site).await?;
+    user::wait_for_service(site).await?;
     site.open_journal(doing).await
 }
 

@@ -1,6 +1,7 @@
 //! What was requested, as plain values, merged from the command line, the environment and the file.
 
 use crate::github::Target;
+use crate::host::account::WantedIds;
 use crate::host::{Arch, Os, Root};
 use crate::runner::unit::{Main, Upgrades};
 use crate::runner::{NameTemplate, RunnerVersion, WantedEnvironment, config_sh};
@@ -24,6 +25,8 @@ pub struct Request {
     pub user_is_default: bool,
     /// The groups that a user that runup creates also gets.
     pub groups: Vec<String>,
+    /// The ids of that user.
+    pub ids: WantedIds,
     /// The runner updates itself, in a tree that its user owns.
     pub self_update: bool,
     /// `run` supervises the runner.

@@ -138,9 +138,18 @@ impl<'a> Site<'a> {
                 Err(Error::User(UserError::UserIsRoot { name: name.clone() }))
             }
             // An existing user may have any name; one that is to be created may not.
+            None if self.may_be_in_a_service() => Ok(None),
             None => account::check_name(name).map(|()| None).map_err(Error::from),
             account => Ok(account),
         }
+    }
+
+    /// Whether a directory service could have the runner's user, which is not to be created then: the operator has named
+    /// it.
+    #[must_use]
+    pub fn may_be_in_a_service(&self) -> bool {
+        let request = &self.request;
+        !request.user_is_default && !account::directory_services(&request.root).is_empty()
     }
 
     /// The id of the runner's user, if that is known: a process of any other user is not this runner's.

@@ -27,6 +27,8 @@ pub struct Seen {
     pub missing_groups: Vec<String>,
     /// The requested groups that do not exist.
     pub unknown_groups: Vec<String>,
+    /// The requested ids that cannot be those of a new user: the option, the id, and who has it.
+    pub taken_ids: Vec<(&'static str, u32, String)>,
     /// The platform that the runner is for, `linux-x64` and so on.
     pub platform: String,
     /// What is in the runner's directory.
@@ -145,6 +147,27 @@ fn look_at_groups(site: &Site<'_>, account: Option<&Account>) -> (Vec<String>, V
     (missing, unknown)
 }
 
+/// The ids that a user that does not exist yet cannot get.
+fn look_at_ids(
+    site: &Site<'_>,
+    account: Option<&Account>,
+) -> Result<Vec<(&'static str, u32, String)>, Error> {
+    let (root, ids) = (&site.request.root, site.request.ids);
+    let Some(user) = site.user.as_deref().filter(|_| account.is_none()) else { return Ok(Vec::new()) };
+    let mut taken = Vec::new();
+    if let Some(uid) = ids.uid
+        && let Some(other) = account::find_by_id(root, uid)?
+    {
+        taken.push(("--user-id", uid, format!("the user {}", other.name)));
+    }
+    if let Some(gid) = ids.gid {
+        // An interrupted run leaves the group of the user.
+        let other = account::group_name(root, gid).filter(|name| name != user);
+        taken.extend(other.map(|name| ("--group-id", gid, format!("the group {name}"))));
+    }
+    Ok(taken)
+}
+
 fn look_at_environment(site: &Site<'_>, tree: &Tree, guard: Guard) -> Result<SeenEnvironment, Error> {
     let recorded = environment::recorded(site)?;
     let wanted = &site.environment;
@@ -192,10 +215,12 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
         _ => false,
     };
     let environment = look_at_environment(site, &tree, guard)?;
+    let taken_ids = look_at_ids(site, account.as_ref())?;
     let (missing_groups, unknown_groups) = look_at_groups(site, account.as_ref());
     Ok(Seen {
         missing_groups,
         unknown_groups,
+        taken_ids,
         environment,
         user: site.user.clone(),
         account,

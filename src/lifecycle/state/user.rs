@@ -1,8 +1,9 @@
 //! Which user a runner has, and which runners share one: what the journals of this machine say.
 
+use crate::error::{Class, Failure as _, chain};
 use crate::host::account::{self, Account};
 use crate::host::{lock, systemd};
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, UserError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{EntryState, Journal, Step};
 use std::path::PathBuf;
@@ -31,6 +32,30 @@ pub(crate) fn name(site: &Site<'_>, journal: &Journal) -> Result<Option<String>,
         }
     }
     Ok(Some(wanted.clone()))
+}
+
+/// Why the named user is to be waited for: it does not exist, and a directory service could have it. One that runup has
+/// created before is local.
+///
+/// # Errors
+/// The user database cannot be read.
+pub(crate) fn not_found_yet(site: &Site<'_>, journal: &Journal) -> Result<Option<UserError>, Error> {
+    let Some(name) = site.user.clone().filter(|_| site.may_be_in_a_service()) else { return Ok(None) };
+    if journal.created_user() == Some(name.as_str()) {
+        return Ok(None);
+    }
+    let root = &site.request.root;
+    match account::find(root, &name) {
+        Ok(Some(_)) => return Ok(None),
+        Err(error) if error.class() == Class::TempFail => tracing::debug!("{}", chain(&error)),
+        found => drop(found?),
+    }
+    let services = account::directory_services(root);
+    Ok(Some(if root.is_host() {
+        UserError::NotFoundYet { name, services }
+    } else {
+        UserError::NotInImage { name, services }
+    }))
 }
 
 /// The user of an existing runner. An older runup did not record a user that already existed; then it is the one that

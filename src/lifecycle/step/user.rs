@@ -14,7 +14,7 @@ use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Entry, EntryState, Journal, RunnerUser, Step};
 use crate::lifecycle::state::observed::Seen;
 use crate::lifecycle::state::plan::{Change, Plan, Planned};
-use crate::lifecycle::state::user::{known, may_need, name, others, running_neighbour};
+use crate::lifecycle::state::user::{known, may_need, name, not_found_yet, others, running_neighbour};
 use crate::lifecycle::step::metadata;
 use crate::lifecycle::step::recorded::{self, Begin};
 use crate::runner::{config_sh, listener};
@@ -27,6 +27,9 @@ const HANDING_OVER: Duration = Duration::from_secs(10);
 /// No tool accepts a longer name.
 const LONGEST_GROUP: usize = 32;
 
+/// How often a directory service is asked for a user that it may not have yet.
+const SERVICE: Duration = Duration::from_secs(1);
+
 /// How long a user's killed processes may take to end.
 const ENDING: Duration = Duration::from_secs(15);
 
@@ -36,6 +39,32 @@ pub enum Undone {
     Deleted,
     /// The runner in this directory still needs it, and owns it now.
     HandedTo(PathBuf),
+}
+
+/// Waits for a named user that a directory service could have: at boot, it may not be up yet.
+///
+/// # Errors
+/// The user was not found until the deadline, or is not in the image.
+pub(crate) async fn wait_for_service(site: &Site<'_>) -> Result<(), Error> {
+    let journal = site.read_journal()?;
+    let mut told = false;
+    while let Some(error) = not_found_yet(site, &journal)? {
+        if site.stop.is_cancelled() {
+            return Err(Error::Stopped);
+        }
+        if site.deadline.passed() || matches!(error, UserError::NotInImage { .. }) {
+            return Err(error.into());
+        }
+        if !told {
+            told = true;
+            tracing::warn!("{error}; waiting for it, {} s at most", site.deadline.left().as_secs());
+        }
+        tokio::select! {
+            () = site.stop.cancelled() => {}
+            () = tokio::time::sleep(SERVICE.min(site.deadline.left())) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Decides whether the user is created. The step is planned only if a user of its own is requested.
@@ -51,6 +80,7 @@ pub(crate) fn decide(
     if let Some(name) = seen.unknown_groups.first() {
         return Err(UserError::NoGroup { name: name.clone() }.into());
     }
+    check_ids(user, request, seen)?;
     match (&seen.account, journal.created_user()) {
         // A user of the operator's has the groups that the operator gave it.
         (Some(_), made) if !seen.missing_groups.is_empty() && made != Some(user) => {
@@ -72,14 +102,38 @@ pub(crate) fn decide(
         }
         (None, _) => {
             let change = Change::CreateUser { name: user.to_owned() };
-            let with = if request.groups.is_empty() {
-                String::new()
-            } else {
-                format!(" with the groups {}", request.groups.join(", "))
-            };
-            Ok(Planned::to_do(Step::CreateUser, change, format!("create the system user {user}{with}")))
+            Ok(Planned::to_do(Step::CreateUser, change, creation(user, request)))
         }
     }
+}
+
+/// What is to be created, for people.
+fn creation(user: &str, request: &Request) -> String {
+    let id = |what: &str, id: Option<u32>| id.map(|id| format!("the {what} id {id}"));
+    let mut with: Vec<String> =
+        [id("user", request.ids.uid), id("group", request.ids.gid)].into_iter().flatten().collect();
+    if !request.groups.is_empty() {
+        with.push(format!("the groups {}", request.groups.join(", ")));
+    }
+    let with = if with.is_empty() { String::new() } else { format!(" with {}", with.join(" and ")) };
+    format!("create the system user {user}{with}")
+}
+
+/// Refuses an id that the user does not have, or another one has.
+fn check_ids(user: &str, request: &Request, seen: &Seen) -> Result<(), Error> {
+    if let Some((option, id, holder)) = seen.taken_ids.first() {
+        let (option, id, holder) = (*option, *id, holder.clone());
+        return Err(UserError::IdTaken { name: user.to_owned(), option, id, holder }.into());
+    }
+    let Some(account) = &seen.account else { return Ok(()) };
+    for (option, wanted, found) in
+        [("--user-id", request.ids.uid, account.uid), ("--group-id", request.ids.gid, account.gid)]
+    {
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
+            return Err(UserError::OtherId { name: user.to_owned(), option, wanted, found }.into());
+        }
+    }
+    Ok(())
 }
 
 /// Records which user the runner has, before anything relies on it.
@@ -126,8 +180,11 @@ pub(crate) async fn ensure_group(
     }
     let root = &site.request.root;
     let name = journal.group().map(str::to_owned);
-    let others =
-        account::primary_group_members(root, account.gid).into_iter().any(|name| name != account.name);
+    // Who else has a group of a directory service as the primary one is not known.
+    let service = account::find_local(root, &account.name)?.is_none()
+        && account::group_name(root, account.gid).as_ref() != Some(&account.name);
+    let others = service
+        || account::primary_group_members(root, account.gid).into_iter().any(|name| name != account.name);
     if name.is_none() && !others {
         return Ok(());
     }
@@ -136,7 +193,7 @@ pub(crate) async fn ensure_group(
     let _users = site.lock_users().await?;
     journal.set_user(RunnerUser { name: account.name.clone(), group: Some(name.clone()) })?;
     if account::group_id(root, &name).is_none() {
-        account::create_group(root, &name, &site.stop).await?;
+        account::create_group(root, &name, None, &site.stop).await?;
     }
     account::add_to_group(root, &account.name, &name, &site.stop).await?;
     Ok(())
@@ -170,7 +227,9 @@ pub(crate) async fn end_processes(
     }
     // An older runup recorded a runner's user only if it had created the user for it.
     let shared = others(site, journal)?.iter().any(|other| may_need(site, other, other.dir(), account));
-    if journal.created_user() == Some(account.name.as_str()) && !shared {
+    let local = account::find_local(&site.request.root, &account.name)?;
+    let created = journal.created_user() == Some(account.name.as_str()) && local.as_ref() == Some(account);
+    if created && !shared {
         // What could start a process of it again at a time of the job's choosing goes first.
         account::end_starters(&site.request.root, account, &site.stop).await?;
         let deadline = Deadline::after(ENDING.min(site.deadline.left()));
@@ -228,7 +287,7 @@ pub async fn take(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<
     account::check_name(name)?;
     let act = Act::CreateUser { name: name.to_owned() };
     let account = recorded::take(journal, act, Begin::New, async |_, _| {
-        let account = account::create(&site.request.root, name, &site.stop).await?;
+        let account = account::create(&site.request.root, name, site.request.ids, &site.stop).await?;
         join(site, name, &site.request.groups).await?;
         Ok(account)
     })
@@ -247,7 +306,7 @@ pub async fn undo(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<
         if let Some(dir) = hand_over(site, journal, name).await? {
             return Ok(Undone::HandedTo(dir));
         }
-        if let Some(account) = account::find(&site.request.root, name)? {
+        if let Some(account) = account::find_local(&site.request.root, name)? {
             metadata::allow(site, &account);
         }
         account::delete(&site.request.root, name, &site.stop).await?;
@@ -266,7 +325,7 @@ pub(crate) fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Erro
     };
     let Act::CreateUser { name } = &act else { return Ok(()) };
     // It was missing when that run began, so if it is there now, runup created it.
-    match account::find(&site.request.root, name)? {
+    match account::find_local(&site.request.root, name)? {
         Some(account) => {
             account::ensure_home(&site.request.root, &account)?;
             journal.done(act)?;
@@ -278,7 +337,7 @@ pub(crate) fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Erro
 
 /// Hands the user over to another runner that works as it; returns the directory of that runner, if there is one.
 async fn hand_over(site: &Site<'_>, journal: &Journal, name: &str) -> Result<Option<PathBuf>, Error> {
-    let Some(account) = account::find(&site.request.root, name)? else { return Ok(None) };
+    let Some(account) = account::find_local(&site.request.root, name)? else { return Ok(None) };
     for dir in journal.others()? {
         if !may_need(site, &Journal::open(&site.state, &dir)?, &dir, &account) {
             continue;

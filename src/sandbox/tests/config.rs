@@ -25,7 +25,7 @@ impl Runner {
         let it = download(sandbox, "linux", "x64");
         let bytes = send(sandbox, "GET", &it.path, &[&it.authorization], "").body;
         tar::Archive::new(flate2::read::GzDecoder::new(bytes.as_slice())).unpack(dir.path()).unwrap();
-        let runner = Self { as_nobody: nix::unistd::Uid::effective().is_root(), dir };
+        let runner = Self { as_nobody: rustix::process::geteuid().is_root(), dir };
         if runner.as_nobody {
             own(runner.path(), NOBODY);
         }

@@ -11,7 +11,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
 fn is_root() -> bool {
-    nix::unistd::Uid::effective().is_root()
+    rustix::process::geteuid().is_root()
 }
 
 fn mode(path: &Path, mode: u32) {

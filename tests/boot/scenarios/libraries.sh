@@ -12,30 +12,32 @@ without_libraries() {
         # Several scenarios may do this in parallel.
         exec {debs_lock}>"${base%/*}/debs.lock"
         flock --wait 150 "$debs_lock"
-        [[ -d $kept ]] || fetch_debs "$kept"
+        # shellcheck disable=SC2086 # two words
+        [[ -d $kept ]] || fetch_debs "$kept" $wanted_debs
     )
     cp --recursive "$kept" "$root/repo"
     rm --recursive --force "$root"/etc/apt/sources.list* "$root"/var/lib/apt/lists/*
     packages_from file:/repo
 }
 
+# fetch_debs DIR PACKAGE…: downloads packages, with those that they need, into a directory that is a package source.
 fetch_debs() {
-    local dir=$1.building deb
+    local kept=$1 dir=$1.building deb
+    shift
     rm --recursive --force "$dir"
     mkdir --parents "$dir" "$root/debs/partial"
     cp --remove-destination /etc/resolv.conf "$root/etc/resolv.conf"
     # Uses the network outside the scenario.
     nsenter --net="$RUNUP_BOOT_NET" chroot "$root" apt-get --quiet=2 update
-    # shellcheck disable=SC2086 # two words
     nsenter --net="$RUNUP_BOOT_NET" chroot "$root" apt-get --quiet=2 --option=Dir::Cache::archives=/debs/ --option=APT::Sandbox::User=root \
-        install --yes --no-install-recommends --download-only $wanted_debs
+        install --yes --no-install-recommends --download-only "$@"
     mv "$root"/debs/*.deb "$dir"
     for deb in "$dir"/*.deb; do
         dpkg-deb --field "$deb"
         printf 'Filename: ./%s\nSize: %s\nSHA256: %s\n\n' "${deb##*/}" "$(stat --format=%s "$deb")" \
             "$(sha256sum "$deb" | cut --characters=1-64)"
     done >"$dir/Packages"
-    mv "$dir" "$1"
+    mv "$dir" "$kept"
 }
 
 packages_from() { echo "deb [trusted=yes] $1 ./" >"$root/etc/apt/sources.list"; }
