@@ -360,6 +360,9 @@ pub(super) struct RunnersPruneFlags {
     /// Root directory of the image whose machine id and runners count [default: /]
     #[arg(long, value_name = "DIR", help_heading = "Machine options")]
     pub root: Option<PathBuf>,
+    /// Another directory whose journals name runners of this machine
+    #[arg(long, value_name = "DIR", help_heading = "Machine options")]
+    pub state_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -1,7 +1,7 @@
 //! What the options say of the environment of the runner and its jobs, and how runup itself reaches the network.
 
-use super::request::absolute;
-use super::{Failed, request};
+use super::Failed;
+use super::whereabouts::{self, absolute};
 use crate::lifecycle::journal::Journal;
 use crate::net;
 use crate::runner::environment::{HOOKS, NONE};
@@ -76,7 +76,9 @@ pub(super) fn ca_file(server: &Server, environment: &Environment) -> Option<Path
 /// certificates is.
 fn recorded(place: &Place, environment: &Environment) -> (RunnerEnvironment, Option<PathBuf>) {
     // What is wrong with the options, or is no record, is reported by the code that needs it.
-    let Ok((root, dir, state)) = request::whereabouts(place, environment) else { return Default::default() };
+    let Ok((root, dir, state)) = whereabouts::whereabouts(place, environment) else {
+        return Default::default();
+    };
     let Some(state) = root.locate(&state) else { return Default::default() };
     let text = std::fs::read_to_string(Journal::environment_for(&state, &dir)).ok();
     let recorded = text.and_then(|text| RunnerEnvironment::parse(&text)).unwrap_or_default();

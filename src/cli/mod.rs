@@ -33,6 +33,7 @@ mod token;
 mod upgrade;
 mod usage;
 mod visible;
+mod whereabouts;
 
 use crate::host::memory;
 use crate::host::signals::{self, Signals};

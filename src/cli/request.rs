@@ -1,6 +1,7 @@
 //! Turns the flags, the environment and the machine into the plain values of a request.
 
 use super::args::{BakeFlags, ConvergeFlags, RemoveFlags};
+use super::whereabouts::{absolute, whereabouts};
 use super::{Session, jobs};
 use crate::deadline::Deadline;
 use crate::error::chain;
@@ -19,8 +20,6 @@ use std::path::{Path, PathBuf};
 const DEFAULT_USER: &str = "actions-runner";
 /// Where the token of a machine is, by convention.
 const DEFAULT_TOKEN_FILE: &str = "/etc/runup/token";
-/// Where root's journals are.
-const ROOT_STATE: &str = "/var/lib/runup";
 
 /// Where to look for the credential. One in the environment takes precedence over a file that the configuration file
 /// names, as for every setting.
@@ -324,67 +323,6 @@ fn ids(jobs: &flags::Jobs, request: &Request) -> Result<account::WantedIds, Erro
     Ok(account::WantedIds { uid: id("--user-id", jobs.user_id)?, gid: id("--group-id", jobs.group_id)? })
 }
 
-/// The root file system, the runner's directory in it, and where the journals are in it.
-pub(super) fn whereabouts(
-    place: &Place,
-    environment: &Environment,
-) -> Result<(Root, PathBuf, PathBuf), super::Failed> {
-    // An image belongs to root, even if another user builds it.
-    let as_root = account::is_root() || place.root.is_some();
-    Ok((root(place.root.as_deref())?, dir(place, as_root)?, state(as_root, environment)))
-}
-
-/// The runner's directory, as the machine that boots from the root file system will see it.
-fn dir(place: &Place, as_root: bool) -> Result<PathBuf, super::Failed> {
-    let dir = match &place.dir {
-        Some(dir) if dir.is_relative() && place.root.is_some() => {
-            let message = format!("--dir {} must be absolute with --root", dir.display());
-            return Err(Error::Contradiction(message).into());
-        }
-        Some(dir) => absolute(dir)?,
-        None if as_root && cfg!(unix) => PathBuf::from("/opt/actions-runner"),
-        None => account::current().home.join("actions-runner"),
-    };
-    if dir.file_name().is_none() {
-        let message = format!("--dir {} cannot be the directory of a runner", dir.display());
-        return Err(Error::Contradiction(message).into());
-    }
-    Ok(dir)
-}
-
-/// The root file system to work in.
-pub(super) fn root(prefix: Option<&Path>) -> Result<Root, Error> {
-    Ok(match prefix {
-        Some(prefix) if !prefix.is_dir() => {
-            return Err(Error::Contradiction(format!("--root {} is not a directory", prefix.display())));
-        }
-        Some(prefix) => Root::at(absolute(prefix)?),
-        None => Root::host(),
-    })
-}
-
-/// Where the journals are.
-fn state(as_root: bool, environment: &Environment) -> PathBuf {
-    if as_root && cfg!(unix) {
-        PathBuf::from(ROOT_STATE)
-    } else if let Some(state) = environment.get("XDG_STATE_HOME").or_else(|| environment.get("LOCALAPPDATA"))
-    {
-        Path::new(state).join("runup")
-    } else {
-        account::current().home.join(".local/state/runup")
-    }
-}
-
-/// The directories with journals of runners that this user's could be confused with: their own, and root's.
-pub(super) fn states(prefix: Option<&Path>, environment: &Environment) -> Result<Vec<PathBuf>, Error> {
-    let as_root = account::is_root() || prefix.is_some();
-    let mut states = vec![root(prefix)?.join(&state(as_root, environment))];
-    if !as_root && cfg!(unix) {
-        states.push(PathBuf::from(ROOT_STATE));
-    }
-    Ok(states)
-}
-
 fn archive(flags: &flags::Archive) -> Result<Archive, super::Failed> {
     if flags.archive.is_some() && flags.mirror.is_some() {
         return Err(Error::Contradiction("--archive and --mirror cannot be used together".into()).into());
@@ -434,16 +372,6 @@ pub(super) fn plain_word(option: &str, value: Option<&str>) -> Result<Option<Str
     Ok(Some(value.to_owned()))
 }
 
-pub(super) fn absolute(path: &Path) -> Result<PathBuf, Error> {
-    let absolute = std::path::absolute(path)
-        .map_err(|error| Error::Contradiction(format!("{} is not a valid path: {error}", path.display())))?;
-    if absolute.components().any(|part| part == std::path::Component::ParentDir) {
-        return Err(Error::Contradiction(format!("{} must not contain ..", path.display())));
-    }
-    // Without a trailing slash, which shells complete: the names of journal and lock follow from the path.
-    Ok(absolute.components().collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -453,18 +381,5 @@ mod tests {
         assert!(plain_word("--group", Some("-x")).is_err());
         assert!(plain_word("--group", Some(" ")).is_err());
         assert_eq!(plain_word("--group", Some(" my group ")).unwrap().as_deref(), Some("my group"));
-    }
-
-    #[test]
-    fn one_directory_has_one_name() {
-        for text in ["/opt/runner", "/opt/runner/", "/opt//runner/.", "/opt/./runner//"] {
-            assert_eq!(absolute(Path::new(text)).unwrap().as_os_str(), "/opt/runner", "{text}");
-        }
-    }
-
-    #[test]
-    fn paths_do_not_climb() {
-        assert!(absolute(Path::new("/opt/../etc")).is_err());
-        assert!(absolute(Path::new("runner")).unwrap().is_absolute());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::args::{RunnersCommand, RunnersFlags, RunnersOneFlags, RunnersPruneFlags};
 use super::output::{Failed, Output, table};
-use super::{Session, create_jit, request, visible};
+use super::{Session, create_jit, request, visible, whereabouts};
 use crate::deadline::Deadline;
 use crate::error::{Class, Failure};
 use crate::github::{Client, Deletion, Filter, Runner, RunnerStatus};
@@ -82,7 +82,7 @@ pub(super) async fn run(flags: RunnersFlags, session: Session) -> Result<Output,
 
 async fn prune_stale(flags: &RunnersPruneFlags, session: &Session) -> Result<Output, Failed> {
     let client = request::client(&flags.server, session)?;
-    let root = request::root(flags.root.as_deref())?;
+    let root = whereabouts::root(flags.root.as_deref())?;
     let claim = if flags.label.is_some() || flags.prefix.is_some() {
         Claim::Operator { label: flags.label.clone(), prefix: flags.prefix.clone() }
     } else {
@@ -92,7 +92,7 @@ async fn prune_stale(flags: &RunnersPruneFlags, session: &Session) -> Result<Out
     let order = Prune {
         client: &client,
         claim,
-        states: request::states(flags.root.as_deref(), &session.environment)?,
+        states: whereabouts::states(flags.root.as_deref(), flags.state_dir.as_deref(), &session.environment)?,
         dry_run: flags.dry_run,
         deadline: Deadline::after(flags.server.deadline),
     };

@@ -1,7 +1,8 @@
 //! Which service `install` sets up, and what its unit starts.
 
 use super::args::InstallFlags;
-use super::request::{absolute, api_only};
+use super::request::api_only;
+use super::whereabouts::absolute;
 use super::{Failed, Session};
 use crate::host::{self, account, systemd};
 use crate::lifecycle::WantedService;
@@ -38,7 +39,7 @@ const NOT_FOR_THE_UNIT: [&str; 21] = [
 ];
 
 /// Options of `install` that are passed to the unit's `runup upgrade`. The server comes from the journal.
-const FOR_THE_UPGRADE: [&str; 3] = ["allow-http", "token-command", "mirror"];
+const FOR_THE_UPGRADE: [&str; 4] = ["state-dir", "allow-http", "token-command", "mirror"];
 
 /// The service, as far as this machine can have one.
 pub(super) fn wanted(flags: &InstallFlags, session: &Session) -> Result<Option<WantedService>, Failed> {
@@ -132,7 +133,7 @@ fn argument(given: &Given) -> Option<Vec<String>> {
     }
     let value = match given.key.as_str() {
         // The unit starts in another directory.
-        "dir" => absolute(&PathBuf::from(&given.value)).ok()?.display().to_string(),
+        "dir" | "state-dir" => absolute(&PathBuf::from(&given.value)).ok()?.display().to_string(),
         _ => given.value.clone(),
     };
     Some(vec![format!("--{}={value}", given.key)])

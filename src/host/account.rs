@@ -65,7 +65,8 @@ pub fn current() -> Account {
 fn find_current() -> Account {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     if let Ok(Some(user)) = find_by_id(&Root::host(), uid) {
-        return user;
+        // A container can be started with another group than the user database has, such as 1001:0.
+        return Account { gid, ..user };
     }
     let home = std::env::var_os("HOME").map_or_else(|| "/".into(), PathBuf::from);
     Account { name: uid.to_string(), uid, gid, home }

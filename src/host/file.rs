@@ -51,7 +51,8 @@ fn read_in(dir: &Path, name: &str, limit: u64, reader: Option<&Account>) -> Resu
 }
 
 /// Creates the directory `path` (0700) and its missing parents (0755). If it exists, it must be a real directory that
-/// belongs to the current user and that no other user can write to.
+/// belongs to the current user and that no other user can write to. Group 0 counts as its owner: in a container, it is
+/// the group of users of any id.
 pub fn create_private_dir(path: &Path) -> Result<()> {
     if let Some(parent) = path.parent() {
         unix_or_windows::create_dir_all(parent, 0o755)?;
@@ -215,13 +216,15 @@ mod unix_or_windows {
     pub fn check_private(path: &Path) -> Result<()> {
         let meta = fs_err::symlink_metadata(path)?;
         let us = rustix::process::geteuid().as_raw();
+        let of_group = meta.gid() == 0;
+        let as_group = of_group && us != 0 && super::super::account::current().gid == 0;
         let why = if meta.is_symlink() {
             "it is a symbolic link".into()
         } else if !meta.is_dir() {
             "it is not a directory".into()
-        } else if meta.uid() != us {
+        } else if meta.uid() != us && !as_group {
             format!("it belongs to the user id {}, not to {us}", meta.uid())
-        } else if meta.mode() & 0o022 != 0 {
+        } else if meta.mode() & 0o002 != 0 || meta.mode() & 0o020 != 0 && !of_group {
             format!("other users can write to it (mode {:04o})", meta.mode() & 0o7777)
         } else {
             return Ok(());

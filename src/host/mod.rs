@@ -35,6 +35,7 @@ mod platform;
 pub mod process;
 mod resources;
 mod root;
+pub mod share;
 pub mod signals;
 mod sweep;
 mod sys;

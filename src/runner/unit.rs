@@ -14,6 +14,8 @@ pub struct Unit {
     pub dir: PathBuf,
     /// The work directory of the jobs, if it is elsewhere.
     pub work: Option<PathBuf>,
+    /// The directory of the journals, if it is not the usual one.
+    pub state: Option<PathBuf>,
     /// The runner's user.
     pub user: String,
     /// The enterprise, organization or repository.
@@ -71,6 +73,9 @@ pub fn is_ours(text: &str, dir: &Path) -> bool {
 
 /// The longest name, which leaves room for `-upgrade`, `.d` and a temporary file's.
 const LONGEST_NAME: usize = 200;
+
+/// Where root's journals usually are.
+pub const USUAL_STATE: &str = "/var/lib/runup";
 
 /// The directory whose unit has a short name.
 const DEFAULT_DIR: &str = "/opt/actions-runner";
@@ -185,7 +190,8 @@ pub fn render(unit: &Unit) -> String {
         timeout = unit.drain + 120,
     );
     if unit.main == Main::Runsvc {
-        text.push_str("InaccessiblePaths=-/var/lib/runup -/etc/runup\n");
+        let state = unit.state.as_ref().map(|state| format!(" -{}", percent(&state.display().to_string())));
+        let _ = writeln!(text, "InaccessiblePaths=-{USUAL_STATE} -/etc/runup{}", state.unwrap_or_default());
     }
     text.push_str("\n[Install]\nWantedBy=multi-user.target\n");
     text
@@ -193,13 +199,16 @@ pub fn render(unit: &Unit) -> String {
 
 /// The directories that have to be there before it starts.
 fn mounts(unit: &Unit) -> String {
-    let paths = [Some(&unit.dir), unit.work.as_ref()].into_iter().flatten();
+    let paths = [Some(&unit.dir), unit.work.as_ref(), unit.state.as_ref()].into_iter().flatten();
     paths.map(|path| quoted(&path.display().to_string())).collect::<Vec<_>>().join(" ")
 }
 
 /// How the service starts and stops: the lines that differ between the two kinds.
 fn start(unit: &Unit, dir: &str, program: &str) -> String {
     let mut text = String::new();
+    let state =
+        unit.state.as_ref().map(|state| format!(" --state-dir {}", percent(&state.display().to_string())));
+    let state = state.unwrap_or_default();
     match &unit.main {
         Main::Runsvc => {
             let _ = write!(
@@ -208,12 +217,13 @@ fn start(unit: &Unit, dir: &str, program: &str) -> String {
                  User={user}\n\
                  WorkingDirectory={dir}\n\
                  # As root: creates directories that the runner's user cannot create, and denies the cloud's metadata to jobs.\n\
-                 ExecStartPre=+{program} prepare-start --quiet --dir {dir}{metadata}\n\
+                 ExecStartPre=+{program} prepare-start --quiet --dir {dir}{state}{metadata}\n\
                  # GitHub's supported entry point. bin is a link after a self-update, so the path stays valid; bash is the\n\
                  # program because SELinux lets systemd start it whatever label the script has.\n\
                  ExecStart=/bin/bash {dir}/bin/runsvc.sh\n\
                  # A stop waits for the running job before the runner is stopped.\n\
-                 ExecStop=-{program} drain --quiet --dir {dir} --deadline {drain}\n",
+                 ExecStop=-{program} drain --quiet --dir {dir}{state} --deadline {drain}\n",
+                state = state,
                 user = percent(&unit.user),
                 metadata = if unit.allow_metadata { " --allow-metadata" } else { "" },
                 drain = unit.drain,
@@ -339,6 +349,7 @@ mod tests {
             name: "runup-actions-runner.service".into(),
             dir: "/opt/actions-runner".into(),
             work: None,
+            state: None,
             user: "actions-runner".into(),
             url: "https://github.com/octo%20org".into(),
             program: "/usr/bin/runup".into(),

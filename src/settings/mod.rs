@@ -215,6 +215,16 @@ pub enum Error {
         /// The file.
         path: String,
     },
+    /// Another user can change the directory of root's journals.
+    #[error("refusing --state-dir {}: {} {why}, and runup runs as root", state.display(), at.display())]
+    StateOfOthers {
+        /// The directory.
+        state: PathBuf,
+        /// That, or a directory above it, or a link on the way.
+        at: PathBuf,
+        /// Who can change that.
+        why: String,
+    },
     /// An id that no user or group may have.
     #[error("{option} {id} cannot be used: ids are from 1 to 4294967293, and 65534 and 65535 are nobody's")]
     UnusableId {
@@ -332,6 +342,7 @@ impl Failure for Error {
             | Self::FileMalformed { .. }
             | Self::FileUnknownKey { .. }
             | Self::UnusableId { .. }
+            | Self::StateOfOthers { .. }
             | Self::FileValue { .. } => Class::Config,
             Self::FileUnchecked { source, .. } => source.class(),
             Self::UrlMissing | Self::Contradiction(_) | Self::EnvVariable { .. } => Class::Usage,
@@ -343,6 +354,7 @@ impl Failure for Error {
             Self::CredentialUnreadable { what, .. } => {
                 format!("Pass a file that holds only the {what}, and that the user who runs runup can read.")
             }
+            Self::StateOfOthers { .. } => "Set a directory below ones that only root can write to.".to_owned(),
             Self::UnusableId { option, .. } => format!("Pass another id, or omit {option}."),
             Self::CredentialMalformed { .. } => "Put the token there, on one line of its own.".to_owned(),
             Self::CredentialOpenToAll { path, .. } => format!(

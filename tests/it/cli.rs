@@ -91,6 +91,7 @@ fn example(option: &str) -> &'static str {
         "token-via" => "argv",
         "dir"
         | "root"
+        | "state-dir"
         | "ca-file"
         | "token-file"
         | "registration-token-file"

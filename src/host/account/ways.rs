@@ -8,10 +8,11 @@ use crate::host::Root;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Groups whose members can become root. `sudo`, `wheel` and `admin` are the administrators of the distributions; the
+/// Groups whose members can become root. What `root` can write is taken for root's own, here and elsewhere; `sudo`, `wheel` and `admin` are the administrators of the distributions; the
 /// others give access to a daemon that runs anything as root, or to the raw disks. Not listed, because they do not give
 /// root: `adm`, `kvm`, `incus` (confined to a project), `systemd-journal`.
-const GROUPS: [&str; 11] = [
+const GROUPS: [&str; 12] = [
+    "root",
     "docker",
     "lxd",
     "incus-admin",

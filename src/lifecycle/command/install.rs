@@ -1,8 +1,8 @@
 //! Converges: recovers interrupted runs, observes, plans, applies the steps, and unwinds its own if one fails.
 
 use crate::deadline::Deadline;
-use crate::host::account;
 use crate::host::lock::Lock;
+use crate::host::{self, account};
 use crate::lifecycle::command::{convert, seal};
 use crate::lifecycle::context::error::{Error, UserError};
 use crate::lifecycle::context::site::Site;
@@ -161,12 +161,22 @@ pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
         Ok(_) => {
             let phase = site.phase("seal");
             seal::check(site, &journal)?;
+            share(site)?;
             phase.end("no identity, no token and no log in the image");
             seal::remind(site);
             Ok(report(site, &journal, plan, seen, None).await)
         }
         Err(cause) => Err(unwind(site, &mut journal, &plan, cause).await),
     }
+}
+
+/// Gives group 0 the rights of the owner, if the image is for it.
+fn share(site: &Site<'_>) -> Result<(), Error> {
+    if site.account()?.is_some_and(|account| site.bakes_for_group(&account)) {
+        host::share::with_group(&site.dir())?;
+        host::share::with_group(&site.state)?;
+    }
+    Ok(())
 }
 
 /// What `install` would do, without doing any of it.

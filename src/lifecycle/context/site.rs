@@ -164,6 +164,13 @@ impl<'a> Site<'a> {
         cfg!(unix) && account::is_root() && account.uid != 0
     }
 
+    /// Whether this is an image whose runner belongs to group 0: it is for containers that run as any user of that group.
+    /// On a machine, root is alone in it.
+    #[must_use]
+    pub(crate) fn bakes_for_group(&self, account: &Account) -> bool {
+        cfg!(unix) && self.request.bakes() && account.gid == 0
+    }
+
     /// How the tree of a runner of this request is to be guarded once it is registered, and why it is left open
     /// although it could be guarded. A tree that is guarded stays so, unless its runner is to update itself.
     #[must_use]
@@ -326,13 +333,18 @@ impl<'a> Site<'a> {
             return Ok(());
         }
         let parent = path.parent().unwrap_or(Path::new("/"));
+        // Group 0 is root's, unless the operator has put the runner's user into it.
+        let in_group =
+            |user: &Account| user.uid != 0 && account::groups(&self.request.root, user).contains(&0);
+        let closed = !self.account().ok().flatten().as_ref().is_some_and(in_group);
         // Behind a link, the directories that it leads through count as well.
         let real = fs_err::canonicalize(parent).unwrap_or_else(|_| parent.to_owned());
         for directory in parent.ancestors().chain(real.ancestors()) {
             let Ok(itself) = std::fs::symlink_metadata(directory) else { continue };
             let Ok(metadata) = std::fs::metadata(directory) else { continue };
             let sticky = metadata.mode() & 0o1000 != 0 && directory != parent && directory != real;
-            let open_to_others = metadata.mode() & 0o022 != 0 && !sticky;
+            let group = metadata.mode() & 0o020 != 0 && !(closed && metadata.gid() == 0);
+            let open_to_others = (group || metadata.mode() & 0o002 != 0) && !sticky;
             let stranger = [itself.uid(), metadata.uid()].into_iter().find(|uid| *uid != 0);
             let owner = match stranger {
                 Some(uid) => format!("user id {uid}"),

@@ -1,9 +1,10 @@
 //! How a context reaches the journal and the user of its runner.
 
+use crate::host;
 use crate::host::account::{self, Account};
 use crate::host::file::{create_private_dir, sweep_temporaries};
 use crate::host::lock::{self, Lock};
-use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::error::{Error, JournalError};
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::context::watch::Watch;
@@ -43,15 +44,32 @@ impl<'a> Site<'a> {
     /// # Errors
     /// Another process holds it for too long; the journal cannot be read.
     pub async fn open_journal(&self, doing: &str) -> Result<(Lock, Journal), Error> {
-        let state = &self.state;
-        create_private_dir(state)?;
-        let path = Journal::lock_for(state, &self.request.dir);
-        let lock = lock::acquire(&path, doing, self.deadline, &self.stop).await?;
-        let dir = &self.request.dir;
+        self.make_state()?;
+        let path = Journal::lock_for(&self.state, &self.request.dir);
+        let lock = lock::acquire(&path, doing, self.deadline, &self.stop)
+            .await
+            .map_err(|error| self.named(error))?;
+        let (state, dir) = (&self.state, &self.request.dir);
         for path in [Journal::path_for, Journal::environment_for, Journal::certificates_for] {
             sweep_temporaries(&path(state, dir));
         }
         Ok((lock, Journal::open(state, dir)?))
+    }
+
+    /// Creates the directory of the journals if it does not exist.
+    ///
+    /// # Errors
+    /// It cannot be created, or others can write to it.
+    pub fn make_state(&self) -> Result<(), Error> {
+        create_private_dir(&self.state).map_err(|error| self.named(error))
+    }
+
+    /// An error about the directory of the journals; what is about another process is not.
+    fn named(&self, source: host::Error) -> Error {
+        match source {
+            host::Error::Locked { .. } | host::Error::Stopped { .. } => source.into(),
+            source => JournalError::State { state: self.request.state.clone(), source }.into(),
+        }
     }
 
     /// Whether a run has ever taken the lock of this runner's directory; it may still hold it.

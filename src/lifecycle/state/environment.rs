@@ -63,7 +63,7 @@ pub(crate) fn record(site: &Site<'_>) -> Result<(), Error> {
         file::remove_written(&path)?;
         return Ok(());
     }
-    file::create_private_dir(&site.state)?;
+    site.make_state()?;
     if let Some(file) = site.environment.ca_file().filter(|file| file.exists()) {
         let copy = Journal::certificates_for(&site.state, &site.request.dir);
         file::write_atomic(&copy, read_certificates(file)?.as_bytes(), 0o600)?;

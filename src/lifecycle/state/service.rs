@@ -61,8 +61,11 @@ pub(crate) async fn look(
 ) -> Result<Option<SeenService>, Error> {
     let (Some(wanted), Some(target)) = (&site.request.service, &site.request.target) else { return Ok(None) };
     let dir = &site.request.dir;
-    if !unit::can_hold(dir) || !unit::can_hold(&wanted.program) {
-        return Err(ServiceError::UnitPath { dir: dir.clone(), program: wanted.program.clone() }.into());
+    if !unit::can_hold(dir) || !unit::can_hold(&wanted.program) || !unit::can_hold(&site.request.state) {
+        let others = [&site.request.state, &wanted.program];
+        let program =
+            others.into_iter().find(|path| !unit::can_hold(path)).unwrap_or(&wanted.program).clone();
+        return Err(ServiceError::UnitPath { dir: dir.clone(), program }.into());
     }
     trust::check(&wanted.program, account)?;
     let upgrades = wanted.upgrades.as_ref().filter(|_| guard == Guard::Sealed);
@@ -79,6 +82,7 @@ pub(crate) async fn look(
         name: name.clone(),
         dir: dir.clone(),
         work: Path::new(site.work()).is_absolute().then(|| site.work().into()),
+        state: Some(site.request.state.clone()).filter(|state| state != Path::new(unit::USUAL_STATE)),
         user: site.user.clone().unwrap_or_else(|| account::current().name),
         url: target.url.as_str().trim_end_matches('/').to_owned(),
         program: wanted.program.clone(),

@@ -1,7 +1,6 @@
 //! Which process supervises a runner's listener: one `run` at a time, and never beside a service.
 
 use crate::deadline::Deadline;
-use crate::host::file::create_private_dir;
 use crate::host::lock::{self, Lock};
 use crate::host::process::{self, Which};
 use crate::host::systemd;
@@ -19,9 +18,8 @@ const ORPHAN: Duration = Duration::from_secs(30);
 
 /// The lock of the process that supervises this runner.
 pub(crate) async fn hold(site: &Site<'_>, deadline: Deadline) -> Result<Lock, Error> {
-    let state = site.request.root.join(&site.request.state);
-    create_private_dir(&state)?;
-    let path = Journal::run_lock_for(&state, &site.request.dir);
+    site.make_state()?;
+    let path = Journal::run_lock_for(&site.state, &site.request.dir);
     Ok(lock::acquire(&path, "run", deadline, &site.stop).await?)
 }
 

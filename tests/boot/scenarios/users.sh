@@ -100,3 +100,34 @@ scenario_groups_of_a_drop_in() {
     exits 0 runup remove
     must no_runner
 }
+
+# An image that is baked for group 0 runs as any user of that group, as in OpenShift: it has no entry in the user database, no
+# home directory, and may write what the group may.
+scenario_any_user_of_group_0() {
+    local anyone
+    server
+    machine
+    credentials
+    switch_on
+    anyone=(setpriv --reuid=1000650000 --regid=0 --clear-groups)
+    # A container gets its settings by variables; the token of a mounted secret can be read by its group.
+    printf '%s\n' "$api_token" >"$root/etc/anyone-token"
+    chmod 440 "$root/etc/anyone-token"
+    anyone+=(env RUNUP_DIR=/opt/runner/actions-runner "RUNUP_URL=$org_url" RUNUP_TOKEN_FILE=/etc/anyone-token)
+    exits 0 runup bake --user root --dir /opt/runner/actions-runner
+    exits 0 runup bake --user root --dir /opt/runner/actions-runner
+    says "nothing to do"
+    # It is too old by now, and replaced by the user of the container.
+    control POST versions '{"version":"2.340.0"}'
+    control POST deprecations '{"version":"2.336.0","registration_deprecates_at":"2020-01-01T00:00:00Z"}'
+    in_background anyone "${anyone[@]}" /usr/bin/runup run --ephemeral --after-job stop
+    within 30 online
+    same 2.340.0 "$(state '.runners[0].version')" "the version on the server"
+    same "1000650000 0" "$(job_prints 'echo $(id -u) $(id -G)')" "the user and the groups of a job"
+    within 30 inactive anyone
+    must no_runner
+    # A user of no group of root's may do nothing there.
+    must_not inside setpriv --reuid=1000650000 --regid=1000 --clear-groups ls /var/lib/runup
+    exits 0 runup remove --user root --dir /opt/runner/actions-runner
+    absent /opt/runner/actions-runner
+}

@@ -2,7 +2,6 @@
 
 use crate::deadline::Deadline;
 use crate::github::{Application, Target};
-use crate::host::file::create_private_dir;
 use crate::host::lock::{self, Lock};
 use crate::lifecycle::context::error::{Error, RegistrationError};
 use crate::lifecycle::context::request::Request;
@@ -38,9 +37,8 @@ pub(crate) struct Offer {
 
 /// The lock of a running upgrade of this runner.
 pub(crate) async fn hold(site: &Site<'_>) -> Result<Lock, Error> {
-    let state = site.request.root.join(&site.request.state);
-    create_private_dir(&state)?;
-    let path = Journal::upgrade_lock_for(&state, &site.request.dir);
+    site.make_state()?;
+    let path = Journal::upgrade_lock_for(&site.state, &site.request.dir);
     Ok(lock::acquire(&path, "upgrade", Deadline::after(HOLD), &site.stop).await?)
 }
 

@@ -35,6 +35,15 @@ pub enum JournalError {
         #[source]
         source: host::Error,
     },
+    /// The state directory cannot be used.
+    #[error("failed to use {} for the journals", state.display())]
+    State {
+        /// The directory.
+        state: PathBuf,
+        /// Why.
+        #[source]
+        source: host::Error,
+    },
     /// The state directory cannot be listed.
     #[error("failed to find the journals in {}", state.display())]
     List {
@@ -58,7 +67,7 @@ pub enum JournalError {
 impl Failure for JournalError {
     fn class(&self) -> Class {
         match self {
-            Self::Io { source, .. } | Self::Delete { source, .. } => source.class(),
+            Self::Io { source, .. } | Self::State { source, .. } | Self::Delete { source, .. } => source.class(),
             Self::List { source, .. } => Class::of_io(source, Class::Io),
             Self::Malformed { .. } | Self::Newer { .. } => Class::Config,
         }
@@ -66,6 +75,10 @@ impl Failure for JournalError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::State { .. } | Self::Io { source: host::Error::Path { .. } | host::Error::File(_), .. } => {
+                "Set a directory that runup can read and write with --state-dir, or the variable RUNUP_STATE_DIR."
+                    .into()
+            }
             Self::Io { source, .. } | Self::Delete { source, .. } => return source.hint(),
             Self::List { .. } => {
                 "Run it as root: only then is it known which runners this machine still has.".into()

@@ -129,7 +129,7 @@ impl Placing<'_> {
         act: &mut Act,
     ) -> Result<New, Error> {
         let (site, dir) = (self.site, self.site.dir());
-        make_parents(&dir)?;
+        make_parents(&dir, site.bakes_for_group(self.account))?;
         // Another process may have created one of them first.
         site.check_parents()?;
         let verified = matches!(choice.expect, Expect::Sha256(_));
@@ -436,9 +436,11 @@ pub fn put_back(site: &Site<'_>, journal: &mut Journal, old: Act) -> Result<(), 
     Ok(())
 }
 
-fn make_parents(dir: &Path) -> Result<(), Error> {
+/// Creates the directories above the runner's; `shared` ones can be written by their group, which may have to replace the
+/// runner one day.
+fn make_parents(dir: &Path, shared: bool) -> Result<(), Error> {
     let Some(parent) = dir.parent() else { return Ok(()) };
-    host::file::create_dir_all(parent, work::dir_mode())?;
+    host::file::create_dir_all(parent, if shared { 0o775 } else { work::dir_mode() })?;
     Ok(())
 }
 
