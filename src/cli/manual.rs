@@ -363,7 +363,10 @@ pub(super) const ENVIRONMENT: [(&str, &str); 9] = [
         "SSL_CERT_FILE, SSL_CERT_DIR",
         "Certificates to trust instead of the system's. They are passed on to the runner.",
     ),
-    ("XDG_STATE_HOME", "The directory for the state of an ordinary user, instead of ~/.local/state."),
+    (
+        "XDG_STATE_HOME",
+        "The directory for the state of an ordinary user, instead of ~/.local/state; see also --state-dir.",
+    ),
     ("TMPDIR", "The directory for the files of runup demo."),
 ];
 

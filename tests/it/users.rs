@@ -96,7 +96,7 @@ fn a_named_user_of_an_image_is_not_created_where_a_directory_service_could_have_
 }
 
 /// Runs a command on this machine, and not in a root of the rig, as a user without an entry in the user database, whose
-/// group is 0: as OpenShift does, or `docker run --user 1001:0`.
+/// group is 0: as `OpenShift` does, or `docker run --user 1001:0`.
 fn as_anyone(rig: &Rig, home: Option<&str>, arguments: &[&str]) -> Ran {
     use std::os::unix::process::CommandExt as _;
     // The directory of the build may be closed to other users. Another process copies: a file that is open for writing in

@@ -95,18 +95,7 @@ pub async fn create(
         return Err(Error::HomeTaken { name: name.into(), home: outside });
     }
     crate::host::file::create_dir_all(&root.join(Path::new("/home")), 0o755)?;
-    // An interrupted deletion or creation leaves a group without its user.
-    let gid = match own_group(root, name) {
-        Some(group) if ids.gid.is_some_and(|gid| gid != group.gid) => {
-            return Err(Error::GroupExists { name: name.into() });
-        }
-        Some(group) => group.gid,
-        None => {
-            // A user and its own group have the same id, if they can.
-            let like_user = ids.uid.filter(|id| gid_is_free(root, *id));
-            create_group(root, name, ids.gid.or(like_user), stop).await?
-        }
-    };
+    let gid = ensure_own_group(root, name, ids, stop).await?;
     let mut uid = if let Some(uid) = ids.uid {
         uid
     } else if OWN_IDS.contains(&gid) && uid_is_free(root, gid)? {
@@ -144,6 +133,24 @@ pub async fn create(
     ensure_home(root, &account)?;
     tracing::debug!(name, uid = account.uid, "created the user");
     Ok(account)
+}
+
+/// The group of a user that is about to be created, which an interrupted deletion or creation may have left.
+async fn ensure_own_group(
+    root: &Root,
+    name: &str,
+    ids: WantedIds,
+    stop: &CancellationToken,
+) -> Result<u32, Error> {
+    match own_group(root, name) {
+        Some(group) if ids.gid.is_none_or(|gid| gid == group.gid) => Ok(group.gid),
+        Some(_) => Err(Error::GroupExists { name: name.into() }),
+        None => {
+            // A user and its own group have the same id, if they can.
+            let like_user = ids.uid.filter(|id| gid_is_free(root, *id));
+            create_group(root, name, ids.gid.or(like_user), stop).await
+        }
+    }
 }
 
 /// Creates the home directory of a user that runup created, if it is missing, and gives it to the user (0700): a

@@ -24,9 +24,6 @@ use std::time::Duration;
 /// How long to wait for the run of another runner that gets the user. It may be waiting for us.
 const HANDING_OVER: Duration = Duration::from_secs(10);
 
-/// No tool accepts a longer name.
-const LONGEST_GROUP: usize = 32;
-
 /// How often a directory service is asked for a user that it may not have yet.
 const SERVICE: Duration = Duration::from_secs(1);
 
@@ -188,8 +185,7 @@ pub(crate) async fn ensure_group(
     if name.is_none() && !others {
         return Ok(());
     }
-    let name =
-        name.unwrap_or_else(|| format!("runup-{}", account.name).chars().take(LONGEST_GROUP).collect());
+    let name = name.unwrap_or_else(|| own_group(account));
     let _users = site.lock_users().await?;
     journal.set_user(RunnerUser { name: account.name.clone(), group: Some(name.clone()) })?;
     if account::group_id(root, &name).is_none() {
@@ -197,6 +193,12 @@ pub(crate) async fn ensure_group(
     }
     account::add_to_group(root, &account.name, &name, &site.stop).await?;
     Ok(())
+}
+
+/// The name of a group for this user alone. A user of a directory service can have a name that no local group may have.
+fn own_group(account: &Account) -> String {
+    let name = format!("runup-{}", account.name);
+    if account::check_name(&name).is_ok() { name } else { format!("runup-{}", account.uid) }
 }
 
 /// Deletes the runner's own group, unless another runner uses it.
@@ -352,4 +354,19 @@ async fn hand_over(site: &Site<'_>, journal: &Journal, name: &str) -> Result<Opt
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_group_of_a_user_has_a_name_that_no_other_user_s_has() {
+        let group =
+            |name: &str| own_group(&Account { name: name.into(), uid: 7001, gid: 100, home: "/".into() });
+        assert_eq!(group("ci"), "runup-ci");
+        for name in ["ci@corp.test", "CORP\\ci", "a-user-whose-name-is-very-long-indeed"] {
+            assert_eq!(group(name), "runup-7001");
+        }
+    }
 }
