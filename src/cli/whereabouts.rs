@@ -54,7 +54,7 @@ pub(super) fn root(prefix: Option<&Path>) -> Result<Root, Error> {
     })
 }
 
-/// The directory that was set for the journals. What root undoes and deletes is in them, so nobody else may be able to
+/// The directory that was set for the journals. What root undoes and deletes is in them, so no other user may be able to
 /// write them, or to put others in their place.
 fn set_state(state: &Path, in_image: bool) -> Result<PathBuf, super::Failed> {
     if in_image && state.is_relative() {

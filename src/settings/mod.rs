@@ -226,7 +226,7 @@ pub enum Error {
         why: String,
     },
     /// An id that no user or group may have.
-    #[error("{option} {id} cannot be used: ids are from 1 to 4294967293, and 65534 and 65535 are nobody's")]
+    #[error("{option} {id} cannot be used: ids are from 1 to 4294967293, and 65534 and 65535 are reserved")]
     UnusableId {
         /// The option.
         option: &'static str,

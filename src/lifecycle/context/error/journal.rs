@@ -67,7 +67,9 @@ pub enum JournalError {
 impl Failure for JournalError {
     fn class(&self) -> Class {
         match self {
-            Self::Io { source, .. } | Self::State { source, .. } | Self::Delete { source, .. } => source.class(),
+            Self::Io { source, .. } | Self::State { source, .. } | Self::Delete { source, .. } => {
+                source.class()
+            }
             Self::List { source, .. } => Class::of_io(source, Class::Io),
             Self::Malformed { .. } | Self::Newer { .. } => Class::Config,
         }
