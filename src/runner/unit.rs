@@ -372,6 +372,19 @@ mod tests {
     }
 
     #[test]
+    fn every_command_of_the_service_uses_the_same_state_directory() {
+        let text = render(&Unit { state: Some("/srv/runup".into()), ..unit(Main::Runsvc) });
+        for line in [
+            "ExecStartPre=+/usr/bin/runup prepare-start --quiet --dir /opt/actions-runner --state-dir /srv/runup\n",
+            "ExecStop=-/usr/bin/runup drain --quiet --dir /opt/actions-runner --state-dir /srv/runup --deadline 300\n",
+            "InaccessiblePaths=-/var/lib/runup -/etc/runup -/srv/runup\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert!(!render(&unit(Main::Runsvc)).contains("--state-dir"));
+    }
+
+    #[test]
     fn the_supervisor_gets_its_token_from_systemd_and_not_from_its_command_line() {
         let arguments = ["--name", "my runner $x"].map(String::from).to_vec();
         let text = render(&unit(Main::Supervisor { arguments, token_file: Some("/etc/runup/token".into()) }));
