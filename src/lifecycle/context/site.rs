@@ -326,7 +326,6 @@ impl<'a> Site<'a> {
     /// # Errors
     /// `TrustError::UnsafeParent`.
     #[cfg(unix)]
-    #[expect(clippy::unused_self, reason = "it needs the context where there are access lists")]
     pub(crate) fn check_above(&self, path: &Path) -> Result<(), Error> {
         use std::os::unix::fs::MetadataExt as _;
         if !account::is_root() {

@@ -263,7 +263,7 @@ async fn converge_patiently(site: &Site<'_>, running: &Running) -> Result<Option
 async fn converge(site: &Site<'_>, running: &Running) -> Result<Option<Secret>, Error> {
     match &running.source {
         RunnerSource::Jit => return Box::pin(jit::converge(site)).await.map(Some),
-        RunnerSource::JitConfig(identity) => handed::converge(site, identity).await?,
+        RunnerSource::JitConfig(identity) => Box::pin(handed::converge(site, identity)).await?,
         RunnerSource::ConfigSh => drop(install::install(site).await?),
     }
     Ok(None)
