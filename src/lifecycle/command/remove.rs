@@ -138,7 +138,7 @@ async fn undo_all(
     let mut removed = Removed { changed: true, ..Removed::nothing(site) };
     if journal.entry(Step::PlaceRunner).is_some() {
         // Before anything is undone.
-        placing::check_mounts(site)?;
+        placing::into::check_mounts(site)?;
     }
     let copy = observed::is_copy(site, journal);
     // The service was stopped before the lock was taken. Processes that a job left running would go on writing to what

@@ -123,7 +123,7 @@ pub(crate) fn settle(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: 
         registration::settle(site, journal, seen)?;
     }
     if !plan.takes(Step::PlaceRunner) {
-        placing::note_current(journal, seen)?;
+        placing::decide::note_current(journal, seen)?;
     }
     service::settle(journal, plan)
 }

@@ -2,12 +2,15 @@
 
 use crate::lifecycle::context::error::{Error, TreeError, TrustError};
 use crate::lifecycle::context::request::Request;
-use crate::lifecycle::state::journal::{Journal, Step};
+use crate::lifecycle::state::journal::{Act, Entry, EntryState, Journal, Step};
 use crate::lifecycle::state::observed::{Seen, Server, Tree};
 use crate::lifecycle::state::plan::{Change, Planned};
 use crate::lifecycle::state::version_policy;
 use crate::lifecycle::state::version_policy::{Decision, Hold};
 use crate::runner::{Guard, LocalState, RunnerVersion};
+
+/// How long after a tree was recorded as the newest version this is recorded again.
+const NOTED: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
 /// Whether a working runner is to be converted: jobs can change its programs, and this can be avoided. One that cannot
 /// be converted now goes on as it is.
@@ -220,4 +223,27 @@ fn named(version: Option<RunnerVersion>) -> String {
 /// Whether the server may update the runner.
 fn updates(request: &Request) -> bool {
     request.registration.as_ref().is_none_or(|wanted| !wanted.options.disable_update)
+}
+
+/// Records that the current tree was the newest version just now, if it was: the time it may stay counts from then.
+///
+/// # Errors
+/// The journal cannot be written.
+pub fn note_current(journal: &mut Journal, seen: &Seen) -> Result<(), Error> {
+    let (Some(offer), Tree::Ours { version: Some(here), .. }) = (&seen.offer, &seen.tree) else {
+        return Ok(());
+    };
+    let noted = journal.placed().and_then(|placed| placed.current_at);
+    let is_newest = offer.newest.is_some_and(|newest| newest <= *here);
+    if !is_newest || noted.is_some_and(|then| then.duration_until(offer.now).abs() < NOTED) {
+        return Ok(());
+    }
+    let Some(Entry { state: EntryState::Done, act }) = journal.entry(Step::PlaceRunner) else {
+        return Ok(());
+    };
+    let mut act = act.clone();
+    if let Act::PlaceRunner { current_at, .. } = &mut act {
+        *current_at = Some(offer.now.to_string());
+    }
+    Ok(journal.done(act)?)
 }

@@ -6,18 +6,39 @@
 use crate::host::{account, mounts};
 use crate::lifecycle::context::error::{Error, TreeError};
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::state::journal::{Act, Entry, EntryState, Journal, Step};
-use crate::lifecycle::step::placing::archive::Choice;
-use crate::lifecycle::step::placing::stage::discard;
-use crate::lifecycle::step::placing::{Placing, check_mounts};
-use crate::lifecycle::step::recorded::{self, Begin};
+use crate::lifecycle::step::recorded;
 use crate::lifecycle::step::work;
 use crate::runner::{Keeper, guard};
-use crate::transfer::{Format, place};
-use std::path::Path;
+use crate::transfer::place;
+use std::path::{Path, PathBuf};
 
-const ROOT: Keeper = Keeper { uid: 0, gid: 0 };
+pub(super) const ROOT: Keeper = Keeper { uid: 0, gid: 0 };
+
+/// Refuses what is mounted in the runner's directory, because it would be emptied. The directory itself may be a mount
+/// point, and so may its work directory.
+///
+/// # Errors
+/// `TreeError::MountedInside`; the journal cannot be read.
+pub fn check_mounts(site: &Site<'_>) -> Result<(), Error> {
+    let dir = site.dir();
+    let mut mounts = mounts::within(&dir);
+    if let Ok(real) = fs_err::canonicalize(&dir) {
+        let requested = work::locate(&dir, site.work()).map(|place| place.path().to_owned());
+        let recorded = site.read_journal()?.work().map(|work| work.path.clone());
+        let works: Vec<PathBuf> = [requested, recorded]
+            .into_iter()
+            .flatten()
+            .filter_map(|work| Some(real.join(work.strip_prefix(&dir).ok()?)))
+            .collect();
+        mounts.retain(|mount| *mount != real && !works.contains(mount));
+    }
+    if mounts.is_empty() {
+        Ok(())
+    } else {
+        Err(TreeError::MountedInside { dir: site.request.dir.clone(), mounts }.into())
+    }
+}
 
 /// Whether the runner's directory is one of these.
 ///
@@ -40,51 +61,7 @@ pub fn check_exchange(site: &Site<'_>) -> Result<(), Error> {
     }
 }
 
-impl Placing<'_> {
-    /// Puts the new tree into the directory; one that is there stays until the new one is verified.
-    pub(super) async fn put_into(
-        &self,
-        journal: &mut Journal,
-        choice: Choice,
-        format: Format,
-        mut act: Act,
-    ) -> Result<String, Error> {
-        let (site, dir) = (self.site, self.site.dir());
-        if let Act::PlaceRunner { in_place, .. } = &mut act {
-            *in_place = true;
-        }
-        work::check(site, journal)?;
-        // Root works in it from now on, so its user must not change it meanwhile.
-        own(&dir, ROOT)?;
-        let keeper = site.keeper(self.account, journal);
-        let before = journal.entry(Step::PlaceRunner).is_some();
-        let mut chosen = Some((choice, format));
-        let mut staged = None;
-        if self.replaces_done
-            && let Some((choice, format)) = chosen.take()
-        {
-            let new = self.stage(journal, choice, format, &mut act).await;
-            staged = Some(new.inspect_err(|_| give_back(&dir, keeper))?);
-        }
-        let how = if before { Begin::Over } else { Begin::New };
-        recorded::take(journal, act, how, async |journal, act| {
-            let new = match (staged, chosen) {
-                (None, Some((choice, format))) => self.stage(journal, choice, format, act).await?,
-                (staged, _) => staged.expect("it was staged, or is chosen"),
-            };
-            place::put_into(&new.staging, &dir).inspect_err(|_| discard(&new.staging))?;
-            reach(Checkpoint::PlaceRenamed);
-            if !self.guarded {
-                own(&dir, keeper)?;
-            }
-            self.guard(journal)?;
-            Ok(new.detail)
-        })
-        .await
-    }
-}
-
-fn own(dir: &Path, keeper: Keeper) -> Result<(), Error> {
+pub(super) fn own(dir: &Path, keeper: Keeper) -> Result<(), Error> {
     if account::is_root() {
         guard::give_dir(dir, keeper)?;
     }
@@ -92,7 +69,7 @@ fn own(dir: &Path, keeper: Keeper) -> Result<(), Error> {
 }
 
 /// After a failure that has an error of its own.
-fn give_back(dir: &Path, keeper: Keeper) {
+pub(super) fn give_back(dir: &Path, keeper: Keeper) {
     if let Err(error) = own(dir, keeper) {
         tracing::warn!("{}", crate::error::chain(&error));
     }

@@ -9,12 +9,12 @@ pub mod stage;
 
 use crate::host;
 use crate::host::account::Account;
-use crate::lifecycle::context::error::{Error, TreeError};
+use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::state::journal::{Act, Entry, EntryState, Journal, Step};
 use crate::lifecycle::state::kept;
-use crate::lifecycle::state::observed::{Seen, Tree};
+use crate::lifecycle::state::observed::Seen;
 use crate::lifecycle::state::plan::Change;
 use crate::lifecycle::step::environment;
 use crate::lifecycle::step::placing::archive::{Choice, choose};
@@ -24,9 +24,6 @@ use crate::lifecycle::step::work;
 use crate::runner::{Guard, LocalState, guard, state, tree};
 use crate::transfer::{Expect, Format, place};
 use std::path::{Path, PathBuf};
-
-/// How long after a tree was recorded as the newest version this is recorded again.
-const NOTED: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
 /// What this run does about the tree.
 struct Placing<'a> {
@@ -172,6 +169,48 @@ impl Placing<'_> {
         Ok(New { staging, detail })
     }
 
+    /// Puts the new tree into the directory; one that is there stays until the new one is verified.
+    async fn put_into(
+        &self,
+        journal: &mut Journal,
+        choice: Choice,
+        format: Format,
+        mut act: Act,
+    ) -> Result<String, Error> {
+        let (site, dir) = (self.site, self.site.dir());
+        if let Act::PlaceRunner { in_place, .. } = &mut act {
+            *in_place = true;
+        }
+        work::check(site, journal)?;
+        // Root works in it from now on, so its user must not change it meanwhile.
+        into::own(&dir, into::ROOT)?;
+        let keeper = site.keeper(self.account, journal);
+        let before = journal.entry(Step::PlaceRunner).is_some();
+        let mut chosen = Some((choice, format));
+        let mut staged = None;
+        if self.replaces_done
+            && let Some((choice, format)) = chosen.take()
+        {
+            let new = self.stage(journal, choice, format, &mut act).await;
+            staged = Some(new.inspect_err(|_| into::give_back(&dir, keeper))?);
+        }
+        let how = if before { Begin::Over } else { Begin::New };
+        recorded::take(journal, act, how, async |journal, act| {
+            let new = match (staged, chosen) {
+                (None, Some((choice, format))) => self.stage(journal, choice, format, act).await?,
+                (staged, _) => staged.expect("it was staged, or is chosen"),
+            };
+            place::put_into(&new.staging, &dir).inspect_err(|_| discard(&new.staging))?;
+            reach(Checkpoint::PlaceRenamed);
+            if !self.guarded {
+                into::own(&dir, keeper)?;
+            }
+            self.guard(journal)?;
+            Ok(new.detail)
+        })
+        .await
+    }
+
     /// Puts the programs of the new tree into the current one.
     async fn repair(
         &self,
@@ -261,54 +300,6 @@ fn put_in_empty_place(staging: &Path, dir: &Path) -> Result<(), Error> {
         _ => {}
     }
     Ok(place::commit(staging, dir)?)
-}
-
-/// Records that the current tree was the newest version just now, if it was: the time it may stay counts from then.
-///
-/// # Errors
-/// The journal cannot be written.
-pub fn note_current(journal: &mut Journal, seen: &Seen) -> Result<(), Error> {
-    let (Some(offer), Tree::Ours { version: Some(here), .. }) = (&seen.offer, &seen.tree) else {
-        return Ok(());
-    };
-    let noted = journal.placed().and_then(|placed| placed.current_at);
-    let is_newest = offer.newest.is_some_and(|newest| newest <= *here);
-    if !is_newest || noted.is_some_and(|then| then.duration_until(offer.now).abs() < NOTED) {
-        return Ok(());
-    }
-    let Some(Entry { state: EntryState::Done, act }) = journal.entry(Step::PlaceRunner) else {
-        return Ok(());
-    };
-    let mut act = act.clone();
-    if let Act::PlaceRunner { current_at, .. } = &mut act {
-        *current_at = Some(offer.now.to_string());
-    }
-    Ok(journal.done(act)?)
-}
-
-/// Refuses what is mounted in the runner's directory, because it would be emptied. The directory itself may be a mount
-/// point, and so may its work directory.
-///
-/// # Errors
-/// `TreeError::MountedInside`; the journal cannot be read.
-pub fn check_mounts(site: &Site<'_>) -> Result<(), Error> {
-    let dir = site.dir();
-    let mut mounts = host::mounts::within(&dir);
-    if let Ok(real) = fs_err::canonicalize(&dir) {
-        let requested = work::locate(&dir, site.work()).map(|place| place.path().to_owned());
-        let recorded = site.read_journal()?.work().map(|work| work.path.clone());
-        let works: Vec<PathBuf> = [requested, recorded]
-            .into_iter()
-            .flatten()
-            .filter_map(|work| Some(real.join(work.strip_prefix(&dir).ok()?)))
-            .collect();
-        mounts.retain(|mount| *mount != real && !works.contains(mount));
-    }
-    if mounts.is_empty() {
-        Ok(())
-    } else {
-        Err(Error::Tree(TreeError::MountedInside { dir: site.request.dir.clone(), mounts }))
-    }
 }
 
 /// Undoes the step.
