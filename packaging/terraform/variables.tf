@@ -62,13 +62,13 @@ variable "package" {
 }
 
 variable "name" {
-  description = "The runner's name: text with {hostname}, {machine-id}, {random}, {os}, {arch}. Null: {hostname}-{machine-id}."
+  description = "The runner's name: text with {hostname}, {machine-id}, {random}, {os}, {arch}, {dir}, {index}. Null: {hostname}-{machine-id}."
   type        = string
   default     = null
 
   validation {
-    condition     = var.name == null ? true : can(regex("^([^{}]|\\{(hostname|machine-id|random|os|arch)\\})+$", var.name)) && trimspace(var.name) != ""
-    error_message = "name must be text with {hostname}, {machine-id}, {random}, {os}, {arch}, and no other braces."
+    condition     = var.name == null ? true : can(regex("^([^{}]|\\{(hostname|machine-id|random|os|arch|dir|index)\\})+$", var.name)) && trimspace(var.name) != ""
+    error_message = "name must be text with {hostname}, {machine-id}, {random}, {os}, {arch}, {dir}, {index}, and no other braces."
   }
   validation {
     condition     = var.name == null ? true : length(replace(var.name, "/\\{[a-z-]+\\}/", "")) <= 64

@@ -6,8 +6,7 @@ use super::{Session, request};
 use crate::deadline::Deadline;
 use crate::host::{self, Platform, Root};
 use crate::lifecycle::{
-    CreateJit, DeletedByReceipt, Error, Registration, RegistrationError, create_jit, delete_by_receipt,
-    write_jit_config,
+    CreateJit, DeletedByReceipt, Error, RegistrationError, create_jit, delete_by_receipt, write_jit_config,
 };
 use crate::runner::{NameContext, config_sh, name};
 use crate::settings;
@@ -30,6 +29,9 @@ pub(super) async fn create(flags: &CreateJitFlags, session: &Session) -> Result<
         machine_id: Some(host::machine_id(&Root::host()).unwrap_or_else(name::random_word)),
         random: name::random_word(),
         platform,
+        // Another machine will run it.
+        dir: None,
+        index: None,
     };
     let options = config_sh::ConfigOptions {
         labels: flags.labels.clone(),
@@ -41,7 +43,7 @@ pub(super) async fn create(flags: &CreateJitFlags, session: &Session) -> Result<
     let order = CreateJit {
         client: &client,
         name: flags.name.render(&context).map_err(Error::from)?,
-        registration: &Registration { name: flags.name.clone(), options },
+        options: &options,
         platform,
         receipt: flags.receipt.clone(),
         deadline: Deadline::after(flags.server.deadline),

@@ -144,7 +144,11 @@ fn request_for(sandbox: &Background, temporary: &Path) -> Result<Request, Failed
         credentials: Credentials { api: Some(Credential::Token(sandbox.token())), ..Credentials::default() },
         token_files: Vec::new(),
         archive: Archive::default(),
-        registration: Some(Registration { name, options: config_sh::ConfigOptions::default() }),
+        registration: Some(Registration {
+            name,
+            options: config_sh::ConfigOptions::default(),
+            replace_offline: false,
+        }),
         jit: false,
         service: None,
         no_service: false,

@@ -76,9 +76,10 @@ pub(super) fn converge(
         work: plain_word("--work", Some(&runner.work))?.unwrap_or_default(),
         ephemeral: runner.ephemeral,
         disable_update: runner.disable_update,
-        replace: runner.replace,
+        replace: runner.replace == flags::Replace::Always,
     };
-    request.registration = Some(Registration { name: runner.name.clone(), options });
+    let replace_offline = runner.replace == flags::Replace::IfOffline;
+    request.registration = Some(Registration { name: runner.name.clone(), options, replace_offline });
     jobs::add(&mut request.environment, &flags.jobs)?;
     request.groups = groups(&flags.jobs, &request)?;
     request.ids = ids(&flags.jobs, &request)?;

@@ -83,6 +83,7 @@ pub(super) fn clap_says(
     let (message, meant) = match error.kind() {
         ErrorKind::UnknownArgument => unknown_argument(&text(error, ContextKind::InvalidArg), &path),
         ErrorKind::InvalidSubcommand => unknown_command(&text(error, ContextKind::InvalidSubcommand), &path),
+        ErrorKind::TooManyValues => not_a_switch(error).unwrap_or_else(|| (first_paragraph(error), None)),
         _ if needs_command => (format!("`{}` needs a command", shown(&path)), None),
         _ => (first_paragraph(error), None),
     };
@@ -145,6 +146,15 @@ fn repeatable(word: &str) -> Option<&str> {
     (is_marked || suggestion::is_plain(word.trim_start_matches('-'))).then_some(word)
 }
 
+/// A switch with a value that is neither true nor false.
+fn not_a_switch(error: &clap::Error) -> Option<(String, Option<String>)> {
+    let (option, value) = (text(error, ContextKind::InvalidArg), text(error, ContextKind::InvalidValue));
+    let name = option.strip_prefix("--")?;
+    let value = repeatable(&value).map(|value| format!(" {value:?}")).unwrap_or_default();
+    let message = format!("invalid value{value} for {option}: it takes true or false");
+    Some((message, Some(format!("Pass {option} or --no-{name}."))))
+}
+
 fn unknown_argument(argument: &str, path: &str) -> (String, Option<String>) {
     let Some(name) = argument.strip_prefix("--") else {
         let is_short = argument.starts_with('-') && argument.chars().count() == 2;
@@ -173,10 +183,14 @@ fn meant_by(name: &str, path: &str) -> Option<String> {
     let command = commands.iter().find(|(known, _)| known == path)?.1;
     let own: Vec<String> = interface::options(command).into_iter().map(|option| option.option).collect();
     let own: Vec<&str> = own.iter().map(String::as_str).collect();
-    let takes =
-        |command: &clap::Command| interface::options(command).iter().any(|option| option.option == name);
+    let takes = |command: &clap::Command, name: &str| {
+        interface::options(command).iter().any(|option| option.option == name)
+    };
+    // What switches off an option that another command has.
+    let is_known = |name: &str| commands.iter().any(|(_, command)| takes(command, name));
+    let name = name.strip_prefix("no-").filter(|off| !is_known(name) && is_known(off)).unwrap_or(name);
     let others: Vec<&str> =
-        commands.iter().filter(|(_, command)| takes(command)).map(|(path, _)| path.as_str()).collect();
+        commands.iter().filter(|(_, command)| takes(command, name)).map(|(path, _)| path.as_str()).collect();
     if let Some(reason) = suggestion::why_not_needed(name) {
         return Some(format!("Omit it: {reason}."));
     }

@@ -48,7 +48,7 @@ pub enum Error {
         placeholder: String,
     },
     /// A template that needs what this machine does not have.
-    #[error("{{{placeholder}}} in the name template {template:?} cannot be filled in: this machine has none")]
+    #[error("{{{placeholder}}} in the name template {template:?} cannot be filled in: it is not known here")]
     NothingToFillIn {
         /// The template.
         template: String,

@@ -186,10 +186,13 @@ enum Placeholder {
     Random,
     Os,
     Arch,
+    Dir,
+    Index,
 }
 
 impl Placeholder {
-    const ALL: [Self; 5] = [Self::Hostname, Self::MachineId, Self::Random, Self::Os, Self::Arch];
+    const ALL: [Self; 7] =
+        [Self::Hostname, Self::MachineId, Self::Random, Self::Os, Self::Arch, Self::Dir, Self::Index];
 
     const fn word(self) -> &'static str {
         match self {
@@ -198,6 +201,8 @@ impl Placeholder {
             Self::Random => "random",
             Self::Os => "os",
             Self::Arch => "arch",
+            Self::Dir => "dir",
+            Self::Index => "index",
         }
     }
 }
@@ -224,6 +229,10 @@ pub struct NameContext {
     pub random: String,
     /// The platform.
     pub platform: Platform,
+    /// The last component of the runner's directory, if it has one.
+    pub dir: Option<String>,
+    /// The number of the runner among those of its machine, if it has one.
+    pub index: Option<u32>,
 }
 
 /// Six random characters of `a-z0-9` from the operating system, so that clones of a machine get different ones.
@@ -249,6 +258,12 @@ impl NameTemplate {
     #[must_use]
     pub fn uses_random(&self) -> bool {
         self.parts.contains(&Part::Placeholder(Placeholder::Random))
+    }
+
+    /// Whether it results in another name for each runner of a machine, by their numbers.
+    #[must_use]
+    pub fn uses_index(&self) -> bool {
+        self.parts.contains(&Part::Placeholder(Placeholder::Index))
     }
 
     /// Whether it results in another name on every machine.
@@ -296,11 +311,13 @@ impl NameTemplate {
 
 fn value(placeholder: Placeholder, context: &NameContext) -> Option<String> {
     let value = match placeholder {
-        Placeholder::Hostname => sanitised(&context.hostname),
+        Placeholder::Hostname => sanitised(context.hostname.trim().split('.').next().unwrap_or_default()),
         Placeholder::MachineId => fingerprint(context.machine_id.as_deref()?),
         Placeholder::Random => context.random.clone(),
         Placeholder::Os => context.platform.os.to_string(),
         Placeholder::Arch => context.platform.arch.to_string(),
+        Placeholder::Dir => sanitised(context.dir.as_deref()?),
+        Placeholder::Index => context.index?.to_string(),
     };
     (!value.is_empty()).then_some(value)
 }
@@ -312,11 +329,10 @@ pub fn fingerprint(machine_id: &str) -> String {
     hex::encode(&hash[..4])
 }
 
-/// The short host name, with `-` for unusual characters.
-fn sanitised(hostname: &str) -> String {
-    let short = hostname.trim().split('.').next().unwrap_or_default();
+/// The short name of a host, or the name of a directory, with `-` for unusual characters.
+fn sanitised(name: &str) -> String {
     let usual = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
-    let name = short.chars().map(usual).collect::<String>().trim_matches('-').to_owned();
+    let name = name.chars().map(usual).collect::<String>().trim_matches('-').to_owned();
     // A host that is called `-` or `日本` has a runner as well.
     if name.is_empty() { NAMELESS.to_owned() } else { name }
 }

@@ -8,6 +8,8 @@ fn context() -> NameContext {
         machine_id: Some("0123456789abcdef0123456789abcdef\n".to_owned()),
         random: "ab12cd".to_owned(),
         platform: Platform { os: Os::Linux, arch: Arch::Arm64 },
+        dir: Some("actions-runner".to_owned()),
+        index: Some(1),
     }
 }
 
@@ -83,7 +85,7 @@ fn bad_templates_say_what_is_wrong() {
     assert!(error.to_string().contains("{host}"), "{error}");
     assert_eq!(
         error.hint().unwrap(),
-        "Available placeholders: {hostname}, {machine-id}, {random}, {os}, {arch}."
+        "Available placeholders: {hostname}, {machine-id}, {random}, {os}, {arch}, {dir}, {index}."
     );
     for template in ["{hostname", "hostname}", "a{", "}a"] {
         assert!(matches!(render(template), Err(Error::LooseBrace { .. })), "{template}");
@@ -95,8 +97,12 @@ fn bad_templates_say_what_is_wrong() {
 
 #[test]
 fn unusual_host_names_become_usual() {
+    let named = |hostname: &str| {
+        let template: NameTemplate = "{hostname}".parse().unwrap();
+        template.render(&NameContext { hostname: hostname.into(), ..context() }).unwrap().to_string()
+    };
     for (given, short) in [("a.b.c", "a"), ("-x y-", "x-y"), ("ü", NAMELESS), ("", NAMELESS), ("r1", "r1")] {
-        assert_eq!(sanitised(given), short, "{given}");
+        assert_eq!(named(given), short, "{given}");
     }
 }
 
@@ -104,4 +110,15 @@ fn unusual_host_names_become_usual() {
 fn random_words_differ() {
     let words: std::collections::HashSet<String> = std::iter::repeat_with(random_word).take(20).collect();
     assert!(words.len() > 15 && words.iter().all(|word| word.len() == 6), "{words:?}");
+}
+
+#[test]
+fn a_runner_of_several_is_named_by_its_directory_and_its_number() {
+    let template: NameTemplate = "{dir}-{index}".parse().unwrap();
+    assert!(template.uses_index() && !template.is_unique());
+    let second = NameContext { dir: Some("ci.2 große".into()), index: Some(2), ..context() };
+    assert_eq!(template.render(&second).unwrap().as_str(), "ci-2-gro-e-2");
+    let error = template.render(&NameContext { dir: None, index: None, ..context() }).unwrap_err();
+    assert_eq!(error.class(), Class::Config);
+    assert!(error.to_string().contains("{dir}"), "{error}");
 }

@@ -176,7 +176,10 @@ pub struct Libraries {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Runner options")]
 pub struct Runner {
-    /// Name of the runner; may contain {hostname}, {machine-id}, {random}, {os} and {arch}
+    /// Name of the runner; may contain {hostname}, {machine-id}, {random}, {os}, {arch}, {dir} and {index}
+    ///
+    /// {dir} is the last part of the runner's directory. {index} is the number of the runner on this machine: 1 in the
+    /// default directory, N in the same with -N at the end, otherwise the first one that is free.
     #[arg(long, value_name = "TEMPLATE", default_value = "{hostname}-{machine-id}")]
     pub name: NameTemplate,
     /// Labels in addition to the default ones, separated by commas
@@ -202,9 +205,14 @@ pub struct Runner {
     /// The runner's user then owns its programs, jobs can change them, and runup never passes them a token.
     #[arg(long)]
     pub self_update: bool,
-    /// Replace a registered runner of the same name, even if it is online on another machine
-    #[arg(long)]
-    pub replace: bool,
+    /// Replace a registered runner of the same name, even if it is online on another machine; with if-offline, only if it
+    /// is offline
+    ///
+    /// An offline one is then deleted just before this one is registered. One that is online or has a job stays, and the
+    /// exit code is 75. if-offline needs a token for the REST API.
+    #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_value = "false",
+        default_missing_value = "true", ignore_case = true)]
+    pub replace: Replace,
     /// How config.sh gets its token; every user of the machine can read argv
     #[arg(long, value_enum, default_value = "env", value_name = "WAY")]
     pub token_via: TokenVia,
@@ -341,6 +349,19 @@ pub enum TokenVia {
     Env,
     /// As --token TOKEN, as in GitHub's documentation
     Argv,
+}
+
+/// Which registered runner of the same name is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Replace {
+    /// Any, even one that is online on another machine
+    #[value(name = "true", aliases = ["yes", "y", "t", "on", "1"])]
+    Always,
+    /// One that is offline
+    IfOffline,
+    /// None
+    #[value(name = "false", aliases = ["no", "n", "f", "off", "0"])]
+    Never,
 }
 
 /// What jobs may use of this machine's cloud.

@@ -37,12 +37,20 @@ pub fn default_file(environment: &Environment) -> PathBuf {
     environment.get("XDG_CONFIG_HOME").map_or_else(home, PathBuf::from).join("runup/config.toml")
 }
 
-/// The arguments without `--SWITCH=false` and `--no-SWITCH`, and the switches that these switch off; `--SWITCH=true` is
-/// `--SWITCH`. The last one counts.
+/// The arguments without `--SWITCH=false` and `--no-SWITCH`, and the switches of the chosen command that these switch off;
+/// `--SWITCH=true` is `--SWITCH`, and `--no-OPTION` is `--OPTION=false` for an option that can also be used without a
+/// value. The last one counts.
 #[must_use]
 pub fn switches(arguments: &[OsString], command: &Command) -> (Vec<OsString>, BTreeSet<String>) {
-    let mut known = BTreeSet::new();
-    collect_switches(command, &mut known);
+    let chosen = chosen(arguments, command);
+    let (mut known, mut optional) = (BTreeSet::new(), BTreeSet::new());
+    for argument in chosen.iter().flat_map(|command| command.get_arguments()) {
+        if is_switch(argument) {
+            known.extend(key(argument));
+        } else if has_optional_value(argument) {
+            optional.extend(key(argument));
+        }
+    }
     let (mut kept, mut off): (Vec<OsString>, _) = (Vec::new(), BTreeSet::new());
     for (at, argument) in arguments.iter().enumerate() {
         let text = argument.to_string_lossy();
@@ -52,9 +60,10 @@ pub fn switches(arguments: &[OsString], command: &Command) -> (Vec<OsString>, BT
         }
         let long = text.strip_prefix("--").unwrap_or_default();
         let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
+        let negated = name.strip_prefix("no-").filter(|_| value.is_none());
         let said = match value {
             None | Some("true" | "yes" | "on" | "1") if known.contains(name) => Some((name, true)),
-            None => name.strip_prefix("no-").filter(|name| known.contains(*name)).map(|name| (name, false)),
+            None => negated.filter(|name| known.contains(*name)).map(|name| (name, false)),
             Some("false" | "no" | "off" | "0") if known.contains(name) => Some((name, false)),
             Some(_) => None,
         };
@@ -67,19 +76,48 @@ pub fn switches(arguments: &[OsString], command: &Command) -> (Vec<OsString>, BT
                 kept.retain(|kept| *kept != *format!("--{name}"));
                 off.insert(name.to_owned());
             }
-            None => kept.push(argument.clone()),
+            None => {
+                let is_off = negated.filter(|name| optional.contains(*name));
+                if let Some(name) = is_off.or(Some(name).filter(|name| optional.contains(*name))) {
+                    let (flag, joined) = (format!("--{name}"), format!("--{name}="));
+                    kept.retain(|kept| *kept != *flag && !kept.to_string_lossy().starts_with(&joined));
+                }
+                kept.push(is_off.map_or_else(|| argument.clone(), |name| format!("--{name}=false").into()));
+            }
         }
     }
     (kept, off)
 }
 
-fn collect_switches(command: &Command, known: &mut BTreeSet<String>) {
-    let switches =
-        command.get_arguments().filter(|argument| matches!(argument.get_action(), ArgAction::SetTrue));
-    known.extend(switches.filter_map(key));
-    for below in command.get_subcommands() {
-        collect_switches(below, known);
+/// The commands that the arguments choose, from `root` on. Their options are known before the rest can be parsed.
+fn chosen<'a>(arguments: &[OsString], root: &'a Command) -> Vec<&'a Command> {
+    let mut chosen = vec![root];
+    let mut is_value = false;
+    for argument in arguments.iter().skip(1) {
+        let text = argument.to_string_lossy();
+        if text == "--" {
+            break;
+        }
+        if let Some(long) = text.strip_prefix("--") {
+            let takes = |one: &Arg| {
+                one.get_long() == Some(long) && one.get_action().takes_values() && !has_optional_value(one)
+            };
+            is_value = chosen.iter().any(|command| command.get_arguments().any(takes));
+        } else if !std::mem::take(&mut is_value)
+            && let Some(next) = chosen.last().and_then(|command| command.find_subcommand(&*text))
+        {
+            chosen.push(next);
+        }
     }
+    chosen
+}
+
+fn is_switch(argument: &Arg) -> bool {
+    matches!(argument.get_action(), ArgAction::SetTrue)
+}
+
+fn has_optional_value(argument: &Arg) -> bool {
+    argument.get_num_args().is_some_and(|range| range.min_values() == 0) && !is_switch(argument)
 }
 
 /// The environment variable of a long option or of a key.
@@ -263,7 +301,7 @@ pub fn lay_under(command: Command, file: &File) -> Result<Command, Error> {
 fn lay(command: Command, file: &File, known: &mut BTreeSet<String>) -> Command {
     let command = command.mut_args(|argument| {
         let Some(key) = key(&argument) else { return argument };
-        let is_switch = matches!(argument.get_action(), ArgAction::SetTrue);
+        let is_switch = is_switch(&argument);
         let variable = variable(&key);
         // Templates leave a variable empty when its value is unset, so an empty one counts as unset, as it does for tokens.
         let is_empty = std::env::var_os(&variable).is_some_and(|value| value.is_empty());
@@ -321,7 +359,7 @@ pub fn given(command: &Command, matches: &ArgMatches, file: &File) -> Vec<Given>
             _ => Origin::Default,
         };
         let value = if value.is_empty() { "true".to_owned() } else { shown(&key, &value) };
-        let switch = matches!(argument.get_action(), ArgAction::SetTrue);
+        let switch = is_switch(argument);
         list.push(Given { key, value, origin, switch });
     }
     list

@@ -500,7 +500,19 @@ fn a_flag_switches_off_what_the_file_or_the_environment_switches_on() {
     );
     let last = config_sh(&plan(&["--no-ephemeral", "--ephemeral=true"]));
     assert!(last.contains("--ephemeral"), "{last}");
-    rig.run(&["plan", "--ephemeral=maybe"]).expect(64).says("--ephemeral");
+    rig.run(&["plan", "--ephemeral=maybe"]).expect(64).says("true or false").says("--no-ephemeral");
+    rig.run(&["remove", "--no-ephemeral"]).expect(64).says("unknown option").says("`runup install`");
+    rig.run(&["remove", "--ephemeral=false"]).expect(64).says("unknown option");
+    rig.run(&["plan", "--name", "remove", "--no-ephemeral"]).expect(0);
+    // An option that takes a word as well is switched off in the same way, and what comes last counts.
+    let replaces = |arguments: &[&str]| config_sh(&plan(arguments)).contains("--replace");
+    for (arguments, wanted) in [
+        (&["--replace", "--no-replace"] as &[&str], false),
+        (&["--replace=if-offline", "--no-replace"], false),
+        (&["--no-replace", "--replace"], true),
+    ] {
+        assert_eq!(replaces(arguments), wanted, "{arguments:?}");
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod lag;
 mod libraries;
 mod life;
 mod mounts;
+mod names;
 mod others;
 mod packages;
 mod prune;

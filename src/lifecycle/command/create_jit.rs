@@ -10,9 +10,8 @@ use crate::host::file::{read_untrusted, remove_if_present, write_atomic};
 use crate::host::{self, Platform};
 use crate::lifecycle::command::run::jit::{DEFAULT_GROUP, labels};
 use crate::lifecycle::context::error::{Error, ReceiptError, RegistrationError};
-use crate::lifecycle::context::request::Registration;
 use crate::lifecycle::step::registration::deregister::BUSY_POLL;
-use crate::runner::RunnerName;
+use crate::runner::{RunnerName, config_sh};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -68,7 +67,7 @@ pub struct CreateJit<'a> {
     /// The runner's name.
     pub name: RunnerName,
     /// Its labels, group and work directory.
-    pub registration: &'a Registration,
+    pub options: &'a config_sh::ConfigOptions,
     /// The machine that will run it; its default labels follow from that.
     pub platform: Platform,
     /// The path of the receipt for [`delete_by_receipt`].
@@ -87,7 +86,7 @@ pub async fn create_jit(order: &CreateJit<'_>, stop: &CancellationToken) -> Resu
     {
         delete_receipt(order.client, &earlier, path, order.deadline, stop).await?;
     }
-    let options = &order.registration.options;
+    let options = order.options;
     let group = match options.group.as_deref() {
         None => DEFAULT_GROUP,
         Some(name) => within(order.deadline, stop, order.client.group_named(name))

@@ -6,11 +6,11 @@ use crate::host::{self, account};
 use crate::lifecycle::command::{convert, seal};
 use crate::lifecycle::context::error::{Error, UserError};
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::state::isolation;
 use crate::lifecycle::state::journal::{Act, Journal, Step};
 use crate::lifecycle::state::observed::{Seen, Server, Tree, look, look_at_offer};
 use crate::lifecycle::state::plan::{Plan, Planned};
 use crate::lifecycle::state::user::not_found_yet;
+use crate::lifecycle::state::index;
 use crate::lifecycle::step::precheck::Prepared;
 use crate::lifecycle::step::registration::deregister::Occasion;
 use crate::lifecycle::step::{libraries, sequence, service, user};
@@ -142,6 +142,9 @@ async fn stop_and_decide(
 async fn make_ready(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: &Seen) -> Result<(), Error> {
     libraries::ensure(site).await?;
     user::claim(site, journal, plan).await?;
+    if plan.registers(&site.request) {
+        index::claim(site, journal, seen.name.as_ref().and_then(|name| name.index)).await?;
+    }
     sequence::settle(site, journal, plan, seen)
 }
 

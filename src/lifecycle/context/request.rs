@@ -129,6 +129,8 @@ pub struct Registration {
     pub name: NameTemplate,
     /// Labels, group and so on.
     pub options: config_sh::ConfigOptions,
+    /// A runner of the same name is replaced if it is offline.
+    pub replace_offline: bool,
 }
 
 /// What a removal covers.

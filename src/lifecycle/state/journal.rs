@@ -31,6 +31,9 @@ struct Record {
     /// The user that the runner has; unknown if an older runup wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user: Option<RunnerUser>,
+    /// The number of the runner among those of this machine, if its name has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    index: Option<u32>,
     /// When a newer version was last looked for, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     looked_at: Option<String>,
@@ -118,6 +121,7 @@ impl Journal {
             dir: dir.to_owned(),
             machine: None,
             user: None,
+            index: None,
             looked_at: None,
             work: None,
             used: None,

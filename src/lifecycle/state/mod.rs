@@ -2,6 +2,7 @@ pub mod access;
 pub mod checkpoint;
 pub mod drift;
 pub mod environment;
+pub mod index;
 pub mod isolation;
 pub mod journal;
 pub mod kept;

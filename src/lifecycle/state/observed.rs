@@ -5,6 +5,7 @@ use crate::host::{self, Account, account};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::environment;
+use crate::lifecycle::state::index;
 use crate::lifecycle::state::journal::{Journal, Registered, Step};
 use crate::lifecycle::state::service::{self, SeenService};
 use crate::lifecycle::state::user;
@@ -87,6 +88,8 @@ pub struct WantedName {
     pub name: RunnerName,
     /// Only this machine could have generated it.
     pub unique: bool,
+    /// The number of the runner that is in it, if it was generated now.
+    pub index: Option<u32>,
 }
 
 /// The owner of the runner's directory.
@@ -398,16 +401,20 @@ pub(crate) fn wanted_name(
         && registered.template == wanted.name.to_string()
         && let Ok(name) = registered.name.parse()
     {
-        return Ok(Some(WantedName { name, unique: registered.unique }));
+        return Ok(Some(WantedName { name, unique: registered.unique, index: None }));
     }
+    let index = wanted.name.uses_index().then(|| index::of(site, journal)).transpose()?;
+    let dir = site.request.dir.file_name().map(|name| name.to_string_lossy().into_owned());
     let context = NameContext {
         hostname: host::hostname(),
         // A machine without an id (a container) gets a random one instead, and the journal keeps the name.
         machine_id: Some(host::machine_id(&site.request.root).unwrap_or_else(name::random_word)),
         random: name::random_word(),
         platform: site.platform(),
+        dir,
+        index,
     };
-    Ok(Some(WantedName { name: wanted.name.render(&context)?, unique: wanted.name.is_unique() }))
+    Ok(Some(WantedName { name: wanted.name.render(&context)?, unique: wanted.name.is_unique(), index }))
 }
 
 /// Asks the server once: by id if we know one, by name otherwise; and whether the name is free, as far as that tells.

@@ -12,6 +12,7 @@ use crate::lifecycle::state::record::Step;
 use crate::lifecycle::step::environment;
 use crate::lifecycle::step::placing::archive::{self, Choice};
 use crate::lifecycle::step::registration::check_group;
+use crate::lifecycle::step::registration::taken;
 use crate::lifecycle::step::registration::token::{self, Token};
 use crate::lifecycle::step::work;
 
@@ -48,6 +49,11 @@ impl Prepared {
     pub async fn look(mut self, site: &Site<'_>, plan: &Plan, seen: &Seen) -> Result<Self, Error> {
         if registers(site, plan) {
             token::check_credential(site)?;
+            for change in plan.steps.iter().filter_map(Planned::change) {
+                if let Change::Register(new) = change {
+                    taken::check(site, new)?;
+                }
+            }
             check_group(site).await?;
             work::check(site, &site.read_journal()?)?;
         }

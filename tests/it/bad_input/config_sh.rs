@@ -162,6 +162,57 @@ fn a_name_that_is_taken_is_said_before_the_download() {
     rig.assert_exactly_one_runner();
 }
 
+/// A container that crashed left no journal, but its runner on the server.
+#[test]
+fn an_offline_runner_of_the_name_is_replaced_and_a_live_one_is_not() {
+    use runup::sandbox::RunnerChange;
+    let rig = Rig::new();
+    let old = rig.sandbox.add_runner(&crate::rig::SCOPE.parse().unwrap(), "box", &[]).unwrap();
+    let is = |online, busy| {
+        rig.sandbox
+            .change_runner(old, RunnerChange { online: Some(online), busy: Some(busy), ..Default::default() })
+    };
+    let ids = || rig.state().runners.iter().map(|runner| runner.id).collect::<Vec<_>>();
+    let install = ["install", "--name", "Box", "--replace=if-offline"];
+    for (online, busy, status) in
+        [(true, false, "online"), (true, true, "running a job"), (false, true, "running a job")]
+    {
+        is(online, busy);
+        for command in ["install", "plan"] {
+            let ran = rig.run(&[command, "--name", "Box", "--replace=if-offline"]).expect(75);
+            ran.says(&format!("box is {status} at {}", rig.url()))
+                .says(&format!("id {old}"))
+                .hints("offline");
+        }
+        rig.assert_machine_bare();
+        assert_eq!(ids(), [old]);
+    }
+    is(false, false);
+    // It comes back after the first look: what counts is the moment before the registration.
+    rig.faults(&["list-runners:1:empty-list"]);
+    is(true, false);
+    rig.run(&install).expect(75).says("box is online");
+    rig.assert_machine_bare();
+    assert_eq!(ids(), [old]);
+    is(false, false);
+    rig.run(&["plan", "--name", "Box"]).expect(78).hints("--replace=if-offline");
+    rig.run(&install).expect(0).says(&format!("deleted box (id {old}), which was offline"));
+    rig.assert_exactly_one_runner();
+    assert_ne!(ids(), [old]);
+    // From here on it is the journal's.
+    rig.run(&install).expect(0).says("nothing to do");
+}
+
+#[test]
+fn only_the_server_knows_whether_a_runner_is_offline() {
+    let rig = Rig::new();
+    let token = rig.ask(&["token", "registration"]).expect(0).stdout.trim().to_owned();
+    let file = rig.write("token", &token);
+    let arguments = ["install", "--name", "box", "--registration-token-file", &file, "--replace=if-offline"];
+    rig.run_without_token(&arguments).expect(77).says("--replace=if-offline").hints("RUNUP_TOKEN");
+    rig.assert_machine_bare();
+}
+
 #[test]
 fn a_name_that_is_taken_meanwhile_stays_with_whoever_took_it() {
     let rig = Rig::new();

@@ -1,17 +1,19 @@
 //! A just-in-time runner: placed as by `install`, but created by the server, without `config.sh`.
 
 use crate::deadline::Deadline;
-use crate::github::{self, Client, JitConfig, NewJitRunner, Runner, RunnerStatus};
+use crate::github::{self, Client, JitConfig, NewJitRunner, RunnerStatus};
 use crate::host::{Os, Platform};
 use crate::lifecycle::command::install;
 use crate::lifecycle::context::error::{Error, RegistrationError, TreeError};
 use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::index;
 use crate::lifecycle::state::journal::{Act, Asked, Journal, Registered, Step};
 use crate::lifecycle::state::observed;
 use crate::lifecycle::state::observed::WantedName;
 use crate::lifecycle::step::recorded::{self, Begin};
 use crate::lifecycle::step::registration;
 use crate::lifecycle::step::registration::deregister::{self, Occasion};
+use crate::lifecycle::step::registration::taken;
 use crate::lifecycle::step::work;
 use crate::runner::{config_sh, preflight};
 use crate::secret::Secret;
@@ -49,6 +51,7 @@ pub(crate) async fn converge(site: &Site<'_>) -> Result<Secret, Error> {
     registration::unseal(site, &observed::traces(site, &journal)?)?;
     work::claim(site, &mut journal, &account)?;
     let name = observed::wanted_name(site, &journal, false)?.ok_or(crate::settings::Error::UrlMissing)?;
+    index::claim(site, &mut journal, name.index).await?;
     let client = site.eyes().ok_or(Error::Registration(RegistrationError::CredentialMissing {
         purpose: "creating a just-in-time runner",
     }))?;
@@ -101,7 +104,8 @@ async fn make(
         work_folder: wanted.options.work.clone(),
     };
     if !name.unique {
-        refuse_taken(site, client, &new.name).await?;
+        // Whatever has the name from here on is an attempt of ours.
+        taken::free(site, client, &new.name).await?;
     }
     let target = client.target();
     let registered = Registered {
@@ -145,19 +149,6 @@ async fn ask(site: &Site<'_>, client: &Client, new: &NewJitRunner) -> Result<Jit
     site.within("asking for a just-in-time runner", client.generate_jitconfig(new)).await
 }
 
-/// A name that other machines can have as well, and that was free just before, is in use by an attempt of ours.
-async fn refuse_taken(site: &Site<'_>, client: &Client, name: &str) -> Result<(), Error> {
-    match site.within("asking for the name", client.runner_named(name)).await? {
-        Some(runner) => Err(taken(runner)),
-        None => Ok(()),
-    }
-}
-
-fn taken(runner: Runner) -> Error {
-    let (name, id, status) = (runner.name, runner.id, runner.status.to_string());
-    RegistrationError::NameTaken { name, id, status }.into()
-}
-
 /// The name is in use: by an attempt of ours whose answer was lost.
 async fn retake(
     site: &Site<'_>,
@@ -166,23 +157,17 @@ async fn retake(
     new: &NewJitRunner,
 ) -> Result<JitConfig, Error> {
     let found = site.within("asking for the name", client.runner_named(&new.name)).await?;
-    match found {
-        Some(runner) if runner.status == RunnerStatus::Online => {
+    if let Some(runner) = found {
+        if runner.status == RunnerStatus::Online
+            && let Some(error) = taken::refusal(&site.request, &runner)
+        {
             recorded::never_happened(journal, Step::Register)?;
-            Err(taken(runner))
+            return Err(error);
         }
-        found => {
-            if let Some(runner) = found {
-                tracing::info!(
-                    "deleting {} (id {}), which an earlier attempt created",
-                    runner.name,
-                    runner.id
-                );
-                site.within("deleting what an earlier attempt left", client.delete(runner.id)).await?;
-            }
-            ask(site, client, new).await
-        }
+        tracing::info!("deleting {} (id {}), which an earlier attempt created", runner.name, runner.id);
+        site.within("deleting what an earlier attempt left", client.delete(runner.id)).await?;
     }
+    ask(site, client, new).await
 }
 
 /// The group's id: the call does not take a name.

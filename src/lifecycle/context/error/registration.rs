@@ -28,6 +28,10 @@ pub enum RegistrationError {
     NoWayToDeregister { purpose: &'static str },
     #[error("a runner named {name} is already registered (id {id}, {status})")]
     NameTaken { name: String, id: u64, status: String },
+    #[error(
+        "a runner named {name} is {status} at {url} (id {id}), and --replace=if-offline replaces only one that is offline"
+    )]
+    NameInUse { name: String, id: u64, status: String, url: String },
     #[error("the server does not know the runner that config.sh says it registered: {name} (id {id})")]
     NotOnServer { name: String, id: u64 },
     #[error("the runner {name} (id {id}) is still running a job")]
@@ -44,6 +48,8 @@ pub enum RegistrationError {
     OtherUrl { dir: PathBuf, given: String, journal: String },
     #[error("the runner in {} was not installed by runup, so only --url can say which server may get the credential", dir.display())]
     UrlNeededToAdopt { dir: PathBuf },
+    #[error("another run of runup has just taken the number {index} for the name of its runner")]
+    IndexTaken { index: u32 },
     #[error("the runner group {name:?} does not exist")]
     NoSuchGroup { name: String },
 }
@@ -66,7 +72,10 @@ impl Failure for RegistrationError {
             | Self::NoSuchGroup { .. }
             | Self::UrlNeededToAdopt { .. } => Class::Config,
             Self::NotOnServer { .. } | Self::StillOnServer { .. } => Class::Runner,
-            Self::Busy { .. } | Self::BusyToChange { .. } => Class::TempFail,
+            Self::Busy { .. }
+            | Self::BusyToChange { .. }
+            | Self::NameInUse { .. }
+            | Self::IndexTaken { .. } => Class::TempFail,
         }
     }
 
@@ -105,12 +114,17 @@ impl Failure for RegistrationError {
             }
             Self::NameTaken { id, .. } => format!(
                 "Choose another --name, delete that runner with `runup runners delete {id}`, or \
-                 replace it with --replace."
+                 replace it with --replace=if-offline, or with --replace even if it is online."
+            ),
+            Self::NameInUse { id, .. } => format!(
+                "If it has crashed, GitHub reports it as offline after some minutes: run the same \
+                 command again then, or delete it with `runup runners delete {id}`. If it is \
+                 another machine's, choose another --name."
             ),
             Self::NoSuchGroup { .. } => {
                 "Create the group, or correct --group; repositories have no groups.".into()
             }
-            Self::NotOnServer { .. } => "Run the same command again.".into(),
+            Self::NotOnServer { .. } | Self::IndexTaken { .. } => "Run the same command again.".into(),
             Self::Busy { .. } => "Wait for the job or cancel it, or pass a longer --deadline.".into(),
             Self::StillOnServer { .. } => {
                 "Run `runup remove` again with a token for the API; it deletes the runner by its \

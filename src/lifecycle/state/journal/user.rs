@@ -1,4 +1,5 @@
-//! Which user a runner has, and how its tree is guarded: the journal decides, whatever owns the files on disk.
+//! Which user and which number a runner has, and how its tree is guarded: the journal decides, whatever owns the files on
+//! disk.
 
 use crate::lifecycle::state::journal::{Act, Entry, Error, Journal, RunnerUser, Step};
 use crate::runner::Guard;
@@ -55,5 +56,23 @@ impl Journal {
         }
         let before = self.record.user.replace(user);
         self.write().inspect_err(|_| self.record.user = before)
+    }
+
+    /// The number of this runner among those of its machine, if its name has it.
+    #[must_use]
+    pub fn index(&self) -> Option<u32> {
+        self.record.index
+    }
+
+    /// Makes that number durable, before a runner is registered with it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_index(&mut self, index: u32) -> Result<(), Error> {
+        if self.record.index == Some(index) {
+            return Ok(());
+        }
+        let before = self.record.index.replace(index);
+        self.write().inspect_err(|_| self.record.index = before)
     }
 }

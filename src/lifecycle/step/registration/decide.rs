@@ -7,6 +7,7 @@ use crate::lifecycle::state::drift;
 use crate::lifecycle::state::journal::{Asked, EntryState, Journal, Registered, Step};
 use crate::lifecycle::state::observed::{Seen, Server};
 use crate::lifecycle::state::plan::{Change, NewRegistration, Planned};
+use crate::lifecycle::step::registration::taken;
 use crate::runner::{Guard, LocalState};
 
 pub(crate) fn register(
@@ -22,8 +23,9 @@ pub(crate) fn register(
     let dirty = !matches!(seen.local, LocalState::Unconfigured);
 
     if seen.clone {
-        if let (Server::Has(runner), false) = (&seen.server, replaces(request)) {
-            return Err(name_taken(runner));
+        let refused = has(&seen.server).and_then(|runner| taken::refusal(request, runner));
+        if let Some(error) = refused {
+            return Err(error);
         }
         let new = NewRegistration { clean_identity: dirty, traces: seen.traces.clone(), ..new.clone() };
         return Ok(doing(
@@ -32,7 +34,7 @@ pub(crate) fn register(
         ));
     }
     let Some((state, registered)) = journal.registered() else {
-        return fresh_registration(request, seen, new, fresh, dirty);
+        return fresh_registration(request, seen, new, &fresh, dirty);
     };
     if !target.is_same_as(&registered.url) || !registered.name.eq_ignore_ascii_case(name.name.as_str()) {
         return Err(RegistrationError::ConfiguredOtherwise {
@@ -108,7 +110,11 @@ fn by_server(
             if (runner.status == github::RunnerStatus::Online && !(left && registered.confirmed))
                 || !is_ours(registered, seen) =>
         {
-            return Err(name_taken(runner));
+            if let Some(error) = taken::refusal(request, runner) {
+                return Err(error);
+            }
+            let detail = format!("{fresh}{}", in_place_of(&seen.server));
+            doing(NewRegistration { clean_identity: dirty, ..new.clone() }, detail)
         }
         (Server::Has(runner), false) => doing(
             NewRegistration { clean_identity: dirty, ghost: Some(runner.id), ..new.clone() },
@@ -228,7 +234,7 @@ fn fresh_registration(
     request: &Request,
     seen: &Seen,
     new: &NewRegistration,
-    detail: String,
+    detail: &str,
     dirty: bool,
 ) -> Result<Planned, Error> {
     match (&seen.local, &seen.server) {
@@ -238,8 +244,11 @@ fn fresh_registration(
             name: file.agent_name.clone(),
             url: file.github_url.clone().unwrap_or_else(|| "an unknown server".to_owned()),
         })),
-        (_, Server::Has(runner)) if !replaces(request) => Err(name_taken(runner)),
-        _ => {
+        (_, server) => {
+            if let Some(error) = has(server).and_then(|runner| taken::refusal(request, runner)) {
+                return Err(error);
+            }
+            let detail = format!("{detail}{}", in_place_of(server));
             let new = NewRegistration { clean_identity: dirty, traces: seen.traces.clone(), ..new.clone() };
             let mut left = seen.traces.clone();
             if let LocalState::Partial { files } = &seen.local {
@@ -257,14 +266,14 @@ fn fresh_registration(
     }
 }
 
-fn replaces(request: &Request) -> bool {
-    request.registration.as_ref().is_some_and(|wanted| wanted.options.replace)
+fn has(server: &Server) -> Option<&github::Runner> {
+    if let Server::Has(runner) = server { Some(runner) } else { None }
 }
 
-fn name_taken(runner: &github::Runner) -> Error {
-    Error::Registration(RegistrationError::NameTaken {
-        name: runner.name.clone(),
-        id: runner.id,
-        status: runner.status.to_string(),
-    })
+/// The end of a description: which runner is replaced.
+fn in_place_of(server: &Server) -> String {
+    let replaced = |runner: &github::Runner| {
+        format!(", in place of {} (id {}, {})", runner.name, runner.id, runner.status)
+    };
+    has(server).map(replaced).unwrap_or_default()
 }

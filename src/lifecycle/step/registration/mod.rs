@@ -7,6 +7,7 @@ mod attempts;
 pub mod decide;
 pub mod deregister;
 pub mod script;
+pub mod taken;
 pub mod token;
 
 use crate::deadline::Deadline;
@@ -63,13 +64,14 @@ pub async fn take(
         phase.end(format!("deleted id {id}, which was registered before, from the server"));
         reach(Checkpoint::RegisterGhostGone);
     }
+    let cleared = taken::clear(site, new).await?;
     open_for_config(site, journal, account).await?;
     if new.clean_identity {
         state::clean_identity(&setting.dir)?;
     }
     unseal(site, &new.traces)?;
     work::claim(site, journal, account)?;
-    let registered = describe(site, journal, new, seen).await?;
+    let registered = describe(site, journal, new, seen.name_is_free || cleared).await?;
     journal.set_machine(observed::fingerprint(site));
     // The runner to be converted works until config.sh has replaced it.
     let how = if new.converts { Begin::Over } else { Begin::New };
@@ -132,14 +134,14 @@ async fn describe(
     site: &Site<'_>,
     journal: &Journal,
     new: &NewRegistration,
-    seen: &Seen,
+    name_is_free: bool,
 ) -> Result<Registered, Error> {
     let request = &site.request;
     let wanted = request.registration.as_ref().expect("a plan with this step has a registration");
     let name = &new.name;
     let target = request.target.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
     let free = match site.eyes() {
-        _ if seen.name_is_free || new.ghost.is_some() => true,
+        _ if name_is_free || new.ghost.is_some() => true,
         Some(client) if !wanted.options.replace && !new.reclaim_name => {
             let asking = client.runner_named(name.name.as_str());
             site.within("asking for the name", asking).await?.is_none()
