@@ -19,7 +19,7 @@ pub(super) async fn run(flags: Box<InstallFlags>, mut session: Session) -> Resul
         let site = Site::new(&request, http.clone(), stop.clone(), &session.screen)?;
         match install(&site).await {
             Ok(installed) => return Ok(Output::new(text(&installed), &installed)),
-            Err(error) if flags.converge.wait_for_limit && wait_for_limit(&error, stop).await => {}
+            Err(error) if flags.converge.wait_for_limit && wait_for_limit(&error, stop, None).await => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -16,6 +16,11 @@ pub(super) async fn run(flags: Box<StatusFlags>, mut session: Session) -> Result
     let status = status(&site, &Looking { local: flags.local, refused }).await?;
     let output = Output::new(text(&status), &status);
     let class = match status.state {
+        RunnerState::Registered | RunnerState::Placed | RunnerState::Forgotten
+            if status.waits_until.is_some() =>
+        {
+            Class::TempFail
+        }
         RunnerState::Registered | RunnerState::Placed if status.drift.is_empty() => return Ok(output),
         RunnerState::Absent => Class::Unavailable,
         RunnerState::Stopped => Class::Runner,
@@ -47,6 +52,8 @@ fn text(status: &Status) -> String {
     let ways = Some(&status.ways_to_root).filter(|ways| !ways.is_empty());
     row("jobs", ways.map(|ways| format!("not isolated: their user can become root ({})", ways.join(", "))));
     row("server", status.not_asked.as_ref().map(|why| format!("not asked: {why}")));
+    let waits = |until: &String| format!("for the server's rate limit, until {until}");
+    row("waits", status.waits_until.as_ref().map(waits));
     row("service", status.service.as_ref().map(service));
     row("listener", status.listener.map(|runs| listener(runs, status.job).to_owned()));
     for line in status.service.iter().flat_map(|service| &service.log) {

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::value::RawValue;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tracing::debug;
 use url::Url;
@@ -65,30 +65,23 @@ pub(super) enum Access {
     Write,
 }
 
-/// The REST calls for the runners of one scope.
+/// The REST calls for the runners of one scope. Clones count their calls together.
+#[derive(Clone)]
 pub struct Client {
     http: Http,
     target: Target,
     credential: Option<Credential>,
     timeout: Duration,
     end: Option<Deadline>,
-    calls: AtomicU32,
-    skew: Mutex<Option<SignedDuration>>,
+    calls: Arc<AtomicU32>,
+    skew: Arc<Mutex<Option<SignedDuration>>>,
 }
 
 impl Client {
     /// A client for `target`. `timeout` limits each call, retries included.
     #[must_use]
     pub fn new(http: Http, target: Target, credential: Option<Credential>, timeout: Duration) -> Self {
-        Self {
-            http,
-            target,
-            credential,
-            timeout,
-            end: None,
-            calls: AtomicU32::new(0),
-            skew: Mutex::new(None),
-        }
+        Self { http, target, credential, timeout, end: None, calls: Arc::default(), skew: Arc::default() }
     }
 
     /// The same client with an additional deadline for all of its calls.

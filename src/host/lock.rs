@@ -27,12 +27,34 @@ pub struct Holder {
     pub command: String,
     /// Since when, RFC 3339 in UTC.
     pub since: String,
+    /// Until when it only waits, in the same form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_until: Option<String>,
 }
 
 /// A lock that is held; dropping it releases it.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
+    holder: Holder,
+}
+
+impl Lock {
+    /// Lets others see until when the holder only waits, or that it works again.
+    pub fn note_wait(&mut self, until: Option<jiff::Timestamp>) {
+        self.holder.waits_until = until.map(|until| until.to_string());
+        if let Err(error) = self.write() {
+            tracing::debug!(%error, "the lock file does not tell what its holder waits for");
+        }
+    }
+
+    /// Written in place, because a renamed file would be another lock.
+    fn write(&mut self) -> std::io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        serde_json::to_writer(&mut self.file, &self.holder)?;
+        self.file.flush()
+    }
 }
 
 /// Takes the lock `path` (created if missing) for `what`, waiting for its holder until the deadline, which is
@@ -44,7 +66,7 @@ pub async fn acquire(
     stop: &CancellationToken,
 ) -> Result<Lock, Error> {
     let failed = |source| Error::Path { doing: "lock", path: path.to_path_buf(), source };
-    let mut file = open(path).map_err(failed)?;
+    let file = open(path).map_err(failed)?;
     let mut told = false;
     loop {
         match file.try_lock() {
@@ -71,14 +93,11 @@ pub async fn acquire(
             () = tokio::time::sleep(POLL.min(deadline.left())) => {}
         }
     }
-    let holder =
-        Holder { pid: std::process::id(), command: what.into(), since: jiff::Timestamp::now().to_string() };
-    // Written in place, because a renamed file would be another lock.
-    file.set_len(0).map_err(failed)?;
-    file.seek(SeekFrom::Start(0)).map_err(failed)?;
-    serde_json::to_writer(&mut file, &holder).map_err(|error| failed(error.into()))?;
-    file.flush().map_err(failed)?;
-    Ok(Lock { file })
+    let since = jiff::Timestamp::now().to_string();
+    let holder = Holder { pid: std::process::id(), command: what.into(), since, waits_until: None };
+    let mut lock = Lock { file, holder };
+    lock.write().map_err(failed)?;
+    Ok(lock)
 }
 
 /// The last holder in the lock file. It may have exited since: only [`acquire`] tells whether the lock is free.

@@ -1,6 +1,6 @@
 //! The errors of requests.
 
-use super::{ProxyInUse, ProxyProblem};
+use super::{ProxyInUse, ProxyProblem, tls};
 use crate::error::{Class, Failure};
 use rustls::CertificateError;
 use std::fmt;
@@ -256,6 +256,8 @@ impl Trouble {
 #[derive(Default)]
 struct Causes {
     certificate: bool,
+    /// What is wrong with it.
+    fault: Option<CertificateError>,
     not_yet_valid: bool,
     tls: bool,
     not_http: bool,
@@ -278,6 +280,9 @@ impl Causes {
             self.tls = true;
             self.certificate |=
                 matches!(tls, rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented);
+            if let rustls::Error::InvalidCertificate(fault) = tls {
+                self.fault = Some(fault.clone());
+            }
             self.not_yet_valid |= matches!(
                 tls,
                 rustls::Error::InvalidCertificate(
@@ -300,6 +305,27 @@ impl Causes {
 pub(super) fn is_refused_by_proxy(error: &reqwest::Error) -> bool {
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     causes.last().is_some_and(|last| last.to_string().ends_with("proxy authorization required"))
+}
+
+/// What to do about a certificate that is not trusted.
+fn certificate_hint(fault: Option<&CertificateError>) -> &'static str {
+    match fault {
+        Some(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
+            "Use the host name that the certificate is for, or give the server a certificate with this name as a subject \
+             alternative name."
+        }
+        Some(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            "Renew the server's certificate, or set this machine's clock if that is ahead."
+        }
+        Some(fault) if tls::is_authority(fault) => {
+            "The server's own certificate is that of an authority (CA:TRUE): pass exactly this certificate with \
+             --ca-file, or give the server one that an authority signed."
+        }
+        _ => {
+            "Install the certificate of the authority that signed it on this machine, or pass it with --ca-file. A \
+             self-signed certificate is passed itself."
+        }
+    }
 }
 
 /// How the last attempt failed, as the end of a message.
@@ -405,9 +431,8 @@ impl Failure for Error {
                     proxy.variable
                 ));
             }
-            Self::Transport { trouble: Trouble::Certificate, .. } => {
-                "Install the certificate authority that signed it on this machine, or pass its PEM file with --ca-file; \
-                check the machine's clock too."
+            Self::Transport { trouble: Trouble::Certificate, cause, .. } => {
+                certificate_hint(Causes::of(cause).fault.as_ref())
             }
             Self::Transport { trouble: Trouble::NotYetValid, .. } => {
                 "Set the clock, for example with `timedatectl set-ntp true`, and try again."

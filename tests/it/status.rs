@@ -38,3 +38,34 @@ fn a_health_check_asks_no_server() {
     assert_eq!(dead.json()["listener"], if host { false.into() } else { serde_json::Value::Null });
     assert_eq!(rig.sandbox.requests().len(), 0);
 }
+
+/// A service that registers by itself waits for as long as GitHub says, which is not a failure of it.
+#[test]
+fn a_run_that_waits_for_the_rate_limit_is_seen_to_wait_for_as_long_as_it_lives() {
+    use crate::rig::{finish, signal, until};
+    use rustix::process::Signal;
+    let rig = Rig::new();
+    rig.run(&["status", "--json"]).expect(69);
+    rig.faults(&["registration-token:rate-limit=2700"]);
+    let arguments = ["run", "--ephemeral", "--wait-for-limit", "--deadline", "5s"];
+    let waits = || rig.run(&["status", "--json"]).json()["waits_until"].as_str().map(str::to_owned);
+    for end in [Signal::TERM, Signal::KILL] {
+        let child = rig.start(&arguments);
+        let mut time = None;
+        until("it waits", || {
+            time = waits();
+            time.is_some()
+        });
+        let time: jiff::Timestamp = time.unwrap().parse().unwrap();
+        let left = jiff::Timestamp::now().duration_until(time).as_secs();
+        assert!((2600..=2740).contains(&left), "{left} s");
+        rig.run(&["status"]).says(&format!("for the server's rate limit, until {time}"));
+        signal(&child, end);
+        let ran = finish(child);
+        assert!(end == Signal::KILL || ran.code == 143, "{ran:#?}");
+        assert_eq!(waits(), None);
+    }
+    rig.sandbox.faults_clear();
+    rig.run(&["remove"]).expect(0);
+    rig.assert_nothing_left();
+}

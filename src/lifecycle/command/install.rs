@@ -4,7 +4,7 @@ use crate::deadline::Deadline;
 use crate::host::lock::Lock;
 use crate::host::{self, account};
 use crate::lifecycle::command::{convert, seal};
-use crate::lifecycle::context::error::{Error, UserError};
+use crate::lifecycle::context::error::{Error, ServiceError, UserError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Journal, Step};
 use crate::lifecycle::state::observed::{Seen, Server, Tree, look, look_at_offer};
@@ -112,6 +112,8 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
                 }
                 // It replaced another service: it stays, systemd retries, and nothing better could be put back.
                 Err(cause) if before.there && !cause.is_stop() => return Err(cause),
+                // The service runs, and comes up by itself once it may ask.
+                Err(cause @ Error::Service(ServiceError::LimitReached { .. })) => return Err(cause),
                 Err(cause) => cause,
             }
         }

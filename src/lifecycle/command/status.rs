@@ -11,6 +11,7 @@ use crate::lifecycle::state::drift;
 use crate::lifecycle::state::environment;
 use crate::lifecycle::state::isolation;
 use crate::lifecycle::state::journal::{Act, EntryState, Journal, Step};
+use crate::lifecycle::state::limit;
 use crate::lifecycle::state::observed;
 use crate::lifecycle::state::service::unit_path;
 use crate::runner::{Guard, LocalState, RunnerVersion, listener, state, tree};
@@ -54,6 +55,8 @@ pub struct Status {
     /// The class of that, if it should have been possible.
     #[serde(skip)]
     pub unreachable: Option<Class>,
+    /// Until when `runup run` waits for the server's rate limit, if it does.
+    pub waits_until: Option<String>,
     /// Whether the listener of the runner has a process; `None` where that cannot be seen.
     pub listener: Option<bool>,
     /// Whether a job runs on this machine.
@@ -152,6 +155,7 @@ pub async fn status(site: &Site<'_>, looking: &Looking) -> Result<Status, Error>
     }
     status.state = state_here(site, &journal, &local, version.is_some());
     look_at_processes(site, &mut status);
+    status.waits_until = limit::waits_until(site).map(|until| until.to_string());
     if looking.local {
         status.not_asked = Some("--local".into());
     } else if let (RunnerState::Registered, Some(why)) = (status.state, &looking.refused) {
@@ -216,6 +220,7 @@ fn unknown(site: &Site<'_>, journal: &Journal, version: Option<RunnerVersion>) -
         busy: None,
         not_asked: None,
         unreachable: None,
+        waits_until: None,
         listener: None,
         job: None,
         service: None,

@@ -363,6 +363,7 @@ impl Journal {
         let record = &mut self.record;
         record.entries.clear();
         (record.user, record.looked_at, record.work, record.used) = (None, None, None, None);
+        record.index = None;
     }
 
     fn put(&mut self, entry: Entry) -> Result<(), Error> {

@@ -6,6 +6,7 @@ pub mod index;
 pub mod isolation;
 pub mod journal;
 pub mod kept;
+pub mod limit;
 pub(crate) mod needrestart;
 pub mod observed;
 pub mod ownership;

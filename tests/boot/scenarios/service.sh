@@ -601,6 +601,33 @@ scenario_rate_limit_that_is_lifted() {
     exits 0 runup remove
 }
 
+# The limit is used up just when the service starts. The installation ends with the time, and the service comes up by
+# itself; `status` and a second `install` tell of it.
+scenario_install_while_the_rate_limit_is_used_up() {
+    server
+    machine
+    credentials
+    switch_on
+    # The first question is the installation's own.
+    fault '{"route":"get-runner","skip":1,"kind":"rate-limit","seconds":40}'
+    exits 75 runup install --ephemeral --deadline 20s
+    says "rate limit is used up until 2" "stays"
+    must active "$unit"
+    same enabled "$(inside systemctl is-enabled "$unit")" "the unit"
+    exits 75 runup status
+    says "waits" "for the server's rate limit, until 2"
+    exits 75 runup install --ephemeral --deadline 20s
+    says "rate limited until 2"
+    must active "$unit"
+    no_faults
+    within 90 online
+    same 0 "$(property "$unit" NRestarts)" "the number of restarts"
+    same 1 "$(runners)" "the number of runners"
+    exits 0 runup status
+    exits 0 runup remove
+    must no_runner
+}
+
 # The same for a persistent runner: it stays until the machine stops.
 scenario_service_leaves_at_shutdown() {
     with_service --remove-on-shutdown

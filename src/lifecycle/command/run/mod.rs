@@ -11,6 +11,7 @@ pub mod running;
 pub mod supervise;
 
 use crate::deadline::Deadline;
+use crate::host::lock::Lock;
 use crate::host::{self, Command};
 use crate::lifecycle::command::limit::wait_for_limit;
 use crate::lifecycle::command::run::running::{
@@ -48,7 +49,7 @@ pub async fn run(
     let site = surroundings.site(&request)?;
     site.check_parents()?;
     crate::lifecycle::step::metadata::check(&site)?;
-    let _held = hold(&site, Deadline::after(HOLD)).await?;
+    let mut held = hold(&site, Deadline::after(HOLD)).await?;
     refuse_beside_service(&site).await?;
     end_orphan(&site).await?;
     clean_after_a_cut(&site, running).await?;
@@ -70,7 +71,7 @@ pub async fn run(
             }
         }
         let site = surroundings.site(&request)?;
-        let config = Box::pin(converge_patiently(&site, running)).await?;
+        let config = Box::pin(converge_patiently(&site, running, &mut held)).await?;
         upgrade::start::before_start(&site).await;
         let before = clean::Snapshot::take(&site);
         let shared = exposure::is_shared(&site)?;
@@ -248,11 +249,15 @@ fn once_more(times: &mut VecDeque<Instant>) -> Result<(), usize> {
 }
 
 /// Converges. If the server's rate limit is used up, waits until it is lifted, if that is asked for.
-async fn converge_patiently(site: &Site<'_>, running: &Running) -> Result<Option<Secret>, Error> {
+async fn converge_patiently(
+    site: &Site<'_>,
+    running: &Running,
+    held: &mut Lock,
+) -> Result<Option<Secret>, Error> {
     loop {
         let site = site.until(Deadline::after(site.request.deadline), site.stop.clone());
         match Box::pin(converge(&site, running)).await {
-            Err(error) if running.patient && wait_for_limit(&error, &site.stop).await => {}
+            Err(error) if running.patient && wait_for_limit(&error, &site.stop, Some(&mut *held)).await => {}
             Err(_) if running.patient && site.stop.is_cancelled() => return Err(Error::Stopped),
             converged => return converged,
         }

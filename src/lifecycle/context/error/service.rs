@@ -3,6 +3,7 @@
 use crate::error::{Class, Failure};
 use crate::lifecycle::context::error::words::remove;
 use crate::runner::unit::for_shell;
+use jiff::Timestamp;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +26,10 @@ pub enum ServiceError {
     ServiceFailed { unit: String, state: String, tail: String },
     #[error("the service {unit} runs, but the server did not report {name} as online within {} s", after.as_secs())]
     NotOnline { unit: String, name: String, after: Duration, tail: String },
+    #[error(
+        "the service {unit} is started, and the server's rate limit is used up until {until}: its runner comes online only after that"
+    )]
+    LimitReached { unit: String, until: Timestamp },
 }
 
 impl Failure for ServiceError {
@@ -37,6 +42,7 @@ impl Failure for ServiceError {
             | Self::UnitPath { .. }
             | Self::NoSystemd => Class::Config,
             Self::ServiceFailed { .. } | Self::NotOnline { .. } => Class::Runner,
+            Self::LimitReached { .. } => Class::TempFail,
         }
     }
 
@@ -62,6 +68,10 @@ impl Failure for ServiceError {
             Self::UnitMasked { unit } => format!("Run: systemctl unmask {}", for_shell(unit)),
             Self::UnitPath { .. } => "Choose a plain --dir, or pass --service none.".into(),
             Self::NoSystemd => "Pass --service none, and start the runner yourself.".into(),
+            Self::LimitReached { .. } => {
+                "The service stays, and needs no other command; `runup status` shows when it is online."
+                    .into()
+            }
             Self::ServiceFailed { unit, .. } | Self::NotOnline { unit, .. } => {
                 format!("See `journalctl -u {}` and the newest file in _diag.", for_shell(unit))
             }

@@ -11,6 +11,7 @@ use crate::host::{Command, file, systemd};
 use crate::lifecycle::context::error::{Error, ServiceError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, EntryState, Journal, Step};
+use crate::lifecycle::state::limit;
 use crate::lifecycle::state::observed::Seen;
 use crate::lifecycle::state::plan::Plan;
 use crate::lifecycle::state::service::{Extra, SeenService, unit_path};
@@ -241,6 +242,9 @@ pub(crate) async fn wait(
     let mut look = Deadline::after(pause);
     loop {
         site.check("waiting for the service")?;
+        if let Some(until) = limit::waits_until(site) {
+            return Err(ServiceError::LimitReached { unit: unit.to_owned(), until }.into());
+        }
         let state = systemd::show(unit, &site.stop).await?;
         if state.job {
             // The restart has not happened yet: the unit's state and the server's answer are still those of the old
@@ -256,12 +260,15 @@ pub(crate) async fn wait(
             if look.passed() {
                 pause = (pause * 2).min(LAST_LOOK);
                 look = Deadline::after(pause);
-                if let Some(status) = online(site, client, &registered.name, version).await? {
+                let left = deadline.left();
+                if let Some(status) = online(site, client, unit, &registered.name, version).await? {
                     return Ok(Some(status));
                 }
+                // While the server does not answer, the service cannot come online either.
+                deadline = Deadline::after(left);
             }
             if deadline.passed() {
-                let (unit, name, after) = (unit.to_owned(), registered.name.clone(), deadline.total());
+                let (unit, name, after) = (unit.to_owned(), registered.name.clone(), ONLINE);
                 let tail = systemd::log_tail(&unit, &site.stop).await;
                 return Err(ServiceError::NotOnline { unit, name, after, tail }.into());
             }
@@ -288,11 +295,24 @@ pub(crate) async fn wait(
 async fn online(
     site: &Site<'_>,
     client: &Client,
+    unit: &str,
     name: &str,
     version: Option<&str>,
 ) -> Result<Option<String>, Error> {
+    let until = site.deadline.within(ONLINE);
+    let client = client.clone().until(until);
     // By its name: a service that registers by itself may have another id by now.
-    let runner = site.within("waiting for the runner to be online", client.runner_named(name)).await?;
+    let asked = site.within("waiting for the runner to be online", client.runner_named(name)).await;
+    let runner = match asked {
+        Err(error) => match limit::asked(&error).map(limit::end) {
+            Some(until) => {
+                return Err(ServiceError::LimitReached { unit: unit.to_owned(), until }.into());
+            }
+            None if until.passed() && !site.deadline.passed() && !error.is_stop() => None,
+            None => return Err(error),
+        },
+        Ok(runner) => runner,
+    };
     // What the server says of the earlier runner is not about this one.
     let same = |runner: &Runner| {
         version.is_none_or(|version| runner.version.as_deref().is_none_or(|told| told == version))
