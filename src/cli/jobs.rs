@@ -1,13 +1,16 @@
 //! What the options say of the environment of the runner and its jobs, and how runup itself reaches the network.
 
 use super::Failed;
+use super::args::ConvergeFlags;
 use super::whereabouts::{self, absolute};
+use crate::host::Root;
 use crate::lifecycle::journal::Journal;
 use crate::net;
-use crate::runner::environment::{HOOKS, NONE};
-use crate::runner::{RunnerEnvironment, WantedEnvironment, config_sh};
+use crate::runner::environment::HOOKS;
+use crate::runner::{Requested, RunnerEnvironment, WantedEnvironment};
 use crate::settings::flags::{Jobs, Place, Server};
-use crate::settings::{Environment, Error};
+use crate::settings::{Environment, Error, Given, Origin};
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 /// The variable of --ca-file.
@@ -36,17 +39,19 @@ pub(super) fn reach(environment: &Environment, server: &Server, place: Option<&P
     let has_ca_file = recorded.ca_file().is_some();
     let recorded = recorded.network();
     let value = |name: &str| recorded.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    match server.proxy.as_deref() {
-        Some(NONE) => environment.set_proxy(None),
-        Some(proxy) => environment.set_proxy(Some(proxy)),
-        None if !environment.has_proxy() => {
+    let proxy = Requested::of(server.proxy.as_deref(), |proxy| Ok::<_, Infallible>(proxy.to_owned()));
+    match proxy.unwrap_or_default() {
+        asked @ (Requested::Unset | Requested::Set(_)) => {
+            environment.set_proxy(asked.value().map(String::as_str));
+        }
+        Requested::Kept if !environment.has_proxy() => {
             for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "NO_PROXY"] {
                 if let Some(value) = value(name).filter(|_| environment.get(name).is_none()) {
                     environment.set(name, value);
                 }
             }
         }
-        None => {}
+        Requested::Kept => {}
     }
     // The files of the runner's directory are not for root: jobs may be able to write there.
     for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
@@ -69,7 +74,40 @@ pub(super) fn reach(environment: &Environment, server: &Server, place: Option<&P
 
 /// The certificates that runup itself trusts besides the system's.
 pub(super) fn ca_file(server: &Server, environment: &Environment) -> Option<PathBuf> {
-    server.ca_file.clone().or_else(|| environment.get(CA_FILE).map(PathBuf::from))
+    match requested_ca_file(server).ok()? {
+        Requested::Kept => environment.get(CA_FILE).map(PathBuf::from),
+        Requested::Unset => None,
+        Requested::Set(file) => Some(file),
+    }
+}
+
+fn requested_ca_file(server: &Server) -> Result<Requested<PathBuf>, Error> {
+    Requested::of(server.ca_file.as_deref(), |file| absolute(Path::new(file)))
+}
+
+/// Drops what the configuration file sets of these options: a flag that was recorded wins over the file.
+pub(super) fn without_those_of_the_file(flags: &mut ConvergeFlags, recorded: &[String], given: &[Given]) {
+    let drops = |keys: &[&str]| {
+        let of_file = |one: &&Given| matches!(one.origin, Origin::File(_));
+        let mut of_file = given.iter().filter(of_file).map(|one| one.key.as_str());
+        recorded.iter().any(|key| keys.contains(&key.as_str())) && of_file.any(|key| keys.contains(&key))
+    };
+    let (server, jobs) = (&mut flags.server, &mut flags.jobs);
+    for (key, option) in [
+        ("ca-file", &mut server.ca_file),
+        ("proxy", &mut server.proxy),
+        ("no-proxy", &mut server.no_proxy),
+        ("hook-job-started", &mut jobs.hook_job_started),
+        ("hook-job-completed", &mut jobs.hook_job_completed),
+        ("path", &mut jobs.path),
+    ] {
+        option.take_if(|_| drops(&[key]));
+    }
+    // Each of the two replaces all variables.
+    if drops(&["env", "env-file"]) {
+        jobs.env.clear();
+        jobs.env_file = None;
+    }
 }
 
 /// What is recorded of the runner of these options, as far as this user may read it, and where the copy of its
@@ -97,7 +135,7 @@ pub(super) fn network(server: &Server, environment: &Environment) -> Result<Want
             *value = absolute(Path::new(value))?.display().to_string();
         }
     }
-    let ca_file = server.ca_file.as_deref().map(absolute).transpose()?;
+    let ca_file = requested_ca_file(server)?;
     network.retain(|(_, value)| !value.is_empty());
     Ok(WantedEnvironment {
         own: network.clone(),
@@ -106,6 +144,16 @@ pub(super) fn network(server: &Server, environment: &Environment) -> Result<Want
         system: environment.of_windows(),
         ..WantedEnvironment::default()
     })
+}
+
+/// For a runner in an image: the host's certificates are the image's only if it has them at the same place.
+pub(super) fn without_certificates_of_the_host(wanted: &mut WantedEnvironment, root: &Root) {
+    let is_there = |path: &str| root.locate(Path::new(path)).is_some_and(|path| path.exists());
+    for network in wanted.network.iter_mut().filter(|_| !root.is_host()) {
+        network.retain(|(name, value)| {
+            !matches!(name.as_str(), "SSL_CERT_FILE" | "SSL_CERT_DIR") || is_there(value)
+        });
+    }
 }
 
 /// For an image: what the machine that builds it needs to reach the network is not what the image needs.
@@ -147,22 +195,10 @@ pub(super) fn add(environment: &mut WantedEnvironment, flags: &Jobs) -> Result<(
     let is_given = flags.env_file.is_some() || !flags.env.is_empty();
     environment.jobs = is_given.then_some(variables);
     environment.hooks = [
-        hook("--hook-job-started", flags.hook_job_started.as_deref())?,
-        hook("--hook-job-completed", flags.hook_job_completed.as_deref())?,
+        Requested::of(flags.hook_job_started.as_deref(), |file| hook("--hook-job-started", file))?,
+        Requested::of(flags.hook_job_completed.as_deref(), |file| hook("--hook-job-completed", file))?,
     ];
-    environment.path.clone_from(&flags.path);
-    if flags.path.as_deref() == Some(NONE) {
-        environment.path = Some(config_sh::PATH.to_owned());
-    }
-    if let Some(path) = flags.path.as_deref().filter(|path| *path != NONE) {
-        let wrong = path.split(':').find(|part| !part.starts_with('/'));
-        if let Some(wrong) = wrong.filter(|_| cfg!(unix)) {
-            let message =
-                format!("--path needs absolute directories, separated by colons, and {wrong:?} is none");
-            return Err(Error::Contradiction(message).into());
-        }
-        refuse_control("--path", path)?;
-    }
+    environment.path = Requested::of(flags.path.as_deref(), path)?;
     Ok(())
 }
 
@@ -190,13 +226,21 @@ fn variable(line: &str, place: &str) -> Result<(String, String), Failed> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// A hook as the runner takes it: an absolute path.
-fn hook(option: &str, file: Option<&str>) -> Result<Option<String>, Failed> {
-    let Some(file) = file else { return Ok(None) };
-    refuse_control(option, file)?;
-    if file == NONE {
-        return Ok(Some(NONE.to_owned()));
+/// The PATH of the jobs.
+fn path(text: &str) -> Result<String, Failed> {
+    let wrong = text.split(':').find(|part| !part.starts_with('/'));
+    if let Some(wrong) = wrong.filter(|_| cfg!(unix)) {
+        let message =
+            format!("--path needs absolute directories, separated by colons, and {wrong:?} is none");
+        return Err(Error::Contradiction(message).into());
     }
+    refuse_control("--path", text)?;
+    Ok(text.to_owned())
+}
+
+/// A hook as the runner takes it: an absolute path.
+fn hook(option: &str, file: &str) -> Result<String, Failed> {
+    refuse_control(option, file)?;
     let path = absolute(Path::new(file))?;
     // The runner refuses others at each job.
     if !["sh", "ps1", "js"].iter().any(|end| path.extension().is_some_and(|extension| extension == *end)) {
@@ -204,7 +248,7 @@ fn hook(option: &str, file: Option<&str>) -> Result<Option<String>, Failed> {
             format!("{option} {} needs a script whose name ends in .sh, .ps1 or .js", path.display());
         return Err(Error::Contradiction(message).into());
     }
-    Ok(Some(path.display().to_string()))
+    Ok(path.display().to_string())
 }
 
 fn refuse_control(option: &str, text: &str) -> Result<(), Failed> {

@@ -80,6 +80,7 @@ pub(super) fn converge(
     };
     let replace_offline = runner.replace == flags::Replace::IfOffline;
     request.registration = Some(Registration { name: runner.name.clone(), options, replace_offline });
+    jobs::without_certificates_of_the_host(&mut request.environment, &request.root);
     jobs::add(&mut request.environment, &flags.jobs)?;
     request.groups = groups(&flags.jobs, &request)?;
     request.ids = ids(&flags.jobs, &request)?;

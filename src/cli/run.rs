@@ -18,7 +18,9 @@ use std::time::Duration;
 /// The time limit for deregistering during a shutdown, when the network may be going down as well.
 const LEAVING: Duration = Duration::from_secs(60);
 
-pub(super) async fn run(flags: Box<RunFlags>, mut session: Session) -> Result<Output, Failed> {
+pub(super) async fn run(mut flags: Box<RunFlags>, mut session: Session) -> Result<Output, Failed> {
+    let as_recorded = flags.run.as_recorded.clone();
+    jobs::without_those_of_the_file(&mut flags.converge, &as_recorded, &session.given);
     session.environment =
         jobs::reach(&session.environment, &flags.converge.server, Some(&flags.converge.place));
     let (request, source) = requested(&flags, &session)?;

@@ -11,8 +11,13 @@ use crate::settings::flags::{AfterJob, ServiceKind};
 use crate::settings::{Error, Given, Origin};
 use std::path::{Path, PathBuf};
 
+/// Options whose values are recorded beside the journal, where the unit's own runup finds them: a command line can be read
+/// by every user.
+const RECORDED: [&str; 8] =
+    ["ca-file", "proxy", "no-proxy", "env", "env-file", "hook-job-started", "hook-job-completed", "path"];
+
 /// Options that are not passed to the unit's `runup run`: they concern this run only, or are passed in another way.
-const NOT_FOR_THE_UNIT: [&str; 21] = [
+const NOT_FOR_THE_UNIT: [&str; 13] = [
     "deps",
     "service",
     "drain",
@@ -22,16 +27,6 @@ const NOT_FOR_THE_UNIT: [&str; 21] = [
     "upgrade-spread",
     "token-file",
     "registration-token-file",
-    // These are recorded beside the journal, where the unit's own runup finds them: a command line can be read by every
-    // user.
-    "ca-file",
-    "proxy",
-    "no-proxy",
-    "env",
-    "env-file",
-    "hook-job-started",
-    "hook-job-completed",
-    "path",
     "wait-for-limit",
     "json",
     "verbose",
@@ -107,6 +102,13 @@ fn supervisor(flags: &InstallFlags, leaves: bool, session: &Session) -> Result<M
     if let Some(config) = session.config.as_ref() {
         arguments.push(format!("--config={}", absolute(config)?.display()));
     }
+    // What was recorded wins over what the configuration file sets, as the flag that was recorded did.
+    let recorded = session.given.iter().filter(|given| RECORDED.contains(&given.key.as_str()));
+    let recorded: Vec<&str> =
+        recorded.filter(|given| is_ours(given)).map(|given| given.key.as_str()).collect();
+    if !recorded.is_empty() {
+        arguments.push(format!("--as-recorded={}", recorded.join(",")));
+    }
     // A unit that fails and is restarted would use up the limit, and its own restarts.
     arguments.push("--wait-for-limit".to_owned());
     arguments.push(format!("--drain={}s", flags.service.drain.as_secs()));
@@ -124,12 +126,13 @@ fn supervisor(flags: &InstallFlags, leaves: bool, session: &Session) -> Result<M
 
 /// An option for the unit's command line. What the configuration file sets, `run` reads from there.
 fn argument(given: &Given) -> Option<Vec<String>> {
-    let ours = matches!(given.origin, Origin::Flag | Origin::Variable(_));
-    if !ours || NOT_FOR_THE_UNIT.contains(&given.key.as_str()) {
+    if !is_ours(given) || [&NOT_FOR_THE_UNIT[..], &RECORDED[..]].concat().contains(&given.key.as_str()) {
         return None;
     }
     if given.switch {
-        return (given.value == "true").then(|| vec![format!("--{}", given.key)]);
+        // What is switched off here may be switched on in the file.
+        let off = if given.value == "true" { "" } else { "=false" };
+        return Some(vec![format!("--{}{off}", given.key)]);
     }
     let value = match given.key.as_str() {
         // The unit starts in another directory.
@@ -137,6 +140,11 @@ fn argument(given: &Given) -> Option<Vec<String>> {
         _ => given.value.clone(),
     };
     Some(vec![format!("--{}={value}", given.key)])
+}
+
+/// Whether the configuration file does not set it.
+fn is_ours(given: &Given) -> bool {
+    matches!(given.origin, Origin::Flag | Origin::Variable(_))
 }
 
 #[cfg(test)]
@@ -152,7 +160,9 @@ mod tests {
         let variable = || Origin::Variable("RUNUP_X".into());
         assert_eq!(argument(&given("labels", "a,b", Origin::Flag, false)).unwrap(), ["--labels=a,b"]);
         assert_eq!(argument(&given("ephemeral", "true", variable(), true)).unwrap(), ["--ephemeral"]);
-        assert_eq!(argument(&given("replace", "false", variable(), true)), None);
+        assert_eq!(argument(&given("ephemeral", "false", variable(), true)).unwrap(), ["--ephemeral=false"]);
+        assert_eq!(argument(&given("ephemeral", "false", Origin::Default, true)), None);
+        assert_eq!(argument(&given("proxy", "http://proxy:3128", Origin::Flag, false)), None);
         assert_eq!(argument(&given("token-file", "/t", Origin::Flag, false)), None);
         assert_eq!(argument(&given("work", "_work", Origin::Default, false)), None);
         assert_eq!(argument(&given("url", "u", Origin::File("/etc/x".into()), false)), None);

@@ -140,7 +140,7 @@ async fn a_certificate_that_is_not_valid_yet_is_asked_for_again_and_the_clock_is
 #[tokio::test]
 async fn a_certificate_that_is_itself_named_is_trusted() {
     for is_ca in [IsCa::NoCa, IsCa::ExplicitNoCa, IsCa::Ca(BasicConstraints::Unconstrained)] {
-        let server = serve_self_signed("localhost", 2100, is_ca.clone()).await;
+        let server = serve_self_signed("localhost", 2100, is_ca).await;
         assert_eq!(ask(&server, true, LONG).await.unwrap(), b"ok", "{is_ca:?}");
         let error = ask(&server, false, LONG).await.unwrap_err();
         assert_eq!(error.trouble(), Some(Trouble::Certificate), "{is_ca:?}: {error}");
@@ -157,19 +157,19 @@ async fn a_named_certificate_is_trusted_for_its_host_its_time_and_its_key_only()
     let ca = || IsCa::Ca(BasicConstraints::Unconstrained);
     for is_ca in [IsCa::NoCa, ca()] {
         for (name, to, fix) in [("elsewhere", 2100, "host name"), ("localhost", 2021, "Renew")] {
-            let server = serve_self_signed(name, to, is_ca.clone()).await;
+            let server = serve_self_signed(name, to, is_ca).await;
             let error = ask(&server, true, LONG).await.unwrap_err();
             assert_eq!(error.trouble(), Some(Trouble::Certificate), "{name} {to} {is_ca:?}: {error}");
             assert!(error.hint().unwrap().contains(fix), "{error} {:?}", error.hint());
         }
         // Another one for the same host.
-        let (other, _) = self_signed("localhost", 2100, is_ca.clone());
-        let (certificate, key) = self_signed("localhost", 2100, is_ca.clone());
+        let (other, _) = self_signed("localhost", 2100, is_ca);
+        let (certificate, key) = self_signed("localhost", 2100, is_ca);
         let server = listen(&certificate, key, pem_file(&other)).await;
         let error = ask(&server, true, LONG).await.unwrap_err();
         assert_eq!(error.trouble(), Some(Trouble::Certificate), "{is_ca:?}: {error}");
         // The certificate is public, and its key is not.
-        let (_, key) = self_signed("localhost", 2100, is_ca.clone());
+        let (_, key) = self_signed("localhost", 2100, is_ca);
         let server = listen(&certificate, key, pem_file(&certificate)).await;
         ask(&server, true, LONG).await.unwrap_err();
     }

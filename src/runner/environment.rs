@@ -4,6 +4,7 @@
 //! `EnvironmentFile=`, and the files that GitHub's listener reads at each start, `.env` and `.path`, are written from it.
 //! The values can be secrets: they are in these files only, and messages have the names.
 
+use super::config_sh;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ pub const HOOKS: [&str; 2] = ["ACTIONS_RUNNER_HOOK_JOB_STARTED", "ACTIONS_RUNNER
 const NETWORK: [&str; 7] =
     ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_DIR"];
 
-/// Takes the place of a hook or a PATH that is to be removed.
+/// Takes a setting back, in the place of its value.
 pub const NONE: &str = "none";
 
 /// The lines around what runup writes to `.env`. The listener would read a comment with a `=` as a variable.
@@ -49,14 +50,55 @@ pub struct WantedEnvironment {
     pub network: Option<Vec<(String, String)>>,
     /// What every program on Windows needs of it.
     pub system: Vec<(String, String)>,
-    /// The file of certificates to trust besides the system's; `None` keeps what was set before.
-    pub ca_file: Option<PathBuf>,
+    /// The file of certificates to trust besides the system's.
+    pub ca_file: Requested<PathBuf>,
     /// The variables of the jobs; `None` keeps what was set before.
     pub jobs: Option<Vec<(String, String)>>,
-    /// The hooks before and after each job, or [`NONE`]; `None` keeps what was set before.
-    pub hooks: [Option<String>; 2],
-    /// The PATH of the jobs, or [`NONE`]; `None` keeps what was set before.
-    pub path: Option<String>,
+    /// The hooks before and after each job.
+    pub hooks: [Requested<String>; 2],
+    /// The PATH of the jobs.
+    pub path: Requested<String>,
+}
+
+/// What a request says of one setting.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Requested<T> {
+    /// Nothing: it stays as it was set before.
+    #[default]
+    Kept,
+    /// It is taken back.
+    Unset,
+    /// It is this.
+    Set(T),
+}
+
+impl<T: Clone> Requested<T> {
+    /// What an option says, from whose text a value is made; [`NONE`] takes it back.
+    ///
+    /// # Errors
+    /// Those of `value`.
+    pub fn of<E>(option: Option<&str>, value: impl FnOnce(&str) -> Result<T, E>) -> Result<Self, E> {
+        match option {
+            None => Ok(Self::Kept),
+            Some(NONE) => Ok(Self::Unset),
+            Some(text) => value(text).map(Self::Set),
+        }
+    }
+
+    /// The value, if it is set.
+    #[must_use]
+    pub fn value(&self) -> Option<&T> {
+        if let Self::Set(value) = self { Some(value) } else { None }
+    }
+
+    /// What is set after this, if that was set before.
+    fn after(&self, before: Option<&T>) -> Option<T> {
+        match self {
+            Self::Kept => before.cloned(),
+            Self::Unset => None,
+            Self::Set(value) => Some(value.clone()),
+        }
+    }
 }
 
 impl RunnerEnvironment {
@@ -68,10 +110,9 @@ impl RunnerEnvironment {
             None => self.variables.clone(),
         };
         for (name, asked) in HOOKS.into_iter().zip(&wanted.hooks) {
-            let kept = self.variables.get(name).filter(|_| asked.is_none());
             variables.remove(name);
-            if let Some(value) = asked.as_ref().filter(|value| *value != NONE).or(kept) {
-                variables.insert(name.to_owned(), value.clone());
+            if let Some(value) = asked.after(self.variables.get(name)) {
+                variables.insert(name.to_owned(), value);
             }
         }
         let is_network = |name: &str| NETWORK.contains(&name) || CA_VARIABLES.contains(&name);
@@ -80,16 +121,20 @@ impl RunnerEnvironment {
             Some(network) => variables.extend(network.iter().cloned()),
             None => variables.extend(self.network()),
         }
-        let ca_file = wanted.ca_file.clone().or_else(|| self.ca_file.clone());
+        let ca_file = wanted.ca_file.after(self.ca_file.as_ref());
+        let bundle = dir.join(CA_BUNDLE).display().to_string();
+        variables.retain(|_, value| *value != bundle);
         if ca_file.is_some() {
-            let bundle = dir.join(CA_BUNDLE).display().to_string();
             variables.extend(CA_VARIABLES.map(|name| (name.to_owned(), bundle.clone())));
         } else if let Some(file) = variables.get("SSL_CERT_FILE").cloned() {
             // The Node.js of actions does not use the system's certificates.
             variables.entry("NODE_EXTRA_CA_CERTS".to_owned()).or_insert(file);
         }
-        let path = wanted.path.clone().filter(|path| path != NONE);
-        let path = path.or_else(|| self.path.clone().filter(|_| wanted.path.is_none()));
+        let path = match &wanted.path {
+            // The runner would keep the one that its files have.
+            Requested::Unset => Some(config_sh::PATH.to_owned()),
+            wanted => wanted.after(self.path.as_ref()),
+        };
         Self { variables, path, ca_file }
     }
 
@@ -198,9 +243,10 @@ impl RunnerEnvironment {
         Some(environment)
     }
 
-    /// The text of `.env`: what runup sets, and then the operator's own lines of `now`, which win.
+    /// The text of `.env`: what runup sets, and then the operator's own lines of `now`, which win. `before` was recorded when
+    /// runup wrote that.
     #[must_use]
-    pub fn dot_env(&self, now: Option<&str>) -> String {
+    pub fn dot_env(&self, now: Option<&str>, before: &Self) -> String {
         let mut text = format!("{BEGIN}\n");
         if !self.variables.contains_key("LANG") {
             text.push_str("LANG=C.UTF-8\n");
@@ -209,16 +255,17 @@ impl RunnerEnvironment {
             let _ = writeln!(text, "{name}={value}");
         }
         let _ = writeln!(text, "{END}");
-        for line in own_lines(now.unwrap_or_default()) {
+        for line in own_lines(now.unwrap_or_default(), before) {
             let _ = writeln!(text, "{line}");
         }
         text
     }
 }
 
-/// The operator's own lines in a `.env`: those after runup's block, or all but the one that an older runup wrote.
+/// The operator's own lines in a `.env`: those around runup's block. Where a line that begins or ends the block was
+/// deleted, or an older runup wrote none, all lines but those that follow from what was recorded `before`.
 #[must_use]
-pub fn own_lines(text: &str) -> Vec<&str> {
+pub fn own_lines<'a>(text: &'a str, before: &RunnerEnvironment) -> Vec<&'a str> {
     let lines: Vec<&str> = text.lines().collect();
     if let Some(begin) = lines.iter().position(|line| *line == BEGIN)
         && let Some(end) = lines.iter().skip(begin).position(|line| *line == END)
@@ -226,7 +273,12 @@ pub fn own_lines(text: &str) -> Vec<&str> {
         let above = lines[..begin].iter();
         return above.chain(&lines[begin + end + 1..]).copied().collect();
     }
-    lines.into_iter().filter(|line| *line != "LANG=C.UTF-8").collect()
+    let is_ours = |line: &str| {
+        let variable = line.split_once('=');
+        [BEGIN, END, "LANG=C.UTF-8"].contains(&line)
+            || variable.is_some_and(|(name, value)| before.variables.get(name).is_some_and(|it| it == value))
+    };
+    lines.into_iter().filter(|line| !is_ours(line)).collect()
 }
 
 /// A value in double quotes, in which systemd takes a backslash as an escape and nothing as a variable.
@@ -269,10 +321,10 @@ mod tests {
         let odd = "a \"b\" \\ $HOME `id` 'c' = # ü";
         let wanted = WantedEnvironment {
             network: Some(pairs(&[("https_proxy", "http://user:p%40ss@proxy:3128")])),
-            ca_file: Some("/etc/my ca.pem".into()),
+            ca_file: Requested::Set("/etc/my ca.pem".into()),
             jobs: Some(pairs(&[("ODD", odd), ("EMPTY", "")])),
-            hooks: [Some("/usr/local/bin/started.sh".into()), None],
-            path: Some("/opt/bin:/usr/bin".into()),
+            hooks: [Requested::Set("/usr/local/bin/started.sh".into()), Requested::Kept],
+            path: Requested::Set("/opt/bin:/usr/bin".into()),
             ..WantedEnvironment::default()
         };
         let environment = RunnerEnvironment::default().with(&wanted, dir());
@@ -286,8 +338,9 @@ mod tests {
         let first = WantedEnvironment {
             network: Some(pairs(&[("https_proxy", "http://one")])),
             jobs: Some(pairs(&[("A", "1"), ("B", "2")])),
-            hooks: [Some("/a.sh".into()), Some("/b.sh".into())],
-            path: Some("/x".into()),
+            ca_file: Requested::Set("/ca.pem".into()),
+            hooks: [Requested::Set("/a.sh".into()), Requested::Set("/b.sh".into())],
+            path: Requested::Set("/x".into()),
             ..WantedEnvironment::default()
         };
         let first = RunnerEnvironment::default().with(&first, dir());
@@ -299,31 +352,42 @@ mod tests {
         let second = WantedEnvironment {
             network: Some(Vec::new()),
             jobs: Some(pairs(&[("C", "3")])),
-            hooks: [Some(NONE.into()), None],
-            path: Some(NONE.into()),
+            ca_file: Requested::Unset,
+            hooks: [Requested::Unset, Requested::Kept],
+            path: Requested::Unset,
             ..WantedEnvironment::default()
         };
         let second = first.with(&second, dir());
-        assert_eq!(second.names(), [HOOKS[1], "C"]);
-        let names = ["A", HOOKS[0], "B", "C", "PATH", "https_proxy"];
-        let mut differs = second.differs(&first);
-        differs.sort_by_key(|name| names.iter().position(|one| one == name));
-        assert_eq!(differs, names);
+        assert_eq!(second.names(), [HOOKS[1], "C", "PATH"]);
+        assert_eq!((second.ca_file(), second.path()), (None, Some(config_sh::PATH)));
+        let mut names = vec!["A", HOOKS[0], "B", "C", "PATH", "https_proxy"];
+        names.extend(CA_VARIABLES);
+        names.sort_unstable();
+        assert_eq!(second.differs(&first), names);
+        // Also if nothing is known of the network, as in an image.
+        let unset = WantedEnvironment { ca_file: Requested::Unset, ..WantedEnvironment::default() };
+        assert_eq!(first.with(&unset, dir()).network(), pairs(&[("https_proxy", "http://one")]));
         // `config.sh` gets no variable of the jobs.
-        assert_eq!(first.network(), pairs(&[("https_proxy", "http://one")]));
+        assert!(first.network().iter().all(|(name, _)| name != "A"));
     }
 
     #[test]
     fn the_operator_s_own_lines_stay_after_runup_s() {
         let wanted = WantedEnvironment { jobs: Some(pairs(&[("A", "1")])), ..WantedEnvironment::default() };
         let environment = RunnerEnvironment::default().with(&wanted, dir());
+        let none = RunnerEnvironment::default();
         // As an older runup wrote it, with a line of the operator.
-        let first = environment.dot_env(Some("LANG=C.UTF-8\nMINE=x=y\n"));
+        let first = environment.dot_env(Some("LANG=C.UTF-8\nMINE=x=y\n"), &none);
         assert_eq!(first, format!("{BEGIN}\nLANG=C.UTF-8\nA=1\n{END}\nMINE=x=y\n"));
-        assert_eq!(
-            RunnerEnvironment::default().dot_env(Some(&first)),
-            format!("{BEGIN}\nLANG=C.UTF-8\n{END}\nMINE=x=y\n")
-        );
+        let second = format!("{BEGIN}\nLANG=C.UTF-8\n{END}\nMINE=x=y\n");
+        assert_eq!(none.dot_env(Some(&first), &environment), second);
+        // What runup wrote stays its own if a line around it is deleted.
+        for line in [BEGIN, END] {
+            let torn = first.replace(&format!("{line}\n"), "");
+            assert_eq!(none.dot_env(Some(&torn), &environment), second, "{line}");
+            let changed = torn.replace("A=1", "A=mine");
+            assert!(none.dot_env(Some(&changed), &environment).ends_with("A=mine\nMINE=x=y\n"), "{line}");
+        }
         assert!(!BEGIN.contains('=') && !END.contains('='), "the listener would set a variable");
     }
 }

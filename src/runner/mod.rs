@@ -21,7 +21,7 @@ pub mod unit;
 pub mod version;
 
 pub use asset::Choice;
-pub use environment::{RunnerEnvironment, WantedEnvironment};
+pub use environment::{Requested, RunnerEnvironment, WantedEnvironment};
 pub use error::Error;
 pub use guard::{Guard, Keeper};
 pub use jit_config::JitIdentity;

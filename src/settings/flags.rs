@@ -80,9 +80,9 @@ pub struct Server {
     /// Allow http:// to other machines: tokens are then sent unencrypted
     #[arg(long)]
     pub allow_http: bool,
-    /// PEM file with certificates to trust in addition to the system's
+    /// PEM file with certificates to trust in addition to the system's; none for no such file
     #[arg(long, value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<String>,
     /// Proxy of all connections, those of the runner and its jobs as well; none for no proxy [default: https_proxy and
     /// http_proxy, or what the runner was installed with]
     ///
@@ -329,6 +329,9 @@ pub struct Run {
     /// No token is needed. `runup runners create-jit` creates such a runner.
     #[arg(long, value_name = "FILE")]
     pub jit_config_file: Option<String>,
+    /// Options that are as the runner was installed with, whatever the configuration file sets; for the unit
+    #[arg(long, value_name = "OPTIONS", value_delimiter = ',', hide = true)]
+    pub as_recorded: Vec<String>,
 }
 
 /// What follows the one job of an ephemeral runner.

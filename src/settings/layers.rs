@@ -19,7 +19,7 @@ pub const DEFAULT_FILE: &str = "/etc/runup/config.toml";
 
 /// The ids of options that make no sense in a file or a variable. A person confirms a name; what a machine's configuration
 /// calls its next runner confirms nothing.
-const COMMAND_LINE_ONLY: [&str; 3] = ["help", "version", "confirmed_name"];
+const COMMAND_LINE_ONLY: [&str; 4] = ["help", "version", "confirmed_name", "as_recorded"];
 
 /// Filters of `runners list` share their names with properties of a runner, and `name` in a machine's file must not hide
 /// the other runners from the list. The ids of filters begin with this, and so do their keys and variables.
@@ -353,6 +353,7 @@ pub fn given(command: &Command, matches: &ArgMatches, file: &File) -> Vec<Given>
         let Some(raw) = matches.get_raw(id) else { continue };
         let value: Vec<String> = raw.map(|value| value.to_string_lossy().into_owned()).collect();
         let origin = match matches.value_source(id) {
+            _ if file.off.contains(&key) => Origin::Flag,
             Some(ValueSource::CommandLine) => Origin::Flag,
             Some(ValueSource::EnvVariable) => Origin::Variable(variable(&key)),
             _ if file.has(&key) => Origin::File(file.path.clone()),

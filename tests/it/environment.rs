@@ -173,7 +173,9 @@ fn certificates_are_trusted_beside_the_system_s_wherever_their_file_is() {
 fn a_boot_changes_nothing_that_a_shell_has_set() {
     let rig = Rig::new();
     let mine = rcgen::generate_simple_self_signed(vec!["ca.test".to_owned()]).unwrap().cert.pem();
-    let file = rig.write("etc/ssl/mine.pem", mine);
+    let file = rig.write("etc/ssl/mine.pem", &mine);
+    // The machine has them at the place where the shell has them.
+    rig.write(file.trim_start_matches('/'), &mine);
     let mut shell = rig.on_machine(&["install"]);
     shell.env("HTTPS_PROXY", PROXY).env("no_proxy", "internal.test").env("SSL_CERT_FILE", &file);
     finish(shell.spawn().unwrap()).expect(0);
@@ -235,6 +237,76 @@ fn an_image_has_only_what_options_set() {
     finish(bake.env("https_proxy", PROXY).env("SSL_CERT_FILE", "/nowhere/ca.pem").spawn().unwrap()).expect(0);
     assert!(dot_env(&rig).contains("\nBAKED=1\n") && !dot_env(&rig).contains("proxy"), "{}", dot_env(&rig));
     assert!(!dot_env(&rig).contains("SSL_CERT_FILE"), "{}", dot_env(&rig));
+}
+
+#[test]
+fn a_runner_in_an_image_gets_no_certificates_that_only_the_host_has() {
+    let rig = Rig::new();
+    let bundle = rig.write("host-ca.pem", "");
+    let set = |file: &str| {
+        let mut install = rig.on_machine(&["install", "--env", "A=1"]);
+        finish(install.env("SSL_CERT_FILE", file).spawn().unwrap()).expect(0);
+        dot_env(&rig)
+    };
+    assert!(!set(&bundle).contains("SSL_CERT_FILE"), "{}", dot_env(&rig));
+    // What it has at the same place, it can use.
+    rig.write(bundle.trim_start_matches('/'), "");
+    assert!(set(&bundle).contains(&format!("\nSSL_CERT_FILE={bundle}\n")), "{}", dot_env(&rig));
+}
+
+#[test]
+fn certificates_can_be_taken_back() {
+    let rig = Rig::new();
+    let pem = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+    let file = rig.write("home/op/ca.pem", pem);
+    rig.run(&["install", "--ca-file", &file, "--env", "A=1"]).expect(0);
+    let copies = || {
+        let names = names_in(&rig.root().join("var/lib/runup"));
+        names.into_iter().filter(|name| name.ends_with(".ca.pem")).count()
+    };
+    assert!(dot_env(&rig).contains(".ca-bundle.pem") && copies() == 1, "{}", dot_env(&rig));
+    rig.run(&["plan", "--ca-file", "none"]).expect(0).says("set CURL_CA_BUNDLE");
+    rig.run(&["install", "--ca-file", "none"]).expect(0);
+    assert!(!dot_env(&rig).contains(".pem") && dot_env(&rig).contains("\nA=1\n"), "{}", dot_env(&rig));
+    assert_eq!(copies(), 0);
+    std::fs::remove_file(file).unwrap();
+    rig.run(&["install"]).expect(0).says("nothing to do");
+}
+
+/// The lines of the block are recognised, also where the line above or below them is gone.
+#[test]
+fn a_block_that_lost_its_first_or_last_line_is_still_runup_s() {
+    let rig = Rig::new();
+    rig.run(&["install", "--env", "A=1"]).expect(0);
+    let whole = dot_env(&rig);
+    let lines: Vec<&str> = whole.lines().collect();
+    for gone in [0, lines.len() - 1] {
+        let mut torn = lines.clone();
+        torn.remove(gone);
+        torn.push("OWN=x");
+        std::fs::write(rig.dir().join(".env"), torn.join("\n") + "\n").unwrap();
+        rig.run(&["install", "--env", "B=2"]).expect(0);
+        assert_eq!(dot_env(&rig), whole.replace("A=1", "B=2") + "OWN=x\n");
+        rig.run(&["install", "--env", "A=1"]).expect(0);
+    }
+}
+
+/// What `install` was told by a flag and the unit does not repeat on its command line.
+#[test]
+fn what_was_recorded_from_a_flag_wins_over_the_file_in_the_unit() {
+    let rig = Rig::new();
+    rig.run(&["install", "--env", "A=flag"]).expect(0);
+    let file = rig.write("config.toml", "env = [\"A=file\"]\npath = \"/usr/bin:/bin:/file\"\n");
+    for (more, wanted) in [(&["--as-recorded=env,proxy"] as &[&str], "\nA=flag\n"), (&[], "\nA=file\n")] {
+        let child = rig.start(&[&["run", "--config", &file], more].concat());
+        until("the runner is online", || rig.state().runners.iter().any(|runner| runner.online));
+        signal(&child, Signal::TERM);
+        finish(child).expect(0);
+        until("it is offline", || rig.state().runners.iter().all(|runner| !runner.online));
+        assert!(dot_env(&rig).contains(wanted), "{}", dot_env(&rig));
+        let path = std::fs::read_to_string(rig.dir().join(".path")).unwrap();
+        assert_eq!(path.trim(), "/usr/bin:/bin:/file", "no flag had set it");
+    }
 }
 
 #[test]

@@ -269,7 +269,14 @@ impl<'a> Site<'a> {
     /// What `config.sh` runs with.
     #[must_use]
     pub fn config_setting(&self, account: Account) -> config_sh::Setting {
-        self.setting(account, self.environment.network(), Vec::new())
+        let mut network = self.environment.network();
+        if !self.request.root.is_host() {
+            // An image may not have the certificates with which this machine reaches the server.
+            let own = self.request.environment.own.iter();
+            let missing = own.filter(|(name, _)| !network.iter().any(|(it, _)| it == name)).cloned();
+            network.extend(missing.collect::<Vec<_>>());
+        }
+        self.setting(account, network, Vec::new())
     }
 
     /// What the listener runs with: `groups` besides those of the account.

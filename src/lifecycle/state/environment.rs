@@ -59,13 +59,16 @@ pub(crate) fn recorded(site: &Site<'_>) -> Result<RunnerEnvironment, Error> {
 /// It cannot be written.
 pub(crate) fn record(site: &Site<'_>) -> Result<(), Error> {
     let path = Journal::environment_for(&site.state, &site.request.dir);
+    let copy = Journal::certificates_for(&site.state, &site.request.dir);
+    if site.environment.ca_file().is_none() {
+        file::remove_if_present(&copy)?;
+    }
     if site.environment.is_empty() {
         file::remove_written(&path)?;
         return Ok(());
     }
     site.make_state()?;
     if let Some(file) = site.environment.ca_file().filter(|file| file.exists()) {
-        let copy = Journal::certificates_for(&site.state, &site.request.dir);
         file::write_atomic(&copy, read_certificates(file)?.as_bytes(), 0o600)?;
     }
     Ok(file::write_atomic(&path, site.environment.render().as_bytes(), 0o600)?)
@@ -77,8 +80,11 @@ pub(crate) fn record(site: &Site<'_>) -> Result<(), Error> {
 /// The certificates cannot be read.
 pub(crate) fn wanted_files(site: &Site<'_>, own: Option<&Path>, guard: Guard) -> Result<Vec<Wanted>, Error> {
     let now = own.and_then(|dir| text_of(site, dir, ".env", guard));
-    let mut files =
-        vec![Wanted { name: ".env", text: site.environment.dot_env(now.as_deref()), mode: 0o640 }];
+    let mut files = vec![Wanted {
+        name: ".env",
+        text: site.environment.dot_env(now.as_deref(), &recorded(site)?),
+        mode: 0o640,
+    }];
     if let Some(path) = site.environment.path() {
         files.push(Wanted { name: ".path", text: format!("{path}\n"), mode: 0o644 });
     }

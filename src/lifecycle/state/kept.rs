@@ -6,6 +6,7 @@
 use crate::host::file::{read_untrusted_in, remove_written, write_atomic};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::environment::recorded;
 use crate::lifecycle::state::journal::Journal;
 use crate::runner::config_sh;
 use crate::runner::environment::own_lines;
@@ -23,6 +24,7 @@ const LOG_LIMIT: u64 = 8 * 1024 * 1024;
 /// # Errors
 /// They cannot be written.
 pub(crate) fn keep(site: &Site<'_>, journal: &Journal, old: &Path) -> Result<(), Error> {
+    let recorded = recorded(site)?;
     let mut names = Vec::new();
     let mut commands = Vec::new();
     for (name, extension) in [(".env", "env.kept"), (".path", "path.kept")] {
@@ -30,7 +32,7 @@ pub(crate) fn keep(site: &Site<'_>, journal: &Journal, old: &Path) -> Result<(),
         let Some(bytes) = read_untrusted_in(old, name, LIMIT).ok().flatten() else { continue };
         let text = String::from_utf8_lossy(&bytes);
         // What runup writes itself is written again.
-        let lines = if name == ".env" { own_lines(&text) } else { Vec::new() };
+        let lines = if name == ".env" { own_lines(&text, &recorded) } else { Vec::new() };
         let keys = lines.iter().filter_map(|line| Some(line.split_once('=')?.0.to_owned()));
         let keys: Vec<String> = keys.filter(|key| key != "LANG").collect();
         let usual = site.environment.path().unwrap_or(config_sh::PATH);

@@ -87,8 +87,11 @@ fn is_executable(_: &std::fs::Metadata) -> bool {
 /// A file cannot be written.
 pub(crate) fn take(site: &Site<'_>, journal: &Journal, account: &Account) -> Result<(), Error> {
     let phase = site.phase("env");
+    let (dir, guard) = (site.dir(), journal.guard());
+    // Before the record is replaced, which tells the lines of runup from those of the operator.
+    let files = wanted_files(site, Some(&dir), guard)?;
     record(site)?;
-    put(site, journal, account)?;
+    write_what_differs(site, journal, account, &files)?;
     let names = site.environment.names();
     phase.end(if names.is_empty() { "nothing is set any more".to_owned() } else { names.join(", ") });
     Ok(())
@@ -99,10 +102,20 @@ pub(crate) fn take(site: &Site<'_>, journal: &Journal, account: &Account) -> Res
 /// # Errors
 /// One cannot be written.
 pub(crate) fn put(site: &Site<'_>, journal: &Journal, account: &Account) -> Result<(), Error> {
+    let files = wanted_files(site, Some(&site.dir()), journal.guard())?;
+    write_what_differs(site, journal, account, &files)
+}
+
+fn write_what_differs(
+    site: &Site<'_>,
+    journal: &Journal,
+    account: &Account,
+    files: &[Wanted],
+) -> Result<(), Error> {
     let (dir, guard) = (site.dir(), journal.guard());
-    for wanted in wanted_files(site, Some(&dir), guard)? {
-        if !is_there(site, &dir, &wanted, guard) {
-            write(site, journal, account, &dir, &wanted)?;
+    for wanted in files {
+        if !is_there(site, &dir, wanted, guard) {
+            write(site, journal, account, &dir, wanted)?;
         }
     }
     Ok(())

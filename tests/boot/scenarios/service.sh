@@ -601,6 +601,31 @@ scenario_rate_limit_that_is_lifted() {
     exits 0 runup remove
 }
 
+# The unit reads the configuration file at each start. What a flag of the installation set or switched off stays all the same.
+scenario_flags_outlast_the_configuration_file() {
+    server
+    machine
+    credentials
+    switch_on
+    printf 'ephemeral = true\nreplace = true\nself-update = true\nenv = ["WHO=file"]\n' >>"$root/etc/runup/config.toml"
+    exits 0 runup install --env WHO=flag --no-replace --no-self-update
+    local ran
+    for ran in 1 2; do
+        online
+        grep --quiet '^WHO=flag$' "$root$tree/.env" || fail "job $ran: $(cat "$root$tree/.env")"
+        inside systemctl cat "$unit" >"$here/unit"
+        must grep --quiet -- '--as-recorded=env' "$here/unit"
+        must grep --quiet -- '--self-update=false' "$here/unit"
+        must_not grep --quiet -- 'WHO=' "$here/unit"
+        local first job
+        first=$(runner_id)
+        job=$(job 1)
+        within 20 job_done "$job"
+        within 60 fresh_runner "$first"
+    done
+    exits 0 runup remove
+}
+
 # The limit is used up just when the service starts. The installation ends with the time, and the service comes up by
 # itself; `status` and a second `install` tell of it.
 scenario_install_while_the_rate_limit_is_used_up() {
