@@ -74,15 +74,12 @@ pub(super) fn reach(environment: &Environment, server: &Server, place: Option<&P
 
 /// The certificates that runup itself trusts besides the system's.
 pub(super) fn ca_file(server: &Server, environment: &Environment) -> Option<PathBuf> {
-    match requested_ca_file(server).ok()? {
+    let asked = Requested::of(server.ca_file.as_deref(), |file| Ok::<_, Infallible>(PathBuf::from(file)));
+    match asked.unwrap_or_default() {
         Requested::Kept => environment.get(CA_FILE).map(PathBuf::from),
         Requested::Unset => None,
         Requested::Set(file) => Some(file),
     }
-}
-
-fn requested_ca_file(server: &Server) -> Result<Requested<PathBuf>, Error> {
-    Requested::of(server.ca_file.as_deref(), |file| absolute(Path::new(file)))
 }
 
 /// Drops what the configuration file sets of these options: a flag that was recorded wins over the file.
@@ -135,7 +132,7 @@ pub(super) fn network(server: &Server, environment: &Environment) -> Result<Want
             *value = absolute(Path::new(value))?.display().to_string();
         }
     }
-    let ca_file = requested_ca_file(server)?;
+    let ca_file = Requested::of(server.ca_file.as_deref(), |file| absolute(Path::new(file)))?;
     network.retain(|(_, value)| !value.is_empty());
     Ok(WantedEnvironment {
         own: network.clone(),

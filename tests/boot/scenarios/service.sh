@@ -611,7 +611,7 @@ scenario_flags_outlast_the_configuration_file() {
     exits 0 runup install --env WHO=flag --no-replace --no-self-update
     local ran
     for ran in 1 2; do
-        online
+        within 30 online
         grep --quiet '^WHO=flag$' "$root$tree/.env" || fail "job $ran: $(cat "$root$tree/.env")"
         inside systemctl cat "$unit" >"$here/unit"
         must grep --quiet -- '--as-recorded=env' "$here/unit"
