@@ -154,6 +154,7 @@ const DOCUMENTS: &[Document] = &[
             ("server", "string?", "`online` or `offline`; null if the server was not asked"),
             ("busy", "boolean?", "whether it runs a job"),
             ("not_asked", "string?", "why the server was not asked"),
+            ("waits_until", "string?", "until when `runup run` waits for the server's rate limit"),
             (
                 "listener",
                 "boolean?",
