@@ -106,6 +106,13 @@ pub enum News {
         /// It was cancelled, by a user or because the listener was stopped.
         canceled: bool,
     },
+    /// It has lost its connection, and tries to get it back, however long that takes.
+    Disconnected {
+        /// Because the server does not know the runner, as it was told.
+        unknown: bool,
+    },
+    /// It has its connection again.
+    Reconnected,
 }
 
 /// Finds the event in a line of output.
@@ -116,6 +123,12 @@ pub fn news(line: &str) -> Option<News> {
     }
     if let Some((_, result)) = line.rsplit_once(" completed with result: ") {
         return Some(News::JobDone { canceled: result.starts_with("Cancel") });
+    }
+    if let Some((_, error)) = line.split_once("Runner connect error: ") {
+        return Some(News::Disconnected { unknown: error.contains(" was not found") });
+    }
+    if line.ends_with("Runner reconnected.") {
+        return Some(News::Reconnected);
     }
     line.contains("Running job: ").then_some(News::Job)
 }
@@ -256,6 +269,13 @@ mod tests {
         let canceled = "2026-01-01 00:00:00Z: Job build completed with result: Canceled";
         assert_eq!(news(canceled), Some(News::JobDone { canceled: true }));
         assert_eq!(news("Exiting..."), None);
+        let lost = |error| {
+            format!("2026-01-01 00:00:00Z: Runner connect error: {error}. Retrying until reconnected.")
+        };
+        let unknown = "Registration de0841aa-9c5f-4f4a-a131-9e314fc4e979 was not found.";
+        assert_eq!(news(&lost(unknown)), Some(News::Disconnected { unknown: true }));
+        assert_eq!(news(&lost("Connection refused")), Some(News::Disconnected { unknown: false }));
+        assert_eq!(news("2026-01-01 00:00:00Z: Runner reconnected."), Some(News::Reconnected));
         assert!(is_conflict("Runner connect error: A session for this runner already exists.. Retrying"));
         assert!(misses_runner("Failed to create session. Agent 23 was not found.\n"));
         assert!(!misses_runner("Failed to create session. Http response code: BadGateway\n"));

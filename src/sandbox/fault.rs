@@ -122,6 +122,9 @@ pub enum FaultKind {
         /// The feature.
         flag: Unsupported,
     },
+    /// Only for `message`: the token service says of a deleted runner that its registration was not found, and the fake
+    /// listener retries for ever, as GitHub's can.
+    Forgotten,
     /// Only for `session`: tells the fake listener to exit with this code.
     Exit {
         /// The code.
@@ -260,7 +263,7 @@ pub enum FaultTextError {
 const KINDS: &str = "status=CODE, delay=MS, delay-after=MS, stall[=BYTES], cut=BYTES, slow=BYTES_PER_SECOND, \
                      corrupt=OFFSET, wrong-length=BYTES, no-range, redirect[=URL], expired-token, html[=STATUS], \
                      empty-list, no-checksum, empty-checksum, malformed-checksum, wrong-checksum, not-json, \
-                     clock=SECONDS, rate-limit=SECONDS, retry-after=SECONDS, lost-answer, unsupported=FLAG, exit=CODE, script=ACT";
+                     clock=SECONDS, rate-limit=SECONDS, retry-after=SECONDS, lost-answer, forgotten, unsupported=FLAG, exit=CODE, script=ACT";
 
 impl FromStr for Fault {
     type Err = FaultTextError;
@@ -336,6 +339,7 @@ impl FromStr for FaultKind {
             "rate-limit" => Ok(Self::RateLimit { seconds: number(value).ok_or_else(bad)? }),
             "retry-after" => Ok(Self::RetryAfter { seconds: number(value).ok_or_else(bad)? }),
             "lost-answer" => simple(Self::LostAnswer),
+            "forgotten" => simple(Self::Forgotten),
             "unsupported" => match value {
                 Some("ephemeral") => Ok(Self::Unsupported { flag: Unsupported::Ephemeral }),
                 Some("disable-update") => Ok(Self::Unsupported { flag: Unsupported::DisableUpdate }),

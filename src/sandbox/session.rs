@@ -42,7 +42,7 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
     let mut world = shared.world();
     world.age();
     if request.credential.kind != CredentialKind::Runner {
-        return unknown_client(&world, request);
+        return unknown_client(&world, request, faults);
     }
     let Some(id) = request.credential.runner else { return Reply::not_found() };
     if matches!(route, Route::Session) && is_deprecated(&mut world, id, request) {
@@ -138,7 +138,11 @@ fn next_message(shared: &Shared, world: &mut World, id: u64, request: &Request) 
 }
 
 /// A deleted runner is not found; the credential of a replaced one is refused, as by GitHub's token service.
-fn unknown_client(world: &World, request: &Request) -> Reply {
+fn unknown_client(world: &World, request: &Request, faults: &[FaultKind]) -> Reply {
+    if faults.contains(&FaultKind::Forgotten) {
+        let description = "Registration 00000000-0000-4000-8000-000000000000 was not found.";
+        return Reply::json(400, &json!({"error": "invalid_request", "error_description": description}));
+    }
     let header = request.header("authorization").and_then(|header| header.split_once(' '));
     if header.is_some_and(|(_, client)| world.was_rotated(client.trim())) {
         return Reply::json(400, &json!({"error": "invalid_client"}));

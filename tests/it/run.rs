@@ -338,6 +338,37 @@ fn a_runner_deleted_behind_our_back_is_registered_again() {
     rig.assert_exactly_one_runner();
 }
 
+/// GitHub's listener can retry for ever then, and says so once.
+#[test]
+fn a_deleted_runner_whose_listener_tries_to_reconnect_is_noticed() {
+    let rig = Rig::new();
+    let token = rig.write("token", rig.sandbox.token().expose());
+    rig.faults(&["message:forgotten"]);
+    let child = start_online(&rig, &["--token-file", &token, "--jit"]);
+    let first = rig.state().runners[0].id;
+    rig.sandbox.change_runner(first, RunnerChange { deleted: true, ..RunnerChange::default() });
+    until("another one is online", || online(&rig) && rig.state().runners[0].id != first);
+    stop(child)
+        .expect(0)
+        .says("Registration 00000000-0000-4000-8000-000000000000 was not found.. Retrying")
+        .says("the listener tries to reconnect a runner that the server has deleted");
+}
+
+/// What a job could print for the listener decides nothing, and costs few calls.
+#[test]
+fn a_runner_that_the_server_has_is_left_alone_whatever_its_listener_says() {
+    let rig = Rig::new();
+    let token = rig.write("token", rig.sandbox.token().expose());
+    let child = start_online(&rig, &["--token-file", &token, "--jit"]);
+    rig.routes();
+    rig.faults(&["message:2:status=400"]);
+    until("the server is asked", || rig.asked("get-runner") > 0);
+    // It is connected again by now, and stays.
+    until("it asks for jobs", || rig.state().runners.len() == 1 && online(&rig) && rig.asked("message") > 4);
+    assert_eq!((rig.asked("get-runner"), rig.asked("session")), (1, 0));
+    stop(child).expect(0);
+}
+
 #[test]
 fn a_runner_deleted_again_and_again_is_somebody_s_will() {
     let rig = Rig::new();

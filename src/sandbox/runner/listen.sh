@@ -56,8 +56,12 @@ listening() {
     while :; do
         if request GET "$server/message" "Bearer $client"; then
             case $http_status in
-            200) take_message ;;
-            400) offline "invalid_client" ;;
+            204) online ;;
+            200)
+                online
+                take_message
+                ;;
+            400) offline "$(value error_description "$http_body" || value error "$http_body")" ;;
             404)
                 complain "The runner no longer exists on the server. Cleaning up local configuration."
                 delete_configuration
@@ -78,6 +82,12 @@ offline() {
     [[ -z $was_offline ]] || return 0
     was_offline=yes
     complain "$(stamp): Runner connect error: $1. Retrying until reconnected."
+}
+
+online() {
+    [[ -n $was_offline ]] || return 0
+    was_offline=''
+    say "$(stamp): Runner reconnected."
 }
 
 open_session() {

@@ -3,6 +3,7 @@
 //! The lock of the journal is held only for changes, so that `status` and `remove` can work meanwhile. A lock of its
 //! own marks this runner as supervised: a listener found without it is an orphan.
 
+pub mod adrift;
 pub mod clean;
 pub mod exposure;
 pub mod handed;

@@ -8,6 +8,7 @@ use crate::host::Outcome;
 use crate::host::file::remove_if_present;
 use crate::host::process::Which;
 use crate::host::systemd;
+use crate::lifecycle::command::run::adrift::{Adrift, Finding};
 use crate::lifecycle::command::run::running::Running;
 use crate::lifecycle::context::error::{Error, ListenerError, TreeError};
 use crate::lifecycle::context::site::Site;
@@ -55,7 +56,7 @@ pub(crate) enum Ended {
     },
     /// By itself, as it should.
     Itself,
-    /// It says that the server has deleted the runner.
+    /// The server has deleted the runner, as the listener or the server says.
     Deleted,
     /// Its self-update was interrupted, and left no complete runner.
     Broken,
@@ -89,6 +90,13 @@ pub(crate) async fn supervise(
         let (work, told) = (Work::default(), Told::default());
         let outcome = listen(site, running, &setting, jit, announced.as_mut(), &work, &told).await?;
         *jobs += work.jobs.load(Relaxed);
+        match told.finding.get() {
+            // A configuration for one runner has served its time.
+            Some(Finding::Gone) if running.handed().is_some() => return Ok(Ended::Itself),
+            Some(Finding::Gone) => return Ok(Ended::Deleted),
+            Some(Finding::Unclear) => continue,
+            None => {}
+        }
         // A job may have just ended, or begun.
         let busy = work.busy.load(Relaxed);
         let until = told.until.get();
@@ -142,6 +150,16 @@ async fn listen(
         let until = tokio::select! {
             () = site.stop.cancelled() => None,
             notice = announced => Some(Deadline::after(notice.left)),
+            finding = work.adrift.in_vain(site, || work.busy.load(Relaxed)) => {
+                tracing::warn!("{}", match finding {
+                    Finding::Gone => "the listener tries to reconnect a runner that the server has deleted; ending it",
+                    Finding::Unclear => "the server does not know the runner, as the listener prints; starting it again",
+                });
+                told.finding.set(Some(finding));
+                told.interrupt.cancel();
+                tokio::time::sleep(GOODBYE).await;
+                return;
+            }
         };
         told.until.set(until);
         // Whatever requested it, from here on everything ends.
@@ -228,6 +246,8 @@ struct Told {
     /// Cancelled once the listener is interrupted.
     interrupt: CancellationToken,
     until: Cell<Option<Deadline>>,
+    /// Why it was interrupted, if nothing else ends.
+    finding: Cell<Option<Finding>>,
     in_a_job: Cell<bool>,
 }
 
@@ -239,11 +259,16 @@ struct Work {
     canceled: AtomicBool,
     conflict: AtomicBool,
     jobs: AtomicU32,
+    adrift: Adrift,
 }
 
 impl Work {
     fn note(&self, line: &str) {
-        match listener::news(line) {
+        let news = listener::news(line);
+        if let Some(news) = news {
+            self.adrift.note(news);
+        }
+        match news {
             Some(News::Listening) => self.listened.store(true, Relaxed),
             Some(News::Job) => {
                 self.busy.store(true, Relaxed);
@@ -253,7 +278,7 @@ impl Work {
                 self.busy.store(false, Relaxed);
                 self.canceled.store(canceled, Relaxed);
             }
-            None => {}
+            Some(News::Disconnected { .. } | News::Reconnected) | None => {}
         }
     }
 
