@@ -56,6 +56,8 @@ pub(super) enum Command {
     Remove(Box<RemoveFlags>),
     /// Show the runner's state here and on GitHub
     Status(Box<StatusFlags>),
+    /// Show the logs of the service, the listener and the last job
+    Logs(LogsFlags),
     /// Show what install would do
     Plan(Box<InstallFlags>),
     /// List, show, create, delete or prune runners on GitHub
@@ -168,6 +170,9 @@ pub(super) struct RemoveFlags {
     /// Contact no server: clean up this machine, and print what stays registered
     #[arg(long)]
     pub local: bool,
+    /// Remove every runner of this machine
+    #[arg(long = "all", id = "every_runner")]
+    pub all: bool,
     /// Time that a running job gets to finish before it is cancelled, if runup's own service runs it
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     pub drain: Duration,
@@ -222,6 +227,15 @@ pub(super) struct StatusFlags {
     pub local: bool,
     #[command(flatten)]
     pub server: Server,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct LogsFlags {
+    /// Go on with what is added, until a signal ends it
+    #[arg(long)]
+    pub follow: bool,
     #[command(flatten)]
     pub place: Place,
 }

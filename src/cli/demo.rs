@@ -129,6 +129,7 @@ fn request_for(sandbox: &Background, temporary: &Path) -> Result<Request, Failed
     Ok(Request {
         // No directory service has to be asked for it.
         user_is_default: true,
+        dir_is_default: false,
         groups: Vec::new(),
         ids: account::WantedIds::default(),
         self_update: false,

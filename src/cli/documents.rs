@@ -113,7 +113,8 @@ const DOCUMENTS: &[Document] = &[
     },
     Document {
         commands: &["remove"],
-        what: "The result of the removal.",
+        what: "The result of the removal. With `--all` a list with one for each runner, where one that failed has `dir` and \
+               `error`, with the fields of an [error](#errors).",
         fields: &[
             ("changed", "boolean", "whether there was anything to remove"),
             ("dir", "string", "directory of the runner"),
@@ -133,7 +134,8 @@ const DOCUMENTS: &[Document] = &[
     },
     Document {
         commands: &["status"],
-        what: "The state of the runner.",
+        what: "The state of the runner, if a directory was set by `--dir`, `RUNUP_DIR` or the configuration file. Otherwise a \
+               list with the state of every runner of this machine.",
         fields: &[
             (
                 "state",
@@ -174,6 +176,15 @@ const DOCUMENTS: &[Document] = &[
             ("support.days", "number?", "days until then"),
             ("support.pinned", "string?", "why runup keeps the version"),
             ("drift[]", "string", "difference from the settings"),
+        ],
+    },
+    Document {
+        commands: &["logs"],
+        what: "A list of lines, each with these fields.",
+        fields: &[
+            ("at", "string?", "when it was written"),
+            ("source", "string", "`journal`, `listener` or `worker`"),
+            ("text", "string", "the line, which a job may have written"),
         ],
     },
     Document {

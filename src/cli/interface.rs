@@ -203,8 +203,8 @@ mod tests {
             for option in
                 options(command).iter().filter(|it| !["help", "version"].contains(&it.option.as_str()))
             {
-                if path == "remove" && option.option == "name" {
-                    // Only a person confirms a name.
+                if path == "remove" && ["name", "all"].contains(&option.option.as_str()) {
+                    // Only a person confirms a name, or that every runner goes.
                     assert_eq!((&option.variable, &option.key), (&None, &None));
                     continue;
                 }

@@ -16,7 +16,7 @@ pub(super) struct Page {
 }
 
 /// One page a command.
-const PAGES: [Page; 23] = [
+const PAGES: [Page; 24] = [
     Page {
         path: "",
         notes: &[
@@ -129,24 +129,32 @@ const PAGES: [Page; 23] = [
     Page {
         path: "remove",
         notes: &[
-            "It removes what runup created, and nothing else. A runner that is gone already is a success.",
+            "It removes what runup created, and nothing else. A runner that is gone already is a success. On a machine with \
+             several runners, pass --dir or --all. With --all, a runner that cannot be removed does not stop the others, and the exit code is the highest one.",
         ],
-        exit: &[],
+        exit: &[("78", "there are several runners, and neither --dir nor --all was passed")],
         examples: &[
             (
                 "Deregister the runner, and remove it from this machine",
                 "sudo runup remove --token-file /etc/runup/token",
             ),
             ("Remove it from this machine only", "sudo runup remove --local"),
+            ("Remove every runner of this machine", "sudo runup remove --all --token-file /etc/runup/token"),
         ],
     },
     Page {
         path: "status",
-        notes: &[],
+        notes: &[
+            "Without --dir, RUNUP_DIR or a dir in the configuration file, it shows every runner of this machine: one alone in \
+             full, several as a table, and a list with --json. The exit code is the highest one of the runners. With a \
+             directory, it shows that one, and --json prints its object. The token is sent only to the server of --url or, \
+             without --url, to the one server that all the runners have.",
+        ],
         exit: &[
             ("0", "the runner is registered, or installed in an image, as configured"),
             ("69", "no runner is installed"),
-            ("75", "the runner is offline, or an installation was interrupted"),
+            ("75", "the runner is offline, the server cannot be asked, or an installation was interrupted"),
+            ("77", "the server refuses the credential"),
             (
                 "78",
                 "the runner differs from the settings, is unknown to GitHub, or belongs to another machine",
@@ -154,8 +162,22 @@ const PAGES: [Page; 23] = [
             ("79", "the service of the runner is not running"),
         ],
         examples: &[
-            ("Show the state of the runner", "runup status"),
+            ("Show the state of every runner", "runup status"),
+            ("Show the state of one of several runners", "runup status --dir /srv/second"),
             ("Ask GitHub as well, and print JSON", "sudo runup status --token-file /etc/runup/token --json"),
+        ],
+    },
+    Page {
+        path: "logs",
+        notes: &[
+            "It shows the last 100 lines of each log, in the order of time: the journal of the service, and the newest files \
+             of GitHub's listener and worker in _diag. Jobs can write all of them: control characters are shown as escapes, \
+             and a file that is not the runner's is not read.",
+        ],
+        exit: &[("0", "the logs were shown, or a signal ended --follow")],
+        examples: &[
+            ("Show the logs of the runner", "sudo runup logs"),
+            ("Follow the logs of one of several runners", "sudo runup logs --follow --dir /srv/second"),
         ],
     },
     Page {

@@ -14,6 +14,7 @@ mod interface;
 mod jobs;
 mod keys;
 mod log;
+mod logs;
 mod man;
 mod manual;
 mod output;
@@ -144,6 +145,7 @@ async fn dispatch(command: Command, session: Session) -> Result<Output, Failed> 
         Command::Upgrade(flags) => upgrade::run(flags, session).await,
         Command::Remove(flags) => remove::run(flags, session).await,
         Command::Status(flags) => status::run(flags, session).await,
+        Command::Logs(flags) => logs::run(flags, session).await,
         Command::Plan(flags) => plan::run(flags, session).await,
         Command::Runners(flags) => runners::run(flags, session).await,
         Command::Downloads(flags) => downloads::run(flags, session).await,

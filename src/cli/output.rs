@@ -16,6 +16,8 @@ pub(super) struct Output {
     code: u8,
     /// It holds a secret that was requested.
     secret: bool,
+    /// What failed beside the result.
+    failed: Vec<Failed>,
 }
 
 type Pieces = Box<dyn Iterator<Item = String>>;
@@ -30,7 +32,7 @@ impl Output {
     /// A successful result.
     pub(super) fn new(text: impl Into<String>, json: &impl serde::Serialize) -> Self {
         let json = serde_json::to_value(json).expect("results are texts, numbers and lists of them");
-        Self { text: text.into(), json: Document::Value(json), code: 0, secret: false }
+        Self { text: text.into(), json: Document::Value(json), code: 0, secret: false, failed: Vec::new() }
     }
 
     /// A list, which is rendered in the printed format only and element by element, so that a long one takes no more memory
@@ -42,7 +44,13 @@ impl Output {
         row: fn(&T) -> Vec<String>,
     ) -> Self {
         let pieces = if as_json { json_list(elements) } else { table_of(elements, head, row) };
-        Self { text: String::new(), json: Document::Pieces(pieces), code: 0, secret: false }
+        Self {
+            text: String::new(),
+            json: Document::Pieces(pieces),
+            code: 0,
+            secret: false,
+            failed: Vec::new(),
+        }
     }
 
     /// The same, for a command whose purpose is to print a secret.
@@ -55,16 +63,31 @@ impl Output {
         Self { code: class.exit_code(), ..self }
     }
 
+    /// The same, with the exit code of a class if there is one.
+    pub(super) fn with_worst(self, class: Option<Class>) -> Self {
+        match class {
+            Some(class) => self.with_code(class),
+            None => self,
+        }
+    }
+
+    /// The same, with what failed beside it; the highest exit code counts.
+    pub(super) fn with_failures(self, failed: Vec<Failed>) -> Self {
+        let worst = failed.iter().map(|failed| failed.error.class().exit_code()).max();
+        Self { code: self.code.max(worst.unwrap_or(0)), failed, ..self }
+    }
+
     /// Nothing left to print.
-    #[cfg(feature = "sandbox")]
     pub(super) fn silent() -> Self {
-        Self { text: String::new(), json: Document::Value(Value::Null), code: 0, secret: false }
+        Self::new(String::new(), &Value::Null)
     }
 }
 
 /// An error of any module, with its details.
 pub(super) struct Failed {
     error: Box<dyn Failure>,
+    /// What failed, if the error alone does not tell.
+    doing: Option<String>,
     /// The end of what a child printed.
     output: Option<String>,
     /// What could not be undone.
@@ -81,7 +104,7 @@ impl<E: Failure> From<E> for Failed {
         let left =
             known.map(|error| error.left().iter().map(|left| chain(left)).collect()).unwrap_or_default();
         let command = known.and_then(|error| error.command()).map(str::to_owned);
-        Self { error: Box::new(error), output, left, command }
+        Self { error: Box::new(error), doing: None, output, left, command }
     }
 }
 
@@ -89,7 +112,7 @@ impl<E: Failure> From<E> for Failed {
 pub(super) fn finish(result: Result<Output, Failed>, common: &Common, signal: Option<u8>) -> ExitCode {
     match result {
         Ok(output) => {
-            let Output { text, json, code, secret: holds_secret } = output;
+            let Output { text, json, code, secret: holds_secret, failed } = output;
             let mut pieces: Pieces = match json {
                 Document::Pieces(pieces) => pieces,
                 Document::Value(Value::Null) if common.json => Box::new(std::iter::empty()),
@@ -106,6 +129,9 @@ pub(super) fn finish(result: Result<Output, Failed>, common: &Common, signal: Op
             });
             // A closed pipe (`| head`) is not a failure.
             let _ = written.and_then(|()| stdout.flush());
+            for failed in &failed {
+                print_error(failed, failed.error.class(), common);
+            }
             ExitCode::from(code)
         }
         Err(failed) => {
@@ -119,43 +145,66 @@ pub(super) fn finish(result: Result<Output, Failed>, common: &Common, signal: Op
     }
 }
 
-fn print_failure(failed: &Failed, class: Class, common: &Common) {
-    let said = chain(failed.error.as_ref());
-    let hint = hint_for(failed.error.hint(), &said);
-    let message = visible::marked(&said);
-    let hint = hint.as_deref().map(visible::marked);
-    let left: Vec<String> = failed.left.iter().map(|left| visible::marked(left)).collect();
-    let output = failed.output.as_deref().map(visible::marked);
-    let document = json!({
-        "error": {
+impl Failed {
+    /// The same error, of this of several.
+    pub(super) fn while_doing(self, doing: String) -> Self {
+        Self { doing: Some(doing), ..self }
+    }
+
+    fn said(&self) -> String {
+        let doing = self.doing.as_ref().map(|doing| format!("{doing}: ")).unwrap_or_default();
+        format!("{doing}{}", chain(self.error.as_ref()))
+    }
+
+    /// The fields of the error, every one with its secrets marked.
+    pub(super) fn document(&self) -> Value {
+        self.document_as(self.error.class())
+    }
+
+    fn document_as(&self, class: Class) -> Value {
+        let said = self.said();
+        json!({
             "class": class.name(),
             "exit_code": class.exit_code(),
-            "message": message,
-            "hint": hint,
-            "output": output,
-            "not_undone": left,
-            "command": failed.command,
-        }
-    });
+            "message": visible::marked(&said),
+            "hint": hint_for(self.error.hint(), &said).as_deref().map(visible::marked),
+            "output": self.output.as_deref().map(visible::marked),
+            "not_undone": self.left.iter().map(|left| visible::marked(left)).collect::<Vec<_>>(),
+            "command": self.command,
+        })
+    }
+}
+
+fn print_failure(failed: &Failed, class: Class, common: &Common) {
     if common.json {
+        let document = json!({ "error": failed.document_as(class) });
         let _ = writeln!(std::io::stdout(), "{}", visible::json(&format!("{document:#}")));
     } else if let Some(command) = &failed.command {
         let _ = writeln!(std::io::stdout(), "{}", visible::lines(command));
     }
+    print_error(failed, class, common);
+}
+
+/// Prints the error on stderr.
+fn print_error(failed: &Failed, class: Class, common: &Common) {
+    let said = failed.said();
+    let hint = hint_for(failed.error.hint(), &said);
+    let message = visible::marked(&said);
+    let hint = hint.as_deref().map(visible::marked);
     let mut stderr = std::io::stderr().lock();
     if common.log_format == LogFormat::Json {
         tracing::error!(class = class.name(), exit_code = class.exit_code(), hint, "{message}");
         return;
     }
-    if let Some(output) = &output {
+    if let Some(output) = &failed.output {
         let _ = writeln!(stderr, "the end of its output:");
-        for line in output.trim_end().lines() {
+        for line in visible::marked(output).trim_end().lines() {
             let _ = writeln!(stderr, "  | {}", visible::line(line));
         }
     }
     let _ = writeln!(stderr, "error: {}", visible::message(&message));
-    for left in &left {
-        let _ = writeln!(stderr, "not undone: {}", visible::message(left));
+    for left in &failed.left {
+        let _ = writeln!(stderr, "not undone: {}", visible::message(&visible::marked(left)));
     }
     if let Some(hint) = hint {
         let _ = writeln!(stderr, "hint: {}", visible::message(&hint));

@@ -3,18 +3,67 @@
 use super::args::RemoveFlags;
 use super::output::{Failed, Output};
 use super::{Session, jobs, request};
-use crate::lifecycle::{RemoveScope, Removed, Site, Why, remove};
+use crate::lifecycle::{
+    Error, LocalRunner, LocalRunners, RegistrationError, RemoveScope, Removed, Site, Why, remove,
+};
+use crate::settings::{self, Given, Origin};
+use serde_json::json;
 use std::fmt::Write as _;
 
 pub(super) async fn run(flags: Box<RemoveFlags>, mut session: Session) -> Result<Output, Failed> {
     session.environment = jobs::reach(&session.environment, &flags.server, Some(&flags.place));
+    refuse_beside_all(&flags, &session)?;
     let request = request::remove(&flags, &session)?;
     let http = if flags.local { request::http_offline } else { request::http };
     let http = http(&flags.server, &session.environment)?;
-    let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
+    let site = Site::new(&request, http.clone(), session.signals.stop().clone(), &session.screen)?;
     let reach = if flags.local { RemoveScope::Local } else { RemoveScope::Server };
-    let removed = remove(&site, reach, flags.drain).await?;
-    Ok(Output::new(text(&removed), &removed))
+    if !flags.all {
+        let removed = remove(&site, reach, flags.drain).await?;
+        return Ok(Output::new(text(&removed), &removed));
+    }
+    let runners = LocalRunners::find(&site)?;
+    let (mut lines, mut documents, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    failed.extend(runners.unreadable.into_iter().map(|error| Failed::from(Error::from(error))));
+    documents.extend(failed.iter().map(|failed| json!({ "dir": null, "error": failed.document() })));
+    // Each as if it were alone. A signal ends it: what was begun is finished by the next run.
+    for LocalRunner { request, withheld } in runners.found {
+        let site = Site::new(&request, http.clone(), session.signals.stop().clone(), &session.screen)?;
+        let result = match withheld.filter(|_| !flags.local) {
+            Some(why) => Err(RegistrationError::Withheld { dir: request.dir.clone(), why }.into()),
+            None => Box::pin(remove(&site, reach, flags.drain)).await,
+        };
+        match result {
+            Ok(removed) => {
+                lines.push(text(&removed));
+                documents.push(serde_json::to_value(&removed).unwrap_or_default());
+            }
+            Err(error) if error.is_stop() => return Err(error.into()),
+            Err(error) => {
+                let error = Failed::from(error)
+                    .while_doing(format!("failed to remove the runner in {}", request.dir.display()));
+                documents.push(json!({ "dir": request.dir, "error": error.document() }));
+                failed.push(error);
+            }
+        }
+    }
+    if documents.is_empty() {
+        lines.push("nothing to do: no runner on this machine".to_owned());
+    }
+    Ok(Output::new(lines.join("\n"), &documents).with_failures(failed))
+}
+
+/// What means one runner contradicts `--all`. A directory of the environment or the configuration file is a default, and
+/// no choice of this command.
+fn refuse_beside_all(flags: &RemoveFlags, session: &Session) -> Result<(), settings::Error> {
+    let is_dir = |given: &Given| given.key == "dir" && given.origin == Origin::Flag;
+    let one = match (&flags.name, session.given.iter().any(is_dir)) {
+        _ if !flags.all => return Ok(()),
+        (Some(_), _) => "--name",
+        (None, true) => "--dir",
+        (None, false) => return Ok(()),
+    };
+    Err(settings::Error::Contradiction(format!("--all and {one} cannot be used together")))
 }
 
 fn text(removed: &Removed) -> String {

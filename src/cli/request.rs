@@ -279,6 +279,7 @@ fn base(
         state,
         user,
         user_is_default,
+        dir_is_default: place.dir.is_none(),
         groups: Vec::new(),
         ids: account::WantedIds::default(),
         self_update: false,

@@ -8,7 +8,7 @@ use crate::deadline::Deadline;
 use crate::host::account;
 use crate::lifecycle::{
     CredentialSource, ExitReason, Request, RunResult, RunnerSource, Running, Surroundings, drain,
-    run as supervise,
+    refuse_elsewhere, run as supervise,
 };
 use crate::runner::{JitIdentity, state};
 use crate::settings::{Error, Origin, credential, flags};
@@ -194,6 +194,9 @@ pub(super) async fn wait(flags: DrainFlags, session: Session) -> Result<Output, 
     // journal.
     let uid = if account::is_root() { site.runner_uid() } else { Some(account::current().uid) };
     let dir = site.dir();
+    if !dir.exists() {
+        refuse_elsewhere(&site, "drain")?;
+    }
     drain(&dir, uid, Deadline::after(flags.deadline), session.signals.stop()).await?;
     let result = serde_json::json!({ "dir": dir, "idle": true });
     Ok(Output::new(format!("done: the runner in {} is idle", dir.display()), &result))

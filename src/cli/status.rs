@@ -4,24 +4,73 @@ use super::args::StatusFlags;
 use super::output::{Failed, Output};
 use super::{Session, jobs, request, visible};
 use crate::error::Class;
-use crate::lifecycle::{Looking, RunnerState, ServiceStatus, Site, Status, status};
+use crate::lifecycle::{Error, LocalRunners, Looking, RunnerState, ServiceStatus, Site, Status, status};
 use crate::runner::Guard;
+use std::future::poll_fn;
+use std::task::Poll;
+
+const HEAD: [&str; 6] = ["DIR", "NAME", "STATE", "SERVER", "SERVICE", "JOB"];
 
 pub(super) async fn run(flags: Box<StatusFlags>, mut session: Session) -> Result<Output, Failed> {
     session.environment = jobs::reach(&session.environment, &flags.server, Some(&flags.place));
     let (request, refused) = request::look(&flags.server, &flags.place, flags.local, &session)?;
     let http = if flags.local { request::http_offline } else { request::http };
     let http = http(&flags.server, &session.environment)?;
-    let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
-    let status = status(&site, &Looking { local: flags.local, refused }).await?;
-    let output = Output::new(text(&status), &status);
-    let class = match status.state {
+    let stop = session.signals.stop();
+    let site = Site::new(&request, http.clone(), stop.clone(), &session.screen)?;
+    let looking = |withheld| Looking { local: flags.local, refused: refused.clone(), withheld };
+    if !request.dir_is_default {
+        let status = status(&site, &looking(None)).await?;
+        return Ok(Output::new(text(&status), &status).with_worst(class(&status)));
+    }
+    let runners = LocalRunners::find(&site)?;
+    let mut failed: Vec<Failed> =
+        runners.unreadable.into_iter().map(|error| Failed::from(Error::from(error))).collect();
+    let ones: Vec<(Site<'_>, Looking)> = runners
+        .found
+        .iter()
+        .map(|one| {
+            let site = Site::new(&one.request, http.clone(), stop.clone(), &session.screen)?;
+            Ok((site, looking(one.withheld.clone())))
+        })
+        .collect::<Result<_, Error>>()?;
+    // Side by side: each server has the same ten seconds.
+    let answers = together(ones.iter().map(|(site, looking)| status(site, looking))).await;
+    let mut statuses = Vec::new();
+    for answer in answers {
+        match answer {
+            Ok(status) => statuses.push(status),
+            Err(error) => failed.push(error.into()),
+        }
+    }
+    if statuses.is_empty() && !failed.is_empty() {
+        return Err(failed.swap_remove(0));
+    }
+    Ok(all(&site, statuses, &session).with_failures(failed))
+}
+
+/// Every runner of the machine: one alone in full, several as a table.
+fn all(site: &Site<'_>, statuses: Vec<Status>, session: &Session) -> Output {
+    let worst = statuses.iter().filter_map(class).max_by_key(|class| class.exit_code());
+    match &statuses[..] {
+        [] => {
+            let text = format!("absent: no runner in {}", site.request.dir.display());
+            Output::new(text, &statuses).with_code(Class::Unavailable)
+        }
+        [one] => Output::new(text(one), &statuses).with_worst(worst),
+        _ => Output::list(statuses, session.screen.is_json(), &HEAD, row).with_worst(worst),
+    }
+}
+
+/// What is wrong with the runner; `None` if nothing is.
+fn class(status: &Status) -> Option<Class> {
+    Some(match status.state {
         RunnerState::Registered | RunnerState::Placed | RunnerState::Forgotten
             if status.waits_until.is_some() =>
         {
             Class::TempFail
         }
-        RunnerState::Registered | RunnerState::Placed if status.drift.is_empty() => return Ok(output),
+        RunnerState::Registered | RunnerState::Placed if status.drift.is_empty() => return None,
         RunnerState::Absent => Class::Unavailable,
         RunnerState::Stopped => Class::Runner,
         RunnerState::Unfinished | RunnerState::Offline => Class::TempFail,
@@ -29,8 +78,44 @@ pub(super) async fn run(flags: Box<StatusFlags>, mut session: Session) -> Result
         RunnerState::Registered | RunnerState::Placed | RunnerState::Forgotten | RunnerState::Copied => {
             Class::Config
         }
+    })
+}
+
+/// Polls all of them until each is ready.
+async fn together<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut waiting: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    poll_fn(|context| {
+        let mut ready = true;
+        for (future, output) in &mut waiting {
+            if output.is_none() {
+                match future.as_mut().poll(context) {
+                    Poll::Ready(found) => *output = Some(found),
+                    Poll::Pending => ready = false,
+                }
+            }
+        }
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    waiting.into_iter().filter_map(|(_, output)| output).collect()
+}
+
+fn row(status: &Status) -> Vec<String> {
+    let drift = if status.drift.is_empty() { "" } else { " (drift)" };
+    let job = match status.job.or(status.busy).filter(|_| status.listener != Some(false)) {
+        Some(true) => "running",
+        Some(false) => "none",
+        None => "-",
     };
-    Ok(output.with_code(class))
+    let or_dash = |text: Option<&String>| text.map_or("-", String::as_str).to_owned();
+    vec![
+        status.dir.display().to_string(),
+        or_dash(status.name.as_ref()),
+        format!("{}{drift}", status.state),
+        or_dash(status.server.as_ref()),
+        or_dash(status.service.as_ref().map(|service| &service.active)),
+        job.to_owned(),
+    ]
 }
 
 fn text(status: &Status) -> String {

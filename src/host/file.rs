@@ -41,6 +41,15 @@ pub fn read_untrusted_for(reader: &Account, dir: &Path, name: &str, limit: u64) 
     read_in(dir, name, limit, Some(reader).filter(|_| super::account::is_root()))
 }
 
+/// Opens such a file, which `reader` could read, for reading a part of it.
+pub fn open_untrusted_for(reader: Option<&Account>, dir: &Path, name: &str) -> Result<Option<std::fs::File>> {
+    let path = dir.join(name);
+    let reader = reader.filter(|_| super::account::is_root());
+    let Some(file) = unix_or_windows::open_in(dir, name)? else { return Ok(None) };
+    check_regular(&file, &path, reader)?;
+    Ok(Some(file))
+}
+
 fn read_in(dir: &Path, name: &str, limit: u64, reader: Option<&Account>) -> Result<Option<Vec<u8>>> {
     let mut parts = Path::new(name).components();
     let plain = matches!(parts.next(), Some(std::path::Component::Normal(_))) && parts.next().is_none();
@@ -98,6 +107,18 @@ fn read_regular(
 ) -> Result<Option<Vec<u8>>> {
     let Some(file) = opened? else { return Ok(None) };
     let failed = |source| Error::Path { doing: "read", path: path.to_path_buf(), source };
+    check_regular(&file, path, reader)?;
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::TooLarge { path: path.to_path_buf(), limit });
+    }
+    Ok(Some(bytes))
+}
+
+/// Refuses an open file that is not a regular one, or that `reader` could not read.
+fn check_regular(file: &std::fs::File, path: &Path, reader: Option<&Account>) -> Result<()> {
+    let failed = |source| Error::Path { doing: "read", path: path.to_path_buf(), source };
     // Metadata of the open file, because the path can point to another file by now.
     let meta = file.metadata().map_err(failed)?;
     let kind = meta.file_type();
@@ -108,12 +129,7 @@ fn read_regular(
     if !kind.is_file() {
         return Err(Error::NotAFile { path: path.to_path_buf(), found: kind_name(kind) });
     }
-    let mut bytes = Vec::new();
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > limit {
-        return Err(Error::TooLarge { path: path.to_path_buf(), limit });
-    }
-    Ok(Some(bytes))
+    Ok(())
 }
 
 fn kind_name(kind: std::fs::FileType) -> &'static str {

@@ -243,6 +243,30 @@ pub async fn log_tail(unit: &str, stop: &CancellationToken) -> String {
     command.run(stop, &mut |_, _| {}).await.map(|outcome| outcome.tail).unwrap_or_default()
 }
 
+/// What reads the log of exactly these units, with a time in seconds before each entry, and where it ends as the last line.
+#[must_use]
+pub fn log_of(units: &[String], lines: usize) -> Command {
+    journalctl(units).arg(format!("--lines={lines}")).arg("--show-cursor").deadline(Deadline::after(SHORT))
+}
+
+/// The same for what follows that end.
+#[must_use]
+pub fn follow_log_of(units: &[String], cursor: Option<&str>) -> Command {
+    let command = journalctl(units).args(["--follow", "--no-tail"]);
+    match cursor {
+        Some(cursor) => command.arg(format!("--after-cursor={cursor}")),
+        None => command,
+    }
+}
+
+fn journalctl(units: &[String]) -> Command {
+    let command = Command::new("journalctl")
+        .args(["--quiet", "--no-pager", "--output=short-unix"])
+        .env("PATH", PATH)
+        .env("LC_ALL", "C");
+    units.iter().fold(command, |command, unit| command.arg(format!("--unit={unit}")))
+}
+
 /// Gives a file the label of the SELinux policy for its path, if SELinux is enforcing and `restorecon` is installed.
 pub async fn relabel(path: &Path, stop: &CancellationToken) {
     let enforcing = std::fs::read_to_string("/sys/fs/selinux/enforce").is_ok_and(|text| text.trim() == "1");

@@ -24,6 +24,7 @@ pub use command::create_jit::{
 };
 pub use command::install::{Installed, RegisteredRunner, bake, install, plan};
 pub use command::limit::wait_for_limit;
+pub use command::logs::{LogLine, LogSource, logs};
 pub use command::prepare_start::prepare as prepare_start;
 pub use command::prune::{Claim, Gone, Kept, NamePrefix, OwnershipLabel, Prune, Pruned, prune};
 pub use command::remove::{LeftOnServer, Removed, Why, remove};
@@ -44,6 +45,7 @@ pub use context::site::Site;
 pub use context::watch::Watch;
 pub use state::checkpoint;
 pub use state::journal;
+pub use state::machine::{LocalRunner, LocalRunners, refuse_elsewhere};
 pub use state::observed::Seen;
 pub use state::plan::{Action, Plan, Planned};
 pub use step::libraries::command as libraries_command;

@@ -7,6 +7,7 @@
 pub mod asset;
 pub mod complaint;
 pub mod config_sh;
+pub mod diag;
 pub mod environment;
 mod error;
 pub mod guard;

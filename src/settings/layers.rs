@@ -19,7 +19,7 @@ pub const DEFAULT_FILE: &str = "/etc/runup/config.toml";
 
 /// The ids of options that make no sense in a file or a variable. A person confirms a name; what a machine's configuration
 /// calls its next runner confirms nothing.
-const COMMAND_LINE_ONLY: [&str; 4] = ["help", "version", "confirmed_name", "as_recorded"];
+const COMMAND_LINE_ONLY: [&str; 5] = ["help", "version", "confirmed_name", "as_recorded", "every_runner"];
 
 /// Filters of `runners list` share their names with properties of a runner, and `name` in a machine's file must not hide
 /// the other runners from the list. The ids of filters begin with this, and so do their keys and variables.

@@ -156,7 +156,7 @@ const OPTIONS: [(&str, &[&str]); 47] = [
 ];
 
 /// Names for commands, by the command that means the same. `runners …` is looked up below `runners`, and everywhere else.
-const COMMANDS: [(&str, &[&str]); 20] = [
+const COMMANDS: [(&str, &[&str]); 21] = [
     (
         "install",
         &[
@@ -202,6 +202,7 @@ const COMMANDS: [(&str, &[&str]); 20] = [
     ("bake", &["image", "prepare", "seal"]),
     ("upgrade", &["update", "self-update"]),
     ("status", &["state", "info", "show", "inspect", "check", "health", "ps"]),
+    ("logs", &["log", "journal", "tail", "diag", "output"]),
     ("plan", &["dry-run", "preview", "diff", "what-if"]),
     ("runners list", &["list", "ls"]),
     ("runners show", &["get", "view", "inspect", "info", "status"]),

@@ -140,6 +140,7 @@ fn each_option_reads_its_variable_and_its_key() {
         &["upgrade"],
         &["remove"],
         &["status"],
+        &["logs"],
         &["plan"],
         &["downloads"],
         &["token", "registration"],
@@ -151,7 +152,8 @@ fn each_option_reads_its_variable_and_its_key() {
         &["runners", "delete-on-stop"],
     ] {
         for option in options_of(&rig, command) {
-            if option == "config" {
+            // Only a person decides to remove every runner.
+            if option == "config" || option == "all" {
                 continue;
             }
             seen += 1;

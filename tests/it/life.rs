@@ -27,7 +27,7 @@ fn a_machine_becomes_a_runner_and_bare_again_in_each_scope() {
         assert_eq!(again["changed"], false);
         assert_eq!(rig.routes(), ["get-runner"], "a second run only looks");
 
-        let status = rig.run(&["status", "--json"]).expect(0).json();
+        let status = rig.run(&["status", "--json"]).expect(0).json()[0].clone();
         assert_eq!(status["state"], "registered");
         assert_eq!(status["server"], "offline");
         assert_eq!(status["version"], rig.sandbox.runner_version());

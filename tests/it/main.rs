@@ -18,6 +18,7 @@ mod jit_config;
 mod lag;
 mod libraries;
 mod life;
+mod logs;
 mod mounts;
 mod names;
 mod others;

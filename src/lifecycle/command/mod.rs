@@ -3,6 +3,7 @@ pub mod convert;
 pub mod create_jit;
 pub mod install;
 pub mod limit;
+pub mod logs;
 pub mod prepare_start;
 pub mod prune;
 pub mod remove;

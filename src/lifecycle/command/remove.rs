@@ -6,7 +6,7 @@ use crate::lifecycle::context::request::RemoveScope;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::state::journal::{Act, Entry, Journal, Registered, Step};
-use crate::lifecycle::state::{kept, observed};
+use crate::lifecycle::state::{kept, machine, observed};
 use crate::lifecycle::step::registration::deregister::{self, Occasion};
 use crate::lifecycle::step::{listener, placing, sequence, service, user};
 use serde::Serialize;
@@ -100,6 +100,7 @@ pub enum Why {
 /// # Errors
 /// What could not be undone; the journal keeps it for the next run.
 pub async fn remove(site: &Site<'_>, to: RemoveScope, drain: Duration) -> Result<Removed, Error> {
+    machine::refuse_to_choose(site, "remove")?;
     // If a lock exists, another run may be about to create something.
     if !site.dir().exists() && !site.read_journal()?.exists() && !site.has_lock() {
         return Ok(Removed::nothing(site));

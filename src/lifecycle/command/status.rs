@@ -10,13 +10,14 @@ use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::drift;
 use crate::lifecycle::state::environment;
 use crate::lifecycle::state::isolation;
-use crate::lifecycle::state::journal::{Act, EntryState, Journal, Step};
+use crate::lifecycle::state::journal::{Act, EntryState, Journal, Registered, Step};
 use crate::lifecycle::state::limit;
-use crate::lifecycle::state::observed;
 use crate::lifecycle::state::service::unit_path;
+use crate::lifecycle::state::{machine, observed};
 use crate::runner::{Guard, LocalState, RunnerVersion, listener, state, tree};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use std::fmt;
 use std::time::Duration;
 
 /// The state of one runner directory.
@@ -114,6 +115,22 @@ pub enum RunnerState {
     Copied,
 }
 
+impl fmt::Display for RunnerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Absent => "absent",
+            Self::Placed => "placed",
+            Self::Unfinished => "unfinished",
+            Self::Registered => "registered",
+            Self::Forgotten => "forgotten",
+            Self::Stopped => "stopped",
+            Self::Offline => "offline",
+            Self::Unreachable => "unreachable",
+            Self::Copied => "copied",
+        })
+    }
+}
+
 /// What `status` asks.
 #[derive(Debug, Default)]
 pub struct Looking {
@@ -121,6 +138,8 @@ pub struct Looking {
     pub local: bool,
     /// Why there is no credential, although one was named.
     pub refused: Option<String>,
+    /// Why the credential is not for this runner's server.
+    pub withheld: Option<String>,
 }
 
 /// How long the server may take. What this machine knows is known by then.
@@ -158,6 +177,8 @@ pub async fn status(site: &Site<'_>, looking: &Looking) -> Result<Status, Error>
     status.waits_until = limit::waits_until(site).map(|until| until.to_string());
     if looking.local {
         status.not_asked = Some("--local".into());
+    } else if let Some(why) = &looking.withheld {
+        status.not_asked = Some(why.clone());
     } else if let (RunnerState::Registered, Some(why)) = (status.state, &looking.refused) {
         (status.not_asked, status.unreachable) = (Some(why.clone()), Some(Class::NoPerm));
     } else if status.state == RunnerState::Registered {
@@ -361,6 +382,16 @@ async fn ask(site: &Site<'_>, status: &mut Status, found: &Found<'_>, act: Optio
         _ => None,
     };
     let client = match registered {
+        // A credential is for the server that it was configured with.
+        Some(Registered { api_url, .. })
+            if site
+                .client
+                .as_ref()
+                .is_some_and(|client| !api_url.is_empty() && client.target().api.as_str() != api_url) =>
+        {
+            status.not_asked = Some(machine::OTHER_SERVER.into());
+            return;
+        }
         Some(registered) if !registered.api_url.is_empty() => {
             site.client_at(&registered.url, &registered.api_url).ok().map(std::sync::Arc::new)
         }

@@ -17,6 +17,8 @@ pub struct Request {
     pub root: Root,
     /// The runner's directory, as the machine that boots from `root` will see it.
     pub dir: PathBuf,
+    /// No directory was set: a runner in another one may be meant.
+    pub dir_is_default: bool,
     /// Where journals live, as that machine will see it.
     pub state: PathBuf,
     /// The runner's user, if it is not the one who runs this.

@@ -136,6 +136,14 @@ impl Journal {
     /// # Errors
     /// One of them cannot be read: then it is not known which runners there are.
     pub fn all(state: &Path) -> Result<Vec<Self>, Error> {
+        Self::each(state)?.into_iter().collect()
+    }
+
+    /// The same, where one that cannot be read does not hide the others.
+    ///
+    /// # Errors
+    /// The state directory cannot be read.
+    pub fn each(state: &Path) -> Result<Vec<Result<Self, Error>>, Error> {
         let failed = |source| Error::List { state: state.to_owned(), source };
         let entries = match std::fs::read_dir(state) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -145,7 +153,7 @@ impl Journal {
         for entry in entries {
             let path = entry.map_err(failed)?.path();
             if path.extension().is_some_and(|extension| extension == "json") {
-                journals.extend(Self::read(&path)?);
+                journals.extend(Self::read(&path).transpose());
             }
         }
         Ok(journals)

@@ -7,6 +7,7 @@ pub mod isolation;
 pub mod journal;
 pub mod kept;
 pub mod limit;
+pub mod machine;
 pub(crate) mod needrestart;
 pub mod observed;
 pub mod ownership;

@@ -38,7 +38,7 @@ sessions() { (($(requests session) >= $1)); }
 
 # Every failure has an exit code of its own; success is 0.
 status_is() {
-    exits "$1" runup status --json
+    exits "$1" runup status --json --dir $tree
     shift
     while (($#)); do
         same "$2" "$(jq --raw-output "$1" "$here/stdout")" "$1 of status"
@@ -727,7 +727,7 @@ DROPIN
 }
 
 # A second runner in another directory shares the user, and neither can affect the other.
-scenario_two_runners() {
+scenario_several_runners() {
     with_service
     exits 0 runup install --dir /opt/second --name second
     within 10 online 2
@@ -736,7 +736,27 @@ scenario_two_runners() {
     within 30 sessions 4
     must online 2
     same 2 "$(requests register)" "the number of registrations"
-    exits 0 runup remove
+    # Without a directory every runner is shown, and none is removed.
+    exits 0 runup status
+    says "$tree" /opt/second registered online active
+    exits 0 runup status --json
+    same "/opt/actions-runner /opt/second" "$(jq -r '[.[].dir] | join(" ")' "$here/stdout")" "the runners of the machine"
+    as_root systemctl stop runup-opt-second.service
+    exits 79 runup status
+    says stopped
+    as_root systemctl start runup-opt-second.service
+    within 10 online 2
+    exits 78 runup remove
+    says "2 runners" /opt/second "--all"
+    must online 2
+    # The logs of one of them, and what is added, until a signal.
+    exits 0 runup logs --dir /opt/second
+    says "journal  |" "Listening for Jobs"
+    must_not grep -F "$unit" "$here/stdout"
+    exits 0 as_root sh -c '{ sleep 3; echo "[2026-01-31 12:00:00Z INFO Listener] added"; } >>/opt/second/_diag/Runner_9.log &
+        exec timeout --preserve-status --signal=INT 8 /usr/bin/runup logs --follow --dir /opt/second'
+    says "Listening for Jobs" "listener | [INFO Listener] added"
+    exits 0 runup remove --dir $tree
     same second "$(state '.runners[].name')" "the runner that is left"
     must active runup-opt-second.service
     # Each had a user of its own.
@@ -745,8 +765,15 @@ scenario_two_runners() {
     reboot
     within 30 sessions 5
     must online
-    exits 0 runup remove --dir /opt/second
+    # Nothing is done, or said to be, while there is one elsewhere.
+    exits 78 runup remove
+    says "runup remove --dir /opt/second"
+    exits 0 runup install
+    within 10 online 2
+    exits 0 runup remove --all
+    says "removed the runner in $tree" "removed the runner in /opt/second"
     must no_runner
+    must_not inside id actions-runner
     must_not inside id actions-runner-2
     absent /opt/second $tree "/etc/systemd/system/$unit" /etc/systemd/system/runup-opt-second.service
 }

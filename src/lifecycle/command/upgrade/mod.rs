@@ -19,6 +19,7 @@ use crate::host::{lock, systemd};
 use crate::lifecycle::context::error::{Error, TreeError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Journal;
+use crate::lifecycle::state::machine;
 use crate::lifecycle::step::placing;
 use crate::lifecycle::step::placing::stage::discard;
 use crate::runner::tree;
@@ -37,6 +38,7 @@ pub async fn upgrade(site: &Site<'_>, how: &Upgrading) -> Result<Upgraded, Error
     site.check_parents()?;
     let journal = site.read_journal()?;
     if journal.entries().is_empty() {
+        machine::refuse_elsewhere(site, "upgrade")?;
         return Err(TreeError::NothingThere { dir: site.request.dir.clone() }.into());
     }
     let _held = hold(site).await?;

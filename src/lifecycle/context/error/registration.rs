@@ -46,6 +46,8 @@ pub enum RegistrationError {
     RegistrationUnclear { dir: PathBuf, why: String },
     #[error("--url is {given}, but the runner in {} is registered at {journal}", dir.display())]
     OtherUrl { dir: PathBuf, given: String, journal: String },
+    #[error("the credential may not be for the server of the runner in {}: {why}", dir.display())]
+    Withheld { dir: PathBuf, why: String },
     #[error("the runner in {} was not installed by runup, so only --url can say which server may get the credential", dir.display())]
     UrlNeededToAdopt { dir: PathBuf },
     #[error("another run of runup has just taken the number {index} for the name of its runner")]
@@ -69,6 +71,7 @@ impl Failure for RegistrationError {
             | Self::NameTaken { .. }
             | Self::RegistrationUnclear { .. }
             | Self::OtherUrl { .. }
+            | Self::Withheld { .. }
             | Self::NoSuchGroup { .. }
             | Self::UrlNeededToAdopt { .. } => Class::Config,
             Self::NotOnServer { .. } | Self::StillOnServer { .. } => Class::Runner,
@@ -135,6 +138,9 @@ impl Failure for RegistrationError {
                 "Find it with `runup runners list` and delete it with `runup runners delete`; then \
                  clean this machine with `runup remove --local`."
                     .into()
+            }
+            Self::Withheld { dir, .. } => {
+                format!("Run `{}` with the credential of that server.", remove(dir))
             }
             Self::OtherUrl { .. } => "Omit --url: the journal knows it.".into(),
             Self::UrlNeededToAdopt { .. } => "Add the --url that the runner was registered for.".into(),

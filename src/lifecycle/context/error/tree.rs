@@ -1,7 +1,7 @@
 //! The directory, and the runner in it.
 
 use crate::error::{Class, Failure};
-use crate::lifecycle::context::error::words::{remove, shortened};
+use crate::lifecycle::context::error::words::{choose, listed, remove, shortened};
 use crate::lifecycle::context::finding::Finding;
 use crate::runner::RunnerVersion;
 use std::path::PathBuf;
@@ -23,12 +23,16 @@ pub enum TreeError {
     OtherUser { dir: PathBuf, found: String, wanted: String },
     #[error("there is no runner in {}, and no journal of one", dir.display())]
     NothingThere { dir: PathBuf },
+    #[error("there is no runner in {}, but in {}", dir.display(), listed(dirs))]
+    Elsewhere { dir: PathBuf, dirs: Vec<PathBuf>, command: &'static str },
+    #[error("this machine has {} runners: {}", dirs.len(), listed(dirs))]
+    Several { dirs: Vec<PathBuf>, command: &'static str },
     #[error("{} contains more than a runner: {}", dir.display(), shortened(others))]
     HoldsOthers { dir: PathBuf, others: Vec<String> },
     #[error(
         "something is mounted in {}, and deleting the directory would empty it: {}",
         dir.display(),
-        shortened(&mounts.iter().map(|place| place.display().to_string()).collect::<Vec<_>>())
+        listed(mounts)
     )]
     MountedInside { dir: PathBuf, mounts: Vec<PathBuf> },
     #[error(
@@ -56,6 +60,8 @@ impl Failure for TreeError {
             | Self::OtherPlatform { .. }
             | Self::OtherUser { .. }
             | Self::NothingThere { .. }
+            | Self::Elsewhere { .. }
+            | Self::Several { .. }
             | Self::HoldsOthers { .. }
             | Self::MountedInside { .. }
             | Self::NotExchanged { .. }
@@ -106,6 +112,7 @@ impl Failure for TreeError {
                  is installed."
                     .into()
             }
+            Self::Elsewhere { dirs, command, .. } | Self::Several { dirs, command } => choose(dirs, command),
             Self::HoldsOthers { .. } => {
                 "runup did not install this runner, and would delete the whole directory. Move the \
                  rest elsewhere first."
