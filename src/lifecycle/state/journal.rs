@@ -9,8 +9,9 @@ mod work;
 
 use crate::host;
 pub use crate::lifecycle::context::error::{JournalError as Error, VERSION};
-pub use crate::lifecycle::state::journal::work::WorkDir;
-pub use crate::lifecycle::state::record::{Act, Asked, Entry, EntryState, Registered, RunnerUser, Step};
+pub use crate::lifecycle::state::record::{
+    Act, Asked, Entry, EntryState, Registered, RunnerUser, Step, WorkDir,
+};
 use crate::runner::Guard;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};

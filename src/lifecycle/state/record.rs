@@ -2,6 +2,7 @@
 
 use crate::runner::Guard;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// What was done, and what undoing it needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +120,16 @@ pub struct RunnerUser {
     /// The group that runup created for this runner, if its user's own has other members.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+}
+
+/// A work directory that is not simply a part of the runner's tree: elsewhere, or a filesystem of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkDir {
+    /// Its path.
+    pub path: PathBuf,
+    /// What runup created for it, the outermost first: the directory itself, and missing ones above it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub created: Vec<PathBuf>,
 }
 
 /// The kinds of steps, in the order in which `install` takes them.

@@ -95,10 +95,7 @@ impl Failure for RegistrationError {
                 remove(dir)
             ),
             Self::Tampered { dir, .. } | Self::OtherServer { dir, .. } => {
-                format!(
-                    "Find out what changed them. `{}` deregisters the runner of the journal.",
-                    remove(dir)
-                )
+                format!("Find out what changed them. `{}` deregisters the journal's runner.", remove(dir))
             }
             Self::CredentialMissing { .. } | Self::CannotChange { .. } => {
                 "Pass --token-file FILE or set RUNUP_TOKEN.".into()
@@ -130,9 +127,7 @@ impl Failure for RegistrationError {
             Self::NotOnServer { .. } | Self::IndexTaken { .. } => "Run the same command again.".into(),
             Self::Busy { .. } => "Wait for the job or cancel it, or pass a longer --deadline.".into(),
             Self::StillOnServer { .. } => {
-                "Run `runup remove` again with a token for the API; it deletes the runner by its \
-                 id."
-                .into()
+                "Run `runup remove` again with a token for the API; it deletes the runner by its id.".into()
             }
             Self::RegistrationUnclear { .. } => {
                 "Find it with `runup runners list` and delete it with `runup runners delete`; then \

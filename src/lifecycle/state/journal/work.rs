@@ -1,18 +1,8 @@
 //! Where the jobs of a runner work: what root may empty there, and what has to be emptied before the next job.
 
 use crate::lifecycle::state::journal::{Error, Journal};
-use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
-
-/// A work directory that is not simply a part of the runner's tree: elsewhere, or a filesystem of its own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WorkDir {
-    /// Its path.
-    pub path: PathBuf,
-    /// What runup created for it, the outermost first: the directory itself, and missing ones above it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub created: Vec<PathBuf>,
-}
+use crate::lifecycle::state::record::WorkDir;
+use std::path::Path;
 
 impl Journal {
     /// The work directory that is this runner's, if it is elsewhere.
