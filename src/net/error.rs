@@ -307,27 +307,6 @@ pub(super) fn is_refused_by_proxy(error: &reqwest::Error) -> bool {
     causes.last().is_some_and(|last| last.to_string().ends_with("proxy authorization required"))
 }
 
-/// What to do about a certificate that is not trusted.
-fn certificate_hint(fault: Option<&CertificateError>) -> &'static str {
-    match fault {
-        Some(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
-            "Use the host name that the certificate is for, or give the server a certificate with this name as a subject \
-             alternative name."
-        }
-        Some(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-            "Renew the server's certificate, or set this machine's clock if that is ahead."
-        }
-        Some(fault) if tls::is_authority(fault) => {
-            "The server's own certificate is that of an authority (CA:TRUE): pass exactly this certificate with \
-             --ca-file, or give the server one that an authority signed."
-        }
-        _ => {
-            "Install the certificate of the authority that signed it on this machine, or pass it with --ca-file. A \
-             self-signed certificate is passed itself."
-        }
-    }
-}
-
 /// How the last attempt failed, as the end of a message.
 fn after(last: Option<&Error>) -> String {
     last.map(|error| format!(": {}", error.brief())).unwrap_or_default()
@@ -432,7 +411,7 @@ impl Failure for Error {
                 ));
             }
             Self::Transport { trouble: Trouble::Certificate, cause, .. } => {
-                certificate_hint(Causes::of(cause).fault.as_ref())
+                tls::certificate_hint(Causes::of(cause).fault.as_ref())
             }
             Self::Transport { trouble: Trouble::NotYetValid, .. } => {
                 "Set the clock, for example with `timedatectl set-ntp true`, and try again."

@@ -122,7 +122,28 @@ fn lacks_only_an_issuer(error: &rustls::Error) -> bool {
 }
 
 /// Whether a server's certificate was refused because it says that it is an authority's.
-pub(super) fn is_authority(error: &CertificateError) -> bool {
+fn is_authority(error: &CertificateError) -> bool {
     let CertificateError::Other(other) = error else { return false };
     matches!(other.0.downcast_ref::<webpki::Error>(), Some(webpki::Error::CaUsedAsEndEntity))
+}
+
+/// What to do about a certificate that is not trusted.
+pub(super) fn certificate_hint(fault: Option<&CertificateError>) -> &'static str {
+    match fault {
+        Some(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
+            "Use the host name that the certificate is for, or give the server a certificate with this name as a subject \
+             alternative name."
+        }
+        Some(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            "Renew the server's certificate, or set this machine's clock if that is ahead."
+        }
+        Some(fault) if is_authority(fault) => {
+            "The server's own certificate is that of an authority (CA:TRUE): pass exactly this certificate with \
+             --ca-file, or give the server one that an authority signed."
+        }
+        _ => {
+            "Install the certificate of the authority that signed it on this machine, or pass it with --ca-file. A \
+             self-signed certificate is passed itself."
+        }
+    }
 }
