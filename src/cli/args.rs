@@ -106,6 +106,13 @@ pub(super) struct ConvergeFlags {
 pub(super) struct InstallFlags {
     #[command(flatten)]
     pub converge: ConvergeFlags,
+    /// Take over the runner that was set up by hand in --dir, with its service
+    ///
+    /// It keeps its id, name, labels, group, work directory, user and the variables of its jobs; its programs are replaced by
+    /// verified ones. A job that runs gets the time of --drain. Until the new runner is registered, a failure leaves the old
+    /// one running.
+    #[arg(long, help_heading = "Runner options")]
+    pub adopt: bool,
     #[command(flatten)]
     pub libraries: Libraries,
     #[command(flatten)]

@@ -136,6 +136,7 @@ fn request_for(sandbox: &Background, temporary: &Path) -> Result<Request, Failed
         supervised: false,
         credential_lasts: false,
         confirmed_name: None,
+        adopt: false,
         trust_tree: false,
         root: Root::host(),
         dir: temporary.join("actions-runner"),

@@ -13,6 +13,7 @@ pub(super) async fn run(flags: Box<InstallFlags>, mut session: Session) -> Resul
     request.deps = flags.libraries.deps;
     request.service = service::wanted(&flags, &session)?;
     request.no_service = flags.service.service == ServiceKind::None;
+    service::adopt(&mut request, &flags, &session)?;
     let http = request::http(&flags.converge.server, &session.environment)?;
     let stop = session.signals.stop();
     loop {

@@ -5,7 +5,7 @@ use super::output::{Failed, Output};
 use super::{Session, jobs, request, service, visible};
 use crate::deadline::Deadline;
 use crate::host::Account;
-use crate::lifecycle::{Site, libraries_command, plan};
+use crate::lifecycle::{Plan, Site, libraries_command, plan};
 use crate::runner::config_sh;
 use crate::secret::{self, Secret};
 use crate::settings::flags::ServiceKind;
@@ -18,6 +18,7 @@ pub(super) async fn run(flags: Box<InstallFlags>, mut session: Session) -> Resul
     request.deps = flags.libraries.deps;
     request.service = service::wanted(&flags, &session)?;
     request.no_service = flags.service.service == ServiceKind::None;
+    service::adopt(&mut request, &flags, &session)?;
     let http = request::http(&flags.converge.server, &session.environment)?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     let (plan, seen) = plan(&site).await?;
@@ -31,7 +32,7 @@ pub(super) async fn run(flags: Box<InstallFlags>, mut session: Session) -> Resul
     if let Some(command) = &libraries {
         lines.push(format!("\nbefore that, this installs the missing libraries:\n  {command}"));
     }
-    let command = command(&site, &seen).map(|command| secret::mask(&command).into_owned());
+    let command = command(&site, &plan, &seen).map(|command| secret::mask(&command).into_owned());
     if let Some(command) = &command {
         lines.push(format!("\nthis runs config.sh:\n  {command}"));
     }
@@ -52,7 +53,7 @@ pub(super) async fn run(flags: Box<InstallFlags>, mut session: Session) -> Resul
 }
 
 /// The command line of `config.sh` that `install` would run, with the secret marked.
-fn command(site: &Site<'_>, seen: &crate::lifecycle::Seen) -> Option<String> {
+fn command(site: &Site<'_>, plan: &Plan, seen: &crate::lifecycle::Seen) -> Option<String> {
     let request = &site.request;
     let (Some(wanted), Some(target), Some(name)) = (&request.registration, &request.target, &seen.name)
     else {
@@ -67,5 +68,6 @@ fn command(site: &Site<'_>, seen: &crate::lifecycle::Seen) -> Option<String> {
     let deadline = Deadline::after(config_sh::TIMEOUT);
     let url = target.url.as_str().trim_end_matches('/');
     let setting = site.config_setting(account);
-    Some(config_sh::configure(&setting, url, &name.name, &wanted.options, &token, deadline).render())
+    let options = plan.options().unwrap_or_else(|| wanted.options.clone());
+    Some(config_sh::configure(&setting, url, &name.name, &options, &token, deadline).render())
 }

@@ -287,6 +287,7 @@ fn base(
         credential_lasts: server.token_command.is_some()
             || server.token_file.as_ref().is_some_and(|file| file != "-"),
         confirmed_name: None,
+        adopt: false,
         trust_tree: false,
         target,
         credentials,

@@ -5,7 +5,7 @@ use super::request::api_only;
 use super::whereabouts::absolute;
 use super::{Failed, Session};
 use crate::host::{self, account, systemd};
-use crate::lifecycle::WantedService;
+use crate::lifecycle::{Request, WantedService};
 use crate::runner::unit::{Main, Upgrades};
 use crate::settings::flags::{AfterJob, ServiceKind};
 use crate::settings::{Error, Given, Origin};
@@ -17,7 +17,8 @@ const RECORDED: [&str; 8] =
     ["ca-file", "proxy", "no-proxy", "env", "env-file", "hook-job-started", "hook-job-completed", "path"];
 
 /// Options that are not passed to the unit's `runup run`: they concern this run only, or are passed in another way.
-const NOT_FOR_THE_UNIT: [&str; 13] = [
+const NOT_FOR_THE_UNIT: [&str; 14] = [
+    "adopt",
     "deps",
     "service",
     "drain",
@@ -64,6 +65,22 @@ pub(super) fn wanted(flags: &InstallFlags, session: &Session) -> Result<Option<W
     let program = std::env::current_exe().map_err(host::Error::from)?;
     let upgrades = upgrades(flags, session)?;
     Ok(Some(WantedService { program, main, drain: flags.service.drain, upgrades }))
+}
+
+/// A runner that was set up by hand stays registered, and its name is confirmed by an explicit `--name`.
+pub(super) fn adopt(request: &mut Request, flags: &InstallFlags, session: &Session) -> Result<(), Failed> {
+    if !flags.adopt {
+        return Ok(());
+    }
+    if flags.converge.runner.ephemeral || request.registers_by_itself() {
+        let message = "--adopt cannot be used with --ephemeral or --remove-on-shutdown: the runner keeps its registration";
+        return Err(Error::Contradiction(message.into()).into());
+    }
+    request.adopt = true;
+    let by_operator = |origin: &Origin| matches!(origin, Origin::Flag | Origin::Variable(_));
+    let named = session.given.iter().any(|given| given.key == "name" && by_operator(&given.origin));
+    request.confirmed_name = named.then(|| flags.converge.runner.name.to_string());
+    Ok(())
 }
 
 /// How the runner is upgraded; `None` if the operator disabled updates.

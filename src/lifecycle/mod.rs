@@ -19,10 +19,11 @@ mod context;
 mod state;
 mod step;
 
+pub use command::adoption::{install, plan};
 pub use command::create_jit::{
     CreateJit, DeletedByReceipt, Receipt, create_jit, delete_by_receipt, write_jit_config,
 };
-pub use command::install::{Installed, RegisteredRunner, bake, install, plan};
+pub use command::install::{Installed, RegisteredRunner, bake};
 pub use command::limit::wait_for_limit;
 pub use command::logs::{LogLine, LogSource, logs};
 pub use command::prepare_start::prepare as prepare_start;

@@ -60,9 +60,12 @@ pub enum Main {
     },
 }
 
+/// Begins each unit file that runup writes, for whatever directory.
+pub const OURS: &str = "# Written by runup for the runner in ";
+
 /// The first line, by which runup recognises its own files.
 fn headline(dir: &Path) -> String {
-    format!("# Written by runup for the runner in {}.", dir.display())
+    format!("{OURS}{}.", dir.display())
 }
 
 /// Whether runup wrote the text of this unit file, for this directory.

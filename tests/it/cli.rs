@@ -195,7 +195,7 @@ fn each_option_arrives_from_the_environment_and_from_the_file() {
             .contains(&it.as_str())
         })
         // And this excludes another one.
-        .filter(|it| !["registration-token-file", "self-update"].contains(&it.as_str()))
+        .filter(|it| !["registration-token-file", "self-update", "adopt"].contains(&it.as_str()))
         // Files that are not there are refused, and of a variable only the name is shown.
         .filter(|it| {
             !["env", "env-file", "hook-job-started", "hook-job-completed", "groups", "user-id", "group-id"]

@@ -13,6 +13,7 @@ fn of_install(rig: &Rig) -> impl Iterator<Item = Checkpoint> {
         let name = checkpoint.name();
         !name.starts_with("remove-")
             && !name.starts_with("upgrade-")
+            && !name.starts_with("adopt-")
             && !name.starts_with("service-")
             && (makes_user || !name.starts_with("user-"))
             && *checkpoint != Checkpoint::RegisterGhostGone

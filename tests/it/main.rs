@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed, and says where")]
 #![expect(clippy::case_sensitive_file_extension_comparisons, reason = "the names are our own")]
 
+mod adopt;
 mod bad_input;
 mod cli;
 mod commands;

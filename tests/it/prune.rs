@@ -114,6 +114,7 @@ fn the_runners_of_every_folder_of_this_machine_are_kept_even_while_they_register
             just_in_time: false,
             unused: false,
             asked: None,
+            adopted: false,
         };
         Journal::open(&state, Path::new(dir)).unwrap().begin(Act::Register(registered)).unwrap();
     };

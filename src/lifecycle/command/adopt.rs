@@ -2,16 +2,18 @@
 //!
 //! Jobs can write its directory. Its contents decide neither where a credential goes nor that all of it may be deleted.
 
-use crate::host;
-use crate::lifecycle::context::error::{Error, RegistrationError, TreeError};
+use crate::host::account;
+use crate::lifecycle::context::error::{Error, RegistrationError, ServiceError, TreeError};
 use crate::lifecycle::context::request::RemoveScope;
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::state::journal::{Act, Journal, Registered};
-use crate::lifecycle::state::observed;
+use crate::lifecycle::state::by_hand::{self, HandMade};
+use crate::lifecycle::state::journal::{Act, Journal, Registered, TakenIn};
+use crate::lifecycle::step::adoption::check_name;
+use crate::lifecycle::step::recorded::{self, Begin};
 use crate::runner::{Guard, LocalState, RunnerFile, TreeReport, state, tree};
 
 /// Without a journal: records what a manually installed runner consists of, so that it is removed in the same way.
-pub(crate) fn adopt(site: &Site<'_>, journal: &mut Journal, to: RemoveScope) -> Result<(), Error> {
+pub(crate) async fn adopt(site: &Site<'_>, journal: &mut Journal, to: RemoveScope) -> Result<(), Error> {
     let dir = site.dir();
     let shown = || site.request.dir.clone();
     if dir.is_symlink() {
@@ -32,17 +34,45 @@ pub(crate) fn adopt(site: &Site<'_>, journal: &mut Journal, to: RemoveScope) -> 
     if !others.is_empty() {
         return Err(TreeError::HoldsOthers { dir: shown(), others }.into());
     }
-    let registered = registration_of(site, state, to)?;
-    write_adopted(site, journal, &report, registered)
+    let service = service_of(site)?;
+    let registered = registration_of(site, state, to, service.as_ref())?;
+    write_adopted(site, journal, &report, registered, service).await
+}
+
+/// Records the service that an operator has set up for a runner of runup's, so that it is removed with it.
+pub(crate) async fn note_service(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+    if journal.adopts() {
+        return Ok(());
+    }
+    let Some(service) = service_of(site)? else { return Ok(()) };
+    let ran = by_hand::runs(site, &service.unit).await?;
+    recorded::begin(journal, Act::Adopt { unit: Some(service.unit), ran }, Begin::New)
+}
+
+/// The service of `svc.sh`, which only root can take away.
+fn service_of(site: &Site<'_>) -> Result<Option<HandMade>, Error> {
+    let service = by_hand::find(site)?;
+    match service {
+        Some(service) if site.request.root.is_host() && !account::is_root() => {
+            let (dir, unit) = (site.request.dir.clone(), service.unit);
+            Err(ServiceError::ServiceInstalled { dir, unit }.into())
+        }
+        service => Ok(service),
+    }
 }
 
 /// What an adopted directory is registered as, as far as that is to be relied on.
-fn registration_of(site: &Site<'_>, state: LocalState, to: RemoveScope) -> Result<Option<Registered>, Error> {
+fn registration_of(
+    site: &Site<'_>,
+    state: LocalState,
+    to: RemoveScope,
+    service: Option<&HandMade>,
+) -> Result<Option<Registered>, Error> {
     let shown = || site.request.dir.clone();
     Ok(match state {
         LocalState::Configured(file) => {
             if to == RemoveScope::Server {
-                check_name(site, &file)?;
+                check_name(site, &file, service)?;
             }
             let on_disk = file.github_url.as_deref().unwrap_or_default().trim_end_matches('/').to_owned();
             // Jobs can write the directory. A credential goes where the operator says, never where a file in it says.
@@ -74,27 +104,6 @@ fn registration_of(site: &Site<'_>, state: LocalState, to: RemoveScope) -> Resul
     })
 }
 
-/// Jobs can write the directory, so its word is not enough to delete a runner by. A name that this machine has, or that
-/// the operator confirms, is.
-fn check_name(site: &Site<'_>, file: &RunnerFile) -> Result<(), Error> {
-    let name = &file.agent_name;
-    let confirmed = match &site.request.confirmed_name {
-        Some(given) => given.eq_ignore_ascii_case(name),
-        None => {
-            host::hostname().eq_ignore_ascii_case(name)
-                || observed::fingerprint(site).is_some_and(|fingerprint| name.contains(&fingerprint))
-        }
-    };
-    if confirmed {
-        return Ok(());
-    }
-    Err(Error::Registration(RegistrationError::NameNotConfirmed {
-        dir: site.request.dir.clone(),
-        name: name.clone(),
-        id: Some(file.agent_id),
-    }))
-}
-
 /// What is recorded of a runner that only files describe: a claim that the server has not confirmed.
 pub(crate) fn adopted(file: &RunnerFile, url: String, api_url: String) -> Registered {
     Registered {
@@ -109,17 +118,19 @@ pub(crate) fn adopted(file: &RunnerFile, url: String, api_url: String) -> Regist
         just_in_time: false,
         unused: false,
         asked: None,
+        adopted: false,
     }
 }
 
-fn write_adopted(
+async fn write_adopted(
     site: &Site<'_>,
     journal: &mut Journal,
     report: &TreeReport,
     registered: Option<Registered>,
+    service: Option<HandMade>,
 ) -> Result<(), Error> {
     tracing::info!("adopting the runner in {}, which runup did not set up", site.request.dir.display());
-    journal.done(Act::PlaceRunner {
+    let mut acts = vec![Act::PlaceRunner {
         version: report.version.as_ref().map(ToString::to_string),
         platform: site.platform().to_string(),
         sha256: None,
@@ -128,9 +139,14 @@ fn write_adopted(
         replaces: None,
         in_place: false,
         guard: Guard::Open,
-    })?;
-    if let Some(registered) = registered {
-        journal.done(Act::Register(registered))?;
+    }];
+    acts.extend(registered.map(Act::Register));
+    let mut user = None;
+    if let Some(HandMade { unit, user: named }) = service {
+        let ran = by_hand::runs(site, &unit).await?;
+        acts.push(Act::Adopt { unit: Some(unit), ran });
+        user = named.filter(|name| account::is_root() && name != "root");
     }
-    Ok(())
+    let machine = journal.machine().map(str::to_owned);
+    Ok(journal.take_in(&TakenIn { acts, user, machine })?)
 }

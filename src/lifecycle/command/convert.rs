@@ -9,7 +9,7 @@ use crate::lifecycle::state::journal::{Act, EntryState, Journal, Registered, Ste
 use crate::lifecycle::state::observed::Seen;
 use crate::lifecycle::state::plan::{Action, Plan};
 use crate::lifecycle::step::{placing, registration, service};
-use crate::runner::{LocalState, RunnerFile, state};
+use crate::runner::{LocalState, state};
 use tokio_util::sync::CancellationToken;
 
 /// Before the new registration, the old runner works as before, and `status` says what is wrong with it. After it, the
@@ -25,18 +25,10 @@ pub(crate) async fn failed(
     (mut plan, seen): (Plan, Seen),
     cause: Error,
 ) -> Result<(Plan, Seen), Error> {
-    let placed =
-        journal.entry(Step::PlaceRunner).is_some_and(|entry| then.entry(Step::PlaceRunner) != Some(entry));
-    if placed && let LocalState::Configured(file) = state::read(&site.dir())? {
-        // The server has given the runner to the new tree, and the old one has no registration any more.
-        go_on_as_new(site, journal, then, &seen, &file).await?;
+    if !take_back(site, journal, then)? {
+        go_on_as_new(site, journal, &seen)?;
+        start(then, &seen).await?;
         return Err(cause);
-    }
-    if let Some(old) = then.entry(Step::PlaceRunner).filter(|_| placed) {
-        placing::put_back(site, journal, old.act.clone())?;
-    }
-    if let Some((EntryState::Done, registered)) = then.registered() {
-        journal.done(Act::Register(registered.clone()))?;
     }
     before.resume(site, journal).await;
     if cause.is_stop() {
@@ -52,22 +44,45 @@ pub(crate) async fn failed(
     Ok((plan, seen))
 }
 
-async fn go_on_as_new(
-    site: &Site<'_>,
-    journal: &mut Journal,
-    then: &Journal,
-    seen: &Seen,
-    file: &RunnerFile,
-) -> Result<(), Error> {
+/// Puts the old runner back, unless the server has given its registration to the new tree; returns whether the old one
+/// is there.
+///
+/// # Errors
+/// The old tree stays beside its place; the journal cannot be written.
+pub(crate) fn take_back(site: &Site<'_>, journal: &mut Journal, then: &Journal) -> Result<bool, Error> {
+    let placed =
+        journal.entry(Step::PlaceRunner).is_some_and(|entry| then.entry(Step::PlaceRunner) != Some(entry));
+    if placed && matches!(state::read(&site.dir())?, LocalState::Configured(_)) {
+        // The old one has no registration any more.
+        return Ok(false);
+    }
+    if let Some(old) = then.entry(Step::PlaceRunner).filter(|_| placed) {
+        placing::put_back(site, journal, old.act.clone())?;
+    }
+    if let Some((EntryState::Done, registered)) = then.registered() {
+        journal.done(Act::Register(registered.clone()))?;
+    }
+    Ok(true)
+}
+
+/// Completes the new runner, which the server has given the registration to.
+///
+/// # Errors
+/// The tree cannot be sealed; the journal cannot be written.
+pub(crate) fn go_on_as_new(site: &Site<'_>, journal: &mut Journal, seen: &Seen) -> Result<(), Error> {
+    let id = match state::read(&site.dir())? {
+        LocalState::Configured(file) => Some(file.agent_id),
+        _ => None,
+    };
     if let Some((_, registered)) = journal.registered() {
-        let agent_id = registered.agent_id.or(Some(file.agent_id));
+        let agent_id = registered.agent_id.or(id);
         journal.done(Act::Register(Registered { agent_id, ..registered.clone() }))?;
     }
     placing::conclude(site, journal)?;
     if let Some(account) = &seen.account {
         registration::keep(site, journal, account, seen.wanted_guard)?;
     }
-    start(then, seen).await
+    Ok(())
 }
 
 /// Starts the service that was completely set up before the conversion, if there is one.

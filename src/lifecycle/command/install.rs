@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// How long unwinding may take in all.
-const UNWINDING: Duration = Duration::from_secs(120);
+pub(crate) const UNWINDING: Duration = Duration::from_secs(120);
 
 /// The result of `install` or `bake`.
 #[derive(Debug, Clone, Serialize)]
@@ -141,7 +141,12 @@ async fn stop_and_decide(
 }
 
 /// What comes before the first step.
-async fn make_ready(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: &Seen) -> Result<(), Error> {
+pub(crate) async fn make_ready(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    plan: &Plan,
+    seen: &Seen,
+) -> Result<(), Error> {
     libraries::ensure(site).await?;
     user::claim(site, journal, plan).await?;
     if plan.registers(&site.request) {
@@ -202,7 +207,7 @@ pub async fn plan(site: &Site<'_>) -> Result<(Plan, Seen), Error> {
 
 /// Observes and plans; if an existing tree is about to register, or is an image's, checks whether it is new enough, and
 /// plans again.
-async fn decide(site: &Site<'_>, journal: &Journal) -> Result<(Plan, Seen), Error> {
+pub(crate) async fn decide(site: &Site<'_>, journal: &Journal) -> Result<(Plan, Seen), Error> {
     let mut seen = look(site, journal).await?;
     site.check_clock()?;
     let plan = sequence::plan(&site.request, journal, &seen)?;
@@ -214,7 +219,7 @@ async fn decide(site: &Site<'_>, journal: &Journal) -> Result<(Plan, Seen), Erro
     Ok((sequence::plan(&site.request, journal, &seen)?, seen))
 }
 
-async fn prepare(site: &Site<'_>, doing: &str) -> Result<(Lock, Journal), Error> {
+pub(crate) async fn prepare(site: &Site<'_>, doing: &str) -> Result<(Lock, Journal), Error> {
     let phase = site.phase("detect");
     if let Some(name) = site.user.as_ref().filter(|_| !account::is_root()) {
         return Err(UserError::NotRoot { name: name.clone() }.into());
@@ -272,7 +277,7 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
     if left.is_empty() { cause } else { Error::Unwound { cause: Box::new(cause), left } }
 }
 
-async fn report(
+pub(crate) async fn report(
     site: &Site<'_>,
     journal: &Journal,
     plan: Plan,

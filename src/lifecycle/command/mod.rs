@@ -1,4 +1,5 @@
 pub mod adopt;
+pub mod adoption;
 pub mod convert;
 pub mod create_jit;
 pub mod install;

@@ -122,8 +122,15 @@ pub async fn remove(site: &Site<'_>, to: RemoveScope, drain: Duration) -> Result
             journal.delete()?;
             return Ok(Removed::nothing(site));
         }
-        adopt::adopt(site, &mut journal, to)?;
+        adopt::adopt(site, &mut journal, to).await?;
+        if let Some((_, registered)) = journal.registered().filter(|_| to == RemoveScope::Server) {
+            // While its own service still runs.
+            deregister::check_means(site, registered)?;
+        }
+    } else {
+        adopt::note_service(site, &mut journal).await?;
     }
+    let site = &site.with_user(journal.user().map(str::to_owned));
     sequence::recover(site, &mut journal).await?;
 
     undo_all(site, &mut journal, to, drain).await

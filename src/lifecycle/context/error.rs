@@ -1,5 +1,6 @@
 //! What can go wrong in the lifecycle, and what to do about it: one file for each subject.
 
+mod adoption;
 mod archive;
 mod config_sh;
 mod jobs;
@@ -19,6 +20,7 @@ use crate::{github, host, net, runner, transfer};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use adoption::AdoptionError;
 pub use archive::ArchiveError;
 pub use config_sh::ConfigShError;
 pub use jobs::JobsError;
@@ -63,6 +65,8 @@ pub enum Error {
     User(#[from] UserError),
     #[error(transparent)]
     Registration(#[from] RegistrationError),
+    #[error(transparent)]
+    Adoption(#[from] AdoptionError),
     #[error(transparent)]
     ConfigSh(#[from] ConfigShError),
     #[error(transparent)]
@@ -159,6 +163,7 @@ impl Failure for Error {
             Self::Trust(error) => error.class(),
             Self::User(error) => error.class(),
             Self::Registration(error) => error.class(),
+            Self::Adoption(error) => error.class(),
             Self::ConfigSh(error) => error.class(),
             Self::Receipt(error) => error.class(),
             Self::Service(error) => error.class(),
@@ -189,6 +194,7 @@ impl Failure for Error {
             Self::Trust(error) => error.hint(),
             Self::User(error) => error.hint(),
             Self::Registration(error) => error.hint(),
+            Self::Adoption(error) => error.hint(),
             Self::ConfigSh(error) => error.hint(),
             Self::Receipt(error) => error.hint(),
             Self::Service(error) => error.hint(),

@@ -37,6 +37,8 @@ pub struct Request {
     pub credential_lasts: bool,
     /// The name that confirms which runner is meant, if only files that its jobs could write say so.
     pub confirmed_name: Option<String>,
+    /// A runner that was set up by hand is taken over.
+    pub adopt: bool,
     /// Programs of a tree that jobs could change may get a remove token.
     pub trust_tree: bool,
     /// Which enterprise, organization or repository.

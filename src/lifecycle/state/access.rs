@@ -11,7 +11,8 @@ use crate::lifecycle::context::watch::Watch;
 use crate::lifecycle::state::journal::Journal;
 use crate::lifecycle::state::{environment, user};
 use crate::net::Http;
-use crate::runner::Keeper;
+use crate::runner::{Keeper, state};
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 impl<'a> Site<'a> {
@@ -27,9 +28,30 @@ impl<'a> Site<'a> {
     ) -> Result<Self, Error> {
         let site = Self::as_requested(request, http, stop, watch)?;
         // What cannot be read is reported by the code that needs it.
-        let user = site.read_journal().and_then(|journal| user::name(&site, &journal)).ok().flatten();
+        let journal = site.read_journal().ok();
+        let user = journal.as_ref().and_then(|journal| user::name(&site, journal).ok().flatten());
         let recorded = environment::recorded(&site)?;
-        Ok(site.with_user(user).with_recorded(&recorded))
+        let site = site.with_user(user).with_recorded(&recorded);
+        Ok(match journal {
+            Some(journal) => site.keeping(&journal),
+            None => site,
+        })
+    }
+
+    /// A runner that was set up by hand keeps the options that it had, unless others are requested.
+    fn keeping(self, journal: &Journal) -> Self {
+        let adopted = journal.registered().filter(|(_, registered)| registered.adopted);
+        let Some(asked) = adopted.and_then(|(_, registered)| registered.asked.as_ref()) else { return self };
+        let mut request = (*self.request).clone();
+        let Some(registration) = &mut request.registration else { return self };
+        let options = &mut registration.options;
+        let labels = || asked.labels.as_ref().and_then(|labels| labels.join(",").parse().ok());
+        options.labels = options.labels.take().or_else(labels);
+        options.group = options.group.take().or_else(|| asked.group.clone());
+        if options.work == state::WORK_DIR {
+            options.work.clone_from(&asked.work);
+        }
+        Self { request: Arc::new(request), ..self }
     }
 
     /// The user, and the group that may look into the tree: the user's own, or the one that was created for this runner.

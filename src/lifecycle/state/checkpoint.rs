@@ -42,6 +42,12 @@ pub enum Checkpoint {
     ServiceStopped,
     /// The unit is deleted; the journal does not say so.
     ServiceDeleted,
+    /// The journal says that a runner is adopted; its own service still runs.
+    AdoptBegun,
+    /// Its own service is stopped; nothing else has changed.
+    AdoptStopped,
+    /// Its own service is gone; the journal does not say so.
+    AdoptConcluded,
     /// The journal says that an upgrade begins; the service still runs.
     UpgradeBegun,
     /// The service has ended; the old tree is in its place.
@@ -78,6 +84,7 @@ impl Checkpoint {
             Step::WriteEnvironment => unreachable!(),
             Step::WriteService => Self::ServiceBegun,
             Step::StartService => Self::ServiceStarting,
+            Step::Adopt => Self::AdoptBegun,
         }
     }
 
@@ -91,6 +98,7 @@ impl Checkpoint {
             Step::WriteEnvironment => unreachable!(),
             Step::WriteService => Self::ServiceWritten,
             Step::StartService => Self::ServiceStarted,
+            Step::Adopt => Self::AdoptConcluded,
         }
     }
 
@@ -104,11 +112,12 @@ impl Checkpoint {
             Step::WriteEnvironment => unreachable!(),
             Step::WriteService => Self::ServiceDeleted,
             Step::StartService => Self::ServiceStopped,
+            Step::Adopt => Self::AdoptConcluded,
         }
     }
 
     /// All of them, in the order in which `install`, `upgrade` and then `remove` reach them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 31] = [
         Self::UserBegun,
         Self::UserMade,
         Self::PlaceBegun,
@@ -124,6 +133,9 @@ impl Checkpoint {
         Self::ServiceWritten,
         Self::ServiceStarting,
         Self::ServiceStarted,
+        Self::AdoptBegun,
+        Self::AdoptStopped,
+        Self::AdoptConcluded,
         Self::UpgradeBegun,
         Self::UpgradeStopped,
         Self::UpgradeExchanged,
@@ -160,6 +172,9 @@ impl Checkpoint {
             Self::ServiceStarted => "service-started",
             Self::ServiceStopped => "service-stopped",
             Self::ServiceDeleted => "service-deleted",
+            Self::AdoptBegun => "adopt-begun",
+            Self::AdoptStopped => "adopt-stopped",
+            Self::AdoptConcluded => "adopt-concluded",
             Self::UpgradeBegun => "upgrade-begun",
             Self::UpgradeStopped => "upgrade-stopped",
             Self::UpgradeExchanged => "upgrade-exchanged",

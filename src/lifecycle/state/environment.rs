@@ -7,9 +7,9 @@ use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Journal;
 use crate::net;
 use crate::runner::Guard;
-use crate::runner::environment::{CA_BUNDLE, RunnerEnvironment};
+use crate::runner::environment::{CA_BUNDLE, HOOKS, RunnerEnvironment, own_lines};
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A bundle of certificates has a few hundred kilobytes.
 const LIMIT: u64 = 16 * 1024 * 1024;
@@ -130,6 +130,24 @@ fn is_roots(site: &Site<'_>, path: &Path) -> bool {
 #[cfg(not(unix))]
 fn is_roots(_: &Site<'_>, _: &Path) -> bool {
     true
+}
+
+/// The hooks in the `.env` of a runner that is to be adopted.
+pub(crate) fn own_hooks(site: &Site<'_>) -> Vec<(&'static str, PathBuf)> {
+    let text = text_of(site, &site.dir(), ".env", Guard::Open).unwrap_or_default();
+    let lines = own_lines(&text).into_iter().filter_map(|line| line.split_once('='));
+    let hook = |(name, value): (&str, &str)| {
+        let known = HOOKS.into_iter().find(|known| *known == name)?;
+        Some((known, PathBuf::from(value)))
+    };
+    lines.filter_map(hook).collect()
+}
+
+/// The `.path` of a runner that is adopted, unless another PATH is set: one line.
+pub(crate) fn own_path(site: &Site<'_>, dir: &Path) -> Option<String> {
+    let text = text_of(site, dir, ".path", Guard::Open).filter(|_| site.environment.path().is_none())?;
+    let path = text.trim();
+    (!path.is_empty() && !path.contains(char::is_control)).then(|| format!("{path}\n"))
 }
 
 /// The certificates of the system and those of the operator, in one text.

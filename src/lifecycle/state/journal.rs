@@ -4,6 +4,7 @@
 //! otherwise. An entry is durable as *begun* before its act and as *done*, with what its undo needs, after it. `remove`
 //! undoes what is recorded here and nothing else; there is no second list.
 
+mod adopt;
 mod user;
 mod work;
 
@@ -13,6 +14,7 @@ pub use crate::lifecycle::state::record::{
     Act, Asked, Entry, EntryState, Registered, RunnerUser, Step, WorkDir,
 };
 use crate::runner::Guard;
+pub(crate) use adopt::TakenIn;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
@@ -442,6 +444,7 @@ mod tests {
             just_in_time: false,
             unused: false,
             asked: None,
+            adopted: false,
         }
     }
 

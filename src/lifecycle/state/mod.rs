@@ -1,4 +1,5 @@
 pub mod access;
+pub mod by_hand;
 pub mod checkpoint;
 pub mod drift;
 pub mod environment;

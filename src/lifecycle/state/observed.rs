@@ -12,7 +12,8 @@ use crate::lifecycle::state::user;
 use crate::lifecycle::state::version_policy;
 use crate::lifecycle::state::version_policy::{Offer, Told, Verdict};
 use crate::runner::{
-    Guard, LocalState, NameContext, RunnerName, RunnerVersion, TreeReport, asset, name, state, tree,
+    Guard, LocalState, NameContext, NameTemplate, RunnerName, RunnerVersion, TreeReport, asset, name, state,
+    tree,
 };
 use std::io::ErrorKind;
 use std::path::Path;
@@ -398,7 +399,7 @@ pub(crate) fn wanted_name(
     let Some(wanted) = &site.request.registration else { return Ok(None) };
     if !clone
         && let Some((_, registered)) = journal.registered()
-        && registered.template == wanted.name.to_string()
+        && (registered.template == wanted.name.to_string() || keeps_name(registered, &wanted.name))
         && let Ok(name) = registered.name.parse()
     {
         return Ok(Some(WantedName { name, unique: registered.unique, index: None }));
@@ -415,6 +416,11 @@ pub(crate) fn wanted_name(
         index,
     };
     Ok(Some(WantedName { name: wanted.name.render(&context)?, unique: wanted.name.is_unique(), index }))
+}
+
+/// Whether a runner that was set up by hand keeps its name: a template is for new ones.
+fn keeps_name(registered: &Registered, wanted: &NameTemplate) -> bool {
+    registered.adopted && wanted.to_string().contains('{')
 }
 
 /// Asks the server once: by id if we know one, by name otherwise; and whether the name is free, as far as that tells.

@@ -86,6 +86,8 @@ pub enum Change {
         #[serde(skip)]
         service: Box<SeenService>,
     },
+    /// A runner that was set up by hand is taken over, and its own service goes.
+    Adopt,
     /// The service runs as it should, but the server does not see its runner yet: wait for that.
     AwaitOnline,
 }
@@ -156,6 +158,7 @@ impl Planned {
             matches!(
                 change,
                 Change::Relabel { .. }
+                    | Change::Adopt
                     | Change::CreateUser { .. }
                     | Change::WriteEnvironment { restarts: false }
             )
@@ -190,6 +193,19 @@ impl Plan {
             Some(Change::Replace { converts }) => *converts,
             Some(Change::Register(new)) => new.converts,
             _ => false,
+        })
+    }
+
+    /// The options of `config.sh`, if it is to be run.
+    #[must_use]
+    pub fn options(&self) -> Option<config_sh::ConfigOptions> {
+        let new = self.steps.iter().find_map(|planned| match planned.change() {
+            Some(Change::Register(new)) => Some(new),
+            _ => None,
+        })?;
+        Some(config_sh::ConfigOptions {
+            replace: new.options.replace || new.reclaim_name,
+            ..new.options.clone()
         })
     }
 

@@ -54,6 +54,14 @@ pub enum Act {
         /// The unit's name.
         unit: String,
     },
+    /// A runner that was set up by hand is taken over. As long as this is begun, the service that the operator had is
+    /// still there: it runs again if taking over fails, and is deleted in the end.
+    Adopt {
+        /// The unit of that service, if it had one.
+        unit: Option<String>,
+        /// Whether that service ran.
+        ran: bool,
+    },
 }
 
 /// A registration.
@@ -84,9 +92,12 @@ pub struct Registered {
     /// Whether no listener was started with it yet, so that no job can have run in its tree.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unused: bool,
-    /// The requested options; unknown if it was adopted, or registered by an older runup.
+    /// The requested options; unknown if only its files describe it, or an older runup registered it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Asked>,
+    /// Whether it was set up by hand: it keeps the options that it had, unless others are requested.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
 }
 
 /// The options that were requested of a registration, so that later changes can be detected.
@@ -148,6 +159,8 @@ pub enum Step {
     WriteService,
     /// Enables and starts the service.
     StartService,
+    /// Takes over a runner that was set up by hand, with its service. Last, so that it is undone first.
+    Adopt,
 }
 
 impl std::fmt::Display for Step {
@@ -159,6 +172,7 @@ impl std::fmt::Display for Step {
             Self::Register => "register",
             Self::WriteService => "write-service",
             Self::StartService => "start-service",
+            Self::Adopt => "adopt",
         })
     }
 }
@@ -173,6 +187,7 @@ impl Act {
             Self::Register(_) => Step::Register,
             Self::WriteService { .. } => Step::WriteService,
             Self::StartService { .. } => Step::StartService,
+            Self::Adopt { .. } => Step::Adopt,
         }
     }
 }

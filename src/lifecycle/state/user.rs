@@ -5,6 +5,7 @@ use crate::host::account::{self, Account};
 use crate::host::{lock, systemd};
 use crate::lifecycle::context::error::{Error, UserError};
 use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::by_hand;
 use crate::lifecycle::state::journal::{EntryState, Journal, Step};
 use std::path::PathBuf;
 
@@ -104,6 +105,11 @@ pub(crate) async fn running_neighbour(
         };
         if systemd::show(unit, &site.stop).await?.runs() {
             return Ok(Some((dir, unit.to_owned())));
+        }
+    }
+    for (dir, unit) in by_hand::others_of(site, &account.name) {
+        if by_hand::runs(site, &unit).await? {
+            return Ok(Some((dir, unit)));
         }
     }
     Ok(None)

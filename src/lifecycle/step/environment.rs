@@ -6,7 +6,7 @@ use crate::host::account::{self, Account};
 use crate::host::file;
 use crate::lifecycle::context::error::{Error, JobsError, TrustError};
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::state::environment::{Wanted, is_there, record, wanted_files};
+use crate::lifecycle::state::environment::{Wanted, is_there, own_hooks, own_path, record, wanted_files};
 use crate::lifecycle::state::journal::{Journal, Step};
 use crate::lifecycle::state::observed::Seen;
 use crate::lifecycle::state::plan::{Change, Planned};
@@ -40,7 +40,9 @@ pub(crate) fn decide(seen: &Seen) -> Option<Planned> {
 /// # Errors
 /// `JobsError::HookUnusable`.
 pub(crate) fn check(site: &Site<'_>, account: Option<&Account>) -> Result<(), Error> {
-    for (variable, hook) in site.environment.hooks() {
+    let own = if site.request.adopt { own_hooks(site) } else { Vec::new() };
+    let own = own.iter().map(|(variable, hook)| (*variable, hook.as_path()));
+    for (variable, hook) in site.environment.hooks().chain(own) {
         let refused = |why: &str| {
             let (option, hook) = (option_of(variable), hook.to_owned());
             Err(JobsError::HookUnusable { option, hook, why: why.to_owned() }.into())
@@ -122,7 +124,7 @@ fn write_what_differs(
 }
 
 /// Writes them to a tree that is to replace the one in the runner's directory, if `replaces` says so: the operator's
-/// own lines come along, unless a job could have written them.
+/// own lines come along, unless a job could have written them. An operator who adopts a runner was shown them.
 ///
 /// # Errors
 /// One cannot be written.
@@ -134,10 +136,14 @@ pub(crate) fn furnish(
     replaces: bool,
 ) -> Result<(), Error> {
     let (dir, guard) = (site.dir(), journal.guard());
-    let trusted = !site.isolates(account) || guard != Guard::Open;
+    let adopts = site.request.adopt && guard == Guard::Open;
+    let trusted = !site.isolates(account) || guard != Guard::Open || adopts;
     let own = (replaces && trusted).then_some(dir.as_path());
     for wanted in wanted_files(site, own, guard)? {
         write(site, journal, account, staging, &wanted)?;
+    }
+    if let Some(text) = own.filter(|_| adopts).and_then(|dir| own_path(site, dir)) {
+        write(site, journal, account, staging, &Wanted { name: ".path", text, mode: 0o644 })?;
     }
     Ok(())
 }

@@ -1,3 +1,4 @@
+pub mod adoption;
 pub mod environment;
 pub mod libraries;
 pub mod listener;

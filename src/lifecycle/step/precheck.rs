@@ -57,13 +57,14 @@ impl Prepared {
             check_group(site).await?;
             work::check(site, &site.read_journal()?)?;
         }
-        if plan.takes(Step::WriteEnvironment) || registers(site, plan) {
+        if plan.takes(Step::WriteEnvironment) || registers(site, plan) || site.request.adopt {
             environment::check(site, seen.account.as_ref())?;
         }
         if plan.takes(Step::PlaceRunner) && self.choice.is_none() && site.request.root.is_host() {
             check_memory();
         }
-        if plan.takes(Step::PlaceRunner) && !plan.converts() && self.choice.is_none() {
+        let must_work = !plan.converts() || site.request.adopt;
+        if plan.takes(Step::PlaceRunner) && must_work && self.choice.is_none() {
             let listed = seen.offer.as_ref().map(|offer| offer.applications.as_slice());
             self.choice = Some(archive::choose(site, listed).await?);
         }
@@ -83,8 +84,9 @@ fn check_memory() {
 }
 
 /// Whether `config.sh` will register a new runner. If it only takes over a working one, a failure leaves that as it is,
-/// and nothing needs to be refused.
+/// and nothing needs to be refused; but to be adopted, that one is stopped.
 fn registers(site: &Site<'_>, plan: &Plan) -> bool {
-    let anew = |change: &Change| matches!(change, Change::Register(new) if !new.converts);
+    let anew =
+        |change: &Change| matches!(change, Change::Register(new) if !new.converts || site.request.adopt);
     !site.request.jit && plan.steps.iter().filter_map(Planned::change).any(anew)
 }

@@ -98,7 +98,8 @@ pub(crate) async fn take(
                 service::write(site, journal, service, known(owner.as_ref())).await?;
             }
             Change::StartService { service } => service::start(site, journal, service).await?,
-            Change::AwaitOnline => {}
+            // The command that adopts has stopped the earlier service, and deletes it at the end.
+            Change::AwaitOnline | Change::Adopt => {}
         }
     }
     Ok(status)
@@ -162,6 +163,11 @@ pub(crate) async fn undo(
             let phase = phase("delete");
             placing::undo(site, journal).await?;
             end(phase, format!("deleted {}", site.request.dir.display()));
+        }
+        Act::Adopt { unit, .. } => {
+            let phase = phase("svc.sh");
+            Box::pin(service::by_hand::undo(site, journal, drain)).await?;
+            end(phase, unit.as_ref().map_or_else(String::new, |unit| format!("stopped and deleted {unit}")));
         }
         Act::CreateUser { name } => {
             let phase = phase("user");

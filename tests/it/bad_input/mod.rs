@@ -26,7 +26,7 @@ impl Rig {
 impl Ran {
     /// The failure says what to do.
     #[track_caller]
-    fn hints(self, text: &str) -> Self {
+    pub(crate) fn hints(self, text: &str) -> Self {
         let hint = self.stderr.lines().find_map(|line| line.strip_prefix("hint: "));
         assert!(hint.is_some_and(|hint| hint.contains(text)), "no hint with {text:?} in {self:#?}");
         self

@@ -120,6 +120,7 @@ async fn make(
         just_in_time: true,
         unused: true,
         asked: Asked::of(&site.request),
+        adopted: false,
     };
     journal.set_machine(observed::fingerprint(site));
     let phase = site.phase("jit");

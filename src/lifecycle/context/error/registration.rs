@@ -90,8 +90,8 @@ impl Failure for RegistrationError {
             Self::ConfiguredByHand { dir, name, .. } => format!(
                 "If the image brought it, every machine of the image is that runner: clean this \
                  one with `{} --local`, install again, and build the image again (`runup bake \
-                 --check`). If config.sh was run here by hand, delete it with `runup runners \
-                 delete {name}` before that.",
+                 --check`). If config.sh was run here by hand, take the runner over with --adopt, \
+                 or delete it with `runup runners delete {name}` before that.",
                 remove(dir)
             ),
             Self::Tampered { dir, .. } | Self::OtherServer { dir, .. } => {

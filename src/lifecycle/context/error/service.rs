@@ -14,6 +14,14 @@ pub enum ServiceError {
     ServiceThere { dir: PathBuf, unit: String, asked: &'static str },
     #[error("a service is installed for the runner in {}: {unit}", dir.display())]
     ServiceInstalled { dir: PathBuf, unit: String },
+    #[error("the service {unit}, which runup did not set up, runs the runner in {}", dir.display())]
+    ServiceBeside { dir: PathBuf, unit: String },
+    #[error("several services run the runner in {}: {}", dir.display(), units.join(", "))]
+    SeveralServices { dir: PathBuf, units: Vec<String> },
+    #[error("a listener runs in {}, and no service of this machine has started it", dir.display())]
+    ListenerByHand { dir: PathBuf },
+    #[error("the runner in {} was not idle within {} s, so it was not adopted", dir.display(), after.as_secs())]
+    NotIdle { dir: PathBuf, after: Duration },
     #[error("the unit {unit} exists, and runup did not write it")]
     UnitNotOurs { unit: String },
     #[error("the unit {unit} is masked")]
@@ -37,10 +45,14 @@ impl Failure for ServiceError {
         match self {
             Self::ServiceThere { .. }
             | Self::ServiceInstalled { .. }
+            | Self::ServiceBeside { .. }
+            | Self::SeveralServices { .. }
+            | Self::ListenerByHand { .. }
             | Self::UnitNotOurs { .. }
             | Self::UnitMasked { .. }
             | Self::UnitPath { .. }
             | Self::NoSystemd => Class::Config,
+            Self::NotIdle { .. } => Class::TempFail,
             Self::ServiceFailed { .. } | Self::NotOnline { .. } => Class::Runner,
             Self::LimitReached { .. } => Class::TempFail,
         }
@@ -56,9 +68,21 @@ impl Failure for ServiceError {
             }
             // Not `svc.sh uninstall`: root would run a script that jobs can write.
             Self::ServiceInstalled { unit, .. } => format!(
-                "Run `systemctl disable --now {unit}`, delete /etc/systemd/system/{unit}, then try \
-                 again."
+                "Run the same command as root; or, as root, run `systemctl disable --now {unit}` and \
+                 delete /etc/systemd/system/{unit}, then try again."
             ),
+            Self::ServiceBeside { .. } => {
+                "Add --adopt: it takes the runner over, and deletes that service.".into()
+            }
+            Self::SeveralServices { units, .. } => format!(
+                "Keep the one that is right; for each other one, run `systemctl disable --now {}`, and \
+                 delete its file in /etc/systemd/system.",
+                units.first().map_or("UNIT", String::as_str)
+            ),
+            Self::ListenerByHand { .. } => {
+                "Stop it (Ctrl-C in the terminal of run.sh), then run the same command again.".into()
+            }
+            Self::NotIdle { .. } => "Run the same command again later, or with a longer --drain.".into(),
             Self::UnitNotOurs { unit } => {
                 format!(
                     "Choose another --dir, whose unit has another name, or remove {unit}, or pass \

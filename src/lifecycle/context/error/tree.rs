@@ -74,7 +74,7 @@ impl Failure for TreeError {
         Some(match self {
             Self::NotOurs { dir, .. } => format!(
                 "Choose another --dir, or move the directory away. A runner that is registered \
-                 there can be removed with `{} --url URL`.",
+                 there is taken over with --adopt, or removed with `{} --url URL`.",
                 remove(dir)
             ),
             Self::TreeIncomplete { dir, .. } => format!(

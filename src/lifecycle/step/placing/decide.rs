@@ -29,7 +29,8 @@ pub(crate) fn why_not(request: &Request, seen: &Seen) -> Option<&'static str> {
     match &seen.server {
         _ if seen.mounted => Some("a mount point cannot be exchanged for a fresh one"),
         _ if seen.neighbour => Some("another runner of the same user runs"),
-        Server::Has(runner) if runner.busy => Some("it is running a job"),
+        // One that is adopted gets the time for its job.
+        Server::Has(runner) if runner.busy && !request.adopt => Some("it is running a job"),
         Server::Has(_) if !can_fetch(request) => Some("getting a fresh runner needs a token or --archive"),
         Server::Has(_) => None,
         Server::Nothing => Some("the server does not know it"),
@@ -113,10 +114,20 @@ pub(crate) fn place_runner(
             )
         }
         Tree::Incomplete { .. } => anew(format!("replace the incomplete runner in {shown}")),
+        Tree::Ours { .. } if request.adopt && registered && is_by_hand(journal) => {
+            let detail =
+                format!("replace the programs in {shown} by verified ones, and keep its registration");
+            Planned::to_do(Step::PlaceRunner, Change::Repair, detail)
+        }
         Tree::Ours { version, self_updated } => {
             complete(request, journal, seen, *version, *self_updated && registered && updates(request))?
         }
     })
+}
+
+/// Whether the tree was not placed by runup.
+fn is_by_hand(journal: &Journal) -> bool {
+    journal.placed().is_some_and(|placed| placed.sha256.is_none())
 }
 
 fn anew(detail: String) -> Planned {

@@ -143,7 +143,8 @@ impl Placing<'_> {
         if self.guarded {
             let keeper = site.keeper(self.account, journal);
             guard::furnish(&staging, keeper, report.version, &digest).inspect_err(|_| discard(&staging))?;
-            if matches!(self.change, Change::Replace { .. }) && journal.guard() == Guard::Open {
+            let drops = matches!(self.change, Change::Replace { .. }) && !site.request.adopt;
+            if drops && journal.guard() == Guard::Open {
                 kept::keep(site, journal, &dir).inspect_err(|_| discard(&staging))?;
             }
         }

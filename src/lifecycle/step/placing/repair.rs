@@ -48,6 +48,12 @@ pub(crate) fn check_idle(site: &Site<'_>) -> Result<(), Error> {
 pub(crate) fn put(site: &Site<'_>, staging: &Path, account: &Account) -> Result<(), Error> {
     let dir = site.dir();
     carry(&dir, staging, account)?;
+    if site.request.adopt
+        && let Some(bytes) = read_untrusted_for(account, &staging.join("bin"), "runsvc.sh", LIMIT)?
+    {
+        // The runner's own service starts that copy, until another one has replaced it.
+        write(staging, "runsvc.sh", &bytes, account)?;
+    }
     place::replace(staging, &dir)?;
     let work = site.request.registration.as_ref().map_or(state::WORK_DIR, |wanted| &wanted.options.work);
     for name in [state::LOG_DIR, work] {
@@ -88,9 +94,17 @@ fn write(staging: &Path, name: &str, bytes: &[u8], account: &Account) -> Result<
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     let mut file = options.open(&path).map_err(failed)?;
-    give(&file, if name.starts_with(".credentials") { 0o600 } else { 0o644 }, account).map_err(failed)?;
+    give(&file, mode(name), account).map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
     Ok(())
+}
+
+fn mode(name: &str) -> u32 {
+    match name {
+        "runsvc.sh" => 0o755,
+        name if name.starts_with(".credentials") => 0o600,
+        _ => 0o644,
+    }
 }
 
 #[cfg(unix)]

@@ -163,6 +163,7 @@ async fn describe(
         // What a job may have left is still there, unless the tree is a fresh one.
         unused: new.converts || journal.registered().is_none_or(|(_, old)| old.unused),
         asked: Asked::of(request),
+        adopted: journal.registered().is_some_and(|(_, old)| old.adopted),
     })
 }
 

@@ -1,5 +1,6 @@
 //! The steps `WriteService` and `StartService`: a unit of ours that runs, and whose runner the server sees online.
 
+pub mod by_hand;
 pub mod decide;
 mod needrestart;
 pub mod upgrades;
