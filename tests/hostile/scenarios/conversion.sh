@@ -169,3 +169,24 @@ scenario_conversion_without_a_server() {
     within 30 online
     converted
 }
+
+# A runner that was set up by hand, with GitHub's svc.sh, and whose jobs have left programs and processes.
+scenario_adoption_of_a_tampered_runner() {
+    local before other
+    set_up_by_hand
+    # In its service's control group, a hidden process does not outlive it; root's other jobs of the same user are another matter.
+    hostile "$(old_job | grep --invert-match EVIL=evil-value | sed 's|^escape .*|hide bash /srv/loot/snooper.sh|')"
+    exits 0 runup install --adopt --dir $hand
+    within 30 online
+    same "$before" "$(runner_id)" "the runner's id"
+    absent "/etc/systemd/system/$hand_unit" $loot/ran
+    only_logs_and_work $hand alice
+    # What jobs could have written is shown before it stays.
+    says "PATH=/srv/loot/evil"
+    nothing_was_taken
+    hostile 'cat $tree/.setup_info; echo over'
+    job_does_not_say evil
+    exits 0 runup remove --dir $hand
+    must no_runner
+    absent $hand $loot/ran
+}
