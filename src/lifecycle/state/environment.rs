@@ -135,7 +135,7 @@ fn is_roots(_: &Site<'_>, _: &Path) -> bool {
 /// The hooks in the `.env` of a runner that is to be adopted.
 pub(crate) fn own_hooks(site: &Site<'_>) -> Vec<(&'static str, PathBuf)> {
     let text = text_of(site, &site.dir(), ".env", Guard::Open).unwrap_or_default();
-    let lines = own_lines(&text).into_iter().filter_map(|line| line.split_once('='));
+    let lines = own_lines(&text, &site.environment).into_iter().filter_map(|line| line.split_once('='));
     let hook = |(name, value): (&str, &str)| {
         let known = HOOKS.into_iter().find(|known| *known == name)?;
         Some((known, PathBuf::from(value)))

@@ -220,7 +220,8 @@ fn settings(site: &Site<'_>) -> Vec<String> {
     let text =
         |name| read(name).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let (env, path) = (text(".env"), text(".path"));
-    let lines = environment::own_lines(&env).into_iter().filter_map(|line| line.split_once('='));
+    let lines =
+        environment::own_lines(&env, &site.environment).into_iter().filter_map(|line| line.split_once('='));
     let path = Some(("PATH", path.trim())).filter(|(_, path)| !path.is_empty() && *path != config_sh::PATH);
     lines.chain(path).map(|(name, value)| shown(name, value)).collect()
 }
