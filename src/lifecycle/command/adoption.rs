@@ -138,7 +138,7 @@ async fn adopt(site: &Site<'_>) -> Result<Installed, Error> {
     let before = journal.clone();
     journal.take_in(&what)?;
     reach(Checkpoint::AdoptBegun);
-    exchange(site, (lock, journal), &before, &found, prepared).await
+    Box::pin(exchange(site, (lock, journal), &before, &found, prepared)).await
 }
 
 /// Puts the new runner and its service in the place of those that were there; `before` is what the journal said before.

@@ -52,9 +52,8 @@ impl Failure for ServiceError {
             | Self::UnitMasked { .. }
             | Self::UnitPath { .. }
             | Self::NoSystemd => Class::Config,
-            Self::NotIdle { .. } => Class::TempFail,
+            Self::NotIdle { .. } | Self::LimitReached { .. } => Class::TempFail,
             Self::ServiceFailed { .. } | Self::NotOnline { .. } => Class::Runner,
-            Self::LimitReached { .. } => Class::TempFail,
         }
     }
 
