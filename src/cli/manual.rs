@@ -147,8 +147,7 @@ const PAGES: [Page; 24] = [
         notes: &[
             "Without --dir, RUNUP_DIR or a dir in the configuration file, it shows every runner of this machine: one alone in \
              full, several as a table, and a list with --json. The exit code is the highest one of the runners. With a \
-             directory, it shows that one, and --json prints its object. The token is sent only to the server of --url or, \
-             without --url, to the one server that all the runners have.",
+             directory, it shows that one, and --json prints its object.",
         ],
         exit: &[
             ("0", "the runner is registered, or installed in an image, as configured"),
@@ -169,11 +168,7 @@ const PAGES: [Page; 24] = [
     },
     Page {
         path: "logs",
-        notes: &[
-            "It shows the last 100 lines of each log, in the order of time: the journal of the service, and the newest files \
-             of GitHub's listener and worker in _diag. Jobs can write all of them: control characters are shown as escapes, \
-             and a file that is not the runner's is not read.",
-        ],
+        notes: &["It shows the last 100 lines of each log, in the order of time. Jobs can write there."],
         exit: &[("0", "the logs were shown, or a signal ended --follow")],
         examples: &[
             ("Show the logs of the runner", "sudo runup logs"),
