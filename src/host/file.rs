@@ -165,7 +165,11 @@ mod unix_or_windows {
         .union(OFlags::CLOEXEC);
 
     pub fn open(path: &Path) -> Result<Option<File>> {
-        judge(rustix::fs::open(path, CAREFUL, Mode::empty()), path)
+        match rustix::fs::open(path, CAREFUL, Mode::empty()) {
+            // Something above it is a file.
+            Err(Errno::NOTDIR) => Ok(None),
+            opened => judge(opened, path),
+        }
     }
 
     pub fn open_in(parent: &Path, name: &str) -> Result<Option<File>> {

@@ -50,10 +50,10 @@ fn a_run_that_waits_for_the_rate_limit_is_seen_to_wait_for_as_long_as_it_lives()
     rig.run(&["status", "--json"]).expect(69);
     rig.faults(&["registration-token:rate-limit=2700"]);
     let arguments = ["run", "--ephemeral", "--wait-for-limit", "--deadline", "5s"];
+    let status = ["status", "--dir", "/opt/actions-runner"];
     let waits = || {
-        rig.run(&["status", "--dir", "/opt/actions-runner", "--json"]).json()["waits_until"]
-            .as_str()
-            .map(str::to_owned)
+        let status = rig.run(&[&status[..], &["--json"]].concat()).json();
+        status["waits_until"].as_str().map(str::to_owned)
     };
     for end in [Signal::TERM, Signal::KILL] {
         let child = rig.start(&arguments);
@@ -65,7 +65,7 @@ fn a_run_that_waits_for_the_rate_limit_is_seen_to_wait_for_as_long_as_it_lives()
         let time: jiff::Timestamp = time.unwrap().parse().unwrap();
         let left = jiff::Timestamp::now().duration_until(time).as_secs();
         assert!((2600..=2740).contains(&left), "{left} s");
-        rig.run(&["status"]).says(&format!("for the server's rate limit, until {time}"));
+        rig.run(&status).says(&format!("for the server's rate limit, until {time}"));
         signal(&child, end);
         let ran = finish(child);
         assert!(end == Signal::KILL || ran.code == 143, "{ran:#?}");

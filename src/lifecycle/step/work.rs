@@ -100,13 +100,15 @@ pub(crate) fn check(site: &Site<'_>, journal: &Journal) -> Result<(), Error> {
     if !meta.is_dir() {
         return refused("it is not a directory".into());
     }
-    if journal.works_in(work) || is_marked(site, work) {
-        return Ok(());
-    }
-    match first_entry(work) {
+    match of_others(site, journal, work) {
         Some(name) => refused(format!("it contains other files, such as {name}")),
         None => Ok(()),
     }
+}
+
+/// The name of something in a work directory that nothing shows to be this runner's, and so must not be emptied.
+pub(crate) fn of_others(site: &Site<'_>, journal: &Journal, work: &Path) -> Option<String> {
+    if journal.works_in(work) || is_marked(site, work) { None } else { first_entry(work) }
 }
 
 /// The name of something in the directory; what every new filesystem has does not count.

@@ -24,8 +24,10 @@ pub fn check_mounts(site: &Site<'_>) -> Result<(), Error> {
     let dir = site.dir();
     let mut mounts = mounts::within(&dir);
     if let Ok(real) = fs_err::canonicalize(&dir) {
+        let journal = site.read_journal()?;
         let requested = work::locate(&dir, site.work()).map(|place| place.path().to_owned());
-        let recorded = site.read_journal()?.work().map(|work| work.path.clone());
+        let requested = requested.filter(|work| work::of_others(site, &journal, work).is_none());
+        let recorded = journal.work().map(|work| work.path.clone());
         let works: Vec<PathBuf> = [requested, recorded]
             .into_iter()
             .flatten()
