@@ -11,7 +11,7 @@ pub use belongings::end_starters;
 pub use end::end_account;
 pub use manage::{
     Deleted, OWN_IDS, WantedIds, add_to_group, create, create_group, delete, delete_group, ensure_home,
-    usable_id,
+    has_own_group, usable_id,
 };
 use name_service::Key;
 pub use name_service::directory_services;

@@ -240,3 +240,25 @@ fn a_runner_of_the_same_name_that_is_not_ours_is_left_alone() {
     assert_eq!(left, [other], "the other machine's runner stays");
     rig.assert_machine_bare();
 }
+
+/// A killed useradd leaves the group, which it makes first.
+#[test]
+fn a_group_without_its_user_is_finished_or_deleted() {
+    for next in ["install", "remove"] {
+        let rig = rig();
+        if !rig.makes_a_user() {
+            return;
+        }
+        rig.die_at(Checkpoint::UserBegun, &["install"]);
+        let groups = rig.root().join("etc/group");
+        let text = std::fs::read_to_string(&groups).unwrap();
+        std::fs::write(&groups, format!("{text}fresh:x:60706:\n")).unwrap();
+        rig.run(&[next]).expect(0);
+        if next == "install" {
+            rig.assert_exactly_one_runner();
+            rig.run(&["remove"]).expect(0);
+        }
+        rig.assert_nothing_left();
+        assert!(!std::fs::read_to_string(&groups).unwrap().contains("fresh"));
+    }
+}

@@ -342,6 +342,12 @@ fn own_group(root: &Root, name: &str) -> Option<Group> {
     (!shared).then_some(group)
 }
 
+/// Whether a group of that name is left that belongs to no other user: a killed `useradd` makes the group first.
+#[must_use]
+pub fn has_own_group(root: &Root, name: &str) -> bool {
+    own_group(root, name).is_some()
+}
+
 /// Deletes the user's own group if `userdel` left it, which depends on `USERGROUPS_ENAB` of login.defs(5).
 async fn delete_own_group(root: &Root, name: &str, stop: &CancellationToken) -> Result<(), Error> {
     if is_root() && own_group(root, name).is_some() {

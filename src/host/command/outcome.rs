@@ -30,7 +30,7 @@ impl Outcome {
         }
     }
 
-    /// `self` after success; otherwise [`Error::Failed`] with `command`, the result of [`Command::render`].
+    /// `self` after success; otherwise [`Error::Failed`] with `command`, the result of [`super::Command::render`].
     pub fn into_success(self, command: &str) -> Result<Self, Error> {
         if self.success() {
             return Ok(self);

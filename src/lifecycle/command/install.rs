@@ -158,7 +158,7 @@ pub(crate) async fn make_ready(
 /// The same plan, which ends after the placed runner, then sealed.
 ///
 /// # Errors
-/// As for [`install`]; and `TreeError::NotSealed` if the image holds what no image may hold.
+/// As for `install`; and `TreeError::NotSealed` if the image holds what no image may hold.
 pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
     let (_lock, mut journal) = prepare(site, "bake").await?;
     sequence::recover(site, &mut journal).await?;

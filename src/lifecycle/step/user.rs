@@ -335,6 +335,8 @@ pub(crate) fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Erro
             account::ensure_home(&site.request.root, &account)?;
             journal.done(act)?;
         }
+        // It stays begun, so that the group goes with it.
+        None if account::has_own_group(&site.request.root, name) => {}
         None => recorded::never_happened(journal, Step::CreateUser)?,
     }
     Ok(())
