@@ -366,8 +366,13 @@ mod tests {
         create_private_dir(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o700);
 
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o770)).unwrap();
-        assert!(matches!(create_private_dir(&path), Err(Error::NotPrivate { .. })));
+        // The group 0 is root's.
+        let group = std::os::unix::fs::MetadataExt::gid(&std::fs::metadata(&path).unwrap());
+        for mode in [0o770, 0o707] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let refused = matches!(create_private_dir(&path), Err(Error::NotPrivate { .. }));
+            assert_eq!(refused, mode == 0o707 || group != 0);
+        }
         let link = dir.path().join("link");
         symlink(&path, &link).unwrap();
         assert!(matches!(create_private_dir(&link), Err(Error::NotPrivate { .. })));

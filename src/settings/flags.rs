@@ -123,7 +123,7 @@ pub struct Place {
     /// Root directory of an image to work on: every absolute path is below it [default: /]
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
-    /// Directory of the journals, which say what to undo [default: /var/lib/runup as root, ~/.local/state/runup
+    /// Directory of the journals, which record what to undo [default: /var/lib/runup as root, ~/.local/state/runup
     /// otherwise]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,

@@ -432,6 +432,10 @@ fn an_engine_socket_that_the_user_may_write_is_a_way_to_root() {
     let path = root.join(Path::new("/run/podman/podman.sock"));
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    if is_root() {
+        // Whoever is in the group 0 has another way.
+        std::os::unix::fs::chown(&path, None, Some(14)).unwrap();
+    }
     let meta = std::fs::metadata(&path).unwrap();
     let mode = |path: &Path, mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -443,7 +447,8 @@ fn an_engine_socket_that_the_user_may_write_is_a_way_to_root() {
     let grouped = Account { gid: meta.gid(), ..other.clone() };
     mode(&path, 0o660);
     assert_eq!(ways_to_root(&root, &other, &[]), [] as [&str; 0]);
-    assert_eq!(ways_to_root(&root, &grouped, &[]), ["may use the socket /run/podman/podman.sock"]);
+    let ways = ways_to_root(&root, &grouped, &[]);
+    assert!(ways.iter().any(|way| way == "may use the socket /run/podman/podman.sock"), "{ways:?}");
     mode(&path, 0o666);
     assert_eq!(ways_to_root(&root, &other, &[]), ["may use the socket /run/podman/podman.sock"]);
     mode(path.parent().unwrap(), 0o700);
