@@ -434,7 +434,7 @@ fn an_engine_socket_that_the_user_may_write_is_a_way_to_root() {
     let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
     if is_root() {
         // Whoever is in the group 0 has another way.
-        std::os::unix::fs::chown(&path, None, Some(14)).unwrap();
+        std::os::unix::fs::chown(&path, None, Some(4711)).unwrap();
     }
     let meta = std::fs::metadata(&path).unwrap();
     let mode = |path: &Path, mode| {
