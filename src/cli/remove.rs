@@ -11,6 +11,7 @@ use serde_json::json;
 use std::fmt::Write as _;
 
 pub(super) async fn run(flags: Box<RemoveFlags>, mut session: Session) -> Result<Output, Failed> {
+    let given = session.environment.clone();
     session.environment = jobs::reach(&session.environment, &flags.server, Some(&flags.place));
     refuse_beside_all(&flags, &session)?;
     let request = request::remove(&flags, &session)?;
@@ -28,7 +29,9 @@ pub(super) async fn run(flags: Box<RemoveFlags>, mut session: Session) -> Result
     documents.extend(failed.iter().map(|failed| json!({ "dir": null, "error": failed.document() })));
     // Each as if it were alone. A signal ends it: what was begun is finished by the next run.
     for LocalRunner { request, withheld } in runners.found {
-        let site = Site::new(&request, http.clone(), session.signals.stop().clone(), &session.screen)?;
+        let http = (&flags.server, &flags.place, flags.local);
+        let http = request::http_of_runner(http, &given, &request.dir)?;
+        let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
         let result = match withheld.filter(|_| !flags.local) {
             Some(why) => Err(RegistrationError::Withheld { dir: request.dir.clone(), why }.into()),
             None => Box::pin(remove(&site, reach, flags.drain)).await,

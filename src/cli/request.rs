@@ -219,6 +219,18 @@ pub(super) fn http(server: &Server, environment: &Environment) -> Result<Http, s
     Ok(Http::new(options)?)
 }
 
+/// The HTTP client for one of several runners, with its own recorded proxy and certificates: those of another one must not
+/// vouch for its server.
+pub(super) fn http_of_runner(
+    (server, place, local): (&Server, &Place, bool),
+    environment: &Environment,
+    dir: &Path,
+) -> Result<Http, super::Failed> {
+    let place = Place { dir: Some(dir.to_owned()), ..place.clone() };
+    let environment = jobs::reach(environment, server, Some(&place));
+    if local { http_offline(server, &environment) } else { http(server, &environment) }
+}
+
 /// The HTTP client of a command that contacts no server: it does not fail for an unusable proxy.
 pub(super) fn http_offline(server: &Server, environment: &Environment) -> Result<Http, super::Failed> {
     let proxy = ProxyRules::from_vars(environment.iter()).unwrap_or_default();

@@ -12,6 +12,7 @@ use std::task::Poll;
 const HEAD: [&str; 6] = ["DIR", "NAME", "STATE", "SERVER", "SERVICE", "JOB"];
 
 pub(super) async fn run(flags: Box<StatusFlags>, mut session: Session) -> Result<Output, Failed> {
+    let given = session.environment.clone();
     session.environment = jobs::reach(&session.environment, &flags.server, Some(&flags.place));
     let (request, refused) = request::look(&flags.server, &flags.place, flags.local, &session)?;
     let http = if flags.local { request::http_offline } else { request::http };
@@ -30,10 +31,12 @@ pub(super) async fn run(flags: Box<StatusFlags>, mut session: Session) -> Result
         .found
         .iter()
         .map(|one| {
-            let site = Site::new(&one.request, http.clone(), stop.clone(), &session.screen)?;
+            let flags = (&flags.server, &flags.place, flags.local);
+            let http = request::http_of_runner(flags, &given, &one.request.dir)?;
+            let site = Site::new(&one.request, http, stop.clone(), &session.screen)?;
             Ok((site, looking(one.withheld.clone())))
         })
-        .collect::<Result<_, Error>>()?;
+        .collect::<Result<_, Failed>>()?;
     // Side by side: each server has the same ten seconds.
     let answers = together(ones.iter().map(|(site, looking)| status(site, looking))).await;
     let mut statuses = Vec::new();

@@ -228,6 +228,7 @@ impl Client {
             message: message(&answer.body).unwrap_or_else(|| start(&answer.body)),
             request_id: header(&answer, "x-github-request-id").map(str::to_owned),
             accepted: None,
+            attempts: answer.attempts,
         });
         let limited = answer.status == 429 || answer.status == 403 && is_rate_limit(&answer, &reply);
         Err(if limited { Error::RateLimited { reply, until: until(&answer) } } else { Error::Odd(reply) })
@@ -344,6 +345,7 @@ impl Client {
             message: token.scrub(&message.unwrap_or_else(|| start(&answer.body))),
             request_id: owned("x-github-request-id"),
             accepted: owned("x-accepted-github-permissions").filter(|accepted| !accepted.is_empty()),
+            attempts: answer.attempts,
         });
         let needed = || needed(&self.target.scope, access);
         match status {

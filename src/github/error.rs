@@ -20,6 +20,8 @@ pub struct Reply {
     pub request_id: Option<String>,
     /// `X-Accepted-GitHub-Permissions`: what a fine-grained token or App needs for this call.
     pub accepted: Option<String>,
+    /// How many requests it took: each but the last may have been carried out without an answer.
+    pub attempts: u32,
 }
 
 impl fmt::Display for Reply {

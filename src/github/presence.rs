@@ -49,30 +49,30 @@ impl Client {
     /// Deletes a runner on the server; its machine is not involved. A busy one is [`Error::Busy`]. That it was gone
     /// already is believed if it is not there a moment later either.
     pub async fn delete(&self, id: u64) -> Result<Deletion, Error> {
-        match self.delete_once(id).await? {
-            Deletion::Deleted => Ok(Deletion::Deleted),
-            Deletion::AlreadyGone => Box::pin(self.deleted_again(id)).await,
+        match self.delete_once(id).await {
+            Err(Error::NotFound { .. }) => Box::pin(self.deleted_again(id)).await,
+            done => done.map(|()| Deletion::Deleted),
         }
     }
 
     async fn deleted_again(&self, id: u64) -> Result<Deletion, Error> {
-        for _ in 1..DELETIONS {
+        let mut attempt = 1;
+        loop {
             tokio::time::sleep(PAUSE).await;
             if self.runner(id).await?.is_none() {
-                break;
+                return Ok(Deletion::AlreadyGone);
             }
-            if self.delete_once(id).await? == Deletion::Deleted {
-                return Ok(Deletion::Deleted);
+            attempt += 1;
+            match self.delete_once(id).await {
+                Err(Error::NotFound { .. }) if attempt < DELETIONS => {}
+                done => return done.map(|()| Deletion::Deleted),
             }
         }
-        Ok(Deletion::AlreadyGone)
     }
 
     /// One attempt to delete a runner.
-    async fn delete_once(&self, id: u64) -> Result<Deletion, Error> {
+    async fn delete_once(&self, id: u64) -> Result<(), Error> {
         match self.call(Method::DELETE, &format!("/actions/runners/{id}"), &[], Access::Write).await {
-            Ok(_) => Ok(Deletion::Deleted),
-            Err(Error::NotFound { .. }) => self.prove_visible().await.map(|()| Deletion::AlreadyGone),
             Err(Error::Unprocessable(reply)) => {
                 let message = reply.message.to_lowercase();
                 let busy = message.contains("busy")
@@ -80,7 +80,7 @@ impl Client {
                     || self.runner(id).await?.is_some_and(|runner| runner.busy);
                 Err(if busy { Error::Busy { id, reply } } else { Error::Unprocessable(reply) })
             }
-            Err(error) => Err(error),
+            done => done.map(drop),
         }
     }
 

@@ -172,3 +172,19 @@ fn a_registered_runner_in_a_mounted_directory_is_not_exchanged() {
     rig.run(&["remove"]).expect(0);
     rig.run(&["install"]).expect(0).says("2.340.0");
 }
+
+/// The operator's disk has come over what was a plain directory: what is on it is not the jobs'.
+#[test]
+fn a_disk_that_came_over_the_work_directory_is_not_emptied_before_the_next_job() {
+    let rig = Rig::new();
+    job(&rig, "touch leftover");
+    let run = ["run", "--ephemeral"];
+    finish(rig.start(&run)).expect(0);
+    let work = rig.dir().join("_work");
+    std::fs::create_dir_all(&work).unwrap();
+    let Some(_disk) = disk(&work, 0o755) else { return };
+    std::fs::write(work.join("precious"), "").unwrap();
+    job(&rig, "true");
+    finish(rig.start(&[&run[..], &["--deadline", "5s"]].concat())).expect(78).says("precious");
+    assert!(work.join("precious").exists());
+}

@@ -420,14 +420,25 @@ fn a_just_in_time_runner_whose_answer_was_lost_is_no_ghost() {
         rig.sandbox.add_job(&scope(), "only", 0);
         finish(start(&rig, options)).expect(0).says("the job is done");
         assert_eq!(rig.state().runners, []);
-        // Every answer is lost, and the server cannot be asked any more.
-        rig.faults(&["jitconfig:lost-answer", "delete-runner:status=403"]);
-        finish(start(&rig, &[options, &["--deadline", "5s"]].concat()));
-        assert_eq!(rig.state().runners.len(), 1);
-        rig.sandbox.faults_clear();
-        rig.run(&["remove"]).expect(0);
-        rig.assert_nothing_left();
     }
+    // Every answer is lost, and the server deletes nothing any more.
+    let rig = Rig::new();
+    rig.faults(&["jitconfig:lost-answer", "delete-runner:status=403"]);
+    finish(start(&rig, &["--jit", "--deadline", "5s"]));
+    assert_eq!(rig.state().runners.len(), 1);
+    rig.sandbox.faults_clear();
+    rig.run(&["remove"]).expect(0);
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn another_machine_that_was_faster_keeps_its_just_in_time_runner() {
+    let rig = Rig::new();
+    let id = rig.sandbox.add_runner(&scope(), "box", &[]).unwrap();
+    // It got the name after this machine had found it free.
+    rig.faults(&["list-runners:1:empty-list"]);
+    finish(start(&rig, &["--jit", "--name", "box"])).expect(78).says("already exists");
+    assert_eq!(rig.state().runners.iter().map(|runner| runner.id).collect::<Vec<_>>(), [id]);
 }
 
 #[test]

@@ -342,10 +342,11 @@ fn own_group(root: &Root, name: &str) -> Option<Group> {
     (!shared).then_some(group)
 }
 
-/// Whether a group of that name is left that belongs to no other user: a killed `useradd` makes the group first.
+/// Whether a group of that name with an id of runup's is left that belongs to no other user: creating a user begins with
+/// its group.
 #[must_use]
 pub fn has_own_group(root: &Root, name: &str) -> bool {
-    own_group(root, name).is_some()
+    own_group(root, name).is_some_and(|group| OWN_IDS.contains(&group.gid))
 }
 
 /// Deletes the user's own group if `userdel` left it, which depends on `USERGROUPS_ENAB` of login.defs(5).

@@ -50,8 +50,9 @@ pub fn sweep_temporaries(path: &Path) {
     for entry in path.parent().and_then(|dir| std::fs::read_dir(dir).ok()).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
+        // The lock is held until the file is gone: a writer that claims it meanwhile sees that.
         if name.strip_prefix(&prefix).is_some_and(|rest| rest.ends_with(TEMPORARY))
-            && unix_or_windows::is_abandoned(&entry.path())
+            && let Some(_lock) = unix_or_windows::abandoned(&entry.path())
             && let Err(error) = std::fs::remove_file(entry.path())
         {
             tracing::debug!(%error, "{} stays", entry.path().display());
@@ -69,17 +70,18 @@ mod unix_or_windows {
     /// Shows other processes that the file's writer is alive, by a lock that the kernel drops with it; `false` if one of
     /// them deleted the file just before.
     pub fn claim(file: &File) -> std::io::Result<bool> {
-        file.lock()?;
+        // On a filesystem without locks nobody sweeps.
+        if file.lock().is_err() {
+            return Ok(true);
+        }
         Ok(file.metadata()?.nlink() > 0)
     }
 
-    /// Whether this is a file whose writer is dead.
-    pub fn is_abandoned(path: &Path) -> bool {
+    /// The file, locked, if its writer is dead.
+    pub fn abandoned(path: &Path) -> Option<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        rustix::fs::open(path, flags, Mode::empty()).is_ok_and(|file| {
-            let file = File::from(file);
-            file.metadata().is_ok_and(|meta| meta.is_file()) && file.try_lock().is_ok()
-        })
+        let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
+        (file.metadata().is_ok_and(|meta| meta.is_file()) && file.try_lock().is_ok()).then_some(file)
     }
 }
 
@@ -94,8 +96,8 @@ mod unix_or_windows {
     }
 
     /// Unknown: such a file stays.
-    pub fn is_abandoned(_: &Path) -> bool {
-        false
+    pub fn abandoned(_: &Path) -> Option<File> {
+        None
     }
 }
 

@@ -115,7 +115,6 @@ pub(crate) fn adopted(file: &RunnerFile, url: String, api_url: String) -> Regist
         agent_id: Some(file.agent_id),
         confirmed: false,
         name_was_free: false,
-        just_in_time: false,
         unused: false,
         asked: None,
         adopted: false,

@@ -120,7 +120,7 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
         Ok(status) => return Ok(report(site, &journal, plan, seen, status).await),
         Err(cause) => cause,
     };
-    let cause = unwind(site, &mut journal, &plan, cause).await;
+    let cause = Box::pin(unwind(site, &mut journal, &plan, cause)).await;
     before.resume(site, &journal).await;
     Err(cause)
 }
@@ -176,7 +176,7 @@ pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
             seal::remind(site);
             Ok(report(site, &journal, plan, seen, None).await)
         }
-        Err(cause) => Err(unwind(site, &mut journal, &plan, cause).await),
+        Err(cause) => Err(Box::pin(unwind(site, &mut journal, &plan, cause)).await),
     }
 }
 

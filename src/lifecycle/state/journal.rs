@@ -441,7 +441,6 @@ mod tests {
             agent_id: Some(23),
             confirmed: false,
             name_was_free: false,
-            just_in_time: false,
             unused: false,
             asked: None,
             adopted: false,

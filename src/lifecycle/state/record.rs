@@ -86,9 +86,6 @@ pub struct Registered {
     /// Whether the server said just before that no runner had the name: one that has it since then is this one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub name_was_free: bool,
-    /// Whether the server was asked to create it just in time: then there is no key in its tree.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub just_in_time: bool,
     /// Whether no listener was started with it yet, so that no job can have run in its tree.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unused: bool,

@@ -293,7 +293,6 @@ impl Found {
                 name_was_free: false,
                 unused: false,
                 asked: Asked::of(request),
-                just_in_time: false,
                 adopted: true,
             }));
         }

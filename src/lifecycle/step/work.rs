@@ -121,7 +121,16 @@ fn mark(site: &Site<'_>) -> String {
     format!("{}\n", site.request.dir.display())
 }
 
+/// As root, only root's own mark counts: jobs can write there.
 fn is_marked(site: &Site<'_>, work: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let roots = |meta: std::fs::Metadata| meta.uid() == 0 && meta.nlink() == 1;
+        if is_root() && !std::fs::symlink_metadata(work.join(MARK)).is_ok_and(roots) {
+            return false;
+        }
+    }
     let read = host::file::read_untrusted_in(work, MARK, LIMIT).ok().flatten();
     read.is_some_and(|bytes| bytes == mark(site).as_bytes())
 }
@@ -139,7 +148,10 @@ pub(crate) fn claim(site: &Site<'_>, journal: &mut Journal, account: &Account) -
     }
     let Some(work) = wanted else { return Ok(()) };
     check(site, journal)?;
-    let known = journal.works_in(work);
+    if !journal.works_in(work) && is_dir(work) {
+        // Before the record makes it known: a kill in between must not leave a job what an earlier runner left.
+        place::empty(work).map_err(|source| leftovers(work, source))?;
+    }
     let absent = |path: &&Path| std::fs::symlink_metadata(path).is_err();
     let mut missing: Vec<PathBuf> = work.ancestors().take_while(absent).map(Path::to_owned).collect();
     missing.reverse();
@@ -152,8 +164,9 @@ pub(crate) fn claim(site: &Site<'_>, journal: &mut Journal, account: &Account) -
     for path in &missing {
         host::file::create_dir_all(path, dir_mode())?;
     }
-    if !known {
-        place::empty(work).map_err(|source| leftovers(work, source))?;
+    if !missing.is_empty() {
+        // Somebody may have been faster.
+        site.check_above(work)?;
     }
     give(work, site.keeper(account, journal))?;
     put_mark(site, work)
@@ -161,6 +174,10 @@ pub(crate) fn claim(site: &Site<'_>, journal: &mut Journal, account: &Account) -
 
 fn put_mark(site: &Site<'_>, work: &Path) -> Result<(), Error> {
     let path = work.join(MARK);
+    if is_marked(site, work) {
+        return Ok(());
+    }
+    host::file::remove_if_present(&path)?;
     // A link of a job is not followed.
     match std::fs::OpenOptions::new().write(true).create_new(true).open(&path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
@@ -202,7 +219,16 @@ fn leftovers(work: &Path, source: transfer::Error) -> Error {
 /// What is mounted in the work directory.
 pub(crate) fn mounted(site: &Site<'_>, work: &str) -> Vec<PathBuf> {
     match locate(&site.dir(), work) {
-        Some(place) if is_dir(place.path()) => mounts::within(place.path()),
+        Some(place) if is_dir(place.path()) => {
+            // Jobs own the directory, and could put a link to another one in its place.
+            let Some((parent, name)) = place.path().parent().zip(place.path().file_name()) else {
+                return Vec::new();
+            };
+            let Ok(real) = fs_err::canonicalize(parent).map(|parent| parent.join(name)) else {
+                return Vec::new();
+            };
+            mounts::within(place.path()).into_iter().filter(|mount| mount.starts_with(&real)).collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -231,6 +257,11 @@ pub(crate) fn clean(
             return Ok(());
         }
         site.check_above(path)?;
+    } else if place.is_apart()
+        && let Some(name) = of_others(site, journal, path)
+    {
+        let why = format!("something is mounted there that contains other files, such as {name}");
+        return Err(JobsError::WorkUnusable { work: path.to_owned(), why }.into());
     }
     for mount in mounted(site, work).iter().rev() {
         if before.is_some_and(|before| !before.contains(mount)) {

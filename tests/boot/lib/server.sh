@@ -3,6 +3,8 @@
 # Starts it with the flags "$@"; sets `org_url` and `api_token`.
 server() {
     local ready=$here/server.json
+    # An earlier server's answer must not be taken for this one's.
+    rm --force "$ready"
     setpriv --pdeathsig KILL "${RUNUP_SANDBOX_BIN:-$bin}" sandbox "$@" >"$ready" 2>"$here/server.log" </dev/null &
     server_pid=$!
     within 10 test -s "$ready"
@@ -21,7 +23,6 @@ server_off() {
 
 # Starts it again, at the same address and with the same token, and without any other state.
 server_on() {
-    rm "$here/server.json"
     server --listen "${server_url#http://}" --token-file "$here/api-token" "$@"
 }
 

@@ -73,12 +73,19 @@ impl Adrift {
         let mut questions = Questions::default();
         loop {
             let Some(lost) = self.lost() else {
+                questions.reconnected();
                 self.changed.notified().await;
                 continue;
             };
             if !is_busy() {
                 let can_ask = site.eyes().is_some();
-                if can_ask && questions.are_due(Instant::now()) && is_gone(site).await {
+                // It may have reconnected, and have a job, while the server was asked.
+                if can_ask
+                    && questions.are_due(Instant::now())
+                    && is_gone(site).await
+                    && self.lost().is_some()
+                    && !is_busy()
+                {
                     return Finding::Gone;
                 }
                 if !can_ask && lost.unknown && lost.at.elapsed() >= UNCLEAR {
@@ -98,6 +105,11 @@ struct Questions {
 }
 
 impl Questions {
+    /// The next loss of the connection is asked about soon, but not more often than that.
+    fn reconnected(&mut self) {
+        self.pause = self.pause.min(PAUSE);
+    }
+
     /// Whether the server may be asked again; then it is.
     fn are_due(&mut self, now: Instant) -> bool {
         if self.last.is_some_and(|last| now.saturating_duration_since(last) < self.pause) {

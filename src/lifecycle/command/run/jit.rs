@@ -104,7 +104,6 @@ async fn make(
         work_folder: wanted.options.work.clone(),
     };
     if !name.unique {
-        // Whatever has the name from here on is an attempt of ours.
         taken::free(site, client, &new.name).await?;
     }
     let target = client.target();
@@ -117,7 +116,6 @@ async fn make(
         agent_id: None,
         confirmed: false,
         name_was_free: true,
-        just_in_time: true,
         unused: true,
         asked: Asked::of(&site.request),
         adopted: false,
@@ -127,8 +125,15 @@ async fn make(
     // Recorded before the listener can start as that runner: whatever happens then, it is found.
     let made = recorded::take(journal, Act::Register(registered), Begin::New, async |journal, act| {
         let made = match ask(site, client, &new).await {
-            Err(Error::Github(github::Error::NameTaken { .. })) => {
+            // By an attempt of ours whose answer was lost, unless another machine was faster.
+            Err(Error::Github(github::Error::NameTaken { reply, .. }))
+                if name.unique || reply.attempts > 1 =>
+            {
                 retake(site, client, journal, &new).await?
+            }
+            Err(Error::Github(github::Error::NameTaken { name, reply })) => {
+                recorded::never_happened(journal, Step::Register)?;
+                return Err(github::Error::NameTaken { name, reply }.into());
             }
             Err(Error::Github(error @ (github::Error::NoJit { .. } | github::Error::Unprocessable(_)))) => {
                 recorded::never_happened(journal, Step::Register)?;

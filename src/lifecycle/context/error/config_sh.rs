@@ -28,6 +28,11 @@ impl ConfigShError {
         matches!(self, Self::Failed { cause: Some(known), .. } if known.class == Class::TempFail)
     }
 
+    /// Whether the last try of a registration met a runner of its name: of an earlier try whose answer was lost.
+    pub(crate) fn is_conflict(&self) -> bool {
+        self.reason().contains(": 409")
+    }
+
     /// The same failure, with its log.
     #[must_use]
     pub(crate) fn with_log(mut self, kept: Option<PathBuf>) -> Self {

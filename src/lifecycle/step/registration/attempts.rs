@@ -71,14 +71,26 @@ pub(crate) async fn register(
             return Err(failure.into());
         }
         // The request may have arrived although its answer was lost.
-        let sent = state::has_key(&setting.dir);
-        if sent && !replace {
-            if site.eyes().is_some() {
-                deregister::take_back(site, registered).await?;
-            } else if registered.unique {
-                replace = true;
-            } else {
-                return Err(failure.into());
+        if state::has_key(&setting.dir) && !replace {
+            match site.eyes() {
+                // The name was free moments ago: config.sh had looked. If all that is known is that the server failed,
+                // another machine may have a name since then that is not this one's alone.
+                Some(_) if registered.unique || failure.is_conflict() => {
+                    let limit =
+                        site.deadline.within(site.deadline.left().saturating_sub(site.deadline.reserve()));
+                    let limited = site.until(limit, site.stop.clone());
+                    match Box::pin(deregister::take_back(&limited, registered)).await {
+                        Err(error) if error.is_stop() && site.stop.is_cancelled() => return Err(error),
+                        Err(error) => {
+                            tracing::warn!("{}", crate::error::chain(&error));
+                            return Err(failure.into());
+                        }
+                        Ok(()) => {}
+                    }
+                }
+                Some(_) => {}
+                None if registered.unique => replace = true,
+                None => return Err(failure.into()),
             }
         }
         state::clean_identity(&setting.dir)?;

@@ -260,7 +260,7 @@ async fn by_script(
         }
         Err(error) => tracing::warn!("{}; deleting by id instead", crate::error::chain(error)),
     }
-    make_sure(site, client, registered, id).await?;
+    make_sure(site, client, registered, id, script.is_ok()).await?;
     reach(Checkpoint::RemoveDeregistered);
     clean(site, journal).await
 }
@@ -299,11 +299,15 @@ async fn make_sure(
     client: &Client,
     registered: &Registered,
     id: Option<u64>,
+    removed: bool,
 ) -> Result<(), Error> {
     let phase = site.phase("check");
+    let there = async |id| {
+        if removed { client.runner(id).await } else { client.runner_unless_gone(id, &registered.name).await }
+    };
     let doing = "asking whether the runner is gone";
     let detail = match id {
-        Some(id) if site.within(doing, client.runner(id)).await?.is_some() => {
+        Some(id) if site.within(doing, there(id)).await?.is_some() => {
             match site.within("deleting the runner", client.delete(id)).await? {
                 Deletion::Deleted => format!("deleted {} (id {id}) from the server", registered.name),
                 Deletion::AlreadyGone => format!("the server no longer has {} (id {id})", registered.name),

@@ -159,7 +159,6 @@ async fn describe(
         agent_id: old.and_then(|old| old.agent_id),
         confirmed: old.is_some_and(|old| old.confirmed),
         name_was_free: free,
-        just_in_time: false,
         // What a job may have left is still there, unless the tree is a fresh one.
         unused: new.converts || journal.registered().is_none_or(|(_, old)| old.unused),
         asked: Asked::of(request),
