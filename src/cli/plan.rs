@@ -55,10 +55,8 @@ pub(super) async fn run(flags: Box<InstallFlags>, mut session: Session) -> Resul
 /// The command line of `config.sh` that `install` would run, with the secret marked.
 fn command(site: &Site<'_>, plan: &Plan, seen: &crate::lifecycle::Seen) -> Option<String> {
     let request = &site.request;
-    let (Some(wanted), Some(target), Some(name)) = (&request.registration, &request.target, &seen.name)
-    else {
-        return None;
-    };
+    let options = plan.options()?;
+    let (Some(target), Some(name)) = (&request.target, &seen.name) else { return None };
     let account = seen.account.clone().unwrap_or_else(|| {
         // The user that the first step would create.
         let name = site.user.clone().unwrap_or_default();
@@ -68,6 +66,5 @@ fn command(site: &Site<'_>, plan: &Plan, seen: &crate::lifecycle::Seen) -> Optio
     let deadline = Deadline::after(config_sh::TIMEOUT);
     let url = target.url.as_str().trim_end_matches('/');
     let setting = site.config_setting(account);
-    let options = plan.options().unwrap_or_else(|| wanted.options.clone());
     Some(config_sh::configure(&setting, url, &name.name, &options, &token, deadline).render())
 }

@@ -85,7 +85,7 @@ scenario_canary() {
     found=$(find "$root$tree" -user "$(uid_of "$(inside stat --format=%U $tree/_diag)")" -printf '%P\n' | sed 's|/.*||' | sort --unique | paste --serial --delimiters=' ')
     note "find TREE -user RUNNER: $found"
     same "_diag elsewhere" "$found" "what belongs to the runner's user in its tree"
-    typed_by_root "runup remove" 1
+    typed_by_root "runup remove --dir /opt/actions-runner" 1
     nothing_happened
     exits 0 runup remove --dir /opt/second
     same 1 "$(runners)" "the number of runners, the victim's"

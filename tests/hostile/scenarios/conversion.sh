@@ -142,7 +142,7 @@ scenario_conversion_beside_a_runner_of_the_same_user() {
     succeeded
     within 30 online 2
     same "$second" "$(property runup-second.service MainPID)" "the process of the second runner"
-    attempt runup remove --drain 10s
+    attempt runup remove --dir /opt/actions-runner --drain 10s
     succeeded
     same "$second" "$(property runup-second.service MainPID)" "the process of the second runner"
     within 20 online

@@ -100,7 +100,7 @@ kill -9 $(pgrep --full /opt/second/bin/Runner.Listener) && echo killed; echo ove
     pid=$(property runup-opt-second.service MainPID)
     # Deletes the first user, with all of its processes.
     hostile 'hide sleep 6000; escape "exec sleep 6000"; echo over' "$name"
-    exits 0 runup remove
+    exits 0 runup remove --dir /opt/actions-runner
     must_not processes "sleep 6000"
     same "$pid" "$(property runup-opt-second.service MainPID)" "the second service's process"
     hostile 'echo still here' second
