@@ -734,7 +734,7 @@ scenario_several_runners() {
     must active runup-opt-second.service
     reboot
     within 30 sessions 4
-    must online 2
+    within 30 online 2
     same 2 "$(requests register)" "the number of registrations"
     # Without a directory every runner is shown, and none is removed.
     exits 0 runup status
@@ -764,7 +764,7 @@ scenario_several_runners() {
     must inside id actions-runner-2
     reboot
     within 30 sessions 5
-    must online
+    within 30 online
     # Nothing is done, or said to be, while there is one elsewhere.
     exits 78 runup remove
     says "runup remove --dir /opt/second"
