@@ -86,8 +86,8 @@ fn prepare(rig: &Rig, before: Before) {
 /// Runs a command and kills something at a random instant; returns whether it came to that.
 fn killed(rig: &Rig, command: &[&str], random: &mut fastrand::Rng, story: &mut Vec<String>) -> bool {
     let what = random.choice([What::Runup, What::Everything, What::Everything, What::Child]).unwrap();
-    // Early instants are as likely as late ones, of a run of a second or so.
-    let after = Duration::from_micros(random.u64(1_000..1_200_000));
+    // A run takes from a third of a second to more than one, as busy as the machine is.
+    let after = Duration::from_secs_f64(1.2 * random.f64().powi(2));
     let mut child = rig.start(command);
     let began = Instant::now();
     while began.elapsed() < after {
