@@ -338,10 +338,8 @@ impl<'a> Site<'a> {
         if !account::is_root() {
             return Ok(());
         }
-        // What is missing is created below the nearest one that is there.
-        let there = |dir: &&Path| std::fs::symlink_metadata(dir).is_ok();
-        let parent =
-            path.parent().and_then(|parent| parent.ancestors().find(there)).unwrap_or(Path::new("/"));
+        // What is missing is checked again once it is created.
+        let parent = path.parent().unwrap_or(Path::new("/"));
         // Group 0 is root's, unless the operator has put the runner's user into it.
         let in_group =
             |user: &Account| user.uid != 0 && account::groups(&self.request.root, user).contains(&0);
