@@ -183,10 +183,12 @@ fn a_killed_listener_leaves_its_job_and_its_session() {
     let sandbox = sandbox();
     let (runner, listener) = listening(&sandbox);
     let id = sandbox.queue(NewJob::script("orgs/acme", "echo $$ >\"$RUNNER_TEMP/up\"; exec sleep 600"));
-    until("the job runs", || runner.has("_work/_temp/up"));
+    // The shell creates the file before it writes into it.
+    let pid = || std::fs::read_to_string(runner.path().join("_work/_temp/up")).unwrap_or_default();
+    until("the job runs", || pid().ends_with('\n'));
     listener.signal("-TERM");
     assert_eq!(super::listener::death(&listener.end()), 143);
-    let pid = std::fs::read_to_string(runner.path().join("_work/_temp/up")).unwrap();
+    let pid = pid();
     assert!(alive(pid.trim()), "the job was not ended");
     let runner = &sandbox.state().runners[0];
     assert!(runner.online && runner.busy && job(&sandbox, id).result.is_none());
