@@ -6,7 +6,9 @@ command=
 secret=
 unknown=()
 
-lower() { printf '%s' "$1" | tr '[:upper:]' '[:lower:]'; }
+lower() {
+    if [[ $1 == *[[:upper:]]* ]]; then printf '%s' "$1" | tr '[:upper:]' '[:lower:]'; else printf '%s' "$1"; fi
+}
 
 # The variable that holds an input: a hyphen cannot be part of its name.
 variable() { printf 'input_%s' "${1//-/_}"; }
@@ -62,6 +64,7 @@ close_scope() {
 read_inputs() {
     local entry name text
     while IFS= read -r -d '' entry; do
+        [[ ${entry%%=*} == [Aa][Cc][Tt][Ii][Oo][Nn][Ss]_*_*_* ]] || continue
         name=$(lower "${entry%%=*}")
         [[ $name == actions_runner_input_* ]] || continue
         name=${name#actions_runner_input_}

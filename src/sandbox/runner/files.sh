@@ -1,10 +1,23 @@
 # The files of a configured runner, and output to the terminal and to the log.
 
 # Like GitHub's, it keeps its log open: if a job replaced the file by a FIFO, opening it again would block.
-log() { [[ ! -f $diag ]] || printf '[%s INFO Listener] %s\n' "$(date -u '+%Y-%m-%d %H:%M:%SZ')" "$(mask "$*")" >>"$diag"; }
+log() {
+    [[ -f $diag ]] || return 0
+    local now text=$*
+    [[ -z $secret ]] || text=${text//"$secret"/***}
+    utc now '%Y-%m-%d %H:%M:%SZ'
+    printf '[%s INFO Listener] %s\n' "$now" "$text" >>"$diag"
+}
 say() { printf '%s\n' "$*"; log "$*"; }
 complain() { printf '%s\n' "$(mask "$*")" >&2; log "$*"; }
 fail() { complain "$@"; exit 1; }
+
+# utc VARIABLE FORMAT: the time. Without a process of its own: tests start this program thousands of times.
+if ((BASH_VERSINFO[0] >= 5)); then
+    utc() { TZ=UTC0 printf -v "$1" "%($2)T" -1; }
+else
+    utc() { printf -v "$1" '%s' "$(date -u "+$2")"; }
+fi
 
 # The text without the token.
 mask() {

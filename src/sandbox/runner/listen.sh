@@ -3,7 +3,7 @@
 # One process only waits for signals; a second one does the work. A trap during a command substitution can break a
 # shell, so the first process has none while its traps are set.
 
-stamp() { date -u '+%Y-%m-%d %H:%M:%SZ'; }
+stamp() { local now; utc now '%Y-%m-%d %H:%M:%SZ' && echo "$now"; }
 
 listen() {
     local code worker='' stopping='' work
