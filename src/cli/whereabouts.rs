@@ -3,6 +3,7 @@
 use crate::host::{self, Root, account, owner};
 use crate::settings::flags::Place;
 use crate::settings::{Environment, Error};
+use crate::transfer::place::is_reserved;
 use std::path::{Path, PathBuf};
 
 /// Where root's journals are.
@@ -38,6 +39,10 @@ fn dir(place: &Place, as_root: bool) -> Result<PathBuf, Error> {
     };
     if dir.file_name().is_none() {
         let message = format!("--dir {} cannot be the directory of a runner", dir.display());
+        return Err(Error::Contradiction(message));
+    }
+    if is_reserved(&dir) {
+        let message = format!("--dir {} has a name of what runup deletes beside a runner", dir.display());
         return Err(Error::Contradiction(message));
     }
     Ok(dir)

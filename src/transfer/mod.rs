@@ -17,6 +17,7 @@
 mod digest;
 mod download;
 mod error;
+mod names;
 mod path;
 mod pipe;
 pub mod place;

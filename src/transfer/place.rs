@@ -2,20 +2,20 @@
 //! even after a power failure.
 
 use super::error::Error;
+use super::names::{self, STAGING};
 use crate::host::account::is_root;
 use crate::host::delete::{delete_dir, empty_dir, is_lost_and_found};
 use crate::host::mounts;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-const STAGING: &str = ".runup-staging";
-const REMOVED: &str = ".runup-removed-";
+pub use super::names::is_reserved;
 
 /// The staging directory for `target`: `.NAME.runup-staging` next to it, so that it is on the same filesystem.
 #[must_use]
 pub fn staging_path(target: &Path) -> PathBuf {
-    target.with_file_name(hidden_name(target, STAGING))
+    target.with_file_name(names::staging(target.file_name().unwrap_or_default()))
 }
 
 /// The staging directory for a `target` that cannot be renamed: in it.
@@ -122,9 +122,12 @@ fn is_unable(error: &io::Error) -> bool {
 }
 
 /// Removes the tree at `path`: moves it aside, so that it is never half there, then deletes it. A missing tree counts
-/// as removed; a symbolic link is unlinked and not followed.
+/// as removed; a file is unlinked, and so is a symbolic link, which is not followed.
 pub fn remove(path: &Path) -> Result<(), Error> {
     let parent = parent_of(path)?;
+    if fs_err::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_dir()) {
+        return delete(path);
+    }
     let aside = match move_aside(path) {
         // A directory of an image layer in a container can be deleted, but not moved; root can also delete one that a
         // job has made immutable.
@@ -144,7 +147,9 @@ pub fn remove(path: &Path) -> Result<(), Error> {
 /// Deletes what an earlier run left in `target`, the path of which no other user can change. The caller must hold the
 /// lock for `target`.
 pub fn sweep_inside(target: &Path) -> Result<(), Error> {
-    delete(&staging_inside(target))
+    let staging = staging_inside(target);
+    sweep(&staging)?;
+    delete(&staging)
 }
 
 /// Removes the tree at `path` and what earlier runs left next to it. A mount point is emptied instead, and so is a
@@ -168,7 +173,7 @@ pub fn empty(path: &Path) -> Result<(), Error> {
 }
 
 /// Renames what is at `path` to a name next to it that [`sweep`] recognises; `None` if `path` does not exist.
-fn move_aside(path: &Path) -> Result<Option<PathBuf>, Error> {
+pub(super) fn move_aside(path: &Path) -> Result<Option<PathBuf>, Error> {
     parent_of(path)?;
     // Checked first, because a read-only filesystem refuses to rename even a path that does not exist. A path below a
     // file does not exist either.
@@ -178,8 +183,7 @@ fn move_aside(path: &Path) -> Result<Option<PathBuf>, Error> {
         return Ok(None);
     }
     loop {
-        let suffix = format!("{REMOVED}{:08x}", fastrand::u32(..));
-        let aside = path.with_file_name(hidden_name(path, &suffix));
+        let aside = path.with_file_name(names::removed(path.file_name().unwrap_or_default()));
         match rename_new(path, &aside) {
             Ok(()) => return Ok(Some(aside)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -200,9 +204,17 @@ pub fn sweep(target: &Path) -> Result<(), Error> {
 
 /// What earlier runs left next to `target`: its staging directory, and trees that were moved aside but not deleted.
 pub fn litter(target: &Path) -> Result<Vec<PathBuf>, Error> {
+    let target_name = target.file_name().unwrap_or_default();
+    beside(target, |name| names::belongs(name, target_name))
+}
+
+/// The same, whatever target it was left for.
+pub fn litter_of_any(target: &Path) -> Result<Vec<PathBuf>, Error> {
+    beside(target, names::is_made)
+}
+
+fn beside(target: &Path, is_litter: impl Fn(&OsStr) -> bool) -> Result<Vec<PathBuf>, Error> {
     let parent = parent_of(target)?;
-    let staging = hidden_name(target, STAGING);
-    let removed = hidden_name(target, REMOVED);
     let failed = |source| Error::Remove { path: parent.to_owned(), source };
     let entries = match fs_err::read_dir(parent) {
         Ok(entries) => entries,
@@ -215,16 +227,11 @@ pub fn litter(target: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut litter = Vec::new();
     for entry in entries {
         let entry = entry.map_err(failed)?;
-        let name = entry.file_name();
-        let ours = name == staging
-            || name
-                .as_encoded_bytes()
-                .strip_prefix(removed.as_encoded_bytes())
-                .is_some_and(|rest| rest.len() == 8 && rest.iter().all(u8::is_ascii_hexdigit));
-        if ours {
+        if is_litter(&entry.file_name()) {
             litter.push(entry.path());
         }
     }
+    litter.sort();
     Ok(litter)
 }
 
@@ -243,13 +250,6 @@ pub(super) fn delete(path: &Path) -> Result<(), Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         outcome => outcome.map_err(failed),
     }
-}
-
-fn hidden_name(target: &Path, suffix: &str) -> OsString {
-    let mut name = OsString::from(".");
-    name.push(target.file_name().unwrap_or_default());
-    name.push(suffix);
-    name
 }
 
 fn parent_of(target: &Path) -> Result<&Path, Error> {

@@ -19,6 +19,7 @@ mod jit_config;
 mod lag;
 mod libraries;
 mod life;
+mod litter;
 mod logs;
 mod mounts;
 mod names;

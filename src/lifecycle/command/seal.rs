@@ -56,12 +56,13 @@ pub fn inspect(site: &Site<'_>) -> Result<Seal, Error> {
         return Err(not_baked(report.lacks().join(", ")));
     }
     let mut looked_at = vec![
-        format!("the files of the runner in {}", request.dir.display()),
+        format!("the files of the runner in {}, and beside it", request.dir.display()),
         format!("the journals and locks in {}", request.state.display()),
         format!("tokens in {}", shown(&request.token_files)),
     ];
     let mut found = of_runner(site, &journal)?;
     found.extend(of_journals(site)?);
+    found.extend(of_others(site)?);
     found.extend(of_tokens(&request.token_files)?);
     let running = request.root.is_host();
     if !running {
@@ -84,7 +85,7 @@ pub fn inspect(site: &Site<'_>) -> Result<Seal, Error> {
 /// # Errors
 /// `TreeError::NotSealed`, with all that was found.
 pub fn check(site: &Site<'_>, journal: &Journal) -> Result<(), Error> {
-    let mut found = personal(site, journal.guard())?;
+    let mut found = of_runner(site, journal)?;
     found.extend(of_registration(site, journal));
     if !site.request.root.is_host() {
         found.extend(of_tokens(&site.request.token_files)?);
@@ -110,7 +111,12 @@ pub fn remind(site: &Site<'_>) {
 
 fn of_runner(site: &Site<'_>, journal: &Journal) -> Result<Vec<Finding>, Error> {
     let mut found = personal(site, journal.guard())?;
-    let litter = place::litter(&site.dir())?;
+    let dir = site.dir();
+    let inside = place::staging_inside(&dir);
+    let mut litter = [place::litter(&dir)?, place::litter(&inside)?].concat();
+    if is_there(&inside)? {
+        litter.push(inside);
+    }
     found.extend(litter.iter().map(|path| Finding {
         what: format!("{}, what is left of a runner that was replaced", path.display()),
         fix: format!("run {} again, which deletes it", command(site, "bake", &site.request.dir)),
@@ -185,6 +191,26 @@ fn of_journals(site: &Site<'_>) -> Result<Vec<Finding>, Error> {
         }
     }
     Ok(found)
+}
+
+/// What is left beside any runner of the image, and was another one's: it may hold credentials.
+fn of_others(site: &Site<'_>) -> Result<Vec<Finding>, Error> {
+    let mut dirs = vec![site.dir()];
+    for journal in Journal::all(&site.state)? {
+        dirs.extend(site.request.root.locate(journal.dir()));
+    }
+    let own = place::litter(&site.dir())?;
+    let mut paths = Vec::new();
+    for dir in dirs {
+        paths.extend(place::litter_of_any(&dir)?.into_iter().filter(|path| !own.contains(path)));
+    }
+    paths.sort();
+    paths.dedup();
+    let found = |path: &PathBuf| Finding {
+        what: format!("{}, which runup was about to delete", path.display()),
+        fix: "delete it".into(),
+    };
+    Ok(paths.iter().map(found).collect())
 }
 
 fn of_tokens(files: &[PathBuf]) -> Result<Vec<Finding>, Error> {

@@ -71,11 +71,14 @@ pub(crate) fn locate(dir: &Path, work: &str) -> Option<Place> {
 /// `JobsError::WorkUnusable`; others can change a directory above it; a journal cannot be read.
 pub(crate) fn check(site: &Site<'_>, journal: &Journal) -> Result<(), Error> {
     let dir = site.dir();
-    let Some(place) = locate(&dir, site.work()).filter(Place::is_apart) else { return Ok(()) };
-    let work = place.path();
+    let Some(located) = locate(&dir, site.work()).filter(Place::is_apart) else { return Ok(()) };
+    let work = located.path();
     let refused = |why: String| Err(JobsError::WorkUnusable { work: work.to_owned(), why }.into());
+    if place::is_reserved(work) {
+        return refused("it has a name of what runup deletes beside a runner".into());
+    }
     let overlaps = |other: &Path| other.starts_with(work) || work.starts_with(other);
-    if matches!(place, Place::Elsewhere(_)) {
+    if matches!(located, Place::Elsewhere(_)) {
         if dir.starts_with(work) {
             return refused("the runner's directory is in it".into());
         }

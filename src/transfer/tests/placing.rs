@@ -106,6 +106,30 @@ fn what_is_immutable_is_deleted_and_nothing_behind_a_link_is_changed() {
     fs_err::set_permissions(&outside, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+/// A kill between the two halves of a removal left `..runner.runup-staging.runup-removed-X` for ever: with the credentials
+/// of a runner that was repaired.
+#[test]
+fn whatever_was_about_to_be_deleted_when_it_was_killed_is_swept() {
+    let Place { _dir, target, staging } = place_with_staging();
+    fs_err::create_dir(&target).unwrap();
+    let aside = place::move_aside(&staging).unwrap().unwrap();
+    let again = place::move_aside(&aside).unwrap().unwrap();
+    assert_eq!(place::litter(&target).unwrap(), [again]);
+    let of_an_older_version = target.with_file_name("..runner.runup-staging.runup-removed-0123abcd");
+    fs_err::create_dir(&of_an_older_version).unwrap();
+    place::sweep(&target).unwrap();
+    assert_eq!(place::litter_of_any(&target).unwrap(), [] as [PathBuf; 0]);
+    // The same in a directory that cannot be renamed.
+    fs_err::create_dir(place::staging_inside(&target)).unwrap();
+    place::move_aside(&place::staging_inside(&target)).unwrap().unwrap();
+    place::sweep_inside(&target).unwrap();
+    assert_eq!(fs_err::read_dir(&target).unwrap().count(), 0);
+    // One step deletes a file, which is never moved.
+    fs_err::write(target.join(".env"), "").unwrap();
+    place::remove(&target.join(".env")).unwrap();
+    assert_eq!(fs_err::read_dir(&target).unwrap().count(), 0);
+}
+
 #[test]
 fn only_our_own_litter_is_swept() {
     let Place { _dir, target, staging } = place_with_staging();

@@ -14,6 +14,7 @@ use crate::lifecycle::step::placing::exchange;
 use crate::lifecycle::step::placing::stage::{Fresh, discard, stage_fresh};
 use crate::lifecycle::step::recorded::{self, Begin};
 use crate::runner::{Guard, RunnerVersion, tree};
+use crate::transfer::place;
 use std::time::Duration;
 
 /// How long a listener that is stopped for a check waits for the journal.
@@ -27,10 +28,21 @@ pub(crate) async fn stage(
 ) -> Result<Fresh, Error> {
     let account = exchange::account(site)?;
     let keeper = site.keeper(&account, journal);
+    sweep(site).await?;
     let phase = site.phase("stage");
     let fresh = stage_fresh(site, &account, keeper, Some(listed)).await?;
     phase.end(format!("runner {}", fresh.act.version().unwrap_or("of unknown version")));
     Ok(fresh)
+}
+
+/// Deletes what a killed upgrade has left beside the runner's directory.
+async fn sweep(site: &Site<'_>) -> Result<(), Error> {
+    let (_lock, journal) = site.open_journal("upgrade").await?;
+    // A tree that an unfinished exchange may need is not litter.
+    if journal.entry(Step::PlaceRunner).is_some_and(|entry| entry.state == EntryState::Done) {
+        place::sweep(&site.dir())?;
+    }
+    Ok(())
 }
 
 /// Stops the service, exchanges the trees, starts the service, and checks whether it comes online.
