@@ -69,6 +69,20 @@ fn it_lives_through_updates_of_the_runner_between_jobs() {
     rig.assert_nothing_left();
 }
 
+/// A server, or a tree that an update does not change, can tell the listener to update itself for ever: each time is a
+/// download of the whole runner.
+#[test]
+fn a_runner_that_updates_itself_again_and_again_ends_with_an_error() {
+    let rig = Rig::new();
+    let child = start_online(&rig, &[]);
+    for to in ["2.337.0", "2.338.0", "2.339.0"] {
+        rig.sandbox.offer_update(Update::to(to));
+        until_updated(&rig, to);
+    }
+    rig.sandbox.offer_update(Update::to("2.340.0"));
+    finish(child).expect(79).says("updates itself again, after 3 times within an hour").says("hint: ");
+}
+
 #[test]
 fn an_ephemeral_runner_updates_itself_and_does_its_job() {
     let rig = Rig::new();

@@ -18,10 +18,11 @@ use crate::runner::listener::{self, News, Next};
 use crate::runner::{JitIdentity, asset, complaint, config_sh, tree};
 use crate::secret::Secret;
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// How often to check whether a job still runs, or an update is through.
@@ -29,6 +30,10 @@ pub(crate) const LOOK: Duration = Duration::from_millis(250);
 
 /// How long a self-update may take to put its files in place.
 const UPDATE: Duration = Duration::from_secs(60);
+
+/// How often within [`LATELY`] a runner may update itself.
+const MOST_UPDATES: usize = 3;
+const LATELY: Duration = Duration::from_secs(60 * 60);
 
 /// The pause between two attempts at a session that is in use. The listener itself has waited for minutes then.
 const CONFLICT: Duration = Duration::from_secs(5);
@@ -111,7 +116,7 @@ pub(crate) async fn supervise(
         }
         let listened = work.listened.load(Relaxed);
         if listened {
-            trouble = Trouble::default();
+            trouble.is_over();
         }
         if let Some(identity) = running.handed() {
             refuse_used(identity, listener::after(&outcome), &outcome, listened)?;
@@ -182,9 +187,32 @@ struct Trouble {
     failures: u32,
     /// Until when a session that is in use is waited for.
     conflict: Option<Deadline>,
+    /// These count on while listeners work: the next one may be told the same.
+    updates: Repeats,
+    again: Repeats,
+}
+
+/// When listeners have ended in order to be started again, as far as that was lately. The server can tell them to do so
+/// for ever, and each update is a download of the whole runner.
+#[derive(Default)]
+struct Repeats(VecDeque<Instant>);
+
+impl Repeats {
+    /// Adds one, and returns the pause before the next start: none after the first one.
+    fn add(&mut self, now: Instant) -> Duration {
+        self.0.retain(|then| now.saturating_duration_since(*then) < LATELY);
+        let before = self.0.len();
+        self.0.push_back(now);
+        if before == 0 { Duration::ZERO } else { Duration::from_secs(1 << (before - 1).min(5)) }
+    }
 }
 
 impl Trouble {
+    /// A listener works.
+    fn is_over(&mut self) {
+        (self.failures, self.conflict) = (0, None);
+    }
+
     /// What follows from a listener's end: the end of the supervision, or another listener after a pause.
     async fn next(
         &mut self,
@@ -196,7 +224,7 @@ impl Trouble {
             Next::Deleted => return Ok(ControlFlow::Break(Ended::Deleted)),
             Next::Deprecated => return Err(deprecated(site).await),
             Next::Failed => return Err(failed(outcome)),
-            Next::Again => Duration::ZERO,
+            Next::Again => self.again.add(Instant::now()),
             Next::Conflict => {
                 let until = *self.conflict.get_or_insert_with(|| Deadline::after(site.request.deadline));
                 if until.passed() {
@@ -205,18 +233,38 @@ impl Trouble {
                 tracing::warn!("another session of this runner is open; trying again");
                 CONFLICT.min(until.left())
             }
-            Next::Updating if updated(site).await? => Duration::ZERO,
-            Next::Updating if !tree::inspect(&site.dir(), site.platform())?.is_runner() => {
-                return Ok(ControlFlow::Break(Ended::Broken));
-            }
-            Next::Retry | Next::Updating => {
-                self.failures += 1;
-                let Some(pause) = listener::back_off(self.failures) else { return Err(failed(outcome)) };
-                let (how, seconds) = (outcome.how(), pause.as_secs());
-                tracing::warn!("the listener failed with {how}; starting it again in {seconds} s");
-                pause
-            }
+            Next::Updating => return self.update(site, outcome).await,
+            Next::Retry => self.failure(outcome)?,
         }))
+    }
+
+    /// After a listener that has ended for an update.
+    async fn update(
+        &mut self,
+        site: &Site<'_>,
+        outcome: Outcome,
+    ) -> Result<ControlFlow<Ended, Duration>, Error> {
+        let pause = self.updates.add(Instant::now());
+        if self.updates.0.len() > MOST_UPDATES {
+            let (dir, times) = (site.request.dir.clone(), MOST_UPDATES);
+            return Err(ListenerError::UpdatesAgain { dir, times }.into());
+        }
+        if updated(site).await? {
+            return Ok(ControlFlow::Continue(pause));
+        }
+        if !tree::inspect(&site.dir(), site.platform())?.is_runner() {
+            return Ok(ControlFlow::Break(Ended::Broken));
+        }
+        Ok(ControlFlow::Continue(self.failure(outcome)?.max(pause)))
+    }
+
+    /// The pause before the next attempt.
+    fn failure(&mut self, outcome: Outcome) -> Result<Duration, Error> {
+        self.failures += 1;
+        let Some(pause) = listener::back_off(self.failures) else { return Err(failed(outcome)) };
+        let (how, seconds) = (outcome.how(), pause.as_secs());
+        tracing::warn!("the listener failed with {how}; starting it again in {seconds} s");
+        Ok(pause)
     }
 }
 
@@ -363,4 +411,19 @@ async fn deprecated(site: &Site<'_>) -> Error {
     }
     let text = |version: Option<crate::runner::RunnerVersion>| version.map(|version| version.to_string());
     Error::Listener(ListenerError::VersionDeprecated { here: text(here), newest: text(newest) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_that_is_to_be_started_again_and_again_is_started_more_and_more_rarely() {
+        let (mut repeats, begin) = (Repeats::default(), Instant::now());
+        let pauses: Vec<u64> =
+            (0..9).map(|second| repeats.add(begin + Duration::from_secs(second)).as_secs()).collect();
+        assert_eq!(pauses, [0, 1, 2, 4, 8, 16, 32, 32, 32]);
+        assert_eq!(repeats.add(begin + 2 * LATELY), Duration::ZERO);
+        assert_eq!(repeats.0.len(), 1);
+    }
 }

@@ -30,6 +30,8 @@ pub enum ListenerError {
     VersionDeprecated { here: Option<String>, newest: Option<String> },
     #[error("the server deleted the runner in {} again, after it was re-registered {times} times", dir.display())]
     DeletedAgain { dir: PathBuf, times: usize },
+    #[error("the runner in {} updates itself again, after {times} times within an hour", dir.display())]
+    UpdatesAgain { dir: PathBuf, times: usize },
     #[error("the runner in {} was ended in the middle of a job", dir.display())]
     CutShort { dir: PathBuf },
     #[error("the runner in {} was not idle within {} s, so it was not upgraded", dir.display(), after.as_secs())]
@@ -44,7 +46,7 @@ impl Failure for ListenerError {
             Self::JitConfigUsed { .. } => Class::Unavailable,
             Self::VersionDeprecated { .. } => Class::Deprecated,
             Self::ListenerFailed { cause, .. } => cause.map_or(Class::Runner, |known| known.class),
-            Self::DeletedAgain { .. } => Class::Runner,
+            Self::DeletedAgain { .. } | Self::UpdatesAgain { .. } => Class::Runner,
             Self::SessionConflict { .. }
             | Self::NotIdle { .. }
             | Self::UpgradeOvertaken { .. }
@@ -83,6 +85,11 @@ impl Failure for ListenerError {
             Self::DeletedAgain { .. } => {
                 "Find out what deletes it: the settings page of the runners, `runup runners \
                  prune`, another machine."
+                    .into()
+            }
+            Self::UpdatesAgain { .. } => {
+                "See the newest file in _diag for the version that the server requires, and install it: \
+                 its updates do not last."
                     .into()
             }
             Self::CutShort { .. } => "Give jobs time to finish with --drain.".into(),
