@@ -44,10 +44,12 @@ impl Deadline {
         if other.at < self.at { other } else { self }
     }
 
-    /// The part of the whole that is kept for undoing: nothing is begun again when only this is left.
+    /// The same deadline for work that may have to be undone. It ends earlier, by a quarter of the whole and a minute at
+    /// most: only undoing may use that.
     #[must_use]
-    pub fn reserve(self) -> Duration {
-        (self.total / 4).min(Duration::from_secs(60))
+    pub fn for_work(self) -> Self {
+        let reserve = (self.total / 4).min(Duration::from_secs(60));
+        Self { at: self.at.checked_sub(reserve).unwrap_or(self.at), ..self }
     }
 
     /// The same instant for tokio's timers.
@@ -66,5 +68,15 @@ mod tests {
         assert!(!Deadline::after(Duration::MAX).passed());
         assert!(Deadline::after(Duration::ZERO).passed());
         assert!(Deadline::after(Duration::MAX).within(Duration::ZERO).passed());
+        assert!(!Deadline::after(Duration::MAX).for_work().passed());
+    }
+
+    #[test]
+    fn a_quarter_is_kept_for_undoing_and_a_minute_at_most() {
+        for (whole, kept) in [(20, 5), (240, 60), (1800, 60)] {
+            let whole = Deadline::after(Duration::from_secs(whole));
+            assert_eq!(whole.at - whole.for_work().at, Duration::from_secs(kept));
+            assert_eq!(whole.for_work().total(), whole.total());
+        }
     }
 }

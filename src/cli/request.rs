@@ -15,11 +15,31 @@ use crate::settings::flags::{self, Place, Server, TokenVia};
 use crate::settings::{Credentials, Environment, Error, Origin, layers};
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The user of a runner, unless `--user` sets another one.
 const DEFAULT_USER: &str = "actions-runner";
 /// Where the token of a machine is, by convention.
 const DEFAULT_TOKEN_FILE: &str = "/etc/runup/token";
+
+/// The shortest deadline of a command that registers a runner: a quarter of it is kept for undoing, which takes several
+/// calls.
+const SHORTEST: Duration = Duration::from_secs(20);
+/// Lets the tests of a debug build be faster.
+const ANY_DEADLINE: &str = "RUNUP_ANY_DEADLINE";
+
+/// Refuses a deadline that leaves no time to undo what fails.
+pub(super) fn check_deadline(server: &Server) -> Result<(), Error> {
+    let is_test = cfg!(debug_assertions) && std::env::var_os(ANY_DEADLINE).is_some();
+    if server.deadline >= SHORTEST || is_test {
+        return Ok(());
+    }
+    Err(Error::Contradiction(format!(
+        "--deadline {:?} is too short: registering a runner, or undoing that, can take {} s",
+        server.deadline,
+        SHORTEST.as_secs()
+    )))
+}
 
 /// Where to look for the credential. One in the environment takes precedence over a file that the configuration file
 /// names, as for every setting.
@@ -103,7 +123,7 @@ pub(super) fn place(place: &Place, session: &Session) -> Result<Request, super::
         no_proxy: None,
         token_file: None,
         token_command: None,
-        deadline: std::time::Duration::ZERO,
+        deadline: Duration::ZERO,
     };
     base(&server, place, None, Credentials::default(), session)
 }

@@ -60,6 +60,7 @@ pub(super) async fn run(mut flags: Box<RunFlags>, mut session: Session) -> Resul
 /// The request of `run`, and where its runner comes from.
 fn requested(flags: &RunFlags, session: &Session) -> Result<(Request, RunnerSource), Failed> {
     let run = &flags.run;
+    request::check_deadline(&flags.converge.server)?;
     // Errors of the command line come before those of files.
     let target = request::target(&flags.converge.server)?;
     let source = match (run.jit, run.jit_config_file.as_deref()) {

@@ -104,6 +104,8 @@ pub struct Server {
     #[arg(long, value_name = "COMMAND")]
     pub token_command: Option<String>,
     /// Time limit for the whole command
+    ///
+    /// `install` and `run` need at least 20s, and keep a quarter of it, a minute at most, for undoing what fails.
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = parse_duration)]
     pub deadline: Duration,
 }

@@ -8,6 +8,7 @@ mod bad_input;
 mod cli;
 mod commands;
 mod crash;
+mod deadline;
 mod drift;
 mod environment;
 mod guard;

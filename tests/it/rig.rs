@@ -121,6 +121,7 @@ impl Rig {
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", self.root())
             .env("RUNUP_TOKEN", self.sandbox.token().expose())
+            .env("RUNUP_ANY_DEADLINE", "")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

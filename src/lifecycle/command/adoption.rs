@@ -11,7 +11,7 @@ use crate::host::lock::Lock;
 use crate::host::systemd;
 use crate::lifecycle::command::adopt::note_service;
 use crate::lifecycle::command::convert;
-use crate::lifecycle::command::install::{self, Installed, UNWINDING, decide, make_ready, prepare, report};
+use crate::lifecycle::command::install::{self, Installed, decide, make_ready, prepare, report};
 use crate::lifecycle::command::upgrade::conclude::STOP;
 use crate::lifecycle::command::upgrade::idle::Watched;
 use crate::lifecycle::context::error::{AdoptionError, Error, ListenerError, ServiceError, TrustError};
@@ -28,7 +28,6 @@ use crate::lifecycle::step::{metadata, sequence, service};
 use crate::runner::listener;
 use std::fmt::Write as _;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 /// Converges this machine to what is requested, and takes over a runner that was set up by hand, if that is requested
 /// or an earlier run has begun it.
@@ -107,6 +106,7 @@ fn shown(mut plan: Plan, found: &Found) -> Plan {
 }
 
 async fn adopt(site: &Site<'_>) -> Result<Installed, Error> {
+    let site = &site.at_work();
     if site.request.service.is_some() {
         metadata::check(site)?;
     }
@@ -239,8 +239,7 @@ async fn resume(
     found: &Found,
     cause: Error,
 ) -> Error {
-    // The signal or the deadline that caused this must not leave it off.
-    let site = &site.until(Deadline::after(UNWINDING), CancellationToken::new());
+    let site = &site.for_undoing();
     let mut left = Vec::new();
     if let Some(service) = &found.service
         && let Err(error) = service::by_hand::resume(site, &service.unit, found.ran).await
@@ -264,7 +263,7 @@ async fn failed(
     (plan, seen): (&Plan, &Seen),
     cause: Error,
 ) -> Error {
-    let site = &site.until(Deadline::after(UNWINDING), CancellationToken::new());
+    let site = &site.for_undoing();
     // Other programs in its tree leave it the runner that it was.
     let is_back = if plan.converts() { convert::take_back(site, journal, then) } else { Ok(true) };
     match is_back {

@@ -1,6 +1,5 @@
 //! Converges: recovers interrupted runs, observes, plans, applies the steps, and unwinds its own if one fails.
 
-use crate::deadline::Deadline;
 use crate::host::lock::Lock;
 use crate::host::{self, account};
 use crate::lifecycle::command::{convert, seal};
@@ -17,10 +16,6 @@ use crate::lifecycle::step::{libraries, sequence, service, user};
 use crate::runner::{Guard, preflight};
 use serde::Serialize;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
-
-/// How long unwinding may take in all.
-pub(crate) const UNWINDING: Duration = Duration::from_secs(120);
 
 /// The result of `install` or `bake`.
 #[derive(Debug, Clone, Serialize)]
@@ -66,6 +61,7 @@ pub struct RegisteredRunner {
 /// What this run had done is undone then (unless the request says to keep it); what could not be undone is in the error
 /// and in the journal.
 pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
+    let site = &site.at_work();
     if site.request.service.is_some() {
         crate::lifecycle::step::metadata::check(site)?;
     }
@@ -160,6 +156,7 @@ pub(crate) async fn make_ready(
 /// # Errors
 /// As for `install`; and `TreeError::NotSealed` if the image holds what no image may hold.
 pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
+    let site = &site.at_work();
     let (_lock, mut journal) = prepare(site, "bake").await?;
     sequence::recover(site, &mut journal).await?;
     // Before anything is downloaded: an identity that is there already will not go away by itself.
@@ -243,8 +240,7 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
         return cause;
     }
     let mut left = Vec::new();
-    // The signal or the deadline that caused this must not stop the undoing as well; it has a time limit of its own.
-    let site = site.until(Deadline::after(UNWINDING), CancellationToken::new());
+    let site = site.for_undoing();
     if plan.takes(Step::StartService) && journal.began(Step::StartService) {
         // The lock was released for the service to come up, which may have written to the journal.
         if let Err(error) = service::stop_without_lock(&site, journal, Duration::ZERO).await {

@@ -11,10 +11,14 @@ use crate::net::Http;
 use crate::runner::{Guard, RunnerEnvironment, config_sh, state};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// How far this machine's clock may be off: the runner's own limit.
 const CLOCK_LIMIT: i64 = 300;
+
+/// How long undoing may take after a signal, if the deadline leaves that much.
+const UNDOING: Duration = Duration::from_secs(120);
 
 /// Everything that a step needs besides the journal.
 #[derive(Clone)]
@@ -37,6 +41,8 @@ pub struct Site<'a> {
     pub client: Option<Arc<Client>>,
     /// When all waiting ends.
     pub deadline: Deadline,
+    /// When undoing ends as well, if that is later.
+    pub(crate) ends: Deadline,
     /// A signal requests to stop.
     pub stop: CancellationToken,
     /// Receives the progress.
@@ -56,7 +62,8 @@ impl<'a> Site<'a> {
     ) -> Result<Self, Error> {
         let deadline = Deadline::after(request.deadline);
         let machine = host::detect(&request.root)?;
-        let client = request.target.clone().map(|target| Arc::new(Self::client_for(request, &http, target)));
+        let client = request.target.clone();
+        let client = client.map(|target| Arc::new(Self::client_for(request, &http, target).until(deadline)));
         let locate = |path: &Path| {
             let found = request.root.locate(path);
             found.ok_or_else(|| {
@@ -70,7 +77,21 @@ impl<'a> Site<'a> {
         let user = request.user.clone();
         let environment = Arc::new(RunnerEnvironment::default().with(&request.environment, &request.dir));
         let request = Arc::new(request.clone());
-        Ok(Self { request, machine, dir, state, user, environment, http, client, deadline, stop, watch })
+        let ends = deadline;
+        Ok(Self {
+            request,
+            machine,
+            dir,
+            state,
+            user,
+            environment,
+            http,
+            client,
+            deadline,
+            ends,
+            stop,
+            watch,
+        })
     }
 
     /// The same context for a runner of this user.
@@ -94,7 +115,20 @@ impl<'a> Site<'a> {
     /// The same context with another deadline: for what takes long, and for what has to be done in spite of a signal.
     #[must_use]
     pub fn until(&self, deadline: Deadline, stop: CancellationToken) -> Self {
-        Self { deadline, stop, ..self.clone() }
+        let client = self.client.as_deref().map(|client| Arc::new(client.clone().until(deadline)));
+        Self { client, deadline, ends: deadline, stop, ..self.clone() }
+    }
+
+    /// The same context for work that is undone if it fails: some of the time is kept for that.
+    #[must_use]
+    pub(crate) fn at_work(&self) -> Self {
+        Self { ends: self.ends, ..self.until(self.ends.for_work(), self.stop.clone()) }
+    }
+
+    /// The same context for undoing: neither the signal nor the deadline that ended the work stops that.
+    #[must_use]
+    pub(crate) fn for_undoing(&self) -> Self {
+        self.until(self.ends.within(UNDOING), CancellationToken::new())
     }
 
     /// The client for a server that only the journal knows.
@@ -103,7 +137,7 @@ impl<'a> Site<'a> {
     /// The URL in the journal is invalid.
     pub fn client_at(&self, url: &str, api_url: &str) -> Result<Client, Error> {
         let target = Target::parse(url, Some(api_url), self.request.allow_http)?;
-        Ok(Self::client_for(&self.request, &self.http, target))
+        Ok(Self::client_for(&self.request, &self.http, target).until(self.deadline))
     }
 
     /// The client, if it has a credential for asking the server.
@@ -258,7 +292,7 @@ impl<'a> Site<'a> {
     ///
     /// # Errors
     /// One of the two.
-    pub(crate) async fn pause(&self, doing: &str, pause: std::time::Duration) -> Result<(), Error> {
+    pub(crate) async fn pause(&self, doing: &str, pause: Duration) -> Result<(), Error> {
         let waiting = async {
             tokio::time::sleep(pause).await;
             Ok::<(), Error>(())

@@ -116,7 +116,7 @@ scenario_first_boot_with_a_bad_server() {
 
     # No network until the deadline passes, and at the next boot it comes up late: no fix is needed.
     server_off
-    user_data < <(configured 'deadline = "8s"' <"$here/usual")
+    user_data < <(configured 'deadline = "20s"' <"$here/usual")
     instance nowhere
     console_from_here
     switch_on

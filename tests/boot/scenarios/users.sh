@@ -39,7 +39,7 @@ scenario_user_of_a_service() {
     as_root install --directory --owner=7001 --group=7001 --mode=700 /home/ci
     exits 75 runup plan --user ci
     says "the user ci" extrausers /etc/nsswitch.conf
-    exits 75 runup install --user ci --deadline 2s
+    exits 75 runup install --user ci --deadline 20s
     says "the user ci" extrausers "getent passwd ci"
     absent $tree /var/spool/mail/ci
     must_not grep '^ci:' "$root/etc/passwd"

@@ -1,6 +1,5 @@
 //! A just-in-time runner: placed as by `install`, but created by the server, without `config.sh`.
 
-use crate::deadline::Deadline;
 use crate::github::{self, Client, JitConfig, NewJitRunner, RunnerStatus};
 use crate::host::{Os, Platform};
 use crate::lifecycle::command::install;
@@ -18,20 +17,16 @@ use crate::lifecycle::step::work;
 use crate::runner::{config_sh, preflight};
 use crate::secret::Secret;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 /// The group that every scope has.
 pub(crate) const DEFAULT_GROUP: u64 = 1;
-
-/// How long deleting a runner after an interrupted creation may take.
-const UNWINDING: Duration = Duration::from_secs(60);
 
 /// Places the runner and lets the server create it; returns what to start the listener with.
 ///
 /// # Errors
 /// As for `install`. The server has nothing of this run then, or the journal knows it.
 pub(crate) async fn converge(site: &Site<'_>) -> Result<Secret, Error> {
+    let site = &site.at_work();
     if site.eyes().is_none() {
         return Err(RegistrationError::CredentialMissing { purpose: "creating a just-in-time runner" }.into());
     }
@@ -59,7 +54,7 @@ pub(crate) async fn converge(site: &Site<'_>) -> Result<Secret, Error> {
         Ok(config) => Ok(config),
         Err(error) => {
             // It may have been created all the same.
-            let site = site.until(Deadline::after(UNWINDING), CancellationToken::new());
+            let site = site.for_undoing();
             if let Err(error) = deregister::deregister(&site, &mut journal, Occasion::Unwinding).await {
                 tracing::warn!("{}; the journal keeps it", crate::error::chain(&error));
             }

@@ -336,8 +336,8 @@ async fn is_lost(site: &Site<'_>) -> Result<bool, Error> {
     }
     let journal = site.read_journal()?;
     let id = journal.registered().and_then(|(_, registered)| registered.agent_id);
-    let (Some(client), Some(id)) = (site.eyes(), id) else { return Ok(false) };
     let site = afresh(site);
+    let (Some(client), Some(id)) = (site.eyes(), id) else { return Ok(false) };
     Ok(site.within("asking for the runner", client.runner(id)).await?.is_none())
 }
 

@@ -399,8 +399,8 @@ async fn updated(site: &Site<'_>) -> Result<bool, Error> {
 async fn deprecated(site: &Site<'_>) -> Error {
     let here = tree::inspect(&site.dir(), site.platform()).ok().and_then(|report| report.version);
     let mut newest = None;
+    let site = site.until(Deadline::after(UPDATE), site.stop.clone());
     if let Some(client) = site.eyes() {
-        let site = site.until(Deadline::after(UPDATE), site.stop.clone());
         match site.within("asking for the runner applications", client.downloads()).await {
             Ok(offered) => {
                 newest =

@@ -116,8 +116,8 @@ impl Watched {
         if self.job().is_some() || frozen.has_unread() {
             return Ok(None);
         }
-        let Some(client) = site.eyes() else { return Ok(Some(frozen)) };
         let quick = site.until(Deadline::after(ANSWER), site.stop.clone());
+        let Some(client) = quick.eyes() else { return Ok(Some(frozen)) };
         let asked = async {
             match self.registered.agent_id {
                 Some(id) => client.runner(id).await,

@@ -67,7 +67,7 @@ pub(crate) async fn register(
             Err(failure) => failure,
         };
         let pause = PAUSE + backoff.wait();
-        if !failure.may_pass() || site.deadline.left() < site.deadline.reserve() + pause {
+        if !failure.may_pass() || site.deadline.left() < pause {
             return Err(failure.into());
         }
         // The request may have arrived although its answer was lost.
@@ -76,10 +76,7 @@ pub(crate) async fn register(
                 // The name was free moments ago: config.sh had looked. If all that is known is that the server failed,
                 // another machine may have a name since then that is not this one's alone.
                 Some(_) if registered.unique || failure.is_conflict() => {
-                    let limit =
-                        site.deadline.within(site.deadline.left().saturating_sub(site.deadline.reserve()));
-                    let limited = site.until(limit, site.stop.clone());
-                    match Box::pin(deregister::take_back(&limited, registered)).await {
+                    match Box::pin(deregister::take_back(site, registered)).await {
                         Err(error) if error.is_stop() && site.stop.is_cancelled() => return Err(error),
                         Err(error) => {
                             tracing::warn!("{}", crate::error::chain(&error));

@@ -14,6 +14,7 @@ use crate::lifecycle::state::ownership;
 use crate::lifecycle::step::recorded::{self, Begin};
 use crate::lifecycle::step::registration::script;
 use crate::lifecycle::step::user;
+use crate::net;
 use crate::runner::state;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,7 +111,10 @@ pub(crate) async fn deregister(
             let phase = site.phase(occasion.phase());
             let gone = by_id(site, client, &registered, &limits).await;
             phase.end(gone.map_err(|error| match error {
-                Error::DeadlinePassed { .. } if occasion == Occasion::Unwinding => {
+                Error::DeadlinePassed { .. }
+                | Error::Github(github::Error::Transport(net::Error::Deadline { .. }))
+                    if occasion == Occasion::Unwinding =>
+                {
                     Error::Registration(RegistrationError::StillOnServer {
                         name: registered.name.clone(),
                         id: registered.agent_id,
@@ -155,7 +159,7 @@ async fn by_id(
         && state::has_key(&site.dir())
     {
         // The request of a killed config.sh may still be on its way.
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(pause.min(site.deadline.left())).await;
         found = ownership::ours(site, client, registered, limits.offline).await?;
     }
     let Some(runner) = found else {

@@ -10,7 +10,6 @@ pub mod script;
 pub mod taken;
 pub mod token;
 
-use crate::deadline::Deadline;
 use crate::host::process::{self, Which};
 use crate::host::{self, Account};
 use crate::lifecycle::context::error::{ConfigShError, Error, RegistrationError, TrustError};
@@ -179,7 +178,7 @@ pub(crate) async fn recover(site: &Site<'_>, journal: &Journal) -> Result<(), Er
     let pids = leftovers.find();
     if !pids.is_empty() && journal.entry(Step::Register).is_some() {
         tracing::warn!("ending config.sh, left by a run that was cut off (process {pids:?})");
-        process::end(&leftovers, process::Ask::Terminate, Deadline::after(ENDING)).await?;
+        process::end(&leftovers, process::Ask::Terminate, site.deadline.within(ENDING)).await?;
     }
     Ok(())
 }

@@ -165,7 +165,7 @@ async fn write_dot_service(
         .account(account)
         .groups_of(&site.request.root)
         .env("PATH", "/usr/bin:/bin")
-        .deadline(Deadline::after(Duration::from_secs(20)));
+        .deadline(site.deadline.within(Duration::from_secs(20)));
     let rendered = command.render();
     command.run(&site.stop, &mut |_, _| {}).await?.into_success(&rendered)?;
     Ok(())
@@ -359,7 +359,7 @@ async fn stop(site: &Site<'_>, unit: &str, drain: Duration) -> Result<(), Error>
         systemd::begin_to_stop(unit, &site.stop).await?;
         systemd::terminate(unit, &site.stop).await?;
     }
-    Ok(systemd::stop_unit(unit, CANCEL, &site.stop).await?)
+    Ok(systemd::stop_unit(unit, CANCEL.min(site.deadline.left()), &site.stop).await?)
 }
 
 /// Stops the service of the journal, if it has one, and leaves everything else to [`undo_start`]. The journal's lock
