@@ -123,8 +123,12 @@ pub(super) fn finish(result: Result<Output, Failed>, common: &Common, signal: Op
             let written = pieces.try_for_each(|piece| {
                 let scrubbed =
                     if holds_secret { Cow::Borrowed(piece.as_str()) } else { secret::scrub(&piece) };
-                let shown =
-                    if common.json { visible::json(&scrubbed) } else { visible::lines(scrubbed.trim_end()) };
+                let shown = match scrubbed.trim_end() {
+                    _ if common.json => visible::json(&scrubbed),
+                    // It would be of no use without its end.
+                    text if holds_secret => visible::lines(text),
+                    text => Cow::Owned(visible::result(text)),
+                };
                 writeln!(stdout, "{shown}")
             });
             // A closed pipe (`| head`) is not a failure.

@@ -9,6 +9,7 @@ use crate::secret;
 use crate::settings::flags::{Common, LogFormat};
 use crate::transfer::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -107,7 +108,7 @@ impl Write for Line {
         let event = String::from_utf8_lossy(bytes);
         let marked = secret::mask(&event);
         let marked = secret::scrub(&marked);
-        let shown = if self.0.log_json { visible::json(&marked) } else { marked };
+        let shown = if self.0.log_json { Cow::Owned(visible::event(&marked)) } else { marked };
         let bar = self.0.bar().clone();
         match bar {
             Some(bar) => bar.suspend(|| std::io::stderr().write_all(shown.as_bytes()))?,

@@ -5,6 +5,7 @@
 //! it is written.
 
 use crate::secret;
+use serde_json::Value;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
@@ -21,6 +22,32 @@ pub(super) fn line(text: &str) -> Cow<'_, str> {
 /// Text of several lines.
 pub(super) fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, is_hidden)
+}
+
+/// The text of a result, no line of which is longer than a message.
+pub(super) fn result(text: &str) -> String {
+    let cut: Vec<Cow<'_, str>> = text.split('\n').map(|line| shortened(line, LONGEST)).collect();
+    lines(&cut.join("\n")).into_owned()
+}
+
+/// A JSON document that is a line of the log, no text of which is longer than a message.
+pub(super) fn event(text: &str) -> String {
+    fn cut(value: &mut Value) {
+        match value {
+            Value::String(text) => *text = shortened(text, LONGEST).into_owned(),
+            Value::Array(list) => list.iter_mut().for_each(cut),
+            Value::Object(fields) => fields.values_mut().for_each(cut),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    if text.len() > LONGEST
+        && let Ok(mut event) = serde_json::from_str::<Value>(text)
+    {
+        cut(&mut event);
+        return json(&format!("{event}\n")).into_owned();
+    }
+    json(text).into_owned()
 }
 
 /// A JSON document, in which the serializer has escaped the control characters of ASCII. The others mean the same there
@@ -125,5 +152,19 @@ mod tests {
         assert_eq!(message(said), "bad answer\n  hint: run this\\x1b[1m [secret] [secret]");
         let long = message(&"x".repeat(LONGEST + 300_000));
         assert_eq!(long.len(), LONGEST + CUT.len());
+    }
+
+    #[test]
+    fn a_line_of_a_result_or_of_the_log_is_cut_and_the_others_stay() {
+        let long = "x".repeat(300_000);
+        let shown = result(&format!("short\n{long}\nshort\n"));
+        let lengths: Vec<usize> = shown.split('\n').map(str::len).collect();
+        assert_eq!(lengths, [5, LONGEST + CUT.len(), 5, 0]);
+        let shown = event(&format!("{}\n", serde_json::json!({"level": "WARN", "fields": {"name": long}})));
+        assert_eq!(shown.matches('\n').count(), 1);
+        let read: Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(read["level"], "WARN");
+        assert_eq!(read["fields"]["name"].as_str().unwrap().len(), LONGEST + CUT.len());
+        assert_eq!(event("{\"a\":1}\n"), "{\"a\":1}\n");
     }
 }

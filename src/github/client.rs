@@ -120,15 +120,25 @@ impl Client {
     }
 
     /// The runner applications that GitHub offers. An element that cannot be read is left out: it may be for a system
-    /// that this version of runup does not know.
+    /// that this version of runup does not know. A list of nothing else is an error.
     pub async fn downloads(&self) -> Result<Vec<Application>, Error> {
         let answer = self.get("/actions/runners/downloads", &[]).await?;
         let what = "list of runner applications";
         let list: &RawValue = parse(&answer, what)?;
-        let mut applications = Vec::new();
-        each(list.get().as_bytes(), |one: &RawValue| applications.extend(application(one)))
-            .map_err(|source| bad_document(&Method::GET, &answer, what, source))?;
-        Ok(applications)
+        let (mut applications, mut ignored) = (Vec::new(), None);
+        let bad = |source| bad_document(&Method::GET, &answer, what, source);
+        each(list.get().as_bytes(), |one: &RawValue| match application(one) {
+            Ok(one) => applications.push(one),
+            Err(error) => {
+                debug!(%error, "ignored a runner application");
+                ignored = Some(error);
+            }
+        })
+        .map_err(bad)?;
+        match ignored {
+            Some(error) if applications.is_empty() => Err(bad(error)),
+            _ => Ok(applications),
+        }
     }
 
     /// The time by the server's clock; the local time before the first answer.
@@ -365,23 +375,13 @@ fn is_success(method: &Method, status: u16) -> bool {
     if *method == Method::DELETE { status == 204 } else { (200..300).contains(&status) }
 }
 
-fn application(document: &RawValue) -> Option<Application> {
-    match serde_json::from_str::<Application>(document.get()) {
-        Ok(one)
-            if matches!(one.download_url.scheme(), "http" | "https")
-                && one.download_url.as_str().len() <= LONGEST_ADDRESS =>
-        {
-            Some(one)
-        }
-        Ok(one) => {
-            debug!(filename = one.filename, "ignored a runner application whose URL is not an HTTP URL");
-            None
-        }
-        Err(error) => {
-            debug!(%error, "ignored a runner application that could not be read");
-            None
-        }
+fn application(document: &RawValue) -> Result<Application, serde_json::Error> {
+    let one: Application = serde_json::from_str(document.get())?;
+    let url = &one.download_url;
+    if matches!(url.scheme(), "http" | "https") && url.as_str().len() <= LONGEST_ADDRESS {
+        return Ok(one);
     }
+    Err(serde::de::Error::custom(format_args!("the URL of {:?} is not an HTTP URL", one.filename)))
 }
 
 /// The permission that a call needs according to GitHub's documentation.

@@ -5,6 +5,7 @@ use super::answer::{bad_document, read};
 use super::client::Client;
 use super::document::Application;
 use super::error::Error;
+use super::listing::few;
 use reqwest::Method;
 use serde::Deserialize;
 use url::Url;
@@ -20,7 +21,7 @@ pub struct Release {
 #[derive(Deserialize)]
 struct RawRelease {
     tag_name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "few")]
     assets: Vec<RawAsset>,
 }
 

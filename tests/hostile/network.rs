@@ -186,11 +186,7 @@ fn an_answer_takes_no_memory_that_it_is_not_worth() {
             (&["token", "remove"], format!("{{\"token\":[{}]}}", many("{}", bytes))),
         ] {
             let server = Server::of_document(&document);
-            let watched = server.ask(arguments);
-            // An element that cannot be parsed is omitted from the list of runner applications.
-            let fine = watched.ran.code == 76 || (arguments == ["downloads"] && watched.ran.code == 0);
-            assert!(fine, "{}", start(&watched.ran));
-            let ran = watched.bounded(SOON);
+            let ran = server.ask(arguments).expect(76).bounded(SOON);
             assert!(ran.stderr.len() < 20_000, "{} bytes of error", ran.stderr.len());
         }
         // The same as a refusal.
@@ -367,10 +363,64 @@ fn what_a_server_says_at_length_is_cut_and_is_no_bug() {
     let server = Server::start(move |_, _| reply("302 Found", &location, b""));
     let ran = server.ask(&["downloads", "-v", "--deadline", "1s"]).expect(76).bounded(SOON);
     assert!(ran.all().len() < 20_000, "{} bytes", ran.all().len());
-    let server =
-        Server::of_document(&json!([{"os": long, "architecture": long, "filename": long}]).to_string());
-    let ran = server.ask(&["downloads", "-v"]).expect(0).bounded(SOON);
-    assert!(ran.all().len() < 40_000, "{} bytes", ran.all().len());
+    for url in [json!("http://h/"), json!(null)] {
+        let application = json!({"os": long, "architecture": long, "filename": long, "download_url": url});
+        let code = if url.is_null() { 76 } else { 0 };
+        let server = Server::of_document(&json!([application]).to_string());
+        let ran = server.ask(&["downloads", "-v"]).expect(code).bounded(SOON);
+        assert!(ran.all().len() < 40_000, "{} bytes", ran.all().len());
+    }
+}
+
+/// The names of runners were printed whole by every command but the table of `runners list`, and logged so as JSON.
+#[test]
+fn a_name_of_any_length_is_cut_wherever_it_is_shown() {
+    let long = format!("evil{}", "n".repeat(200_000));
+    let runner = json!({"id": 7, "name": long, "os": "o", "status": "offline", "labels": []});
+    let list = json!({"runners": [runner]}).to_string();
+    let one = runner.to_string();
+    let server = Server::start(move |head, _| match head {
+        head if head.starts_with("DELETE") => reply("204 No Content", "", b""),
+        head if head.contains("/runners/7 ") => ok("", one.as_bytes()),
+        _ => ok("", list.as_bytes()),
+    });
+    for arguments in [
+        &["runners", "show", "7"][..],
+        &["runners", "delete", "7"],
+        &["runners", "prune", "--prefix", "evil", "--dry-run"],
+        &["runners", "prune", "--prefix", "evil"],
+    ] {
+        for form in ["--log-format=text", "--log-format=json"] {
+            let ran = server.ask(&[arguments, &["-v", form]].concat()).expect(0).bounded(SOON);
+            assert!(ran.all().len() < 40_000, "{arguments:?}: {} bytes", ran.all().len());
+        }
+    }
+    // What is on disk may be a job's.
+    let rig = Rig::new();
+    rig.run(&["install"]).expect(0);
+    let file = json!({"agentId": 7, "agentName": "n".repeat(200_000), "gitHubUrl": rig.url()});
+    std::fs::write(rig.dir().join(".runner"), file.to_string()).unwrap();
+    for arguments in [&["status", "--local"][..], &["status"], &["plan"], &["remove", "--local"]] {
+        for form in ["--log-format=text", "--log-format=json"] {
+            let ran = rig.run(&[arguments, &["-v", form]].concat());
+            let longest = ran.all().lines().map(str::len).max().unwrap_or_default();
+            assert!(longest < 20_000, "{arguments:?}: {longest} bytes in a line");
+        }
+    }
+}
+
+/// An organization whose list was an error page, or of a later format, had an empty table, and the exit code 0.
+#[test]
+fn a_list_of_which_nothing_can_be_read_is_not_an_empty_one() {
+    for list in [
+        "[{}]",
+        "[[],[],7]",
+        r#"[{"os":"linux","architecture":"x64","filename":"f","download_url":"ftp://h/"}]"#,
+    ] {
+        let ran = Server::of_document(list).ask(&["downloads"]).expect(76).bounded(SOON);
+        assert!(ran.stdout.is_empty(), "{}", start(&ran));
+    }
+    Server::of_document("[]").ask(&["downloads"]).expect(0).bounded(SOON);
 }
 
 #[track_caller]
