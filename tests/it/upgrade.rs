@@ -69,6 +69,18 @@ fn mode(meta: &std::fs::Metadata) -> u32 {
     std::os::unix::fs::MetadataExt::mode(meta) & 0o7777
 }
 
+/// An upgrade that was killed while it unpacked the new version was in the way of every later one.
+#[test]
+fn what_a_killed_upgrade_has_left_is_not_in_the_way() {
+    let Some(rig) = sealed(&[]) else { return };
+    for name in [".actions-runner.runup-staging", "..actions-runner.runup-staging.runup-removed-0123abcd"] {
+        rig.write(&format!("opt/{name}/bin/Runner.Listener"), "half");
+    }
+    rig.sandbox.offer("2.340.0");
+    rig.run(&["upgrade"]).expect(0);
+    is_whole(&rig, "2.340.0");
+}
+
 #[test]
 fn a_sealed_runner_is_upgraded_and_stays_the_same_runner() {
     let Some(rig) = sealed(&[]) else { return };
