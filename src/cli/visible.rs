@@ -142,7 +142,7 @@ mod tests {
         let written = serde_json::json!({ "a": text }).to_string();
         let shown = json(&written);
         assert!(shown.chars().all(|c| (' '..='~').contains(&c)), "{shown}");
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap()["a"], text);
+        assert_eq!(serde_json::from_str::<Value>(&shown).unwrap()["a"], text);
     }
 
     #[test]
