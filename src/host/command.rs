@@ -289,6 +289,13 @@ impl Command {
         while status.is_none() || out.open() || err.open() {
             let mut print = |stream, line: &str| sink.take(stream, line);
             let waits = status.is_none();
+            if !waits && drained_at <= Instant::now() {
+                break;
+            }
+            let cut = if waits { self.overdue(&mut ending, &group, stop) } else { None };
+            if let Some(reason) = cut {
+                ending = self.end(reason, &command, &group);
+            }
             let cut = tokio::select! {
                 ended = child.wait(), if waits => {
                     status = Some(ended.map_err(failed)?);
@@ -326,6 +333,19 @@ impl Command {
         let code = status.and_then(|status| status.code());
         self.clear(group, code);
         Ok((ending.cut, Outcome { code, signal: status.and_then(signal_of), tail: sink.finish() }))
+    }
+
+    /// What the timers would tell. Output that comes faster than it is passed on keeps them from running for long.
+    fn overdue(&self, ending: &mut Ending, group: &Group, stop: &CancellationToken) -> Option<Cut> {
+        if ending.goes_on() && ending.kill_at <= Instant::now() {
+            ending.killed = true;
+            group.kill();
+        }
+        match ending.cut {
+            None if stop.is_cancelled() => Some(Cut::Stop),
+            None if self.deadline.passed() => Some(Cut::Deadline),
+            _ => None,
+        }
     }
 
     /// Asks the child to end, and kills it later if it does not.

@@ -278,7 +278,7 @@ fn a_script_that_floods_does_not_flood_the_log() {
     let digest = hex::encode(Sha256::digest(&bytes));
     watch(rig.start(&["bake", "--archive", &path, "--sha256", &digest])).expect(0);
     for form in ["--log-format=text", "--log-format=json"] {
-        let arguments = ["install", "-v", form, "--archive", &path, "--sha256", &digest, "--deadline", "12s"];
+        let arguments = ["install", "-v", form, "--archive", &path, "--sha256", &digest, "--deadline", "8s"];
         let watched = watch(rig.start(&arguments));
         let ran = watched.expect(75).bounded(SOON);
         assert!(ran.stderr.len() < 2 << 20, "{} bytes", ran.stderr.len());
