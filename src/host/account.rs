@@ -2,6 +2,7 @@
 
 mod belongings;
 mod end;
+mod locks;
 mod manage;
 mod name_service;
 mod ways;
@@ -9,6 +10,7 @@ mod ways;
 use super::{Error, Root};
 pub use belongings::end_starters;
 pub use end::end_account;
+pub use locks::sweep_locks;
 pub use manage::{
     Deleted, OWN_IDS, WantedIds, add_to_group, create, create_group, delete, delete_group, ensure_home,
     has_own_group, usable_id,

@@ -202,6 +202,7 @@ pub fn ensure_home(_: &Root, account: &Account) -> Result<(), Error> {
 /// these files. Inside another root there are no processes and no IPC objects.
 pub async fn delete(root: &Root, name: &str, stop: &CancellationToken) -> Result<Deleted, Error> {
     check_name(name)?;
+    super::sweep_locks(root);
     // A directory service may have another user of that name by now.
     let Some(account) = find_local(root, name)? else {
         delete_own_group(root, name, stop).await?;

@@ -325,6 +325,10 @@ pub async fn undo(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<
 /// # Errors
 /// The user database cannot be read; the home directory cannot be created.
 pub(crate) fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+    if journal.entry(Step::CreateUser).is_some() {
+        // Whatever that run was killed at, the user may be as it must be, so that no tool runs that would do this.
+        account::sweep_locks(&site.request.root);
+    }
     let Some(Entry { state: EntryState::Begun, act }) = journal.entry(Step::CreateUser).cloned() else {
         return Ok(());
     };

@@ -441,6 +441,13 @@ scenario_no_service_asked_for() {
     must no_runner
 }
 
+# Lets RANDOM give the instants of the run that printed this seed.
+cuts_by_seed() {
+    local seed=${RUNUP_BOOT_SEED:-$(od --address-radix=n --format=u2 --read-bytes=2 /dev/urandom)}
+    RANDOM=$((seed))
+    note "RUNUP_BOOT_SEED=$((seed))"
+}
+
 # The power fails at random while `install` runs; the next boot finishes what was begun.
 scenario_power_cuts_during_install() {
     server
@@ -461,6 +468,7 @@ UNIT
     mkdir --parents "$root/etc/systemd/system/multi-user.target.wants"
     ln --symbolic ../first-boot.service "$root/etc/systemd/system/multi-user.target.wants/"
     local cut cuts=${RUNUP_BOOT_CUTS:-10} ms from
+    cuts_by_seed
     for ((cut = 1; cut <= cuts; cut++)); do
         switch_on_at_once
         # From systemd's start to some time after the runner is online.
@@ -835,6 +843,7 @@ scenario_power_cuts_during_remove() {
     credentials
     switch_on
     local cut ms
+    cuts_by_seed
     for cut in 1 2 3 4; do
         exits 0 runup install
         within 10 online

@@ -1,0 +1,166 @@
+//! What a killed useradd, userdel or groupadd leaves in `/etc`: its lock and its half-written copy.
+
+use crate::host::Root;
+
+/// Deletes what tools that were killed have left. A lock of a process that exists, and what it protects, is kept.
+///
+/// Those tools take over such a lock as well, but nothing calls them if the user is already as it must be.
+pub fn sweep_locks(root: &Root) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = linux::sweep(root) {
+        tracing::debug!(%error, "failed to look for the locks of killed tools");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = root;
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use crate::host::Root;
+    use rustix::fd::OwnedFd;
+    use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+    use rustix::io::Errno;
+    use rustix::process::Pid;
+    use std::fs::File;
+    use std::io::{Read as _, Write as _};
+    use std::path::Path;
+
+    /// The files that the tools change: each by way of `NAME+`, with the lock `NAME.lock`, which is a link to `NAME.PID`.
+    const FILES: [&str; 6] = ["passwd", "shadow", "group", "gshadow", "subuid", "subgid"];
+
+    const OPEN: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
+
+    pub fn sweep(root: &Root) -> rustix::io::Result<()> {
+        if root.leads_out(Path::new("/etc")) {
+            return Ok(());
+        }
+        let flags = OPEN | OFlags::RDONLY | OFlags::DIRECTORY;
+        let etc = rustix::fs::open(root.join(Path::new("/etc")), flags, Mode::empty())?;
+        let names = names(&etc)?;
+        let in_use = |file: &str| [".lock", "+"].iter().any(|end| names.contains(&format!("{file}{end}")));
+        let stays = |file: &str| names.iter().any(|name| is_of_a_dead_tool(&etc, file, name));
+        if !FILES.into_iter().any(|file| in_use(file) || stays(file)) {
+            return Ok(());
+        }
+        // The tools of the machine itself hold this one as well, by the C library. In an image it may be missing.
+        let all = match rustix::fs::openat(&etc, ".pwd.lock", OPEN | OFlags::RDWR, Mode::empty()) {
+            Ok(all) => Some(all),
+            Err(Errno::NOENT) => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(all) = &all
+            && rustix::fs::fcntl_lock(all, FlockOperation::NonBlockingLockExclusive).is_err()
+        {
+            return Ok(());
+        }
+        for file in FILES {
+            for name in names.iter().filter(|name| is_of_a_dead_tool(&etc, file, name)) {
+                delete(&etc, name)?;
+            }
+            if in_use(file) {
+                of_file(&etc, file)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn names(etc: &OwnedFd) -> rustix::io::Result<Vec<String>> {
+        let entries = rustix::fs::Dir::read_from(etc)?;
+        Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned)).collect())
+    }
+
+    /// Whether it is the file that a tool has begun to lock with, and that names a process that is gone. The names of
+    /// backups can be the same, such as `passwd.20260101`.
+    fn is_of_a_dead_tool(etc: &OwnedFd, file: &str, name: &str) -> bool {
+        let number = name.strip_prefix(file).and_then(|rest| rest.strip_prefix('.'));
+        let Some(pid) = number.and_then(process) else { return false };
+        let meta = rustix::fs::statat(etc, name, AtFlags::SYMLINK_NOFOLLOW);
+        is_gone(pid) && (holder(etc, name) == Ok(Some(pid)) || meta.is_ok_and(|meta| meta.st_size == 0))
+    }
+
+    fn is_gone(pid: Pid) -> bool {
+        rustix::process::test_kill_process(pid) == Err(Errno::SRCH)
+    }
+
+    /// Deletes the lock of a process that is gone, and the copy. It takes the lock as those tools do, so that none of them
+    /// works on the copy meanwhile.
+    fn of_file(etc: &OwnedFd, file: &str) -> rustix::io::Result<()> {
+        let (lock, copy) = (format!("{file}.lock"), format!("{file}+"));
+        match holder(etc, &lock) {
+            Ok(Some(pid)) if is_gone(pid) => delete(etc, &lock)?,
+            // Those tools do not take over one that names no process, either.
+            Ok(_) => return Ok(()),
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(error),
+        }
+        let own = format!("{file}.{}", std::process::id());
+        let flags = OPEN | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let created = rustix::fs::openat(etc, &own, flags, Mode::RUSR | Mode::WUSR)?;
+        let written = File::from(created).write_all(format!("{}\0", std::process::id()).as_bytes());
+        let locked = rustix::fs::linkat(etc, &own, etc, &lock, AtFlags::empty());
+        delete(etc, &own)?;
+        if written.is_err() || locked.is_err() {
+            return locked;
+        }
+        let deleted = delete(etc, &copy);
+        delete(etc, &lock)?;
+        tracing::debug!(file, "deleted what a killed tool had left in /etc");
+        deleted
+    }
+
+    /// The process that a lock names.
+    fn holder(etc: &OwnedFd, lock: &str) -> rustix::io::Result<Option<Pid>> {
+        let opened = rustix::fs::openat(etc, lock, OPEN | OFlags::RDONLY, Mode::empty())?;
+        let mut text = String::new();
+        let read = File::from(opened).take(32).read_to_string(&mut text);
+        Ok(read.ok().and_then(|_| process(text.trim_end_matches('\0'))))
+    }
+
+    fn process(number: &str) -> Option<Pid> {
+        let number: u32 = number.parse().ok()?;
+        Pid::from_raw(i32::try_from(number).ok()?)
+    }
+
+    fn delete(etc: &OwnedFd, name: &str) -> rustix::io::Result<()> {
+        match rustix::fs::unlinkat(etc, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::sweep_locks;
+    use crate::host::Root;
+
+    #[test]
+    fn the_lock_of_a_tool_that_is_gone_and_its_copy_are_deleted_and_those_of_a_living_one_kept() {
+        let ended = std::process::Command::new("true").spawn().and_then(|mut child| {
+            let id = child.id();
+            child.wait().map(|_| id)
+        });
+        let (ended, living) = (ended.unwrap(), std::process::id());
+        let root = tempfile::tempdir().unwrap();
+        let etc = root.path().join("etc");
+        std::fs::create_dir(&etc).unwrap();
+        let write = |name: &str, text: &str| std::fs::write(etc.join(name), text).unwrap();
+        for (name, text) in [("passwd", "root"), ("passwd-", "root"), ("passwd+", "ro"), ("shadow+", "ro")] {
+            write(name, text);
+        }
+        write("passwd.lock", &format!("{ended}\0"));
+        write(&format!("passwd.{ended}"), &format!("{ended}\0"));
+        write(&format!("subuid.{ended}"), &format!("{ended}\0"));
+        write(&format!("shadow.{ended}"), "");
+        write("passwd.20260101", "root");
+        write("group.lock", &format!("{living}\0"));
+        write("group+", "ro");
+        sweep_locks(&Root::at(root.path().to_owned()));
+        let mut left: Vec<String> = std::fs::read_dir(&etc)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["group+", "group.lock", "passwd", "passwd-", "passwd.20260101"]);
+    }
+}
