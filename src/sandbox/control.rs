@@ -38,7 +38,7 @@ pub(super) fn answer(shared: &Shared, control: Control, request: &Request) -> Re
         Control::Requests => Reply::json(200, &json!(world.requests)),
         Control::AddFault => add_fault(&mut world, request),
         Control::ClearFaults => {
-            world.faults.clear();
+            world.end_faults();
             Reply::no_content()
         }
         Control::PatchRunner(id) => match request.json::<RunnerChange>() {

@@ -26,6 +26,7 @@ mod background;
 mod base64;
 mod body;
 mod clock;
+mod conduct;
 mod control;
 mod deprecation;
 mod download;
@@ -299,6 +300,13 @@ impl Sandbox {
         self.shared.world().requests.clear();
     }
 
+    /// What no good client does and a client did, such as to delete a runner that no answer had told it of, or to send a
+    /// credential to another host; one line each.
+    #[must_use]
+    pub fn violations(&self) -> Vec<String> {
+        self.shared.world().conduct.violations()
+    }
+
     /// Adds a fault.
     ///
     /// # Panics
@@ -311,9 +319,9 @@ impl Sandbox {
         self.shared.world().faults.push(fault);
     }
 
-    /// Ends every fault.
+    /// Ends every fault, and what a client that was told of it has to wait for.
     pub fn faults_clear(&self) {
-        self.shared.world().faults.clear();
+        self.shared.world().end_faults();
     }
 
     /// Adds a runner as if another machine had registered it; `None` if the name is taken.
@@ -328,6 +336,12 @@ impl Sandbox {
     #[expect(clippy::must_use_candidate, reason = "mostly called for its effect")]
     pub fn change_runner(&self, id: u64, change: RunnerChange) -> bool {
         self.shared.world().change(id, change)
+    }
+
+    /// Renames a runner on the server, as if its id were another machine's; returns whether it existed.
+    #[expect(clippy::must_use_candidate, reason = "mostly called for its effect")]
+    pub fn rename_runner(&self, id: u64, name: &str) -> bool {
+        self.shared.world().rename(id, name)
     }
 
     /// Queues a job that only takes time, and returns its id.

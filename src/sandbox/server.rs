@@ -7,7 +7,7 @@ use super::reply::Reply;
 use super::request::{self, Request};
 use super::route::Route;
 use super::world::{RequestRecord, World};
-use super::{clock, control, download, registration, rest, session};
+use super::{clock, conduct, control, download, registration, rest, session};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
@@ -58,6 +58,8 @@ pub(super) async fn answer(
     let (number, faults) = {
         let mut world = shared.world();
         world.requests.push(record(&request, &parts.uri, &route));
+        let host = shared.base[url::Position::BeforeHost..url::Position::AfterPort].to_owned();
+        conduct::look(&mut world, &route, &request, &host);
         (world.requests.len() - 1, world.strike(route.name()))
     };
     tracing::debug!(route = route.name(), method = %request.method, path = %request.path, faults = faults.len(), "request");
@@ -76,6 +78,7 @@ pub(super) async fn answer(
     if let Some(record) = shared.world().requests.get_mut(number) {
         record.status = Some(reply.status);
     }
+    conduct::answered(&mut shared.world(), &route, &request, &reply, &faults);
     let lost = faults.iter().any(|fault| matches!(fault, FaultKind::LostAnswer));
     let reply = if lost { Reply::message(502, "Bad Gateway") } else { reply };
     write(&shared, reply, &faults, &request.method)

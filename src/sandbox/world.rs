@@ -1,5 +1,6 @@
 //! The state of the sandbox: runners, jobs, tokens, requests, faults.
 
+use super::conduct::Conduct;
 use super::deprecation::Deprecation;
 use super::fault::{Fault, FaultKind};
 use super::job::{JobRecord, JobResult};
@@ -177,6 +178,7 @@ pub(super) struct World {
     pub jobs: Vec<JobRecord>,
     pub requests: Vec<RequestRecord>,
     pub faults: Vec<Fault>,
+    pub conduct: Conduct,
     /// The versions that listeners are told to update themselves to; the last one counts.
     pub updates: Vec<Update>,
     /// The groups of every scope, the default one first; a group's id is its position, from 1.
@@ -205,6 +207,7 @@ impl World {
             jobs: Vec::new(),
             requests: Vec::new(),
             faults,
+            conduct: Conduct::default(),
             updates: Vec::new(),
             groups,
             versions,
@@ -278,6 +281,12 @@ impl World {
         struck.collect()
     }
 
+    /// Ends every fault.
+    pub fn end_faults(&mut self) {
+        self.faults.clear();
+        self.conduct.forgive();
+    }
+
     /// Adds a runner, or replaces another one, keeping its id and name.
     pub fn register(&mut self, scope: Scope, new: NewRunner) -> Result<&Runner, NameTaken> {
         let taken = self.runners.iter().position(|runner| {
@@ -340,6 +349,10 @@ impl World {
             runner.record.busy = busy;
         }
         true
+    }
+
+    pub fn rename(&mut self, id: u64, name: &str) -> bool {
+        self.runner_by_id(id).map(|runner| name.clone_into(&mut runner.record.name)).is_some()
     }
 
     /// Ends the sessions of listeners that have disappeared, and their jobs.

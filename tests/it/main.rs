@@ -34,6 +34,7 @@ mod rig;
 mod run;
 mod secrets;
 mod status;
+mod teardown;
 mod token_command;
 mod update;
 mod upgrade;

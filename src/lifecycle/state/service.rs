@@ -142,6 +142,29 @@ pub(crate) fn read_unit(site: &Site<'_>, unit: &str) -> Result<Option<String>, E
     }
 }
 
+/// The owner of a unit of the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnitOwner {
+    /// Its file is runup's, or gone.
+    Runup,
+    /// An operator has masked it since.
+    Masked,
+    /// An operator has put another file in its place since.
+    Operator,
+}
+
+/// The owner of the unit of this name, which an earlier run wrote.
+///
+/// # Errors
+/// Its file cannot be read.
+pub(crate) fn unit_owner(site: &Site<'_>, unit: &str) -> Result<UnitOwner, Error> {
+    if std::fs::read_link(unit_path(site, unit)).is_ok_and(|target| target == Path::new("/dev/null")) {
+        return Ok(UnitOwner::Masked);
+    }
+    let is_ours = |text: String| unit::is_ours(&text, &site.request.dir);
+    Ok(if read_unit(site, unit)?.is_none_or(is_ours) { UnitOwner::Runup } else { UnitOwner::Operator })
+}
+
 /// The path of the unit's file.
 #[must_use]
 pub fn unit_path(site: &Site<'_>, unit: &str) -> PathBuf {

@@ -1,5 +1,6 @@
 //! Tests the sandbox with real HTTP, and its runner with real processes.
 
+mod conduct;
 mod config;
 mod faults;
 mod jobs;

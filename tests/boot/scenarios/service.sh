@@ -335,6 +335,58 @@ scenario_unit_masked() {
     absent $tree
 }
 
+# Whatever became of the unit: the runner goes, and what is not runup's stays.
+scenario_remove_with_each_unit() {
+    server
+    machine
+    credentials
+    switch_on
+    local state file=/etc/systemd/system/$unit
+    for state in running dead masked foreign; do
+        exits 0 runup install
+        must online
+        case $state in
+        dead)
+            inside systemctl kill --signal=KILL $unit
+            inside systemctl disable --now --quiet $unit
+            forget_session
+            ;;
+        masked)
+            # It still runs.
+            inside mv "$file" /root/
+            inside systemctl mask --quiet $unit
+            must active $unit
+            ;;
+        foreign)
+            inside systemctl stop $unit
+            printf '[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n' | tee "$root$file" >"$here/theirs"
+            inside systemctl daemon-reload
+            inside systemctl start $unit
+            ;;
+        esac
+        exits 0 runup remove
+        must no_runner
+        absent $tree
+        must_not processes "$tree/"
+        case $state in
+        running | dead) absent "$file" "/etc/systemd/system/multi-user.target.wants/$unit" ;;
+        masked)
+            says "stays masked"
+            must inactive $unit
+            same /dev/null "$(readlink "$root$file")" "what the unit's file is"
+            exits 0 inside systemctl unmask --quiet $unit
+            ;;
+        foreign)
+            says "stays as it is"
+            must active $unit
+            cmp "$here/theirs" "$root$file"
+            ;;
+        esac
+        # Again: nothing to do.
+        exits 0 runup remove
+    done
+}
+
 # A listener that exits at once: systemd gives up after some starts, and status reports it.
 scenario_runner_exits_at_once() {
     with_service

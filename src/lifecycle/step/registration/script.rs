@@ -46,14 +46,14 @@ pub(crate) async fn remove(
         return Err(nothing());
     }
     let account = account(site, journal)?.ok_or_else(nothing)?;
+    let has_script = config_sh::path(&site.dir()).exists();
     if !site.isolates(&account) {
-        return if config_sh::path(&site.dir()).exists() {
-            run(site, &site.dir(), account, client).await
-        } else {
-            Err(nothing())
-        };
+        return if has_script { run(site, &site.dir(), account, client).await } else { Err(nothing()) };
     }
     if site.request.trust_tree || journal.guard() != Guard::Open {
+        if !has_script {
+            return Err(nothing());
+        }
         user::check_alone(site, journal, &account).await?;
         prepare(site, journal, &account).await?;
         // Every process that could have changed it since the first check is gone by now.

@@ -15,7 +15,7 @@ use crate::lifecycle::state::journal::{Act, EntryState, Journal, Step};
 use crate::lifecycle::state::limit;
 use crate::lifecycle::state::observed::Seen;
 use crate::lifecycle::state::plan::Plan;
-use crate::lifecycle::state::service::{Extra, SeenService, unit_path};
+use crate::lifecycle::state::service::{Extra, SeenService, UnitOwner, unit_owner, unit_path};
 use crate::lifecycle::step::recorded::{self, Begin};
 use crate::runner::{Guard, LocalState, listener, state};
 use sha2::{Digest as _, Sha256};
@@ -372,6 +372,7 @@ pub async fn stop_without_lock(site: &Site<'_>, journal: &Journal, drain: Durati
         && systemd::is_running()
         && site.request.root.is_host()
         && systemd::show(unit, &site.stop).await?.runs()
+        && unit_owner(site, unit)? != UnitOwner::Operator
     {
         upgrades::stop(site, unit).await?;
         stop(site, unit, drain).await?;
@@ -391,7 +392,7 @@ pub async fn undo_start(site: &Site<'_>, journal: &mut Journal, drain: Duration)
         {
             upgrades::disable(site, unit).await?;
             let known = systemd::show(unit, &site.stop).await?;
-            if known.exists() {
+            if known.exists() && unit_owner(site, unit)? != UnitOwner::Operator {
                 stop(site, unit, drain).await?;
                 systemd::disable(unit, &site.stop).await?;
             }
@@ -408,7 +409,14 @@ pub async fn undo_start(site: &Site<'_>, journal: &mut Journal, drain: Duration)
 pub async fn undo_write(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     recorded::undo(journal, Step::WriteService, async |journal| {
         if let Some(unit) = journal.unit() {
-            file::remove_written(&unit_path(site, unit))?;
+            let path = unit_path(site, unit);
+            match unit_owner(site, unit)? {
+                UnitOwner::Runup => drop(file::remove_written(&path)?),
+                UnitOwner::Operator => {
+                    tracing::warn!("{} stays as it is: runup did not write it", path.display());
+                }
+                UnitOwner::Masked => tracing::warn!("{unit} stays masked: runup did not mask it"),
+            }
             upgrades::delete(site, unit)?;
             needrestart::delete_with_the_last(site, journal)?;
             let dropins = unit_path(site, &format!("{unit}.d"));

@@ -1,0 +1,266 @@
+//! One case: a command, and one fault or two at its calls.
+
+use crate::command::{self, Before, Command, Leaves};
+use crate::kind::{self, Nature};
+use crate::rig::{Ran, Rig, finish, names_in, signal, until};
+use runup::error::Class;
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// The deadline of every command, in seconds: the shortest that `install` accepts.
+const DEADLINE: u64 = 20;
+/// What a busy machine may add.
+const GRACE: Duration = Duration::from_secs(10);
+/// When `run` is stopped, which may rightly wait for its job for ever.
+const STOPPED_AFTER: Duration = Duration::from_secs(12);
+/// The longest line of a message.
+const LONGEST_LINE: usize = 700;
+/// Of a call that a command repeats, so many are hit.
+const OCCURRENCES: usize = 3;
+
+/// One fault: its route, how many calls it lets pass, how many it hits, and its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hit {
+    route: &'static str,
+    skip: usize,
+    count: Option<u32>,
+    kind: &'static str,
+    nature: Nature,
+}
+
+impl fmt::Display for Hit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.count.map(|count| format!(":{count}")).unwrap_or_default();
+        write!(f, "{}+{}{count}:{}", self.route, self.skip, self.kind)
+    }
+}
+
+impl FromStr for Hit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fault = kind::parse(text)?;
+        let routes = runup::sandbox::ROUTES;
+        let route = routes.into_iter().find(|route| *route == fault.route).ok_or("no such route")?;
+        let (kind, nature) = kind::of(route)
+            .into_iter()
+            .find(|(kind, _)| text.ends_with(&format!(":{kind}")))
+            .ok_or_else(|| format!("{text} is none of the generated faults"))?;
+        Ok(Self { route, skip: fault.skip as usize, count: fault.count, kind, nature })
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    pub command: &'static Command,
+    hits: (Hit, Option<Hit>),
+}
+
+impl Case {
+    fn hits(&self) -> impl Iterator<Item = Hit> {
+        [Some(self.hits.0), self.hits.1].into_iter().flatten()
+    }
+
+    /// Whether the command must succeed all the same. What the runner itself does with a fault is not ours.
+    fn must_succeed(&self) -> bool {
+        let (hit, second) = self.hits;
+        second.is_none()
+            && hit.nature == Nature::Passing
+            && hit.count == Some(1)
+            && !is_of_listener(hit.route)
+    }
+
+    /// After the job of an ephemeral runner, one 404 is enough: the server deletes it by itself. If neither is true, the
+    /// next run finds it by its name.
+    fn is_told_of_a_deletion(&self) -> bool {
+        let is_404 = |hit: Hit| hit.route == "get-runner" && matches!(hit.kind, "status=404" | "html=404");
+        self.command.runs() && self.hits().any(is_404)
+    }
+}
+
+fn is_of_listener(route: &str) -> bool {
+    matches!(route, "session" | "session-end" | "message") || route.starts_with("job-")
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.command.name)?;
+        self.hits().try_for_each(|hit| write!(f, " {hit}"))
+    }
+}
+
+impl FromStr for Case {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut words = text.split(' ');
+        let name = words.next().unwrap_or_default();
+        let command = command::ALL.iter().find(|command| command.name == name).ok_or("no such command")?;
+        let hits: Vec<Hit> = words.map(str::parse).collect::<Result<_, _>>()?;
+        Ok(Self { command, hits: (*hits.first().ok_or("no fault")?, hits.get(1).copied()) })
+    }
+}
+
+/// The calls of a command without faults: each route with how often it is called.
+fn calls(command: &'static Command) -> Vec<(&'static str, usize)> {
+    static KNOWN: OnceLock<Mutex<BTreeMap<&str, Vec<(&'static str, usize)>>>> = OnceLock::new();
+    let mut known = KNOWN.get_or_init(Mutex::default).lock().unwrap();
+    known
+        .entry(command.name)
+        .or_insert_with(|| {
+            let rig = command.prepare();
+            finish(command.process(&rig).spawn().unwrap()).expect(0);
+            assert_eq!(rig.sandbox.violations(), [] as [&str; 0], "{}", command.name);
+            let count = |route: &&'static str| (*route, rig.asked(route));
+            runup::sandbox::ROUTES.iter().map(count).filter(|(_, count)| *count > 0).collect()
+        })
+        .clone()
+}
+
+/// Every single fault at every call, once and for ever.
+pub fn singles(command: &'static Command) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (route, count) in calls(command) {
+        for skip in 0..count.min(OCCURRENCES) {
+            for (kind, nature) in kind::of(route) {
+                for count in [Some(1), None] {
+                    let hit = Hit { route, skip, count, kind, nature };
+                    cases.push(Case { command, hits: (hit, None) });
+                }
+            }
+        }
+    }
+    cases
+}
+
+/// A case at random: one fault, or two.
+pub fn draw(command: &'static Command, random: &mut fastrand::Rng) -> Case {
+    let calls = calls(command);
+    let mut hit = || {
+        let (route, count) = calls[random.usize(..calls.len())];
+        let kinds = kind::of(route);
+        let mut chosen = kinds[random.usize(..kinds.len())];
+        if chosen.1 == Nature::Silent && random.u8(..4) > 0 {
+            // These take long.
+            chosen = kinds[random.usize(..kinds.len())];
+        }
+        let (kind, nature) = chosen;
+        let count_of = [Some(1), Some(1), Some(2), None][random.usize(..4)];
+        Hit { route, skip: random.usize(..count.min(OCCURRENCES)), count: count_of, kind, nature }
+    };
+    let first = hit();
+    let second = hit();
+    Case { command, hits: (first, random.u8(..3).eq(&0).then_some(second)) }
+}
+
+/// Carries the case out.
+///
+/// # Panics
+/// At a violation.
+pub fn run(case: &Case) -> String {
+    let command = case.command;
+    let rig = command.prepare();
+    let before = names(&rig);
+    for hit in case.hits() {
+        rig.sandbox.fault(kind::parse(&hit.to_string()).unwrap());
+    }
+    let began = Instant::now();
+    let mut process = command.process(&rig);
+    process.arg("--deadline").arg(format!("{DEADLINE}s"));
+    let ran = if command.runs() { ended(process) } else { finish(process.spawn().unwrap()) };
+    let took = began.elapsed();
+
+    assert!(took < Duration::from_secs(DEADLINE) + GRACE, "it took {took:?}: {ran:#?}");
+    check_message(command, &ran);
+    if case.must_succeed() {
+        assert_eq!(ran.code, 0, "this passes by itself: {ran:#?}");
+    }
+    if !case.is_told_of_a_deletion() {
+        check_server(command, &rig, &ran, &before);
+    }
+    rig.sandbox.faults_clear();
+    if command.before != Before::NoMachine && !command.creates_jit() {
+        converges(&rig, &ran);
+    }
+    let is_excused = |line: &String| {
+        // The listener of `run` has ended by then; until the server notices that, it refuses the deletion.
+        let is_refused = command.runs() && line.ends_with("which was running a job");
+        // What failed is undone at once: a ghost would be worse than a call too early.
+        let is_undone = ran.code != 0 && !line.starts_with("POST") && line.contains("before the time");
+        is_refused || is_undone
+    };
+    let violations: Vec<_> = rig.sandbox.violations().into_iter().filter(|line| !is_excused(line)).collect();
+    assert_eq!(violations, [] as [&str; 0], "{ran:#?}");
+    format!("{case}: exited with {} after {took:.1?}", ran.code)
+}
+
+/// `run` may wait for its job: it is stopped then.
+fn ended(mut command: std::process::Command) -> Ran {
+    let mut child = command.spawn().unwrap();
+    let began = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if began.elapsed() > STOPPED_AFTER {
+            signal(&child, Signal::TERM);
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    finish(child)
+}
+
+/// The code is one of the classes, and the message is one that a person reads.
+fn check_message(command: &Command, ran: &Ran) {
+    let bug = i32::from(Class::Software.exit_code());
+    let classified =
+        Class::ALL.iter().any(|class| i32::from(class.exit_code()) == ran.code) && ran.code != bug;
+    let stopped = command.runs() && ran.code == 128 + 15;
+    assert!(ran.code == 0 || classified || stopped, "{ran:#?}");
+    let longest = ran.stderr.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    assert!(longest <= LONGEST_LINE, "a line of {longest} characters: {ran:#?}");
+    // `status` and `plan` report what is different on stdout.
+    let said = ran.stderr.contains("error: ") || matches!(command.arguments[0], "status" | "plan");
+    assert!(ran.code == 0 || said || stopped, "it does not say what failed: {ran:#?}");
+}
+
+/// No runner is left that the command does not name.
+fn check_server(command: &Command, rig: &Rig, ran: &Ran, before: &[String]) {
+    let after = names(rig);
+    let is_named = |name: &String| ran.stderr.contains(name.as_str());
+    let no_ghost = after.iter().all(is_named);
+    let succeeded = ran.code == 0;
+    let right = match command.leaves {
+        Leaves::OneOrNone if succeeded => after.len() == 1,
+        Leaves::OneOrNone | Leaves::None => no_ghost && (after.is_empty() || !succeeded),
+        Leaves::Same => after == before,
+        Leaves::NoneOrSame if succeeded => after.is_empty(),
+        Leaves::NoneOrSame => after.is_empty() || after == before,
+        Leaves::Exchanged if succeeded => after.len() == 1,
+        Leaves::Exchanged => after.len() <= 1,
+    };
+    assert!(right, "on the server: {before:?} before, {after:?} after: {ran:#?}");
+}
+
+/// Without faults, `install` finds or makes exactly one runner, and `remove` leaves nothing.
+fn converges(rig: &Rig, after: &Ran) {
+    if after.code == 0 || after.code == 128 + 15 {
+        until("its processes end", || rig.processes().is_empty());
+    }
+    let installed = rig.run(&["install"]);
+    assert_eq!(installed.code, 0, "after {after:#?}: {installed:#?}");
+    let runners = names(rig);
+    assert_eq!(runners.len(), 1, "after {after:#?}: {installed:#?}");
+    rig.assert_exactly_one_runner();
+    assert_eq!(names_in(&rig.root().join("opt")), ["actions-runner"], "after {after:#?}: {installed:#?}");
+    let removed = rig.run(&["remove"]);
+    assert_eq!(removed.code, 0, "after {after:#?}: {removed:#?}");
+    assert_eq!(names(rig), [] as [&str; 0], "after {after:#?}: {removed:#?}");
+    rig.assert_nothing_left();
+}
+
+fn names(rig: &Rig) -> Vec<String> {
+    rig.state().runners.into_iter().map(|runner| runner.name).collect()
+}
