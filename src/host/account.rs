@@ -2,24 +2,31 @@
 
 mod belongings;
 mod end;
+mod home;
 mod locks;
 mod manage;
+mod mark;
 mod name_service;
+mod tools;
+mod unfinished;
 mod ways;
 
 use super::{Error, Root};
 pub use belongings::end_starters;
 pub use end::end_account;
+pub use home::{ensure_home, has_home};
 pub use locks::sweep_locks;
 pub use manage::{
-    Deleted, OWN_IDS, WantedIds, add_to_group, create, create_group, delete, delete_group, ensure_home,
-    has_own_group, usable_id,
+    Deleted, Made, NewUser, OWN_IDS, WantedIds, add_to_group, check_new, create, create_group, delete,
+    delete_group, has_group, has_rest, seems_own_group, usable_id,
 };
+pub use mark::{is_marked, marked_for, set_mark};
 use name_service::Key;
 pub use name_service::directory_services;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+pub use tools::{FileLock, MARKER, wait_for_survivors, wait_until_unlocked};
 pub use ways::ways_to_root;
 
 /// A user.

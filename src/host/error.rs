@@ -286,6 +286,16 @@ pub enum Error {
         state: &'static str,
     },
 
+    /// Another program has the lock of the files of the users, or left it.
+    #[error("failed to change the users of this machine within {} s: {} was not deleted, which {}", total.as_secs_f32(),
+        lock.path.display(), lock.names())]
+    AccountsLocked {
+        /// The lock.
+        lock: super::account::FileLock,
+        /// How long runup waited.
+        total: Duration,
+    },
+
     /// Only root can create and delete users.
     #[error("failed to manage the user {name}: this needs root")]
     NeedsRoot {
@@ -376,7 +386,10 @@ impl Failure for Error {
             | Self::NoFreeId { .. }
             | Self::Signals { .. } => Class::Os,
             Self::NotExecutable { .. } | Self::CannotBecome { .. } | Self::NeedsRoot { .. } => Class::NoPerm,
-            Self::Deadline { .. } | Self::Locked { .. } | Self::StillRunning { .. } => Class::TempFail,
+            Self::Deadline { .. }
+            | Self::Locked { .. }
+            | Self::AccountsLocked { .. }
+            | Self::StillRunning { .. } => Class::TempFail,
             // `Signals::received` knows which signal it was; this is the usual one.
             Self::Stopped { .. } => Class::Signal(15),
             Self::BadUserName { .. } => Class::Usage,

@@ -10,6 +10,7 @@ pub(super) fn of(error: &Error) -> Option<String> {
         Error::NotPrivate { .. }
         | Error::ProgramMissing { .. }
         | Error::InterpreterMissing { .. }
+        | Error::AccountsLocked { .. }
         | Error::HomeTaken { .. } => return naming(error),
         Error::SymbolicLink { .. }
         | Error::NotAFile { .. }
@@ -78,6 +79,18 @@ fn naming(error: &Error) -> Option<String> {
         }
         Error::InterpreterMissing { program } => {
             format!("Install the interpreter that the first line of {program} names.")
+        }
+        Error::AccountsLocked { lock, .. } => {
+            let path = lock.path.display();
+            let what = match &lock.holder {
+                Some((pid, program)) => {
+                    format!("If the process {pid} ({program}) is not one that changes users")
+                }
+                None => "If no useradd, usermod, vipw or the like runs now".into(),
+            };
+            format!(
+                "{what}, one that was killed or a power cut has left the file: delete it with `rm {path}`."
+            )
         }
         Error::HomeTaken { home, .. } => {
             format!("Move {} away, or pass another name with --user.", home.display())

@@ -17,7 +17,8 @@ pub enum Which {
     /// Those that were started with this variable set to this value.
     MarkedBy {
         /// Only processes with this user id as their real, effective or saved one: otherwise any other user could set
-        /// the variable and delay runup. `None` if the user is not known.
+        /// the variable and delay runup. Of root, only those that are nothing but root: any user can start a set-user-ID
+        /// program. `None` if the user is not known.
         uid: Option<u32>,
         /// The variable's name.
         key: String,
@@ -217,7 +218,7 @@ pub(super) mod linux {
             Which::OfUser(uid) => status.uids.contains(uid),
             // A script's own path is its interpreter's first argument.
             Which::Program { uid, below, name } => {
-                if uid.is_some_and(|uid| !status.uids.contains(&uid)) {
+                if uid.is_some_and(|uid| !status.is_of(uid)) {
                     return false;
                 }
                 let Ok(line) = fs_err::read(format!("/proc/{pid}/cmdline")) else { return false };
@@ -227,7 +228,7 @@ pub(super) mod linux {
                 })
             }
             Which::MarkedBy { uid, key, value } => {
-                if uid.is_some_and(|uid| !status.uids.contains(&uid)) {
+                if uid.is_some_and(|uid| !status.is_of(uid)) {
                     return false;
                 }
                 let assignment = format!("{key}={value}");
@@ -260,6 +261,11 @@ pub(super) mod linux {
     }
 
     impl Status {
+        /// Whether the process is one of that user, which another one cannot pretend.
+        fn is_of(&self, uid: u32) -> bool {
+            if uid == 0 { self.uids.iter().all(|one| *one == 0) } else { self.uids.contains(&uid) }
+        }
+
         fn of(pid: u32) -> Option<Self> {
             let text = fs_err::read(format!("/proc/{pid}/status")).ok()?;
             let text = String::from_utf8_lossy(&text);

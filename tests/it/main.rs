@@ -5,6 +5,7 @@
 
 mod adopt;
 mod bad_input;
+mod claims;
 mod cli;
 mod commands;
 mod crash;

@@ -153,6 +153,10 @@ mod tests {
         write(&format!("subuid.{ended}"), &format!("{ended}\0"));
         write(&format!("shadow.{ended}"), "");
         write("passwd.20260101", "root");
+        write("passwd.bak", &ended.to_string());
+        write(&format!("hosts.{ended}"), &ended.to_string());
+        // As a power cut leaves it: useradd does not take it over, either.
+        write("gshadow.lock", "");
         write("group.lock", &format!("{living}\0"));
         write("group+", "ro");
         sweep_locks(&Root::at(root.path().to_owned()));
@@ -161,6 +165,8 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         left.sort();
-        assert_eq!(left, ["group+", "group.lock", "passwd", "passwd-", "passwd.20260101"]);
+        let hosts = format!("hosts.{ended}");
+        let kept = ["group+", "group.lock", "gshadow.lock", &hosts, "passwd", "passwd-", "passwd.20260101", "passwd.bak"];
+        assert_eq!(left, kept);
     }
 }

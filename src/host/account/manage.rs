@@ -1,12 +1,11 @@
 //! Creates and deletes users and groups with the machine's own `useradd` and similar programs.
 
-use super::belongings;
-use super::{
-    Account, Group, check_name, end_account, find, find_by_id, find_local, group_file, group_name, is_root,
-    needs_root, users,
-};
+use super::home::{ensure_home, home_of_nobody};
+use super::tools::{no_login_shell, run, tool};
+use super::{Account, Group, belongings, check_name, end_account, home, mark, needs_root, unfinished};
+use super::{find, find_by_id, find_local, group_file, group_name, users};
 use crate::deadline::Deadline;
-use crate::host::{Command, Error, Outcome, Root, find_program};
+use crate::host::{Error, Root};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
@@ -20,9 +19,6 @@ use tokio_util::sync::CancellationToken;
 /// systemd-homed, nspawn and GDM, and below systemd's dynamic users (61184 to 65519) and the subordinate ids (from
 /// 100000). <https://systemd.io/UIDS-GIDS/>
 pub const OWN_IDS: RangeInclusive<u32> = 60_706..=61_183;
-
-/// The timeout of `useradd` and `userdel`, which wait for each other's locks.
-const TOOL_TIME: Duration = Duration::from_secs(60);
 
 /// The timeout for ending a user's processes.
 const END_TIME: Duration = Duration::from_secs(15);
@@ -41,9 +37,6 @@ const IN_USE: i32 = 8;
 
 /// How many attempts are made if other programs take ids or start processes at the same time.
 const ATTEMPTS: usize = 5;
-
-/// The directories of system programs; PATH may lack the `sbin` directories.
-const SYSTEM_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The ids that a user that is created is to have; `None` for a free one of [`OWN_IDS`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -71,29 +64,53 @@ pub enum Deleted {
     AlreadyGone,
 }
 
-/// Creates a system user with a group of the same name, both with the lowest free id of [`OWN_IDS`] unless other ids are
-/// wanted, the home directory `/home/NAME` (0700) and no login shell. Needs root; an existing user or home directory is
-/// refused.
-pub async fn create(
-    root: &Root,
-    name: &str,
-    ids: WantedIds,
-    stop: &CancellationToken,
-) -> Result<Account, Error> {
-    check_name(name)?;
-    needs_root(name)?;
-    if find(root, name)?.is_some() {
-        return Err(Error::UserExists { name: name.into() });
+/// A user that is to be created.
+#[derive(Debug, Clone, Copy)]
+pub struct NewUser<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its ids.
+    pub ids: WantedIds,
+    /// The directory of its runner, which becomes its mark.
+    pub dir: &'a Path,
+    /// An earlier attempt was interrupted: a home directory without its user is what that left.
+    pub again: bool,
+}
+
+/// What runup created with a user, and so deletes with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made {
+    /// The group of the same name.
+    pub group: bool,
+    /// Also a home directory that has no user.
+    pub home: bool,
+}
+
+/// Refuses a user that cannot be created, before anything is recorded of it.
+pub fn check_new(root: &Root, new: &NewUser<'_>) -> Result<(), Error> {
+    let name = || new.name.to_owned();
+    check_name(new.name)?;
+    needs_root(new.name)?;
+    if find(root, new.name)?.is_some() {
+        return Err(Error::UserExists { name: name() });
     }
     // useradd --prefix resolves links on this machine, not inside the prefix.
     if let Some(path) = ["/home", "/etc"].into_iter().find(|path| root.leads_out(Path::new(path))) {
-        return Err(Error::LeadsOut { name: name.into(), path: root.join(Path::new(path)) });
+        return Err(Error::LeadsOut { name: name(), path: root.join(Path::new(path)) });
     }
-    let home = Path::new("/home").join(name);
-    let outside = root.join(&home);
-    if fs_err::symlink_metadata(&outside).is_ok() {
-        return Err(Error::HomeTaken { name: name.into(), home: outside });
+    let path = root.join(&home::of(new.name));
+    if fs_err::symlink_metadata(&path).is_ok() && !(new.again && home_of_nobody(root, new.name).is_some()) {
+        return Err(Error::HomeTaken { name: name(), home: path });
     }
+    Ok(())
+}
+
+/// Creates a system user with a group of the same name, both with the lowest free id of [`OWN_IDS`] unless other ids are
+/// wanted, the home directory `/home/NAME` (0700), no login shell, and the mark of its runner. Needs root; an existing
+/// user or home directory is refused.
+pub async fn create(root: &Root, new: &NewUser<'_>, stop: &CancellationToken) -> Result<Account, Error> {
+    check_new(root, new)?;
+    let NewUser { name, ids, .. } = *new;
     crate::host::file::create_dir_all(&root.join(Path::new("/home")), 0o755)?;
     let gid = ensure_own_group(root, name, ids, stop).await?;
     let mut uid = if let Some(uid) = ids.uid {
@@ -112,7 +129,9 @@ pub async fn create(
             .arg(gid.to_string())
             .arg("--create-home")
             .arg("--home-dir")
-            .arg(&home)
+            .arg(home::of(name))
+            .arg("--comment")
+            .arg(mark::of(new.dir))
             .arg("--shell")
             .arg(no_login_shell(root))
             .arg(name);
@@ -153,59 +172,18 @@ async fn ensure_own_group(
     }
 }
 
-/// Creates the home directory of a user that runup created, if it is missing, and gives it to the user (0700): a
-/// `useradd` that was killed leaves it missing or owned by root. A link, or another user's directory, is refused.
-#[cfg(unix)]
-pub fn ensure_home(root: &Root, account: &Account) -> Result<(), Error> {
-    use rustix::fs::{Gid, Mode, OFlags, Uid};
-    use std::os::unix::fs::MetadataExt as _;
-    let name = || account.name.clone();
-    let Some(path) = root.locate(&account.home) else {
-        return Err(Error::LeadsOut { name: name(), path: root.join(&account.home) });
-    };
-    let failed = |doing| {
-        let path = path.clone();
-        move |error: rustix::io::Errno| Error::Path { doing, path, source: error.into() }
-    };
-    match rustix::fs::mkdir(&path, Mode::RWXU) {
-        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-        Err(error) => return Err(failed(crate::host::CREATE_DIR)(error)),
-    }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let directory = match rustix::fs::open(&path, flags, Mode::empty()) {
-        Ok(directory) => std::fs::File::from(directory),
-        Err(rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => {
-            return Err(Error::HomeTaken { name: name(), home: path });
-        }
-        Err(error) => return Err(failed("open")(error)),
-    };
-    let owner = directory.metadata()?.uid();
-    if owner != account.uid && owner != 0 {
-        return Err(Error::HomeTaken { name: name(), home: path });
-    }
-    let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
-    rustix::fs::fchown(&directory, Some(uid), Some(gid)).map_err(failed("change the owner of"))?;
-    rustix::fs::fchmod(&directory, Mode::RWXU).map_err(failed("change the mode of"))
-}
-
-/// This system's users are not managed.
-#[cfg(not(unix))]
-pub fn ensure_home(_: &Root, account: &Account) -> Result<(), Error> {
-    needs_root(&account.name)
-}
-
 /// Deletes a user that runup created, with everything that it has on the machine: its processes, crontab and at jobs,
-/// its lingering session, its files in `/tmp` and other shared directories, its IPC objects, mail, home directory and
-/// group. Needs root; a user that does not exist is success.
+/// its lingering session, its files in `/tmp` and other shared directories, its IPC objects, mail, home directory and,
+/// if runup created it, its group. Needs root; of a user that does not exist, what a killed `useradd` or `userdel` left
+/// is deleted.
 ///
 /// [`Error::FilesLeft`] names what cannot be deleted, and the user is kept: the next user would get its id, and own
 /// these files. Inside another root there are no processes and no IPC objects.
-pub async fn delete(root: &Root, name: &str, stop: &CancellationToken) -> Result<Deleted, Error> {
+pub async fn delete(root: &Root, name: &str, made: Made, stop: &CancellationToken) -> Result<Deleted, Error> {
     check_name(name)?;
-    super::sweep_locks(root);
     // A directory service may have another user of that name by now.
     let Some(account) = find_local(root, name)? else {
-        delete_own_group(root, name, stop).await?;
+        unfinished::delete_rest(root, name, made, stop).await?;
         return Ok(Deleted::AlreadyGone);
     };
     needs_root(name)?;
@@ -223,6 +201,9 @@ pub async fn delete(root: &Root, name: &str, stop: &CancellationToken) -> Result
     }
     if !left.is_empty() {
         return Err(Error::FilesLeft { name: name.into(), left });
+    }
+    if !made.group {
+        leave_group(root, &account, stop).await?;
     }
     for attempt in 1.. {
         if root.is_host() {
@@ -242,9 +223,25 @@ pub async fn delete(root: &Root, name: &str, stop: &CancellationToken) -> Result
     if find_local(root, name)?.is_some() {
         return Err(Error::AccountUnchanged { name: name.into(), tool: "userdel", state: "still exists" });
     }
-    delete_own_group(root, name, stop).await?;
+    if made.group {
+        // Whether userdel deletes it depends on `USERGROUPS_ENAB` of login.defs(5).
+        unfinished::delete_own_group(root, name, stop).await?;
+    }
     tracing::debug!(name, uid = account.uid, "deleted the user");
     Ok(Deleted::Now)
+}
+
+/// Takes the user out of a group of its name that runup did not create: userdel deletes the primary group with the user.
+async fn leave_group(root: &Root, account: &Account, stop: &CancellationToken) -> Result<(), Error> {
+    let name = account.name.as_str();
+    if group(root, name).is_none_or(|group| group.gid != account.gid) {
+        return Ok(());
+    }
+    let Some(other) = unfinished::other_group(root, name) else { return Ok(()) };
+    let command = tool(root, name, "usermod")?.arg("--gid").arg(other.to_string()).arg(name);
+    let rendered = command.render();
+    run(command, "usermod", stop).await?.into_success(&rendered)?;
+    Ok(())
 }
 
 /// Creates a system group with the wanted id, or the lowest free one of [`OWN_IDS`], and returns the id. Needs root; an
@@ -337,28 +334,33 @@ fn group(root: &Root, name: &str) -> Option<Group> {
 
 /// The group of that name, if it is a user's own group: it has no listed members, and is the primary group of no other
 /// user.
-fn own_group(root: &Root, name: &str) -> Option<Group> {
+pub(super) fn own_group(root: &Root, name: &str) -> Option<Group> {
     let group = group(root, name).filter(|group| group.members.is_empty() && group.gid != 0)?;
     let shared = users(root).iter().any(|user| user.gid == group.gid && user.name != name);
     (!shared).then_some(group)
 }
 
-/// Whether a group of that name with an id of runup's is left that belongs to no other user: creating a user begins with
-/// its group.
+/// Whether there is a group of that name, in this root.
 #[must_use]
-pub fn has_own_group(root: &Root, name: &str) -> bool {
-    own_group(root, name).is_some_and(|group| OWN_IDS.contains(&group.gid))
+pub fn has_group(root: &Root, name: &str) -> bool {
+    group(root, name).is_some()
 }
 
-/// Deletes the user's own group if `userdel` left it, which depends on `USERGROUPS_ENAB` of login.defs(5).
-async fn delete_own_group(root: &Root, name: &str, stop: &CancellationToken) -> Result<(), Error> {
-    if is_root() && own_group(root, name).is_some() {
-        delete_group(root, name, stop).await?;
-    }
-    Ok(())
+/// Whether runup has probably created the group of that name, where its journal does not tell: it has an id of runup's,
+/// or that of its user.
+#[must_use]
+pub fn seems_own_group(root: &Root, name: &str) -> bool {
+    let uid = find_local(root, name).ok().flatten().map(|account| account.uid);
+    own_group(root, name).is_some_and(|group| OWN_IDS.contains(&group.gid) || Some(group.gid) == uid)
 }
 
-fn free_id(root: &Root, name: &str) -> Result<u32, Error> {
+/// Whether something is left of a user without an entry in `/etc/passwd`.
+#[must_use]
+pub fn has_rest(root: &Root, name: &str, made: Made) -> bool {
+    (made.group && own_group(root, name).is_some()) || (made.home && home_of_nobody(root, name).is_some())
+}
+
+pub(super) fn free_id(root: &Root, name: &str) -> Result<u32, Error> {
     free_id_above(root, name, OWN_IDS.start() - 1)
 }
 
@@ -382,27 +384,4 @@ fn uid_is_free(root: &Root, uid: u32) -> Result<bool, Error> {
 /// Whether a directory service has the id, in addition to `/etc/group`.
 fn gid_is_free(root: &Root, gid: u32) -> bool {
     group_name(root, gid).is_none()
-}
-
-/// A program of this machine that works inside the root.
-fn tool(root: &Root, name: &str, tool: &'static str) -> Result<Command, Error> {
-    let program = find_program(tool, SYSTEM_PATH)
-        .ok_or_else(|| Error::AccountToolMissing { name: name.into(), tool })?;
-    let command = Command::new(program)
-        .env("PATH", SYSTEM_PATH)
-        .env("LC_ALL", "C")
-        .deadline(Deadline::after(TOOL_TIME));
-    // Not --root, which is a chroot: the image's programs can be for another architecture.
-    Ok(if root.is_host() { command } else { command.arg("--prefix").arg(root.path()) })
-}
-
-async fn run(command: Command, tool: &str, stop: &CancellationToken) -> Result<Outcome, Error> {
-    command.run(stop, &mut |_, line| tracing::debug!(line, "{tool}")).await
-}
-
-fn no_login_shell(root: &Root) -> &'static str {
-    ["/usr/sbin/nologin", "/sbin/nologin", "/usr/bin/nologin"]
-        .into_iter()
-        .find(|shell| root.resolve(Path::new(shell)).is_some())
-        .unwrap_or("/bin/false")
 }

@@ -7,6 +7,13 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+/// All that comes with a user is runup's.
+const ALL: Made = Made { group: true, home: true };
+
+fn new(name: &str) -> NewUser<'_> {
+    NewUser { name, ids: WantedIds::default(), dir: Path::new("/opt/r"), again: false }
+}
+
 #[test]
 fn names_that_some_tool_would_refuse_are_refused() {
     for good in ["runner", "_runner", "a", "github-runner_2", &"a".repeat(32)] {
@@ -84,18 +91,15 @@ async fn a_user_is_made_used_and_deleted_with_its_processes_and_files() {
     let stop = CancellationToken::new();
     let name = format!("runup-test-{}", std::process::id());
     let host = Root::host();
-    assert_eq!(delete(&host, &name, &stop).await.unwrap(), Deleted::AlreadyGone);
+    assert_eq!(delete(&host, &name, ALL, &stop).await.unwrap(), Deleted::AlreadyGone);
     if !is_root() {
-        assert!(matches!(
-            create(&host, &name, WantedIds::default(), &stop).await,
-            Err(Error::NeedsRoot { .. })
-        ));
+        assert!(matches!(create(&host, &new(&name), &stop).await, Err(Error::NeedsRoot { .. })));
         println!("skipped: making a user needs root");
         return;
     }
-    let account = create(&host, &name, WantedIds::default(), &stop).await.unwrap();
+    let account = create(&host, &new(&name), &stop).await.unwrap();
     assert_eq!(account.home, Path::new("/home").join(&name));
-    assert!(matches!(create(&host, &name, WantedIds::default(), &stop).await, Err(Error::UserExists { .. })));
+    assert!(matches!(create(&host, &new(&name), &stop).await, Err(Error::UserExists { .. })));
 
     let mut seen = Vec::new();
     let outcome = Command::new("/bin/sh")
@@ -116,12 +120,12 @@ async fn a_user_is_made_used_and_deleted_with_its_processes_and_files() {
     std::os::unix::process::CommandExt::uid(&mut lingering, account.uid);
     let mut lingering = lingering.arg("600").spawn().unwrap();
     let reaper = std::thread::spawn(move || lingering.wait().unwrap());
-    assert_eq!(delete(&host, &name, &stop).await.unwrap(), Deleted::Now);
+    assert_eq!(delete(&host, &name, ALL, &stop).await.unwrap(), Deleted::Now);
     assert!(!reaper.join().unwrap().success());
     assert_eq!(find(&host, &name).unwrap(), None);
     assert!(!account.home.exists());
     assert!(!group_file(&host).iter().any(|group| group.name == name), "its group is left");
-    assert_eq!(delete(&host, &name, &stop).await.unwrap(), Deleted::AlreadyGone);
+    assert_eq!(delete(&host, &name, ALL, &stop).await.unwrap(), Deleted::AlreadyGone);
 }
 
 #[tokio::test]
@@ -133,7 +137,7 @@ async fn a_home_directory_that_is_there_is_never_taken_over() {
     let dir = tempfile::tempdir().unwrap();
     let root = Root::at(dir.path().into());
     std::fs::create_dir_all(dir.path().join("home/ci")).unwrap();
-    let result = create(&root, "ci", WantedIds::default(), &CancellationToken::new()).await;
+    let result = create(&root, &new("ci"), &CancellationToken::new()).await;
     assert!(matches!(result, Err(Error::HomeTaken { .. })), "{result:?}");
 }
 
@@ -157,11 +161,11 @@ async fn a_user_is_made_and_deleted_inside_a_root_and_not_on_the_host() {
     }
     let name = format!("runup-test-r{}", std::process::id());
     let stop = CancellationToken::new();
-    let account = create(&root, &name, WantedIds::default(), &stop).await.unwrap();
+    let account = create(&root, &new(&name), &stop).await.unwrap();
     let home = root.join(&account.home);
     assert_eq!(std::fs::metadata(&home).unwrap().uid(), account.uid);
     assert_eq!(find(&Root::host(), &name).unwrap(), None);
-    assert_eq!(delete(&root, &name, &stop).await.unwrap(), Deleted::Now);
+    assert_eq!(delete(&root, &name, ALL, &stop).await.unwrap(), Deleted::Now);
     assert!(!home.exists());
 }
 
@@ -262,17 +266,17 @@ async fn a_new_user_gets_a_number_that_neither_images_nor_other_users_have() {
         &format!("a:x:{lowest}:100::/:\nb:x:7:{}::/:\n", lowest + 2),
         &format!("c:x:{}:\n", lowest + 1),
     );
-    let account = create(&root, "ci", WantedIds::default(), &stop).await.unwrap();
+    let account = create(&root, &new("ci"), &stop).await.unwrap();
     assert_eq!((account.uid, account.gid), (lowest + 3, lowest + 3));
     let home = std::fs::metadata(root.join(&account.home)).unwrap();
     assert_eq!((home.uid(), home.gid(), home.mode() & 0o7777), (account.uid, account.gid, 0o700));
     assert!(!root.join(Path::new("/etc/subuid")).exists(), "subordinate ids were handed out");
-    let second = create(&root, "ci-2", WantedIds::default(), &stop).await.unwrap();
+    let second = create(&root, &new("ci-2"), &stop).await.unwrap();
     assert_eq!(second.uid, lowest + 4);
-    delete(&root, "ci", &stop).await.unwrap();
+    delete(&root, "ci", ALL, &stop).await.unwrap();
     // An interrupted creation leaves the group; its id is used again.
     assert_eq!(create_group(&root, "ci", None, &stop).await.unwrap(), lowest + 3);
-    assert_eq!(create(&root, "ci", WantedIds::default(), &stop).await.unwrap().uid, lowest + 3);
+    assert_eq!(create(&root, &new("ci"), &stop).await.unwrap().uid, lowest + 3);
 }
 
 #[tokio::test]
@@ -463,7 +467,7 @@ async fn what_a_user_has_on_the_machine_goes_with_it() {
     }
     let stop = CancellationToken::new();
     let (host, name) = (Root::host(), format!("runup-test-b{}", std::process::id()));
-    let account = create(&host, &name, WantedIds::default(), &stop).await.unwrap();
+    let account = create(&host, &new(&name), &stop).await.unwrap();
     // Respawning, writing to every writable directory, and creating IPC objects.
     let script = r#"
         for dir in /tmp /var/tmp /dev/shm; do mkdir "$dir/$1"; echo x >"$dir/$1/file"; ln -s /etc/passwd "$dir/$1.link"; done
@@ -497,7 +501,7 @@ async fn what_a_user_has_on_the_machine_goes_with_it() {
         std::os::unix::fs::chown(crontab, Some(account.uid), None).unwrap();
     }
 
-    assert_eq!(delete(&host, &name, &stop).await.unwrap(), Deleted::Now);
+    assert_eq!(delete(&host, &name, ALL, &stop).await.unwrap(), Deleted::Now);
     for directory in ["/tmp", "/var/tmp", "/dev/shm"] {
         for left in [name.clone(), format!("{name}.link")] {
             assert!(
@@ -520,7 +524,7 @@ async fn a_user_stays_while_something_of_it_cannot_be_deleted() {
     }
     let stop = CancellationToken::new();
     let (_dir, root) = image("", "");
-    let account = create(&root, "ci", WantedIds::default(), &stop).await.unwrap();
+    let account = create(&root, &new("ci"), &stop).await.unwrap();
     for path in [
         "/var/spool/cron/crontabs/ci",
         "/var/lib/systemd/linger/ci",
@@ -541,7 +545,7 @@ async fn a_user_stays_while_something_of_it_cannot_be_deleted() {
     };
     let mounted = run("mount", &[Path::new("--bind"), &root.join(Path::new("/etc")), &place]);
     if mounted {
-        let result = delete(&root, "ci", &stop).await;
+        let result = delete(&root, "ci", ALL, &stop).await;
         assert!(run("umount", &[&place]));
         let Err(Error::FilesLeft { left, .. }) = result else { panic!("{result:?}") };
         assert_eq!(left, [root.join(&account.home).display().to_string()]);
@@ -551,7 +555,7 @@ async fn a_user_stays_while_something_of_it_cannot_be_deleted() {
             "its number is free for the next user"
         );
     }
-    assert_eq!(delete(&root, "ci", &stop).await.unwrap(), Deleted::Now);
+    assert_eq!(delete(&root, "ci", ALL, &stop).await.unwrap(), Deleted::Now);
     for gone in
         ["/home/ci", "/var/spool/cron/crontabs/ci", "/var/lib/systemd/linger/ci", "/var/mail/ci", "/tmp/hers"]
     {

@@ -24,6 +24,7 @@ use crate::lifecycle::state::plan::{Change, Plan, Planned};
 use crate::lifecycle::step::adoption::{Found, check_offline, examine};
 use crate::lifecycle::step::precheck::Prepared;
 use crate::lifecycle::step::registration::deregister::Occasion;
+use crate::lifecycle::step::user::release;
 use crate::lifecycle::step::{metadata, sequence, service};
 use crate::runner::listener;
 use std::fmt::Write as _;
@@ -155,8 +156,8 @@ async fn exchange(
     reach(Checkpoint::AdoptStopped);
     let then = journal.clone();
     let (plan, seen, result) = match decide(site, &journal).await {
-        Ok((plan, seen)) => {
-            let result = converge(site, &mut journal, &plan, &seen, prepared).await;
+        Ok((mut plan, mut seen)) => {
+            let result = converge(site, &mut journal, &mut plan, &mut seen, prepared).await;
             (plan, seen, result)
         }
         Err(cause) => return Err(resume(site, &mut journal, before, found, cause).await),
@@ -187,8 +188,8 @@ async fn exchange(
 async fn converge(
     site: &Site<'_>,
     journal: &mut Journal,
-    plan: &Plan,
-    seen: &Seen,
+    plan: &mut Plan,
+    seen: &mut Seen,
     prepared: Prepared,
 ) -> Result<Option<String>, Error> {
     // A job may have taken so long that the link to the archive has expired.
@@ -245,7 +246,7 @@ async fn resume(
         && let Err(error) = service::by_hand::resume(site, &service.unit, found.ran).await
     {
         left.push(error);
-    } else if let Err(error) = crate::lifecycle::step::user::delete_group(site, journal).await {
+    } else if let Err(error) = release::release(site, journal).await {
         left.push(error);
     } else if let Err(error) = journal.go_back_to(before) {
         left.push(error.into());

@@ -1,5 +1,6 @@
 //! Converges: recovers interrupted runs, observes, plans, applies the steps, and unwinds its own if one fails.
 
+use crate::error::chain;
 use crate::host::lock::Lock;
 use crate::host::{self, account};
 use crate::lifecycle::command::{convert, seal};
@@ -85,7 +86,7 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
             }
         }
     }
-    if let Err(error) = make_ready(site, &mut journal, &plan, &seen).await {
+    if let Err(error) = make_ready(site, &mut journal, &mut plan, &mut seen).await {
         if stops {
             before.resume(site, &journal).await;
         }
@@ -136,15 +137,36 @@ async fn stop_and_decide(
     Ok((lock, journal, plan, seen, prepared))
 }
 
-/// What comes before the first step.
+/// What comes before the first step. If another run has created or deleted the user since it was seen, the plan is made
+/// again.
 pub(crate) async fn make_ready(
     site: &Site<'_>,
     journal: &mut Journal,
-    plan: &Plan,
-    seen: &Seen,
+    plan: &mut Plan,
+    seen: &mut Seen,
 ) -> Result<(), Error> {
     libraries::ensure(site).await?;
-    user::claim(site, journal, plan).await?;
+    let result = claim(site, journal, plan, seen).await;
+    if result.is_err() && journal.entries().is_empty() {
+        // A claim that stays would keep another runner from deleting the user.
+        if let Err(error) = user::release::release(site, journal).await {
+            tracing::debug!("{}", chain(&error));
+        } else {
+            journal.delete()?;
+        }
+    }
+    result
+}
+
+async fn claim(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    plan: &mut Plan,
+    seen: &mut Seen,
+) -> Result<(), Error> {
+    if user::claim(site, journal, plan, seen).await? {
+        (*plan, *seen) = decide(site, journal).await?;
+    }
     if plan.registers(&site.request) {
         index::claim(site, journal, seen.name.as_ref().and_then(|name| name.index)).await?;
     }
@@ -161,9 +183,9 @@ pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
     sequence::recover(site, &mut journal).await?;
     // Before anything is downloaded: an identity that is there already will not go away by itself.
     seal::check(site, &journal)?;
-    let (plan, seen) = decide(site, &journal).await?;
+    let (mut plan, mut seen) = decide(site, &journal).await?;
     let prepared = Prepared::default().check(site, &plan, &seen).await?;
-    make_ready(site, &mut journal, &plan, &seen).await?;
+    make_ready(site, &mut journal, &mut plan, &mut seen).await?;
     match sequence::take(site, &mut journal, &plan, &seen, prepared).await {
         Ok(_) => {
             let phase = site.phase("seal");
@@ -264,7 +286,7 @@ async fn unwind(site: &Site<'_>, journal: &mut Journal, plan: &Plan, cause: Erro
         tracing::info!("undid {}", planned.step);
     }
     if journal.entries().is_empty() {
-        if let Err(error) = user::delete_group(&site, journal).await {
+        if let Err(error) = user::release::release(&site, journal).await {
             left.push(error);
         } else if let Err(error) = journal.delete() {
             left.push(error.into());

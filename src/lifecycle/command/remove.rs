@@ -8,6 +8,7 @@ use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::state::journal::{Act, Entry, Journal, Registered, Step};
 use crate::lifecycle::state::{kept, machine, observed};
 use crate::lifecycle::step::registration::deregister::{self, Occasion};
+use crate::lifecycle::step::user::release::{self, Undone};
 use crate::lifecycle::step::{listener, placing, sequence, service, user};
 use serde::Serialize;
 use std::time::Duration;
@@ -102,11 +103,12 @@ pub enum Why {
 pub async fn remove(site: &Site<'_>, to: RemoveScope, drain: Duration) -> Result<Removed, Error> {
     machine::refuse_to_choose(site, "remove")?;
     // If a lock exists, another run may be about to create something.
-    if !site.dir().exists() && !site.read_journal()?.exists() && !site.has_lock() {
+    let before = site.read_journal()?;
+    if !site.dir().exists() && !before.exists() && !site.has_lock() && release::left(site, &before)?.is_none()
+    {
         return Ok(Removed::nothing(site));
     }
     site.check_parents()?;
-    let before = site.read_journal()?;
     if let Some((_, registered)) = before.registered()
         && to == RemoveScope::Server
         && !observed::is_copy(site, &before)
@@ -116,13 +118,17 @@ pub async fn remove(site: &Site<'_>, to: RemoveScope, drain: Duration) -> Result
     }
     service::stop_without_lock(site, &before, drain).await?;
     let (_lock, mut journal) = site.open_journal("remove").await?;
-    if journal.entries().is_empty() {
-        if std::fs::symlink_metadata(site.dir()).is_err() {
+    if journal.entries().is_empty() && std::fs::symlink_metadata(site.dir()).is_err() {
+        release::take_over(site, &mut journal).await?;
+        if journal.entries().is_empty() {
+            let changed = release::release(site, &mut journal).await? == Some(Undone::Deleted);
             kept::forget(&journal)?;
             journal.delete()?;
-            return Ok(Removed::nothing(site));
+            return Ok(Removed { changed, ..Removed::nothing(site) });
         }
+    } else if journal.entries().is_empty() {
         adopt::adopt(site, &mut journal, to).await?;
+        release::take_over(site, &mut journal).await?;
         if let Some((_, registered)) = journal.registered().filter(|_| to == RemoveScope::Server) {
             // While its own service still runs.
             deregister::check_means(site, registered)?;
@@ -173,7 +179,7 @@ async fn undo_all(
         removed.undone.push(act.step());
     }
     reach(Checkpoint::RemoveJournalLeft);
-    user::delete_group(site, journal).await?;
+    release::release(site, journal).await?;
     kept::forget(journal)?;
     journal.delete()?;
     Ok(removed)

@@ -13,7 +13,11 @@ use crate::lifecycle::state::{environment, user};
 use crate::net::Http;
 use crate::runner::{Keeper, state};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// How long other programs, such as `useradd` of a package that is being installed, may change users.
+const OTHER_PROGRAMS: Duration = Duration::from_secs(60);
 
 impl<'a> Site<'a> {
     /// Observes the machine and sets up the client, for the user that the runner has or is to get; makes no calls yet.
@@ -100,13 +104,38 @@ impl<'a> Site<'a> {
         Journal::lock_for(&self.request.root.join(&self.request.state), &self.request.dir).exists()
     }
 
-    /// Takes the lock for creating and deleting users, which the runs of all runner directories share.
+    /// Takes the lock for claiming, creating and deleting users, which the runs of all runner directories share, and
+    /// waits for the `useradd` or `userdel` that a killed holder has left.
     ///
     /// # Errors
-    /// Another process holds it for too long.
+    /// Another process holds it for too long; a program does not end.
     pub async fn lock_users(&self) -> Result<Lock, Error> {
         let path = self.state.join("users.lock");
-        Ok(lock::acquire(&path, "making or deleting a user", self.deadline, &self.stop).await?)
+        let lock = lock::acquire(&path, "creating or deleting a user", self.deadline, &self.stop).await?;
+        if account::is_root() {
+            account::wait_for_survivors(&self.request.root, &self.stop).await?;
+            account::sweep_locks(&self.request.root);
+        }
+        Ok(lock)
+    }
+
+    /// The same for what is about to change users or groups, once no other program is changing them.
+    ///
+    /// # Errors
+    /// The lock of another program stays.
+    pub async fn change_users(&self) -> Result<Lock, Error> {
+        let lock = self.lock_users().await?;
+        self.wait_for_other_programs().await?;
+        Ok(lock)
+    }
+
+    /// Waits until no other program is changing users.
+    ///
+    /// # Errors
+    /// The lock of another program stays.
+    pub async fn wait_for_other_programs(&self) -> Result<(), Error> {
+        let deadline = self.deadline.within(OTHER_PROGRAMS);
+        Ok(account::wait_until_unlocked(&self.request.root, deadline, &self.stop).await?)
     }
 
     /// Reads the journal without taking the lock or creating anything.

@@ -268,34 +268,6 @@ impl Journal {
         &self.record.entries
     }
 
-    /// The runner directories of the other journals beside this one.
-    ///
-    /// # Errors
-    /// One cannot be read, so its content is unknown.
-    pub fn others(&self) -> Result<Vec<PathBuf>, Error> {
-        let failed = |path: &Path, source: host::Error| Error::Io { path: path.to_owned(), source };
-        let state = self.path.parent().unwrap_or(Path::new("."));
-        let mut others = Vec::new();
-        for entry in fs_err::read_dir(state).map_err(|error| failed(state, error.into()))? {
-            let path = entry.map_err(|error| failed(state, error.into()))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if path == self.path || name.starts_with('.') || !name.ends_with(".json") {
-                continue;
-            }
-            // Gone since the directory was read: that runner has been removed.
-            let Some(bytes) =
-                host::file::read_untrusted(&path, LIMIT).map_err(|error| failed(&path, error))?
-            else {
-                continue;
-            };
-            let record: Folder = serde_json::from_slice(&bytes)
-                .map_err(|error| Error::Malformed { path: path.clone(), message: error.to_string() })?;
-            others.push(record.dir);
-        }
-        others.sort();
-        Ok(others)
-    }
-
     /// The fingerprint of the machine that registered.
     #[must_use]
     pub fn machine(&self) -> Option<&str> {
@@ -409,12 +381,6 @@ struct Head {
     version: u32,
 }
 
-/// Only the directory.
-#[derive(Deserialize)]
-struct Folder {
-    dir: PathBuf,
-}
-
 /// A readable file name for a directory, with a digest because `/a-b` and `/a/b` are two directories.
 fn slug(dir: &Path) -> String {
     let text = dir.to_string_lossy();
@@ -453,8 +419,8 @@ mod tests {
         let dir = Path::new("/opt/actions-runner");
         let mut journal = Journal::open(state.path(), dir).unwrap();
         assert!(!journal.exists());
-        journal.begin(Act::CreateUser { name: "actions-runner".into() }).unwrap();
-        journal.done(Act::CreateUser { name: "actions-runner".into() }).unwrap();
+        journal.begin(Act::CreateUser { name: "actions-runner".into(), group_created: None }).unwrap();
+        journal.done(Act::CreateUser { name: "actions-runner".into(), group_created: None }).unwrap();
         journal.set_machine(Some("ab12cd34".into()));
         journal.begin(Act::Register(Registered { agent_id: None, ..registered() })).unwrap();
 
@@ -532,7 +498,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let mut journal =
             Journal::open(&state.path().join("missing"), Path::new("/opt/actions-runner")).unwrap();
-        journal.begin(Act::CreateUser { name: "actions-runner".into() }).unwrap_err();
+        journal.begin(Act::CreateUser { name: "actions-runner".into(), group_created: None }).unwrap_err();
         assert!(journal.entries().is_empty() && !journal.began(Step::CreateUser));
     }
 

@@ -12,6 +12,10 @@ pub enum Act {
     CreateUser {
         /// Its name.
         name: String,
+        /// Whether its group was missing as well, and so was created with it. There was no home directory then either.
+        /// `None` if an older runup wrote it, or a user was found by its mark.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group_created: Option<bool>,
     },
     /// The runner's tree was placed.
     PlaceRunner {

@@ -7,7 +7,8 @@ use crate::lifecycle::context::error::{Error, UserError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::by_hand;
 use crate::lifecycle::state::journal::{EntryState, Journal, Step};
-use std::path::PathBuf;
+use crate::runner::unit;
+use std::path::{Path, PathBuf};
 
 /// More runners than any machine has.
 const MOST_USERS: u32 = 1000;
@@ -115,8 +116,47 @@ pub(crate) async fn running_neighbour(
     Ok(None)
 }
 
+/// Whether runup created the user: the journal says so, or its mark, which stays when the runner that it was created for
+/// is removed before another one.
+///
+/// # Errors
+/// The user database cannot be read.
+pub(crate) fn is_created(site: &Site<'_>, journal: &Journal, account: &Account) -> Result<bool, Error> {
+    let root = &site.request.root;
+    if account::find_local(root, &account.name)?.as_ref() != Some(account) {
+        return Ok(false);
+    }
+    Ok(journal.created_user() == Some(account.name.as_str()) || account::is_marked(root, account)?)
+}
+
+/// Another runner that has a claim on the user: its directory. Only who holds the lock of the users can rely on it.
+///
+/// # Errors
+/// A journal cannot be read.
+pub(crate) fn claimant(
+    site: &Site<'_>,
+    journal: &Journal,
+    account: &Account,
+) -> Result<Option<PathBuf>, Error> {
+    let mut journals = others(site, journal)?;
+    // With another --state-dir, the usual one still counts.
+    if let Some(usual) = site.request.root.locate(Path::new(unit::USUAL_STATE))
+        && account::is_root()
+        && usual != site.state
+    {
+        journals.extend(Journal::all(&usual)?);
+    }
+    let claims = journals
+        .iter()
+        .find(|other| other.dir() != site.request.dir && may_need(site, other, other.dir(), account));
+    if let Some(other) = claims {
+        return Ok(Some(other.dir().to_owned()));
+    }
+    Ok(by_hand::others_of(site, &account.name).into_iter().next().map(|(dir, _)| dir))
+}
+
 /// Whether the runner of this journal works as the user, or may be about to.
-pub(crate) fn may_need(site: &Site<'_>, journal: &Journal, dir: &std::path::Path, account: &Account) -> bool {
+pub(crate) fn may_need(site: &Site<'_>, journal: &Journal, dir: &Path, account: &Account) -> bool {
     if let Some(user) = journal.user() {
         return user == account.name;
     }

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     fn act(name: &str) -> Act {
-        Act::CreateUser { name: name.into() }
+        Act::CreateUser { name: name.into(), group_created: None }
     }
 
     /// A conversion whose exchange fails is told by its entry from one that has happened.
@@ -136,7 +136,7 @@ mod tests {
         ] {
             take(&mut journal, act("old"), how, async |_, act| {
                 assert_eq!(on_disk(), Some(Entry { state: EntryState::Begun, act: act.clone() }));
-                *act = Act::CreateUser { name: "new".into() };
+                *act = Act::CreateUser { name: "new".into(), group_created: None };
                 Ok(())
             })
             .await

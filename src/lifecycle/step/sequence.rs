@@ -11,7 +11,7 @@ use crate::lifecycle::state::observed::{Seen, Server};
 use crate::lifecycle::state::plan::{Change, NewRegistration, Plan, Planned};
 use crate::lifecycle::step::precheck::Prepared;
 use crate::lifecycle::step::registration::deregister::{self, Occasion};
-use crate::lifecycle::step::user::Undone;
+use crate::lifecycle::step::user::release::Undone;
 use crate::lifecycle::step::{environment, placing, registration, service, user};
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ pub(crate) async fn take(
         match change {
             Change::CreateUser { name } => owner = Some(user::take(site, journal, name).await?),
             Change::JoinGroups { groups } => {
-                let _users = site.lock_users().await?;
+                let _users = site.change_users().await?;
                 user::join(site, &known(owner.as_ref()).name, groups).await?;
             }
             Change::Place | Change::Replace { .. } | Change::Repair => {
@@ -111,7 +111,7 @@ pub(crate) async fn take(
 /// A process does not end; what was left cannot be deleted; the journal cannot be written.
 pub(crate) async fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     registration::recover(site, journal).await?;
-    user::recover(site, journal)?;
+    user::recover(site, journal).await?;
     placing::recover(site, journal)
 }
 
@@ -169,9 +169,9 @@ pub(crate) async fn undo(
             Box::pin(service::by_hand::undo(site, journal, drain)).await?;
             end(phase, unit.as_ref().map_or_else(String::new, |unit| format!("stopped and deleted {unit}")));
         }
-        Act::CreateUser { name } => {
+        Act::CreateUser { name, .. } => {
             let phase = phase("user");
-            let detail = match user::undo(site, journal, name).await? {
+            let detail = match user::release::undo(site, journal, name).await? {
                 Undone::Deleted => format!("deleted the user {name}, which runup had created"),
                 Undone::HandedTo(dir) => format!("kept the user {name} for the runner in {}", dir.display()),
             };

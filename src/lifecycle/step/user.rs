@@ -1,12 +1,13 @@
 //! The step `CreateUser`: the runner's own system user, created only if missing and deleted only if runup created it.
 //!
-//! A runner has a user of its own unless the operator says otherwise, and the journal says which. Several may share one
-//! knowingly. The runner that created it has that in its journal; when it is removed and another one still needs the
-//! user, the entry moves to the other one's journal, so that the last one deletes it.
+//! A runner has a user of its own unless the operator says otherwise, and the journal says which: that is its claim,
+//! which is durable before the runner relies on the user. Several may share one knowingly. Claims are made and read, and
+//! users deleted and their processes ended, only under the lock of the users.
+
+pub mod release;
 
 use crate::deadline::Deadline;
-use crate::host::account::{self, Account};
-use crate::host::lock;
+use crate::host::account::{self, Account, NewUser};
 use crate::host::process::{self, Ask, Which};
 use crate::lifecycle::context::error::{Error, TreeError, UserError};
 use crate::lifecycle::context::request::Request;
@@ -14,29 +15,16 @@ use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Entry, EntryState, Journal, RunnerUser, Step};
 use crate::lifecycle::state::observed::Seen;
 use crate::lifecycle::state::plan::{Change, Plan, Planned};
-use crate::lifecycle::state::user::{known, may_need, name, not_found_yet, others, running_neighbour};
-use crate::lifecycle::step::metadata;
+use crate::lifecycle::state::user::{claimant, is_created, known, name, not_found_yet, running_neighbour};
 use crate::lifecycle::step::recorded::{self, Begin};
 use crate::runner::{config_sh, listener};
-use std::path::PathBuf;
 use std::time::Duration;
-
-/// How long to wait for the run of another runner that gets the user. It may be waiting for us.
-const HANDING_OVER: Duration = Duration::from_secs(10);
 
 /// How often a directory service is asked for a user that it may not have yet.
 const SERVICE: Duration = Duration::from_secs(1);
 
 /// How long a user's killed processes may take to end.
 const ENDING: Duration = Duration::from_secs(15);
-
-/// How the step was undone.
-pub enum Undone {
-    /// The user is gone.
-    Deleted,
-    /// The runner in this directory still needs it, and owns it now.
-    HandedTo(PathBuf),
-}
 
 /// Waits for a named user that a directory service could have: at boot, it may not be up yet.
 ///
@@ -136,12 +124,19 @@ fn check_ids(user: &str, request: &Request, seen: &Seen) -> Result<(), Error> {
     Ok(())
 }
 
-/// Records which user the runner has, before anything relies on it.
+/// Records which user the runner has, before anything relies on it. Returns whether the user is another one than was
+/// seen: a run of another runner has created or deleted it meanwhile. From here on, none deletes it.
 ///
 /// # Errors
-/// Another runner has chosen the same name meanwhile; the journal cannot be written.
-pub(crate) async fn claim(site: &Site<'_>, journal: &mut Journal, plan: &Plan) -> Result<(), Error> {
-    let Some(wanted) = site.user.clone().filter(|_| !plan.is_empty()) else { return Ok(()) };
+/// Another runner has chosen the same name meanwhile; the journal cannot be written; the home directory cannot be put
+/// right.
+pub(crate) async fn claim(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    plan: &Plan,
+    seen: &Seen,
+) -> Result<bool, Error> {
+    let Some(wanted) = site.user.clone().filter(|_| !plan.is_empty()) else { return Ok(false) };
     let _users = site.lock_users().await?;
     let known = known(site, journal)?;
     if site.request.user_is_default && known.is_none() && name(site, journal)?.as_ref() != Some(&wanted) {
@@ -150,9 +145,17 @@ pub(crate) async fn claim(site: &Site<'_>, journal: &mut Journal, plan: &Plan) -
     // A runner that is replaced by another user's belongs to that user from here on.
     if known.is_none_or(|known| known == wanted) || plan.takes(Step::PlaceRunner) {
         let group = journal.group().filter(|_| journal.user() == Some(wanted.as_str())).map(str::to_owned);
-        journal.set_user(RunnerUser { name: wanted, group })?;
+        journal.set_user(RunnerUser { name: wanted.clone(), group })?;
     }
-    Ok(())
+    let root = &site.request.root;
+    let account = account::find(root, &wanted)?;
+    if let Some(account) = &account
+        && is_created(site, journal, account)?
+        && !account::has_home(root, account)
+    {
+        account::ensure_home(root, account)?;
+    }
+    Ok(account != seen.account)
 }
 
 /// Adds the user to these groups of the machine, from which it goes when it is deleted.
@@ -189,7 +192,7 @@ pub(crate) async fn ensure_group(
         return Ok(());
     }
     let name = name.unwrap_or_else(|| own_group(account));
-    let _users = site.lock_users().await?;
+    let _users = site.change_users().await?;
     journal.set_user(RunnerUser { name: account.name.clone(), group: Some(name.clone()) })?;
     if account::group_id(root, &name).is_none() {
         account::create_group(root, &name, None, &site.stop).await?;
@@ -202,19 +205,6 @@ pub(crate) async fn ensure_group(
 fn own_group(account: &Account) -> String {
     let name = format!("runup-{}", account.name);
     if account::check_name(&name).is_ok() { name } else { format!("runup-{}", account.uid) }
-}
-
-/// Deletes the runner's own group, unless another runner uses it.
-///
-/// # Errors
-/// It stays.
-pub(crate) async fn delete_group(site: &Site<'_>, journal: &Journal) -> Result<(), Error> {
-    let Some(group) = journal.group() else { return Ok(()) };
-    let _users = site.lock_users().await?;
-    if !others(site, journal)?.iter().any(|other| other.group() == Some(group)) {
-        account::delete_group(&site.request.root, group, &site.stop).await?;
-    }
-    Ok(())
 }
 
 /// Ends every process of the runner's user that could interfere with what follows: all of them if runup created the
@@ -230,11 +220,9 @@ pub(crate) async fn end_processes(
     if !site.isolates(account) || !site.request.root.is_host() {
         return Ok(());
     }
-    // An older runup recorded a runner's user only if it had created the user for it.
-    let shared = others(site, journal)?.iter().any(|other| may_need(site, other, other.dir(), account));
-    let local = account::find_local(&site.request.root, &account.name)?;
-    let created = journal.created_user() == Some(account.name.as_str()) && local.as_ref() == Some(account);
-    if created && !shared {
+    // No other runner comes to share the user while its processes are ended.
+    let _users = site.lock_users().await?;
+    if is_created(site, journal, account)? && claimant(site, journal, account)?.is_none() {
         // What could start a process of it again at a time of the job's choosing goes first.
         account::end_starters(&site.request.root, account, &site.stop).await?;
         let deadline = Deadline::after(ENDING.min(site.deadline.left()));
@@ -280,8 +268,9 @@ pub(crate) async fn check_alone(site: &Site<'_>, journal: &Journal, account: &Ac
 pub async fn take(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<Account, Error> {
     let phase = site.phase("user");
     // Of two runs that see the user missing, one creates it; the other must not think that it did.
-    let _users = site.lock_users().await?;
-    if let Some(account) = account::find(&site.request.root, name)? {
+    let _users = site.change_users().await?;
+    let root = &site.request.root;
+    if let Some(account) = account::find(root, name)? {
         if site.request.user_is_default {
             // It was free when this runner chose it.
             return Err(UserError::UserTaken { name: name.to_owned() }.into());
@@ -289,10 +278,19 @@ pub async fn take(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<
         phase.end(format!("another run has created the user {name} (uid {})", account.uid));
         return Ok(account);
     }
-    account::check_name(name)?;
-    let act = Act::CreateUser { name: name.to_owned() };
+    let earlier = journal.entry(Step::CreateUser).map(|entry| &entry.act);
+    let earlier = match earlier {
+        Some(Act::CreateUser { name: before, group_created }) if before == name => *group_created,
+        _ => None,
+    };
+    let again = earlier.is_some();
+    let new = NewUser { name, ids: site.request.ids, dir: &site.request.dir, again };
+    // What is recorded as begun is deleted if it is not finished: nothing of the operator's may be in its place.
+    account::check_new(root, &new)?;
+    let group_created = Some(earlier.unwrap_or(!account::has_group(root, name)));
+    let act = Act::CreateUser { name: name.to_owned(), group_created };
     let account = recorded::take(journal, act, Begin::New, async |_, _| {
-        let account = account::create(&site.request.root, name, site.request.ids, &site.stop).await?;
+        let account = account::create(root, &new, &site.stop).await?;
         join(site, name, &site.request.groups).await?;
         Ok(account)
     })
@@ -301,30 +299,11 @@ pub async fn take(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<
     Ok(account)
 }
 
-/// Undoes the step, and ends what still runs as that user.
-///
-/// # Errors
-/// The user stays.
-pub async fn undo(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<Undone, Error> {
-    let _users = site.lock_users().await?;
-    recorded::undo(journal, Step::CreateUser, async |journal| {
-        if let Some(dir) = hand_over(site, journal, name).await? {
-            return Ok(Undone::HandedTo(dir));
-        }
-        if let Some(account) = account::find_local(&site.request.root, name)? {
-            metadata::allow(site, &account);
-        }
-        account::delete(&site.request.root, name, &site.stop).await?;
-        Ok(Undone::Deleted)
-    })
-    .await
-}
-
 /// Settles a creation that was interrupted.
 ///
 /// # Errors
 /// The user database cannot be read; the home directory cannot be created.
-pub(crate) fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+pub(crate) async fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     if journal.entry(Step::CreateUser).is_some() {
         // Whatever that run was killed at, the user may be as it must be, so that no tool runs that would do this.
         account::sweep_locks(&site.request.root);
@@ -332,37 +311,21 @@ pub(crate) fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Erro
     let Some(Entry { state: EntryState::Begun, act }) = journal.entry(Step::CreateUser).cloned() else {
         return Ok(());
     };
-    let Act::CreateUser { name } = &act else { return Ok(()) };
+    let Act::CreateUser { name, .. } = &act else { return Ok(()) };
+    // The useradd of that run may still be at work.
+    let _users = site.lock_users().await?;
+    let root = &site.request.root;
     // It was missing when that run began, so if it is there now, runup created it.
-    match account::find_local(&site.request.root, name)? {
+    match account::find_local(root, name)? {
         Some(account) => {
-            account::ensure_home(&site.request.root, &account)?;
+            account::ensure_home(root, &account)?;
             journal.done(act)?;
         }
-        // It stays begun, so that the group goes with it.
-        None if account::has_own_group(&site.request.root, name) => {}
+        // It stays begun, so that this goes with it.
+        None if account::has_rest(root, name, release::made(site, journal, name)) => {}
         None => recorded::never_happened(journal, Step::CreateUser)?,
     }
     Ok(())
-}
-
-/// Hands the user over to another runner that works as it; returns the directory of that runner, if there is one.
-async fn hand_over(site: &Site<'_>, journal: &Journal, name: &str) -> Result<Option<PathBuf>, Error> {
-    let Some(account) = account::find_local(&site.request.root, name)? else { return Ok(None) };
-    for dir in journal.others()? {
-        if !may_need(site, &Journal::open(&site.state, &dir)?, &dir, &account) {
-            continue;
-        }
-        let path = Journal::lock_for(&site.state, &dir);
-        let deadline = Deadline::after(HANDING_OVER);
-        let _lock = lock::acquire(&path, "handing over the user", deadline, &site.stop).await?;
-        let mut other = Journal::open(&site.state, &dir)?;
-        if may_need(site, &other, &dir, &account) {
-            other.done(Act::CreateUser { name: name.to_owned() })?;
-            return Ok(Some(dir));
-        }
-    }
-    Ok(None)
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ impl Journal {
     #[must_use]
     pub fn created_user(&self) -> Option<&str> {
         match self.entry(Step::CreateUser).map(|entry| &entry.act) {
-            Some(Act::CreateUser { name }) => Some(name),
+            Some(Act::CreateUser { name, .. }) => Some(name),
             _ => None,
         }
     }
@@ -56,6 +56,15 @@ impl Journal {
         }
         let before = self.record.user.replace(user);
         self.write().inspect_err(|_| self.record.user = before)
+    }
+
+    /// Makes it durable that the runner does not need its user any more, nor its group.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn release_user(&mut self) -> Result<(), Error> {
+        let Some(before) = self.record.user.take() else { return Ok(()) };
+        self.write().inspect_err(|_| self.record.user = Some(before))
     }
 
     /// The number of this runner among those of its machine, if its name has it.
