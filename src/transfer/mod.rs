@@ -49,6 +49,9 @@ pub enum Source {
         /// Sent to the URL's own scheme, host and port only.
         bearer: Option<Secret>,
     },
+    /// Pieces, as a test cuts them.
+    #[cfg(any(test, fuzzing))]
+    Pieces(Vec<bytes::Bytes>),
 }
 
 /// The format of an archive.
