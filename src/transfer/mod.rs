@@ -50,7 +50,7 @@ pub enum Source {
         bearer: Option<Secret>,
     },
     /// Pieces, as a test cuts them.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(test)]
     Pieces(Vec<bytes::Bytes>),
 }
 
