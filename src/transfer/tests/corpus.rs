@@ -300,7 +300,7 @@ fn listed(staged: &Staged) -> String {
 
 /// The name of the error's variant, with the name of the refusal's.
 fn named(error: &Error) -> String {
-    let name = |debug: String| debug.chars().take_while(|c| c.is_ascii_alphanumeric()).collect::<String>();
+    let name = |debug: String| debug.chars().take_while(char::is_ascii_alphanumeric).collect::<String>();
     match error {
         Error::Refused { refusal, .. } => format!("Refused {}", name(format!("{refusal:?}"))),
         error => name(format!("{error:?}")),
