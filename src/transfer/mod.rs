@@ -50,6 +50,9 @@ pub enum Source {
         /// Sent to the URL's own scheme, host and port only.
         bearer: Option<Secret>,
     },
+    /// Pieces, as a test cuts them.
+    #[cfg(test)]
+    Pieces(Vec<bytes::Bytes>),
 }
 
 /// The format of an archive.

@@ -14,6 +14,8 @@ const FILE_PIECE: usize = 256 << 10;
 pub(super) enum Feed<'a> {
     File(LocalFile),
     Http(Box<Download<'a>>),
+    #[cfg(test)]
+    Pieces(std::vec::IntoIter<Bytes>),
 }
 
 impl<'a> Feed<'a> {
@@ -27,6 +29,8 @@ impl<'a> Feed<'a> {
                 download.connect().await?;
                 Ok(Self::Http(Box::new(download)))
             }
+            #[cfg(test)]
+            Source::Pieces(pieces) => Ok(Self::Pieces(pieces.clone().into_iter())),
         }
     }
 
@@ -35,6 +39,8 @@ impl<'a> Feed<'a> {
         match self {
             Self::File(file) => Some(file.length),
             Self::Http(download) => download.total(),
+            #[cfg(test)]
+            Self::Pieces(_) => None,
         }
     }
 
@@ -43,6 +49,8 @@ impl<'a> Feed<'a> {
         match self {
             Self::File(_) => 0,
             Self::Http(download) => download.resumed(),
+            #[cfg(test)]
+            Self::Pieces(_) => 0,
         }
     }
 
@@ -51,6 +59,8 @@ impl<'a> Feed<'a> {
         match self {
             Self::File(file) => file.next().await,
             Self::Http(download) => download.next().await,
+            #[cfg(test)]
+            Self::Pieces(pieces) => Ok(pieces.next()),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use tokio_util::sync::CancellationToken;
 use zip::result::ZipError;
-use zip::{ZipArchive, ZipReadOptions};
+use zip::{CompressionMethod, ZipArchive, ZipReadOptions};
 
 /// The type bits of a Unix mode.
 const TYPE_MASK: u32 = 0o170_000;
@@ -84,6 +84,10 @@ fn unpack(mut file: Stoppable, tree: &mut Tree) -> Result<(), Ended> {
             }
             error => header_error(error, &after),
         })?;
+        // Others open, and fail when they are read.
+        if !matches!(entry.compression(), CompressionMethod::Stored | CompressionMethod::Deflated) {
+            return Err(refused(&name, Refusal::Stored));
+        }
         let mode = entry.unix_mode();
         let kind = mode.map_or(0, |mode| mode & TYPE_MASK);
         let size = entry.size();
@@ -126,8 +130,6 @@ fn unpack(mut file: Stoppable, tree: &mut Tree) -> Result<(), Ended> {
 fn check_directory(mut file: Stoppable, start: &str) -> Result<Stoppable, Ended> {
     // Signature, two disk numbers, two counts, the list's size and offset, the length of a comment of up to 64 KiB.
     const RECORD: usize = 22;
-    // A header of the list: signature, 24 bytes, the lengths of name, extra field and comment, 12 bytes.
-    const HEADER: usize = 46;
     let failed = |source| Error::NotZip { start: start.to_owned(), source: Some(source) };
     let invalid = |what| Ended::from(failed(io::Error::new(io::ErrorKind::InvalidData, what)));
     let length = file.seek(SeekFrom::End(0)).map_err(failed)?;
@@ -156,7 +158,22 @@ fn check_directory(mut file: Stoppable, start: &str) -> Result<Stoppable, Ended>
         return Err(invalid("its list of entries is not at the offset in its end record"));
     }
     file.seek(SeekFrom::Start(place.into())).map_err(failed)?;
-    let mut list = BufReader::new(file.by_ref().take(size.into()));
+    let list = BufReader::new(file.by_ref().take(size.into()));
+    check_list(list, count, place.into(), start)?;
+    file.rewind().map_err(failed)?;
+    Ok(file)
+}
+
+/// Reads the list of `count` entries, which begins at `place`. No two entries may share bytes: a few bytes could otherwise be
+/// unpacked as often as there are entries.
+fn check_list(mut list: impl Read, count: u16, place: u64, start: &str) -> Result<(), Ended> {
+    // Signature, 24 bytes, the lengths of name, extra field and comment, 8 bytes, the entry's place.
+    const HEADER: usize = 46;
+    // An entry's own header, without its name and extra field.
+    const OWN_HEADER: u64 = 30;
+    let failed = |source| Error::NotZip { start: start.to_owned(), source: Some(source) };
+    let invalid = |what| Ended::from(failed(io::Error::new(io::ErrorKind::InvalidData, what)));
+    let mut taken = Vec::new();
     for _ in 0..count {
         let mut header = [0; HEADER];
         list.read_exact(&mut header).map_err(failed)?;
@@ -164,6 +181,7 @@ fn check_directory(mut file: Stoppable, start: &str) -> Result<Stoppable, Ended>
             return Err(invalid("its list of entries is damaged"));
         }
         let field = |at: usize| usize::from(u16::from_le_bytes([header[at], header[at + 1]]));
+        let long = |at: usize| field(at) as u64 | (field(at + 2) as u64) << 16;
         let mut name = vec![0; field(28)];
         list.read_exact(&mut name).map_err(failed)?;
         check_length(&name).map_err(|refusal| refused(&name, refusal))?;
@@ -172,13 +190,17 @@ fn check_directory(mut file: Stoppable, start: &str) -> Result<Stoppable, Ended>
         if skipped != rest {
             return Err(invalid("its list of entries is cut off"));
         }
+        taken.push((long(42), long(42) + OWN_HEADER + name.len() as u64 + long(20)));
     }
     if list.read(&mut [0]).map_err(failed)? != 0 {
         return Err(invalid("its list of entries is longer than its count says"));
     }
-    drop(list);
-    file.rewind().map_err(failed)?;
-    Ok(file)
+    taken.sort_unstable();
+    let next = taken.iter().skip(1).map(|(from, _)| *from).chain([place]);
+    if taken.iter().zip(next).any(|((_, to), next)| *to > next) {
+        return Err(invalid("its entries overlap, or are not where its list says"));
+    }
+    Ok(())
 }
 
 /// The first bytes, which errors show.

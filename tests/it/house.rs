@@ -207,6 +207,27 @@ fn source_files_stay_short() {
     }
 }
 
+/// What a release depends on is read by people before it grows.
+#[test]
+fn every_dependency_has_its_reason_above_it() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the manifest is text");
+    let (mut section, mut above, mut found) = ("", "", 0);
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            section = line;
+        }
+        let begins = line.split_once(" = ").is_some_and(|(name, _)| {
+            name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+        });
+        if section.ends_with("dependencies]") && begins {
+            assert!(above.starts_with("# "), "Cargo.toml does not say what {line:?} is for");
+            found += 1;
+        }
+        above = line;
+    }
+    assert!(found > 40, "only {found} dependencies found");
+}
+
 #[test]
 fn no_file_mentions_the_machine_it_was_written_on() {
     // In halves, so that this file passes.

@@ -27,6 +27,7 @@ mod mounts;
 mod names;
 mod others;
 mod packages;
+mod past;
 mod prune;
 mod rebake;
 mod reference;

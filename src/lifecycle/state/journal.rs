@@ -167,13 +167,16 @@ impl Journal {
         let Some(bytes) = read.map_err(|source| Error::Io { path: path.to_owned(), source })? else {
             return Ok(None);
         };
-        let malformed =
-            |error: serde_json::Error| Error::Malformed { path: path.to_owned(), message: error.to_string() };
-        let head: Head = serde_json::from_slice(&bytes).map_err(malformed)?;
+        let malformed = |error: serde_json::Error, runup| {
+            let (path, message) = (path.to_owned(), error.to_string());
+            Error::Malformed { path, message, runup }
+        };
+        let head: Head = serde_json::from_slice(&bytes).map_err(|error| malformed(error, None))?;
+        let runup = head.runup();
         if head.version > VERSION {
-            return Err(Error::Newer { path: path.to_owned(), found: head.version });
+            return Err(Error::Newer { path: path.to_owned(), found: head.version, runup });
         }
-        let record: Record = serde_json::from_slice(&bytes).map_err(malformed)?;
+        let record: Record = serde_json::from_slice(&bytes).map_err(|error| malformed(error, runup))?;
         Ok(Some(Self { path: path.to_owned(), record, exists: true, begun: Vec::new() }))
     }
 
@@ -375,10 +378,20 @@ impl Journal {
     }
 }
 
-/// Only the version, whatever else a newer runup may have written.
+/// Only the version and the runup that wrote it, whatever else a newer one may have written.
 #[derive(Deserialize)]
 struct Head {
     version: u32,
+    #[serde(default)]
+    runup: serde_json::Value,
+}
+
+impl Head {
+    /// The version of the runup that wrote it, if that is another one.
+    fn runup(&self) -> Option<String> {
+        let other = self.runup.as_str().filter(|version| *version != env!("CARGO_PKG_VERSION"))?;
+        Some(other.chars().filter(|c| !c.is_control()).take(40).collect())
+    }
 }
 
 /// A readable file name for a directory, with a digest because `/a-b` and `/a/b` are two directories.
@@ -442,7 +455,7 @@ mod tests {
     fn version_1_parses() {
         let state = tempfile::tempdir().unwrap();
         let dir = Path::new("/opt/actions-runner");
-        let text = include_str!("../../../tests/fixtures/journal-v1.json");
+        let text = include_str!("../../../tests/fixtures/journals/01-first.json");
         std::fs::write(Journal::path_for(state.path(), dir), text).unwrap();
         let journal = Journal::open(state.path(), dir).unwrap();
         assert_eq!(journal.entries().len(), 3);
@@ -454,7 +467,7 @@ mod tests {
     fn what_was_asked_for_is_kept() {
         let state = tempfile::tempdir().unwrap();
         let dir = Path::new("/opt/actions-runner");
-        let text = include_str!("../../../tests/fixtures/journal-v1-asked.json");
+        let text = include_str!("../../../tests/fixtures/journals/03-asked.json");
         std::fs::write(Journal::path_for(state.path(), dir), text).unwrap();
         let journal = Journal::open(state.path(), dir).unwrap();
         let asked = journal.registered().unwrap().1.asked.clone().unwrap();
@@ -471,12 +484,12 @@ mod tests {
             std::fs::write(Journal::path_for(state.path(), dir), text).unwrap();
             Journal::open(state.path(), dir).unwrap().entry(Step::PlaceRunner).unwrap().clone()
         };
-        let entry = read(include_str!("../../../tests/fixtures/journal-v1-current.json"));
+        let entry = read(include_str!("../../../tests/fixtures/journals/04-replacing.json"));
         let Act::PlaceRunner { current_at, replaces, .. } = entry.act else { panic!() };
         assert_eq!(current_at.as_deref(), Some("2026-11-24T10:00:00Z"));
         let Some(Act::PlaceRunner { version, current_at, .. }) = replaces.as_deref() else { panic!() };
         assert_eq!((version.as_deref(), current_at.as_deref()), (Some("2.336.0"), None));
-        let entry = read(include_str!("../../../tests/fixtures/journal-v1.json"));
+        let entry = read(include_str!("../../../tests/fixtures/journals/01-first.json"));
         assert!(matches!(entry.act, Act::PlaceRunner { current_at: None, replaces: None, .. }));
     }
 

@@ -1,9 +1,13 @@
 //! Tests staging and placing with real archives, files and connections.
 
 mod archive;
+#[cfg(unix)]
+mod corpus;
 mod faults;
 mod hostile;
 mod placing;
+#[cfg(unix)]
+mod zips;
 
 use super::*;
 use crate::error::{Class, Failure};

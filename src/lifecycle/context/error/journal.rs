@@ -7,6 +7,14 @@ use std::path::PathBuf;
 /// The version that this build writes. Older ones must parse; newer ones are refused.
 pub const VERSION: u32 = 2;
 
+/// The version of this runup.
+const OWN: &str = env!("CARGO_PKG_VERSION");
+
+/// The runup that wrote a journal.
+fn named(version: Option<&str>) -> String {
+    version.map_or_else(|| "a newer runup".to_owned(), |version| format!("runup {version}"))
+}
+
 /// What is wrong with a journal.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -17,14 +25,23 @@ pub enum JournalError {
         path: PathBuf,
         /// Where and why.
         message: String,
+        /// The version of the runup that wrote it, if that is known and another one.
+        runup: Option<String>,
     },
     /// It was written by a newer runup.
-    #[error("the journal {} has version {found}, and this runup knows versions up to {VERSION}", path.display())]
+    #[error(
+        "the journal {} was written by {}, in version {found} of its format: this is runup {OWN}, which reads versions up \
+         to {VERSION}",
+        path.display(),
+        named(runup.as_deref())
+    )]
     Newer {
         /// The file.
         path: PathBuf,
-        /// Its version.
+        /// The version of its format.
         found: u32,
+        /// The version of that runup, if it says so.
+        runup: Option<String>,
     },
     /// Reading or writing failed.
     #[error("failed to keep the journal {}", path.display())]
@@ -85,12 +102,16 @@ impl Failure for JournalError {
             Self::List { .. } => {
                 "Run it as root: only then is it known which runners this machine still has.".into()
             }
-            Self::Malformed { .. } => {
+            Self::Malformed { runup: Some(version), .. } => {
+                format!("It was written by runup {version}, and this is runup {OWN}: use the newer one.")
+            }
+            Self::Malformed { runup: None, .. } => {
                 "Move the file away; `runup remove --dir DIR --url URL` then adopts the runner \
                  that is there."
                     .into()
             }
-            Self::Newer { .. } => "Use the newer runup.".into(),
+            Self::Newer { runup: Some(version), .. } => format!("Use runup {version} or newer."),
+            Self::Newer { runup: None, .. } => "Use the newer runup.".into(),
         })
     }
 }
