@@ -166,7 +166,16 @@ mod tests {
             .collect();
         left.sort();
         let hosts = format!("hosts.{ended}");
-        let kept = ["group+", "group.lock", "gshadow.lock", &hosts, "passwd", "passwd-", "passwd.20260101", "passwd.bak"];
+        let kept = [
+            "group+",
+            "group.lock",
+            "gshadow.lock",
+            &hosts,
+            "passwd",
+            "passwd-",
+            "passwd.20260101",
+            "passwd.bak",
+        ];
         assert_eq!(left, kept);
     }
 }
