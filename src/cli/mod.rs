@@ -8,6 +8,8 @@ mod demo;
 mod documents;
 mod downloads;
 mod flood;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod generate;
 mod install;
 mod interface;

@@ -51,7 +51,7 @@ pub enum Source {
         bearer: Option<Secret>,
     },
     /// Pieces, as a test cuts them.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     Pieces(Vec<bytes::Bytes>),
 }
 

@@ -14,7 +14,7 @@ const FILE_PIECE: usize = 256 << 10;
 pub(super) enum Feed<'a> {
     File(LocalFile),
     Http(Box<Download<'a>>),
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     Pieces(std::vec::IntoIter<Bytes>),
 }
 
@@ -29,7 +29,7 @@ impl<'a> Feed<'a> {
                 download.connect().await?;
                 Ok(Self::Http(Box::new(download)))
             }
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Source::Pieces(pieces) => Ok(Self::Pieces(pieces.clone().into_iter())),
         }
     }
@@ -39,7 +39,7 @@ impl<'a> Feed<'a> {
         match self {
             Self::File(file) => Some(file.length),
             Self::Http(download) => download.total(),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Self::Pieces(_) => None,
         }
     }
@@ -49,7 +49,7 @@ impl<'a> Feed<'a> {
         match self {
             Self::File(_) => 0,
             Self::Http(download) => download.resumed(),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Self::Pieces(_) => 0,
         }
     }
@@ -59,7 +59,7 @@ impl<'a> Feed<'a> {
         match self {
             Self::File(file) => file.next().await,
             Self::Http(download) => download.next().await,
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Self::Pieces(pieces) => Ok(pieces.next()),
         }
     }
