@@ -14,6 +14,7 @@ use serde_json::json;
 pub(super) async fn run(flags: Box<InstallFlags>, mut session: Session) -> Result<Output, Failed> {
     session.environment =
         jobs::reach(&session.environment, &flags.converge.server, Some(&flags.converge.place));
+    request::check_deadline(&flags.converge.server)?;
     let mut request = request::install(&flags.converge, &session)?;
     request.deps = flags.libraries.deps;
     request.service = service::wanted(&flags, &session)?;

@@ -30,15 +30,26 @@ const ANY_DEADLINE: &str = "RUNUP_ANY_DEADLINE";
 
 /// Refuses a deadline that leaves no time to undo what fails.
 pub(super) fn check_deadline(server: &Server) -> Result<(), Error> {
-    let is_test = cfg!(debug_assertions) && std::env::var_os(ANY_DEADLINE).is_some();
-    if server.deadline >= SHORTEST || is_test {
-        return Ok(());
+    too_short(server).map_or(Ok(()), |message| Err(Error::Contradiction(message)))
+}
+
+/// For `run`: older versions took any deadline, and wrote it to units that are started again and again.
+pub(super) fn lengthen_deadline(server: &mut Server) {
+    if let Some(message) = too_short(server) {
+        tracing::warn!("{message}; it gets {} s", SHORTEST.as_secs());
+        server.deadline = SHORTEST;
     }
-    Err(Error::Contradiction(format!(
-        "--deadline {:?} is too short: registering a runner, or undoing that, can take {} s",
-        server.deadline,
-        SHORTEST.as_secs()
-    )))
+}
+
+fn too_short(server: &Server) -> Option<String> {
+    let is_test = cfg!(debug_assertions) && std::env::var_os(ANY_DEADLINE).is_some();
+    (server.deadline < SHORTEST && !is_test).then(|| {
+        format!(
+            "--deadline {:?} is too short: registering a runner, or undoing that, can take {} s",
+            server.deadline,
+            SHORTEST.as_secs()
+        )
+    })
 }
 
 /// Where to look for the credential. One in the environment takes precedence over a file that the configuration file

@@ -23,6 +23,7 @@ pub(super) async fn run(mut flags: Box<RunFlags>, mut session: Session) -> Resul
     jobs::without_those_of_the_file(&mut flags.converge, &as_recorded, &session.given);
     session.environment =
         jobs::reach(&session.environment, &flags.converge.server, Some(&flags.converge.place));
+    request::lengthen_deadline(&mut flags.converge.server);
     let (request, source) = requested(&flags, &session)?;
     // The credentials have been read from it.
     session.environment.wipe_credentials();
@@ -60,7 +61,6 @@ pub(super) async fn run(mut flags: Box<RunFlags>, mut session: Session) -> Resul
 /// The request of `run`, and where its runner comes from.
 fn requested(flags: &RunFlags, session: &Session) -> Result<(Request, RunnerSource), Failed> {
     let run = &flags.run;
-    request::check_deadline(&flags.converge.server)?;
     // Errors of the command line come before those of files.
     let target = request::target(&flags.converge.server)?;
     let source = match (run.jit, run.jit_config_file.as_deref()) {

@@ -19,6 +19,8 @@ const PROBED: [&str; 3] = [
     "bin/libSystem.IO.Compression.Native.so",
 ];
 const SCRIPT_LIMIT: u64 = 256 * 1024;
+/// How long one of the checks may take.
+const PROBING: Duration = Duration::from_secs(20);
 
 /// What the machine lacks.
 #[derive(Debug, thiserror::Error)]
@@ -114,7 +116,7 @@ pub async fn check(
     root: &Root,
     dir: &Path,
     account: &Account,
-    stop: &CancellationToken,
+    (deadline, stop): (Deadline, &CancellationToken),
 ) -> Result<(), Error> {
     if let Some(ancestor) = host::account::first_unreadable_ancestor(root, dir, account) {
         return Err(Error::AncestorUnreadable { user: account.name.clone(), dir: ancestor });
@@ -126,7 +128,7 @@ pub async fn check(
     let script = String::from_utf8_lossy(&script).to_lowercase();
     if script.contains("ldd") {
         program("ldd", stop).await?;
-        let missing = missing_libraries(root, dir, account, stop).await?;
+        let missing = missing_libraries(root, dir, account, (deadline, stop)).await?;
         if !missing.is_empty() {
             let install = remedy(&missing, stop).await?;
             return Err(Error::LibrariesMissing { missing, install });
@@ -134,7 +136,7 @@ pub async fn check(
     }
     if script.contains("libicu") {
         let ldconfig = program("ldconfig", stop).await?;
-        if !has_icu(&ldconfig, stop).await? {
+        if !has_icu(&ldconfig, (deadline, stop)).await? {
             return Err(Error::IcuMissing { install: remedy(&["libicuuc.so.".to_owned()], stop).await? });
         }
     }
@@ -167,7 +169,7 @@ async fn missing_libraries(
     root: &Root,
     dir: &Path,
     account: &Account,
-    stop: &CancellationToken,
+    (deadline, stop): (Deadline, &CancellationToken),
 ) -> Result<Vec<String>, Error> {
     let mut missing = Vec::new();
     for library in PROBED {
@@ -182,7 +184,7 @@ async fn missing_libraries(
             .env("PATH", PATH)
             .env("LC_ALL", "C")
             .all_lines()
-            .deadline(Deadline::after(Duration::from_secs(20)));
+            .deadline(deadline.within(PROBING));
         let mut collect = |_, line: &str| {
             if let Some((name, _)) = line.split_once("=> not found") {
                 missing.push(name.trim().to_owned());
@@ -197,13 +199,13 @@ async fn missing_libraries(
 
 /// The script's own check: by name in the loader's cache and directories. It fails even for a runner that is configured
 /// to run without libicu.
-async fn has_icu(ldconfig: &Path, stop: &CancellationToken) -> Result<bool, Error> {
+async fn has_icu(ldconfig: &Path, (deadline, stop): (Deadline, &CancellationToken)) -> Result<bool, Error> {
     let command = Command::new(ldconfig)
         .arg("-NXv")
         .env("PATH", PATH)
         .env("LC_ALL", "C")
         .all_lines()
-        .deadline(Deadline::after(Duration::from_secs(20)));
+        .deadline(deadline.within(PROBING));
     let mut found = false;
     let mut look = |_, line: &str| found |= line.contains("libicu");
     command.run(stop, &mut look).await?;

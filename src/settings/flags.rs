@@ -105,7 +105,8 @@ pub struct Server {
     pub token_command: Option<String>,
     /// Time limit for the whole command
     ///
-    /// `install` and `run` need at least 20s, and keep a quarter of it, a minute at most, for undoing what fails.
+    /// `install` needs at least 20s. `install`, `bake` and `run` keep a quarter of it, a minute at most, for undoing what
+    /// fails. The commands of the system that they wait for, such as systemctl, can take longer.
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = parse_duration)]
     pub deadline: Duration,
 }

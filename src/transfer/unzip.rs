@@ -23,6 +23,7 @@ const LINK_LIMIT: u64 = LONGEST_NAME as u64;
 const DIRECTORY_LIMIT: u32 = 2 << 20;
 /// The most entries of a zip file, for each of which the library takes about 400 bytes. A runner's has a few hundred.
 const MOST_ENTRIES: u16 = 10_000;
+const OVERLAP: &str = "its entries overlap, or are not where its list says";
 
 /// Writes the archive to a temporary file without a name in `dir`.
 pub(super) fn spool(mut inlet: Inlet, dir: &Path) -> Result<File, Ended> {
@@ -66,7 +67,8 @@ pub(super) fn unzip(file: File, tree: &mut Tree, stop: &CancellationToken) -> Re
 fn unpack(mut file: Stoppable, tree: &mut Tree) -> Result<(), Ended> {
     let start = check_start(&mut file)?;
     let not_zip = |source: io::Error| Error::NotZip { start: start.clone(), source: Some(source) };
-    let file = BufReader::new(check_directory(file, &start)?);
+    let (file, places) = check_directory(file, &start)?;
+    let file = BufReader::new(file);
     let mut archive = ZipArchive::new(file).map_err(|error| not_zip(error.into()))?;
     if archive.has_duplicate_names() {
         // The library keeps one of the two, and does not tell their name.
@@ -87,6 +89,12 @@ fn unpack(mut file: Stoppable, tree: &mut Tree) -> Result<(), Ended> {
         // Others open, and fail when they are read.
         if !matches!(entry.compression(), CompressionMethod::Stored | CompressionMethod::Deflated) {
             return Err(refused(&name, Refusal::Stored));
+        }
+        // Only its own header has the length of what is between the two.
+        let ends = entry.data_start().and_then(|data| data.checked_add(entry.compressed_size()));
+        let next = places.get(places.partition_point(|place| *place <= entry.header_start()));
+        if !matches!((ends, next), (Some(ends), Some(next)) if ends <= *next) {
+            return Err(not_zip(io::Error::new(io::ErrorKind::InvalidData, OVERLAP)).into());
         }
         let mode = entry.unix_mode();
         let kind = mode.map_or(0, |mode| mode & TYPE_MASK);
@@ -126,8 +134,8 @@ fn unpack(mut file: Stoppable, tree: &mut Tree) -> Result<(), Ended> {
 /// Refuses a list of entries that the library could read differently from what the end record says, or that needs too
 /// much memory: the library tries every end record that it finds, trusts its count more than its size, and holds the
 /// whole list in memory. Therefore there must be exactly one end record, at the end; the list must end where the end
-/// record begins; and both must agree on the number of entries.
-fn check_directory(mut file: Stoppable, start: &str) -> Result<Stoppable, Ended> {
+/// record begins; and both must agree on the number of entries. Returns the file, and what [`check_list`] does.
+fn check_directory(mut file: Stoppable, start: &str) -> Result<(Stoppable, Vec<u64>), Ended> {
     // Signature, two disk numbers, two counts, the list's size and offset, the length of a comment of up to 64 KiB.
     const RECORD: usize = 22;
     let failed = |source| Error::NotZip { start: start.to_owned(), source: Some(source) };
@@ -159,14 +167,15 @@ fn check_directory(mut file: Stoppable, start: &str) -> Result<Stoppable, Ended>
     }
     file.seek(SeekFrom::Start(place.into())).map_err(failed)?;
     let list = BufReader::new(file.by_ref().take(size.into()));
-    check_list(list, count, place.into(), start)?;
+    let places = check_list(list, count, place.into(), start)?;
     file.rewind().map_err(failed)?;
-    Ok(file)
+    Ok((file, places))
 }
 
 /// Reads the list of `count` entries, which begins at `place`. No two entries may share bytes: a few bytes could otherwise be
-/// unpacked as often as there are entries.
-fn check_list(mut list: impl Read, count: u16, place: u64, start: &str) -> Result<(), Ended> {
+/// unpacked as often as there are entries. Returns where the entries are, in order, and the list after them: each must end
+/// before the next one, which takes its own header to know for sure.
+fn check_list(mut list: impl Read, count: u16, place: u64, start: &str) -> Result<Vec<u64>, Ended> {
     // Signature, 24 bytes, the lengths of name, extra field and comment, 8 bytes, the entry's place.
     const HEADER: usize = 46;
     // An entry's own header, without its name and extra field.
@@ -196,11 +205,11 @@ fn check_list(mut list: impl Read, count: u16, place: u64, start: &str) -> Resul
         return Err(invalid("its list of entries is longer than its count says"));
     }
     taken.sort_unstable();
-    let next = taken.iter().skip(1).map(|(from, _)| *from).chain([place]);
-    if taken.iter().zip(next).any(|((_, to), next)| *to > next) {
-        return Err(invalid("its entries overlap, or are not where its list says"));
+    let places: Vec<u64> = taken.iter().map(|(from, _)| *from).chain([place]).collect();
+    if taken.iter().zip(&places[1..]).any(|((_, to), next)| to > next) {
+        return Err(invalid(OVERLAP));
     }
-    Ok(())
+    Ok(places)
 }
 
 /// The first bytes, which errors show.

@@ -58,6 +58,12 @@ fn an_image_with_anything_of_a_runner_beside_it_is_not_sealed() {
     let there = names_in(&rig.root().join("opt"));
     assert!(!there.contains(&NESTED.to_owned()) && there.contains(&OTHERS.to_owned()), "{there:?}");
     rig.run(&["bake", "--check"]).expect(78).says(OTHERS);
+    // If the other one is a runner of the image, its next run knows what that is for.
+    rig.run(&["bake", "--dir", "/opt/another"]).expect(0);
+    leave(&rig, &[OTHERS]);
+    rig.run(&["bake", "--check"]).expect(78).says("run `runup bake --dir /opt/another");
+    rig.run(&["bake", "--dir", "/opt/another"]).expect(0);
+    rig.run(&["bake", "--check"]).expect(0);
 }
 
 /// A runner of such a name would be deleted by the next run for the runner beside it.

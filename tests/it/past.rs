@@ -162,4 +162,8 @@ fn the_journal_names_the_runup_that_wrote_it_and_a_newer_one_is_named_in_the_ref
     std::fs::write(&path, now.to_string()).unwrap();
     rig.run(&["remove"]).expect(78).says("paint").says("written by runup 7.8.9");
     assert_eq!(rig.everything(), before);
+    // No other runup than this one can be newer than one of the past.
+    now["runup"] = "0.0.9".into();
+    std::fs::write(&path, now.to_string()).unwrap();
+    rig.run(&["remove"]).expect(78).says("paint").says("Move the file away");
 }

@@ -73,14 +73,24 @@ fn it_lives_through_updates_of_the_runner_between_jobs() {
 /// download of the whole runner.
 #[test]
 fn a_runner_that_updates_itself_again_and_again_ends_with_an_error() {
-    let rig = Rig::new();
-    let child = start_online(&rig, &[]);
-    for to in ["2.337.0", "2.338.0", "2.339.0"] {
-        rig.sandbox.offer_update(Update::to(to));
-        until_updated(&rig, to);
+    // One that is cut off counts, although the runner is replaced after it: it is two updates to the same version.
+    let whole = [Update::to("2.337.0"), Update::to("2.338.0"), Update::to("2.339.0")];
+    let broken = [Update::to("2.337.0").cut_off(), Update::to("2.338.0")];
+    for updates in [&whole[..], &broken] {
+        let rig = Rig::new();
+        let token = rig.write("token", rig.sandbox.token().expose());
+        let child = start_online(&rig, &["--token-file", &token]);
+        for update in updates {
+            rig.sandbox.offer_update(update.clone());
+            until_updated(&rig, &update.version);
+        }
+        rig.sandbox.offer_update(Update::to("2.340.0"));
+        finish(child).expect(79).says("updates itself again, after 3 times within an hour").says("hint: ");
+        // The last one was not cut off: its script moves the files after the listener's end.
+        let bin = rig.dir().join("bin");
+        assert_eq!(std::fs::read_link(&bin).unwrap(), rig.dir().join("bin.2.340.0"));
+        assert!(bin.join("Runner.Listener").exists());
     }
-    rig.sandbox.offer_update(Update::to("2.340.0"));
-    finish(child).expect(79).says("updates itself again, after 3 times within an hour").says("hint: ");
 }
 
 #[test]

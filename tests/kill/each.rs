@@ -22,23 +22,25 @@ pub fn run(word: &str, jobs: usize) {
         }
     }
     runs.retain(|run| text(run).contains(word));
+    assert!(!runs.is_empty(), "nothing has the text {word:?}");
     runs.reverse();
-    let (runs, violations) = (Mutex::new(runs), Mutex::new(0));
+    let (runs, total) = (Mutex::new(runs), Mutex::new((0, 0)));
     std::thread::scope(|scope| {
         for worker in 0..u32::try_from(jobs).unwrap() {
-            let (runs, violations) = (&runs, &violations);
+            let (runs, total) = (&runs, &total);
             scope.spawn(move || {
                 loop {
                     let Some(run) = runs.lock().unwrap().pop() else { return };
-                    let found = each(run, worker);
-                    *violations.lock().unwrap() += found;
+                    let (kills, violations) = each(run, worker);
+                    let mut total = total.lock().unwrap();
+                    *total = (total.0 + kills, total.1 + violations);
                 }
             });
         }
     });
-    let violations = *violations.lock().unwrap();
-    println!("{violations} violations");
-    if violations > 0 {
+    let (kills, violations) = *total.lock().unwrap();
+    println!("{kills} kills, {violations} violations");
+    if violations > 0 || kills == 0 {
         std::process::exit(1);
     }
 }
@@ -47,18 +49,23 @@ fn text((machine, command, class, what): &(Machine, Command, Class, What)) -> St
     format!("{machine:?}: {}: {class:?}: {what:?}", command.join(" "))
 }
 
-fn each((machine, command, class, what): (Machine, Command, Class, What), worker: u32) -> usize {
-    let (mut nth, mut violations) = (0, 0);
+fn each((machine, command, class, what): (Machine, Command, Class, What), worker: u32) -> (usize, usize) {
+    let (mut nth, mut kills, mut violations) = (0, 0, 0);
     loop {
         nth += 1;
         let when = When::At(Point { class, nth, whole_tree: what != What::Runup });
         let attack = Attack { command, beside: None, what, when };
         match Schedule::single(machine, attack, nth % 2 == 1).run(worker) {
             Ok(0) => break,
-            Ok(_) => {}
+            Ok(more) => kills += more,
             Err(violation) => {
                 violations += 1;
                 println!("VIOLATION\n{violation}\n");
+                // It takes no kill: there may be no call with this number.
+                if violation.kills == 0 {
+                    break;
+                }
+                kills += violation.kills;
             }
         }
     }
@@ -67,5 +74,5 @@ fn each((machine, command, class, what): (Machine, Command, Class, What), worker
         "{machine:?}: {command}: {what:?}: {} calls of the class {class:?}, {violations} violations",
         nth - 1
     );
-    violations
+    (kills, violations)
 }

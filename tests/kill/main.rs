@@ -98,7 +98,10 @@ fn main() {
     });
     let (schedules, kills, violations) = *total.lock().unwrap();
     println!("{schedules} schedules, {kills} kills, {violations} violations");
-    if violations > 0 {
+    if kills == 0 {
+        println!("nothing was killed");
+    }
+    if violations > 0 || kills == 0 {
         std::process::exit(1);
     }
 }

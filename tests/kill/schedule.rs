@@ -26,6 +26,8 @@ pub struct Violation {
     schedule: Schedule,
     /// What was done and how that went.
     story: Vec<String>,
+    /// How often something was killed.
+    pub kills: usize,
     found: String,
 }
 
@@ -97,7 +99,7 @@ impl Schedule {
         }));
         match outcome {
             Ok(()) => Ok(kills),
-            Err(_) => Err(Violation { schedule: self.clone(), story, found: PANIC.take() }),
+            Err(_) => Err(Violation { schedule: self.clone(), story, kills, found: PANIC.take() }),
         }
     }
 

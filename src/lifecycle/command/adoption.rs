@@ -30,6 +30,9 @@ use crate::runner::listener;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+/// What a new service gets to end at least, so that the old one can run again.
+const ENDING: Duration = Duration::from_secs(30);
+
 /// Converges this machine to what is requested, and takes over a runner that was set up by hand, if that is requested
 /// or an earlier run has begun it.
 ///
@@ -269,14 +272,15 @@ async fn failed(
     let is_back = if plan.converts() { convert::take_back(site, journal, then) } else { Ok(true) };
     match is_back {
         Ok(true) => {
-            for step in [Step::StartService, Step::WriteService] {
-                let Some(act) = journal.entry(step).map(|entry| entry.act.clone()) else { continue };
-                let undone = sequence::undo(site, journal, &act, Occasion::Unwinding, Duration::ZERO).await;
-                if let Err(error) = undone {
-                    return Error::Unwound { cause: Box::new(cause), left: vec![error] };
+            let mut left = end_new(site, journal).await;
+            match resume(site, journal, before, found, cause).await {
+                Error::Unwound { cause, left: more } => {
+                    left.extend(more);
+                    Error::Unwound { cause, left }
                 }
+                cause if left.is_empty() => cause,
+                cause => Error::Unwound { cause: Box::new(cause), left },
             }
-            resume(site, journal, before, found, cause).await
         }
         Ok(false) => match go_on(site, journal, seen).await {
             Ok(()) => cause,
@@ -284,6 +288,26 @@ async fn failed(
         },
         Err(error) => Error::Unwound { cause: Box::new(cause), left: vec![error] },
     }
+}
+
+/// Takes the new service away; returns what failed of that. The old one is started after it in any case, so whatever
+/// fails, the new one does not start at the next boot. systemd ends by itself what does not stop in time.
+async fn end_new(site: &Site<'_>, journal: &mut Journal) -> Vec<Error> {
+    // What the deadline leaves may be too short for a listener whose server does not answer.
+    let site = &site.until(Deadline::after(site.deadline.left().max(ENDING)), site.stop.clone());
+    let mut left = Vec::new();
+    for step in [Step::StartService, Step::WriteService] {
+        let Some(act) = journal.entry(step).map(|entry| entry.act.clone()) else { continue };
+        let undone = sequence::undo(site, journal, &act, Occasion::Unwinding, Duration::ZERO).await;
+        let Err(error) = undone else { continue };
+        left.push(error);
+        if let Act::StartService { unit } = &act
+            && let Err(error) = systemd::disable(unit, &site.stop).await
+        {
+            left.push(error.into());
+        }
+    }
+    left
 }
 
 /// The new runner has the registration: it is completed and started.

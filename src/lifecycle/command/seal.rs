@@ -9,6 +9,7 @@ use crate::lifecycle::state::journal::{EntryState, Journal, Step};
 use crate::runner::{Guard, guard as guarding, state, tree};
 use crate::transfer::place;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -195,22 +196,28 @@ fn of_journals(site: &Site<'_>) -> Result<Vec<Finding>, Error> {
 
 /// What is left beside any runner of the image, and was another one's: it may hold credentials.
 fn of_others(site: &Site<'_>) -> Result<Vec<Finding>, Error> {
+    let own = place::litter(&site.dir())?;
+    let mut fixes = BTreeMap::new();
     let mut dirs = vec![site.dir()];
     for journal in Journal::all(&site.state)? {
-        dirs.extend(site.request.root.locate(journal.dir()));
+        let Some(dir) = site.request.root.locate(journal.dir()) else { continue };
+        for path in place::litter(&dir)? {
+            // It may hold what that runner's next run puts back.
+            fixes.insert(path, format!("run {} again", command(site, "bake", journal.dir())));
+        }
+        dirs.push(dir);
     }
-    let own = place::litter(&site.dir())?;
-    let mut paths = Vec::new();
     for dir in dirs {
-        paths.extend(place::litter_of_any(&dir)?.into_iter().filter(|path| !own.contains(path)));
+        for path in place::litter_of_any(&dir)? {
+            fixes.entry(path).or_insert_with(|| "delete it".to_owned());
+        }
     }
-    paths.sort();
-    paths.dedup();
-    let found = |path: &PathBuf| Finding {
+    fixes.retain(|path, _| !own.contains(path));
+    let found = |(path, fix): (PathBuf, String)| Finding {
         what: format!("{}, which runup was about to delete", path.display()),
-        fix: "delete it".into(),
+        fix,
     };
-    Ok(paths.iter().map(found).collect())
+    Ok(fixes.into_iter().map(found).collect())
 }
 
 fn of_tokens(files: &[PathBuf]) -> Result<Vec<Finding>, Error> {

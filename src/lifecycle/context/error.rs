@@ -89,7 +89,7 @@ pub enum Error {
     ClockOff { skew: String, direction: &'static str },
     #[error("stopped by a signal")]
     Stopped,
-    #[error("the deadline of {} s passed while {doing}", total.as_secs())]
+    #[error("the deadline of {} s leaves no more time for {doing}", total.as_secs())]
     DeadlinePassed { doing: String, total: Duration },
     #[error("{}", crate::error::chain(cause.as_ref()))]
     Unwound { cause: Box<Error>, left: Vec<Error> },

@@ -387,11 +387,23 @@ struct Head {
 }
 
 impl Head {
-    /// The version of the runup that wrote it, if that is another one.
+    /// The version of the runup that wrote it, if that is a newer one.
     fn runup(&self) -> Option<String> {
-        let other = self.runup.as_str().filter(|version| *version != env!("CARGO_PKG_VERSION"))?;
+        let other = self.runup.as_str().filter(|version| is_newer(version, env!("CARGO_PKG_VERSION")))?;
         Some(other.chars().filter(|c| !c.is_control()).take(40).collect())
     }
+}
+
+/// Whether a version of runup is newer than another: by its numbers, and a release is newer than what leads to it.
+fn is_newer(one: &str, than: &str) -> bool {
+    let parsed = |text: &str| {
+        let text = text.split('+').next().unwrap_or_default();
+        let (numbers, before) =
+            text.split_once('-').map_or((text, None), |(numbers, rest)| (numbers, Some(rest)));
+        let numbers: Option<Vec<u64>> = numbers.split('.').map(|number| number.parse().ok()).collect();
+        numbers.map(|numbers| (numbers, before.is_none()))
+    };
+    matches!((parsed(one), parsed(than)), (Some(one), Some(than)) if one > than)
 }
 
 /// A readable file name for a directory, with a digest because `/a-b` and `/a/b` are two directories.

@@ -131,6 +131,13 @@ pub(super) fn lies() -> Vec<Case> {
         entries[1].own_name = b"z";
         zipped(&entries)
     };
+    // Its own header has an extra field, of which the list says nothing: all that is between it and the other one's data.
+    let shifted = {
+        let (field, other) = (vec![0x99, 0x99, 31, 0], entry(b"y", 0o100_644, b"same"));
+        let mut bytes = zipped(&[Entry { data: field, ..entry(b"x", 0o100_644, b"same") }, other]);
+        bytes[28] = 4 + 31;
+        bytes
+    };
     vec![
         zip("encrypted", "Refused Stored", one(Entry { flags: 1, ..good() })),
         zip("strongly encrypted", "Refused Stored", one(Entry { flags: 0x41, ..good() })),
@@ -153,6 +160,7 @@ pub(super) fn lies() -> Vec<Case> {
             zipped(&[good(), Entry { at: Some(0), own_name: b"y", ..file(b"y") }]),
         ),
         zip("an entry inside another one", "NotZip", quoted),
+        zip("an entry shifted onto the data of another one", "NotZip", shifted),
         zip("something before a zip file", "NotZip", [b"PK\x03\x04", &plain[..]].concat()),
         zip("something after a zip file", "NotZip", [&plain[..], b"x"].concat()),
         zip("two end records", "NotZip", [&plain[..], &plain[plain.len() - 22..]].concat()),

@@ -3,6 +3,7 @@
 hand=/opt/hand
 hand_unit=actions.runner._services.build-7.service
 new_unit=runup-opt-hand.service
+dropin=/etc/systemd/system/$new_unit.d
 
 # A machine with such a runner, and with the service of another runner, which nothing here may touch.
 set_up_by_hand() {
@@ -141,6 +142,15 @@ scenario_made_by_hand_kept() {
         no_faults
         still_by_hand
     done
+    # Nor a new service that neither comes online nor ends. With --self-update, the tree and its registration stay.
+    as_root install --directory $dropin
+    as_root sh -c "printf '[Service]\\nExecStart=\\nExecStart=/bin/sh -c \"trap : TERM INT; while :; do sleep 1; done\"\\n' >$dropin/hang.conf"
+    exits 75 runup install --adopt --self-update --dir $hand --deadline 20s
+    says "not undone" "$hand_unit is started again"
+    must_not enabled $new_unit
+    still_by_hand
+    inside systemctl kill --signal=KILL $new_unit
+    as_root rm --recursive $dropin
     exits 78 runup install --adopt --dir $hand --url "$server_url/other"
     exits 78 runup install --adopt --dir $hand --name other
     says "build-7"

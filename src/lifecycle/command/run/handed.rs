@@ -38,7 +38,7 @@ pub(crate) async fn converge(site: &Site<'_>, identity: &JitIdentity) -> Result<
     let account = site
         .account()?
         .ok_or_else(|| Error::Tree(TreeError::NothingThere { dir: site.request.dir.clone() }))?;
-    preflight::check(&site.request.root, &site.dir(), &account, &site.stop).await?;
+    preflight::check(&site.request.root, &site.dir(), &account, (site.deadline, &site.stop)).await?;
     registration::unseal(site, &observed::traces(site, &journal)?)?;
     // The listener writes its own three files; another one of an earlier runner would be read as well.
     state::clean_identity(&site.dir())?;

@@ -42,7 +42,7 @@ pub(crate) async fn converge(site: &Site<'_>) -> Result<Secret, Error> {
     let account = site
         .account()?
         .ok_or_else(|| Error::Tree(TreeError::NothingThere { dir: site.request.dir.clone() }))?;
-    preflight::check(&site.request.root, &site.dir(), &account, &site.stop).await?;
+    preflight::check(&site.request.root, &site.dir(), &account, (site.deadline, &site.stop)).await?;
     registration::unseal(site, &observed::traces(site, &journal)?)?;
     work::claim(site, &mut journal, &account)?;
     let name = observed::wanted_name(site, &journal, false)?.ok_or(crate::settings::Error::UrlMissing)?;

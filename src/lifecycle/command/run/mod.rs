@@ -18,7 +18,7 @@ use crate::lifecycle::command::limit::wait_for_limit;
 use crate::lifecycle::command::run::running::{
     AfterJob, ExitReason, LeftRunner, RunResult, RunnerSource, Running, Surroundings,
 };
-use crate::lifecycle::command::run::supervise::{Ended, supervise};
+use crate::lifecycle::command::run::supervise::{Ended, Trouble, supervise};
 use crate::lifecycle::command::{install, upgrade};
 use crate::lifecycle::context::error::{Error, ListenerError, TreeError};
 use crate::lifecycle::context::request::Request;
@@ -62,7 +62,7 @@ pub async fn run(
         deregistered: false,
         left_on_server: None,
     };
-    let mut lost = Lost::default();
+    let (mut lost, mut trouble) = (Lost::default(), Trouble::default());
     let mut dropped = false;
     loop {
         if dropped {
@@ -89,7 +89,7 @@ pub async fn run(
         let listener = config.as_ref().or_else(|| running.handed().map(JitIdentity::encoded));
         let mut jobs = 0;
         let ended = match note_use(&site).await {
-            Ok(()) => supervise(&site, running, listener, &mut jobs).await,
+            Ok(()) => supervise(&site, running, listener, &mut jobs, &mut trouble).await,
             Err(error) => Err(error),
         };
         drop(config);

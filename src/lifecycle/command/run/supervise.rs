@@ -67,7 +67,7 @@ pub(crate) enum Ended {
     Broken,
 }
 
-/// Runs the listener until it is done. `jobs` counts the jobs that it takes.
+/// Runs the listener until it is done. `jobs` counts the jobs that it takes; `trouble` is of the whole run.
 ///
 /// # Errors
 /// The listener cannot do its work, and restarting it would not help.
@@ -76,6 +76,7 @@ pub(crate) async fn supervise(
     running: &Running,
     jit: Option<&Secret>,
     jobs: &mut u32,
+    trouble: &mut Trouble,
 ) -> Result<Ended, Error> {
     let account = site
         .account()?
@@ -84,7 +85,7 @@ pub(crate) async fn supervise(
     // A unit that starts us as root has set its groups for us, not for the runner.
     let groups = service::groups_of_unit(site, systemd::own_service().as_deref()).await?;
     let setting = site.listener_setting(account, groups);
-    let mut trouble = Trouble::default();
+    trouble.is_over();
     // The machine's end is announced once, whichever listener runs then.
     let announced = announced(running, &site.stop);
     tokio::pin!(announced);
@@ -183,11 +184,12 @@ async fn listen(
 
 /// What has gone wrong since a listener last worked.
 #[derive(Default)]
-struct Trouble {
+pub(crate) struct Trouble {
     failures: u32,
     /// Until when a session that is in use is waited for.
     conflict: Option<Deadline>,
-    /// These count on while listeners work: the next one may be told the same.
+    /// These count on while listeners work, and when the runner is replaced or registered again: the next one may be
+    /// told the same.
     updates: Repeats,
     again: Repeats,
 }
@@ -208,7 +210,7 @@ impl Repeats {
 }
 
 impl Trouble {
-    /// A listener works.
+    /// A listener works, or another runner has its first one.
     fn is_over(&mut self) {
         (self.failures, self.conflict) = (0, None);
     }
@@ -245,11 +247,13 @@ impl Trouble {
         outcome: Outcome,
     ) -> Result<ControlFlow<Ended, Duration>, Error> {
         let pause = self.updates.add(Instant::now());
+        // Whatever follows: an update that is cut off while it moves its files leaves no runner.
+        let through = updated(site).await?;
         if self.updates.0.len() > MOST_UPDATES {
             let (dir, times) = (site.request.dir.clone(), MOST_UPDATES);
             return Err(ListenerError::UpdatesAgain { dir, times }.into());
         }
-        if updated(site).await? {
+        if through {
             return Ok(ControlFlow::Continue(pause));
         }
         if !tree::inspect(&site.dir(), site.platform())?.is_runner() {

@@ -25,7 +25,7 @@ pub enum JournalError {
         path: PathBuf,
         /// Where and why.
         message: String,
-        /// The version of the runup that wrote it, if that is known and another one.
+        /// The version of the runup that wrote it, if that is known and newer than this one.
         runup: Option<String>,
     },
     /// It was written by a newer runup.

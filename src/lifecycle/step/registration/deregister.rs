@@ -158,8 +158,8 @@ async fn by_id(
     if let (None, None, Some(pause)) = (&found, registered.agent_id, limits.in_flight)
         && state::has_key(&site.dir())
     {
-        // The request of a killed config.sh may still be on its way.
-        tokio::time::sleep(pause.min(site.deadline.left())).await;
+        // The request of a killed config.sh may still be on its way. Waiting for it must leave the time to ask.
+        tokio::time::sleep(pause.min(site.deadline.left() / 2)).await;
         found = ownership::ours(site, client, registered, limits.offline).await?;
     }
     let Some(runner) = found else {

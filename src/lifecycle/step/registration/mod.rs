@@ -52,7 +52,7 @@ pub async fn take(
     user::check_alone(site, journal, account).await?;
 
     let phase = site.phase("preflight");
-    preflight::check(&request.root, &setting.dir, account, &site.stop).await?;
+    preflight::check(&request.root, &setting.dir, account, (site.deadline, &site.stop)).await?;
     phase.end("config.sh finds what it needs");
     if let Some(port) = target.port_warning() {
         tracing::warn!("{port}");
