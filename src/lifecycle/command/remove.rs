@@ -114,7 +114,7 @@ pub async fn remove(site: &Site<'_>, to: RemoveScope, drain: Duration) -> Result
         && !observed::is_copy(site, &before)
     {
         // Fails early if it must fail, while the service still runs.
-        deregister::check_means(site, registered)?;
+        deregister::check_means(site, &before, registered)?;
     }
     service::stop_without_lock(site, &before, drain).await?;
     let (_lock, mut journal) = site.open_journal("remove").await?;
@@ -131,7 +131,7 @@ pub async fn remove(site: &Site<'_>, to: RemoveScope, drain: Duration) -> Result
         release::take_over(site, &mut journal).await?;
         if let Some((_, registered)) = journal.registered().filter(|_| to == RemoveScope::Server) {
             // While its own service still runs.
-            deregister::check_means(site, registered)?;
+            deregister::check_means(site, &journal, registered)?;
         }
     } else {
         adopt::note_service(site, &mut journal).await?;
