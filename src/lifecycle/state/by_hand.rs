@@ -111,19 +111,23 @@ fn starts_runner_in(text: &str, site: &Site<'_>) -> bool {
 /// Whether a unit with the name of runup's own starts this runner in any way: a program in its directory, or `runup run`
 /// for it.
 pub(crate) fn starts(text: &str, site: &Site<'_>) -> bool {
-    let Some(command) = command(text) else { return false };
+    starts_in(text, &dirs(site))
+}
+
+fn starts_in(text: &str, dirs: &[PathBuf]) -> bool {
+    let text = text.replace("\\\n", " ");
+    let Some(command) = command(&text) else { return false };
     let command = command.replace("%%", "%");
     let words: Vec<&str> =
         command.split([' ', '\t', '"', '\'', ';', '=']).filter(|word| !word.is_empty()).collect();
-    let dirs = dirs(site);
     let is_dir = |word: &&str| dirs.iter().any(|dir| Path::new(word) == dir);
     let is_inside = |word: &&str| dirs.iter().any(|dir| Path::new(word).starts_with(dir)) && !is_dir(word);
     let supervises = || match words.iter().position(|word| *word == "--dir") {
         Some(at) => words.get(at + 1).is_some_and(is_dir),
         None => true,
     };
-    let is_runup = |word: &&str| Path::new(word).file_name().is_some_and(|name| name == "runup");
-    let runs = || words.windows(2).any(|pair| is_runup(&pair[0]) && pair[1] == "run");
+    let is_runup = |word: &str| Path::new(word).file_name().is_some_and(|name| name == "runup");
+    let runs = || words.windows(2).any(|pair| is_runup(pair[0]) && pair[1] == "run");
     words.iter().any(is_inside) || (runs() && supervises())
 }
 
@@ -187,6 +191,21 @@ mod tests {
         assert!(!of("actions.runner.acme.build.7.service", "7"));
         assert!(!of("actions.runner.acme.box-7.service", "box"));
         assert!(!of("ssh.service", "ssh"));
+    }
+
+    #[test]
+    fn a_unit_starts_the_runner_whose_programs_or_supervisor_it_starts() {
+        let starts = |command: &str| {
+            starts_in(&format!("[Service]\nExecStart={command}\n"), &[PathBuf::from("/opt/actions-runner")])
+        };
+        assert!(starts("/bin/bash /opt/actions-runner/bin/runsvc.sh"));
+        assert!(starts("-/usr/bin/nice \\\n  \"/opt/actions-runner/run.sh\""));
+        assert!(starts("/usr/bin/runup run --dir=/opt/actions-runner --ephemeral"));
+        assert!(starts("/usr/bin/runup run --ephemeral"));
+        assert!(!starts("/usr/bin/runup run --dir /opt/other"));
+        assert!(!starts("/usr/bin/runup status --dir /opt/actions-runner"));
+        assert!(!starts("/bin/bash /opt/actions-runner-2/bin/runsvc.sh"));
+        assert!(!starts("/bin/sleep infinity"));
     }
 
     #[test]
