@@ -22,7 +22,13 @@ pub fn is_running() -> bool {
 /// Whether this process belongs to the unit.
 #[must_use]
 pub fn are_in(unit: &str) -> bool {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    is_in(std::process::id(), unit)
+}
+
+/// Whether the process belongs to the unit.
+#[must_use]
+pub fn is_in(pid: u32, unit: &str) -> bool {
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     groups.lines().any(|line| line.split('/').any(|part| part == unit))
 }
 

@@ -1,6 +1,7 @@
 //! What no good client does: calls that GitHub would answer, or refuse, without saying that they endanger a runner or a
 //! token. They are only recorded; a test decides whether there may be any.
 
+use super::clock;
 use super::fault::FaultKind;
 use super::reply::Reply;
 use super::request::Request;
@@ -21,6 +22,8 @@ pub(super) struct Conduct {
     told: BTreeSet<u64>,
     /// Until when the API is not to be called.
     limited: Option<Instant>,
+    /// A runner was registered since the record of the requests was cleared.
+    has_new: bool,
     /// The credentials that have registered a runner.
     registered: BTreeSet<String>,
     violations: Vec<String>,
@@ -34,6 +37,11 @@ impl Conduct {
     /// The API may be called again.
     pub fn forgive(&mut self) {
         self.limited = None;
+    }
+
+    /// From here on, no runner is new.
+    pub fn begin(&mut self) {
+        self.has_new = false;
     }
 }
 
@@ -51,7 +59,8 @@ pub(super) fn look(world: &mut World, route: &Route, request: &Request, host: &s
     }
     let is_early = || world.conduct.limited.is_some_and(|until| Instant::now() + TOLERANCE < until);
     if is_rest(route) && !request.credential.by_runner() && is_early() {
-        found.push("called the API before the time after which it was told to".to_owned());
+        let new = if world.conduct.has_new { ", with a new runner" } else { "" };
+        found.push(format!("called the API before the time after which it was told to{new}"));
     }
     match route {
         Route::RunnerRegistration => {
@@ -93,10 +102,11 @@ pub(super) fn answered(
         matches!(fault, FaultKind::LostAnswer | FaultKind::Cut { .. } | FaultKind::Stall { .. })
     });
     if arrives && matches!(reply.status, 403 | 429) && is_rest(route) && !request.credential.by_runner() {
-        let after = reply.headers.iter().find(|(name, _)| *name == "retry-after");
-        let seconds = after.and_then(|(_, value)| value.parse().ok()).map(Duration::from_secs);
-        world.conduct.limited = seconds.map(|wait| Instant::now() + wait);
+        // A later refusal that names no time, or an earlier one, does not lift the limit.
+        let until = wait_of(reply).map(|wait| Instant::now() + wait);
+        world.conduct.limited = world.conduct.limited.max(until);
     }
+    world.conduct.has_new |= matches!(route, Route::Register | Route::JitConfig(_)) && reply.status == 201;
     if matches!(route, Route::Register) && reply.status == 201 {
         let credential = request.header("authorization").unwrap_or_default().to_owned();
         if !world.conduct.registered.insert(credential) {
@@ -118,6 +128,20 @@ pub(super) fn answered(
     {
         tell(&mut world.conduct.told, &body);
     }
+}
+
+/// How long the answer asks the client to wait: by `retry-after`, or until its primary limit is reset.
+fn wait_of(reply: &Reply) -> Option<Duration> {
+    let header = |wanted: &str| {
+        let found = reply.headers.iter().find(|(name, _)| *name == wanted);
+        found.map(|(_, value)| value.as_str())
+    };
+    if let Some(seconds) = header("retry-after") {
+        return seconds.parse().ok().map(Duration::from_secs);
+    }
+    header("x-ratelimit-remaining").filter(|left| *left == "0")?;
+    let reset = jiff::Timestamp::from_second(header("x-ratelimit-reset")?.parse().ok()?).ok()?;
+    Duration::try_from(reset.duration_since(clock::now(0))).ok()
 }
 
 /// The calls that need the API token.

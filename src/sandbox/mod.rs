@@ -297,7 +297,7 @@ impl Sandbox {
 
     /// Forgets the requests so far.
     pub fn requests_clear(&self) {
-        self.shared.world().requests.clear();
+        self.shared.world().forget_requests();
     }
 
     /// What no good client does and a client did, such as to delete a runner that no answer had told it of, or to send a

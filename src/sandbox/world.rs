@@ -199,6 +199,12 @@ pub(super) struct World {
 pub(super) struct NameTaken;
 
 impl World {
+    /// What comes now is looked at for itself.
+    pub fn forget_requests(&mut self) {
+        self.requests.clear();
+        self.conduct.begin();
+    }
+
     pub fn new(tokens: Tokens, faults: Vec<Fault>, versions: Vec<String>) -> Self {
         let groups = vec!["Default".to_owned(), "gpu".to_owned()];
         Self {

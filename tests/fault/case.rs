@@ -105,9 +105,17 @@ impl FromStr for Case {
     }
 }
 
-/// The calls of a command without faults: each route with how often it is called.
-fn calls(command: &'static Command) -> Vec<(&'static str, usize)> {
-    static KNOWN: OnceLock<Mutex<BTreeMap<&str, Vec<(&'static str, usize)>>>> = OnceLock::new();
+/// Each route with how often it is called.
+type Calls = Vec<(&'static str, usize)>;
+
+fn calls_on(rig: &Rig) -> Calls {
+    let count = |route: &&'static str| (*route, rig.asked(route));
+    runup::sandbox::ROUTES.iter().map(count).filter(|(_, count)| *count > 0).collect()
+}
+
+/// The calls of a command without faults.
+fn calls(command: &'static Command) -> Calls {
+    static KNOWN: OnceLock<Mutex<BTreeMap<&str, Calls>>> = OnceLock::new();
     let mut known = KNOWN.get_or_init(Mutex::default).lock().unwrap();
     known
         .entry(command.name)
@@ -115,10 +123,68 @@ fn calls(command: &'static Command) -> Vec<(&'static str, usize)> {
             let rig = command.prepare();
             finish(command.process(&rig).spawn().unwrap()).expect(0);
             assert_eq!(rig.sandbox.violations(), [] as [&str; 0], "{}", command.name);
-            let count = |route: &&'static str| (*route, rig.asked(route));
-            runup::sandbox::ROUTES.iter().map(count).filter(|(_, count)| *count > 0).collect()
+            calls_on(&rig)
         })
         .clone()
+}
+
+/// The calls of a command with one fault, as far as it was carried out: what undoing calls shows only then.
+static SEEN: Mutex<Vec<(&Command, Hit, Calls)>> = Mutex::new(Vec::new());
+
+/// Where a request to add a runner may have arrived, and what fails then.
+const ADDS: [(&str, &str); 8] = [
+    ("register", "lost-answer"),
+    ("register", "cut=20"),
+    ("register", "status=404"),
+    ("runner-registration", "script=hang-after-register"),
+    ("runner-registration", "script=fail-after-register"),
+    ("runner-registration", "script=fail-after-runner-file"),
+    ("runner-registration", "script=succeed-without-register"),
+    ("jitconfig", "lost-answer"),
+];
+/// What is done about such a runner.
+const TAKES_BACK: [&str; 3] = ["list-runners", "get-runner", "delete-runner"];
+/// What goes wrong with that.
+const WRONG: [&str; 8] = [
+    "status=403",
+    "status=404",
+    "status=429",
+    "status=500",
+    "html=200",
+    "lost-answer",
+    "rate-limit=1",
+    "retry-after=1",
+];
+
+/// Each fault after which a runner may be left, with each at the calls that take it back, which come after the usual
+/// ones.
+pub fn pairs(command: &'static Command) -> Vec<Case> {
+    let usual = calls(command);
+    let usual = |route: &str| usual.iter().find(|(known, _)| *known == route).map_or(0, |(_, count)| *count);
+    let hit = |route, skip, count, wanted| {
+        let known = kind::of(route).into_iter().find(|(kind, _)| *kind == wanted);
+        let (kind, nature) = known.unwrap_or_else(|| panic!("{route} has no kind {wanted}"));
+        Hit { route, skip, count, kind, nature }
+    };
+    let mut cases = Vec::new();
+    for (route, kind) in ADDS.into_iter().filter(|(route, _)| usual(route) > 0) {
+        let first = hit(route, 0, Some(1), kind);
+        for route in TAKES_BACK {
+            for wrong in WRONG {
+                for count in [Some(1), None] {
+                    // A failure ends the usual calls early.
+                    let skips = if usual(route) > 1 {
+                        vec![usual(route) - 1, usual(route)]
+                    } else {
+                        vec![usual(route)]
+                    };
+                    let second = |skip| Case { command, hits: (first, Some(hit(route, skip, count, wrong))) };
+                    cases.extend(skips.into_iter().map(second));
+                }
+            }
+        }
+    }
+    cases
 }
 
 /// Every single fault at every call, once and for ever.
@@ -137,24 +203,29 @@ pub fn singles(command: &'static Command) -> Vec<Case> {
     cases
 }
 
-/// A case at random: one fault, or two.
+/// A case at random: one fault; or two, the second at a call that the command was seen to make after the first.
 pub fn draw(command: &'static Command, random: &mut fastrand::Rng) -> Case {
-    let calls = calls(command);
-    let mut hit = || {
-        let (route, count) = calls[random.usize(..calls.len())];
-        let kinds = kind::of(route);
-        let mut chosen = kinds[random.usize(..kinds.len())];
-        if chosen.1 == Nature::Silent && random.u8(..4) > 0 {
-            // These take long.
-            chosen = kinds[random.usize(..kinds.len())];
-        }
-        let (kind, nature) = chosen;
-        let count_of = [Some(1), Some(1), Some(2), None][random.usize(..4)];
-        Hit { route, skip: random.usize(..count.min(OCCURRENCES)), count: count_of, kind, nature }
-    };
-    let first = hit();
-    let second = hit();
-    Case { command, hits: (first, random.u8(..3).eq(&0).then_some(second)) }
+    let usual = calls(command);
+    let seen = SEEN.lock().unwrap();
+    let seen: Vec<_> = seen.iter().filter(|(of, ..)| of.name == command.name).collect();
+    if random.u8(..3) > 0 || seen.is_empty() {
+        return Case { command, hits: (hit(&usual, OCCURRENCES, random), None) };
+    }
+    let (_, first, calls) = seen[random.usize(..seen.len())];
+    Case { command, hits: (*first, Some(hit(calls, usize::MAX, random))) }
+}
+
+fn hit(calls: &Calls, most: usize, random: &mut fastrand::Rng) -> Hit {
+    let (route, count) = calls[random.usize(..calls.len())];
+    let kinds = kind::of(route);
+    let mut chosen = kinds[random.usize(..kinds.len())];
+    if chosen.1 == Nature::Silent && random.u8(..4) > 0 {
+        // These take long.
+        chosen = kinds[random.usize(..kinds.len())];
+    }
+    let (kind, nature) = chosen;
+    let count_of = [Some(1), Some(1), Some(2), None][random.usize(..4)];
+    Hit { route, skip: random.usize(..count.min(most)), count: count_of, kind, nature }
 }
 
 /// Carries the case out.
@@ -173,6 +244,9 @@ pub fn run(case: &Case) -> String {
     process.arg("--deadline").arg(format!("{DEADLINE}s"));
     let ran = if command.runs() { ended(process) } else { finish(process.spawn().unwrap()) };
     let took = began.elapsed();
+    if let (hit, None) = case.hits {
+        SEEN.lock().unwrap().push((command, hit, calls_on(&rig)));
+    }
 
     assert!(took < Duration::from_secs(DEADLINE) + GRACE, "it took {took:?}: {ran:#?}");
     check_message(command, &ran);
@@ -189,8 +263,8 @@ pub fn run(case: &Case) -> String {
     let is_excused = |line: &String| {
         // The listener of `run` has ended by then; until the server notices that, it refuses the deletion.
         let is_refused = command.runs() && line.ends_with("which was running a job");
-        // What failed is undone at once: a ghost would be worse than a call too early.
-        let is_undone = ran.code != 0 && !line.starts_with("POST") && line.contains("before the time");
+        // A runner that was added is undone at once: a ghost would be worse than a call too early.
+        let is_undone = ran.code != 0 && !line.starts_with("POST") && line.ends_with(", with a new runner");
         is_refused || is_undone
     };
     let violations: Vec<_> = rig.sandbox.violations().into_iter().filter(|line| !is_excused(line)).collect();
@@ -229,7 +303,9 @@ fn check_message(command: &Command, ran: &Ran) {
 /// No runner is left that the command does not name.
 fn check_server(command: &Command, rig: &Rig, ran: &Ran, before: &[String]) {
     let after = names(rig);
-    let is_named = |name: &String| ran.stderr.contains(name.as_str());
+    // That it was registered is no word about what is left.
+    let error = ran.stderr.split_once("error: ").map_or("", |(_, error)| error);
+    let is_named = |name: &String| error.contains(name.as_str());
     let no_ghost = after.iter().all(is_named);
     let succeeded = ran.code == 0;
     let right = match command.leaves {
@@ -239,6 +315,8 @@ fn check_server(command: &Command, rig: &Rig, ran: &Ran, before: &[String]) {
         Leaves::NoneOrSame if succeeded => after.is_empty(),
         Leaves::NoneOrSame => after.is_empty() || after == before,
         Leaves::Exchanged if succeeded => after.len() == 1,
+        // Nothing is lost before the new registration begins.
+        Leaves::Exchanged if rig.asked("runner-registration") == 0 => after == before,
         Leaves::Exchanged => after.len() <= 1,
     };
     assert!(right, "on the server: {before:?} before, {after:?} after: {ran:#?}");

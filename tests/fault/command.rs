@@ -61,7 +61,7 @@ pub const ALL: [Command; 23] = [
     command("refresh", Before::BakedLongAgo, &["install"], Leaves::OneOrNone),
     command("bake", Before::Bare, &["bake"], Leaves::None),
     command("again", Before::Installed, &["install"], Leaves::Same),
-    command("labels", Before::Installed, &["install", "--labels", "gpu"], Leaves::Exchanged),
+    command("labels", Before::Installed, &["install", "--labels", "gpu"], Leaves::Same),
     command("work", Before::Installed, &["install", "--work", "third"], Leaves::Exchanged),
     command("run", Before::Bare, &["run", "--ephemeral"], Leaves::None),
     command("run-baked", Before::Baked, &["run", "--ephemeral"], Leaves::None),

@@ -1,8 +1,8 @@
 //! Every fault at every call of every command, and pairs of them: each must end in time, with success or a classified
 //! error, and without a runner that nothing knows of; and the next run without faults must converge.
 //!
-//! `cargo test --test fault -- --seconds 600` draws cases at random; `--seed N` repeats a draw, `--all` runs every single
-//! fault, once and for ever, `--command NAME` keeps to one command, `--teardown` runs the whole cross of `remove`
+//! `cargo test --test fault -- --seconds 600` draws cases at random; `--seed N` repeats a draw (but for the second fault of a pair, which depends on
+//! what ran before), `--all` runs every single fault, once and for ever, and those of undoing, `--command NAME` keeps to one command, `--teardown` runs the whole cross of `remove`
 //! (tests/it/teardown.rs), and `--replay "COMMAND FAULT…"` one case. The calls of a command are not written down anywhere:
 //! a run without faults shows them.
 
@@ -73,7 +73,11 @@ mod unix {
         let name = |case: &Case| (case.command.name.to_owned(), case.to_string());
         let run = |case: Case| drop(case::run(&case));
         if flag("--all") {
-            let mut cases = commands.into_iter().flat_map(case::singles).rev().collect::<Vec<_>>();
+            let mut cases = commands
+                .into_iter()
+                .flat_map(|command| [case::singles(command), case::pairs(command)].concat())
+                .rev()
+                .collect::<Vec<_>>();
             println!("{} cases", cases.len());
             return report(&every(|| cases.pop(), run, name));
         }

@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 
 /// The unit of the fixtures.
 const UNIT: &str = "actions-runner.service";
+/// What the oldest runup wrote to it; the first line is the same in every version since.
+const WRITTEN: &str = "# Written by runup for the runner in /opt/actions-runner.\n\
+    # It is written anew by every `runup install`. Your own settings belong into a drop-in:\n\
+    [Service]\nUser=actions-runner\nExecStart=/bin/bash /opt/actions-runner/bin/runsvc.sh\n";
 /// The unit that an operator had before runup took the runner over.
 const BY_HAND: &str = "actions.runner.octo-org.box-1.service";
 
@@ -82,9 +86,9 @@ fn machine_of(name: &str, past: Value) -> Rig {
         past["work"] = json!({ "path": work, "created": [work] });
         past["used"] = json!(work);
     }
-    for (step, unit) in [("write-service", UNIT), ("adopt", BY_HAND)] {
+    for (step, unit, text) in [("write-service", UNIT, WRITTEN), ("adopt", BY_HAND, "[Service]\n")] {
         if entry(&past, step).is_some() {
-            rig.write(&format!("etc/systemd/system/{unit}"), "[Service]\n");
+            rig.write(&format!("etc/systemd/system/{unit}"), text);
         }
     }
     if past.get("work").is_some() {

@@ -34,7 +34,7 @@ pub(crate) async fn adopt(site: &Site<'_>, journal: &mut Journal, to: RemoveScop
     if !others.is_empty() {
         return Err(TreeError::HoldsOthers { dir: shown(), others }.into());
     }
-    let service = service_of(site)?;
+    let service = service_of(site, journal)?;
     let registered = registration_of(site, state, to, service.as_ref())?;
     write_adopted(site, journal, &report, registered, service).await
 }
@@ -44,14 +44,14 @@ pub(crate) async fn note_service(site: &Site<'_>, journal: &mut Journal) -> Resu
     if journal.adopts() {
         return Ok(());
     }
-    let Some(service) = service_of(site)? else { return Ok(()) };
+    let Some(service) = service_of(site, journal)? else { return Ok(()) };
     let ran = by_hand::runs(site, &service.unit).await?;
     recorded::begin(journal, Act::Adopt { unit: Some(service.unit), ran }, Begin::New)
 }
 
 /// The service of `svc.sh`, which only root can take away.
-fn service_of(site: &Site<'_>) -> Result<Option<HandMade>, Error> {
-    let service = by_hand::find(site)?;
+fn service_of(site: &Site<'_>, journal: &Journal) -> Result<Option<HandMade>, Error> {
+    let service = by_hand::find(site, journal)?;
     match service {
         Some(service) if site.request.root.is_host() && !account::is_root() => {
             let (dir, unit) = (site.request.dir.clone(), service.unit);

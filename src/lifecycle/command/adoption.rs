@@ -69,7 +69,7 @@ fn is_adoption(site: &Site<'_>, journal: &Journal) -> Result<bool, Error> {
         return Ok(true);
     }
     let known = journal.registered().is_some();
-    let by_hand = by_hand::find(site)?;
+    let by_hand = by_hand::find(site, journal)?;
     if site.request.adopt {
         return Ok(!known || by_hand.is_some());
     }

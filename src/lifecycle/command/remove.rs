@@ -114,9 +114,10 @@ pub async fn remove(site: &Site<'_>, to: RemoveScope, drain: Duration) -> Result
         && !observed::is_copy(site, &before)
     {
         // Fails early if it must fail, while the service still runs.
-        deregister::check_means(site, registered)?;
+        deregister::check_means(site, &before, registered)?;
     }
     service::stop_without_lock(site, &before, drain).await?;
+    service::by_hand::stop_beside(site, &before, drain).await?;
     let (_lock, mut journal) = site.open_journal("remove").await?;
     if journal.entries().is_empty() && std::fs::symlink_metadata(site.dir()).is_err() {
         release::take_over(site, &mut journal).await?;
@@ -131,7 +132,7 @@ pub async fn remove(site: &Site<'_>, to: RemoveScope, drain: Duration) -> Result
         release::take_over(site, &mut journal).await?;
         if let Some((_, registered)) = journal.registered().filter(|_| to == RemoveScope::Server) {
             // While its own service still runs.
-            deregister::check_means(site, registered)?;
+            deregister::check_means(site, &journal, registered)?;
         }
     } else {
         adopt::note_service(site, &mut journal).await?;
@@ -174,7 +175,8 @@ async fn undo_all(
                 sequence::undo(site, journal, &act, Occasion::Removal, drain).await?;
                 removed.deregistered = Some(Deregistered::of(registered));
             }
-            act => sequence::undo(site, journal, act, Occasion::Removal, drain).await?,
+            act if !sequence::undo(site, journal, act, Occasion::Removal, drain).await? => continue,
+            _ => {}
         }
         removed.undone.push(act.step());
     }

@@ -6,6 +6,7 @@
 use crate::host::{account, systemd};
 use crate::lifecycle::context::error::{Error, ServiceError};
 use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::journal::Journal;
 use crate::runner::unit;
 use std::path::{Path, PathBuf};
 
@@ -40,14 +41,16 @@ impl HandMade {
     }
 }
 
-/// The service of the runner in this directory, if there is one that runup did not write.
+/// The service of the runner in this directory, if there is one that runup did not write. The journal's own unit is none,
+/// whatever an operator has changed in it.
 ///
 /// # Errors
 /// There are several.
-pub(crate) fn find(site: &Site<'_>) -> Result<Option<HandMade>, Error> {
+pub(crate) fn find(site: &Site<'_>, journal: &Journal) -> Result<Option<HandMade>, Error> {
     let mut found = Vec::new();
     for (unit, text) in units(site) {
-        if starts_runner_in(&text, site) && !unit::is_ours(&text, &site.request.dir) {
+        let is_ours = journal.unit() == Some(&unit) || unit::is_ours(&text, &site.request.dir);
+        if !is_ours && starts_runner_in(&text, site) {
             found.push(HandMade { unit, user: setting(&text, "User").map(str::to_owned) });
         }
     }
@@ -82,9 +85,9 @@ fn units(site: &Site<'_>) -> Vec<(String, String)> {
         if !name.ends_with(".service") || !is_roots(&entry.path()) {
             continue;
         }
-        // One that is no text, or gone by now, starts nothing.
-        if let Ok(text) = std::fs::read_to_string(entry.path()) {
-            units.push((name, text));
+        // One that is gone by now starts nothing. systemd ignores a line that is no text, and reads the others.
+        if let Ok(bytes) = std::fs::read(entry.path()) {
+            units.push((name, String::from_utf8_lossy(&bytes).into_owned()));
         }
     }
     units.sort();
@@ -98,13 +101,45 @@ pub(crate) fn folder(site: &Site<'_>) -> Option<PathBuf> {
 
 /// Whether the unit starts GitHub's entry point in this runner's directory.
 fn starts_runner_in(text: &str, site: &Site<'_>) -> bool {
-    let Some(command) = setting(text, "ExecStart") else { return false };
-    let command = command.trim_start_matches(['-', '@', ':', '+', '!']);
+    let Some(command) = command(text) else { return false };
     let program = command.strip_prefix("/bin/bash ").unwrap_or(command).trim().trim_matches('"');
-    let real = std::fs::canonicalize(site.dir()).ok().and_then(|real| site.request.root.strip(&real));
-    let dirs: Vec<PathBuf> = [Some(site.request.dir.clone()), real].into_iter().flatten().collect();
-    dirs.iter()
+    dirs(site)
+        .iter()
         .any(|dir| ["runsvc.sh", "bin/runsvc.sh"].iter().any(|script| Path::new(program) == dir.join(script)))
+}
+
+/// Whether a unit with the name of runup's own starts this runner in any way: a program in its directory, or `runup run`
+/// for it.
+pub(crate) fn starts(text: &str, site: &Site<'_>) -> bool {
+    starts_in(text, &dirs(site))
+}
+
+fn starts_in(text: &str, dirs: &[PathBuf]) -> bool {
+    let text = text.replace("\\\n", " ");
+    let Some(command) = command(&text) else { return false };
+    let command = command.replace("%%", "%");
+    let words: Vec<&str> =
+        command.split([' ', '\t', '"', '\'', ';', '=']).filter(|word| !word.is_empty()).collect();
+    let is_dir = |word: &&str| dirs.iter().any(|dir| Path::new(word) == dir);
+    let is_inside = |word: &&str| dirs.iter().any(|dir| Path::new(word).starts_with(dir)) && !is_dir(word);
+    let supervises = || match words.iter().position(|word| *word == "--dir") {
+        Some(at) => words.get(at + 1).is_some_and(is_dir),
+        None => true,
+    };
+    let is_runup = |word: &str| Path::new(word).file_name().is_some_and(|name| name == "runup");
+    let runs = || words.windows(2).any(|pair| is_runup(pair[0]) && pair[1] == "run");
+    words.iter().any(is_inside) || (runs() && supervises())
+}
+
+/// The command that the unit starts, without the marks that systemd reads before it.
+fn command(text: &str) -> Option<&str> {
+    Some(setting(text, "ExecStart")?.trim_start_matches(['-', '@', ':', '+', '!']))
+}
+
+/// The names of the runner's directory, as the machine sees them.
+fn dirs(site: &Site<'_>) -> Vec<PathBuf> {
+    let real = std::fs::canonicalize(site.dir()).ok().and_then(|real| site.request.root.strip(&real));
+    [Some(site.request.dir.clone()), real].into_iter().flatten().collect()
 }
 
 /// What the unit's file says for this key; the last line counts.
@@ -156,6 +191,21 @@ mod tests {
         assert!(!of("actions.runner.acme.build.7.service", "7"));
         assert!(!of("actions.runner.acme.box-7.service", "box"));
         assert!(!of("ssh.service", "ssh"));
+    }
+
+    #[test]
+    fn a_unit_starts_the_runner_whose_programs_or_supervisor_it_starts() {
+        let starts = |command: &str| {
+            starts_in(&format!("[Service]\nExecStart={command}\n"), &[PathBuf::from("/opt/actions-runner")])
+        };
+        assert!(starts("/bin/bash /opt/actions-runner/bin/runsvc.sh"));
+        assert!(starts("-/usr/bin/nice \\\n  \"/opt/actions-runner/run.sh\""));
+        assert!(starts("/usr/bin/runup run --dir=/opt/actions-runner --ephemeral"));
+        assert!(starts("/usr/bin/runup run --ephemeral"));
+        assert!(!starts("/usr/bin/runup run --dir /opt/other"));
+        assert!(!starts("/usr/bin/runup status --dir /opt/actions-runner"));
+        assert!(!starts("/bin/bash /opt/actions-runner-2/bin/runsvc.sh"));
+        assert!(!starts("/bin/sleep infinity"));
     }
 
     #[test]

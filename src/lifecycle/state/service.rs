@@ -3,6 +3,7 @@
 use crate::host::{self, Account, account, systemd};
 use crate::lifecycle::context::error::{Error, ServiceError};
 use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::by_hand;
 use crate::lifecycle::state::journal::Journal;
 use crate::lifecycle::state::needrestart;
 use crate::lifecycle::state::trust;
@@ -133,10 +134,10 @@ pub(crate) async fn groups_of_unit(site: &Site<'_>, unit: Option<&str>) -> Resul
     Ok(gids)
 }
 
-/// What a unit's file says; `None` if there is none.
+/// What a unit's file says; `None` if there is none. An operator's may hold bytes that are no text.
 pub(crate) fn read_unit(site: &Site<'_>, unit: &str) -> Result<Option<String>, Error> {
-    match fs_err::read_to_string(unit_path(site, unit)) {
-        Ok(text) => Ok(Some(text)),
+    match fs_err::read(unit_path(site, unit)) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(host::Error::from(error).into()),
     }
@@ -145,11 +146,11 @@ pub(crate) fn read_unit(site: &Site<'_>, unit: &str) -> Result<Option<String>, E
 /// The owner of a unit of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnitOwner {
-    /// Its file is runup's, or gone.
+    /// Its file is gone, runup's, or an edited one that still starts this runner.
     Runup,
     /// An operator has masked it since.
     Masked,
-    /// An operator has put another file in its place since.
+    /// An operator has put another file in its place since, which does not start this runner.
     Operator,
 }
 
@@ -161,7 +162,7 @@ pub(crate) fn unit_owner(site: &Site<'_>, unit: &str) -> Result<UnitOwner, Error
     if std::fs::read_link(unit_path(site, unit)).is_ok_and(|target| target == Path::new("/dev/null")) {
         return Ok(UnitOwner::Masked);
     }
-    let is_ours = |text: String| unit::is_ours(&text, &site.request.dir);
+    let is_ours = |text: String| unit::is_ours(&text, &site.request.dir) || by_hand::starts(&text, site);
     Ok(if read_unit(site, unit)?.is_none_or(is_ours) { UnitOwner::Runup } else { UnitOwner::Operator })
 }
 

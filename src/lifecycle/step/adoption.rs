@@ -46,7 +46,7 @@ pub(crate) struct Found {
 pub(crate) async fn examine(site: &Site<'_>, journal: &Journal) -> Result<Found, Error> {
     let dir = || site.request.dir.clone();
     let file = configured(site)?;
-    let service = by_hand::find(site)?;
+    let service = by_hand::find(site, journal)?;
     check_service(site, service.as_ref())?;
     // A run that was cut off has checked it.
     if journal.registered().is_none_or(|(_, known)| !known.name.eq_ignore_ascii_case(&file.agent_name)) {

@@ -9,6 +9,7 @@ use crate::lifecycle::context::watch::Phase;
 use crate::lifecycle::state::journal::{Act, Journal, Step};
 use crate::lifecycle::state::observed::{Seen, Server};
 use crate::lifecycle::state::plan::{Change, NewRegistration, Plan, Planned};
+use crate::lifecycle::state::service::UnitOwner;
 use crate::lifecycle::step::precheck::Prepared;
 use crate::lifecycle::step::registration::deregister::{self, Occasion};
 use crate::lifecycle::step::user::release::Undone;
@@ -129,7 +130,7 @@ pub(crate) fn settle(site: &Site<'_>, journal: &mut Journal, plan: &Plan, seen: 
     service::settle(journal, plan)
 }
 
-/// Undoes the step of an entry. A job that runs gets `drain` to end.
+/// Undoes the step of an entry; returns whether there was anything of it to undo. A job that runs gets `drain` to end.
 ///
 /// # Errors
 /// Something stays; the entry does as well.
@@ -139,7 +140,7 @@ pub(crate) async fn undo(
     act: &Act,
     occasion: Occasion,
     drain: Duration,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     // A person who removes a runner sees each step.
     let phase = |name| (occasion == Occasion::Removal).then(|| site.phase(name));
     let end = |phase: Option<Phase<'_>>, detail: String| {
@@ -150,13 +151,25 @@ pub(crate) async fn undo(
     match act {
         Act::StartService { unit } => {
             let phase = phase("stop");
-            service::undo_start(site, journal, drain).await?;
-            end(phase, format!("stopped and disabled {unit}"));
+            let owner = service::undo_start(site, journal, drain).await?;
+            let detail = match owner {
+                UnitOwner::Runup => format!("stopped and disabled {unit}"),
+                UnitOwner::Masked => format!("stopped {unit}, which is masked"),
+                UnitOwner::Operator => format!("left {unit} alone: it does not start this runner"),
+            };
+            end(phase, detail);
+            return Ok(owner != UnitOwner::Operator);
         }
         Act::WriteService { unit, .. } => {
             let phase = phase("unit");
-            service::undo_write(site, journal).await?;
-            end(phase, format!("deleted the unit {unit}"));
+            let owner = service::undo_write(site, journal).await?;
+            let detail = match owner {
+                UnitOwner::Runup => format!("deleted the unit {unit}"),
+                UnitOwner::Masked => format!("{unit} stays masked: runup did not mask it"),
+                UnitOwner::Operator => format!("{unit} stays as it is: it does not start this runner"),
+            };
+            end(phase, detail);
+            return Ok(owner == UnitOwner::Runup);
         }
         Act::Register(_) => deregister::deregister(site, journal, occasion).await?,
         Act::PlaceRunner { .. } => {
@@ -178,7 +191,7 @@ pub(crate) async fn undo(
             end(phase, detail);
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 fn known(owner: Option<&Account>) -> &Account {

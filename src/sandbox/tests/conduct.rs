@@ -52,6 +52,14 @@ fn a_client_that_was_told_to_wait_waits() {
     assert_eq!(added(&sandbox, || drop(call(&sandbox, "GET", LIST))), [] as [&str; 0]);
     let token = || drop(call_with(&sandbox, "POST", &format!("{LIST}/registration-token"), ""));
     assert_eq!(added(&sandbox, token), ["called the API before the time after which it was told to"]);
+    // A refusal of another kind does not lift it.
+    sandbox.fault("registration-token:1:status=403".parse().unwrap());
+    added(&sandbox, token);
+    assert_eq!(added(&sandbox, token), ["called the API before the time after which it was told to"]);
     sandbox.faults_clear();
     assert_eq!(added(&sandbox, token), [] as [&str; 0]);
+    // Nor does the primary limit name its time in the same way.
+    sandbox.fault("list-runners:1:rate-limit=600".parse().unwrap());
+    assert_eq!(added(&sandbox, || drop(call(&sandbox, "GET", LIST))), [] as [&str; 0]);
+    assert_eq!(added(&sandbox, token), ["called the API before the time after which it was told to"]);
 }

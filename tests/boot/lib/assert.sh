@@ -54,6 +54,16 @@ says() {
     done
 }
 
+# does_not_say TEXT…: the last command printed none of them.
+does_not_say() {
+    local text
+    for text in "$@"; do
+        cat "$here/stdout" "$here/stderr" | grep --ignore-case --fixed-strings -- "$text" >/dev/null &&
+            fail "the command printed: $text"
+    done
+    return 0
+}
+
 # The path below $root does not exist, not even as a dangling link.
 absent() {
     local path

@@ -262,6 +262,47 @@ scenario_remove_leaves_nothing() {
     must no_runner
 }
 
+# A unit that an operator has edited is still this runner's, even one that is not read yet.
+scenario_remove_an_edited_unit() {
+    server
+    machine
+    credentials
+    switch_on
+    local job kind file=/etc/systemd/system/$unit
+    for kind in headline comments supervisor not_read; do
+        case $kind in
+        supervisor) exits 0 runup install --ephemeral ;;
+        *) exits 0 runup install ;;
+        esac
+        within 20 online
+        case $kind in
+        headline | supervisor) sed --in-place '1i # Ansible managed' "$root$file" ;;
+        comments)
+            sed --in-place '/^#/d' "$root$file"
+            printf '# Stra\337e\n' >>"$root$file"
+            ;;
+        not_read) printf '[Service]\nExecStart=/bin/sleep infinity\n' >"$root$file" ;;
+        esac
+        [[ $kind == not_read ]] || inside systemctl daemon-reload
+        job=$(job 6)
+        within 10 busy
+        exits 0 runup remove --drain 60s
+        must job_done "$job"
+        must no_runner
+        must inactive $unit
+        absent $tree
+        if [[ $kind == not_read ]]; then
+            says "stays as it is"
+            rm "$root$file"
+            inside systemctl daemon-reload
+        else
+            says "deleted the unit $unit"
+            does_not_say svc.sh
+            absent "$file" "/etc/systemd/system/multi-user.target.wants/$unit"
+        fi
+        exits 0 runup remove
+    done
+}
 scenario_remove_while_a_job_runs() {
     with_service
     local job from
@@ -372,12 +413,14 @@ scenario_remove_with_each_unit() {
         running | dead) absent "$file" "/etc/systemd/system/multi-user.target.wants/$unit" ;;
         masked)
             says "stays masked"
+            does_not_say "deleted the unit"
             must inactive $unit
             same /dev/null "$(readlink "$root$file")" "what the unit's file is"
             exits 0 inside systemctl unmask --quiet $unit
             ;;
         foreign)
-            says "stays as it is"
+            says "stays as it is" "left $unit alone"
+            does_not_say "deleted the unit" "stopped and disabled"
             must active $unit
             cmp "$here/theirs" "$root$file"
             ;;

@@ -289,6 +289,12 @@ fn what_cannot_be_undone_is_said_and_the_next_run_does_it() {
     assert_eq!(rig.state().runners.len(), 1);
     rig.run(&["remove"]).expect(0);
     rig.assert_nothing_left();
+    // Told to wait for longer than the deadline leaves, it names the runner all the same.
+    let rig = Rig::new();
+    rig.faults(&["runner-registration:1:script=fail-after-register", "delete-runner:1:retry-after=600"]);
+    let ran = rig.run(&["install"]).expect(79);
+    let name = rig.state().runners[0].name.clone();
+    ran.says(&format!("not undone: the server still has the runner {name}")).says("429");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The way back, from every state that somebody may have left.
 
-use crate::rig::{Rig, finish, names_in};
+use crate::rig::{Rig, finish, names_in, signal, until};
 use runup::sandbox::{CredentialKind, RunnerChange};
+use rustix::process::Signal;
 use std::path::PathBuf;
 
 impl Rig {
@@ -89,6 +90,22 @@ fn a_remove_token_is_enough() {
     command.env_remove("RUNUP_TOKEN").env("RUNUP_REMOVE_TOKEN", token.trim());
     finish(command.spawn().unwrap()).expect(0);
     rig.assert_nothing_left();
+}
+
+/// Before anything is stopped: that `run` supervises the runner is found out only after that.
+#[test]
+fn a_remove_token_that_nothing_can_use_is_refused_while_the_runner_runs() {
+    let rig = Rig::new();
+    let file = rig.write("remove-token", rig.ask(&["token", "remove"]).expect(0).stdout);
+    let child = rig.start(&["run"]);
+    until("it is online", || rig.state().runners.first().is_some_and(|runner| runner.online));
+    let script = rig.dir().join("config.sh");
+    std::fs::remove_file(&script).unwrap();
+    let ran = rig.run_without_token(&["remove", "--trust-tree", "--remove-token-file", &file]).expect(77);
+    ran.says("what config.sh remove works with is gone").hints("--token-file");
+    assert!(rig.state().runners[0].online);
+    signal(&child, Signal::TERM);
+    finish(child);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The registration, here and on the server.
 
 use crate::error::{Class, Failure};
+use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::error::words::remove;
 use std::path::PathBuf;
 
@@ -41,7 +42,7 @@ pub enum RegistrationError {
     #[error("the runner in {} was registered with a different {}, and changing that needs a token", dir.display(), options.join(", "))]
     CannotChange { dir: PathBuf, options: Vec<&'static str> },
     #[error("the server still has the runner {name}{}", id.map(|id| format!(" (id {id})")).unwrap_or_default())]
-    StillOnServer { name: String, id: Option<u64> },
+    StillOnServer { name: String, id: Option<u64>, source: Option<Box<Error>> },
     #[error("what the runner in {} is registered as cannot be read: {why}", dir.display())]
     RegistrationUnclear { dir: PathBuf, why: String },
     #[error("--url is {given}, but the runner in {} is registered at {journal}", dir.display())]

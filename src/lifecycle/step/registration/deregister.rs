@@ -14,7 +14,6 @@ use crate::lifecycle::state::ownership;
 use crate::lifecycle::step::recorded::{self, Begin};
 use crate::lifecycle::step::registration::script;
 use crate::lifecycle::step::user;
-use crate::net;
 use crate::runner::state;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,17 +109,17 @@ pub(crate) async fn deregister(
         Some(client) => {
             let phase = site.phase(occasion.phase());
             let gone = by_id(site, client, &registered, &limits).await;
-            phase.end(gone.map_err(|error| match error {
-                Error::DeadlinePassed { .. }
-                | Error::Github(github::Error::Transport(net::Error::Deadline { .. }))
-                    if occasion == Occasion::Unwinding =>
-                {
-                    Error::Registration(RegistrationError::StillOnServer {
+            phase.end(gone.map_err(|error| {
+                match occasion {
+                    // Whatever kept it from being deleted, the operator has to know which runner may be left.
+                    Occasion::Unwinding if !error.is_stop() => RegistrationError::StillOnServer {
                         name: registered.name.clone(),
                         id: registered.agent_id,
-                    })
+                        source: Some(Box::new(error)),
+                    }
+                    .into(),
+                    _ => error,
                 }
-                error => error,
             })?);
         }
         // The server deletes it by itself.
@@ -136,7 +135,12 @@ pub(crate) async fn deregister(
 /// The server may still have it.
 pub(crate) async fn take_back(site: &Site<'_>, registered: &Registered) -> Result<(), Error> {
     let Some(client) = site.eyes() else {
-        return Err(RegistrationError::StillOnServer { name: registered.name.clone(), id: None }.into());
+        return Err(RegistrationError::StillOnServer {
+            name: registered.name.clone(),
+            id: None,
+            source: None,
+        }
+        .into());
     };
     by_id(site, client, registered, &Occasion::Unwinding.limits()).await.map(drop)
 }
@@ -212,6 +216,7 @@ fn unseen(site: &Site<'_>, journal: &mut Journal, registered: &Registered) -> Re
         return Err(RegistrationError::StillOnServer {
             name: registered.name.clone(),
             id: registered.agent_id,
+            source: None,
         }
         .into());
     }
@@ -225,7 +230,7 @@ async fn by_script(
     registered: &Registered,
     limits: &Limits,
 ) -> Result<(), Error> {
-    check_means(site, registered)?;
+    check_means(site, journal, registered)?;
     check_service(site)?;
     let client = match &site.request.credentials.api {
         Some(_) => Some(client_of(site, registered)?),
@@ -324,7 +329,7 @@ async fn make_sure(
 }
 
 /// Whether the request has what deregistering needs: the right server, and a credential of some kind.
-pub(crate) fn check_means(site: &Site<'_>, registered: &Registered) -> Result<(), Error> {
+pub(crate) fn check_means(site: &Site<'_>, journal: &Journal, registered: &Registered) -> Result<(), Error> {
     let request = &site.request;
     if let Some(given) = &request.target
         && !registered.url.is_empty()
@@ -340,6 +345,11 @@ pub(crate) fn check_means(site: &Site<'_>, registered: &Registered) -> Result<()
         if request.credentials.remove.is_none() {
             return Err(RegistrationError::NoWayToDeregister { purpose: script::NO_REMOVE_TOKEN }.into());
         }
+        // A remove token is of use only to config.sh.
+        script::check(site, journal, registered).map_err(|error| match error {
+            Error::Tree(TreeError::NothingThere { .. }) => RegistrationError::FilesGone.into(),
+            error => error,
+        })?;
     }
     Ok(())
 }

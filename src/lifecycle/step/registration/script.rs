@@ -31,6 +31,48 @@ const SHARE: u32 = 2;
 const IDENTITY: [&str; 3] = [".runner", ".credentials", ".credentials_rsaparams"];
 const LIMIT: u64 = 64 * 1024;
 
+/// The program that gets the token.
+enum Program {
+    /// That of the tree, which runs with the rights of whoever runs this.
+    Own,
+    /// That of the tree, which jobs cannot have changed, or are trusted not to have.
+    Kept,
+    /// That of a fresh tree.
+    Fresh,
+}
+
+/// Decides which program gets the token, and as whom it runs.
+///
+/// # Errors
+/// `TreeError::NothingThere` if there is nothing for it to work with; `TrustError::TreeNotGuarded` if no program may get
+/// a token.
+fn program(site: &Site<'_>, journal: &Journal, registered: &Registered) -> Result<(Program, Account), Error> {
+    let nothing = || Error::Tree(TreeError::NothingThere { dir: site.request.dir.clone() });
+    if !is_configured(site, registered)? {
+        return Err(nothing());
+    }
+    let account = account(site, journal)?.ok_or_else(nothing)?;
+    let kept = site.request.trust_tree || journal.guard() != Guard::Open;
+    if site.isolates(&account) && !kept {
+        if site.request.archive.archive.is_none() {
+            return Err(TrustError::TreeNotGuarded { dir: site.request.dir.clone() }.into());
+        }
+        return Ok((Program::Fresh, account));
+    }
+    if !config_sh::path(&site.dir()).exists() {
+        return Err(nothing());
+    }
+    Ok((if site.isolates(&account) { Program::Kept } else { Program::Own }, account))
+}
+
+/// Whether it could run, before anything is stopped for it.
+///
+/// # Errors
+/// Those of [`remove`] that can be known by now.
+pub(crate) fn check(site: &Site<'_>, journal: &Journal, registered: &Registered) -> Result<(), Error> {
+    program(site, journal, registered).map(drop)
+}
+
 /// Runs it, if there is something for it to work with.
 ///
 /// # Errors
@@ -42,18 +84,11 @@ pub(crate) async fn remove(
     client: Option<&Client>,
 ) -> Result<(), Error> {
     let nothing = || Error::Tree(TreeError::NothingThere { dir: site.request.dir.clone() });
-    if !is_configured(site, registered)? {
-        return Err(nothing());
+    let (program, account) = program(site, journal, registered)?;
+    if matches!(program, Program::Own) {
+        return run(site, &site.dir(), account, client).await;
     }
-    let account = account(site, journal)?.ok_or_else(nothing)?;
-    let has_script = config_sh::path(&site.dir()).exists();
-    if !site.isolates(&account) {
-        return if has_script { run(site, &site.dir(), account, client).await } else { Err(nothing()) };
-    }
-    if site.request.trust_tree || journal.guard() != Guard::Open {
-        if !has_script {
-            return Err(nothing());
-        }
+    if matches!(program, Program::Kept) {
         user::check_alone(site, journal, &account).await?;
         prepare(site, journal, &account).await?;
         // Every process that could have changed it since the first check is gone by now.
@@ -63,9 +98,6 @@ pub(crate) async fn remove(
         return run(site, &site.dir(), account, client).await;
     }
     user::end_processes(site, journal, &account).await?;
-    if site.request.archive.archive.is_none() {
-        return Err(TrustError::TreeNotGuarded { dir: site.request.dir.clone() }.into());
-    }
     let fresh = fresh(site, journal, &account).await?;
     match state::read(&fresh)? {
         LocalState::Configured(file) if is_the_one(site, registered, &file) => {}

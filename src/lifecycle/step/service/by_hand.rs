@@ -1,6 +1,6 @@
 //! The service that an operator has set up with GitHub's `svc.sh`: it is stopped, and runs again or is deleted.
 
-use crate::host::{file, systemd};
+use crate::host::{account, file, systemd};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::by_hand;
@@ -58,6 +58,22 @@ pub(crate) async fn resume(site: &Site<'_>, unit: &str, ran: bool) -> Result<(),
     if ran && manages(site) && !systemd::show(unit, &site.stop).await?.is_up() {
         systemd::start(unit, &site.stop).await?;
         tracing::info!("{unit} is started again, as it was");
+    }
+    Ok(())
+}
+
+/// Stops one that is beside runup's own, before `remove` ends the processes of the runner's user.
+///
+/// # Errors
+/// It does not stop.
+pub(crate) async fn stop_beside(site: &Site<'_>, journal: &Journal, drain: Duration) -> Result<(), Error> {
+    // Whoever is not root, and has such a service, is refused later.
+    if !journal.entries().is_empty()
+        && account::is_root()
+        && let Some(service) = by_hand::find(site, journal)?
+        && by_hand::runs(site, &service.unit).await?
+    {
+        stop(site, &service.unit, drain).await?;
     }
     Ok(())
 }

@@ -362,17 +362,18 @@ async fn stop(site: &Site<'_>, unit: &str, drain: Duration) -> Result<(), Error>
     Ok(systemd::stop_unit(unit, CANCEL.min(site.deadline.left()), &site.stop).await?)
 }
 
-/// Stops the service of the journal, if it has one, and leaves everything else to [`undo_start`]. The journal's lock
-/// must not be held: a service that deregisters by itself needs it.
+/// Stops the service of the journal, if it runs this runner, and leaves everything else to [`undo_start`]. The journal's lock must not be
+/// held: a service that deregisters by itself needs it.
 ///
 /// # Errors
 /// It does not stop.
 pub async fn stop_without_lock(site: &Site<'_>, journal: &Journal, drain: Duration) -> Result<(), Error> {
+    if !systemd::is_running() || !site.request.root.is_host() {
+        return Ok(());
+    }
     if let Some(unit) = journal.unit()
-        && systemd::is_running()
-        && site.request.root.is_host()
         && systemd::show(unit, &site.stop).await?.runs()
-        && unit_owner(site, unit)? != UnitOwner::Operator
+        && (unit_owner(site, unit)? != UnitOwner::Operator || has_listener(site, unit))
     {
         upgrades::stop(site, unit).await?;
         stop(site, unit, drain).await?;
@@ -380,42 +381,44 @@ pub async fn stop_without_lock(site: &Site<'_>, journal: &Journal, drain: Durati
     Ok(())
 }
 
-/// Undoes the step `StartService`.
+/// Whether the unit runs this runner, whatever its file says by now: systemd may not have read that yet.
+fn has_listener(site: &Site<'_>, unit: &str) -> bool {
+    let pids = listener::listeners(&site.dir(), site.runner_uid()).find();
+    pids.into_iter().any(|pid| systemd::is_in(pid, unit))
+}
+
+/// Undoes the step `StartService`; returns whose the unit is. An operator's own one is left alone.
 ///
 /// # Errors
 /// The service does not stop.
-pub async fn undo_start(site: &Site<'_>, journal: &mut Journal, drain: Duration) -> Result<(), Error> {
+pub async fn undo_start(site: &Site<'_>, journal: &mut Journal, drain: Duration) -> Result<UnitOwner, Error> {
     recorded::undo(journal, Step::StartService, async |journal| {
-        if let Some(unit) = journal.unit()
-            && systemd::is_running()
-            && site.request.root.is_host()
-        {
+        let Some(unit) = journal.unit() else { return Ok(UnitOwner::Runup) };
+        let owner = unit_owner(site, unit)?;
+        if systemd::is_running() && site.request.root.is_host() {
             upgrades::disable(site, unit).await?;
             let known = systemd::show(unit, &site.stop).await?;
-            if known.exists() && unit_owner(site, unit)? != UnitOwner::Operator {
+            if known.exists() && owner != UnitOwner::Operator {
                 stop(site, unit, drain).await?;
                 systemd::disable(unit, &site.stop).await?;
             }
         }
-        Ok(())
+        Ok(owner)
     })
     .await
 }
 
-/// Undoes the step `WriteService`.
+/// Undoes the step `WriteService`; returns whose the unit is. Only runup's own is deleted.
 ///
 /// # Errors
 /// The unit's file stays.
-pub async fn undo_write(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
+pub async fn undo_write(site: &Site<'_>, journal: &mut Journal) -> Result<UnitOwner, Error> {
     recorded::undo(journal, Step::WriteService, async |journal| {
+        let mut owner = UnitOwner::Runup;
         if let Some(unit) = journal.unit() {
-            let path = unit_path(site, unit);
-            match unit_owner(site, unit)? {
-                UnitOwner::Runup => drop(file::remove_written(&path)?),
-                UnitOwner::Operator => {
-                    tracing::warn!("{} stays as it is: runup did not write it", path.display());
-                }
-                UnitOwner::Masked => tracing::warn!("{unit} stays masked: runup did not mask it"),
+            owner = unit_owner(site, unit)?;
+            if owner == UnitOwner::Runup {
+                file::remove_written(&unit_path(site, unit))?;
             }
             upgrades::delete(site, unit)?;
             needrestart::delete_with_the_last(site, journal)?;
@@ -428,7 +431,8 @@ pub async fn undo_write(site: &Site<'_>, journal: &mut Journal) -> Result<(), Er
                 systemd::reset_failed(unit, &site.stop).await;
             }
         }
-        Ok(state::clean_service(&site.dir())?)
+        state::clean_service(&site.dir())?;
+        Ok(owner)
     })
     .await
 }
