@@ -20,7 +20,7 @@ pub use manage::{
     Deleted, Made, NewUser, OWN_IDS, WantedIds, add_to_group, check_new, create, create_group, delete,
     delete_group, has_group, has_rest, seems_own_group, usable_id,
 };
-pub use mark::{is_marked, marked_for, set_mark};
+pub use mark::{Marked, mark, marked_for, set_mark};
 use name_service::Key;
 pub use name_service::directory_services;
 use std::io;

@@ -3,7 +3,7 @@
 use crate::rig::{Rig, finish, names_in, signal, until};
 use runup::host::account::MARKER;
 use runup::lifecycle::checkpoint::Checkpoint;
-use runup::sandbox::{Fault, FaultKind};
+use runup::sandbox::{Fault, FaultKind, RunnerChange};
 use rustix::process::Signal;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -350,6 +350,47 @@ fn without_its_journal_a_user_stays_that_another_runner_needs_or_that_has_no_mar
         edit(&rig, "passwd", |line| (!line.starts_with("fresh:")).then(|| line.to_owned()));
         edit(&rig, "group", |line| (!line.starts_with("fresh:")).then(|| line.to_owned()));
         std::fs::remove_dir_all(home(&rig)).unwrap();
+    }
+}
+
+#[test]
+fn an_adoption_that_fails_keeps_the_user_that_runup_had_created_for_this_directory() {
+    let Some(rig) = rig() else { return };
+    rig.run(&with("install", &A)).expect(0);
+    lose_journal(&rig, "a", false);
+    let id = rig.state().runners[0].id;
+    let busy = |busy| RunnerChange { online: Some(busy), busy: Some(busy), ..Default::default() };
+    assert!(rig.sandbox.change_runner(id, busy(true)));
+    let adopt = [&A[..], &["--adopt", "--deadline", "4s"]].concat();
+    let ran = rig.run(&with("install", &adopt));
+    assert_ne!(ran.code, 0, "{ran:#?}");
+    assert!(rig.root().join("opt/a/.runner").exists() && uid(&rig).is_some(), "{ran:#?}");
+    assert_home_is_right(&rig);
+    assert!(rig.sandbox.change_runner(id, busy(false)));
+    rig.run(&with("install", &adopt)).expect(0);
+    rig.run(&remove(&A)).expect(0);
+    assert_no_user(&rig);
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn a_user_that_another_runner_created_is_that_one_s_although_its_journal_is_not_found() {
+    let elsewhere = [&A[..], &["--state-dir", "/srv/state"]].concat();
+    for tree in [true, false] {
+        let Some(rig) = rig() else { return };
+        rig.run(&with("install", &elsewhere)).expect(0);
+        rig.run(&with("install", &B)).expect(0);
+        rig.run(&remove(&B)).expect(0);
+        assert!(uid(&rig).is_some(), "the runner that created it has no user");
+        assert_home_is_right(&rig);
+        if tree {
+            rig.run(&[&remove(&A)[..], &["--state-dir", "/srv/state"]].concat()).expect(0);
+        } else {
+            std::fs::remove_dir_all(rig.root().join("srv/state")).unwrap();
+            std::fs::remove_dir_all(rig.root().join("opt/a")).unwrap();
+            rig.run(&remove(&A)).expect(0).says("runup had created the user fresh for this runner");
+        }
+        assert_no_user(&rig);
     }
 }
 

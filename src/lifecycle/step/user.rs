@@ -7,7 +7,7 @@
 pub mod release;
 
 use crate::deadline::Deadline;
-use crate::host::account::{self, Account, NewUser};
+use crate::host::account::{self, Account, Marked, NewUser};
 use crate::host::process::{self, Ask, Which};
 use crate::lifecycle::context::error::{Error, TreeError, UserError};
 use crate::lifecycle::context::request::Request;
@@ -149,8 +149,10 @@ pub(crate) async fn claim(
     }
     let root = &site.request.root;
     let account = account::find(root, &wanted)?;
+    // The runup that created it may have been killed, and whoever uses the user next needs the home.
     if let Some(account) = &account
-        && is_created(site, journal, account)?
+        && (is_created(site, journal, account)?
+            || account::mark(root, account, &site.request.dir)? != Marked::No)
         && !account::has_home(root, account)
     {
         account::ensure_home(root, account)?;
