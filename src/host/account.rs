@@ -26,7 +26,7 @@ pub use name_service::directory_services;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-pub use tools::{FileLock, MARKER, wait_for_survivors, wait_until_unlocked};
+pub use tools::{FileLock, MARKER, foreign_lock, wait_for_survivors, wait_until_unlocked};
 pub use ways::ways_to_root;
 
 /// A user.

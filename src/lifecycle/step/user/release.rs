@@ -4,7 +4,7 @@ use crate::host::account::{self, Account, Made};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::by_hand;
-use crate::lifecycle::state::journal::{Act, Journal, Step};
+use crate::lifecycle::state::journal::{Act, Entry, EntryState, Journal, Step};
 use crate::lifecycle::state::user::{claimant, is_created, others};
 use crate::lifecycle::step::{metadata, recorded};
 use std::path::PathBuf;
@@ -115,10 +115,14 @@ pub(crate) fn left(site: &Site<'_>, journal: &Journal) -> Result<Option<Account>
 }
 
 /// What runup created with the user, as far as the journal tells.
-pub(super) fn made(site: &Site<'_>, journal: &Journal, name: &str) -> Made {
-    match journal.entry(Step::CreateUser).map(|entry| &entry.act) {
-        Some(Act::CreateUser { group_created: Some(group), .. }) => Made { group: *group, home: true },
-        _ => Made { group: account::seems_own_group(&site.request.root, name), home: false },
+pub(super) fn made<'a>(site: &'a Site<'_>, journal: &Journal, name: &str) -> Made<'a> {
+    let dir = site.request.dir.as_path();
+    match journal.entry(Step::CreateUser) {
+        // The home directory of one that was created goes with it, and without it is what the operator has kept.
+        Some(Entry { state, act: Act::CreateUser { group_created: Some(group), .. } }) => {
+            Made { group: *group, home: *state == EntryState::Begun, dir }
+        }
+        _ => Made { group: account::seems_own_group(&site.request.root, name), home: false, dir },
     }
 }
 
