@@ -20,13 +20,13 @@ pub use manage::{
     Deleted, Made, NewUser, OWN_IDS, WantedIds, add_to_group, check_new, create, create_group, delete,
     delete_group, has_group, has_rest, seems_own_group, usable_id,
 };
-pub use mark::{is_marked, marked_for, set_mark};
+pub use mark::{Marked, mark, marked_for, set_mark};
 use name_service::Key;
 pub use name_service::directory_services;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-pub use tools::{FileLock, MARKER, wait_for_survivors, wait_until_unlocked};
+pub use tools::{FileLock, MARKER, foreign_lock, wait_for_survivors, wait_until_unlocked};
 pub use ways::ways_to_root;
 
 /// A user.

@@ -3,7 +3,7 @@
 use crate::rig::{Rig, finish, names_in, signal, until};
 use runup::host::account::MARKER;
 use runup::lifecycle::checkpoint::Checkpoint;
-use runup::sandbox::{Fault, FaultKind};
+use runup::sandbox::{Fault, FaultKind, RunnerChange};
 use rustix::process::Signal;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -183,27 +183,30 @@ fn a_claim_that_a_killed_install_left_is_let_go_by_its_remove() {
     rig.assert_nothing_left();
 }
 
-/// A program that outlives a killed runup, as its useradd does: a child of runup with its mark.
-fn survivor(rig: &Rig, script: &str) -> (Child, PathBuf) {
-    let go = rig.root().join("go");
-    assert!(Command::new("mkfifo").arg(&go).status().unwrap().success());
-    let mut child = Command::new("/bin/sh");
-    child.arg("-c").arg(format!("read line <{}; {script}", go.display())).env(MARKER, rig.root());
-    (child.spawn().unwrap(), go)
-}
-
 #[test]
 fn a_useradd_that_outlives_a_killed_install_is_waited_for() {
     let Some(rig) = rig() else { return };
     rig.die_at(Checkpoint::UserBegun, &with("install", &A));
     std::fs::write(rig.root().join("etc/group"), format!("{}fresh:x:60999:\n", read(&rig, "group"))).unwrap();
     std::fs::create_dir(rig.root().join("home")).unwrap();
-    // Killed itself before it has created the home directory.
-    let root = rig.root().display();
-    let (mut useradd, go) = survivor(
-        &rig,
-        &format!("exec useradd --prefix {root} -r -u 60999 -g 60999 -M -d /home/fresh -s /bin/false fresh"),
-    );
+    // It waits for this lock. It is killed itself before it has created the home directory.
+    let lock = rig.write("etc/passwd.lock", format!("{}\0", std::process::id()));
+    let mut useradd = Command::new("/usr/sbin/useradd");
+    useradd.env(MARKER, rig.root()).arg("--prefix").arg(rig.root());
+    useradd.args([
+        "-r",
+        "-u",
+        "60999",
+        "-g",
+        "60999",
+        "-M",
+        "-d",
+        "/home/fresh",
+        "-s",
+        "/bin/false",
+        "fresh",
+    ]);
+    let mut useradd = useradd.spawn().unwrap();
     let log = rig.root().join("stderr");
     let mut install = rig.on_machine(&with("install", &A));
     let mut install =
@@ -212,7 +215,7 @@ fn a_useradd_that_outlives_a_killed_install_is_waited_for() {
         let said = std::fs::read_to_string(&log).unwrap();
         said.contains("waiting for useradd or userdel, left by a run that was killed")
     });
-    std::fs::write(go, "go\n").unwrap();
+    std::fs::remove_file(lock).unwrap();
     assert!(useradd.wait().unwrap().success(), "its user was created by another program meanwhile");
     let status = install.wait().unwrap();
     assert!(status.success(), "{}", std::fs::read_to_string(&log).unwrap());
@@ -273,6 +276,20 @@ fn a_home_without_its_user_is_used_or_deleted_if_it_was_not_there_before() {
 }
 
 #[test]
+fn a_home_that_the_operator_has_kept_of_a_deleted_user_stays() {
+    let Some(rig) = rig() else { return };
+    rig.run(&with("install", &A)).expect(0);
+    for file in ["passwd", "shadow", "group", "gshadow"] {
+        edit(&rig, file, |line| (!line.starts_with("fresh:")).then(|| line.to_owned()));
+    }
+    chown(home(&rig), Some(0), Some(0)).unwrap();
+    std::fs::write(home(&rig).join("kept"), "x").unwrap();
+    rig.run(&with("install", &A)).expect(78);
+    rig.run(&remove(&A)).expect(0);
+    assert!(home(&rig).join("kept").exists() && uid(&rig).is_none());
+}
+
+#[test]
 fn what_a_killed_userdel_left_goes_with_the_next_remove() {
     let Some(rig) = rig() else { return };
     std::fs::write(rig.root().join("etc/group"), format!("{}kvm:x:99:other\n", read(&rig, "group"))).unwrap();
@@ -306,11 +323,13 @@ fn a_lock_of_the_user_database_that_stays_is_explained_and_one_that_goes_is_wait
     });
     std::fs::remove_file(&lock).unwrap();
     finish(install).expect(0);
-    // As a power cut leaves it.
     let lock = rig.write("etc/passwd.lock", "");
     let ran = rig.run(&[&remove(&A)[..], &["--deadline", "3s"]].concat()).expect(75);
     ran.says(&format!("{lock} was not deleted, which names no process")).says(&format!("`rm {lock}`"));
-    std::fs::remove_file(&lock).unwrap();
+    // A power cut has left it, and its number is another process's by now.
+    std::fs::write(&lock, format!("{}\0", std::process::id())).unwrap();
+    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    std::fs::File::options().write(true).open(&lock).unwrap().set_modified(old).unwrap();
     rig.run(&remove(&A)).expect(0);
     assert_no_user(&rig);
     rig.assert_nothing_left();
@@ -350,6 +369,47 @@ fn without_its_journal_a_user_stays_that_another_runner_needs_or_that_has_no_mar
         edit(&rig, "passwd", |line| (!line.starts_with("fresh:")).then(|| line.to_owned()));
         edit(&rig, "group", |line| (!line.starts_with("fresh:")).then(|| line.to_owned()));
         std::fs::remove_dir_all(home(&rig)).unwrap();
+    }
+}
+
+#[test]
+fn an_adoption_that_fails_keeps_the_user_that_runup_had_created_for_this_directory() {
+    let Some(rig) = rig() else { return };
+    rig.run(&with("install", &A)).expect(0);
+    lose_journal(&rig, "a", false);
+    let id = rig.state().runners[0].id;
+    let busy = |busy| RunnerChange { online: Some(busy), busy: Some(busy), ..Default::default() };
+    assert!(rig.sandbox.change_runner(id, busy(true)));
+    let adopt = [&A[..], &["--adopt", "--deadline", "4s"]].concat();
+    let ran = rig.run(&with("install", &adopt));
+    let ran = ran.expect(75).says(&format!("/runners/{id}: gave up"));
+    assert!(rig.root().join("opt/a/.runner").exists() && uid(&rig).is_some(), "{ran:#?}");
+    assert_home_is_right(&rig);
+    assert!(rig.sandbox.change_runner(id, busy(false)));
+    rig.run(&with("install", &adopt)).expect(0);
+    rig.run(&remove(&A)).expect(0);
+    assert_no_user(&rig);
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn a_user_that_another_runner_created_is_that_one_s_although_its_journal_is_not_found() {
+    let elsewhere = [&A[..], &["--state-dir", "/srv/state"]].concat();
+    for tree in [true, false] {
+        let Some(rig) = rig() else { return };
+        rig.run(&with("install", &elsewhere)).expect(0);
+        rig.run(&with("install", &B)).expect(0);
+        rig.run(&remove(&B)).expect(0);
+        assert!(uid(&rig).is_some(), "the runner that created it has no user");
+        assert_home_is_right(&rig);
+        if tree {
+            rig.run(&[&remove(&A)[..], &["--state-dir", "/srv/state"]].concat()).expect(0);
+        } else {
+            std::fs::remove_dir_all(rig.root().join("srv/state")).unwrap();
+            std::fs::remove_dir_all(rig.root().join("opt/a")).unwrap();
+            rig.run(&remove(&A)).expect(0).says("runup had created the user fresh for this runner");
+        }
+        assert_no_user(&rig);
     }
 }
 

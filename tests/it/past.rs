@@ -16,7 +16,7 @@ const BY_HAND: &str = "actions.runner.octo-org.box-1.service";
 fn fixtures() -> Vec<(String, Value)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/journals");
     let names = names_in(&directory);
-    assert!(names.len() >= 11, "{names:?}");
+    assert!(names.len() >= 12, "{names:?}");
     let read = |name: &String| std::fs::read_to_string(directory.join(name)).unwrap();
     names.iter().map(|name| (name.clone(), serde_json::from_str(&read(name)).unwrap())).collect()
 }

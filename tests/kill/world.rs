@@ -377,6 +377,11 @@ impl World {
         let lines = accounts.iter().flat_map(|text| text.lines()).filter(|line| line.contains(user));
         let mut entries = self.rig.state().runners;
         entries.retain(|runner| runner.name == "neighbour");
-        (files.collect(), lines.map(str::to_owned).collect(), entries)
+        // The mark can be handed over to it, too.
+        let unmarked = |line: &str| {
+            let fields: Vec<_> = line.split(':').collect();
+            if fields.len() == 7 { [&fields[..4], &fields[5..]].concat().join(":") } else { line.to_owned() }
+        };
+        (files.collect(), lines.map(unmarked).collect(), entries)
     }
 }

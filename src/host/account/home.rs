@@ -12,11 +12,15 @@ pub(super) fn of(name: &str) -> PathBuf {
 }
 
 /// Creates the home directory of a user that runup created, if it is missing, and gives it to the user (0700): a
-/// `useradd` that was killed leaves it missing or owned by root. A link, or another user's directory, is refused.
+/// `useradd` that was killed leaves it missing or owned by root. A link, or another user's directory, is refused. One
+/// elsewhere is the operator's choice, and stays as it is.
 #[cfg(unix)]
 pub fn ensure_home(root: &Root, account: &Account) -> Result<(), Error> {
     use rustix::fs::{Gid, Mode, OFlags, Uid};
     use std::os::unix::fs::MetadataExt as _;
+    if account.home != of(&account.name) {
+        return Ok(());
+    }
     let name = || account.name.clone();
     let Some(path) = root.locate(&account.home) else {
         return Err(Error::LeadsOut { name: name(), path: root.join(&account.home) });

@@ -2,7 +2,8 @@
 
 use crate::host::Root;
 
-/// Deletes what tools that were killed have left. A lock of a process that exists, and what it protects, is kept.
+/// Deletes what tools that were killed have left. A lock of a process that exists, and what it protects, is kept, unless
+/// the lock is older than the process or than the machine's start: after a power cut, its number is soon another one's.
 ///
 /// Those tools take over such a lock as well, but nothing calls them if the user is already as it must be.
 pub fn sweep_locks(root: &Root) {
@@ -17,12 +18,14 @@ pub fn sweep_locks(root: &Root) {
 #[cfg(target_os = "linux")]
 mod linux {
     use crate::host::Root;
+    use crate::host::process;
     use rustix::fd::OwnedFd;
     use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
     use rustix::io::Errno;
     use rustix::process::Pid;
     use std::fs::File;
     use std::io::{Read as _, Write as _};
+    use std::os::unix::fs::MetadataExt as _;
     use std::path::Path;
 
     /// The files that the tools change: each by way of `NAME+`, with the lock `NAME.lock`, which is a link to `NAME.PID`.
@@ -74,12 +77,26 @@ mod linux {
     fn is_of_a_dead_tool(etc: &OwnedFd, file: &str, name: &str) -> bool {
         let number = name.strip_prefix(file).and_then(|rest| rest.strip_prefix('.'));
         let Some(pid) = number.and_then(process) else { return false };
-        let meta = rustix::fs::statat(etc, name, AtFlags::SYMLINK_NOFOLLOW);
-        is_gone(pid) && (holder(etc, name) == Ok(Some(pid)) || meta.is_ok_and(|meta| meta.st_size == 0))
+        let is_empty =
+            || rustix::fs::statat(etc, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|meta| meta.st_size == 0);
+        is_left(etc, name, Some(pid)) && (holder(etc, name) == Ok(Some(pid)) || is_empty())
     }
 
-    fn is_gone(pid: Pid) -> bool {
-        rustix::process::test_kill_process(pid) == Err(Errno::SRCH)
+    /// Whether the process that this file is of is gone: it does not exist, or it began, as did the machine (or the
+    /// container, which its first process tells), only after the file was written. Where the clock is put right long after
+    /// the start, so that a living tool looks younger than its lock, that tool still has the lock of the C library.
+    fn is_left(etc: &OwnedFd, name: &str, pid: Option<Pid>) -> bool {
+        if pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(Errno::SRCH)) {
+            return true;
+        }
+        let opened = rustix::fs::openat(etc, name, OPEN | OFlags::RDONLY, Mode::empty());
+        let Some(written) = opened.ok().and_then(|file| File::from(file).metadata().ok()) else {
+            return false;
+        };
+        let holder = pid.map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+        let began = [Some(1), holder].into_iter().flatten().filter_map(process::began).max();
+        // The start is known to the second.
+        began.is_some_and(|began| written.mtime() + 1 < began)
     }
 
     /// Deletes the lock of a process that is gone, and the copy. It takes the lock as those tools do, so that none of them
@@ -87,8 +104,8 @@ mod linux {
     fn of_file(etc: &OwnedFd, file: &str) -> rustix::io::Result<()> {
         let (lock, copy) = (format!("{file}.lock"), format!("{file}+"));
         match holder(etc, &lock) {
-            Ok(Some(pid)) if is_gone(pid) => delete(etc, &lock)?,
-            // Those tools do not take over one that names no process, either.
+            // Those tools do not take over one that names no process, or one whose number is another process's by now.
+            Ok(pid) if is_left(etc, &lock, pid) => delete(etc, &lock)?,
             Ok(_) => return Ok(()),
             Err(Errno::NOENT) => {}
             Err(error) => return Err(error),
@@ -96,12 +113,15 @@ mod linux {
         let own = format!("{file}.{}", std::process::id());
         let flags = OPEN | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
         let created = rustix::fs::openat(etc, &own, flags, Mode::RUSR | Mode::WUSR)?;
-        let written = File::from(created).write_all(format!("{}\0", std::process::id()).as_bytes());
-        let locked = rustix::fs::linkat(etc, &own, etc, &lock, AtFlags::empty());
+        let mut created = File::from(created);
+        // A lock without a number, after a power cut or on a full disk, would lock all those tools out for good.
+        let written = created
+            .write_all(format!("{}\0", std::process::id()).as_bytes())
+            .and_then(|()| created.sync_data())
+            .map_err(|_| Errno::IO);
+        let locked = written.and_then(|()| rustix::fs::linkat(etc, &own, etc, &lock, AtFlags::empty()));
         delete(etc, &own)?;
-        if written.is_err() || locked.is_err() {
-            return locked;
-        }
+        locked?;
         let deleted = delete(etc, &copy);
         delete(etc, &lock)?;
         tracing::debug!(file, "deleted what a killed tool had left in /etc");
@@ -155,10 +175,16 @@ mod tests {
         write("passwd.20260101", "root");
         write("passwd.bak", &ended.to_string());
         write(&format!("hosts.{ended}"), &ended.to_string());
-        // As a power cut leaves it: useradd does not take it over, either.
+        // Of a tool that has just begun to lock.
         write("gshadow.lock", "");
         write("group.lock", &format!("{living}\0"));
         write("group+", "ro");
+        // As a power cut leaves them: its number is another process's by now, or it names none.
+        for (name, text) in [("subgid.lock", ""), ("subuid.lock", &format!("{living}\0"))] {
+            write(name, text);
+            let lock = std::fs::File::options().write(true).open(etc.join(name)).unwrap();
+            lock.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000)).unwrap();
+        }
         sweep_locks(&Root::at(root.path().to_owned()));
         let mut left: Vec<String> = std::fs::read_dir(&etc)
             .unwrap()
@@ -177,5 +203,30 @@ mod tests {
             "passwd.bak",
         ];
         assert_eq!(left, kept);
+    }
+
+    /// Else no tool would get that lock again.
+    #[test]
+    fn on_a_full_disk_the_sweep_leaves_no_lock_without_a_number() {
+        let root = tempfile::tempdir().unwrap();
+        let etc = root.path().join("etc");
+        std::fs::create_dir(&etc).unwrap();
+        let run = |program: &str, arguments: &[&str]| {
+            let ran = std::process::Command::new(program).args(arguments).arg(&etc).output();
+            ran.is_ok_and(|ran| ran.status.success())
+        };
+        if !run("mount", &["-t", "tmpfs", "-o", "size=4k", "tmpfs"]) {
+            println!("skipped: a file system cannot be mounted here");
+            return;
+        }
+        // It takes the only page.
+        std::fs::write(etc.join("passwd+"), "ro").unwrap();
+        let is_full = std::fs::write(etc.join("full"), "x").is_err();
+        std::fs::remove_file(etc.join("full")).unwrap();
+        sweep_locks(&Root::at(root.path().to_owned()));
+        let left: Vec<_> = std::fs::read_dir(&etc).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(run("umount", &[]));
+        assert!(is_full);
+        assert_eq!(left, ["passwd+"]);
     }
 }

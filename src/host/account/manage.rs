@@ -79,11 +79,13 @@ pub struct NewUser<'a> {
 
 /// What runup created with a user, and so deletes with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Made {
+pub struct Made<'a> {
     /// The group of the same name.
     pub group: bool,
     /// Also a home directory that has no user.
     pub home: bool,
+    /// The directory of its runner.
+    pub dir: &'a Path,
 }
 
 /// Refuses a user that cannot be created, before anything is recorded of it.
@@ -113,12 +115,9 @@ pub async fn create(root: &Root, new: &NewUser<'_>, stop: &CancellationToken) ->
     let NewUser { name, ids, .. } = *new;
     crate::host::file::create_dir_all(&root.join(Path::new("/home")), 0o755)?;
     let gid = ensure_own_group(root, name, ids, stop).await?;
-    let mut uid = if let Some(uid) = ids.uid {
-        uid
-    } else if OWN_IDS.contains(&gid) && uid_is_free(root, gid)? {
-        gid
-    } else {
-        free_id(root, name)?
+    let mut uid = match ids.uid {
+        Some(uid) => uid,
+        None => uid_for(root, name, gid)?,
     };
     for attempt in 1.. {
         let command = tool(root, name, "useradd")?
@@ -155,7 +154,7 @@ pub async fn create(root: &Root, new: &NewUser<'_>, stop: &CancellationToken) ->
 }
 
 /// The group of a user that is about to be created, which an interrupted deletion or creation may have left.
-async fn ensure_own_group(
+pub(super) async fn ensure_own_group(
     root: &Root,
     name: &str,
     ids: WantedIds,
@@ -179,7 +178,12 @@ async fn ensure_own_group(
 ///
 /// [`Error::FilesLeft`] names what cannot be deleted, and the user is kept: the next user would get its id, and own
 /// these files. Inside another root there are no processes and no IPC objects.
-pub async fn delete(root: &Root, name: &str, made: Made, stop: &CancellationToken) -> Result<Deleted, Error> {
+pub async fn delete(
+    root: &Root,
+    name: &str,
+    made: Made<'_>,
+    stop: &CancellationToken,
+) -> Result<Deleted, Error> {
     check_name(name)?;
     // A directory service may have another user of that name by now.
     let Some(account) = find_local(root, name)? else {
@@ -356,11 +360,16 @@ pub fn seems_own_group(root: &Root, name: &str) -> bool {
 
 /// Whether something is left of a user without an entry in `/etc/passwd`.
 #[must_use]
-pub fn has_rest(root: &Root, name: &str, made: Made) -> bool {
+pub fn has_rest(root: &Root, name: &str, made: Made<'_>) -> bool {
     (made.group && own_group(root, name).is_some()) || (made.home && home_of_nobody(root, name).is_some())
 }
 
-pub(super) fn free_id(root: &Root, name: &str) -> Result<u32, Error> {
+/// The id of a user with this group: the same, if it can be.
+pub(super) fn uid_for(root: &Root, name: &str, gid: u32) -> Result<u32, Error> {
+    if OWN_IDS.contains(&gid) && uid_is_free(root, gid)? { Ok(gid) } else { free_id(root, name) }
+}
+
+fn free_id(root: &Root, name: &str) -> Result<u32, Error> {
     free_id_above(root, name, OWN_IDS.start() - 1)
 }
 

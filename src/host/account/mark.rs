@@ -5,7 +5,7 @@ use super::tools::{run, tool};
 use super::{Account, needs_root, parse_passwd};
 use crate::host::{Error, Root};
 use sha2::{Digest as _, Sha256};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 /// How each mark begins.
@@ -29,10 +29,32 @@ pub(super) fn of(dir: &Path) -> String {
     }
 }
 
-/// Whether runup created the user, by its mark.
-pub fn is_marked(root: &Root, account: &Account) -> Result<bool, Error> {
-    let found = find(root, |found, mark| found == account && mark.starts_with(BEGINNING))?;
-    Ok(found.is_some())
+/// Whose the user is, by its mark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Marked {
+    /// Nobody's: runup has not created it, or an old one has.
+    No,
+    /// That of the runner in the directory that was asked about.
+    ForThis,
+    /// That of the runner in another directory: the path, or `#` and its digest.
+    ForOther(PathBuf),
+}
+
+/// Whether runup created the user for the runner in `dir`, or for another one, by its mark.
+pub fn mark(root: &Root, account: &Account, dir: &Path) -> Result<Marked, Error> {
+    let mut found = Marked::No;
+    find(root, |other, mark| {
+        if other != account {
+            return false;
+        }
+        found = match mark.strip_prefix(BEGINNING) {
+            Some(_) if mark == of(dir) => Marked::ForThis,
+            Some(other) => Marked::ForOther(other.into()),
+            None => Marked::No,
+        };
+        true
+    })?;
+    Ok(found)
 }
 
 /// The user that runup created for the runner in `dir`, by its mark.
@@ -41,20 +63,23 @@ pub fn marked_for(root: &Root, dir: &Path) -> Result<Option<Account>, Error> {
     find(root, |_, mark| mark == wanted)
 }
 
-/// Makes the user that of the runner in `dir`. Needs root.
+/// Makes the user that of the runner in `dir`, which can be what its mark says already. Needs root.
 pub async fn set_mark(root: &Root, name: &str, dir: &Path, stop: &CancellationToken) -> Result<(), Error> {
-    if marked_for(root, dir)?.is_some_and(|account| account.name == name) {
+    let wanted = of(dir);
+    let is_as_wanted =
+        |mark: &str| mark == wanted || mark.strip_prefix(BEGINNING).map(Path::new) == Some(dir);
+    if find(root, |found, mark| found.name == name && is_as_wanted(mark))?.is_some() {
         return Ok(());
     }
     needs_root(name)?;
-    let command = tool(root, name, "usermod")?.arg("--comment").arg(of(dir)).arg(name);
+    let command = tool(root, name, "usermod")?.arg("--comment").arg(wanted).arg(name);
     let rendered = command.render();
     run(command, "usermod", stop).await?.into_success(&rendered)?;
     Ok(())
 }
 
 /// The first user of `/etc/passwd`, besides root, whose mark fits.
-fn find(root: &Root, is_it: impl Fn(&Account, &str) -> bool) -> Result<Option<Account>, Error> {
+fn find(root: &Root, mut is_it: impl FnMut(&Account, &str) -> bool) -> Result<Option<Account>, Error> {
     let Some(passwd) = root.resolve(Path::new("/etc/passwd")) else { return Ok(None) };
     let text = fs_err::read_to_string(passwd)?;
     let fits = |line: &&str| {
@@ -80,6 +105,23 @@ mod tests {
         marks.sort();
         marks.dedup();
         assert_eq!(marks.len(), 6);
+    }
+
+    #[test]
+    fn a_mark_tells_this_runner_from_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path().into());
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        let whose = |comment: &str| {
+            let line = format!("ci:x:7:7:{comment}:/:/bin/sh\n");
+            std::fs::write(dir.path().join("etc/passwd"), &line).unwrap();
+            mark(&root, &parse_passwd(line.trim()).unwrap(), Path::new("/opt/r")).unwrap()
+        };
+        assert_eq!(whose("created by runup for /opt/r,room"), Marked::ForThis);
+        assert_eq!(whose("created by runup for /opt/r2"), Marked::ForOther("/opt/r2".into()));
+        assert_eq!(whose("created by runup for #00ff"), Marked::ForOther("#00ff".into()));
+        assert_eq!(whose("room,created by runup for /opt/r"), Marked::No);
+        assert_eq!(whose(""), Marked::No);
     }
 
     #[test]

@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// All that comes with a user is runup's.
-const ALL: Made = Made { group: true, home: true };
+fn all() -> Made<'static> {
+    Made { group: true, home: true, dir: Path::new("/opt/r") }
+}
 
 fn new(name: &str) -> NewUser<'_> {
     NewUser { name, ids: WantedIds::default(), dir: Path::new("/opt/r"), again: false }
@@ -91,7 +93,7 @@ async fn a_user_is_made_used_and_deleted_with_its_processes_and_files() {
     let stop = CancellationToken::new();
     let name = format!("runup-test-{}", std::process::id());
     let host = Root::host();
-    assert_eq!(delete(&host, &name, ALL, &stop).await.unwrap(), Deleted::AlreadyGone);
+    assert_eq!(delete(&host, &name, all(), &stop).await.unwrap(), Deleted::AlreadyGone);
     if !is_root() {
         assert!(matches!(create(&host, &new(&name), &stop).await, Err(Error::NeedsRoot { .. })));
         println!("skipped: making a user needs root");
@@ -120,12 +122,12 @@ async fn a_user_is_made_used_and_deleted_with_its_processes_and_files() {
     std::os::unix::process::CommandExt::uid(&mut lingering, account.uid);
     let mut lingering = lingering.arg("600").spawn().unwrap();
     let reaper = std::thread::spawn(move || lingering.wait().unwrap());
-    assert_eq!(delete(&host, &name, ALL, &stop).await.unwrap(), Deleted::Now);
+    assert_eq!(delete(&host, &name, all(), &stop).await.unwrap(), Deleted::Now);
     assert!(!reaper.join().unwrap().success());
     assert_eq!(find(&host, &name).unwrap(), None);
     assert!(!account.home.exists());
     assert!(!group_file(&host).iter().any(|group| group.name == name), "its group is left");
-    assert_eq!(delete(&host, &name, ALL, &stop).await.unwrap(), Deleted::AlreadyGone);
+    assert_eq!(delete(&host, &name, all(), &stop).await.unwrap(), Deleted::AlreadyGone);
 }
 
 #[tokio::test]
@@ -165,7 +167,7 @@ async fn a_user_is_made_and_deleted_inside_a_root_and_not_on_the_host() {
     let home = root.join(&account.home);
     assert_eq!(std::fs::metadata(&home).unwrap().uid(), account.uid);
     assert_eq!(find(&Root::host(), &name).unwrap(), None);
-    assert_eq!(delete(&root, &name, ALL, &stop).await.unwrap(), Deleted::Now);
+    assert_eq!(delete(&root, &name, all(), &stop).await.unwrap(), Deleted::Now);
     assert!(!home.exists());
 }
 
@@ -273,7 +275,7 @@ async fn a_new_user_gets_a_number_that_neither_images_nor_other_users_have() {
     assert!(!root.join(Path::new("/etc/subuid")).exists(), "subordinate ids were handed out");
     let second = create(&root, &new("ci-2"), &stop).await.unwrap();
     assert_eq!(second.uid, lowest + 4);
-    delete(&root, "ci", ALL, &stop).await.unwrap();
+    delete(&root, "ci", all(), &stop).await.unwrap();
     // An interrupted creation leaves the group; its id is used again.
     assert_eq!(create_group(&root, "ci", None, &stop).await.unwrap(), lowest + 3);
     assert_eq!(create(&root, &new("ci"), &stop).await.unwrap().uid, lowest + 3);
@@ -304,6 +306,36 @@ async fn a_home_that_useradd_left_half_made_is_put_right_and_a_foreign_one_is_re
     std::fs::remove_dir(&home).unwrap();
     std::os::unix::fs::symlink("/tmp", &home).unwrap();
     assert!(matches!(ensure_home(&root, &account), Err(Error::HomeTaken { .. })));
+}
+
+/// The user that is created again so that userdel can delete it stays if runup is killed in between.
+#[tokio::test]
+async fn a_user_that_is_half_deleted_and_then_needed_is_one_that_runup_could_have_created() {
+    if !is_root() {
+        println!("skipped: making a user needs root");
+        return;
+    }
+    let stop = CancellationToken::new();
+    for group in ["", "ci:x:60900:\n"] {
+        let (_dir, root) = image("", group);
+        put(&root, "/etc/shadow", "root:*:1::::::\nci:!:1::::::\n");
+        assert!(unfinished::add_again(&root, "ci", all(), &stop).await.unwrap());
+        let account = find(&root, "ci").unwrap().unwrap();
+        assert_eq!(mark(&root, &account, Path::new("/opt/r")).unwrap(), Marked::ForThis);
+        assert_eq!(group_id(&root, "ci"), Some(account.gid));
+        assert!(OWN_IDS.contains(&account.uid) && !has_home(&root, &account));
+        ensure_home(&root, &account).unwrap();
+        assert_eq!(std::fs::metadata(root.join(Path::new("/home/ci"))).unwrap().uid(), account.uid);
+        assert_eq!(delete(&root, "ci", all(), &stop).await.unwrap(), Deleted::Now);
+        for file in ["passwd", "shadow", "group", "gshadow"] {
+            let text = std::fs::read_to_string(root.join(Path::new("/etc")).join(file)).unwrap();
+            assert!(!text.contains("ci:"), "{file}: {text}");
+        }
+    }
+    // That of an operator stays elsewhere.
+    let (_dir, root) = image("ci:x:60900:60900::/srv/ci:/bin/false\n", "ci:x:60900:\n");
+    ensure_home(&root, &find(&root, "ci").unwrap().unwrap()).unwrap();
+    assert!(!root.join(Path::new("/srv/ci")).exists());
 }
 
 #[tokio::test]
@@ -501,7 +533,7 @@ async fn what_a_user_has_on_the_machine_goes_with_it() {
         std::os::unix::fs::chown(crontab, Some(account.uid), None).unwrap();
     }
 
-    assert_eq!(delete(&host, &name, ALL, &stop).await.unwrap(), Deleted::Now);
+    assert_eq!(delete(&host, &name, all(), &stop).await.unwrap(), Deleted::Now);
     for directory in ["/tmp", "/var/tmp", "/dev/shm"] {
         for left in [name.clone(), format!("{name}.link")] {
             assert!(
@@ -545,7 +577,7 @@ async fn a_user_stays_while_something_of_it_cannot_be_deleted() {
     };
     let mounted = run("mount", &[Path::new("--bind"), &root.join(Path::new("/etc")), &place]);
     if mounted {
-        let result = delete(&root, "ci", ALL, &stop).await;
+        let result = delete(&root, "ci", all(), &stop).await;
         assert!(run("umount", &[&place]));
         let Err(Error::FilesLeft { left, .. }) = result else { panic!("{result:?}") };
         assert_eq!(left, [root.join(&account.home).display().to_string()]);
@@ -555,7 +587,7 @@ async fn a_user_stays_while_something_of_it_cannot_be_deleted() {
             "its number is free for the next user"
         );
     }
-    assert_eq!(delete(&root, "ci", ALL, &stop).await.unwrap(), Deleted::Now);
+    assert_eq!(delete(&root, "ci", all(), &stop).await.unwrap(), Deleted::Now);
     for gone in
         ["/home/ci", "/var/spool/cron/crontabs/ci", "/var/lib/systemd/linger/ci", "/var/mail/ci", "/tmp/hers"]
     {

@@ -17,6 +17,9 @@ pub(super) const TOOL_TIME: Duration = Duration::from_secs(60);
 /// The directories of system programs; PATH may lack the `sbin` directories.
 const SYSTEM_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The programs that are waited for. No user may start one of them as root without being root.
+const TOOLS: [&str; 5] = ["useradd", "userdel", "usermod", "groupadd", "groupdel"];
+
 /// The pause between two checks.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -51,10 +54,14 @@ pub(super) async fn run(command: Command, tool: &str, stop: &CancellationToken) 
 
 /// Waits for the programs that a killed runup has left, and ends those that do not end by themselves. Only for the one
 /// that may run them now: nobody else's are told from those.
-pub async fn wait_for_survivors(root: &Root, stop: &CancellationToken) -> Result<(), Error> {
-    let which =
-        Which::MarkedBy { uid: Some(0), key: MARKER.into(), value: root.path().display().to_string() };
-    let limit = Deadline::after(TOOL_TIME);
+pub async fn wait_for_survivors(
+    root: &Root,
+    deadline: Deadline,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let which = survivors(root);
+    let stopped = || Error::Stopped { doing: "waiting for useradd or userdel".into() };
+    let limit = deadline.within(TOOL_TIME);
     let mut told = false;
     loop {
         let pids = which.find();
@@ -62,7 +69,7 @@ pub async fn wait_for_survivors(root: &Root, stop: &CancellationToken) -> Result
             return Ok(());
         }
         if stop.is_cancelled() {
-            return Err(Error::Stopped { doing: "waiting for useradd or userdel".into() });
+            return Err(stopped());
         }
         if limit.passed() {
             break;
@@ -75,8 +82,20 @@ pub async fn wait_for_survivors(root: &Root, stop: &CancellationToken) -> Result
         }
         tokio::time::sleep(LOOK).await;
     }
-    process::end(&which, Ask::Terminate, Deadline::after(TOOL_TIME)).await?;
-    Ok(())
+    tokio::select! {
+        () = stop.cancelled() => Err(stopped()),
+        ended = process::end(&which, Ask::Terminate, deadline.within(TOOL_TIME)) => ended.map(drop),
+    }
+}
+
+/// The mark alone is not enough: a user who may start another program as root, as by sudo, can give it any environment.
+fn survivors(root: &Root) -> Which {
+    let path = |tool| std::fs::canonicalize(find_program(tool, SYSTEM_PATH)?).ok();
+    Which::RootsTool {
+        programs: TOOLS.into_iter().filter_map(path).collect(),
+        key: MARKER.into(),
+        value: root.path().display().to_string(),
+    }
 }
 
 /// Waits until no other program is changing the users or groups. [`Error::AccountsLocked`] at the deadline.
@@ -85,9 +104,8 @@ pub async fn wait_until_unlocked(
     deadline: Deadline,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
-    super::sweep_locks(root);
     let mut told = false;
-    while let Some(lock) = held(root) {
+    while let Some(lock) = foreign_lock(root) {
         if stop.is_cancelled() {
             return Err(Error::Stopped { doing: format!("waiting for {}", lock.path.display()) });
         }
@@ -115,18 +133,24 @@ impl FileLock {
     }
 }
 
+/// The first lock that `useradd` would not get, once what killed tools have left is deleted.
+#[must_use]
+pub fn foreign_lock(root: &Root) -> Option<FileLock> {
+    super::sweep_locks(root);
+    held(root)
+}
+
 /// The first lock that `useradd` would not get. One whose holder has exited is not in its way: it deletes that.
 fn held(root: &Root) -> Option<FileLock> {
     let etc = root.resolve(Path::new("/etc"))?;
     LOCKED.iter().find_map(|name| {
         let path = etc.join(format!("{name}.lock"));
-        // An unreadable one is there as well.
-        if std::fs::symlink_metadata(&path).is_err() {
-            return None;
-        }
-        let text = crate::host::file::read_untrusted(&path, 64).ok()??;
-        let text = String::from_utf8_lossy(&text);
-        let holder: Option<u32> = text.trim_matches(['\0', '\n']).parse().ok().filter(|pid| *pid > 0);
+        let text = match crate::host::file::read_untrusted(&path, 64) {
+            Ok(text) => String::from_utf8_lossy(&text?).into_owned(),
+            // One that cannot be read, or is no lock of those tools, is in their way as well.
+            Err(_) => String::new(),
+        };
+        let holder: Option<u32> = text.trim_end_matches('\0').parse().ok().filter(|pid| *pid > 0);
         match holder {
             Some(pid) => {
                 let program = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
@@ -167,6 +191,7 @@ mod tests {
             (format!("{us}\0"), format!("names the process {us} (")),
             (String::new(), "names no process".to_owned()),
             ("garbage".to_owned(), "names no process".to_owned()),
+            ("1".repeat(100), "names no process".to_owned()),
         ] {
             std::fs::write(&path, content).unwrap();
             let error = wait_until_unlocked(&root, soon(), &stop).await.unwrap_err();
@@ -183,5 +208,22 @@ mod tests {
         // useradd deletes that of a process that has exited.
         std::fs::write(&path, "4194305\0").unwrap();
         wait_until_unlocked(&root, soon(), &stop).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn no_other_program_of_root_s_is_taken_for_a_useradd_that_outlived_a_killed_run() {
+        let (dir, root) = image();
+        let mut other = std::process::Command::new("/bin/sleep");
+        let mut other = other.arg("600").env(MARKER, dir.path()).spawn().unwrap();
+        let marked =
+            Which::MarkedBy { uid: None, key: MARKER.into(), value: dir.path().display().to_string() };
+        while marked.find().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(survivors(&root).find(), [] as [u32; 0]);
+        wait_for_survivors(&root, Deadline::after(Duration::ZERO), &CancellationToken::new()).await.unwrap();
+        assert!(other.try_wait().unwrap().is_none(), "it was ended");
+        other.kill().unwrap();
+        other.wait().unwrap();
     }
 }

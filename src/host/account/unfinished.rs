@@ -1,10 +1,12 @@
 //! What a `useradd` or `userdel` that was killed leaves of a user: it writes one file after the other, and
 //! `/etc/passwd` first.
 
-use super::home::home_of_nobody;
-use super::manage::{Made, create_group, delete_group, free_id, own_group};
+use super::home::{self, home_of_nobody};
+use super::manage::{
+    Made, WantedIds, create_group, delete_group, ensure_own_group, has_group, own_group, uid_for,
+};
 use super::tools::{no_login_shell, run, tool};
-use super::{find, group_file, is_root};
+use super::{find, group_file, is_root, mark};
 use crate::host::{Error, Root, delete};
 use std::path::Path;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) async fn delete_rest(
     root: &Root,
     name: &str,
-    made: Made,
+    made: Made<'_>,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     if !is_root() {
@@ -27,7 +29,7 @@ pub(super) async fn delete_rest(
     }
     // What a directory service knows as this user is that user's.
     if find(root, name)?.is_none() && is_listed(root, name) {
-        delete_entries(root, name, stop).await?;
+        delete_entries(root, name, made, stop).await?;
     }
     if made.group {
         // groupdel finds the entry in gshadow only by way of the one in group.
@@ -58,28 +60,58 @@ fn has_line(root: &Root, file: &str, name: &str) -> bool {
 }
 
 /// Deletes the entries of the user: userdel does that for a user that exists.
-async fn delete_entries(root: &Root, name: &str, stop: &CancellationToken) -> Result<(), Error> {
-    let Some(gid) = other_group(root, name) else { return Ok(()) };
-    let add = tool(root, name, "useradd")?
-        .arg("--system")
-        .arg("--uid")
-        .arg(free_id(root, name)?.to_string())
-        .arg("--gid")
-        .arg(gid.to_string())
-        .args(["--no-create-home", "--home-dir", "/nonexistent", "--shell", no_login_shell(root)])
-        .arg(name);
-    for (program, command) in [("useradd", add), ("userdel", tool(root, name, "userdel")?.arg(name))] {
-        let rendered = command.render();
-        run(command, program, stop).await?.into_success(&rendered)?;
+async fn delete_entries(
+    root: &Root,
+    name: &str,
+    made: Made<'_>,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    if !add_again(root, name, made, stop).await? {
+        return Ok(());
     }
+    let command = tool(root, name, "userdel")?.arg(name);
+    let rendered = command.render();
+    run(command, "userdel", stop).await?.into_success(&rendered)?;
     Ok(())
 }
 
+/// Creates the user for userdel. If this is killed before userdel, the next run finds a user that is like any that runup
+/// creates, but for its home directory. Returns whether there is a group for it.
+pub(super) async fn add_again(
+    root: &Root,
+    name: &str,
+    made: Made<'_>,
+    stop: &CancellationToken,
+) -> Result<bool, Error> {
+    let gid = if made.group && (own_group(root, name).is_some() || !has_group(root, name)) {
+        ensure_own_group(root, name, WantedIds::default(), stop).await?
+    } else {
+        let Some(gid) = other_group(root, name) else { return Ok(false) };
+        gid
+    };
+    let command = tool(root, name, "useradd")?
+        .arg("--system")
+        .arg("--uid")
+        .arg(uid_for(root, name, gid)?.to_string())
+        .arg("--gid")
+        .arg(gid.to_string())
+        .arg("--no-create-home")
+        .arg("--home-dir")
+        .arg(home::of(name))
+        .arg("--comment")
+        .arg(mark::of(made.dir))
+        .args(["--shell", no_login_shell(root)])
+        .arg(name);
+    let rendered = command.render();
+    run(command, "useradd", stop).await?.into_success(&rendered)?;
+    Ok(true)
+}
+
 /// A group for a user that is about to be deleted, so that userdel does not delete the group of its name: that of nobody,
-/// or else any.
+/// or else any but root's.
 pub(super) fn other_group(root: &Root, name: &str) -> Option<u32> {
     const NOBODY: u32 = 65_534;
     let groups = group_file(root);
-    let others = || groups.iter().filter(|group| group.name != name);
+    let others = || groups.iter().filter(|group| group.name != name && group.gid != 0);
     others().find(|group| group.gid == NOBODY).or_else(|| others().next()).map(|group| group.gid)
 }

@@ -249,10 +249,8 @@ async fn resume(
         && let Err(error) = service::by_hand::resume(site, &service.unit, found.ran).await
     {
         left.push(error);
-    } else if let Err(error) = release::release(site, journal).await {
+    } else if let Err(error) = release::go_back_to(site, journal, before).await {
         left.push(error);
-    } else if let Err(error) = journal.go_back_to(before) {
-        left.push(error.into());
     }
     if left.is_empty() { cause } else { Error::Unwound { cause: Box::new(cause), left } }
 }

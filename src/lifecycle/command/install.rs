@@ -150,7 +150,7 @@ pub(crate) async fn make_ready(
     if result.is_err() && journal.entries().is_empty() {
         // A claim that stays would keep another runner from deleting the user.
         if let Err(error) = user::release::release(site, journal).await {
-            tracing::debug!("{}", chain(&error));
+            tracing::warn!("failed to let go of the user; `runup remove` does it: {}", chain(&error));
         } else {
             journal.delete()?;
         }

@@ -104,38 +104,44 @@ impl<'a> Site<'a> {
         Journal::lock_for(&self.request.root.join(&self.request.state), &self.request.dir).exists()
     }
 
-    /// Takes the lock for claiming, creating and deleting users, which the runs of all runner directories share, and
-    /// waits for the `useradd` or `userdel` that a killed holder has left.
+    /// Takes the lock for claiming, creating and deleting users, which the runs of all runner directories share.
+    ///
+    /// # Errors
+    /// Another process holds it for too long.
+    pub async fn hold_users(&self) -> Result<Lock, Error> {
+        let path = self.state.join("users.lock");
+        Ok(lock::acquire(&path, "creating or deleting a user", self.deadline, &self.stop).await?)
+    }
+
+    /// The same, once no `useradd` or `userdel` runs that a killed holder has left.
     ///
     /// # Errors
     /// Another process holds it for too long; a program does not end.
     pub async fn lock_users(&self) -> Result<Lock, Error> {
-        let path = self.state.join("users.lock");
-        let lock = lock::acquire(&path, "creating or deleting a user", self.deadline, &self.stop).await?;
+        let lock = self.hold_users().await?;
         if account::is_root() {
-            account::wait_for_survivors(&self.request.root, &self.stop).await?;
+            account::wait_for_survivors(&self.request.root, self.deadline, &self.stop).await?;
             account::sweep_locks(&self.request.root);
         }
         Ok(lock)
     }
 
-    /// The same for what is about to change users or groups, once no other program is changing them.
+    /// The same for what is about to change users or groups, once no other program is changing them. Other runners are
+    /// not kept waiting for that program.
     ///
     /// # Errors
     /// The lock of another program stays.
     pub async fn change_users(&self) -> Result<Lock, Error> {
-        let lock = self.lock_users().await?;
-        self.wait_for_other_programs().await?;
-        Ok(lock)
-    }
-
-    /// Waits until no other program is changing users.
-    ///
-    /// # Errors
-    /// The lock of another program stays.
-    pub async fn wait_for_other_programs(&self) -> Result<(), Error> {
+        let root = &self.request.root;
         let deadline = self.deadline.within(OTHER_PROGRAMS);
-        Ok(account::wait_until_unlocked(&self.request.root, deadline, &self.stop).await?)
+        loop {
+            let lock = self.lock_users().await?;
+            if account::foreign_lock(root).is_none() {
+                return Ok(lock);
+            }
+            drop(lock);
+            account::wait_until_unlocked(root, deadline, &self.stop).await?;
+        }
     }
 
     /// Reads the journal without taking the lock or creating anything.

@@ -1,7 +1,7 @@
 //! Which user a runner has, and which runners share one: what the journals of this machine say.
 
 use crate::error::{Class, Failure as _, chain};
-use crate::host::account::{self, Account};
+use crate::host::account::{self, Account, Marked};
 use crate::host::{lock, systemd};
 use crate::lifecycle::context::error::{Error, UserError};
 use crate::lifecycle::context::site::Site;
@@ -116,8 +116,9 @@ pub(crate) async fn running_neighbour(
     Ok(None)
 }
 
-/// Whether runup created the user: the journal says so, or its mark, which stays when the runner that it was created for
-/// is removed before another one.
+/// Whether runup created the user for this runner: the journal says so, or its mark, which another runner that is removed
+/// before this one leaves to it. A user that was created for another runner is that one's, whether or not its journal is
+/// found.
 ///
 /// # Errors
 /// The user database cannot be read.
@@ -126,21 +127,32 @@ pub(crate) fn is_created(site: &Site<'_>, journal: &Journal, account: &Account) 
     if account::find_local(root, &account.name)?.as_ref() != Some(account) {
         return Ok(false);
     }
-    Ok(journal.created_user() == Some(account.name.as_str()) || account::is_marked(root, account)?)
+    Ok(journal.created_user() == Some(account.name.as_str())
+        || account::mark(root, account, &site.request.dir)? == Marked::ForThis)
 }
 
-/// Another runner that has a claim on the user: its directory. Only who holds the lock of the users can rely on it.
+/// Another runner that has a claim on the user: its directory. Only who holds the lock of the users can rely on it. One
+/// that the user is marked for has a claim while its directory exists, wherever its journal is.
 ///
 /// # Errors
-/// A journal cannot be read.
+/// A journal or the user database cannot be read.
 pub(crate) fn claimant(
     site: &Site<'_>,
     journal: &Journal,
     account: &Account,
 ) -> Result<Option<PathBuf>, Error> {
+    let root = &site.request.root;
+    if let Marked::ForOther(dir) = account::mark(root, account, &site.request.dir)? {
+        // Of a digest it is not known.
+        let may_exist =
+            dir.is_relative() || root.locate(&dir).is_none_or(|path| std::fs::symlink_metadata(path).is_ok());
+        if may_exist {
+            return Ok(Some(dir));
+        }
+    }
     let mut journals = others(site, journal)?;
     // With another --state-dir, the usual one still counts.
-    if let Some(usual) = site.request.root.locate(Path::new(unit::USUAL_STATE))
+    if let Some(usual) = root.locate(Path::new(unit::USUAL_STATE))
         && account::is_root()
         && usual != site.state
     {

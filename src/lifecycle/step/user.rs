@@ -7,7 +7,7 @@
 pub mod release;
 
 use crate::deadline::Deadline;
-use crate::host::account::{self, Account, NewUser};
+use crate::host::account::{self, Account, Marked, NewUser};
 use crate::host::process::{self, Ask, Which};
 use crate::lifecycle::context::error::{Error, TreeError, UserError};
 use crate::lifecycle::context::request::Request;
@@ -149,8 +149,10 @@ pub(crate) async fn claim(
     }
     let root = &site.request.root;
     let account = account::find(root, &wanted)?;
+    // The runup that created it may have been killed, and whoever uses the user next needs the home.
     if let Some(account) = &account
-        && is_created(site, journal, account)?
+        && (is_created(site, journal, account)?
+            || account::mark(root, account, &site.request.dir)? != Marked::No)
         && !account::has_home(root, account)
     {
         account::ensure_home(root, account)?;
@@ -220,8 +222,9 @@ pub(crate) async fn end_processes(
     if !site.isolates(account) || !site.request.root.is_host() {
         return Ok(());
     }
-    // No other runner comes to share the user while its processes are ended.
-    let _users = site.lock_users().await?;
+    // No other runner comes to share the user while its processes are ended. What a killed run has left of others is
+    // not waited for.
+    let _users = site.hold_users().await?;
     if is_created(site, journal, account)? && claimant(site, journal, account)?.is_none() {
         // What could start a process of it again at a time of the job's choosing goes first.
         account::end_starters(&site.request.root, account, &site.stop).await?;
@@ -278,12 +281,13 @@ pub async fn take(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<
         phase.end(format!("another run has created the user {name} (uid {})", account.uid));
         return Ok(account);
     }
-    let earlier = journal.entry(Step::CreateUser).map(|entry| &entry.act);
-    let earlier = match earlier {
-        Some(Act::CreateUser { name: before, group_created }) if before == name => *group_created,
-        _ => None,
+    let (earlier, again) = match journal.entry(Step::CreateUser) {
+        Some(Entry { state, act: Act::CreateUser { name: before, group_created } }) if before == name => {
+            // The home directory of one that was created and is gone is what the operator has kept of it.
+            (*group_created, *state == EntryState::Begun && group_created.is_some())
+        }
+        _ => (None, false),
     };
-    let again = earlier.is_some();
     let new = NewUser { name, ids: site.request.ids, dir: &site.request.dir, again };
     // What is recorded as begun is deleted if it is not finished: nothing of the operator's may be in its place.
     account::check_new(root, &new)?;

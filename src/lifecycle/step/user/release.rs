@@ -3,7 +3,8 @@
 use crate::host::account::{self, Account, Made};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::state::journal::{Act, Journal, Step};
+use crate::lifecycle::state::by_hand;
+use crate::lifecycle::state::journal::{Act, Entry, EntryState, Journal, Step};
 use crate::lifecycle::state::user::{claimant, is_created, others};
 use crate::lifecycle::step::{metadata, recorded};
 use std::path::PathBuf;
@@ -37,7 +38,7 @@ pub async fn undo(site: &Site<'_>, journal: &mut Journal, name: &str) -> Result<
 }
 
 /// Lets go of what the journal still claims when nothing else of the runner is left: its group, and a user that runup
-/// created for another one.
+/// created for another one. The user of a runner that is left, as one that was set up by hand, is not deleted.
 ///
 /// # Errors
 /// Something stays.
@@ -45,19 +46,41 @@ pub(crate) async fn release(site: &Site<'_>, journal: &mut Journal) -> Result<Op
     let Some(name) = journal.user().map(str::to_owned).filter(|_| account::is_root()) else {
         return Ok(None);
     };
-    let _users = site.lock_users().await?;
-    let ours = match account::find_local(&site.request.root, &name)? {
-        Some(account) => is_created(site, journal, &account)?,
-        None => false,
+    let ours = || -> Result<bool, Error> {
+        let Some(account) = account::find_local(&site.request.root, &name)? else { return Ok(false) };
+        let is_left = !journal.entries().is_empty() || by_hand::find(site)?.is_some();
+        Ok(!is_left && is_created(site, journal, &account)?)
     };
-    if ours || journal.group().is_some() {
-        site.wait_for_other_programs().await?;
+    let mut users = site.lock_users().await?;
+    if ours()? || journal.group().is_some() {
+        drop(users);
+        users = site.change_users().await?;
     }
+    let ours = ours()?;
     delete_group(site, journal).await?;
     let undone = if ours { Some(let_go(site, journal, &name).await?) } else { None };
     // Before the lock is released, as above.
     journal.release_user()?;
+    drop(users);
     Ok(undone)
+}
+
+/// Lets go of what an adoption has claimed beyond what the journal said `before`: its group. The user stays, whoever created
+/// it: the runner that was to be adopted runs again.
+///
+/// # Errors
+/// The group stays; the journal cannot be written.
+pub(crate) async fn go_back_to(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    before: &Journal,
+) -> Result<(), Error> {
+    if journal.group().is_some() && journal.group() != before.group() {
+        let _users = site.change_users().await?;
+        delete_group(site, journal).await?;
+        return Ok(journal.go_back_to(before)?);
+    }
+    Ok(journal.go_back_to(before)?)
 }
 
 /// Without a journal: the user that runup created for this directory is known by its mark, and is recorded, so that it
@@ -92,10 +115,14 @@ pub(crate) fn left(site: &Site<'_>, journal: &Journal) -> Result<Option<Account>
 }
 
 /// What runup created with the user, as far as the journal tells.
-pub(super) fn made(site: &Site<'_>, journal: &Journal, name: &str) -> Made {
-    match journal.entry(Step::CreateUser).map(|entry| &entry.act) {
-        Some(Act::CreateUser { group_created: Some(group), .. }) => Made { group: *group, home: true },
-        _ => Made { group: account::seems_own_group(&site.request.root, name), home: false },
+pub(super) fn made<'a>(site: &'a Site<'_>, journal: &Journal, name: &str) -> Made<'a> {
+    let dir = site.request.dir.as_path();
+    match journal.entry(Step::CreateUser) {
+        // The home directory of one that was created goes with it, and without it is what the operator has kept.
+        Some(Entry { state, act: Act::CreateUser { group_created: Some(group), .. } }) => {
+            Made { group: *group, home: *state == EntryState::Begun, dir }
+        }
+        _ => Made { group: account::seems_own_group(&site.request.root, name), home: false, dir },
     }
 }
 
