@@ -321,10 +321,9 @@ fn segments(page: &Url) -> Vec<String> {
         .filter(|segment| !segment.is_empty())
         .map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned())
         .collect();
-    if let Some(last) = segments.last_mut()
-        && let Some(bare) = last.strip_suffix(".git")
-    {
-        *last = bare.to_owned();
+    if let Some(last) = segments.last_mut() {
+        // No repository's name ends with it.
+        last.truncate(last.trim_end_matches(".git").len());
     }
     segments
 }

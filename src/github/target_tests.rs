@@ -39,6 +39,7 @@ fn scope_and_api_follow_from_the_url() {
             "/enterprises/octo_corp",
             "https://api.octocorp.ghe.com/",
         ),
+        ("https://github.com/o/r.git.git", "https://github.com/o/r", "/repos/o/r", "https://api.github.com/"),
         (
             "https://ghes.example:8443/octo-org.git",
             "https://ghes.example:8443/octo-org",

@@ -48,7 +48,7 @@ pub(crate) async fn release(site: &Site<'_>, journal: &mut Journal) -> Result<Op
     };
     let ours = || -> Result<bool, Error> {
         let Some(account) = account::find_local(&site.request.root, &name)? else { return Ok(false) };
-        let is_left = !journal.entries().is_empty() || by_hand::find(site)?.is_some();
+        let is_left = !journal.entries().is_empty() || by_hand::find(site, journal)?.is_some();
         Ok(!is_left && is_created(site, journal, &account)?)
     };
     let mut users = site.lock_users().await?;
