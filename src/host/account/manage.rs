@@ -5,7 +5,7 @@ use super::tools::{no_login_shell, run, tool};
 use super::{Account, Group, belongings, check_name, end_account, home, mark, needs_root, unfinished};
 use super::{find, find_by_id, find_local, group_file, group_name, users};
 use crate::deadline::Deadline;
-use crate::host::{Error, Root};
+use crate::host::{Command, Error, Root};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
@@ -120,20 +120,7 @@ pub async fn create(root: &Root, new: &NewUser<'_>, stop: &CancellationToken) ->
         None => uid_for(root, name, gid)?,
     };
     for attempt in 1.. {
-        let command = tool(root, name, "useradd")?
-            .arg("--system")
-            .arg("--uid")
-            .arg(uid.to_string())
-            .arg("--gid")
-            .arg(gid.to_string())
-            .arg("--create-home")
-            .arg("--home-dir")
-            .arg(home::of(name))
-            .arg("--comment")
-            .arg(mark::of(new.dir))
-            .arg("--shell")
-            .arg(no_login_shell(root))
-            .arg(name);
+        let command = useradd(root, name, (uid, gid), new.dir)?.arg("--create-home").arg(name);
         let rendered = command.render();
         let outcome = run(command, "useradd", stop).await?;
         if outcome.code == Some(ID_TAKEN) && ids.uid.is_none() && attempt < ATTEMPTS {
@@ -362,6 +349,21 @@ pub fn seems_own_group(root: &Root, name: &str) -> bool {
 #[must_use]
 pub fn has_rest(root: &Root, name: &str, made: Made<'_>) -> bool {
     (made.group && own_group(root, name).is_some()) || (made.home && home_of_nobody(root, name).is_some())
+}
+
+/// How runup creates a user for the runner in `dir`; what is done about its home directory and its name are missing.
+pub(super) fn useradd(root: &Root, name: &str, (uid, gid): (u32, u32), dir: &Path) -> Result<Command, Error> {
+    Ok(tool(root, name, "useradd")?
+        .arg("--system")
+        .arg("--uid")
+        .arg(uid.to_string())
+        .arg("--gid")
+        .arg(gid.to_string())
+        .arg("--home-dir")
+        .arg(home::of(name))
+        .arg("--comment")
+        .arg(mark::of(dir))
+        .args(["--shell", no_login_shell(root)]))
 }
 
 /// The id of a user with this group: the same, if it can be.

@@ -1,12 +1,12 @@
 //! What a `useradd` or `userdel` that was killed leaves of a user: it writes one file after the other, and
 //! `/etc/passwd` first.
 
-use super::home::{self, home_of_nobody};
+use super::home::home_of_nobody;
 use super::manage::{
-    Made, WantedIds, create_group, delete_group, ensure_own_group, has_group, own_group, uid_for,
+    Made, WantedIds, create_group, delete_group, ensure_own_group, has_group, own_group, uid_for, useradd,
 };
-use super::tools::{no_login_shell, run, tool};
-use super::{find, group_file, is_root, mark};
+use super::tools::{run, tool};
+use super::{find, group_file, is_root};
 use crate::host::{Error, Root, delete};
 use std::path::Path;
 use tokio_util::sync::CancellationToken;
@@ -89,19 +89,8 @@ pub(super) async fn add_again(
         let Some(gid) = other_group(root, name) else { return Ok(false) };
         gid
     };
-    let command = tool(root, name, "useradd")?
-        .arg("--system")
-        .arg("--uid")
-        .arg(uid_for(root, name, gid)?.to_string())
-        .arg("--gid")
-        .arg(gid.to_string())
-        .arg("--no-create-home")
-        .arg("--home-dir")
-        .arg(home::of(name))
-        .arg("--comment")
-        .arg(mark::of(made.dir))
-        .args(["--shell", no_login_shell(root)])
-        .arg(name);
+    let ids = (uid_for(root, name, gid)?, gid);
+    let command = useradd(root, name, ids, made.dir)?.arg("--no-create-home").arg(name);
     let rendered = command.render();
     run(command, "useradd", stop).await?.into_success(&rendered)?;
     Ok(true)
