@@ -2,6 +2,15 @@
 
 use super::*;
 
+/// Starts it and waits for its first line: the environment is its own by then, and what is before that line has been done.
+fn up(command: &mut std::process::Command) -> std::process::Child {
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let out = child.stdout.as_mut().unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
+    child
+}
+
 fn marked(uid: Option<u32>, value: &str) -> Which {
     Which::MarkedBy { uid, key: "RUNUP_TEST_MARK".into(), value: value.into() }
 }
@@ -9,16 +18,9 @@ fn marked(uid: Option<u32>, value: &str) -> Which {
 #[tokio::test]
 async fn a_marked_process_and_its_children_are_found_and_ended() {
     let mark = format!("mark-{}-ended", std::process::id());
-    let mut child = std::process::Command::new("/bin/sh")
+    let mut child = up(std::process::Command::new("/bin/sh")
         .args(["-c", "sleep 600 & echo up; wait"])
-        .env("RUNUP_TEST_MARK", &mark)
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    // Reading a line proves that the environment is the shell's own and the sleeper was forked.
-    let mut line = String::new();
-    let out = child.stdout.take().unwrap();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
+        .env("RUNUP_TEST_MARK", &mark));
     assert!(marked(None, &mark).find().contains(&child.id()));
     assert!(marked(None, "mark").find().is_empty(), "a part of the value is not the value");
 
@@ -37,16 +39,10 @@ async fn a_process_of_another_user_never_counts_where_the_user_is_known() {
     let below = dir.path().canonicalize().unwrap();
     let script = below.join("Some.Listener");
     std::fs::write(&script, "echo up; read line").unwrap();
-    let mut child = std::process::Command::new("/bin/sh")
+    let mut child = up(std::process::Command::new("/bin/sh")
         .arg(&script)
         .env("RUNUP_TEST_MARK", &mark)
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    let out = child.stdout.take().unwrap();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
+        .stdin(std::process::Stdio::piped()));
     let us = rustix::process::geteuid().as_raw();
     let program = |uid| Which::Program { uid, below: below.clone(), name: "Some.Listener".into() };
     for (uid, counts) in [(None, true), (Some(us), true), (Some(us + 1), false)] {
@@ -69,15 +65,9 @@ async fn a_listener_is_interrupted_and_never_terminated() {
     ] {
         let mark = format!("mark-{}-asked-{}", std::process::id(), signal.is_some());
         // Where the tests run in the background, they ignore SIGINT, and so would every shell of theirs.
-        let mut child = std::process::Command::new("env")
+        let mut child = up(std::process::Command::new("env")
             .args(["--default-signal=INT", "/bin/sh", "-c", script])
-            .env("RUNUP_TEST_MARK", &mark)
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let out = child.stdout.take().unwrap();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
+            .env("RUNUP_TEST_MARK", &mark));
         let reaper = std::thread::spawn(move || child.wait().unwrap());
         let soon = Deadline::after(Duration::from_secs(60));
         end(&marked(None, &mark), Ask::Interrupt, soon).await.unwrap();
@@ -90,15 +80,9 @@ async fn a_listener_is_interrupted_and_never_terminated() {
 #[tokio::test]
 async fn a_process_that_ignores_the_polite_signal_is_killed() {
     let mark = format!("mark-{}-deaf", std::process::id());
-    let mut child = std::process::Command::new("/bin/sh")
+    let mut child = up(std::process::Command::new("/bin/sh")
         .args(["-c", "trap '' TERM; echo up; while :; do sleep 1; done"])
-        .env("RUNUP_TEST_MARK", &mark)
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    let out = child.stdout.take().unwrap();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
+        .env("RUNUP_TEST_MARK", &mark));
     let reaper = std::thread::spawn(move || child.wait().unwrap());
     // Half of the deadline is for the first signal.
     let which = marked(None, &mark);
@@ -114,15 +98,8 @@ fn a_script_is_found_by_its_path_and_not_by_one_like_it() {
     std::fs::create_dir(below.join("bin")).unwrap();
     let script = below.join("bin/Some.Worker");
     std::fs::write(&script, "echo up; read line").unwrap();
-    let mut child = std::process::Command::new("/bin/sh")
-        .arg(&script)
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    let out = child.stdout.take().unwrap();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
+    let mut child =
+        up(std::process::Command::new("/bin/sh").arg(&script).stdin(std::process::Stdio::piped()));
     let which = |below: PathBuf, name: &str| Which::Program { uid: None, below, name: name.into() };
     assert_eq!(which(below.clone(), "Some.Worker").find(), [child.id()]);
     assert_eq!(which(below.clone(), "Worker").find(), [] as [u32; 0]);
