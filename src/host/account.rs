@@ -15,7 +15,7 @@ use super::{Error, Root};
 pub use belongings::end_starters;
 pub use end::end_account;
 pub use home::{ensure_home, has_home};
-pub use locks::sweep_locks;
+pub use locks::{FileLock, foreign_lock, sweep_locks, wait_until_unlocked};
 pub use manage::{
     Deleted, Made, NewUser, OWN_IDS, WantedIds, add_to_group, check_new, create, create_group, delete,
     delete_group, has_group, has_rest, seems_own_group, usable_id,
@@ -26,7 +26,7 @@ pub use name_service::directory_services;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-pub use tools::{FileLock, MARKER, foreign_lock, wait_for_survivors, wait_until_unlocked};
+pub use tools::{MARKER, wait_for_survivors};
 pub use ways::ways_to_root;
 
 /// A user.

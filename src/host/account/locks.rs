@@ -1,6 +1,23 @@
-//! What a killed useradd, userdel or groupadd leaves in `/etc`: its lock and its half-written copy.
+//! The locks that `useradd` and similar programs take in `/etc`: what killed ones leave, and what other programs hold.
 
-use crate::host::Root;
+use super::tools::LOOK;
+use crate::deadline::Deadline;
+use crate::host::{Error, Root};
+use std::path::{Path, PathBuf};
+use tokio_util::sync::CancellationToken;
+
+/// The files that the tools change: each by way of `NAME+`, with the lock `NAME.lock`, which is a link to `NAME.PID` and has
+/// the number of its holder as its content.
+const FILES: [&str; 6] = ["passwd", "shadow", "group", "gshadow", "subuid", "subgid"];
+
+/// The lock of one of these files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileLock {
+    /// The lock file.
+    pub path: PathBuf,
+    /// The process that it names and the name of its program; `None` if it names none, as after a power cut.
+    pub holder: Option<(u32, String)>,
+}
 
 /// Deletes what tools that were killed have left. A lock of a process that exists, and what it protects, is kept, unless
 /// the lock is older than the process or than the machine's start: after a power cut, its number is soon another one's.
@@ -15,8 +32,72 @@ pub fn sweep_locks(root: &Root) {
     let _ = root;
 }
 
+/// Waits until no other program is changing the users or groups. [`Error::AccountsLocked`] at the deadline.
+pub async fn wait_until_unlocked(
+    root: &Root,
+    deadline: Deadline,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let mut told = false;
+    while let Some(lock) = foreign_lock(root) {
+        if stop.is_cancelled() {
+            return Err(Error::Stopped { doing: format!("waiting for {}", lock.path.display()) });
+        }
+        if deadline.passed() {
+            return Err(Error::AccountsLocked { lock, total: deadline.total() });
+        }
+        if !told {
+            told = true;
+            let (path, names, left) = (lock.path.display(), lock.names(), deadline.left().as_secs());
+            tracing::warn!("waiting until {path} is deleted, which {names}; {left} s at most");
+        }
+        tokio::time::sleep(LOOK.min(deadline.left())).await;
+    }
+    Ok(())
+}
+
+impl FileLock {
+    /// What it says of its holder.
+    #[must_use]
+    pub fn names(&self) -> String {
+        match &self.holder {
+            Some((pid, program)) => format!("names the process {pid} ({program})"),
+            None => "names no process".into(),
+        }
+    }
+}
+
+/// The first lock that `useradd` would not get, once what killed tools have left is deleted.
+#[must_use]
+pub fn foreign_lock(root: &Root) -> Option<FileLock> {
+    sweep_locks(root);
+    held(root)
+}
+
+/// The first lock that `useradd` would not get. One whose holder has exited is not in its way: it deletes that.
+fn held(root: &Root) -> Option<FileLock> {
+    let etc = root.resolve(Path::new("/etc"))?;
+    FILES.iter().find_map(|name| {
+        let path = etc.join(format!("{name}.lock"));
+        let text = match crate::host::file::read_untrusted(&path, 64) {
+            Ok(text) => String::from_utf8_lossy(&text?).into_owned(),
+            // One that cannot be read, or is no lock of those tools, is in their way as well.
+            Err(_) => String::new(),
+        };
+        let holder: Option<u32> = text.trim_end_matches('\0').parse().ok().filter(|pid| *pid > 0);
+        match holder {
+            Some(pid) => {
+                let program = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+                Some(FileLock { path, holder: Some((pid, program.trim().to_owned())) })
+            }
+            None => Some(FileLock { path, holder: None }),
+        }
+    })
+}
+
 #[cfg(target_os = "linux")]
 mod linux {
+    use super::FILES;
     use crate::host::Root;
     use crate::host::process;
     use rustix::fd::OwnedFd;
@@ -27,9 +108,6 @@ mod linux {
     use std::io::{Read as _, Write as _};
     use std::os::unix::fs::MetadataExt as _;
     use std::path::Path;
-
-    /// The files that the tools change: each by way of `NAME+`, with the lock `NAME.lock`, which is a link to `NAME.PID`.
-    const FILES: [&str; 6] = ["passwd", "shadow", "group", "gshadow", "subuid", "subgid"];
 
     const OPEN: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
 
@@ -151,8 +229,41 @@ mod linux {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use super::sweep_locks;
-    use crate::host::Root;
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_lock_that_useradd_would_not_get_is_waited_for_and_explained() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        let root = Root::at(dir.path().into());
+        let (stop, us) = (CancellationToken::new(), std::process::id());
+        let soon = || Deadline::after(Duration::from_millis(1));
+        wait_until_unlocked(&root, soon(), &stop).await.unwrap();
+        let path = dir.path().join("etc/gshadow.lock");
+        // As useradd writes it, and as a power cut leaves it.
+        for (content, says) in [
+            (format!("{us}\0"), format!("names the process {us} (")),
+            (String::new(), "names no process".to_owned()),
+            ("garbage".to_owned(), "names no process".to_owned()),
+            ("1".repeat(100), "names no process".to_owned()),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            let error = wait_until_unlocked(&root, soon(), &stop).await.unwrap_err();
+            assert!(error.to_string().contains(&says), "{error}");
+            assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+            let long = Deadline::after(Duration::from_secs(60));
+            let deleting = async {
+                tokio::task::yield_now().await;
+                std::fs::remove_file(&path).unwrap();
+            };
+            let (waited, ()) = tokio::join!(wait_until_unlocked(&root, long, &stop), deleting);
+            waited.unwrap();
+        }
+        // useradd deletes that of a process that has exited.
+        std::fs::write(&path, "4194305\0").unwrap();
+        wait_until_unlocked(&root, soon(), &stop).await.unwrap();
+    }
 
     #[test]
     fn the_lock_of_a_tool_that_is_gone_and_its_copy_are_deleted_and_those_of_a_living_one_kept() {
@@ -183,7 +294,7 @@ mod tests {
         for (name, text) in [("subgid.lock", ""), ("subuid.lock", &format!("{living}\0"))] {
             write(name, text);
             let lock = std::fs::File::options().write(true).open(etc.join(name)).unwrap();
-            lock.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000)).unwrap();
+            lock.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000)).unwrap();
         }
         sweep_locks(&Root::at(root.path().to_owned()));
         let mut left: Vec<String> = std::fs::read_dir(&etc)

@@ -1,10 +1,9 @@
-//! Runs the machine's own `useradd` and similar programs, one at a time: waits for one that outlived a killed runup, and
-//! for the locks of the files that they change.
+//! Runs the machine's own `useradd` and similar programs, one at a time: waits for one that outlived a killed runup.
 
 use crate::deadline::Deadline;
 use crate::host::process::{self, Ask, Which};
 use crate::host::{Command, Error, Outcome, Root, find_program};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -21,19 +20,7 @@ const SYSTEM_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 const TOOLS: [&str; 5] = ["useradd", "userdel", "usermod", "groupadd", "groupdel"];
 
 /// The pause between two checks.
-const LOOK: Duration = Duration::from_millis(50);
-
-/// The files whose locks `useradd` and the others take: each is a file beside it whose content is the id of its holder.
-const LOCKED: [&str; 6] = ["passwd", "shadow", "group", "gshadow", "subuid", "subgid"];
-
-/// The lock of one of these files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileLock {
-    /// The lock file.
-    pub path: PathBuf,
-    /// The process that it names and the name of its program; `None` if it names none, as after a power cut.
-    pub holder: Option<(u32, String)>,
-}
+pub(super) const LOOK: Duration = Duration::from_millis(50);
 
 /// A program of this machine that works inside the root.
 pub(super) fn tool(root: &Root, name: &str, tool: &'static str) -> Result<Command, Error> {
@@ -98,69 +85,6 @@ fn survivors(root: &Root) -> Which {
     }
 }
 
-/// Waits until no other program is changing the users or groups. [`Error::AccountsLocked`] at the deadline.
-pub async fn wait_until_unlocked(
-    root: &Root,
-    deadline: Deadline,
-    stop: &CancellationToken,
-) -> Result<(), Error> {
-    let mut told = false;
-    while let Some(lock) = foreign_lock(root) {
-        if stop.is_cancelled() {
-            return Err(Error::Stopped { doing: format!("waiting for {}", lock.path.display()) });
-        }
-        if deadline.passed() {
-            return Err(Error::AccountsLocked { lock, total: deadline.total() });
-        }
-        if !told {
-            told = true;
-            let (path, names, left) = (lock.path.display(), lock.names(), deadline.left().as_secs());
-            tracing::warn!("waiting until {path} is deleted, which {names}; {left} s at most");
-        }
-        tokio::time::sleep(LOOK.min(deadline.left())).await;
-    }
-    Ok(())
-}
-
-impl FileLock {
-    /// What it says of its holder.
-    #[must_use]
-    pub fn names(&self) -> String {
-        match &self.holder {
-            Some((pid, program)) => format!("names the process {pid} ({program})"),
-            None => "names no process".into(),
-        }
-    }
-}
-
-/// The first lock that `useradd` would not get, once what killed tools have left is deleted.
-#[must_use]
-pub fn foreign_lock(root: &Root) -> Option<FileLock> {
-    super::sweep_locks(root);
-    held(root)
-}
-
-/// The first lock that `useradd` would not get. One whose holder has exited is not in its way: it deletes that.
-fn held(root: &Root) -> Option<FileLock> {
-    let etc = root.resolve(Path::new("/etc"))?;
-    LOCKED.iter().find_map(|name| {
-        let path = etc.join(format!("{name}.lock"));
-        let text = match crate::host::file::read_untrusted(&path, 64) {
-            Ok(text) => String::from_utf8_lossy(&text?).into_owned(),
-            // One that cannot be read, or is no lock of those tools, is in their way as well.
-            Err(_) => String::new(),
-        };
-        let holder: Option<u32> = text.trim_end_matches('\0').parse().ok().filter(|pid| *pid > 0);
-        match holder {
-            Some(pid) => {
-                let program = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-                Some(FileLock { path, holder: Some((pid, program.trim().to_owned())) })
-            }
-            None => Some(FileLock { path, holder: None }),
-        }
-    })
-}
-
 pub(super) fn no_login_shell(root: &Root) -> &'static str {
     ["/usr/sbin/nologin", "/sbin/nologin", "/usr/bin/nologin"]
         .into_iter()
@@ -172,47 +96,10 @@ pub(super) fn no_login_shell(root: &Root) -> &'static str {
 mod tests {
     use super::*;
 
-    fn image() -> (tempfile::TempDir, Root) {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("etc")).unwrap();
-        let root = Root::at(dir.path().into());
-        (dir, root)
-    }
-
-    #[tokio::test]
-    async fn a_lock_that_useradd_would_not_get_is_waited_for_and_explained() {
-        let (dir, root) = image();
-        let (stop, us) = (CancellationToken::new(), std::process::id());
-        let soon = || Deadline::after(Duration::from_millis(1));
-        wait_until_unlocked(&root, soon(), &stop).await.unwrap();
-        let path = dir.path().join("etc/gshadow.lock");
-        // As useradd writes it, and as a power cut leaves it.
-        for (content, says) in [
-            (format!("{us}\0"), format!("names the process {us} (")),
-            (String::new(), "names no process".to_owned()),
-            ("garbage".to_owned(), "names no process".to_owned()),
-            ("1".repeat(100), "names no process".to_owned()),
-        ] {
-            std::fs::write(&path, content).unwrap();
-            let error = wait_until_unlocked(&root, soon(), &stop).await.unwrap_err();
-            assert!(error.to_string().contains(&says), "{error}");
-            assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
-            let long = Deadline::after(Duration::from_secs(60));
-            let deleting = async {
-                tokio::task::yield_now().await;
-                std::fs::remove_file(&path).unwrap();
-            };
-            let (waited, ()) = tokio::join!(wait_until_unlocked(&root, long, &stop), deleting);
-            waited.unwrap();
-        }
-        // useradd deletes that of a process that has exited.
-        std::fs::write(&path, "4194305\0").unwrap();
-        wait_until_unlocked(&root, soon(), &stop).await.unwrap();
-    }
-
     #[tokio::test]
     async fn no_other_program_of_root_s_is_taken_for_a_useradd_that_outlived_a_killed_run() {
-        let (dir, root) = image();
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path().into());
         let mut other = std::process::Command::new("/bin/sleep");
         let mut other = other.arg("600").env(MARKER, dir.path()).spawn().unwrap();
         let marked =
