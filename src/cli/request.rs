@@ -36,7 +36,7 @@ pub(super) fn check_deadline(server: &Server) -> Result<(), Error> {
 /// For `run`: older versions took any deadline, and wrote it to units that are started again and again.
 pub(super) fn lengthen_deadline(server: &mut Server) {
     if let Some(message) = too_short(server) {
-        tracing::warn!("{message}; it gets {} s", SHORTEST.as_secs());
+        tracing::warn!("{message}; taking {} s", SHORTEST.as_secs());
         server.deadline = SHORTEST;
     }
 }
@@ -45,7 +45,7 @@ fn too_short(server: &Server) -> Option<String> {
     let is_test = cfg!(debug_assertions) && std::env::var_os(ANY_DEADLINE).is_some();
     (server.deadline < SHORTEST && !is_test).then(|| {
         format!(
-            "--deadline {:?} is too short: registering a runner, or undoing that, can take {} s",
+            "--deadline {:?} is too short: use {} s or more, so that what fails can be undone",
             server.deadline,
             SHORTEST.as_secs()
         )

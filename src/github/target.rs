@@ -306,11 +306,20 @@ fn without_scheme(text: &str, given: String) -> TargetError {
         return TargetError::NotHttp { given, suggestion: git_address(text) };
     }
     let text = text.split(['?', '#']).next().unwrap_or_default();
+    // `https:/HOST`: a slash is missing.
+    let (has_scheme, text) = match text.split_once(":/") {
+        Some((scheme, rest)) if scheme.chars().all(|c| c.is_ascii_alphabetic()) => (true, rest),
+        _ => (false, text),
+    };
     let text = text.trim_start_matches('/');
     let first = text.split('/').next().unwrap_or_default();
     let is_host = first.contains(['.', ':']) || first.eq_ignore_ascii_case("localhost");
     let host = if is_host { "" } else { "github.com/" };
-    TargetError::NoScheme { given, suggestion: format!("https://{host}{text}") }
+    let suggestion = format!("https://{host}{text}");
+    if has_scheme {
+        return TargetError::NotHttp { given, suggestion: Some(suggestion) };
+    }
+    TargetError::NoScheme { given, suggestion }
 }
 
 /// The segments of the path, decoded, without empty ones and without `.git` at the end.

@@ -80,6 +80,8 @@ fn what_was_probably_meant_is_said() {
         ("github.com/octo-org", "https://github.com/octo-org"),
         ("ghes.example:8443/octo-org", "https://ghes.example:8443/octo-org"),
         ("octo-org/hello", "https://github.com/octo-org/hello"),
+        ("https:/github.com/octo-org", "https://github.com/octo-org"),
+        ("htp:/octo-org", "https://github.com/octo-org"),
         ("git@github.com:octo-org/hello.git", "https://github.com/octo-org/hello.git"),
         ("ssh://git@github.com/octo-org/hello", "https://github.com/octo-org/hello"),
         ("https://api.github.com/orgs/octo-org", "https://github.com/octo-org"),

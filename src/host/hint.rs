@@ -25,9 +25,9 @@ pub(super) fn of(error: &Error) -> Option<String> {
         }
         Error::CannotBecome { .. } | Error::NeedsRoot { .. } => "Run it as root, for example with sudo.",
         Error::Deadline { .. } | Error::StillRunning { .. } => {
-            "Check what it is waiting for, then run runup again; it continues where it stopped."
+            "Check what it is waiting for, then run runup again: it finds what is done, and does the rest."
         }
-        Error::Stopped { .. } => "Run it again; it continues where it stopped.",
+        Error::Stopped { .. } => "Run it again: it finds what is done, and does the rest.",
         Error::BadUserName { .. } => {
             "Use at most 32 lower-case letters, digits, `_` and `-`, beginning with a letter or `_`."
         }
