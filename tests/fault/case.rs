@@ -305,7 +305,8 @@ fn check_server(command: &Command, rig: &Rig, ran: &Ran, before: &[String]) {
     let after = names(rig);
     // That it was registered is no word about what is left.
     let error = ran.stderr.split_once("error: ").map_or("", |(_, error)| error);
-    let is_named = |name: &String| error.contains(name.as_str());
+    let is_warned_of = |name: &String| ran.stderr.contains(&format!("{name} may be left on the server"));
+    let is_named = |name: &String| error.contains(name.as_str()) || is_warned_of(name);
     let no_ghost = after.iter().all(is_named);
     let succeeded = ran.code == 0;
     let right = match command.leaves {

@@ -103,7 +103,9 @@ pub fn of(route: &str) -> Vec<(&'static str, Nature)> {
         "message" => &OF_MESSAGE,
         _ => &[],
     };
-    EVERYWHERE.iter().chain(more).copied().collect()
+    // That the runner is deleted is what this says: nobody can tell that it lies.
+    let is_lie = |kind: &str| route == "delete-runner" && kind == "status=204";
+    EVERYWHERE.iter().chain(more).copied().filter(|(kind, _)| !is_lie(kind)).collect()
 }
 
 /// The fault in the form of the command line, in which `json=BODY` is one more kind.

@@ -127,7 +127,12 @@ pub async fn create_jit(order: &CreateJit<'_>, stop: &CancellationToken) -> Resu
             // It may have been created all the same.
             let (deadline, stop) = (Deadline::after(UNWINDING), CancellationToken::new());
             if let Err(error) = delete_receipt(order.client, &receipt, path, deadline, &stop).await {
-                tracing::warn!("{}; {} keeps it", crate::error::chain(&error), path.display());
+                tracing::warn!(
+                    "{} may be left on the server: {}; run this again with --receipt {} to delete it",
+                    receipt.name,
+                    crate::error::chain(&error),
+                    path.display()
+                );
             }
             Err(error)
         }
