@@ -1,6 +1,8 @@
 //! Time limits: everything that can block takes a [`Deadline`], so that no wait is endless.
 
+use std::ops::Deref;
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 /// The point in time at which a wait is given up. It keeps the duration that it was set for, which messages show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +42,12 @@ impl Deadline {
     /// The earlier of this deadline and `total` from now.
     #[must_use]
     pub fn within(self, total: Duration) -> Self {
-        let other = Self::after(total);
+        self.or_earlier(Self::after(total))
+    }
+
+    /// The earlier of the two.
+    #[must_use]
+    pub fn or_earlier(self, other: Self) -> Self {
         if other.at < self.at { other } else { self }
     }
 
@@ -56,6 +63,56 @@ impl Deadline {
     #[must_use]
     pub fn instant(self) -> tokio::time::Instant {
         self.at.into()
+    }
+}
+
+/// What ends work before it is done: a signal, or the deadline of the whole that it is part of. A program of the machine
+/// has a time of its own as well, and is ended at whichever is first.
+#[derive(Debug, Clone)]
+pub struct Stop {
+    signal: CancellationToken,
+    deadline: Deadline,
+}
+
+impl Stop {
+    /// A signal and a deadline.
+    #[must_use]
+    pub fn new(signal: CancellationToken, deadline: Deadline) -> Self {
+        Self { signal, deadline }
+    }
+
+    /// Neither.
+    #[must_use]
+    pub fn never() -> Self {
+        CancellationToken::new().into()
+    }
+
+    /// The same signal with another deadline.
+    #[must_use]
+    pub fn until(self, deadline: Deadline) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// When it ends at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+}
+
+impl From<CancellationToken> for Stop {
+    /// A signal alone.
+    fn from(signal: CancellationToken) -> Self {
+        Self::new(signal, Deadline::after(Duration::MAX))
+    }
+}
+
+impl Deref for Stop {
+    type Target = CancellationToken;
+
+    /// The signal.
+    fn deref(&self) -> &CancellationToken {
+        &self.signal
     }
 }
 

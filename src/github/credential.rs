@@ -4,7 +4,7 @@
 //! get a new one.
 
 use super::error::Error;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Stop};
 use crate::error::{Class, Failure as _};
 use crate::host::{self, Command, Stream};
 use crate::secret::Secret;
@@ -13,7 +13,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
-use tokio_util::sync::CancellationToken;
 
 /// How long one run of the command may take.
 const ONE_RUN: Duration = Duration::from_secs(60);
@@ -113,7 +112,7 @@ impl TokenCommand {
             }
         };
         // A caller that stops waiting drops this future, which kills the command.
-        let stop = CancellationToken::new();
+        let stop = Stop::never();
         let outcome =
             command.secret_output().deadline(deadline.within(ONE_RUN)).run(&stop, &mut listen).await;
         // A shorter word is not a token, and can be part of any other word.

@@ -12,7 +12,7 @@ pub use self::outcome::Outcome;
 use super::account::{self, Account};
 use super::output::{Pipe, Scrubber, Sink};
 use super::{Error, Root, group::Group, sys};
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Stop};
 use crate::secret::{MARK, Secret};
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -241,11 +241,12 @@ impl Command {
     /// after 8 KiB, with secrets masked. Beyond 2,000 lines or 1 MiB per second, lines are counted but not passed on.
     /// Any exit code is an [`Outcome`]; a failed start, [`Error::Deadline`] and [`Error::Stopped`] are errors.
     pub async fn run(
-        self,
-        stop: &CancellationToken,
+        mut self,
+        stop: &Stop,
         on_line: &mut (dyn FnMut(Stream, &str) + Send),
     ) -> Result<Outcome, Error> {
         let command = self.render();
+        self.deadline = self.deadline.or_earlier(stop.deadline());
         let total = self.deadline.total();
         if stop.is_cancelled() {
             return Err(Error::Stopped { doing: format!("running `{command}`") });

@@ -14,10 +14,9 @@ use output::{cause_of, is_waiting};
 
 use super::command::Stream;
 use super::{Command, Error, Root};
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Stop};
 use std::path::Path;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 /// The directories of these programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -118,7 +117,7 @@ impl<'a> Packages<'a> {
 
     /// The shell command that installs these. If a name cannot be determined now (the package lists are empty, or the
     /// query needs root), the command looks it up itself.
-    pub async fn command_line(&self, names: &[Name], stop: &CancellationToken) -> Result<String, Error> {
+    pub async fn command_line(&self, names: &[Name], stop: &Stop) -> Result<String, Error> {
         let words = match self.resolve(names, stop).await? {
             Ok(found) => found,
             Err(_) => names.iter().map(|name| name.in_shell(&self.inside())).collect(),
@@ -138,7 +137,7 @@ impl<'a> Packages<'a> {
         &self,
         names: &[Name],
         deadline: Deadline,
-        stop: &CancellationToken,
+        stop: &Stop,
     ) -> Result<Vec<String>, Failure> {
         let mut refresh = None;
         if let Some(arguments) = self.refresh() {
@@ -252,7 +251,7 @@ impl<'a> Packages<'a> {
         &self,
         arguments: &[String],
         deadline: Deadline,
-        stop: &CancellationToken,
+        stop: &Stop,
     ) -> Result<String, Failure> {
         let lock_timeout = deadline.within(LOCK);
         loop {
@@ -283,11 +282,7 @@ impl<'a> Packages<'a> {
     }
 
     /// The names of the packages on this distribution; the packages that do not exist as an error.
-    async fn resolve(
-        &self,
-        names: &[Name],
-        stop: &CancellationToken,
-    ) -> Result<Result<Vec<String>, Vec<String>>, Error> {
+    async fn resolve(&self, names: &[Name], stop: &Stop) -> Result<Result<Vec<String>, Vec<String>>, Error> {
         let mut found = Vec::new();
         let mut missing = Vec::new();
         for name in names {
@@ -309,7 +304,7 @@ impl<'a> Packages<'a> {
     }
 
     /// The package names of `apt-cache` that consist of this prefix and a version, the highest first.
-    async fn versions_of(&self, prefix: &str, stop: &CancellationToken) -> Result<Vec<String>, Error> {
+    async fn versions_of(&self, prefix: &str, stop: &Stop) -> Result<Vec<String>, Error> {
         let lines = self.ask(&["pkgnames", prefix], stop).await?;
         let mut names: Vec<(Vec<u32>, String)> =
             lines.into_iter().filter_map(|name| Some((version_behind(&name, prefix)?, name))).collect();
@@ -318,11 +313,7 @@ impl<'a> Packages<'a> {
     }
 
     /// Whether it can be installed: a name can be left from an older release.
-    async fn first_on_offer(
-        &self,
-        names: Vec<String>,
-        stop: &CancellationToken,
-    ) -> Result<Option<String>, Error> {
+    async fn first_on_offer(&self, names: Vec<String>, stop: &Stop) -> Result<Option<String>, Error> {
         for name in names {
             let lines = self.ask(&["policy", &name], stop).await?;
             let candidate = lines.iter().find_map(|line| line.trim().strip_prefix("Candidate:"));
@@ -334,7 +325,7 @@ impl<'a> Packages<'a> {
     }
 
     /// The output of `apt-cache`; empty if it cannot be queried.
-    async fn ask(&self, question: &[&str], stop: &CancellationToken) -> Result<Vec<String>, Error> {
+    async fn ask(&self, question: &[&str], stop: &Stop) -> Result<Vec<String>, Error> {
         let arguments: Vec<String> = question.iter().map(ToString::to_string).collect();
         let command = self.command("apt-cache", &arguments).deadline(Deadline::after(QUESTION));
         let mut lines = Vec::new();

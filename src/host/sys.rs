@@ -258,9 +258,8 @@ pub fn remove_ipc(_: Ipc, _: i32) -> io::Result<()> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    use crate::deadline::Deadline;
+    use crate::deadline::{Deadline, Stop};
     use crate::host::Command;
-    use tokio_util::sync::CancellationToken;
 
     /// The serial number of this process's session keyring.
     fn session_keyring() -> io::Result<i64> {
@@ -292,7 +291,7 @@ mod tests {
             .args(["--exact", "host::sys::tests::tells_its_keyring", "--nocapture"])
             .env("RUNUP_TEST_KEYRING", "1")
             .deadline(Deadline::after(std::time::Duration::from_secs(60)))
-            .run(&CancellationToken::new(), &mut |_, line| {
+            .run(&Stop::never(), &mut |_, line| {
                 if let Some((_, id)) = line.split_once("keyring=") {
                     theirs = id.trim().parse::<i64>().ok();
                 }

@@ -1,7 +1,7 @@
 //! systemd: unit files on disk, and everything else with `systemctl`.
 
 use super::{Command, Error};
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Stop};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +12,8 @@ pub const UNIT_FOLDER: &str = "/etc/systemd/system";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The timeout of calls that only query or tell the manager something.
 const SHORT: Duration = Duration::from_secs(30);
+/// The timeout of reading the end of a log.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Whether systemd is PID 1 of this machine, by the check that `sd_booted(3)` documents.
 #[must_use]
@@ -174,7 +176,7 @@ impl Unit {
 }
 
 /// Queries the state of the unit; an unknown one has the load state `not-found`.
-pub async fn show(unit: &str, stop: &CancellationToken) -> Result<Unit, Error> {
+pub async fn show(unit: &str, stop: &Stop) -> Result<Unit, Error> {
     let properties = "LoadState,ActiveState,SubState,UnitFileState,Result,FragmentPath,NRestarts,Job,\
                       StateChangeTimestamp,SupplementaryGroups";
     let command = systemctl(SHORT).arg("show").arg(unit).arg("--property").arg(properties);
@@ -191,12 +193,12 @@ pub async fn show(unit: &str, stop: &CancellationToken) -> Result<Unit, Error> {
 }
 
 /// Makes the manager reload the unit files.
-pub async fn reload(stop: &CancellationToken) -> Result<(), Error> {
+pub async fn reload(stop: &Stop) -> Result<(), Error> {
     run(systemctl(SHORT).arg("daemon-reload"), stop).await
 }
 
 /// Enables the unit, and starts or restarts it with the current unit file.
-pub async fn enable_and_restart(unit: &str, stop: &CancellationToken) -> Result<(), Error> {
+pub async fn enable_and_restart(unit: &str, stop: &Stop) -> Result<(), Error> {
     // An earlier start limit must not prevent this start.
     let _ = run(systemctl(SHORT).arg("reset-failed").arg(unit), stop).await;
     run(systemctl(SHORT).arg("enable").arg("--quiet").arg(unit), stop).await?;
@@ -204,24 +206,24 @@ pub async fn enable_and_restart(unit: &str, stop: &CancellationToken) -> Result<
 }
 
 /// Starts the unit, and does not wait.
-pub async fn start(unit: &str, stop: &CancellationToken) -> Result<(), Error> {
+pub async fn start(unit: &str, stop: &Stop) -> Result<(), Error> {
     // An earlier start limit must not prevent this start.
     let _ = run(systemctl(SHORT).arg("reset-failed").arg(unit), stop).await;
     run(systemctl(SHORT).arg("start").arg("--no-block").arg(unit), stop).await
 }
 
 /// Stops the unit; `timeout` must be longer than the unit's own stop timeout.
-pub async fn stop_unit(unit: &str, timeout: Duration, stop: &CancellationToken) -> Result<(), Error> {
+pub async fn stop_unit(unit: &str, timeout: Duration, stop: &Stop) -> Result<(), Error> {
     run(systemctl(timeout).arg("stop").arg(unit), stop).await
 }
 
 /// Tells the manager to stop the unit, and does not wait.
-pub async fn begin_to_stop(unit: &str, stop: &CancellationToken) -> Result<(), Error> {
+pub async fn begin_to_stop(unit: &str, stop: &Stop) -> Result<(), Error> {
     run(systemctl(SHORT).arg("stop").arg("--no-block").arg(unit), stop).await
 }
 
 /// Sends SIGTERM to the unit's main process; one that has none is fine.
-pub async fn terminate(unit: &str, stop: &CancellationToken) -> Result<(), Error> {
+pub async fn terminate(unit: &str, stop: &Stop) -> Result<(), Error> {
     // `--kill-who` is understood by every version; its newer spelling is not.
     let _ =
         run(systemctl(SHORT).arg("kill").arg("--kill-who=main").arg("--signal=TERM").arg(unit), stop).await;
@@ -229,23 +231,25 @@ pub async fn terminate(unit: &str, stop: &CancellationToken) -> Result<(), Error
 }
 
 /// Disables the unit.
-pub async fn disable(unit: &str, stop: &CancellationToken) -> Result<(), Error> {
+pub async fn disable(unit: &str, stop: &Stop) -> Result<(), Error> {
     run(systemctl(SHORT).arg("disable").arg("--quiet").arg(unit), stop).await
 }
 
 /// Resets the failed state of the unit.
-pub async fn reset_failed(unit: &str, stop: &CancellationToken) {
+pub async fn reset_failed(unit: &str, stop: &Stop) {
     let _ = run(systemctl(SHORT).arg("reset-failed").arg(unit), stop).await;
 }
 
-/// The end of the unit's log; empty if the journal cannot be read.
-pub async fn log_tail(unit: &str, stop: &CancellationToken) -> String {
+/// The end of the unit's log; empty if the journal cannot be read. It often tells why a deadline has passed, and is read
+/// even then.
+pub async fn log_tail(unit: &str, signal: &CancellationToken) -> String {
+    let stop = &signal.clone().into();
     let command = Command::new("journalctl")
         .arg("--unit")
         .arg(unit)
         .args(["--lines=15", "--no-pager", "--output=cat", "--boot"])
         .env("PATH", PATH)
-        .deadline(Deadline::after(SHORT));
+        .deadline(Deadline::after(LAST_WORDS));
     command.run(stop, &mut |_, _| {}).await.map(|outcome| outcome.tail).unwrap_or_default()
 }
 
@@ -274,7 +278,7 @@ fn journalctl(units: &[String]) -> Command {
 }
 
 /// Gives a file the label of the SELinux policy for its path, if SELinux is enforcing and `restorecon` is installed.
-pub async fn relabel(path: &Path, stop: &CancellationToken) {
+pub async fn relabel(path: &Path, stop: &Stop) {
     let enforcing = std::fs::read_to_string("/sys/fs/selinux/enforce").is_ok_and(|text| text.trim() == "1");
     let Some(restorecon) = super::find_program("restorecon", PATH).filter(|_| enforcing) else { return };
     let command = Command::new(restorecon).arg(path).env("PATH", PATH).deadline(Deadline::after(SHORT));
@@ -292,7 +296,7 @@ fn systemctl(timeout: Duration) -> Command {
         .deadline(Deadline::after(timeout))
 }
 
-async fn run(command: Command, stop: &CancellationToken) -> Result<(), Error> {
+async fn run(command: Command, stop: &Stop) -> Result<(), Error> {
     let rendered = command.render();
     command.run(stop, &mut |_, line| tracing::debug!("{line}")).await?.into_success(&rendered)?;
     Ok(())

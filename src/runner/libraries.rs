@@ -5,13 +5,12 @@
 //! `DOTNET_LTTng`. Names that have a version in them are not written here: the package manager is asked which one it
 //! has.
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Stop};
 use crate::error::{Class, Failure};
 use crate::host::packages::{self, FailureCause, Family, Name, Packages};
 use crate::host::{self, Distribution, Machine, Os, Root, has_library, has_program};
 use std::path::Path;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 /// The timeout of an installation, including the wait for other package managers.
 const TIMEOUT: Duration = Duration::from_secs(900);
@@ -346,7 +345,7 @@ pub async fn command(
     root: &Root,
     distribution: &Distribution,
     needs: &[&'static Need],
-    stop: &CancellationToken,
+    stop: &Stop,
 ) -> Result<String, Error> {
     let family = family(distribution, root, needs)?;
     // The command contains no proxy and nothing else of the environment.
@@ -363,7 +362,7 @@ pub async fn install(
     needs: &[&'static Need],
     environment: &[(String, String)],
     deadline: Deadline,
-    stop: &CancellationToken,
+    stop: &Stop,
 ) -> Result<Vec<String>, Error> {
     let family = family(&machine.distribution, root, needs)?;
     let manager = Packages::of(family, root, environment);

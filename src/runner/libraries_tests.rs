@@ -1,4 +1,5 @@
 use super::*;
+use crate::deadline::Stop;
 
 /// The relevant lines of each distribution's os-release, and the command that installs libicu, OpenSSL, Kerberos and
 /// ldd there. If only apt knows a name, the command queries it; `ICU` and `SSL` stand for that.
@@ -63,7 +64,7 @@ async fn command_for(os_release: &str) -> Result<String, Error> {
     let root = Root::at(dir.path().into());
     let needs = behind(&["libicuuc.so.74", "libssl.so.3", "libgssapi_krb5.so.2", "ldd"]);
     assert_eq!(words(&needs), ["libicu", "OpenSSL", "Kerberos (GSSAPI)", "ldd"]);
-    let command = command(&root, &Distribution::parse(os_release), &needs, &CancellationToken::new()).await?;
+    let command = command(&root, &Distribution::parse(os_release), &needs, &Stop::never()).await?;
     Ok(command.replace(dir.path().to_str().unwrap(), "ROOT"))
 }
 
@@ -119,7 +120,7 @@ async fn a_system_whose_packages_belong_to_an_image_is_refused() {
     let root = Root::at(dir.path().into());
     fs_err::create_dir_all(dir.path().join("ostree/repo")).unwrap();
     let coreos = Distribution::parse("ID=fedora\nVERSION_ID=42\nPRETTY_NAME=\"Fedora CoreOS\"");
-    let error = command(&root, &coreos, &behind(&["ldd"]), &CancellationToken::new()).await.unwrap_err();
+    let error = command(&root, &coreos, &behind(&["ldd"]), &Stop::never()).await.unwrap_err();
     assert!(matches!(error, Error::Unknown { .. }), "{error}");
 }
 

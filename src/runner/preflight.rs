@@ -3,12 +3,11 @@
 //! The checks depend on the text of the script, so a runner that no longer needs a library is not refused for it.
 
 use super::libraries;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Stop};
 use crate::error::{Class, Failure};
 use crate::host::{self, Account, Command, Distribution, Libc, Machine, Os, Root};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 /// The directories in which the script finds programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -116,7 +115,7 @@ pub async fn check(
     root: &Root,
     dir: &Path,
     account: &Account,
-    (deadline, stop): (Deadline, &CancellationToken),
+    (deadline, stop): (Deadline, &Stop),
 ) -> Result<(), Error> {
     if let Some(ancestor) = host::account::first_unreadable_ancestor(root, dir, account) {
         return Err(Error::AncestorUnreadable { user: account.name.clone(), dir: ancestor });
@@ -143,7 +142,7 @@ pub async fn check(
     Ok(())
 }
 
-async fn program(name: &'static str, stop: &CancellationToken) -> Result<PathBuf, Error> {
+async fn program(name: &'static str, stop: &Stop) -> Result<PathBuf, Error> {
     if let Some(program) = host::find_program(name, PATH) {
         return Ok(program);
     }
@@ -151,7 +150,7 @@ async fn program(name: &'static str, stop: &CancellationToken) -> Result<PathBuf
 }
 
 /// The hint for missing names, which `config.sh` looks for on the machine on which it runs.
-async fn remedy(missing: &[String], stop: &CancellationToken) -> Result<String, Error> {
+async fn remedy(missing: &[String], stop: &Stop) -> Result<String, Error> {
     let words: Vec<&str> = missing.iter().map(String::as_str).collect();
     let needs = libraries::behind(&words);
     let root = Root::host();
@@ -169,7 +168,7 @@ async fn missing_libraries(
     root: &Root,
     dir: &Path,
     account: &Account,
-    (deadline, stop): (Deadline, &CancellationToken),
+    (deadline, stop): (Deadline, &Stop),
 ) -> Result<Vec<String>, Error> {
     let mut missing = Vec::new();
     for library in PROBED {
@@ -199,7 +198,7 @@ async fn missing_libraries(
 
 /// The script's own check: by name in the loader's cache and directories. It fails even for a runner that is configured
 /// to run without libicu.
-async fn has_icu(ldconfig: &Path, (deadline, stop): (Deadline, &CancellationToken)) -> Result<bool, Error> {
+async fn has_icu(ldconfig: &Path, (deadline, stop): (Deadline, &Stop)) -> Result<bool, Error> {
     let command = Command::new(ldconfig)
         .arg("-NXv")
         .env("PATH", PATH)

@@ -106,7 +106,7 @@ pub struct Server {
     /// Time limit for the whole command
     ///
     /// `install` needs at least 20s. `install`, `bake` and `run` keep a quarter of it, a minute at most, for undoing what
-    /// fails. The commands of the system that they wait for, such as systemctl, can take longer.
+    /// fails. A service that ran before a run that failed is started again even after that.
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = parse_duration)]
     pub deadline: Duration,
 }

@@ -4,6 +4,7 @@ use crate::rig::{Rig, finish, names_in, signal, until};
 use runup::lifecycle::checkpoint::Checkpoint;
 use runup::sandbox::{Fault, FaultKind, Scope, Update};
 use rustix::process::Signal;
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Child;
 
@@ -42,6 +43,21 @@ fn until_updated(rig: &Rig, to: &str) {
 fn do_job(rig: &Rig) {
     let job = rig.sandbox.add_job(&scope(), "job", 0);
     until("the job is done", || rig.state().jobs.iter().any(|it| it.id == job && it.done));
+}
+
+/// What it says, line by line, as long as it runs.
+fn lines(child: &mut Child) -> impl Iterator<Item = String> {
+    let stderr = child.stderr.as_mut().unwrap();
+    std::iter::from_fn(move || {
+        let mut line = Vec::new();
+        // Nothing more is read than what is looked at: the rest is for `finish`.
+        while line.last() != Some(&b'\n') {
+            let mut byte = [0];
+            stderr.read_exact(&mut byte).ok()?;
+            line.push(byte[0]);
+        }
+        Some(String::from_utf8_lossy(&line).into_owned())
+    })
 }
 
 #[test]
@@ -90,6 +106,11 @@ fn a_runner_that_updates_itself_again_and_again_ends_with_an_error() {
         let bin = rig.dir().join("bin");
         assert_eq!(std::fs::read_link(&bin).unwrap(), rig.dir().join("bin.2.340.0"));
         assert!(bin.join("Runner.Listener").exists());
+        // A service manager starts it again.
+        let mut child = start(&rig, &["--token-file", &token]);
+        let waits = "updated itself more than 3 times within an hour; starting it in 60 min";
+        assert_eq!(lines(&mut child).filter(|line| line.contains(waits)).take(1).count(), 1);
+        stop(child).expect(0);
     }
 }
 

@@ -2,11 +2,10 @@
 //! shared directories, mail, the home directory, System V and POSIX IPC objects.
 
 use super::Account;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Stop};
 use crate::host::{Command, Error, Root, delete, find_program, sweep, sys};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 /// Directories in which every user can have files.
 const SHARED: [&str; 9] = [
@@ -36,7 +35,7 @@ const TOOL_TIME: Duration = Duration::from_secs(20);
 
 /// Deletes what would start a process of the user again: its crontab and its lingering session. Returns what could not
 /// be deleted.
-pub async fn forget_starters(root: &Root, account: &Account, stop: &CancellationToken) -> Vec<String> {
+pub async fn forget_starters(root: &Root, account: &Account, stop: &Stop) -> Vec<String> {
     let linger = Path::new("/var/lib/systemd/linger").join(&account.name);
     if root.is_host() && fs_err::symlink_metadata(&linger).is_ok() {
         tell("loginctl", &["disable-linger", &account.name], stop).await;
@@ -54,7 +53,7 @@ pub async fn forget_starters(root: &Root, account: &Account, stop: &Cancellation
 
 /// Deletes what would start a process of the user again: its crontab, its jobs of `at`, its lingering session.
 /// [`Error::FilesLeft`] if something could not be deleted.
-pub async fn end_starters(root: &Root, account: &Account, stop: &CancellationToken) -> Result<(), Error> {
+pub async fn end_starters(root: &Root, account: &Account, stop: &Stop) -> Result<(), Error> {
     let mut left = forget_starters(root, account, stop).await;
     for directory in SPOOLS {
         if let Some(path) = root.resolve(Path::new(directory)) {
@@ -67,12 +66,7 @@ pub async fn end_starters(root: &Root, account: &Account, stop: &CancellationTok
 }
 
 /// Deletes everything else, once no process of the user runs. Returns what could not be deleted.
-pub async fn delete_all(
-    root: &Root,
-    account: &Account,
-    deadline: Deadline,
-    stop: &CancellationToken,
-) -> Vec<String> {
+pub async fn delete_all(root: &Root, account: &Account, deadline: Deadline, stop: &Stop) -> Vec<String> {
     if root.is_host() {
         let runtime = PathBuf::from(format!("/run/user/{}", account.uid));
         if runtime.exists() && Path::new("/run/systemd/system").exists() {
@@ -159,7 +153,7 @@ fn owned_ids(table: &str, uid: u32) -> Vec<i32> {
 }
 
 /// Runs a program of systemd if it is installed. Its result is checked afterwards and not by its exit code.
-async fn tell(program: &str, arguments: &[&str], stop: &CancellationToken) {
+async fn tell(program: &str, arguments: &[&str], stop: &Stop) {
     const PATH: &str = "/usr/bin:/bin";
     let Some(file) = find_program(program, PATH) else { return };
     let command = Command::new(file)

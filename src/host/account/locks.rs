@@ -1,10 +1,9 @@
 //! The locks that `useradd` and similar programs take in `/etc`: what killed ones leave, and what other programs hold.
 
 use super::tools::LOOK;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Stop};
 use crate::host::{Error, Root};
 use std::path::{Path, PathBuf};
-use tokio_util::sync::CancellationToken;
 
 /// The files that the tools change: each by way of `NAME+`, with the lock `NAME.lock`, which is a link to `NAME.PID` and has
 /// the number of its holder as its content.
@@ -33,11 +32,7 @@ pub fn sweep_locks(root: &Root) {
 }
 
 /// Waits until no other program is changing the users or groups. [`Error::AccountsLocked`] at the deadline.
-pub async fn wait_until_unlocked(
-    root: &Root,
-    deadline: Deadline,
-    stop: &CancellationToken,
-) -> Result<(), Error> {
+pub async fn wait_until_unlocked(root: &Root, deadline: Deadline, stop: &Stop) -> Result<(), Error> {
     let mut told = false;
     while let Some(lock) = foreign_lock(root) {
         if stop.is_cancelled() {
@@ -237,7 +232,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("etc")).unwrap();
         let root = Root::at(dir.path().into());
-        let (stop, us) = (CancellationToken::new(), std::process::id());
+        let (stop, us) = (Stop::never(), std::process::id());
         let soon = || Deadline::after(Duration::from_millis(1));
         wait_until_unlocked(&root, soon(), &stop).await.unwrap();
         let path = dir.path().join("etc/gshadow.lock");

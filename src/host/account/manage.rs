@@ -4,12 +4,11 @@ use super::home::{ensure_home, home_of_nobody};
 use super::tools::{no_login_shell, run, tool};
 use super::{Account, Group, belongings, check_name, end_account, home, mark, needs_root, unfinished};
 use super::{find, find_by_id, find_local, group_file, group_name, users};
-use crate::deadline::Deadline;
+use crate::deadline::Stop;
 use crate::host::{Command, Error, Root};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 /// The range of ids for users and groups that runup creates; a user and its own group get the same id.
 ///
@@ -110,7 +109,7 @@ pub fn check_new(root: &Root, new: &NewUser<'_>) -> Result<(), Error> {
 /// Creates a system user with a group of the same name, both with the lowest free id of [`OWN_IDS`] unless other ids are
 /// wanted, the home directory `/home/NAME` (0700), no login shell, and the mark of its runner. Needs root; an existing
 /// user or home directory is refused.
-pub async fn create(root: &Root, new: &NewUser<'_>, stop: &CancellationToken) -> Result<Account, Error> {
+pub async fn create(root: &Root, new: &NewUser<'_>, stop: &Stop) -> Result<Account, Error> {
     check_new(root, new)?;
     let NewUser { name, ids, .. } = *new;
     crate::host::file::create_dir_all(&root.join(Path::new("/home")), 0o755)?;
@@ -145,7 +144,7 @@ pub(super) async fn ensure_own_group(
     root: &Root,
     name: &str,
     ids: WantedIds,
-    stop: &CancellationToken,
+    stop: &Stop,
 ) -> Result<u32, Error> {
     match own_group(root, name) {
         Some(group) if ids.gid.is_none_or(|gid| gid == group.gid) => Ok(group.gid),
@@ -165,12 +164,7 @@ pub(super) async fn ensure_own_group(
 ///
 /// [`Error::FilesLeft`] names what cannot be deleted, and the user is kept: the next user would get its id, and own
 /// these files. Inside another root there are no processes and no IPC objects.
-pub async fn delete(
-    root: &Root,
-    name: &str,
-    made: Made<'_>,
-    stop: &CancellationToken,
-) -> Result<Deleted, Error> {
+pub async fn delete(root: &Root, name: &str, made: Made<'_>, stop: &Stop) -> Result<Deleted, Error> {
     check_name(name)?;
     // A directory service may have another user of that name by now.
     let Some(account) = find_local(root, name)? else {
@@ -184,9 +178,9 @@ pub async fn delete(
     }
     let mut left = belongings::forget_starters(root, &account, stop).await;
     if root.is_host() {
-        end_account(&account, Deadline::after(END_TIME)).await?;
+        end_account(&account, stop.deadline().within(END_TIME)).await?;
     }
-    left.extend(belongings::delete_all(root, &account, Deadline::after(BELONGINGS_TIME), stop).await);
+    left.extend(belongings::delete_all(root, &account, stop.deadline().within(BELONGINGS_TIME), stop).await);
     if stop.is_cancelled() {
         return Err(Error::Stopped { doing: format!("deleting the user {name}") });
     }
@@ -198,7 +192,7 @@ pub async fn delete(
     }
     for attempt in 1.. {
         if root.is_host() {
-            end_account(&account, Deadline::after(END_TIME)).await?;
+            end_account(&account, stop.deadline().within(END_TIME)).await?;
         }
         let command = tool(root, name, "userdel")?.arg(name);
         let rendered = command.render();
@@ -223,7 +217,7 @@ pub async fn delete(
 }
 
 /// Takes the user out of a group of its name that runup did not create: userdel deletes the primary group with the user.
-async fn leave_group(root: &Root, account: &Account, stop: &CancellationToken) -> Result<(), Error> {
+async fn leave_group(root: &Root, account: &Account, stop: &Stop) -> Result<(), Error> {
     let name = account.name.as_str();
     if group(root, name).is_none_or(|group| group.gid != account.gid) {
         return Ok(());
@@ -237,12 +231,7 @@ async fn leave_group(root: &Root, account: &Account, stop: &CancellationToken) -
 
 /// Creates a system group with the wanted id, or the lowest free one of [`OWN_IDS`], and returns the id. Needs root; an
 /// existing group is refused.
-pub async fn create_group(
-    root: &Root,
-    name: &str,
-    wanted: Option<u32>,
-    stop: &CancellationToken,
-) -> Result<u32, Error> {
+pub async fn create_group(root: &Root, name: &str, wanted: Option<u32>, stop: &Stop) -> Result<u32, Error> {
     check_name(name)?;
     needs_root(name)?;
     if group(root, name).is_some() {
@@ -274,7 +263,7 @@ pub async fn create_group(
 
 /// Deletes a group that runup created, with its list of members. Needs root; a group that does not exist is success,
 /// and `groupdel` refuses the primary group of a user.
-pub async fn delete_group(root: &Root, name: &str, stop: &CancellationToken) -> Result<Deleted, Error> {
+pub async fn delete_group(root: &Root, name: &str, stop: &Stop) -> Result<Deleted, Error> {
     check_name(name)?;
     let Some(found) = group(root, name) else { return Ok(Deleted::AlreadyGone) };
     needs_root(name)?;
@@ -292,12 +281,7 @@ pub async fn delete_group(root: &Root, name: &str, stop: &CancellationToken) -> 
 }
 
 /// Adds the user to the group, which does not affect processes that already run. Needs root.
-pub async fn add_to_group(
-    root: &Root,
-    user: &str,
-    group: &str,
-    stop: &CancellationToken,
-) -> Result<(), Error> {
+pub async fn add_to_group(root: &Root, user: &str, group: &str, stop: &Stop) -> Result<(), Error> {
     check_name(group)?;
     let is_member = || group_file(root).iter().any(|found| found.name == group && found.has(user));
     if is_member() {

@@ -3,10 +3,10 @@
 
 use super::tools::{run, tool};
 use super::{Account, needs_root, parse_passwd};
+use crate::deadline::Stop;
 use crate::host::{Error, Root};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
-use tokio_util::sync::CancellationToken;
 
 /// How each mark begins.
 const BEGINNING: &str = "created by runup for ";
@@ -64,7 +64,7 @@ pub fn marked_for(root: &Root, dir: &Path) -> Result<Option<Account>, Error> {
 }
 
 /// Makes the user that of the runner in `dir`, which can be what its mark says already. Needs root.
-pub async fn set_mark(root: &Root, name: &str, dir: &Path, stop: &CancellationToken) -> Result<(), Error> {
+pub async fn set_mark(root: &Root, name: &str, dir: &Path, stop: &Stop) -> Result<(), Error> {
     let wanted = of(dir);
     let is_as_wanted =
         |mark: &str| mark == wanted || mark.strip_prefix(BEGINNING).map(Path::new) == Some(dir);

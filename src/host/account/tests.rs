@@ -1,11 +1,10 @@
 //! Tests of [`super`], with real users if they run as root.
 
 use super::*;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Stop};
 use crate::host::Command;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 /// All that comes with a user is runup's.
 fn all() -> Made<'static> {
@@ -90,7 +89,7 @@ fn the_outermost_closed_directory_is_named_and_missing_ones_are_no_obstacle() {
 
 #[tokio::test]
 async fn a_user_is_made_used_and_deleted_with_its_processes_and_files() {
-    let stop = CancellationToken::new();
+    let stop = Stop::never();
     let name = format!("runup-test-{}", std::process::id());
     let host = Root::host();
     assert_eq!(delete(&host, &name, all(), &stop).await.unwrap(), Deleted::AlreadyGone);
@@ -139,7 +138,7 @@ async fn a_home_directory_that_is_there_is_never_taken_over() {
     let dir = tempfile::tempdir().unwrap();
     let root = Root::at(dir.path().into());
     std::fs::create_dir_all(dir.path().join("home/ci")).unwrap();
-    let result = create(&root, &new("ci"), &CancellationToken::new()).await;
+    let result = create(&root, &new("ci"), &Stop::never()).await;
     assert!(matches!(result, Err(Error::HomeTaken { .. })), "{result:?}");
 }
 
@@ -162,7 +161,7 @@ async fn a_user_is_made_and_deleted_inside_a_root_and_not_on_the_host() {
         std::fs::write(etc.join(name), text).unwrap();
     }
     let name = format!("runup-test-r{}", std::process::id());
-    let stop = CancellationToken::new();
+    let stop = Stop::never();
     let account = create(&root, &new(&name), &stop).await.unwrap();
     let home = root.join(&account.home);
     assert_eq!(std::fs::metadata(&home).unwrap().uid(), account.uid);
@@ -261,7 +260,7 @@ async fn a_new_user_gets_a_number_that_neither_images_nor_other_users_have() {
         println!("skipped: making a user needs root");
         return;
     }
-    let stop = CancellationToken::new();
+    let stop = Stop::never();
     let lowest = *OWN_IDS.start();
     // The lowest is a user's, the next a group's, the one after it a primary group's only.
     let (_dir, root) = image(
@@ -315,7 +314,7 @@ async fn a_user_that_is_half_deleted_and_then_needed_is_one_that_runup_could_hav
         println!("skipped: making a user needs root");
         return;
     }
-    let stop = CancellationToken::new();
+    let stop = Stop::never();
     for group in ["", "ci:x:60900:\n"] {
         let (_dir, root) = image("", group);
         put(&root, "/etc/shadow", "root:*:1::::::\nci:!:1::::::\n");
@@ -340,7 +339,7 @@ async fn a_user_that_is_half_deleted_and_then_needed_is_one_that_runup_could_hav
 
 #[tokio::test]
 async fn a_group_is_created_joined_and_deleted() {
-    let stop = CancellationToken::new();
+    let stop = Stop::never();
     let (_dir, root) = image("ci:x:900:900::/:\nother:x:901:900::/:\n", "ci:x:900:\nmore:x:950:a,b\n");
     assert_eq!(primary_group_members(&root, 900), ["ci", "other"]);
     assert_eq!(primary_group_members(&root, 950), ["a", "b"]);
@@ -377,7 +376,7 @@ async fn a_child_has_the_supplementary_groups_of_its_user_and_none_of_a_namesake
             .account(account)
             .groups_of(root)
             .cwd("/")
-            .run(&CancellationToken::new(), &mut |_, line| seen.push(line.to_owned()))
+            .run(&Stop::never(), &mut |_, line| seen.push(line.to_owned()))
             .await
             .unwrap();
         seen
@@ -497,7 +496,7 @@ async fn what_a_user_has_on_the_machine_goes_with_it() {
         println!("skipped: making a user needs root");
         return;
     }
-    let stop = CancellationToken::new();
+    let stop = Stop::never();
     let (host, name) = (Root::host(), format!("runup-test-b{}", std::process::id()));
     let account = create(&host, &new(&name), &stop).await.unwrap();
     // Respawning, writing to every writable directory, and creating IPC objects.
@@ -554,7 +553,7 @@ async fn a_user_stays_while_something_of_it_cannot_be_deleted() {
         println!("skipped: making a user needs root");
         return;
     }
-    let stop = CancellationToken::new();
+    let stop = Stop::never();
     let (_dir, root) = image("", "");
     let account = create(&root, &new("ci"), &stop).await.unwrap();
     for path in [

@@ -1,11 +1,10 @@
 //! Runs the machine's own `useradd` and similar programs, one at a time: waits for one that outlived a killed runup.
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Stop};
 use crate::host::process::{self, Ask, Which};
 use crate::host::{Command, Error, Outcome, Root, find_program};
 use std::path::Path;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 /// Marks the programs that runup has started; the value is the root that they work in.
 pub const MARKER: &str = "RUNUP_ACCOUNTS";
@@ -35,17 +34,13 @@ pub(super) fn tool(root: &Root, name: &str, tool: &'static str) -> Result<Comman
     Ok(if root.is_host() { command } else { command.arg("--prefix").arg(root.path()) })
 }
 
-pub(super) async fn run(command: Command, tool: &str, stop: &CancellationToken) -> Result<Outcome, Error> {
+pub(super) async fn run(command: Command, tool: &str, stop: &Stop) -> Result<Outcome, Error> {
     command.run(stop, &mut |_, line| tracing::debug!(line, "{tool}")).await
 }
 
 /// Waits for the programs that a killed runup has left, and ends those that do not end by themselves. Only for the one
 /// that may run them now: nobody else's are told from those.
-pub async fn wait_for_survivors(
-    root: &Root,
-    deadline: Deadline,
-    stop: &CancellationToken,
-) -> Result<(), Error> {
+pub async fn wait_for_survivors(root: &Root, deadline: Deadline, stop: &Stop) -> Result<(), Error> {
     let which = survivors(root);
     let stopped = || Error::Stopped { doing: "waiting for useradd or userdel".into() };
     let limit = deadline.within(TOOL_TIME);
@@ -108,7 +103,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(survivors(&root).find(), [] as [u32; 0]);
-        wait_for_survivors(&root, Deadline::after(Duration::ZERO), &CancellationToken::new()).await.unwrap();
+        wait_for_survivors(&root, Deadline::after(Duration::ZERO), &Stop::never()).await.unwrap();
         assert!(other.try_wait().unwrap().is_none(), "it was ended");
         other.kill().unwrap();
         other.wait().unwrap();

@@ -7,17 +7,12 @@ use super::manage::{
 };
 use super::tools::{run, tool};
 use super::{find, group_file, is_root};
+use crate::deadline::Stop;
 use crate::host::{Error, Root, delete};
 use std::path::Path;
-use tokio_util::sync::CancellationToken;
 
 /// Deletes what is left of a user of runup's that is not in `/etc/passwd`.
-pub(super) async fn delete_rest(
-    root: &Root,
-    name: &str,
-    made: Made<'_>,
-    stop: &CancellationToken,
-) -> Result<(), Error> {
+pub(super) async fn delete_rest(root: &Root, name: &str, made: Made<'_>, stop: &Stop) -> Result<(), Error> {
     if !is_root() {
         return Ok(());
     }
@@ -42,7 +37,7 @@ pub(super) async fn delete_rest(
 }
 
 /// Deletes the user's own group, unless another user has it.
-pub(super) async fn delete_own_group(root: &Root, name: &str, stop: &CancellationToken) -> Result<(), Error> {
+pub(super) async fn delete_own_group(root: &Root, name: &str, stop: &Stop) -> Result<(), Error> {
     if is_root() && own_group(root, name).is_some() {
         delete_group(root, name, stop).await?;
     }
@@ -60,12 +55,7 @@ fn has_line(root: &Root, file: &str, name: &str) -> bool {
 }
 
 /// Deletes the entries of the user: userdel does that for a user that exists.
-async fn delete_entries(
-    root: &Root,
-    name: &str,
-    made: Made<'_>,
-    stop: &CancellationToken,
-) -> Result<(), Error> {
+async fn delete_entries(root: &Root, name: &str, made: Made<'_>, stop: &Stop) -> Result<(), Error> {
     if !add_again(root, name, made, stop).await? {
         return Ok(());
     }
@@ -77,12 +67,7 @@ async fn delete_entries(
 
 /// Creates the user for userdel. If this is killed before userdel, the next run finds a user that is like any that runup
 /// creates, but for its home directory. Returns whether there is a group for it.
-pub(super) async fn add_again(
-    root: &Root,
-    name: &str,
-    made: Made<'_>,
-    stop: &CancellationToken,
-) -> Result<bool, Error> {
+pub(super) async fn add_again(root: &Root, name: &str, made: Made<'_>, stop: &Stop) -> Result<bool, Error> {
     let gid = if made.group && (own_group(root, name).is_some() || !has_group(root, name)) {
         ensure_own_group(root, name, WantedIds::default(), stop).await?
     } else {

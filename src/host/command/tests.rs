@@ -1,4 +1,5 @@
 use super::*;
+use crate::deadline::Stop;
 use std::time::Instant as Clock;
 
 /// A shell with only a PATH in its environment.
@@ -13,9 +14,7 @@ fn secret(text: &str) -> Secret {
 /// Runs it, with a deadline that only a broken test reaches; returns its output, line by line.
 async fn run(command: Command) -> (Result<Outcome, Error>, Vec<(Stream, String)>) {
     let mut seen = Vec::new();
-    let result = command
-        .run(&CancellationToken::new(), &mut |stream, line| seen.push((stream, line.to_owned())))
-        .await;
+    let result = command.run(&Stop::never(), &mut |stream, line| seen.push((stream, line.to_owned()))).await;
     (result, seen)
 }
 
@@ -102,8 +101,18 @@ async fn much_output_on_both_streams_does_not_block() {
 }
 
 #[tokio::test]
+async fn a_child_does_not_outlast_the_whole_that_it_is_part_of() {
+    let stop = Stop::new(CancellationToken::new(), Deadline::after(Duration::from_millis(200)));
+    let begun = Clock::now();
+    let command = sh("sleep 60").deadline(Deadline::after(Duration::from_secs(60)));
+    let result = command.run(&stop, &mut |_, _| {}).await;
+    assert!(matches!(result, Err(Error::Deadline { total, .. }) if total.as_millis() == 200), "{result:?}");
+    assert!(begun.elapsed() < Duration::from_secs(30));
+}
+
+#[tokio::test]
 async fn a_child_that_prints_without_end_fills_no_log_and_is_stopped_at_once() {
-    let stop = CancellationToken::new();
+    let stop = Stop::never();
     let stopper = stop.clone();
     let (mut count, mut bytes) = (0, 0);
     let begun = Clock::now();
@@ -154,7 +163,7 @@ async fn a_deadline_ends_a_child_that_prints_faster_than_its_output_is_passed_on
             .grace(Duration::from_millis(100));
         let begun = Clock::now();
         let mut slowly = |_, _: &str| std::thread::sleep(Duration::from_millis(3));
-        let result = command.run(&CancellationToken::new(), &mut slowly).await;
+        let result = command.run(&Stop::never(), &mut slowly).await;
         assert!(matches!(result, Err(Error::Deadline { .. })), "{result:?}");
         assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     }
@@ -162,7 +171,7 @@ async fn a_deadline_ends_a_child_that_prints_faster_than_its_output_is_passed_on
 
 #[tokio::test]
 async fn a_child_told_to_end_may_tidy_up() {
-    let stop = CancellationToken::new();
+    let stop = Stop::never();
     let mut seen = Vec::new();
     let teller = stop.clone();
     let result = sh("trap 'echo tidied; exit 0' TERM; echo ready; while :; do sleep 0.01; done")
@@ -181,7 +190,7 @@ async fn a_child_told_to_end_may_tidy_up() {
 #[tokio::test]
 async fn told_to_stop_before_it_starts_nothing_starts() {
     let dir = tempfile::tempdir().unwrap();
-    let stop = CancellationToken::new();
+    let stop = Stop::never();
     stop.cancel();
     let result = sh("touch started").cwd(dir.path()).run(&stop, &mut |_, _| ()).await;
     assert!(matches!(result, Err(Error::Stopped { .. })));
@@ -201,8 +210,8 @@ async fn a_grandchild_that_holds_the_pipes_does_not_hang_us_and_does_not_outlive
 async fn dropping_the_future_ends_the_group() {
     let dir = tempfile::tempdir().unwrap();
     let pid_file = dir.path().join("pid");
-    let stop = CancellationToken::new();
-    let ready = CancellationToken::new();
+    let stop = Stop::never();
+    let ready = Stop::never();
     let mut on_line = |_: Stream, _: &str| ready.cancel();
     let running = sh("sleep 600 & echo $! > \"$1\"; echo ready; wait").arg("sh").arg(&pid_file);
     tokio::select! {

@@ -1,6 +1,7 @@
 //! Handles a failed conversion from a runner that its jobs could change to one that they cannot. A working runner is
 //! never taken down.
 
+use crate::deadline::Stop;
 use crate::error::chain;
 use crate::host::systemd;
 use crate::lifecycle::context::error::Error;
@@ -10,7 +11,6 @@ use crate::lifecycle::state::observed::Seen;
 use crate::lifecycle::state::plan::{Action, Plan};
 use crate::lifecycle::step::{placing, registration, service};
 use crate::runner::{LocalState, state};
-use tokio_util::sync::CancellationToken;
 
 /// Before the new registration, the old runner works as before, and `status` says what is wrong with it. After it, the
 /// new runner goes on, and the error says what failed.
@@ -90,5 +90,5 @@ async fn start(then: &Journal, seen: &Seen) -> Result<(), Error> {
     let done = then.entry(Step::StartService).is_some_and(|entry| entry.state == EntryState::Done);
     let Some(service) = seen.service.as_ref().filter(|_| done) else { return Ok(()) };
     // Neither the signal nor the deadline that ended the run is a reason to leave it off.
-    Ok(systemd::enable_and_restart(&service.unit, &CancellationToken::new()).await?)
+    Ok(systemd::enable_and_restart(&service.unit, &Stop::never()).await?)
 }

@@ -1,6 +1,6 @@
 //! The context: one request, the machine, the server, the clock, and the watcher.
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Stop};
 use crate::github::{Client, Target};
 use crate::host::account::{self, Account};
 use crate::host::{self, Machine, Platform};
@@ -43,8 +43,8 @@ pub struct Site<'a> {
     pub deadline: Deadline,
     /// When undoing ends as well, if that is later.
     pub(crate) ends: Deadline,
-    /// A signal requests to stop.
-    pub stop: CancellationToken,
+    /// A signal requests to stop; programs of the machine end at the deadline too.
+    pub stop: Stop,
     /// Receives the progress.
     pub watch: &'a dyn Watch,
 }
@@ -89,7 +89,7 @@ impl<'a> Site<'a> {
             client,
             deadline,
             ends,
-            stop,
+            stop: Stop::new(stop, deadline),
             watch,
         })
     }
@@ -114,7 +114,8 @@ impl<'a> Site<'a> {
 
     /// The same context with another deadline: for what takes long, and for what has to be done in spite of a signal.
     #[must_use]
-    pub fn until(&self, deadline: Deadline, stop: CancellationToken) -> Self {
+    pub fn until(&self, deadline: Deadline, stop: impl Into<Stop>) -> Self {
+        let stop = stop.into().until(deadline);
         let client = self.client.as_deref().map(|client| Arc::new(client.clone().until(deadline)));
         Self { client, deadline, ends: deadline, stop, ..self.clone() }
     }

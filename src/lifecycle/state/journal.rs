@@ -40,6 +40,9 @@ struct Record {
     /// When a newer version was last looked for, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     looked_at: Option<String>,
+    /// When the runner updated itself, as far as it was lately, RFC 3339.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    updates: Vec<String>,
     /// The work directory, if it is elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     work: Option<WorkDir>,
@@ -126,6 +129,7 @@ impl Journal {
             user: None,
             index: None,
             looked_at: None,
+            updates: Vec::new(),
             work: None,
             used: None,
             entries: Vec::new(),
@@ -211,6 +215,21 @@ impl Journal {
     /// The file cannot be written.
     pub fn set_looked_at(&mut self, at: jiff::Timestamp) -> Result<(), Error> {
         self.record.looked_at = Some(at.to_string());
+        self.write()
+    }
+
+    /// When the runner updated itself lately, in order.
+    #[must_use]
+    pub fn updates(&self) -> Vec<jiff::Timestamp> {
+        self.record.updates.iter().filter_map(|at| at.parse().ok()).collect()
+    }
+
+    /// Makes it durable that the runner updates itself, with what was lately.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_updates(&mut self, lately: &[jiff::Timestamp]) -> Result<(), Error> {
+        self.record.updates = lately.iter().map(ToString::to_string).collect();
         self.write()
     }
 
@@ -348,6 +367,7 @@ impl Journal {
     fn clear(&mut self) {
         let record = &mut self.record;
         record.entries.clear();
+        record.updates.clear();
         (record.user, record.looked_at, record.work, record.used) = (None, None, None, None);
         record.index = None;
     }

@@ -48,7 +48,7 @@ pub(crate) async fn end_orphan(site: &Site<'_>) -> Result<(), Error> {
         return Ok(());
     }
     tracing::warn!("ending a listener that outlived the run that had started it (process {pids:?})");
-    process::end(&orphan, process::Ask::Interrupt, Deadline::after(ORPHAN)).await?;
+    process::end(&orphan, process::Ask::Interrupt, site.deadline.within(ORPHAN)).await?;
     Ok(())
 }
 

@@ -10,15 +10,17 @@ pub mod handed;
 pub mod jit;
 pub mod running;
 pub mod supervise;
+pub mod trouble;
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Stop};
 use crate::host::lock::Lock;
 use crate::host::{self, Command};
 use crate::lifecycle::command::limit::wait_for_limit;
 use crate::lifecycle::command::run::running::{
     AfterJob, ExitReason, LeftRunner, RunResult, RunnerSource, Running, Surroundings,
 };
-use crate::lifecycle::command::run::supervise::{Ended, Trouble, supervise};
+use crate::lifecycle::command::run::supervise::supervise;
+use crate::lifecycle::command::run::trouble::{Ended, LOOK, Trouble};
 use crate::lifecycle::command::{install, upgrade};
 use crate::lifecycle::context::error::{Error, ListenerError, TreeError};
 use crate::lifecycle::context::request::Request;
@@ -54,6 +56,7 @@ pub async fn run(
     refuse_beside_service(&site).await?;
     end_orphan(&site).await?;
     clean_after_a_cut(&site, running).await?;
+    let mut trouble = Trouble::recorded(&site)?;
     drop(site);
     let mut result = RunResult {
         dir: request.dir.clone(),
@@ -62,7 +65,7 @@ pub async fn run(
         deregistered: false,
         left_on_server: None,
     };
-    let (mut lost, mut trouble) = (Lost::default(), Trouble::default());
+    let mut lost = Lost::default();
     let mut dropped = false;
     loop {
         if dropped {
@@ -94,6 +97,8 @@ pub async fn run(
         };
         drop(config);
         result.jobs += jobs;
+        // The deadline was for the way up to here.
+        let site = afresh(&site);
         let Some(reason) = finish(&site, running, ended, jobs, &before, &mut lost, &mut result).await? else {
             continue;
         };
@@ -379,7 +384,7 @@ async fn note_use(site: &Site<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-async fn power_off(stop: &CancellationToken) -> Result<(), Error> {
+async fn power_off(stop: &Stop) -> Result<(), Error> {
     tracing::info!("switching the machine off");
     let command = Command::new("systemctl").arg("poweroff").env("PATH", config_sh::PATH);
     let shown = command.render();
@@ -414,7 +419,7 @@ pub async fn drain(
         }
         tokio::select! {
             () = stop.cancelled() => return Err(Error::Stopped),
-            () = tokio::time::sleep(supervise::LOOK.min(deadline.left())) => {}
+            () = tokio::time::sleep(LOOK.min(deadline.left())) => {}
         }
     }
 }

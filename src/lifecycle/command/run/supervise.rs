@@ -3,40 +3,24 @@
 use crate::cloud;
 use crate::cloud::Notice;
 use crate::deadline::Deadline;
-use crate::error::chain;
 use crate::host::Outcome;
-use crate::host::file::remove_if_present;
-use crate::host::process::Which;
 use crate::host::systemd;
 use crate::lifecycle::command::run::adrift::{Adrift, Finding};
 use crate::lifecycle::command::run::running::Running;
+use crate::lifecycle::command::run::trouble::{Ended, LOOK, Trouble};
 use crate::lifecycle::context::error::{Error, ListenerError, TreeError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::service;
 use crate::lifecycle::step::registration::deregister;
 use crate::runner::listener::{self, News, Next};
-use crate::runner::{JitIdentity, asset, complaint, config_sh, tree};
+use crate::runner::{JitIdentity, config_sh};
 use crate::secret::Secret;
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-
-/// How often to check whether a job still runs, or an update is through.
-pub(crate) const LOOK: Duration = Duration::from_millis(250);
-
-/// How long a self-update may take to put its files in place.
-const UPDATE: Duration = Duration::from_secs(60);
-
-/// How often within [`LATELY`] a runner may update itself.
-const MOST_UPDATES: usize = 3;
-const LATELY: Duration = Duration::from_secs(60 * 60);
-
-/// The pause between two attempts at a session that is in use. The listener itself has waited for minutes then.
-const CONFLICT: Duration = Duration::from_secs(5);
 
 /// How long an ephemeral listener may take to end after its job.
 const EPILOGUE: Duration = Duration::from_secs(10);
@@ -48,24 +32,6 @@ const GOODBYE: Duration = Duration::from_secs(8);
 /// The part of a spot notice's time that is kept for the listener's end and the server: both fit into the 30 s of the
 /// shortest notice.
 const RESERVE: Duration = GOODBYE.saturating_add(deregister::SILENCE);
-
-/// How the listener ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// It was told to end.
-    Told {
-        /// A job was running that could not finish.
-        cut: bool,
-        /// When the machine is taken away, if that is the reason.
-        until: Option<Deadline>,
-    },
-    /// By itself, as it should.
-    Itself,
-    /// The server has deleted the runner, as the listener or the server says.
-    Deleted,
-    /// Its self-update was interrupted, and left no complete runner.
-    Broken,
-}
 
 /// Runs the listener until it is done. `jobs` counts the jobs that it takes; `trouble` is of the whole run.
 ///
@@ -86,6 +52,7 @@ pub(crate) async fn supervise(
     let groups = service::groups_of_unit(site, systemd::own_service().as_deref()).await?;
     let setting = site.listener_setting(account, groups);
     trouble.is_over();
+    trouble.hold_back(site).await;
     // The machine's end is announced once, whichever listener runs then.
     let announced = announced(running, &site.stop);
     tokio::pin!(announced);
@@ -182,96 +149,6 @@ async fn listen(
     })
 }
 
-/// What has gone wrong since a listener last worked.
-#[derive(Default)]
-pub(crate) struct Trouble {
-    failures: u32,
-    /// Until when a session that is in use is waited for.
-    conflict: Option<Deadline>,
-    /// These count on while listeners work, and when the runner is replaced or registered again: the next one may be
-    /// told the same.
-    updates: Repeats,
-    again: Repeats,
-}
-
-/// When listeners have ended in order to be started again, as far as that was lately. The server can tell them to do so
-/// for ever, and each update is a download of the whole runner.
-#[derive(Default)]
-struct Repeats(VecDeque<Instant>);
-
-impl Repeats {
-    /// Adds one, and returns the pause before the next start: none after the first one.
-    fn add(&mut self, now: Instant) -> Duration {
-        self.0.retain(|then| now.saturating_duration_since(*then) < LATELY);
-        let before = self.0.len();
-        self.0.push_back(now);
-        if before == 0 { Duration::ZERO } else { Duration::from_secs(1 << (before - 1).min(5)) }
-    }
-}
-
-impl Trouble {
-    /// A listener works, or another runner has its first one.
-    fn is_over(&mut self) {
-        (self.failures, self.conflict) = (0, None);
-    }
-
-    /// What follows from a listener's end: the end of the supervision, or another listener after a pause.
-    async fn next(
-        &mut self,
-        site: &Site<'_>,
-        outcome: Outcome,
-    ) -> Result<ControlFlow<Ended, Duration>, Error> {
-        Ok(ControlFlow::Continue(match listener::after(&outcome) {
-            Next::Done => return Ok(ControlFlow::Break(Ended::Itself)),
-            Next::Deleted => return Ok(ControlFlow::Break(Ended::Deleted)),
-            Next::Deprecated => return Err(deprecated(site).await),
-            Next::Failed => return Err(failed(outcome)),
-            Next::Again => self.again.add(Instant::now()),
-            Next::Conflict => {
-                let until = *self.conflict.get_or_insert_with(|| Deadline::after(site.request.deadline));
-                if until.passed() {
-                    return Err(ListenerError::SessionConflict { total: until.total() }.into());
-                }
-                tracing::warn!("another session of this runner is open; trying again");
-                CONFLICT.min(until.left())
-            }
-            Next::Updating => return self.update(site, outcome).await,
-            Next::Retry => self.failure(outcome)?,
-        }))
-    }
-
-    /// After a listener that has ended for an update.
-    async fn update(
-        &mut self,
-        site: &Site<'_>,
-        outcome: Outcome,
-    ) -> Result<ControlFlow<Ended, Duration>, Error> {
-        let pause = self.updates.add(Instant::now());
-        // Whatever follows: an update that is cut off while it moves its files leaves no runner.
-        let through = updated(site).await?;
-        if self.updates.0.len() > MOST_UPDATES {
-            let (dir, times) = (site.request.dir.clone(), MOST_UPDATES);
-            return Err(ListenerError::UpdatesAgain { dir, times }.into());
-        }
-        if through {
-            return Ok(ControlFlow::Continue(pause));
-        }
-        if !tree::inspect(&site.dir(), site.platform())?.is_runner() {
-            return Ok(ControlFlow::Break(Ended::Broken));
-        }
-        Ok(ControlFlow::Continue(self.failure(outcome)?.max(pause)))
-    }
-
-    /// The pause before the next attempt.
-    fn failure(&mut self, outcome: Outcome) -> Result<Duration, Error> {
-        self.failures += 1;
-        let Some(pause) = listener::back_off(self.failures) else { return Err(failed(outcome)) };
-        let (how, seconds) = (outcome.how(), pause.as_secs());
-        tracing::warn!("the listener failed with {how}; starting it again in {seconds} s");
-        Ok(pause)
-    }
-}
-
 /// A just-in-time configuration is for one runner and one job; what the listener says shows that it was used before
 /// (contract, sections 2.4 and 5). The listener itself has retried for some minutes.
 fn refuse_used(identity: &JitIdentity, next: Next, outcome: &Outcome, listened: bool) -> Result<(), Error> {
@@ -285,11 +162,6 @@ fn refuse_used(identity: &JitIdentity, next: Next, outcome: &Outcome, listened: 
         _ => false,
     };
     if gone { Err(Error::Listener(ListenerError::JitConfigUsed { name, id })) } else { Ok(()) }
-}
-
-fn failed(outcome: Outcome) -> Error {
-    let (status, cause) = (outcome.how(), complaint::recognise(&outcome.tail));
-    Error::Listener(ListenerError::ListenerFailed { status, cause, tail: outcome.tail })
 }
 
 /// The result of a request to end.
@@ -372,62 +244,4 @@ async fn announced(running: &Running, stop: &CancellationToken) -> Notice {
         return notice;
     }
     std::future::pending().await
-}
-
-/// Waits for the runner's self-update; returns whether it says that it is through.
-async fn updated(site: &Site<'_>) -> Result<bool, Error> {
-    let dir = site.dir();
-    let finished = dir.join(listener::UPDATE_FINISHED);
-    let script = Which::MarkedBy {
-        uid: site.runner_uid(),
-        key: listener::MARKER.to_owned(),
-        value: dir.display().to_string(),
-    };
-    let deadline = Deadline::after(UPDATE);
-    tracing::info!("the runner updates itself");
-    loop {
-        // Checked before the file: a script that ends between the two has written it.
-        let gone = cfg!(target_os = "linux") && script.find().is_empty();
-        if remove_if_present(&finished)? {
-            tracing::info!("the runner has updated itself");
-            return Ok(true);
-        }
-        if gone || deadline.passed() || site.stop.is_cancelled() {
-            return Ok(false);
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-/// The error for a version that GitHub no longer supports; names the installed and the newest version.
-async fn deprecated(site: &Site<'_>) -> Error {
-    let here = tree::inspect(&site.dir(), site.platform()).ok().and_then(|report| report.version);
-    let mut newest = None;
-    let site = site.until(Deadline::after(UPDATE), site.stop.clone());
-    if let Some(client) = site.eyes() {
-        match site.within("asking for the runner applications", client.downloads()).await {
-            Ok(offered) => {
-                newest =
-                    asset::choose(&offered, site.platform(), None).ok().and_then(|choice| choice.version);
-            }
-            Err(error) => tracing::debug!("{}", chain(&error)),
-        }
-    }
-    let text = |version: Option<crate::runner::RunnerVersion>| version.map(|version| version.to_string());
-    Error::Listener(ListenerError::VersionDeprecated { here: text(here), newest: text(newest) })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_listener_that_is_to_be_started_again_and_again_is_started_more_and_more_rarely() {
-        let (mut repeats, begin) = (Repeats::default(), Instant::now());
-        let pauses: Vec<u64> =
-            (0..9).map(|second| repeats.add(begin + Duration::from_secs(second)).as_secs()).collect();
-        assert_eq!(pauses, [0, 1, 2, 4, 8, 16, 32, 32, 32]);
-        assert_eq!(repeats.add(begin + 2 * LATELY), Duration::ZERO);
-        assert_eq!(repeats.0.len(), 1);
-    }
 }

@@ -5,7 +5,7 @@ pub mod decide;
 mod needrestart;
 pub mod upgrades;
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Stop};
 use crate::github::{Client, Runner, RunnerStatus};
 use crate::host::account::Account;
 use crate::host::{Command, file, systemd};
@@ -69,7 +69,7 @@ impl Before {
         };
         let registered = matches!(state::read(&site.dir()), Ok(LocalState::Configured(_)));
         // Neither the signal nor the deadline that ended the run is a reason to leave it off.
-        let stop = CancellationToken::new();
+        let stop = Stop::never();
         if !(site.request.registers_by_itself() || registered) {
             tracing::warn!("{unit} stays off, for its runner is not registered any more: run install again");
             return;
