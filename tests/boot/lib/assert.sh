@@ -21,7 +21,8 @@ within() {
     shift
     until "$@" >/dev/null 2>&1; do
         (($(now) < end)) || fail "not within $limit s: $*"
-        sleep 0.1
+        # Each look starts processes, and many machines wait at once.
+        sleep 0.25
     done
 }
 
