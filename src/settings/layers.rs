@@ -190,12 +190,20 @@ impl File {
                 return Err(Error::FileOfOthers { path: path.to_owned(), at: found.path, why: found.why });
             }
         }
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(unreadable)?;
-        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| Error::FileMalformed {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(unreadable)?;
+        let malformed = |text: &str, at: usize, message: String| Error::FileMalformed {
             path: path.to_owned(),
-            place: place(&text, error.span().map_or(0, |span| span.start)),
-            message: error.message().trim_end().replace('\n', ", "),
+            place: place(text, at),
+            message,
+        };
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            malformed(&String::from_utf8_lossy(error.as_bytes()), at, "this is not UTF-8".to_owned())
+        })?;
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+            let message = error.message().trim_end().replace('\n', ", ");
+            malformed(&text, error.span().map_or(0, |span| span.start), message)
         })?;
         let mut values = BTreeMap::new();
         for (key, value) in table {
@@ -379,7 +387,7 @@ mod tests {
         )
     }
 
-    fn file(text: &str) -> Result<File, Error> {
+    fn file(text: impl AsRef<[u8]>) -> Result<File, Error> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.toml");
         std::fs::write(&path, text).unwrap();
@@ -424,8 +432,13 @@ mod tests {
     fn a_line_that_is_not_toml_is_named_by_its_number_and_not_shown() {
         let error = file("url = \"u\"\ntoken-file = hunter2\n").unwrap_err().to_string();
         assert!(error.contains("line 2") && !error.contains("hunter2"), "{error}");
-        let error = file("a = 1\na = 2\n").unwrap_err().to_string();
-        assert!(error.contains("line 2"), "{error}");
+        for text in [&b"a = 1\na = 2\n"[..], b"a = 1\nname = \"M\xfcnchen\"\n"] {
+            let error = file(text).unwrap_err();
+            assert!(
+                matches!(&error, Error::FileMalformed { .. }) && error.to_string().contains("line 2"),
+                "{error}"
+            );
+        }
     }
 
     #[test]
