@@ -17,6 +17,8 @@ const DEADLINE: u64 = 20;
 const GRACE: Duration = Duration::from_secs(10);
 /// When `run` is stopped, which may rightly wait for its job for ever.
 const STOPPED_AFTER: Duration = Duration::from_secs(12);
+/// The same for one that must do its job, on a busy machine.
+const DOES_ITS_JOB: Duration = Duration::from_secs(25);
 /// The longest line of a message.
 const LONGEST_LINE: usize = 700;
 /// Of a call that a command repeats, so many are hit.
@@ -242,7 +244,8 @@ pub fn run(case: &Case) -> String {
     let began = Instant::now();
     let mut process = command.process(&rig);
     process.arg("--deadline").arg(format!("{DEADLINE}s"));
-    let ran = if command.runs() { ended(process) } else { finish(process.spawn().unwrap()) };
+    let patience = if case.must_succeed() { DOES_ITS_JOB } else { STOPPED_AFTER };
+    let ran = if command.runs() { ended(process, patience) } else { finish(process.spawn().unwrap()) };
     let took = began.elapsed();
     if let (hit, None) = case.hits {
         SEEN.lock().unwrap().push((command, hit, calls_on(&rig)));
@@ -273,11 +276,11 @@ pub fn run(case: &Case) -> String {
 }
 
 /// `run` may wait for its job: it is stopped then.
-fn ended(mut command: std::process::Command) -> Ran {
+fn ended(mut command: std::process::Command, patience: Duration) -> Ran {
     let mut child = command.spawn().unwrap();
     let began = Instant::now();
     while child.try_wait().unwrap().is_none() {
-        if began.elapsed() > STOPPED_AFTER {
+        if began.elapsed() > patience {
             signal(&child, Signal::TERM);
             break;
         }
