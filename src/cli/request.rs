@@ -386,6 +386,7 @@ fn archive(flags: &flags::Archive) -> Result<Archive, super::Failed> {
         mirror: flags.mirror.clone(),
         accept_unverified: flags.accept_unverified,
         no_refresh: false,
+        keep_copy: flags.keep_copy,
         os: flags.os,
         arch: flags.arch,
     })

@@ -24,6 +24,8 @@ pub mod place;
 mod source;
 mod space;
 mod stage;
+#[cfg(unix)]
+pub mod store;
 mod tree;
 mod untar;
 mod unzip;

@@ -3,7 +3,7 @@
 //!
 //! `.NAME.runup-staging` is a tree that is about to take the place of `NAME`, or has made place for it, and
 //! `.NAME.runup-removed-01234567` is about to be deleted. What is beside `NAME` already, and is then moved aside itself,
-//! belongs to `NAME` as well.
+//! belongs to `NAME` as well. `.runup-store` has the verified copies of runners, and is not litter.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path};
@@ -12,6 +12,9 @@ use std::path::{Component, Path};
 pub(super) const STAGING: &str = ".runup-staging";
 const REMOVED: &str = ".runup-removed-";
 const DIGITS: usize = 8;
+
+/// The directory of the verified copies, which stays as long as a runner beside it does.
+pub(super) const STORE: &str = ".runup-store";
 
 /// The name of the staging directory for `name`.
 pub(super) fn staging(name: &OsStr) -> OsString {
@@ -39,10 +42,11 @@ pub(super) fn is_made(name: &OsStr) -> bool {
     targets(name.as_encoded_bytes()).next().is_some()
 }
 
-/// Whether a part of the path has a name that runup makes, and deletes.
+/// Whether a part of the path has a name that runup makes, and may delete.
 #[must_use]
 pub fn is_reserved(path: &Path) -> bool {
-    path.components().any(|part| matches!(part, Component::Normal(name) if name == STAGING || is_made(name)))
+    let is_ours = |name: &OsStr| name == STAGING || name == STORE || is_made(name);
+    path.components().any(|part| matches!(part, Component::Normal(name) if is_ours(name)))
 }
 
 fn hidden(name: &OsStr, suffix: &str) -> OsString {
@@ -107,6 +111,7 @@ mod tests {
             ".actions-runner.runup-removed-keep-me!",
             ".runup-staging",
             ".runup-removed-0123abcd",
+            STORE,
             "",
             ".",
         ] {
@@ -119,9 +124,12 @@ mod tests {
 
     #[test]
     fn a_path_with_such_a_name_is_nobodys_place() {
-        for path in
-            ["/opt/.r.runup-staging", "/opt/.r.runup-removed-0123abcd/deep/w", "/opt/r/.runup-staging"]
-        {
+        for path in [
+            "/opt/.r.runup-staging",
+            "/opt/.r.runup-removed-0123abcd/deep/w",
+            "/opt/r/.runup-staging",
+            "/opt/.runup-store/r",
+        ] {
             assert!(is_reserved(path.as_ref()), "{path}");
         }
         assert!(!is_reserved("/opt/.runner/_work".as_ref()));

@@ -36,6 +36,19 @@ pub(super) fn check(staging: &Path, format: Format, archive: u64) -> Result<(), 
     Ok(())
 }
 
+/// The error of a copy to `path`, of which all takes `needed` bytes.
+#[cfg(unix)]
+pub(super) fn full(path: &Path, needed: u64, source: std::io::Error) -> Error {
+    use std::io::ErrorKind;
+    let full = matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    let path = path.to_owned();
+    match path.parent().map(host::free_space).and_then(Result::ok).filter(|_| full) {
+        Some(free) if free < needed => Error::DiskFull { path, free, needed, source: Some(source) },
+        Some(free) => Error::NoMoreFiles { path, free, source },
+        None => Error::Staging { path, source },
+    }
+}
+
 /// The number of files that can still be created there, if that is probably too few.
 fn few_inodes(path: &Path, archive: u64) -> Option<u64> {
     host::free_inodes(path).filter(|free| *free <= archive / BYTES_PER_FILE)

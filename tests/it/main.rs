@@ -36,6 +36,7 @@ mod rig;
 mod run;
 mod secrets;
 mod status;
+mod store;
 mod teardown;
 mod token_command;
 mod update;

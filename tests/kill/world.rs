@@ -47,7 +47,12 @@ impl Machine {
     /// What is killed first.
     pub fn commands(self) -> &'static [Command] {
         match self {
-            Self::Bare => &[&["install"], &["bake"], &["install", "--ephemeral"], &["run", "--ephemeral"]],
+            Self::Bare => &[
+                &["install"],
+                &["bake", "--keep-copy"],
+                &["install", "--ephemeral"],
+                &["run", "--ephemeral"],
+            ],
             Self::Baked => &[&["install"], &["remove"], &["run", "--ephemeral"]],
             Self::BakedLongAgo => &[&["install"], &["remove"], &["bake"]],
             Self::Installed => &[&["remove"], &["install", "--work", "third"], &["remove", "--all"]],
@@ -106,6 +111,7 @@ pub struct World {
 }
 
 const NEIGHBOUR: &str = "opt/neighbour";
+const STORE: &str = ".runup-store";
 
 const ACCOUNTS: [&str; 6] = ["passwd", "group", "shadow", "gshadow", "subuid", "subgid"];
 
@@ -251,7 +257,10 @@ impl World {
         let on_disk: serde_json::Value = serde_json::from_str(file.trim_start_matches('\u{feff}')).unwrap();
         assert_eq!(on_disk["agentId"], own[0].id);
         let opt = names_in(&self.root().join("opt"));
-        assert!(opt.iter().all(|name| ["actions-runner", "neighbour"].contains(&&**name)), "{opt:?}");
+        let known = ["actions-runner", "neighbour", STORE];
+        assert!(opt.iter().all(|name| known.contains(&&**name)), "{opt:?}");
+        let kept = names_in(&self.root().join("opt").join(STORE));
+        assert!(kept.iter().all(|name| !name.starts_with('.')), "{kept:?}");
         let state = names_in(&self.root().join("var/lib/runup"));
         let may_stay =
             |name: &&String| [".json", ".lock", ".environment"].iter().any(|end| name.ends_with(end));
@@ -320,7 +329,10 @@ impl World {
             let state =
                 name.starts_with("var/lib/runup/") && (name.ends_with(".lock") || name.ends_with(".log"));
             let backup = ACCOUNTS.iter().any(|file| name.trim_end_matches('-') == format!("etc/{file}"));
-            directory || state || backup
+            // The neighbour may be made from it.
+            let store = self.neighbour == Neighbour::WithItsOwnUser
+                && name.strip_prefix("opt/").is_some_and(|name| name.starts_with(STORE));
+            directory || state || backup || store
         };
         let after: BTreeSet<PathBuf> = self.rig.everything().into_iter().collect();
         let mut left: Vec<_> = after.difference(&self.before).filter(|path| !may_stay(path)).collect();

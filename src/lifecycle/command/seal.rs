@@ -6,6 +6,7 @@ use crate::lifecycle::context::finding::Finding;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::environment;
 use crate::lifecycle::state::journal::{EntryState, Journal, Step};
+use crate::lifecycle::step::placing::stored;
 use crate::runner::{Guard, guard as guarding, state, tree};
 use crate::transfer::place;
 use serde::Serialize;
@@ -65,6 +66,11 @@ pub fn inspect(site: &Site<'_>) -> Result<Seal, Error> {
     found.extend(of_journals(site)?);
     found.extend(of_others(site)?);
     found.extend(of_tokens(&request.token_files)?);
+    let (stores, damaged) = stored::inspect(site)?;
+    if !stores.is_empty() {
+        looked_at.push(format!("the verified copies in {}, their content too", shown(&stores)));
+        found.extend(damaged);
+    }
     let running = request.root.is_host();
     if !running {
         looked_at.push(MACHINE_ID.join(" and "));

@@ -107,6 +107,8 @@ pub struct Archive {
     pub accept_unverified: bool,
     /// A tree that is too old to register is refused, not replaced.
     pub no_refresh: bool,
+    /// Keep a verified copy beside the runner, for other runners.
+    pub keep_copy: bool,
     /// Another operating system than this one's.
     pub os: Option<Os>,
     /// Another architecture than this one's.

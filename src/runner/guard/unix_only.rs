@@ -1,8 +1,8 @@
 //! Changes owners through file descriptors that do not follow links.
 
 use super::{Error, Keeper};
-use crate::host;
 use crate::host::delete::LOST_AND_FOUND;
+use crate::host::{self, share};
 use rustix::fs::{AtFlags, CWD, Dev, Dir, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use std::ffi::CStr;
@@ -58,7 +58,7 @@ pub fn only_root_writes(dir: &Path) -> bool {
 }
 
 /// Changes the owner of everything below a directory that only root can enter at that time, but of nothing on another
-/// filesystem, and not of a filesystem's `lost+found`.
+/// filesystem, and not of a filesystem's `lost+found`. A file that other trees share is copied first.
 pub fn give_tree(dir: &Path, keeper: Keeper) -> Result<(), Error> {
     let failed = |error: Errno| host::Error::Path {
         doing: "change the owner of the files in",
@@ -92,7 +92,9 @@ fn one(parent: BorrowedFd<'_>, name: &CStr, keeper: Keeper, disk: Dev) -> rustix
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         below(&rustix::fs::openat(parent, name, flags, Mode::empty())?, keeper, disk)?;
-    } else if stat.st_nlink != 1 {
+    } else if name == share::COPY {
+        return rustix::fs::unlinkat(parent, name, AtFlags::empty());
+    } else if stat.st_nlink != 1 && !share::own_copy(parent, name)? {
         // The owner of its other hard link would change too.
         return Ok(());
     }

@@ -30,7 +30,7 @@ pub(crate) async fn stage(
     let keeper = site.keeper(&account, journal);
     sweep(site).await?;
     let phase = site.phase("stage");
-    let fresh = stage_fresh(site, &account, keeper, Some(listed)).await?;
+    let fresh = stage_fresh(site, &account, keeper, Some(listed), true).await?;
     phase.end(format!("runner {}", fresh.act.version().unwrap_or("of unknown version")));
     Ok(fresh)
 }

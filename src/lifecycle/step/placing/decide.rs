@@ -7,6 +7,7 @@ use crate::lifecycle::state::observed::{Seen, Server, Tree};
 use crate::lifecycle::state::plan::{Change, Planned};
 use crate::lifecycle::state::version_policy;
 use crate::lifecycle::state::version_policy::{Decision, Hold};
+use crate::lifecycle::step::placing::stored::DOWNLOADED;
 use crate::runner::{Guard, LocalState, RunnerVersion};
 
 /// How long after a tree was recorded as the newest version this is recorded again.
@@ -98,11 +99,9 @@ pub(crate) fn place_runner(
         Tree::Foreign { what } => {
             return Err(TreeError::NotOurs { dir: dir.clone(), what: what.clone() }.into());
         }
-        Tree::Absent => Planned::to_do(
-            Step::PlaceRunner,
-            Change::Place,
-            format!("download, verify and place the runner in {shown}"),
-        ),
+        Tree::Absent => {
+            Planned::to_do(Step::PlaceRunner, Change::Place, format!("{DOWNLOADED} the runner in {shown}"))
+        }
         Tree::Incomplete { missing } if registered && matches!(seen.local, LocalState::Configured(_)) => {
             Planned::to_do(
                 Step::PlaceRunner,

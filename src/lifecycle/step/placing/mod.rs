@@ -6,6 +6,7 @@ pub mod exchange;
 pub mod into;
 pub mod repair;
 pub mod stage;
+pub mod stored;
 
 use crate::host;
 use crate::host::account::Account;
@@ -18,7 +19,7 @@ use crate::lifecycle::state::observed::Seen;
 use crate::lifecycle::state::plan::Change;
 use crate::lifecycle::step::environment;
 use crate::lifecycle::step::placing::archive::{Choice, choose};
-use crate::lifecycle::step::placing::stage::{discard, form, owner, stage_runner};
+use crate::lifecycle::step::placing::stage::{Unpacked, discard, form, owner, stage_runner};
 use crate::lifecycle::step::recorded::{self, Begin};
 use crate::lifecycle::step::work;
 use crate::runner::{Guard, LocalState, guard, state, tree};
@@ -131,9 +132,10 @@ impl Placing<'_> {
         site.check_parents()?;
         let verified = matches!(choice.expect, Expect::Sha256(_));
         let filename = choice.filename.clone();
-        let (staging, staged, report) =
-            stage_runner(site, choice, format, owner(self.account, self.guarded), self.guarded).await?;
-        let digest = staged.sha256.to_string();
+        let owner = owner(self.account, self.guarded);
+        let Unpacked { staging, sha256, origin, entries, report } =
+            stage_runner(site, choice, format, owner, self.guarded, true).await?;
+        let digest = sha256.to_string();
         // A repair takes the files of the tree along.
         if self.guarded || !site.environment.is_empty() && !matches!(self.change, Change::Repair) {
             let replaces = self.replaces_done && matches!(self.change, Change::Replace { .. });
@@ -151,17 +153,10 @@ impl Placing<'_> {
         reach(Checkpoint::PlaceStaged);
         let named = report.version.as_ref().map(ToString::to_string);
         let detail = format!(
-            "{}: {} received{}, sha256 {}… {}, {} entries in {}",
+            "{}: {origin}, sha256 {}… {}, {entries} entries in {}",
             named.as_ref().map_or(filename, |version| format!("runner {version}")),
-            megabytes(staged.received),
-            match staged.resumed {
-                0 => String::new(),
-                1 => ", resumed once".into(),
-                times => format!(", resumed {times} times"),
-            },
             &digest[..12],
             if verified { "as expected" } else { "NOT VERIFIED" },
-            staged.entries,
             dir.display(),
         );
         if let Act::PlaceRunner { version, sha256, .. } = act {
@@ -317,7 +312,14 @@ pub async fn undo(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
         } else {
             place::remove(&dir)?;
         }
-        Ok(place::sweep(&dir)?)
+        place::sweep(&dir)?;
+        if let Some(store) = stored::release(site).await? {
+            tracing::info!(
+                "deleted the verified copies in {}: no runner is left beside them",
+                store.display()
+            );
+        }
+        Ok(())
     })
     .await
 }
@@ -344,6 +346,7 @@ pub fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     }
     if dir.parent().is_some_and(Path::is_dir) {
         place::sweep(&dir)?;
+        stored::sweep(site)?;
     }
     let Some(Entry { state: EntryState::Begun, act }) = journal.entry(Step::PlaceRunner) else {
         return Ok(());
@@ -434,11 +437,4 @@ fn make_parents(dir: &Path, shared: bool) -> Result<(), Error> {
     let Some(parent) = dir.parent() else { return Ok(()) };
     host::file::create_dir_all(parent, if shared { 0o775 } else { work::dir_mode() })?;
     Ok(())
-}
-
-fn megabytes(bytes: u64) -> String {
-    if bytes < 1_000_000 {
-        return format!("{} kB", bytes.div_ceil(1000));
-    }
-    format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10)
 }

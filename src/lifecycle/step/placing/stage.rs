@@ -1,4 +1,5 @@
-//! A verified tree beside the runner's directory: downloaded, verified, unpacked, and checked.
+//! A verified tree beside the runner's directory: made from a verified copy, or downloaded, verified and unpacked; and
+//! checked.
 
 use crate::github::Application;
 use crate::host::account::Account;
@@ -6,15 +7,30 @@ use crate::lifecycle::context::error::{ArchiveError, Error};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Act;
 use crate::lifecycle::step::placing::archive::{Choice, choose};
+use crate::lifecycle::step::placing::stored;
 use crate::runner::{Guard, Keeper, TreeReport, guard, state, tree};
-use crate::transfer::{self, Expect, Format, Order, Owner, Staged, place};
+use crate::transfer::{self, Expect, Format, Order, Owner, Sha256Digest, Staged, place};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// One budget for request and body, retries included, unless the whole run's deadline leaves less.
 const RETRYING: Duration = Duration::from_secs(900);
 
-/// A verified tree beside the runner's directory.
+/// A verified tree beside the runner's directory, as it was unpacked.
+pub(crate) struct Unpacked {
+    /// Its path.
+    pub staging: PathBuf,
+    /// The digest of its archive.
+    pub sha256: Sha256Digest,
+    /// Where it came from, for people.
+    pub origin: String,
+    /// Files, directories and links.
+    pub entries: u64,
+    /// What it is.
+    pub report: TreeReport,
+}
+
+/// A verified tree beside the runner's directory, with its settings.
 pub(crate) struct Fresh {
     /// Its path.
     pub staging: PathBuf,
@@ -23,7 +39,7 @@ pub(crate) struct Fresh {
 }
 
 /// Stages a verified tree beside the runner's, which its user cannot reach yet and which is not in the journal.
-/// `listed` is the server's list, if it was fetched already.
+/// `listed` is the server's list, if it was fetched already; a copy is `kept` for other runners, if they have use for it.
 ///
 /// # Errors
 /// Nothing of it stays.
@@ -32,18 +48,21 @@ pub(crate) async fn stage_fresh(
     account: &Account,
     keeper: Keeper,
     listed: Option<&[Application]>,
+    kept: bool,
 ) -> Result<Fresh, Error> {
     let choice = choose(site, listed).await?;
     let format = form(&choice)?;
     let verified = matches!(choice.expect, Expect::Sha256(_));
     let current_at = choice.current_at;
-    let (staging, staged, report) = stage_runner(site, choice, format, owner(account, true), true).await?;
-    guard::furnish(&staging, keeper, report.version, &staged.sha256.to_string())
+    let owner = owner(account, true);
+    let Unpacked { staging, sha256, report, .. } =
+        stage_runner(site, choice, format, owner, true, kept).await?;
+    guard::furnish(&staging, keeper, report.version, &sha256.to_string())
         .inspect_err(|_| discard(&staging))?;
     let act = Act::PlaceRunner {
         version: report.version.map(|version| version.to_string()),
         platform: site.platform().to_string(),
-        sha256: Some(staged.sha256.to_string()),
+        sha256: Some(sha256.to_string()),
         verified,
         current_at: current_at.map(|at| at.to_string()),
         replaces: None,
@@ -58,40 +77,79 @@ pub(crate) fn form(choice: &Choice) -> Result<Format, Error> {
         .ok_or_else(|| Error::Archive(ArchiveError::FormUnknown { filename: choice.filename.clone() }))
 }
 
-/// Downloads, verifies and unpacks the choice beside the runner's directory, and checks that it is a runner and nothing
-/// else. On failure nothing of it stays.
+/// Makes the chosen tree beside the runner's directory from a verified copy, or downloads, verifies and unpacks it; and
+/// checks that it is a runner and nothing else. On failure nothing of it stays. A copy of a `guarded` one is `kept` for
+/// other runners, if they have use for it.
 pub(crate) async fn stage_runner(
     site: &Site<'_>,
     choice: Choice,
     format: Format,
     owner: Option<Owner>,
-    closed: bool,
-) -> Result<(PathBuf, Staged, TreeReport), Error> {
+    guarded: bool,
+    kept: bool,
+) -> Result<Unpacked, Error> {
     let dir = site.dir();
     let into = !crate::host::mounts::within(&dir).is_empty();
     let staging = if into { place::staging_inside(&dir) } else { place::staging_path(&dir) };
-    let order = Order {
-        source: choice.source,
-        format,
-        expect: choice.expect,
-        staging: staging.clone(),
-        owner,
-        closed,
-        limits: transfer::Limits::default(),
-        retry_timeout: site.deadline.left().min(RETRYING),
+    let (filename, expect) = (choice.filename.clone(), choice.expect);
+    let stored = match expect {
+        Expect::Sha256(sha256) => {
+            stored::make(site, sha256, &staging, owner, guarded).await?.map(|made| (sha256, made))
+        }
+        Expect::Unverified => None,
     };
-    let staged = stage(site, &order).await.inspect_err(|_| discard(&staging))?;
-    let report = tree::inspect(&staging, site.platform()).inspect_err(|_| discard(&staging))?;
+    let downloads = stored.is_none();
+    let (sha256, entries, origin) = if let Some((sha256, made)) = stored {
+        (sha256, made.entries, format!("from the verified copy in {}", made.store.display()))
+    } else {
+        let order = Order {
+            source: choice.source,
+            format,
+            expect,
+            staging: staging.clone(),
+            owner,
+            closed: guarded,
+            limits: transfer::Limits::default(),
+            retry_timeout: site.deadline.left().min(RETRYING),
+        };
+        let staged = stage(site, &order).await.inspect_err(|_| discard(&staging))?;
+        (staged.sha256, staged.entries, received(&staged))
+    };
+    let report = check(site, &staging, &filename).inspect_err(|_| discard(&staging))?;
+    if downloads && guarded && kept && matches!(expect, Expect::Sha256(_)) {
+        stored::keep(site, &staging, report.version, sha256).await.inspect_err(|_| discard(&staging))?;
+    }
+    Ok(Unpacked { staging, sha256, origin, entries, report })
+}
+
+/// Refuses what is not a runner, or more than that.
+fn check(site: &Site<'_>, staging: &Path, filename: &str) -> Result<TreeReport, Error> {
+    let report = tree::inspect(staging, site.platform())?;
+    let filename = filename.to_owned();
     if !report.is_runner() {
-        discard(&staging);
-        return Err(ArchiveError::NoRunnerInside { filename: choice.filename, lacks: report.lacks() }.into());
+        return Err(ArchiveError::NoRunnerInside { filename, lacks: report.lacks() }.into());
     }
-    let personal = state::personal_in(&staging).inspect_err(|_| discard(&staging))?;
-    if !personal.is_empty() {
-        discard(&staging);
-        return Err(ArchiveError::PersonalInside { filename: choice.filename, files: personal }.into());
+    let files = state::personal_in(staging)?;
+    if !files.is_empty() {
+        return Err(ArchiveError::PersonalInside { filename, files }.into());
     }
-    Ok((staging, staged, report))
+    Ok(report)
+}
+
+fn received(staged: &Staged) -> String {
+    let resumed = match staged.resumed {
+        0 => String::new(),
+        1 => ", resumed once".into(),
+        times => format!(", resumed {times} times"),
+    };
+    format!("{} received{resumed}", megabytes(staged.received))
+}
+
+fn megabytes(bytes: u64) -> String {
+    if bytes < 1_000_000 {
+        return format!("{} kB", bytes.div_ceil(1000));
+    }
+    format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10)
 }
 
 /// A signal and the deadline end it alike; only the first is a signal.

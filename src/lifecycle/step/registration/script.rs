@@ -135,7 +135,7 @@ async fn prepare(site: &Site<'_>, journal: &mut Journal, account: &Account) -> R
 async fn fresh(site: &Site<'_>, journal: &Journal, account: &Account) -> Result<PathBuf, Error> {
     let phase = site.phase("fresh");
     let (dir, keeper) = (site.dir(), site.keeper(account, journal));
-    let staging = stage::stage_fresh(site, account, keeper, None).await?.staging;
+    let staging = stage::stage_fresh(site, account, keeper, None, false).await?.staging;
     for name in IDENTITY {
         let Some(bytes) = read_untrusted_in(&dir, name, LIMIT)? else { continue };
         write_atomic(&staging.join(name), &bytes, 0o600)?;

@@ -1,0 +1,96 @@
+//! What is in an entry of the store, as it was when the entry was filled.
+
+use serde::{Deserialize, Serialize};
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
+
+/// The description of an entry.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    /// The digest of the archive.
+    pub sha256: String,
+    /// Everything in the tree, each after its parent.
+    pub items: Vec<Item>,
+}
+
+/// A file, directory or link.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Item {
+    /// Below the tree.
+    pub path: PathBuf,
+    pub mode: u32,
+    uid: u32,
+    gid: u32,
+    #[serde(flatten)]
+    pub kind: Kind,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub(super) enum Kind {
+    Dir,
+    File {
+        size: u64,
+        /// Seconds and nanoseconds.
+        modified: (i64, i64),
+        sha256: String,
+    },
+    Link {
+        target: PathBuf,
+    },
+}
+
+impl Item {
+    /// Describes what is at `path` in `tree`; the digest is that of a file.
+    pub fn of(tree: &Path, path: &Path, sha256: String) -> io::Result<Self> {
+        let full = tree.join(path);
+        let meta = fs_err::symlink_metadata(&full)?;
+        let kind = if meta.is_dir() {
+            Kind::Dir
+        } else if meta.is_symlink() {
+            Kind::Link { target: fs_err::read_link(&full)? }
+        } else {
+            Kind::File { size: meta.len(), modified: modified(&meta), sha256 }
+        };
+        let mode = meta.mode() & 0o7777;
+        Ok(Self { path: path.to_owned(), mode, uid: meta.uid(), gid: meta.gid(), kind })
+    }
+
+    /// Whether it is below the tree, and not the tree.
+    pub fn is_below(&self) -> bool {
+        let mut parts = self.path.components().peekable();
+        parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))
+    }
+
+    /// The bytes of a file.
+    pub fn size(&self) -> u64 {
+        if let Kind::File { size, .. } = self.kind { size } else { 0 }
+    }
+
+    /// Compares what is at `path` with it, but for the content of a file. The error is what differs.
+    pub fn check(&self, path: &Path) -> Result<(), String> {
+        let meta = fs_err::symlink_metadata(path).map_err(|error| error.to_string())?;
+        let differs = |what: &str| Err(format!("{what} of {} has changed", path.display()));
+        if (meta.uid(), meta.gid()) != (self.uid, self.gid) {
+            return differs("the owner");
+        }
+        match &self.kind {
+            Kind::Link { target } => {
+                let found = fs_err::read_link(path).map_err(|error| error.to_string())?;
+                if found == *target { Ok(()) } else { differs("the target") }
+            }
+            Kind::Dir if !meta.is_dir() => differs("the kind"),
+            Kind::File { .. } if !meta.is_file() => differs("the kind"),
+            _ if meta.mode() & 0o7777 != self.mode => differs("the mode"),
+            Kind::File { size, .. } if *size != meta.len() => differs("the size"),
+            Kind::File { modified: then, .. } if *then != modified(&meta) => differs("the time"),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn modified(meta: &Metadata) -> (i64, i64) {
+    (meta.mtime(), meta.mtime_nsec())
+}

@@ -1,0 +1,157 @@
+use super::*;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+const SHA256: [u8; 32] = [0xab; 32];
+
+fn digest() -> Sha256Digest {
+    Sha256Digest::new(SHA256)
+}
+
+const SHARING: Making = Making { shares: true, owner: None, closed: true };
+const COPYING: Making = Making { shares: false, owner: None, closed: false };
+
+/// A directory with a verified tree, and the store beside it.
+fn filled() -> (tempfile::TempDir, Store, Entry) {
+    let place = tempfile::tempdir().unwrap();
+    let tree = place.path().join("tree");
+    fs_err::create_dir_all(tree.join("bin/deep")).unwrap();
+    for (name, text, mode) in
+        [("run.sh", "#!/bin/sh\n", 0o755), ("bin/deep/data", "data", 0o644), ("empty", "", 0o600)]
+    {
+        fs_err::write(tree.join(name), text).unwrap();
+        fs_err::set_permissions(tree.join(name), Permissions::from_mode(mode)).unwrap();
+    }
+    symlink("deep/data", tree.join("bin/link")).unwrap();
+    let store = Store::beside(&tree);
+    assert!(!store.exists() && store.find(digest()).is_none());
+    store.fill(&tree, Some("2.330.0"), digest()).unwrap();
+    let entry = store.find(digest()).unwrap();
+    assert!(entry.path().ends_with(".runup-store/2.330.0-abababababab"));
+    (place, store, entry)
+}
+
+fn inode(path: &Path) -> u64 {
+    fs_err::metadata(path).unwrap().ino()
+}
+
+fn damage(result: Result<impl std::fmt::Debug, Failed>) -> String {
+    match result {
+        Err(Failed::Damaged(what)) => what,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_tree_is_made_of_the_same_files_or_of_copies() {
+    let (place, _store, entry) = filled();
+    for (making, name) in [(SHARING, "shared"), (COPYING, "copied")] {
+        let tree = place.path().join(name);
+        let made = entry.make(digest(), &tree, making).unwrap();
+        assert_eq!((made.entries, made.copied), (6, if making.shares { 0 } else { 14 }));
+        assert_eq!(fs_err::read_to_string(tree.join("bin/link")).unwrap(), "data");
+        assert_eq!(fs_err::metadata(tree.join("run.sh")).unwrap().mode() & 0o7777, 0o755);
+        let mode = if making.closed { 0o700 } else { 0o755 };
+        assert_eq!(fs_err::metadata(&tree).unwrap().mode() & 0o7777, mode);
+        let same = inode(&tree.join("run.sh")) == inode(&entry.path().join("tree/run.sh"));
+        assert_eq!(same, making.shares, "{name}");
+        // What a copy's owner does to it is not done to the store.
+        if !making.shares {
+            fs_err::write(tree.join("run.sh"), "other").unwrap();
+        }
+    }
+    assert_eq!(entry.verify().unwrap(), 6);
+}
+
+#[test]
+fn what_is_damaged_is_noticed_before_anything_is_made_of_it() {
+    type Harm = fn(&Path);
+    let harms: [(Harm, &str); 7] = [
+        (|tree| fs_err::remove_file(tree.join("bin/deep/data")).unwrap(), "No such file"),
+        (
+            |tree| {
+                fs_err::OpenOptions::new().write(true).open(tree.join("run.sh")).unwrap().set_len(3).unwrap()
+            },
+            "the size",
+        ),
+        (
+            |tree| fs_err::set_permissions(tree.join("run.sh"), Permissions::from_mode(0o777)).unwrap(),
+            "the mode",
+        ),
+        (|tree| fs_err::write(tree.join("run.sh"), "#!/bin/xx\n").unwrap(), "the time"),
+        (
+            |tree| {
+                fs_err::remove_file(tree.join("bin/link")).unwrap();
+                symlink("/etc/passwd", tree.join("bin/link")).unwrap();
+            },
+            "the target",
+        ),
+        (|tree| fs_err::write(tree.join("../manifest.json"), "{").unwrap(), "manifest.json is damaged"),
+        (
+            |tree| {
+                let path = tree.join("../manifest.json");
+                let text = fs_err::read_to_string(&path).unwrap().replace("bin/deep/data", "../../x/y/data");
+                fs_err::write(path, text).unwrap();
+            },
+            "names",
+        ),
+    ];
+    for (harm, what) in harms {
+        let (place, _store, entry) = filled();
+        harm(&entry.path().join("tree"));
+        let staging = place.path().join("staging");
+        let found = damage(entry.make(digest(), &staging, SHARING));
+        assert!(found.contains(what), "{what}: {found}");
+        assert!(!staging.exists(), "{what}");
+        damage(entry.verify());
+    }
+    let (place, _store, entry) = filled();
+    let other = Sha256Digest::new([0xac; 32]);
+    damage(entry.make(other, &place.path().join("staging"), SHARING));
+}
+
+/// A disk that returns other bytes changes no metadata.
+#[test]
+fn other_content_under_the_same_metadata_is_found_by_the_full_check() {
+    let (place, _store, entry) = filled();
+    let path = entry.path().join("tree/run.sh");
+    let then = fs_err::metadata(&path).unwrap().modified().unwrap();
+    fs_err::write(&path, "#!/bin/xx\n").unwrap();
+    fs_err::File::options().write(true).open(&path).unwrap().file().set_modified(then).unwrap();
+    entry.make(digest(), &place.path().join("staging"), SHARING).unwrap();
+    assert!(damage(entry.verify()).contains("the content of"));
+
+    let (_place, _store, entry) = filled();
+    fs_err::write(entry.path().join("tree/bin/more"), "").unwrap();
+    assert!(damage(entry.verify()).contains("bin/more is not of the archive"));
+}
+
+#[test]
+fn what_a_killed_run_left_is_litter_and_an_entry_is_not() {
+    let (place, store, entry) = filled();
+    for name in [".2.331.0-cccccccccccc.runup-staging", ".2.329.0-dddddddddddd.runup-removed-01234567"] {
+        fs_err::create_dir(store.dir().join(name)).unwrap();
+    }
+    assert_eq!((store.entries().unwrap().len(), store.litter().unwrap().len()), (1, 2));
+    store.sweep().unwrap();
+    assert_eq!(fs_err::read_dir(store.dir()).unwrap().count(), 1);
+    entry.verify().unwrap();
+    assert_eq!(place::litter_of_any(store.dir()).unwrap(), [] as [PathBuf; 0]);
+    store.clear().unwrap();
+    assert_eq!(fs_err::read_dir(place.path()).unwrap().count(), 1, "the tree stays");
+}
+
+#[test]
+fn a_store_that_others_can_enter_or_that_is_a_link_is_not_used() {
+    let (place, store, _entry) = filled();
+    fs_err::set_permissions(store.dir(), Permissions::from_mode(0o755)).unwrap();
+    assert!(!store.exists() && store.find(digest()).is_none());
+    let moved = place.path().join("moved");
+    fs_err::set_permissions(store.dir(), Permissions::from_mode(0o700)).unwrap();
+    fs_err::rename(store.dir(), &moved).unwrap();
+    symlink(&moved, store.dir()).unwrap();
+    assert!(!store.exists() && store.find(digest()).is_none());
+    store.fill(&place.path().join("tree"), None, digest()).unwrap_err();
+    store.clear().unwrap();
+    assert!(moved.join("2.330.0-abababababab/manifest.json").exists());
+}
