@@ -1,6 +1,7 @@
 //! Trees that are made from a verified copy beside them. Only root has such copies.
 
 use crate::rig::{Ran, Rig, Tmpfs, finish, names_in, signal, until};
+use runup::lifecycle::checkpoint::Checkpoint;
 use rustix::process::Signal;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -130,6 +131,42 @@ fn an_incomplete_runner_is_completed_from_the_copy() {
     rig.assert_exactly_one_runner();
     assert_eq!((rig.state().runners[0].id, rig.asked("archive")), (id, 1));
     rig.assert_store_is_whole();
+}
+
+#[test]
+fn two_that_are_installed_at_once_are_downloaded_once() {
+    let Some(rig) = rig() else { return };
+    let both =
+        [rig.start(&["bake", "--keep-copy"]), rig.start(&["bake", "--keep-copy", "--dir", "/opt/second"])];
+    for child in both {
+        finish(child).expect(0);
+    }
+    assert_eq!(rig.asked("archive"), 1);
+    rig.assert_store_is_whole();
+}
+
+#[test]
+fn a_run_that_was_killed_leaves_a_whole_copy_or_none() {
+    let Some(rig) = rig() else { return };
+    for cut in [Checkpoint::PlaceStaged, Checkpoint::PlaceRenamed] {
+        rig.die_at(cut, &["bake", "--keep-copy"]);
+        rig.assert_store_is_whole();
+        rig.run(&["bake"]).expect(0);
+        for litter in
+            [".runup-store/.2.1.0-0123456789ab.runup-staging/tree", "..runup-store.runup-removed-01234567"]
+        {
+            std::fs::create_dir_all(rig.root().join("opt").join(litter)).unwrap();
+        }
+        rig.run(&["bake"]).expect(0).says("nothing to do");
+        assert_eq!(names_in(&rig.root().join("opt")), [".runup-store", "actions-runner"], "{}", cut.name());
+        rig.assert_store_is_whole();
+        rig.run(&["remove"]).expect(0);
+        rig.assert_nothing_left();
+
+        rig.die_at(cut, &["bake", "--keep-copy"]);
+        rig.run(&["remove"]).expect(0);
+        rig.assert_nothing_left();
+    }
 }
 
 /// The user of the runner gets its files; those of the others are as they were.

@@ -113,7 +113,8 @@ pub(crate) async fn take(
 pub(crate) async fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     registration::recover(site, journal).await?;
     user::recover(site, journal).await?;
-    placing::recover(site, journal)
+    placing::recover(site, journal)?;
+    placing::stored::sweep(site).await
 }
 
 /// Completes the record of what stays as it is.

@@ -346,7 +346,6 @@ pub fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     }
     if dir.parent().is_some_and(Path::is_dir) {
         place::sweep(&dir)?;
-        stored::sweep(site)?;
     }
     let Some(Entry { state: EntryState::Begun, act }) = journal.entry(Step::PlaceRunner) else {
         return Ok(());

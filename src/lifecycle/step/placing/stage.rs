@@ -92,14 +92,20 @@ pub(crate) async fn stage_runner(
     let into = !crate::host::mounts::within(&dir).is_empty();
     let staging = if into { place::staging_inside(&dir) } else { place::staging_path(&dir) };
     let (filename, expect) = (choice.filename.clone(), choice.expect);
-    let stored = match expect {
-        Expect::Sha256(sha256) => {
-            stored::make(site, sha256, &staging, owner, guarded).await?.map(|made| (sha256, made))
+    let wanted = if let Expect::Sha256(sha256) = expect { Some(sha256) } else { None };
+    let (mut stored, mut turn) = (None, None);
+    if let Some(sha256) = wanted {
+        stored = stored::make(site, sha256, &staging, owner, guarded).await?;
+        if stored.is_none() && guarded && kept {
+            turn = stored::take_turn(site).await?;
         }
-        Expect::Unverified => None,
-    };
+        if turn.is_some() {
+            // Another run may have kept it meanwhile.
+            stored = stored::make(site, sha256, &staging, owner, guarded).await?;
+        }
+    }
     let downloads = stored.is_none();
-    let (sha256, entries, origin) = if let Some((sha256, made)) = stored {
+    let (sha256, entries, origin) = if let (Some(sha256), Some(made)) = (wanted, stored) {
         (sha256, made.entries, format!("from the verified copy in {}", made.store.display()))
     } else {
         let order = Order {
@@ -116,7 +122,7 @@ pub(crate) async fn stage_runner(
         (staged.sha256, staged.entries, received(&staged))
     };
     let report = check(site, &staging, &filename).inspect_err(|_| discard(&staging))?;
-    if downloads && guarded && kept && matches!(expect, Expect::Sha256(_)) {
+    if downloads && turn.is_some() {
         stored::keep(site, &staging, report.version, sha256).await.inspect_err(|_| discard(&staging))?;
     }
     Ok(Unpacked { staging, sha256, origin, entries, report })

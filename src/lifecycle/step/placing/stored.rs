@@ -37,7 +37,7 @@ pub(crate) struct Made {
 }
 
 #[cfg(unix)]
-pub(crate) use unix_only::{find, inspect, keep, make, release, sweep};
+pub(crate) use unix_only::{find, inspect, keep, make, release, sweep, take_turn};
 
 #[cfg(unix)]
 mod unix_only {
@@ -48,6 +48,9 @@ mod unix_only {
     use crate::transfer;
     use crate::transfer::store::{Failed, Making, Store};
     use tokio::task::spawn_blocking;
+
+    /// Held while the store is read or changed.
+    const LOCK: &str = "store.lock";
 
     fn store(site: &Site<'_>) -> Store {
         Store::beside(&site.dir())
@@ -74,7 +77,7 @@ mod unix_only {
         if find(site, sha256).is_none() {
             return Ok(None);
         }
-        let (_lock, store) = (take_lock(site).await?, store(site));
+        let (_lock, store) = (take_lock(site, LOCK).await?, store(site));
         store.sweep()?;
         let Some(entry) = store.find(sha256) else { return Ok(None) };
         let shares = guarded && !site.request.self_update;
@@ -106,8 +109,26 @@ mod unix_only {
         }
     }
 
-    /// Keeps a copy of the tree that was just verified, if there is use for one. A runner without it is complete, so a
-    /// failure is a warning.
+    /// Whether a copy is to be kept of what is placed now.
+    fn is_wanted(site: &Site<'_>) -> Result<bool, Error> {
+        let neighbour = others(site).is_some_and(|others| !others.is_empty());
+        let wanted = site.request.archive.keep_copy || store(site).exists() || neighbour;
+        let for_group = site.account()?.is_some_and(|account| site.bakes_for_group(&account));
+        Ok(wanted && account::is_root() && !site.request.self_update && !for_group)
+    }
+
+    /// Waits until no other run downloads a runner of which it keeps a copy. `None` if this one keeps none.
+    ///
+    /// # Errors
+    /// A signal, or the deadline.
+    pub(crate) async fn take_turn(site: &Site<'_>) -> Result<Option<lock::Lock>, Error> {
+        if !is_wanted(site)? {
+            return Ok(None);
+        }
+        take_lock(site, "store.download.lock").await.map(Some)
+    }
+
+    /// Keeps a copy of the tree that was just verified. A runner without it is complete, so a failure is a warning.
     ///
     /// # Errors
     /// A signal, or the deadline.
@@ -118,12 +139,8 @@ mod unix_only {
         sha256: Sha256Digest,
     ) -> Result<(), Error> {
         let store = store(site);
-        let neighbour = others(site).is_some_and(|others| !others.is_empty());
-        let wanted = site.request.archive.keep_copy || store.exists() || neighbour;
-        if !account::is_root() || !wanted || site.request.self_update || for_group(site)? {
-            return Ok(());
-        }
-        let _lock = take_lock(site).await?;
+        let _lock = take_lock(site, LOCK).await?;
+        store.sweep()?;
         if store.find(sha256).is_some() {
             return Ok(());
         }
@@ -160,23 +177,30 @@ mod unix_only {
         let store = store(site);
         let last = others(site).is_some_and(|others| others.is_empty());
         if !account::is_root() || !last || !store.exists() {
-            sweep(site)?;
+            sweep(site).await?;
             return Ok(None);
         }
-        let _lock = take_lock(site).await?;
+        let _lock = take_lock(site, LOCK).await?;
         store.clear()?;
         Ok(Some(shown(site, &store)))
     }
 
-    /// Deletes what a killed deletion of the store has left.
+    /// Deletes what a killed run has left in the store, or of it.
     ///
     /// # Errors
     /// Something of it stays.
-    pub(crate) fn sweep(site: &Site<'_>) -> Result<(), Error> {
+    pub(crate) async fn sweep(site: &Site<'_>) -> Result<(), Error> {
+        let store = store(site);
         if !account::is_root() {
             return Ok(());
         }
-        Ok(transfer::place::sweep(store(site).dir())?)
+        transfer::place::sweep(store.dir())?;
+        if !store.litter()?.is_empty() {
+            // Another run may be filling it.
+            let _lock = take_lock(site, LOCK).await?;
+            store.sweep()?;
+        }
+        Ok(())
     }
 
     /// The stores beside the runners of this machine, and what is wrong with what is in them. All of it is read.
@@ -234,15 +258,9 @@ mod unix_only {
         Some(journals)
     }
 
-    /// Whether group 0 gets rights to the files of the tree.
-    fn for_group(site: &Site<'_>) -> Result<bool, Error> {
-        Ok(site.account()?.is_some_and(|account| site.bakes_for_group(&account)))
-    }
-
-    async fn take_lock(site: &Site<'_>) -> Result<lock::Lock, Error> {
+    async fn take_lock(site: &Site<'_>, name: &str) -> Result<lock::Lock, Error> {
         site.make_state()?;
-        let path = site.state.join("store.lock");
-        Ok(lock::acquire(&path, "the store", site.deadline, &site.stop).await?)
+        Ok(lock::acquire(&site.state.join(name), "runup", site.deadline, &site.stop).await?)
     }
 
     /// Its path as the machine sees it.
@@ -253,7 +271,7 @@ mod unix_only {
 
 /// Windows has no store.
 #[cfg(not(unix))]
-pub(crate) use without::{find, inspect, keep, make, release, sweep};
+pub(crate) use without::{find, inspect, keep, make, release, sweep, take_turn};
 
 #[cfg(not(unix))]
 #[expect(clippy::unused_async, clippy::unnecessary_wraps, reason = "they do something elsewhere")]
@@ -287,7 +305,11 @@ mod without {
         Ok(None)
     }
 
-    pub(crate) fn sweep(_: &Site<'_>) -> Result<(), Error> {
+    pub(crate) async fn take_turn(_: &Site<'_>) -> Result<Option<()>, Error> {
+        Ok(None)
+    }
+
+    pub(crate) async fn sweep(_: &Site<'_>) -> Result<(), Error> {
         Ok(())
     }
 
