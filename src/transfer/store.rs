@@ -23,6 +23,8 @@ use std::path::{Path, PathBuf};
 
 /// The digits of an archive's digest in the name of an entry.
 const DIGITS: usize = 12;
+/// Only its owner can enter it.
+const MODE: u32 = 0o700;
 const TREE: &str = "tree";
 const MANIFEST: &str = "manifest.json";
 
@@ -84,7 +86,7 @@ impl Store {
     #[must_use]
     pub fn exists(&self) -> bool {
         let ours = |meta: std::fs::Metadata| {
-            meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o077 == 0
+            meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o777 == MODE
         };
         std::fs::symlink_metadata(&self.dir).is_ok_and(ours)
     }
@@ -265,7 +267,7 @@ impl Entry {
         let manifest: Manifest = serde_json::from_slice(&bytes)
             .map_err(|error| Failed::Damaged(format!("{} is damaged: {error}", path.display())))?;
         match manifest.items.iter().find(|item| !item.is_below()) {
-            Some(odd) => Err(Failed::Damaged(format!("{} names {:?}", path.display(), odd.path))),
+            Some(odd) => Err(Failed::Damaged(format!("{} names {}", path.display(), odd.path.display()))),
             None => Ok(manifest),
         }
     }
@@ -317,7 +319,7 @@ fn hash(path: &Path) -> io::Result<String> {
 }
 
 fn create_private(path: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().mode(0o700).create(path)
+    std::fs::DirBuilder::new().mode(MODE).create(path)
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ fn facts(dir: &Path) -> BTreeMap<PathBuf, (u32, u32, u32, String)> {
             let path = entry.unwrap().path();
             let meta = std::fs::symlink_metadata(&path).unwrap();
             let content = if meta.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };
-            let digest = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+            let digest = format!("{:?}", Sha256::digest(content));
             if meta.is_dir() {
                 dirs.push(path.clone());
             }

@@ -11,7 +11,7 @@ use crate::lifecycle::state::observed::{Seen, Server, Tree, look, look_at_offer}
 use crate::lifecycle::state::plan::{Plan, Planned};
 use crate::lifecycle::state::user::not_found_yet;
 use crate::lifecycle::state::{index, isolation};
-use crate::lifecycle::step::placing::stored;
+use crate::lifecycle::step::placing::stage;
 use crate::lifecycle::step::precheck::Prepared;
 use crate::lifecycle::step::registration::deregister::Occasion;
 use crate::lifecycle::step::{libraries, sequence, service, user};
@@ -87,7 +87,7 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
             }
         }
     }
-    stored::announce(site, &mut plan, prepared.choice.as_ref());
+    stage::announce(site, &mut plan, prepared.choice.as_ref());
     if let Err(error) = make_ready(site, &mut journal, &mut plan, &mut seen).await {
         if stops {
             before.resume(site, &journal).await;
@@ -187,7 +187,7 @@ pub async fn bake(site: &Site<'_>) -> Result<Installed, Error> {
     seal::check(site, &journal)?;
     let (mut plan, mut seen) = decide(site, &journal).await?;
     let prepared = Prepared::default().check(site, &plan, &seen).await?;
-    stored::announce(site, &mut plan, prepared.choice.as_ref());
+    stage::announce(site, &mut plan, prepared.choice.as_ref());
     make_ready(site, &mut journal, &mut plan, &mut seen).await?;
     match sequence::take(site, &mut journal, &plan, &seen, prepared).await {
         Ok(_) => {
@@ -224,7 +224,7 @@ pub async fn plan(site: &Site<'_>) -> Result<(Plan, Seen), Error> {
     }
     let (mut plan, seen) = decide(site, &journal).await?;
     let prepared = Prepared::default().look(site, &plan, &seen).await?;
-    stored::announce(site, &mut plan, prepared.choice.as_ref());
+    stage::announce(site, &mut plan, prepared.choice.as_ref());
     Ok((plan, seen))
 }
 

@@ -51,8 +51,8 @@ fn a_tree_is_made_of_the_same_files_or_of_copies() {
         assert_eq!((made.entries, made.copied), (6, if making.shares { 0 } else { 14 }));
         assert_eq!(fs_err::read_to_string(tree.join("bin/link")).unwrap(), "data");
         assert_eq!(fs_err::metadata(tree.join("run.sh")).unwrap().mode() & 0o7777, 0o755);
-        let mode = if making.closed { 0o700 } else { 0o755 };
-        assert_eq!(fs_err::metadata(&tree).unwrap().mode() & 0o7777, mode);
+        let bits = if making.closed { 0o700 } else { 0o755 };
+        assert_eq!(fs_err::metadata(&tree).unwrap().mode() & 0o7777, bits);
         let same = inode(&tree.join("run.sh")) == inode(&entry.path().join("tree/run.sh"));
         assert_eq!(same, making.shares, "{name}");
         // What a copy's owner does to it is not done to the store.
@@ -70,7 +70,7 @@ fn what_is_damaged_is_noticed_before_anything_is_made_of_it() {
         (|tree| fs_err::remove_file(tree.join("bin/deep/data")).unwrap(), "No such file"),
         (
             |tree| {
-                fs_err::OpenOptions::new().write(true).open(tree.join("run.sh")).unwrap().set_len(3).unwrap()
+                fs_err::OpenOptions::new().write(true).open(tree.join("run.sh")).unwrap().set_len(3).unwrap();
             },
             "the size",
         ),

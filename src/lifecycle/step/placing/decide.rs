@@ -7,11 +7,13 @@ use crate::lifecycle::state::observed::{Seen, Server, Tree};
 use crate::lifecycle::state::plan::{Change, Planned};
 use crate::lifecycle::state::version_policy;
 use crate::lifecycle::state::version_policy::{Decision, Hold};
-use crate::lifecycle::step::placing::stored::DOWNLOADED;
 use crate::runner::{Guard, LocalState, RunnerVersion};
 
 /// How long after a tree was recorded as the newest version this is recorded again.
 const NOTED: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+
+/// How the description of a download begins.
+pub(crate) const DOWNLOADED: &str = "download, verify and place";
 
 /// Whether a working runner is to be converted: jobs can change its programs, and this can be avoided. One that cannot
 /// be converted now goes on as it is.

@@ -6,6 +6,10 @@ pub mod exchange;
 pub mod into;
 pub mod repair;
 pub mod stage;
+#[cfg(unix)]
+pub mod stored;
+#[cfg(not(unix))]
+#[path = "no_stored.rs"]
 pub mod stored;
 
 use crate::host;

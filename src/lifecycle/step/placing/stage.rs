@@ -5,8 +5,10 @@ use crate::github::Application;
 use crate::host::account::Account;
 use crate::lifecycle::context::error::{ArchiveError, Error};
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::state::journal::Act;
+use crate::lifecycle::state::journal::{Act, Step};
+use crate::lifecycle::state::plan::{Plan, Planned};
 use crate::lifecycle::step::placing::archive::{Choice, choose};
+use crate::lifecycle::step::placing::decide::DOWNLOADED;
 use crate::lifecycle::step::placing::stored;
 use crate::runner::{Guard, Keeper, TreeReport, guard, state, tree};
 use crate::transfer::{self, Expect, Format, Order, Owner, Sha256Digest, Staged, place};
@@ -36,6 +38,17 @@ pub(crate) struct Fresh {
     pub staging: PathBuf,
     /// What the journal is to record of it.
     pub act: Act,
+}
+
+/// Says in the plan that the runner comes from a verified copy, if the chosen one does.
+pub(crate) fn announce(site: &Site<'_>, plan: &mut Plan, choice: Option<&Choice>) {
+    let Some(Expect::Sha256(sha256)) = choice.map(|choice| choice.expect) else { return };
+    let Some(store) = stored::find(site, sha256) else { return };
+    let places = |planned: &&mut Planned| planned.step == Step::PlaceRunner && planned.change().is_some();
+    for planned in plan.steps.iter_mut().filter(places) {
+        let detail = planned.detail.replace(DOWNLOADED, "place");
+        planned.detail = format!("{detail}, from the verified copy in {}", store.display());
+    }
 }
 
 /// Stages a verified tree beside the runner's, which its user cannot reach yet and which is not in the journal.
@@ -105,8 +118,8 @@ pub(crate) async fn stage_runner(
         }
     }
     let downloads = stored.is_none();
-    let (sha256, entries, origin) = if let (Some(sha256), Some(made)) = (wanted, stored) {
-        (sha256, made.entries, format!("from the verified copy in {}", made.store.display()))
+    let (sha256, entries, origin) = if let (Some(sha256), Some((store, entries))) = (wanted, stored) {
+        (sha256, entries, format!("from the verified copy in {}", store.display()))
     } else {
         let order = Order {
             source: choice.source,

@@ -4,316 +4,232 @@
 //! second copy. Only root has one, for trees of other users. It is filled from what was just verified, before the tree is
 //! given its settings, and never from a tree that is in use.
 
+use crate::error::chain;
+use crate::host::{self, account, lock};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::finding::Finding;
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::state::journal::Step;
-use crate::lifecycle::state::plan::{Plan, Planned};
-use crate::lifecycle::step::placing::archive::Choice;
+use crate::lifecycle::state::journal::Journal;
 use crate::runner::RunnerVersion;
-use crate::transfer::{Expect, Owner, Sha256Digest};
+use crate::transfer::store::{Failed, Making, Store};
+use crate::transfer::{self, Owner, Sha256Digest};
 use std::path::{Path, PathBuf};
+use tokio::task::spawn_blocking;
 
-/// Says in the plan that the runner comes from a verified copy, if the chosen one does.
-pub(crate) fn announce(site: &Site<'_>, plan: &mut Plan, choice: Option<&Choice>) {
-    let Some(Expect::Sha256(sha256)) = choice.map(|choice| choice.expect) else { return };
-    let Some(store) = find(site, sha256) else { return };
-    let places = |planned: &&mut Planned| planned.step == Step::PlaceRunner && planned.change().is_some();
-    for planned in plan.steps.iter_mut().filter(places) {
-        let detail = planned.detail.replace(DOWNLOADED, "place");
-        planned.detail = format!("{detail}, from the verified copy in {}", store.display());
-    }
+/// Held while the store is read or changed.
+const LOCK: &str = "store.lock";
+
+fn store(site: &Site<'_>) -> Store {
+    Store::beside(&site.dir())
 }
 
-/// How the plan begins the description of a download.
-pub(crate) const DOWNLOADED: &str = "download, verify and place";
-
-/// A tree that was made from a verified copy.
-pub(crate) struct Made {
-    /// The store.
-    pub store: PathBuf,
-    /// Files, directories and links.
-    pub entries: u64,
+/// The store, if it has the archive with this digest.
+pub(crate) fn find(site: &Site<'_>, sha256: Sha256Digest) -> Option<PathBuf> {
+    let store = store(site);
+    (account::is_root() && store.find(sha256).is_some()).then(|| shown(site, &store))
 }
 
-#[cfg(unix)]
-pub(crate) use unix_only::{find, inspect, keep, make, release, sweep, take_turn};
-
-#[cfg(unix)]
-mod unix_only {
-    use super::{Error, Finding, Made, Owner, Path, PathBuf, RunnerVersion, Sha256Digest, Site};
-    use crate::error::chain;
-    use crate::host::{self, account, lock};
-    use crate::lifecycle::state::journal::Journal;
-    use crate::transfer;
-    use crate::transfer::store::{Failed, Making, Store};
-    use tokio::task::spawn_blocking;
-
-    /// Held while the store is read or changed.
-    const LOCK: &str = "store.lock";
-
-    fn store(site: &Site<'_>) -> Store {
-        Store::beside(&site.dir())
+/// Makes a tree from the verified copy of the archive with this digest, in the new directory `staging`; `None` if there
+/// is none, else the store and the number of entries. A `guarded` tree shares its files with the copy. A damaged copy is deleted.
+///
+/// # Errors
+/// The tree cannot be written; nothing of it stays.
+pub(crate) async fn make(
+    site: &Site<'_>,
+    sha256: Sha256Digest,
+    staging: &Path,
+    owner: Option<Owner>,
+    guarded: bool,
+) -> Result<Option<(PathBuf, u64)>, Error> {
+    if find(site, sha256).is_none() {
+        return Ok(None);
     }
-
-    /// The store, if it has the archive with this digest.
-    pub(crate) fn find(site: &Site<'_>, sha256: Sha256Digest) -> Option<PathBuf> {
-        let store = store(site);
-        (account::is_root() && store.find(sha256).is_some()).then(|| shown(site, &store))
-    }
-
-    /// Makes a tree from the verified copy of the archive with this digest, in the new directory `staging`; `None` if there
-    /// is none. A `guarded` tree shares its files with the copy. A damaged copy is deleted.
-    ///
-    /// # Errors
-    /// The tree cannot be written; nothing of it stays.
-    pub(crate) async fn make(
-        site: &Site<'_>,
-        sha256: Sha256Digest,
-        staging: &Path,
-        owner: Option<Owner>,
-        guarded: bool,
-    ) -> Result<Option<Made>, Error> {
-        if find(site, sha256).is_none() {
-            return Ok(None);
-        }
-        let (_lock, store) = (take_lock(site, LOCK).await?, store(site));
-        store.sweep()?;
-        let Some(entry) = store.find(sha256) else { return Ok(None) };
-        let shares = guarded && !site.request.self_update;
-        let making = Making { shares, owner, closed: guarded };
-        let (of, to) = (entry.clone(), staging.to_owned());
-        let made = spawn_blocking(move || of.make(sha256, &to, making)).await;
-        match made.map_err(transfer::Error::Bug)? {
-            Ok(made) => {
-                if shares && made.copied > 0 {
-                    tracing::info!(
-                        "the runner in {} takes {} MB of its own: its files cannot be links to those in {}",
-                        site.request.dir.display(),
-                        made.copied.div_ceil(1_000_000),
-                        shown(site, &store).display()
-                    );
-                }
-                prune(site, &store, sha256);
-                Ok(Some(Made { store: shown(site, &store), entries: made.entries }))
-            }
-            Err(Failed::Damaged(what)) => {
-                tracing::warn!(
-                    "the verified copy {} is damaged, and is deleted: {what}; downloading the runner instead",
-                    entry.path().display()
+    let (_lock, store) = (take_lock(site, LOCK).await?, store(site));
+    store.sweep()?;
+    let Some(entry) = store.find(sha256) else { return Ok(None) };
+    let shares = guarded && !site.request.self_update;
+    let making = Making { shares, owner, closed: guarded };
+    let (of, to) = (entry.clone(), staging.to_owned());
+    let made = spawn_blocking(move || of.make(sha256, &to, making)).await;
+    match made.map_err(transfer::Error::Bug)? {
+        Ok(made) => {
+            if shares && made.copied > 0 {
+                tracing::info!(
+                    "the runner in {} takes {} MB of its own: its files cannot be links to those in {}",
+                    site.request.dir.display(),
+                    made.copied.div_ceil(1_000_000),
+                    shown(site, &store).display()
                 );
-                entry.delete()?;
-                Ok(None)
             }
-            Err(Failed::Writing(error)) => Err(error.into()),
+            prune(site, &store, sha256);
+            Ok(Some((shown(site, &store), made.entries)))
+        }
+        Err(Failed::Damaged(what)) => {
+            tracing::warn!(
+                "the verified copy {} is damaged, and is deleted: {what}; downloading the runner instead",
+                entry.path().display()
+            );
+            entry.delete()?;
+            Ok(None)
+        }
+        Err(Failed::Writing(error)) => Err(error.into()),
+    }
+}
+
+/// Whether a copy is to be kept of what is placed now.
+fn is_wanted(site: &Site<'_>) -> Result<bool, Error> {
+    let neighbour = others(site).is_some_and(|others| !others.is_empty());
+    let wanted = site.request.archive.keep_copy || store(site).exists() || neighbour;
+    let for_group = site.account()?.is_some_and(|account| site.bakes_for_group(&account));
+    Ok(wanted && account::is_root() && !site.request.self_update && !for_group)
+}
+
+/// Waits until no other run downloads a runner of which it keeps a copy. `None` if this one keeps none.
+///
+/// # Errors
+/// A signal, or the deadline.
+pub(crate) async fn take_turn(site: &Site<'_>) -> Result<Option<lock::Lock>, Error> {
+    if !is_wanted(site)? {
+        return Ok(None);
+    }
+    take_lock(site, "store.download.lock").await.map(Some)
+}
+
+/// Keeps a copy of the tree that was just verified. A runner without it is complete, so a failure is a warning.
+///
+/// # Errors
+/// A signal, or the deadline.
+pub(crate) async fn keep(
+    site: &Site<'_>,
+    tree: &Path,
+    version: Option<RunnerVersion>,
+    sha256: Sha256Digest,
+) -> Result<(), Error> {
+    let store = store(site);
+    let _lock = take_lock(site, LOCK).await?;
+    store.sweep()?;
+    if store.find(sha256).is_some() {
+        return Ok(());
+    }
+    let phase = site.phase("keep");
+    let (into, tree, version) = (store.clone(), tree.to_owned(), version.map(|version| version.to_string()));
+    let filled = spawn_blocking(move || into.fill(&tree, version.as_deref(), sha256)).await;
+    match filled.map_err(transfer::Error::Bug)? {
+        Ok(()) => {
+            prune(site, &store, sha256);
+            phase.end(format!("a verified copy in {}, for other runners", shown(site, &store).display()));
+        }
+        Err(error) => {
+            tracing::warn!(
+                "no copy is kept for other runners in {}: {}",
+                shown(site, &store).display(),
+                chain(&error)
+            );
+            if store.entries().is_ok_and(|entries| entries.is_empty())
+                && let Err(error) = store.clear()
+            {
+                tracing::warn!("{}", chain(&error));
+            }
         }
     }
+    Ok(())
+}
 
-    /// Whether a copy is to be kept of what is placed now.
-    fn is_wanted(site: &Site<'_>) -> Result<bool, Error> {
-        let neighbour = others(site).is_some_and(|others| !others.is_empty());
-        let wanted = site.request.archive.keep_copy || store(site).exists() || neighbour;
-        let for_group = site.account()?.is_some_and(|account| site.bakes_for_group(&account));
-        Ok(wanted && account::is_root() && !site.request.self_update && !for_group)
+/// Deletes the store with the last runner of the directory above; returns it then.
+///
+/// # Errors
+/// Something of it stays.
+pub(crate) async fn release(site: &Site<'_>) -> Result<Option<PathBuf>, Error> {
+    let store = store(site);
+    let last = others(site).is_some_and(|others| others.is_empty());
+    if !account::is_root() || !last || !store.exists() {
+        sweep(site).await?;
+        return Ok(None);
     }
+    let _lock = take_lock(site, LOCK).await?;
+    store.clear()?;
+    Ok(Some(shown(site, &store)))
+}
 
-    /// Waits until no other run downloads a runner of which it keeps a copy. `None` if this one keeps none.
-    ///
-    /// # Errors
-    /// A signal, or the deadline.
-    pub(crate) async fn take_turn(site: &Site<'_>) -> Result<Option<lock::Lock>, Error> {
-        if !is_wanted(site)? {
-            return Ok(None);
-        }
-        take_lock(site, "store.download.lock").await.map(Some)
+/// Deletes what a killed run has left in the store, or of it.
+///
+/// # Errors
+/// Something of it stays.
+pub(crate) async fn sweep(site: &Site<'_>) -> Result<(), Error> {
+    let store = store(site);
+    if !account::is_root() {
+        return Ok(());
     }
-
-    /// Keeps a copy of the tree that was just verified. A runner without it is complete, so a failure is a warning.
-    ///
-    /// # Errors
-    /// A signal, or the deadline.
-    pub(crate) async fn keep(
-        site: &Site<'_>,
-        tree: &Path,
-        version: Option<RunnerVersion>,
-        sha256: Sha256Digest,
-    ) -> Result<(), Error> {
-        let store = store(site);
+    transfer::place::sweep(store.dir())?;
+    if !store.litter()?.is_empty() {
+        // Another run may be filling it.
         let _lock = take_lock(site, LOCK).await?;
         store.sweep()?;
-        if store.find(sha256).is_some() {
-            return Ok(());
-        }
-        let phase = site.phase("keep");
-        let (into, tree, version) =
-            (store.clone(), tree.to_owned(), version.map(|version| version.to_string()));
-        let filled = spawn_blocking(move || into.fill(&tree, version.as_deref(), sha256)).await;
-        match filled.map_err(transfer::Error::Bug)? {
-            Ok(()) => {
-                prune(site, &store, sha256);
-                phase.end(format!("a verified copy in {}, for other runners", shown(site, &store).display()));
-            }
-            Err(error) => {
-                tracing::warn!(
-                    "no copy is kept for other runners in {}: {}",
-                    shown(site, &store).display(),
-                    chain(&error)
-                );
-                if store.entries().is_ok_and(|entries| entries.is_empty())
-                    && let Err(error) = store.clear()
-                {
-                    tracing::warn!("{}", chain(&error));
-                }
-            }
-        }
-        Ok(())
     }
+    Ok(())
+}
 
-    /// Deletes the store with the last runner of the directory above; returns it then.
-    ///
-    /// # Errors
-    /// Something of it stays.
-    pub(crate) async fn release(site: &Site<'_>) -> Result<Option<PathBuf>, Error> {
-        let store = store(site);
-        let last = others(site).is_some_and(|others| others.is_empty());
-        if !account::is_root() || !last || !store.exists() {
-            sweep(site).await?;
-            return Ok(None);
-        }
-        let _lock = take_lock(site, LOCK).await?;
-        store.clear()?;
-        Ok(Some(shown(site, &store)))
-    }
-
-    /// Deletes what a killed run has left in the store, or of it.
-    ///
-    /// # Errors
-    /// Something of it stays.
-    pub(crate) async fn sweep(site: &Site<'_>) -> Result<(), Error> {
-        let store = store(site);
-        if !account::is_root() {
-            return Ok(());
-        }
-        transfer::place::sweep(store.dir())?;
-        if !store.litter()?.is_empty() {
-            // Another run may be filling it.
-            let _lock = take_lock(site, LOCK).await?;
-            store.sweep()?;
-        }
-        Ok(())
-    }
-
-    /// The stores beside the runners of this machine, and what is wrong with what is in them. All of it is read.
-    ///
-    /// # Errors
-    /// One cannot be read.
-    pub(crate) fn inspect(site: &Site<'_>) -> Result<(Vec<PathBuf>, Vec<Finding>), Error> {
-        let journals = Journal::all(&site.state)?;
-        let dirs = journals.iter().filter_map(|journal| site.request.root.locate(journal.dir()));
-        let mut stores: Vec<PathBuf> =
-            dirs.chain([site.dir()]).map(|dir| Store::beside(&dir).dir().to_owned()).collect();
-        stores.sort();
-        stores.dedup();
-        let mut found = Vec::new();
-        stores.retain(|dir| Store::beside(dir).exists());
-        for store in stores.iter().map(|dir| Store::beside(dir)) {
-            let failed = |source| host::Error::Path { doing: "read", path: store.dir().to_owned(), source };
-            for entry in store.entries().map_err(failed)? {
-                if let Err(Failed::Damaged(what)) = entry.verify() {
-                    let what = format!("{}, which is damaged: {what}", entry.path().display());
-                    let fix = "delete it: the next runner is downloaded, and verified again".to_owned();
-                    found.push(Finding { what, fix });
-                }
-            }
-            found.extend(store.litter()?.into_iter().map(|path| Finding {
-                what: format!("{}, which runup was about to delete", path.display()),
-                fix: "delete it".to_owned(),
-            }));
-        }
-        Ok((stores, found))
-    }
-
-    /// Deletes what no other runner beside this one is made from, once the copy of `sha256` is there.
-    fn prune(site: &Site<'_>, store: &Store, sha256: Sha256Digest) {
-        let Some(journals) = others(site) else { return };
-        let used: Vec<&str> = journals.iter().filter_map(|journal| journal.placed()?.sha256).collect();
-        let wanted = sha256.to_string();
-        for entry in store.entries().unwrap_or_default() {
-            if used.iter().any(|sha256| entry.may_be_of(sha256)) || entry.may_be_of(&wanted) {
-                continue;
-            }
-            if let Err(error) = entry.delete() {
-                tracing::warn!("an old copy stays: {}", chain(&error));
+/// The stores beside the runners of this machine, and what is wrong with what is in them. All of it is read.
+///
+/// # Errors
+/// One cannot be read.
+pub(crate) fn inspect(site: &Site<'_>) -> Result<(Vec<PathBuf>, Vec<Finding>), Error> {
+    let journals = Journal::all(&site.state)?;
+    let dirs = journals.iter().filter_map(|journal| site.request.root.locate(journal.dir()));
+    let mut stores: Vec<PathBuf> =
+        dirs.chain([site.dir()]).map(|dir| Store::beside(&dir).dir().to_owned()).collect();
+    stores.sort();
+    stores.dedup();
+    let mut found = Vec::new();
+    stores.retain(|dir| Store::beside(dir).exists());
+    for store in stores.iter().map(|dir| Store::beside(dir)) {
+        let failed = |source| host::Error::Path { doing: "read", path: store.dir().to_owned(), source };
+        for entry in store.entries().map_err(failed)? {
+            if let Err(Failed::Damaged(what)) = entry.verify() {
+                let what = format!("{}, which is damaged: {what}", entry.path().display());
+                let fix = "delete it: the next runner is downloaded, and verified again".to_owned();
+                found.push(Finding { what, fix });
             }
         }
+        found.extend(store.litter()?.into_iter().map(|path| Finding {
+            what: format!("{}, which runup was about to delete", path.display()),
+            fix: "delete it".to_owned(),
+        }));
     }
+    Ok((stores, found))
+}
 
-    /// The other runners in the directory above; unknown if a journal cannot be read.
-    fn others(site: &Site<'_>) -> Option<Vec<Journal>> {
-        let own = &site.request.dir;
-        let mut journals = Journal::all(&site.state).ok()?;
-        journals.retain(|journal| {
-            journal.dir() != own && journal.dir().parent() == own.parent() && journal.placed().is_some()
-        });
-        Some(journals)
-    }
-
-    async fn take_lock(site: &Site<'_>, name: &str) -> Result<lock::Lock, Error> {
-        site.make_state()?;
-        Ok(lock::acquire(&site.state.join(name), "runup", site.deadline, &site.stop).await?)
-    }
-
-    /// Its path as the machine sees it.
-    fn shown(site: &Site<'_>, store: &Store) -> PathBuf {
-        site.request.root.strip(store.dir()).unwrap_or_else(|| store.dir().to_owned())
+/// Deletes what no other runner beside this one is made from, once the copy of `sha256` is there.
+fn prune(site: &Site<'_>, store: &Store, sha256: Sha256Digest) {
+    let Some(journals) = others(site) else { return };
+    let used: Vec<&str> = journals.iter().filter_map(|journal| journal.placed()?.sha256).collect();
+    let wanted = sha256.to_string();
+    for entry in store.entries().unwrap_or_default() {
+        if used.iter().any(|sha256| entry.may_be_of(sha256)) || entry.may_be_of(&wanted) {
+            continue;
+        }
+        if let Err(error) = entry.delete() {
+            tracing::warn!("an old copy stays: {}", chain(&error));
+        }
     }
 }
 
-/// Windows has no store.
-#[cfg(not(unix))]
-pub(crate) use without::{find, inspect, keep, make, release, sweep, take_turn};
+/// The other runners in the directory above; unknown if a journal cannot be read.
+fn others(site: &Site<'_>) -> Option<Vec<Journal>> {
+    let own = &site.request.dir;
+    let mut journals = Journal::all(&site.state).ok()?;
+    journals.retain(|journal| {
+        journal.dir() != own && journal.dir().parent() == own.parent() && journal.placed().is_some()
+    });
+    Some(journals)
+}
 
-#[cfg(not(unix))]
-#[expect(clippy::unused_async, clippy::unnecessary_wraps, reason = "they do something elsewhere")]
-mod without {
-    use super::{Error, Finding, Made, Owner, Path, PathBuf, RunnerVersion, Sha256Digest, Site};
+async fn take_lock(site: &Site<'_>, name: &str) -> Result<lock::Lock, Error> {
+    site.make_state()?;
+    Ok(lock::acquire(&site.state.join(name), "runup", site.deadline, &site.stop).await?)
+}
 
-    pub(crate) fn find(_: &Site<'_>, _: Sha256Digest) -> Option<PathBuf> {
-        None
-    }
-
-    pub(crate) async fn make(
-        _: &Site<'_>,
-        _: Sha256Digest,
-        _: &Path,
-        _: Option<Owner>,
-        _: bool,
-    ) -> Result<Option<Made>, Error> {
-        Ok(None)
-    }
-
-    pub(crate) async fn keep(
-        _: &Site<'_>,
-        _: &Path,
-        _: Option<RunnerVersion>,
-        _: Sha256Digest,
-    ) -> Result<(), Error> {
-        Ok(())
-    }
-
-    pub(crate) async fn release(_: &Site<'_>) -> Result<Option<PathBuf>, Error> {
-        Ok(None)
-    }
-
-    pub(crate) async fn take_turn(_: &Site<'_>) -> Result<Option<()>, Error> {
-        Ok(None)
-    }
-
-    pub(crate) async fn sweep(_: &Site<'_>) -> Result<(), Error> {
-        Ok(())
-    }
-
-    pub(crate) fn inspect(_: &Site<'_>) -> Result<(Vec<PathBuf>, Vec<Finding>), Error> {
-        Ok((Vec::new(), Vec::new()))
-    }
+/// Its path as the machine sees it.
+fn shown(site: &Site<'_>, store: &Store) -> PathBuf {
+    site.request.root.strip(store.dir()).unwrap_or_else(|| store.dir().to_owned())
 }

@@ -1,0 +1,48 @@
+//! Windows has no store.
+#![expect(clippy::unused_async, clippy::unnecessary_wraps, reason = "they do something elsewhere")]
+
+use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::finding::Finding;
+use crate::lifecycle::context::site::Site;
+use crate::runner::RunnerVersion;
+use crate::transfer::{Owner, Sha256Digest};
+use std::path::{Path, PathBuf};
+
+pub(crate) fn find(_: &Site<'_>, _: Sha256Digest) -> Option<PathBuf> {
+    None
+}
+
+pub(crate) async fn make(
+    _: &Site<'_>,
+    _: Sha256Digest,
+    _: &Path,
+    _: Option<Owner>,
+    _: bool,
+) -> Result<Option<(PathBuf, u64)>, Error> {
+    Ok(None)
+}
+
+pub(crate) async fn keep(
+    _: &Site<'_>,
+    _: &Path,
+    _: Option<RunnerVersion>,
+    _: Sha256Digest,
+) -> Result<(), Error> {
+    Ok(())
+}
+
+pub(crate) async fn release(_: &Site<'_>) -> Result<Option<PathBuf>, Error> {
+    Ok(None)
+}
+
+pub(crate) async fn take_turn(_: &Site<'_>) -> Result<Option<()>, Error> {
+    Ok(None)
+}
+
+pub(crate) async fn sweep(_: &Site<'_>) -> Result<(), Error> {
+    Ok(())
+}
+
+pub(crate) fn inspect(_: &Site<'_>) -> Result<(Vec<PathBuf>, Vec<Finding>), Error> {
+    Ok((Vec::new(), Vec::new()))
+}
