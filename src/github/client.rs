@@ -95,6 +95,10 @@ impl Client {
         }
     }
 
+    pub(super) fn shared(&self) -> Option<&Shared> {
+        self.shared.as_deref()
+    }
+
     /// The same client, which shares some of its answers with others.
     #[must_use]
     pub fn sharing(self, shared: Option<Arc<Shared>>) -> Self {

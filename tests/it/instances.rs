@@ -105,6 +105,32 @@ fn a_count_installs_that_many_without_one_the_number_stays_and_each_command_take
 }
 
 #[test]
+fn an_image_boots_to_four_in_as_many_calls_and_three_more() {
+    let Some(rig) = rig() else { return };
+    let config = rig.write("etc/runup/config.toml", "name = \"box\"\ncount = 4\n");
+    rig.run(&["bake", "--config", &config]).expect(0);
+    rig.routes();
+    rig.run(&["install", "--config", &config]).expect(0);
+    assert_eq!(on_server(&rig), ["box", "box-2", "box-3", "box-4"]);
+    let is_api = |route: &&String| {
+        ["list-runners", "downloads", "registration-token", "get-runner"].contains(&route.as_str())
+    };
+    let mut calls: Vec<String> = rig.routes().iter().filter(is_api).cloned().collect();
+    calls.sort();
+    let ours = [
+        "downloads",
+        "get-runner",
+        "get-runner",
+        "get-runner",
+        "get-runner",
+        "list-runners",
+        "registration-token",
+    ];
+    assert_eq!(calls, ours);
+    rig.run(&["remove", "--all", "--config", &config]).expect(0);
+}
+
+#[test]
 fn the_runner_that_is_there_becomes_the_first_one_as_it_is() {
     let Some(rig) = rig() else { return };
     rig.run(&["install", "--name", "box"]).expect(0);
