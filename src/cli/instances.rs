@@ -64,7 +64,7 @@ impl Session {
             // It was parsed before.
             ParseError::Clap(error, _) => Error::Contradiction(error.to_string()),
         })?;
-        Ok((cli.command, Self { given, own, number, ..self.clone() }))
+        Ok((cli.command, Self { given, number, own, ..self.clone() }))
     }
 
     /// The instances of this machine, by the journals.

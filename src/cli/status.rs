@@ -44,7 +44,7 @@ pub(super) async fn run(flags: Box<StatusFlags>, mut session: Session) -> Result
     let answers = together(ones.iter().map(|(site, looking)| status(site, looking))).await;
     if runners.are_instances() {
         let numbers = runners.found.iter().map(|runner| (runner.number(), &*runner.request.dir));
-        return numbered(numbers.zip(answers), failed);
+        return Ok(numbered(numbers.zip(answers), failed));
     }
     let mut statuses = Vec::new();
     for answer in answers {
@@ -63,7 +63,7 @@ pub(super) async fn run(flags: Box<StatusFlags>, mut session: Session) -> Result
 fn numbered<'a>(
     answers: impl Iterator<Item = ((Option<u32>, &'a Path), Result<Status, Error>)>,
     mut failed: Vec<Failed>,
-) -> Result<Output, Failed> {
+) -> Output {
     let (mut rows, mut documents, mut classes) = (Vec::new(), Vec::new(), Vec::new());
     for ((number, dir), answer) in answers {
         let mut document = json!({ "instance": number, "dir": dir });
@@ -86,9 +86,7 @@ fn numbered<'a>(
         documents.push(document);
     }
     let text = output::table(&HEAD, &rows);
-    Ok(Output::new(text, &json!({ "instances": documents }))
-        .with_worst(deciding(classes))
-        .with_failures(failed))
+    Output::new(text, &json!({ "instances": documents })).with_worst(deciding(classes)).with_failures(failed)
 }
 
 /// Every runner of the machine: one alone in full, several as a table.

@@ -178,15 +178,15 @@ pub fn can_hold(path: &Path) -> bool {
 /// The unit file.
 #[must_use]
 pub fn render(unit: &Unit) -> String {
-    let dir = percent(&unit.dir.display().to_string());
-    let program = percent(&unit.program.display().to_string());
+    let path = |path: &Path| percent(&path.display().to_string());
+    let (dir, program) = (path(&unit.dir), path(&unit.program));
     let mut text = headline(&unit.dir);
     let _ = write!(
         text,
         "\n# Every `runup install` rewrites this file. Put your own settings into a drop-in:\n\
          #   systemctl edit {name}\n\
          \n\
-         [Unit]\n\
+         [Unit]\n{part_of}\
          Description=GitHub Actions runner in {dir} for {url}\n\
          Documentation=man:runup(1)\n\
          # After= alone orders the units, but does not start network-online.target.\n\
@@ -198,7 +198,6 @@ pub fn render(unit: &Unit) -> String {
          After=docker.service containerd.service\n\
          # A disk that is mounted later would hide the runner.\n\
          RequiresMountsFor={mounts}\n\
-         {part_of}\
          # A runner that exits at once each time (deleted, deprecated) must not be restarted for ever.\n\
          StartLimitIntervalSec=10min\n\
          StartLimitBurst=5\n\
@@ -238,9 +237,7 @@ pub fn render(unit: &Unit) -> String {
         let state = unit.state.as_ref().map(|state| format!(" -{}", percent(&state.display().to_string())));
         let _ = writeln!(text, "InaccessiblePaths=-{USUAL_STATE} -/etc/runup{}", state.unwrap_or_default());
     }
-    text.push_str("\n[Install]\n");
-    text.push_str(if unit.in_target { WANTED_BY_BOTH } else { WANTED_BY });
-    text
+    text + "\n[Install]\n" + if unit.in_target { WANTED_BY_BOTH } else { WANTED_BY }
 }
 
 /// The directories that have to be there before it starts.
