@@ -90,6 +90,11 @@ impl Results {
         self.documents.push(document);
     }
 
+    /// Adds what failed of none of them alone.
+    pub(super) fn fail(&mut self, failed: Failed) {
+        self.failed.push(failed);
+    }
+
     /// The only one, as a command for one runner prints it.
     pub(super) fn only(mut self) -> Result<Output, Failed> {
         if let Some(error) = self.failed.pop() {

@@ -4,6 +4,7 @@ use super::args::{Command, InstallFlags};
 use super::fan_out::{self, Results, Turns};
 use super::output::{Failed, Output};
 use super::{Session, instances, jobs, request, service};
+use crate::deadline::Deadline;
 use crate::lifecycle::{
     Installed, Instances, Request, Site, Watch, install, lock_instances, remove_surplus, start_target,
     wait_for_limit,
@@ -64,6 +65,7 @@ impl One {
         let mut all: Vec<Self> = Vec::new();
         for number in numbers {
             let piped = all.first().map(|one| one.request.credentials.clone());
+            let piped = piped.or_else(|| session.piped.clone());
             let (Command::Install(flags) | Command::Plan(flags), own) = session.of_instance(*number)? else {
                 continue;
             };
@@ -116,31 +118,31 @@ async fn several(flags: &InstallFlags, session: &Session) -> Result<Output, Fail
     let stop = session.signals.stop();
     // Before the lock, so that a mistake is an error at once, and once more when no other run can change the number.
     let mut found = session.instances()?;
-    let (wanted, surplus) = found.wanted(flags.count.count)?;
-    let ones = One::each(&wanted, session)?;
+    let (before, _) = found.wanted(flags.count.count)?;
+    let mut ones = One::each(&before, session)?;
     found.check(&dirs(&ones))?;
     let Some(first) = ones.first() else { return Err(Error::UrlMissing.into()) };
+    let session = &Session { piped: Some(first.request.credentials.clone()), ..session.clone() };
     let site = Site::new(&first.request, first.http.clone(), stop.clone(), &session.screen)?;
     let _lock = lock_instances(&site).await?;
     let mut found = session.instances()?;
-    let again = found.wanted(flags.count.count)?;
-    let ones = if again.0 == wanted { ones } else { One::each(&again.0, session)? };
+    let (wanted, surplus) = found.wanted(flags.count.count)?;
+    if wanted != before {
+        ones = One::each(&wanted, session)?;
+    }
     found.check(&dirs(&ones))?;
     // What is not there yet is installed before what is too many is asked to go, which can take as long as a job.
     let mut results = Results::default();
     side_by_side(&ones, &found, session, &mut results).await;
     if ones.iter().any(|one| one.request.service.is_some()) && ones.len() > 1 {
-        start_target(&site).await?;
+        // With a deadline of its own, after those of the instances.
+        let site = site.until(Deadline::after(site.request.deadline), stop.clone());
+        if let Err(error) = start_target(&site).await {
+            results.fail(error.into());
+        }
     }
     if !stop.is_cancelled() {
-        remove_all(
-            if again.1 == surplus { &surplus } else { &again.1 },
-            flags,
-            &found,
-            session,
-            &mut results,
-        )
-        .await?;
+        remove_all(&surplus, flags, &found, session, &mut results).await?;
     }
     if flags.count.count.is_none() && ones.len() == 1 {
         return results.only();

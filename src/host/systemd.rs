@@ -206,7 +206,7 @@ pub async fn enable_and_restart(unit: &str, stop: &Stop) -> Result<(), Error> {
 }
 
 /// Enables the unit.
-pub async fn enable(unit: &str, stop: &CancellationToken) -> Result<(), Error> {
+pub async fn enable(unit: &str, stop: &Stop) -> Result<(), Error> {
     run(systemctl(SHORT).arg("enable").arg("--quiet").arg(unit), stop).await
 }
 

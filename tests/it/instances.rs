@@ -324,10 +324,13 @@ fn two_runs_with_other_counts_follow_each_other() {
 #[test]
 fn the_token_on_standard_input_is_for_all() {
     let Some(rig) = rig() else { return };
-    let mut command = rig.on_machine(&["install", "--name", "box", "--count", "2", "--token-file", "-"]);
-    command.env_remove("RUNUP_TOKEN").stdin(std::fs::File::open(token(&rig)).unwrap());
-    finish(command.spawn().unwrap()).expect(0);
-    assert_eq!(on_server(&rig), ["box", "box-2"]);
+    for (count, names) in [("2", &["box", "box-2"][..]), ("1", &["box"])] {
+        let mut command =
+            rig.on_machine(&["install", "--name", "box", "--count", count, "--token-file", "-"]);
+        command.env_remove("RUNUP_TOKEN").stdin(std::fs::File::open(token(&rig)).unwrap());
+        finish(command.spawn().unwrap()).expect(0);
+        assert_eq!(on_server(&rig), names);
+    }
     rig.run(&["remove", "--all"]).expect(0);
 }
 
