@@ -10,6 +10,7 @@ use crate::runner::{Labels, NameTemplate};
 use crate::settings::flags::{
     Archive, Cloud, Common, Jobs, Libraries, Metadata, Place, Run, Runner, Server, ServiceOptions,
 };
+use crate::settings::instances::{Choice, Chosen, Count};
 use crate::settings::parse_duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -23,18 +24,6 @@ pub(super) struct Cli {
     pub common: Common,
     #[command(subcommand)]
     pub command: Command,
-}
-
-impl Command {
-    /// Whether a configuration file can change what it does.
-    pub(super) fn uses_settings(&self) -> bool {
-        match self {
-            Self::Generate(_) => false,
-            #[cfg(feature = "sandbox")]
-            Self::Sandbox(_) | Self::Demo => false,
-            _ => true,
-        }
-    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -106,6 +95,8 @@ pub(super) struct ConvergeFlags {
 pub(super) struct InstallFlags {
     #[command(flatten)]
     pub converge: ConvergeFlags,
+    #[command(flatten)]
+    pub count: Count,
     /// Take over the runner that was set up by hand in --dir, with its service
     ///
     /// It keeps its id, name, labels, group, work directory, user and the variables of its jobs; its programs are replaced by
@@ -127,6 +118,8 @@ pub(super) struct RunFlags {
     #[command(flatten)]
     pub converge: ConvergeFlags,
     #[command(flatten)]
+    pub chosen: Chosen,
+    #[command(flatten)]
     pub cloud: Cloud,
 }
 
@@ -134,6 +127,8 @@ pub(super) struct RunFlags {
 pub(super) struct PrepareStartFlags {
     #[command(flatten)]
     pub place: Place,
+    #[command(flatten)]
+    pub chosen: Chosen,
     #[command(flatten)]
     pub metadata: Metadata,
 }
@@ -143,6 +138,8 @@ pub(super) struct DrainFlags {
     /// Time to wait for a running job
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = parse_duration)]
     pub deadline: Duration,
+    #[command(flatten)]
+    pub chosen: Chosen,
     #[command(flatten)]
     pub place: Place,
 }
@@ -177,9 +174,8 @@ pub(super) struct RemoveFlags {
     /// Contact no server: clean up this machine, and print what stays registered
     #[arg(long)]
     pub local: bool,
-    /// Remove every runner of this machine
-    #[arg(long = "all", id = "every_runner")]
-    pub all: bool,
+    #[command(flatten)]
+    pub choice: Choice,
     /// Time that a running job gets to finish before it is cancelled, if runup's own service runs it
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     pub drain: Duration,
@@ -222,6 +218,8 @@ pub(super) struct UpgradeFlags {
     #[arg(long, hide = true)]
     pub daily: bool,
     #[command(flatten)]
+    pub choice: Choice,
+    #[command(flatten)]
     pub server: Server,
     #[command(flatten)]
     pub place: Place,
@@ -235,6 +233,8 @@ pub(super) struct StatusFlags {
     #[command(flatten)]
     pub server: Server,
     #[command(flatten)]
+    pub chosen: Chosen,
+    #[command(flatten)]
     pub place: Place,
 }
 
@@ -243,6 +243,8 @@ pub(super) struct LogsFlags {
     /// Go on with what is added, until a signal ends it
     #[arg(long)]
     pub follow: bool,
+    #[command(flatten)]
+    pub chosen: Chosen,
     #[command(flatten)]
     pub place: Place,
 }

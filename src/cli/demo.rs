@@ -130,6 +130,8 @@ fn request_for(sandbox: &Background, temporary: &Path) -> Result<Request, Failed
         // No directory service has to be asked for it.
         user_is_default: true,
         dir_is_default: false,
+        instance: None,
+        shared: None,
         groups: Vec::new(),
         ids: account::WantedIds::default(),
         self_update: false,

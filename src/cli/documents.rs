@@ -31,7 +31,9 @@ const RUNNER: &[Field] = &[
 const DOCUMENTS: &[Document] = &[
     Document {
         commands: &["install", "bake"],
-        what: "The result of the installation. `runner` is null for an image.",
+        what: "The result of the installation. `runner` is null for an image. With `--count`, or if there are several instances, \
+               a document with the list `instances`: one element for each, with its number in `instance`, `dir`, and these fields, \
+               or those of `remove` for one that was too many, or `error` with the fields of an [error](#errors).",
         fields: &[
             ("changed", "boolean", "whether anything was done"),
             ("dir", "string", "directory of the runner"),
@@ -70,7 +72,8 @@ const DOCUMENTS: &[Document] = &[
     },
     Document {
         commands: &["plan"],
-        what: "What `install` would do.",
+        what: "What `install` would do. With `--count`, or if there are several instances, a document with the list `instances`, \
+               each with `instance`, `dir`, and these fields, or `removed` for one that is too many.",
         fields: &[
             ("steps[].step", "string", "as for `install`"),
             ("steps[].action", "object", "as for `install`"),
@@ -96,12 +99,13 @@ const DOCUMENTS: &[Document] = &[
     },
     Document {
         commands: &["drain"],
-        what: "The runner is idle.",
+        what: "The runner is idle. If there are several instances, a document with the list `instances`, as for `install`.",
         fields: &[("dir", "string", "directory of the runner"), ("idle", "boolean", "always true")],
     },
     Document {
         commands: &["upgrade"],
-        what: "The result of the upgrade.",
+        what: "The result of the upgrade. With `--all` a list with one for each runner, or, if there are several instances, a \
+               document with the list `instances`, as for `install`.",
         fields: &[
             ("changed", "boolean", "whether the version is another one now"),
             ("dir", "string", "directory of the runner"),
@@ -114,7 +118,8 @@ const DOCUMENTS: &[Document] = &[
     Document {
         commands: &["remove"],
         what: "The result of the removal. With `--all` a list with one for each runner, where one that failed has `dir` and \
-               `error`, with the fields of an [error](#errors).",
+               `error`, with the fields of an [error](#errors); if there are several instances, a document with the list \
+               `instances`, as for `install`.",
         fields: &[
             ("changed", "boolean", "whether there was anything to remove"),
             ("dir", "string", "directory of the runner"),
@@ -135,7 +140,8 @@ const DOCUMENTS: &[Document] = &[
     Document {
         commands: &["status"],
         what: "The state of the runner, if a directory was set by `--dir`, `RUNUP_DIR` or the configuration file. Otherwise a \
-               list with the state of every runner of this machine.",
+               list with the state of every runner of this machine; if there are several instances, a document with the list \
+               `instances`, each with its number in `instance`, which is null for another runner.",
         fields: &[
             (
                 "state",
@@ -180,7 +186,8 @@ const DOCUMENTS: &[Document] = &[
     },
     Document {
         commands: &["logs"],
-        what: "A list of lines, each with these fields.",
+        what: "A list of lines, each with these fields. If there are several instances, a document with the list `instances`, each \
+               with `instance`, `dir`, and the list of its lines in `lines`.",
         fields: &[
             ("at", "string?", "when it was written"),
             ("source", "string", "`journal`, `listener` or `worker`"),

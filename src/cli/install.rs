@@ -1,30 +1,200 @@
 //! `runup install`
 
-use super::args::InstallFlags;
+use super::args::{Command, InstallFlags};
+use super::fan_out::{self, Results, Turns};
 use super::output::{Failed, Output};
-use super::{Session, jobs, request, service};
-use crate::lifecycle::{Installed, Site, install, wait_for_limit};
-use crate::settings::flags::ServiceKind;
+use super::{Session, instances, jobs, request, service};
+use crate::deadline::Deadline;
+use crate::lifecycle::{
+    Installed, Instances, Request, Site, Watch, install, lock_instances, remove_surplus, start_target,
+    wait_for_limit,
+};
+use crate::net::Http;
+use crate::settings::Error;
+use crate::settings::flags::{AfterJob, ServiceKind};
+use std::path::PathBuf;
+use std::sync::Arc;
 
-pub(super) async fn run(flags: Box<InstallFlags>, mut session: Session) -> Result<Output, Failed> {
-    session.environment =
-        jobs::reach(&session.environment, &flags.converge.server, Some(&flags.converge.place));
-    request::check_deadline(&flags.converge.server)?;
-    let mut request = request::install(&flags.converge, &session)?;
-    request.deps = flags.libraries.deps;
-    request.service = service::wanted(&flags, &session)?;
-    request.no_service = flags.service.service == ServiceKind::None;
-    service::adopt(&mut request, &flags, &session)?;
-    let http = request::http(&flags.converge.server, &session.environment)?;
-    let stop = session.signals.stop();
-    loop {
-        let site = Site::new(&request, http.clone(), stop.clone(), &session.screen)?;
-        match install(&site).await {
-            Ok(installed) => return Ok(Output::new(text(&installed), &installed)),
-            Err(error) if flags.converge.wait_for_limit && wait_for_limit(&error, stop, None).await => {}
-            Err(error) => return Err(error.into()),
+pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Output, Failed> {
+    let found = session.instances()?;
+    found.check_alone()?;
+    if flags.count.count.is_none() && !found.is_numbered() {
+        let one = One::of(&flags, session.clone())?;
+        let installed = one.install(&session, &session.screen).await?;
+        return Ok(Output::new(text(&installed), &installed));
+    }
+    Box::pin(several(&flags, &session)).await
+}
+
+/// The keys that choose the server and the credential.
+const SERVER: [&str; 4] = ["url", "api-url", "token-file", "token-command"];
+
+/// One runner to install.
+pub(super) struct One {
+    pub request: Request,
+    pub http: Http,
+    /// The settings that it was made from.
+    pub session: Session,
+    is_patient: bool,
+}
+
+impl One {
+    /// What the options request for the one that the session is for.
+    pub(super) fn of(flags: &InstallFlags, mut session: Session) -> Result<Self, Failed> {
+        let mut flags = flags.clone();
+        instances::adapt(&mut flags.converge, &session)?;
+        session.environment =
+            jobs::reach(&session.environment, &flags.converge.server, Some(&flags.converge.place));
+        request::check_deadline(&flags.converge.server)?;
+        let mut request = request::install(&flags.converge, &session)?;
+        request.deps = flags.libraries.deps;
+        request.service = service::wanted(&flags, &session)?;
+        request.no_service = flags.service.service == ServiceKind::None;
+        // A runner that was set up by hand is the first one.
+        if session.number.is_none_or(|number| number == 1) {
+            service::adopt(&mut request, &flags, &session)?;
+        }
+        let http = request::http(&flags.converge.server, &session.environment)?;
+        Ok(Self { request, http, session, is_patient: flags.converge.wait_for_limit })
+    }
+
+    /// What the options request for each of these instances.
+    pub(super) fn each(numbers: &[u32], session: &Session) -> Result<Vec<Self>, Failed> {
+        let shared = Arc::default();
+        let several = numbers.len() > 1;
+        let mut all: Vec<Self> = Vec::new();
+        for number in numbers {
+            let piped = all.first().map(|one| one.request.credentials.clone());
+            let piped = piped.or_else(|| session.piped.clone());
+            let (Command::Install(flags) | Command::Plan(flags), own) = session.of_instance(*number)? else {
+                continue;
+            };
+            let after = flags.service.after_job;
+            if several && flags.converge.runner.ephemeral && after == AfterJob::Poweroff {
+                let message = "--after-job poweroff is for a machine with one runner: it would end the jobs of the others";
+                return Err(Error::Contradiction(message.into()).into());
+            }
+            let mut one = Self::of(&flags, Session { piped, ..own })?;
+            // What one sets for itself of the server may be another server, or another credential.
+            if !SERVER.iter().any(|key| one.session.own.contains(*key)) {
+                one.request.shared = Some(Arc::clone(&shared));
+            }
+            if let Some(service) = &mut one.request.service {
+                service.in_target = several;
+            }
+            all.push(one);
+        }
+        Ok(all)
+    }
+
+    fn number(&self) -> u32 {
+        self.session.number.unwrap_or(1)
+    }
+
+    fn place(&self) -> (Option<u32>, &std::path::Path) {
+        (self.session.number, &self.request.dir)
+    }
+
+    async fn install(&self, session: &Session, watch: &dyn Watch) -> Result<Installed, Failed> {
+        let stop = session.signals.stop();
+        loop {
+            let site = Site::new(&self.request, self.http.clone(), stop.clone(), watch)?;
+            match Box::pin(install(&site)).await {
+                Ok(installed) => return Ok(installed),
+                Err(error) if self.is_patient && wait_for_limit(&error, stop, None).await => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
+}
+
+/// Where the instances of a request are.
+pub(super) fn dirs(ones: &[One]) -> Vec<(u32, PathBuf)> {
+    ones.iter().map(|one| (one.number(), one.request.dir.clone())).collect()
+}
+
+/// All instances, and none that is too many.
+async fn several(flags: &InstallFlags, session: &Session) -> Result<Output, Failed> {
+    let stop = session.signals.stop();
+    // Before the lock, so that a mistake is an error at once, and once more when no other run can change the number.
+    let mut found = session.instances()?;
+    let (before, _) = found.wanted(flags.count.count)?;
+    let mut ones = One::each(&before, session)?;
+    found.check(&dirs(&ones))?;
+    let Some(first) = ones.first() else { return Err(Error::UrlMissing.into()) };
+    let session = &Session { piped: Some(first.request.credentials.clone()), ..session.clone() };
+    let site = Site::new(&first.request, first.http.clone(), stop.clone(), &session.screen)?;
+    let _lock = lock_instances(&site).await?;
+    let mut found = session.instances()?;
+    let (wanted, surplus) = found.wanted(flags.count.count)?;
+    if wanted != before {
+        ones = One::each(&wanted, session)?;
+    }
+    found.check(&dirs(&ones))?;
+    // What is not there yet is installed before what is too many is asked to go, which can take as long as a job.
+    let mut results = Results::default();
+    side_by_side(&ones, &found, session, &mut results).await;
+    if ones.iter().any(|one| one.request.service.is_some()) && ones.len() > 1 {
+        // With a deadline of its own, after those of the instances.
+        let site = site.until(Deadline::after(site.request.deadline), stop.clone());
+        if let Err(error) = start_target(&site).await {
+            results.fail(error.into());
+        }
+    }
+    if !stop.is_cancelled() {
+        remove_all(&surplus, flags, &found, session, &mut results).await?;
+    }
+    if flags.count.count.is_none() && ones.len() == 1 {
+        return results.only();
+    }
+    results.output()
+}
+
+/// Installs them side by side. One that fails leaves the others as they are.
+async fn side_by_side(ones: &[One], found: &Instances, session: &Session, results: &mut Results) {
+    // One tree is placed before the others, which are then made from what it left.
+    let first = ones.iter().position(|one| !found.is_placed(one.number())).filter(|_| ones.len() > 1);
+    let turns = Turns::new(first.is_some());
+    let stop = session.signals.stop();
+    let work = ones.iter().enumerate().map(|(at, one)| {
+        let turns = &turns;
+        let work = async move {
+            let turn = turns.take(&session.screen, first == Some(at), stop).await;
+            one.install(session, &turn).await
+        };
+        fan_out::named(&one.request.dir, work)
+    });
+    let installed = fan_out::together(work).await;
+    for (one, installed) in ones.iter().zip(installed) {
+        results.add(one.place(), installed, text, "install");
+    }
+}
+
+/// Removes those that are too many, each in its first idle moment.
+async fn remove_all(
+    surplus: &[u32],
+    flags: &InstallFlags,
+    found: &Instances,
+    session: &Session,
+    results: &mut Results,
+) -> Result<(), Failed> {
+    let mut ones = One::each(surplus, session)?;
+    for one in &mut ones {
+        found.dir(one.number())?.clone_into(&mut one.request.dir);
+    }
+    let work = ones.iter().map(|one| {
+        let work = async move {
+            let site =
+                Site::new(&one.request, one.http.clone(), session.signals.stop().clone(), &session.screen)?;
+            Ok::<_, Failed>(Box::pin(remove_surplus(&site, flags.service.drain)).await?)
+        };
+        fan_out::named(&one.request.dir, work)
+    });
+    let removed = fan_out::together(work).await;
+    for (one, removed) in ones.iter().zip(removed) {
+        results.add(one.place(), removed, super::remove::text, "remove");
+    }
+    Ok(())
 }
 
 /// One line: the state now, and whether it changed.

@@ -7,11 +7,14 @@ mod create_jit;
 mod demo;
 mod documents;
 mod downloads;
+mod drain;
+mod fan_out;
 mod flood;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod generate;
 mod install;
+mod instances;
 mod interface;
 mod jobs;
 mod keys;
@@ -42,11 +45,12 @@ use crate::host::memory;
 use crate::host::signals::{self, Signals};
 use crate::host::umask;
 use crate::settings::flags::Common;
-use crate::settings::{Environment, Given, Origin, layers};
+use crate::settings::{Credentials, Environment, Given, Origin, layers};
 use args::{Cli, Command};
 use clap::FromArgMatches as _;
 use output::{Failed, Output};
 use screen::Screen;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 use std::path::PathBuf;
@@ -54,7 +58,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 /// What every command gets.
+#[derive(Clone)]
 struct Session {
+    /// What the command line was, to read it again for another instance.
+    arguments: Arc<[OsString]>,
     environment: Environment,
     signals: Signals,
     screen: Arc<Screen>,
@@ -62,6 +69,12 @@ struct Session {
     given: Vec<Given>,
     /// The configuration file that `--config` names; `None` for the default one.
     config: Option<PathBuf>,
+    /// The instance that it is for, if one is chosen.
+    number: Option<u32>,
+    /// The keys that the file sets for this instance alone.
+    own: BTreeSet<String>,
+    /// The credentials of another instance, for those that come from standard input, which can be read once.
+    piped: Option<Credentials>,
 }
 
 impl Session {
@@ -84,7 +97,7 @@ pub fn main() -> ExitCode {
     let hidden = memory::hide();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let environment = Environment::of_process();
-    let (cli, given) = match parse(&arguments, &environment) {
+    let Parsed { cli, given, own, number } = match parse(&arguments, &environment, None) {
         Ok(parsed) => parsed,
         Err(error) => {
             let common = Common::of_broken(&arguments, &environment);
@@ -98,7 +111,7 @@ pub fn main() -> ExitCode {
     let common = cli.common.clone();
     let screen = Screen::new(&common);
     log::start(&common, &screen);
-    if cli.command.uses_settings() && common.config.is_none() {
+    if uses_settings(&cli.command) && common.config.is_none() {
         let own = layers::default_file(&environment);
         let machine = Path::new(layers::DEFAULT_FILE);
         if own != machine && !own.exists() && machine.exists() {
@@ -123,11 +136,15 @@ pub fn main() -> ExitCode {
             Err(error) => return (Err(Failed::from(error)), None),
         };
         let session = Session {
+            arguments: arguments.into(),
             environment,
             signals: signals.clone(),
             screen: Arc::clone(&screen),
             given,
             config: cli.common.config.clone(),
+            number,
+            own,
+            piped: None,
         };
         (Box::pin(dispatch(cli.command, session)).await, signals.received())
     });
@@ -137,12 +154,23 @@ pub fn main() -> ExitCode {
     output::finish(result, &common, signal)
 }
 
-async fn dispatch(command: Command, session: Session) -> Result<Output, Failed> {
+/// Whether a configuration file can change what the command does.
+fn uses_settings(command: &Command) -> bool {
+    match command {
+        Command::Generate(_) => false,
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox(_) | Command::Demo => false,
+        _ => true,
+    }
+}
+
+async fn dispatch(mut command: Command, session: Session) -> Result<Output, Failed> {
+    instances::choose(&mut command, &session)?;
     match command {
         Command::Install(flags) => Box::pin(install::run(flags, session)).await,
         Command::Run(flags) => run::run(flags, session).await,
         Command::PrepareStart(flags) => prepare_start::run(&flags, &session),
-        Command::Drain(flags) => run::wait(flags, session).await,
+        Command::Drain(flags) => drain::run(flags, session).await,
         Command::Bake(flags) => bake::run(flags, session).await,
         Command::Upgrade(flags) => upgrade::run(flags, session).await,
         Command::Remove(flags) => remove::run(flags, session).await,
@@ -165,14 +193,37 @@ enum ParseError {
     Settings(crate::settings::Error),
 }
 
-fn parse(arguments: &[OsString], environment: &Environment) -> Result<(Cli, Vec<Given>), ParseError> {
+/// A command line, with the layers below it.
+struct Parsed {
+    cli: Cli,
+    given: Vec<Given>,
+    own: BTreeSet<String>,
+    number: Option<u32>,
+}
+
+/// Parses the command line, for one instance if the caller or the command line chooses one.
+fn parse(
+    arguments: &[OsString],
+    environment: &Environment,
+    number: Option<u32>,
+) -> Result<Parsed, ParseError> {
     let (arguments, off) = layers::switches(arguments, &interface::bare());
+    let parse_over = |file: &layers::File| parse_over(file, &arguments, environment);
     let file = layers::File::find(&arguments, environment).map_err(ParseError::Settings);
-    let parsed = file.and_then(|file| parse_over(&file.without(off.clone()), &arguments, environment));
+    let parsed = file.and_then(|file| {
+        let file = file.without(off.clone());
+        let parsed = parse_over(&file)?;
+        // Whichever one this is about: a mistake in the file is not to appear with the next one only.
+        file.instances().try_for_each(|number| parse_over(&file.of_instance(number)).map(drop))?;
+        match number.or_else(|| instances::number(&parsed.cli.command)) {
+            Some(number) => Ok(Parsed { number: Some(number), ..parse_over(&file.of_instance(number))? }),
+            None => Ok(parsed),
+        }
+    });
     let Err(ParseError::Settings(error)) = parsed else { return parsed };
     // Whatever is wrong with the file, what uses no setting works.
-    match parse_over(&layers::File::default().without(off), &arguments, environment) {
-        Ok((cli, given)) if !cli.command.uses_settings() => Ok((cli, given)),
+    match parse_over(&layers::File::default().without(off.clone())) {
+        Ok(parsed) if !uses_settings(&parsed.cli.command) => Ok(parsed),
         Err(ParseError::Clap(shown, origin)) if !shown.use_stderr() => Err(ParseError::Clap(shown, origin)),
         _ => Err(ParseError::Settings(error)),
     }
@@ -182,7 +233,7 @@ fn parse_over(
     file: &layers::File,
     arguments: &[OsString],
     environment: &Environment,
-) -> Result<(Cli, Vec<Given>), ParseError> {
+) -> Result<Parsed, ParseError> {
     let command = layers::lay_under(interface::bare(), file).map_err(ParseError::Settings)?;
     let matches = match command.clone().try_get_matches_from(arguments) {
         Err(error) if error.kind() != clap::error::ErrorKind::DisplayVersion => {
@@ -203,5 +254,5 @@ fn parse_over(
     }
     let given = layers::given(chosen, below, file);
     let cli = Cli::from_arg_matches(&matches).map_err(|error| ParseError::Clap(error, Origin::Flag))?;
-    Ok((cli, given))
+    Ok(Parsed { cli, given, own: file.own().clone(), number: None })
 }

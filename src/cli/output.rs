@@ -1,6 +1,6 @@
 //! Prints the result, and sets the exit code. No other module prints or exits.
 
-use super::visible;
+use super::{fan_out, visible};
 use crate::error::{Class, Failure, chain};
 use crate::secret;
 use crate::settings::flags::{Common, LogFormat};
@@ -53,6 +53,11 @@ impl Output {
         }
     }
 
+    /// The same, with another text.
+    pub(super) fn with_text(self, text: String) -> Self {
+        Self { text, ..self }
+    }
+
     /// The same, for a command whose purpose is to print a secret.
     pub(super) fn with_secret(self) -> Self {
         Self { secret: true, ..self }
@@ -71,10 +76,14 @@ impl Output {
         }
     }
 
-    /// The same, with what failed beside it; the highest exit code counts.
+    /// The same, with what failed beside it. What can pass decides the exit code, or else what failed first.
     pub(super) fn with_failures(self, failed: Vec<Failed>) -> Self {
-        let worst = failed.iter().map(|failed| failed.error.class().exit_code()).max();
-        Self { code: self.code.max(worst.unwrap_or(0)), failed, ..self }
+        let classes = failed.iter().map(|failed| failed.error.class());
+        let code = match fan_out::deciding(classes).map(Class::exit_code) {
+            Some(code) if self.code != Class::TempFail.exit_code() => code,
+            _ => self.code,
+        };
+        Self { code, failed, ..self }
     }
 
     /// Nothing left to print.
@@ -153,6 +162,11 @@ impl Failed {
     /// The same error, of this of several.
     pub(super) fn while_doing(self, doing: String) -> Self {
         Self { doing: Some(doing), ..self }
+    }
+
+    /// Whether a signal caused it.
+    pub(super) fn is_stop(&self) -> bool {
+        matches!(self.error.class(), Class::Signal(_))
     }
 
     fn said(&self) -> String {

@@ -1,27 +1,47 @@
 //! `runup plan`
 
 use super::args::InstallFlags;
+use super::install::{One, dirs};
 use super::output::{Failed, Output};
-use super::{Session, jobs, request, service, visible};
+use super::{Session, visible};
 use crate::deadline::Deadline;
 use crate::host::Account;
 use crate::lifecycle::{Plan, Site, libraries_command, plan};
 use crate::runner::config_sh;
 use crate::secret::{self, Secret};
-use crate::settings::flags::ServiceKind;
-use serde_json::json;
+use serde_json::{Value, json};
 
-pub(super) async fn run(flags: Box<InstallFlags>, mut session: Session) -> Result<Output, Failed> {
-    session.environment =
-        jobs::reach(&session.environment, &flags.converge.server, Some(&flags.converge.place));
-    request::check_deadline(&flags.converge.server)?;
-    let mut request = request::install(&flags.converge, &session)?;
-    request.deps = flags.libraries.deps;
-    request.service = service::wanted(&flags, &session)?;
-    request.no_service = flags.service.service == ServiceKind::None;
-    service::adopt(&mut request, &flags, &session)?;
-    let http = request::http(&flags.converge.server, &session.environment)?;
-    let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
+pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Output, Failed> {
+    let mut found = session.instances()?;
+    found.check_alone()?;
+    if flags.count.count.is_none() && !found.is_numbered() {
+        let (text, document) = one(&One::of(&flags, session)?).await?;
+        return Ok(Output::new(text, &document));
+    }
+    let (wanted, surplus) = found.wanted(flags.count.count)?;
+    let ones = One::each(&wanted, &session)?;
+    found.check(&dirs(&ones))?;
+    let (mut lines, mut documents) = (Vec::new(), Vec::new());
+    for (number, planned) in wanted.iter().zip(&ones) {
+        let dir = &planned.request.dir;
+        let (text, mut document) = one(planned).await?;
+        lines.push(format!("instance {number}, in {}:\n{text}\n", dir.display()));
+        document["instance"] = (*number).into();
+        document["dir"] = dir.display().to_string().into();
+        documents.push(document);
+    }
+    for number in surplus {
+        let dir = found.dir(number)?;
+        lines.push(format!("instance {number}, in {}, is removed in its first idle moment", dir.display()));
+        documents.push(json!({ "instance": number, "dir": dir, "steps": [], "removed": true }));
+    }
+    Ok(Output::new(lines.join("\n").trim_end(), &json!({ "instances": documents })))
+}
+
+/// What would be done for one runner.
+async fn one(one: &One) -> Result<(String, Value), Failed> {
+    let session = &one.session;
+    let site = Site::new(&one.request, one.http.clone(), session.signals.stop().clone(), &session.screen)?;
     let (plan, seen) = plan(&site).await?;
     let libraries = libraries_command(&site).await?;
 
@@ -50,7 +70,7 @@ pub(super) async fn run(flags: Box<InstallFlags>, mut session: Session) -> Resul
         .collect();
     let document =
         json!({"steps": plan.steps, "deps": libraries, "config_sh": command, "settings": settings});
-    Ok(Output::new(lines.join("\n"), &document))
+    Ok((lines.join("\n"), document))
 }
 
 /// The command line of `config.sh` that `install` would run, with the secret marked.

@@ -1,13 +1,13 @@
 //! `runup remove`
 
 use super::args::RemoveFlags;
+use super::fan_out::{self, Results};
 use super::output::{Failed, Output};
 use super::{Session, jobs, request};
 use crate::lifecycle::{
     Error, LocalRunner, LocalRunners, RegistrationError, RemoveScope, Removed, Site, Why, remove,
 };
 use crate::settings::{self, Given, Origin};
-use serde_json::json;
 use std::fmt::Write as _;
 
 pub(super) async fn run(flags: Box<RemoveFlags>, mut session: Session) -> Result<Output, Failed> {
@@ -19,41 +19,32 @@ pub(super) async fn run(flags: Box<RemoveFlags>, mut session: Session) -> Result
     let http = http(&flags.server, &session.environment)?;
     let site = Site::new(&request, http.clone(), session.signals.stop().clone(), &session.screen)?;
     let reach = if flags.local { RemoveScope::Local } else { RemoveScope::Server };
-    if !flags.all {
+    if !flags.choice.all {
         let removed = remove(&site, reach, flags.drain).await?;
         return Ok(Output::new(text(&removed), &removed));
     }
     let runners = LocalRunners::find(&site)?;
-    let (mut lines, mut documents, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-    failed.extend(runners.unreadable.into_iter().map(|error| Failed::from(Error::from(error))));
-    documents.extend(failed.iter().map(|failed| json!({ "dir": null, "error": failed.document() })));
+    let are_instances = runners.are_instances();
+    let unreadable: Vec<Failed> =
+        runners.unreadable.into_iter().map(|error| Failed::from(Error::from(error))).collect();
+    let mut results = Results::default();
     // Each as if it were alone. A signal ends it: what was begun is finished by the next run.
-    for LocalRunner { request, withheld } in runners.found {
+    for runner in runners.found {
+        let place = (runner.number(), runner.request.dir.clone());
+        let LocalRunner { request, withheld, .. } = runner;
         let http = (&flags.server, &flags.place, flags.local);
         let http = request::http_of_runner(http, &given, &request.dir)?;
         let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
         let result = match withheld.filter(|_| !flags.local) {
             Some(why) => Err(RegistrationError::Withheld { dir: request.dir.clone(), why }.into()),
-            None => Box::pin(remove(&site, reach, flags.drain)).await,
+            None => fan_out::named(&place.1, Box::pin(remove(&site, reach, flags.drain))).await,
         };
-        match result {
-            Ok(removed) => {
-                lines.push(text(&removed));
-                documents.push(serde_json::to_value(&removed).unwrap_or_default());
-            }
-            Err(error) if error.is_stop() => return Err(error.into()),
-            Err(error) => {
-                let error = Failed::from(error)
-                    .while_doing(format!("failed to remove the runner in {}", request.dir.display()));
-                documents.push(json!({ "dir": request.dir, "error": error.document() }));
-                failed.push(error);
-            }
+        if result.as_ref().is_err_and(Error::is_stop) {
+            return result.map(|_| Output::silent()).map_err(Failed::from);
         }
+        results.add((place.0, &place.1), result.map_err(Failed::from), text, "remove");
     }
-    if documents.is_empty() {
-        lines.push("nothing to do: no runner on this machine".to_owned());
-    }
-    Ok(Output::new(lines.join("\n"), &documents).with_failures(failed))
+    results.list(are_instances, unreadable, "nothing to do: no runner on this machine")
 }
 
 /// What means one runner contradicts `--all`. A directory of the environment or the configuration file is a default, and
@@ -61,7 +52,7 @@ pub(super) async fn run(flags: Box<RemoveFlags>, mut session: Session) -> Result
 fn refuse_beside_all(flags: &RemoveFlags, session: &Session) -> Result<(), settings::Error> {
     let is_dir = |given: &Given| given.key == "dir" && given.origin == Origin::Flag;
     let one = match (&flags.name, session.given.iter().any(is_dir)) {
-        _ if !flags.all => return Ok(()),
+        _ if !flags.choice.all => return Ok(()),
         (Some(_), _) => "--name",
         (None, true) => "--dir",
         (None, false) => return Ok(()),
@@ -69,7 +60,7 @@ fn refuse_beside_all(flags: &RemoveFlags, session: &Session) -> Result<(), setti
     Err(settings::Error::Contradiction(format!("--all and {one} cannot be used together")))
 }
 
-fn text(removed: &Removed) -> String {
+pub(super) fn text(removed: &Removed) -> String {
     if !removed.changed {
         return format!("nothing to do: no runner in {}", removed.dir.display());
     }

@@ -84,7 +84,13 @@ pub(super) fn converge(
         ..files(&flags.server, session)?
     };
     let runner = &flags.runner;
-    let mut request = base(&flags.server, &flags.place, target, find(named, &session.environment)?, session)?;
+    let is_piped = [named.api, named.registration].contains(&Some("-"));
+    let credentials = match session.piped.clone().filter(|_| is_piped) {
+        Some(piped) => piped,
+        None => find(named, &session.environment)?,
+    };
+    let mut request = base(&flags.server, &flags.place, target, credentials, session)?;
+    request.instance = session.instance()?;
     request.archive = archive(&flags.archive)?;
     let labels = runner.labels.as_ref();
     if runner.no_default_labels && labels.is_none_or(Labels::is_empty) {
@@ -313,7 +319,10 @@ fn base(
     let user = match &place.user {
         Some(user) if !account::is_root() && *user == account::current().name => None,
         Some(user) => Some(user.clone()),
-        None if account::is_root() && cfg!(unix) => Some(DEFAULT_USER.to_owned()),
+        None if account::is_root() && cfg!(unix) => Some(match session.number.filter(|number| *number > 1) {
+            Some(number) => format!("{DEFAULT_USER}-{number}"),
+            None => DEFAULT_USER.to_owned(),
+        }),
         None => None,
     };
     Ok(Request {
@@ -322,7 +331,9 @@ fn base(
         state,
         user,
         user_is_default,
-        dir_is_default: place.dir.is_none(),
+        dir_is_default: place.dir.is_none() || session.is_open(),
+        instance: None,
+        shared: None,
         groups: Vec::new(),
         ids: account::WantedIds::default(),
         self_update: false,

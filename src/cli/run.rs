@@ -1,14 +1,12 @@
-//! `runup run` and `runup drain`
+//! `runup run`
 
-use super::args::{DrainFlags, RunFlags};
+use super::args::RunFlags;
 use super::output::{Failed, Output};
-use super::{Session, jobs, request};
+use super::{Session, instances, jobs, request};
 use crate::cloud;
-use crate::deadline::Deadline;
 use crate::host::account;
 use crate::lifecycle::{
-    CredentialSource, ExitReason, Request, RunResult, RunnerSource, Running, Surroundings, drain,
-    refuse_elsewhere, run as supervise,
+    CredentialSource, ExitReason, Request, RunResult, RunnerSource, Running, Surroundings, run as supervise,
 };
 use crate::runner::{JitIdentity, state};
 use crate::settings::{Error, Origin, credential, flags};
@@ -21,6 +19,7 @@ const LEAVING: Duration = Duration::from_secs(60);
 pub(super) async fn run(mut flags: Box<RunFlags>, mut session: Session) -> Result<Output, Failed> {
     let as_recorded = flags.run.as_recorded.clone();
     jobs::without_those_of_the_file(&mut flags.converge, &as_recorded, &session.given);
+    instances::adapt(&mut flags.converge, &session)?;
     session.environment =
         jobs::reach(&session.environment, &flags.converge.server, Some(&flags.converge.place));
     request::lengthen_deadline(&mut flags.converge.server);
@@ -184,23 +183,6 @@ fn credential_source(flags: &RunFlags, session: &Session) -> Result<CredentialSo
         credential::find(files, &environment)
     });
     Ok(CredentialSource { stays_at, read_again })
-}
-
-/// `runup drain`: waits until the runner on this machine is idle.
-pub(super) async fn wait(flags: DrainFlags, session: Session) -> Result<Output, Failed> {
-    let request = request::place(&flags.place, &session)?;
-    let http = crate::net::Http::new(crate::net::HttpOptions::default())?;
-    let site = crate::lifecycle::Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
-    // Without root, the jobs of the current user count: the unit runs this as the runner's user, which cannot read the
-    // journal.
-    let uid = if account::is_root() { site.runner_uid() } else { Some(account::current().uid) };
-    let dir = site.dir();
-    if !dir.exists() {
-        refuse_elsewhere(&site, "drain")?;
-    }
-    drain(&dir, uid, Deadline::after(flags.deadline), session.signals.stop()).await?;
-    let result = serde_json::json!({ "dir": dir, "idle": true });
-    Ok(Output::new(format!("done: the runner in {} is idle", dir.display()), &result))
 }
 
 fn text(result: &RunResult) -> String {

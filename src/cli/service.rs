@@ -17,8 +17,9 @@ const RECORDED: [&str; 8] =
     ["ca-file", "proxy", "no-proxy", "env", "env-file", "hook-job-started", "hook-job-completed", "path"];
 
 /// Options that are not passed to the unit's `runup run`: they concern this run only, or are passed in another way.
-const NOT_FOR_THE_UNIT: [&str; 14] = [
+const NOT_FOR_THE_UNIT: [&str; 15] = [
     "adopt",
+    "count",
     "deps",
     "service",
     "drain",
@@ -64,7 +65,14 @@ pub(super) fn wanted(flags: &InstallFlags, session: &Session) -> Result<Option<W
     let main = if ephemeral || leaves { supervisor(flags, leaves, session)? } else { Main::Runsvc };
     let program = std::env::current_exe().map_err(host::Error::from)?;
     let upgrades = upgrades(flags, session)?;
-    Ok(Some(WantedService { program, main, drain: flags.service.drain, upgrades }))
+    Ok(Some(WantedService {
+        program,
+        main,
+        drain: flags.service.drain,
+        upgrades,
+        by_number: session.by_number(),
+        in_target: false,
+    }))
 }
 
 /// A runner that was set up by hand stays registered, and its name is confirmed by an explicit `--name`.
@@ -126,6 +134,9 @@ fn supervisor(flags: &InstallFlags, leaves: bool, session: &Session) -> Result<M
     if !recorded.is_empty() {
         arguments.push(format!("--as-recorded={}", recorded.join(",")));
     }
+    arguments.extend(
+        session.by_number().then_some(session.number).flatten().map(|number| format!("--instance={number}")),
+    );
     // A unit that fails and is restarted would use up the limit, and its own restarts.
     arguments.push("--wait-for-limit".to_owned());
     arguments.push(format!("--drain={}s", flags.service.drain.as_secs()));

@@ -1,13 +1,14 @@
 //! `runup status`
 
 use super::args::StatusFlags;
-use super::output::{Failed, Output};
+use super::fan_out::{deciding, together};
+use super::output::{self, Failed, Output};
 use super::{Session, jobs, request, visible};
 use crate::error::Class;
 use crate::lifecycle::{Error, LocalRunners, Looking, RunnerState, ServiceStatus, Site, Status, status};
 use crate::runner::Guard;
-use std::future::poll_fn;
-use std::task::Poll;
+use serde_json::{Value, json};
+use std::path::Path;
 
 const HEAD: [&str; 6] = ["DIR", "NAME", "STATE", "SERVER", "SERVICE", "JOB"];
 
@@ -24,9 +25,11 @@ pub(super) async fn run(flags: Box<StatusFlags>, mut session: Session) -> Result
         let status = status(&site, &looking(None)).await?;
         return Ok(Output::new(text(&status), &status).with_worst(class(&status)));
     }
-    let runners = LocalRunners::find(&site)?;
-    let mut failed: Vec<Failed> =
-        runners.unreadable.into_iter().map(|error| Failed::from(Error::from(error))).collect();
+    let mut runners = LocalRunners::find(&site)?;
+    let mut failed: Vec<Failed> = std::mem::take(&mut runners.unreadable)
+        .into_iter()
+        .map(|error| Failed::from(Error::from(error)))
+        .collect();
     let ones: Vec<(Site<'_>, Looking)> = runners
         .found
         .iter()
@@ -39,6 +42,10 @@ pub(super) async fn run(flags: Box<StatusFlags>, mut session: Session) -> Result
         .collect::<Result<_, Failed>>()?;
     // Side by side: each server has the same ten seconds.
     let answers = together(ones.iter().map(|(site, looking)| status(site, looking))).await;
+    if runners.are_instances() {
+        let numbers = runners.found.iter().map(|runner| (runner.number(), &*runner.request.dir));
+        return Ok(numbered(numbers.zip(answers), failed));
+    }
     let mut statuses = Vec::new();
     for answer in answers {
         match answer {
@@ -52,9 +59,39 @@ pub(super) async fn run(flags: Box<StatusFlags>, mut session: Session) -> Result
     Ok(all(&site, statuses, &session).with_failures(failed))
 }
 
+/// The instances of this machine, and its other runners.
+fn numbered<'a>(
+    answers: impl Iterator<Item = ((Option<u32>, &'a Path), Result<Status, Error>)>,
+    mut failed: Vec<Failed>,
+) -> Output {
+    let (mut rows, mut documents, mut classes) = (Vec::new(), Vec::new(), Vec::new());
+    for ((number, dir), answer) in answers {
+        let mut document = json!({ "instance": number, "dir": dir });
+        match answer {
+            Ok(status) => {
+                rows.push(row(&status));
+                classes.extend(class(&status));
+                if let (Some(document), Ok(Value::Object(fields))) =
+                    (document.as_object_mut(), serde_json::to_value(&status))
+                {
+                    document.extend(fields);
+                }
+            }
+            Err(error) => {
+                let error = Failed::from(error);
+                document["error"] = error.document();
+                failed.push(error);
+            }
+        }
+        documents.push(document);
+    }
+    let text = output::table(&HEAD, &rows);
+    Output::new(text, &json!({ "instances": documents })).with_worst(deciding(classes)).with_failures(failed)
+}
+
 /// Every runner of the machine: one alone in full, several as a table.
 fn all(site: &Site<'_>, statuses: Vec<Status>, session: &Session) -> Output {
-    let worst = statuses.iter().filter_map(class).max_by_key(|class| class.exit_code());
+    let worst = deciding(statuses.iter().filter_map(class));
     match &statuses[..] {
         [] => {
             let text = format!("absent: no runner in {}", site.request.dir.display());
@@ -82,25 +119,6 @@ fn class(status: &Status) -> Option<Class> {
             Class::Config
         }
     })
-}
-
-/// Polls all of them until each is ready.
-async fn together<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut waiting: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
-    poll_fn(|context| {
-        let mut ready = true;
-        for (future, output) in &mut waiting {
-            if output.is_none() {
-                match future.as_mut().poll(context) {
-                    Poll::Ready(found) => *output = Some(found),
-                    Poll::Pending => ready = false,
-                }
-            }
-        }
-        if ready { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    waiting.into_iter().filter_map(|(_, output)| output).collect()
 }
 
 fn row(status: &Status) -> Vec<String> {

@@ -6,6 +6,7 @@ use super::document::{Application, RawToken, Runner, RunnerStatus, RunnerToken};
 use super::error::{Error, Reply};
 use super::listing::{each, parse};
 use super::scope::Scope;
+use super::shared::Shared;
 use super::target::Target;
 use crate::deadline::Deadline;
 use crate::net::{Answer, Call, Http, redact};
@@ -75,13 +76,33 @@ pub struct Client {
     end: Option<Deadline>,
     calls: Arc<AtomicU32>,
     skew: Arc<Mutex<Option<SignedDuration>>>,
+    shared: Option<Arc<Shared>>,
 }
 
 impl Client {
     /// A client for `target`. `timeout` limits each call, retries included.
     #[must_use]
     pub fn new(http: Http, target: Target, credential: Option<Credential>, timeout: Duration) -> Self {
-        Self { http, target, credential, timeout, end: None, calls: Arc::default(), skew: Arc::default() }
+        Self {
+            http,
+            target,
+            credential,
+            timeout,
+            end: None,
+            calls: Arc::default(),
+            skew: Arc::default(),
+            shared: None,
+        }
+    }
+
+    pub(super) fn shared(&self) -> Option<&Shared> {
+        self.shared.as_deref()
+    }
+
+    /// The same client, which shares some of its answers with others.
+    #[must_use]
+    pub fn sharing(self, shared: Option<Arc<Shared>>) -> Self {
+        Self { shared, ..self }
     }
 
     /// The same client with an additional deadline for all of its calls.
@@ -122,6 +143,13 @@ impl Client {
     /// The runner applications that GitHub offers. An element that cannot be read is left out: it may be for a system
     /// that this version of runup does not know. A list of nothing else is an error.
     pub async fn downloads(&self) -> Result<Vec<Application>, Error> {
+        match &self.shared {
+            Some(shared) => shared.downloads(self).await,
+            None => self.downloads_now().await,
+        }
+    }
+
+    pub(super) async fn downloads_now(&self) -> Result<Vec<Application>, Error> {
         let answer = self.get("/actions/runners/downloads", &[]).await?;
         let what = "list of runner applications";
         let list: &RawValue = parse(&answer, what)?;
@@ -150,6 +178,13 @@ impl Client {
 
     /// A token with which `config.sh` can register a runner.
     pub async fn registration_token(&self) -> Result<RunnerToken, Error> {
+        match &self.shared {
+            Some(shared) => shared.registration_token(self).await,
+            None => self.registration_token_now().await,
+        }
+    }
+
+    pub(super) async fn registration_token_now(&self) -> Result<RunnerToken, Error> {
         self.runner_token("/actions/runners/registration-token", "registration token").await
     }
 

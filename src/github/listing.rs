@@ -69,6 +69,18 @@ impl Client {
         Ok(runners)
     }
 
+    /// The runners of the scope, if all are on one page.
+    pub(super) async fn runners_of_one_page(&self) -> Result<Option<Vec<Runner>>, Error> {
+        let mut pages = Pages::new(self, "/actions/runners", None);
+        let Some(answer) = pages.next().await? else { return Ok(None) };
+        let what = "list of runners";
+        let page: RunnerPage<'_> = parse(&answer, what)?;
+        let mut runners = Vec::new();
+        let read = each(page.runners.get().as_bytes(), |runner: Runner| runners.push(runner));
+        read.map_err(|source| bad_document(&Method::GET, &answer, what, source))?;
+        Ok(Some(runners).filter(|_| !has_next(&answer)))
+    }
+
     /// The runner groups of the scope, from all pages, until `found` is true for one.
     pub(super) async fn group_where(&self, found: impl Fn(&Group) -> bool) -> Result<Option<Group>, Error> {
         let mut pages = Pages::new(self, "/actions/runner-groups", None);

@@ -14,6 +14,7 @@ mod listing;
 mod presence;
 mod release;
 mod scope;
+mod shared;
 mod target;
 
 pub use client::{Client, Deletion, Filter};
@@ -24,4 +25,5 @@ pub use error::{Error, Reply};
 pub use jit::NewJitRunner;
 pub use release::Release;
 pub use scope::{RepositoryName, Scope, Slug};
+pub use shared::Shared;
 pub use target::{Target, TargetError};

@@ -205,6 +205,11 @@ pub async fn enable_and_restart(unit: &str, stop: &Stop) -> Result<(), Error> {
     run(systemctl(SHORT).arg("restart").arg("--no-block").arg(unit), stop).await
 }
 
+/// Enables the unit.
+pub async fn enable(unit: &str, stop: &Stop) -> Result<(), Error> {
+    run(systemctl(SHORT).arg("enable").arg("--quiet").arg(unit), stop).await
+}
+
 /// Starts the unit, and does not wait.
 pub async fn start(unit: &str, stop: &Stop) -> Result<(), Error> {
     // An earlier start limit must not prevent this start.

@@ -30,6 +30,46 @@ pub struct Unit {
     pub allow_metadata: bool,
     /// Whether runup upgrades the runner, with the units of [`render_upgrade`].
     pub upgrades: bool,
+    /// Its number and the directory of the first runner, if the configuration has settings for this one alone.
+    pub instance: Option<(u32, PathBuf)>,
+    /// It belongs to [`TARGET`].
+    pub in_target: bool,
+}
+
+impl Unit {
+    /// The options that tell a command of root's which runner it is about. `drain` runs as the runner's user, which cannot
+    /// read the journals, and takes the directory.
+    fn choice(&self) -> String {
+        match &self.instance {
+            Some((number, first)) => {
+                format!("--dir {} --instance {number}", percent(&first.display().to_string()))
+            }
+            None => format!("--dir {}", percent(&self.dir.display().to_string())),
+        }
+    }
+}
+
+/// The target of all instances of a machine.
+pub const TARGET: &str = "runup.target";
+
+/// Its file.
+pub const TARGET_TEXT: &str = "# Written by runup; deleted with the last runner of several.\n\
+                               [Unit]\n\
+                               Description=All GitHub Actions runners of runup\n\
+                               Documentation=man:runup(1)\n\
+                               \n\
+                               [Install]\n\
+                               WantedBy=multi-user.target\n";
+
+/// The line that lets the target stop the unit, and the one that starts it; and that of a unit without a target.
+const PART_OF: &str = "PartOf=runup.target\n";
+const WANTED_BY_BOTH: &str = "WantedBy=multi-user.target runup.target\n";
+const WANTED_BY: &str = "WantedBy=multi-user.target\n";
+
+/// The text of a unit as it would be without the target.
+#[must_use]
+pub fn without_target(text: &str) -> String {
+    text.replace(PART_OF, "").replace(WANTED_BY_BOTH, WANTED_BY)
 }
 
 /// When and how runup looks for a newer version of the runner.
@@ -138,15 +178,15 @@ pub fn can_hold(path: &Path) -> bool {
 /// The unit file.
 #[must_use]
 pub fn render(unit: &Unit) -> String {
-    let dir = percent(&unit.dir.display().to_string());
-    let program = percent(&unit.program.display().to_string());
+    let path = |path: &Path| percent(&path.display().to_string());
+    let (dir, program) = (path(&unit.dir), path(&unit.program));
     let mut text = headline(&unit.dir);
     let _ = write!(
         text,
         "\n# Every `runup install` rewrites this file. Put your own settings into a drop-in:\n\
          #   systemctl edit {name}\n\
          \n\
-         [Unit]\n\
+         [Unit]\n{part_of}\
          Description=GitHub Actions runner in {dir} for {url}\n\
          Documentation=man:runup(1)\n\
          # After= alone orders the units, but does not start network-online.target.\n\
@@ -165,6 +205,7 @@ pub fn render(unit: &Unit) -> String {
          [Service]\n",
         name = for_shell(&unit.name),
         mounts = mounts(unit),
+        part_of = if unit.in_target { PART_OF } else { "" },
         url = percent(&unit.url),
     );
     text.push_str(&start(unit, &dir, &program));
@@ -196,8 +237,7 @@ pub fn render(unit: &Unit) -> String {
         let state = unit.state.as_ref().map(|state| format!(" -{}", percent(&state.display().to_string())));
         let _ = writeln!(text, "InaccessiblePaths=-{USUAL_STATE} -/etc/runup{}", state.unwrap_or_default());
     }
-    text.push_str("\n[Install]\nWantedBy=multi-user.target\n");
-    text
+    text + "\n[Install]\n" + if unit.in_target { WANTED_BY_BOTH } else { WANTED_BY }
 }
 
 /// The directories that have to be there before it starts.
@@ -220,12 +260,13 @@ fn start(unit: &Unit, dir: &str, program: &str) -> String {
                  User={user}\n\
                  WorkingDirectory={dir}\n\
                  # As root: creates directories that the runner's user cannot create, and denies the cloud's metadata to jobs.\n\
-                 ExecStartPre=+{program} prepare-start --quiet --dir {dir}{state}{metadata}\n\
+                 ExecStartPre=+{program} prepare-start --quiet {choice}{state}{metadata}\n\
                  # GitHub's supported entry point. bin is a link after a self-update, so the path stays valid; bash is the\n\
                  # program because SELinux lets systemd start it whatever label the script has.\n\
                  ExecStart=/bin/bash {dir}/bin/runsvc.sh\n\
                  # A stop waits for the running job before the runner is stopped.\n\
                  ExecStop=-{program} drain --quiet --dir {dir}{state} --deadline {drain}\n",
+                choice = unit.choice(),
                 state = state,
                 user = percent(&unit.user),
                 metadata = if unit.allow_metadata { " --allow-metadata" } else { "" },
@@ -281,7 +322,7 @@ pub fn render_upgrade(unit: &Unit, upgrades: &Upgrades) -> (String, String) {
          [Service]\n\
          Type=oneshot\n\
          # At most one check a day, whatever starts it. Exit code 75: the runner was not idle in time; tried again later.\n\
-         ExecStart={program} upgrade --daily --quiet --window=2h --dir {dir}{arguments}\n\
+         ExecStart={program} upgrade --daily --quiet --window=2h {choice}{arguments}\n\
          SuccessExitStatus=75\n\
          # If it is killed while it has the runner's listener suspended, the listener continues.\n\
          ExecStopPost=-/bin/sh -c '[ \"$$SERVICE_RESULT\" = success ] || exec systemctl kill --signal=CONT \"$${{1%%-upgrade}}.service\"' sh %N\n\
@@ -291,6 +332,7 @@ pub fn render_upgrade(unit: &Unit, upgrades: &Upgrades) -> (String, String) {
          # Near the end of support of the runner's version, it waits for the running job, which can take five days.\n\
          TimeoutStartSec=6d\n",
         program = percent(&unit.program.display().to_string()),
+        choice = unit.choice(),
     );
     if let Some(file) = &upgrades.token_file {
         let _ = writeln!(service, "LoadCredential=runup.token:{}", percent(&file.display().to_string()));
@@ -360,7 +402,29 @@ mod tests {
             drain: 300,
             allow_metadata: false,
             upgrades: false,
+            instance: None,
+            in_target: false,
         }
+    }
+
+    #[test]
+    fn an_instance_belongs_to_the_target_and_is_chosen_by_its_number_if_it_has_settings_of_its_own() {
+        let alone = render(&unit(Main::Runsvc));
+        assert!(!alone.contains(TARGET), "{alone}");
+        let several = render(&Unit { in_target: true, ..unit(Main::Runsvc) });
+        assert!(several.contains("\nPartOf=runup.target\n"), "{several}");
+        assert!(several.ends_with("\nWantedBy=multi-user.target runup.target\n"), "{several}");
+        // It is not restarted for that.
+        assert_eq!(without_target(&several), alone);
+
+        let instance = Some((3, "/opt/actions-runner".into()));
+        let own = Unit { instance, dir: "/opt/actions-runner-3".into(), ..unit(Main::Runsvc) };
+        let text = render(&own);
+        assert!(text.contains("prepare-start --quiet --dir /opt/actions-runner --instance 3\n"), "{text}");
+        assert!(text.contains("drain --quiet --dir /opt/actions-runner-3 "), "{text}");
+        let upgrades = Upgrades { at: "03:00".into(), spread: 0, arguments: vec![], token_file: None };
+        let (upgrade, _) = render_upgrade(&own, &upgrades);
+        assert!(upgrade.contains(" --window=2h --dir /opt/actions-runner --instance 3\n"), "{upgrade}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Both are defaults of clap's own parser, so that the same code checks a value from the file and one from the command
 //! line, with the same messages.
 
-use super::{Environment, Error, Given, Origin, suggestion};
+use super::{Environment, Error, Given, Origin, instances, suggestion};
 use crate::host::{account, owner};
 use crate::secret;
 use clap::parser::ValueSource;
@@ -19,7 +19,8 @@ pub const DEFAULT_FILE: &str = "/etc/runup/config.toml";
 
 /// The ids of options that make no sense in a file or a variable. A person confirms a name; what a machine's configuration
 /// calls its next runner confirms nothing.
-const COMMAND_LINE_ONLY: [&str; 5] = ["help", "version", "confirmed_name", "as_recorded", "every_runner"];
+const COMMAND_LINE_ONLY: [&str; 6] =
+    ["help", "version", "confirmed_name", "as_recorded", "every_runner", instances::TABLE];
 
 /// Filters of `runners list` share their names with properties of a runner, and `name` in a machine's file must not hide
 /// the other runners from the list. The ids of filters begin with this, and so do their keys and variables.
@@ -135,10 +136,14 @@ pub fn key(argument: &Arg) -> Option<String> {
 }
 
 /// The configuration file's content: option to text.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct File {
     path: PathBuf,
     values: BTreeMap<String, String>,
+    /// What it sets for single instances.
+    instances: instances::Tables,
+    /// The keys that the chosen instance has for itself.
+    own: BTreeSet<String>,
     /// The line of each key.
     lines: BTreeMap<String, usize>,
     /// Switches that the command line switches off, whatever a variable or the file says.
@@ -162,6 +167,28 @@ impl File {
     #[must_use]
     pub fn without(self, off: BTreeSet<String>) -> Self {
         Self { off, ..self }
+    }
+
+    /// The same for one instance: what is set for it alone comes before what is set for all.
+    #[must_use]
+    pub fn of_instance(&self, number: u32) -> Self {
+        let mut file = self.clone();
+        if let Some(table) = self.instances.get(&number) {
+            file.own = table.keys().cloned().collect();
+            file.values.extend(table.clone());
+        }
+        file
+    }
+
+    /// The numbers of the instances for which it sets something.
+    pub fn instances(&self) -> impl Iterator<Item = u32> + '_ {
+        self.instances.keys().copied()
+    }
+
+    /// The keys that it sets for the chosen instance alone.
+    #[must_use]
+    pub fn own(&self) -> &BTreeSet<String> {
+        &self.own
     }
 
     fn sets(&self, key: &str) -> Option<&String> {
@@ -206,7 +233,12 @@ impl File {
             malformed(&text, error.span().map_or(0, |span| span.start), message)
         })?;
         let mut values = BTreeMap::new();
+        let mut instances = instances::Tables::new();
         for (key, value) in table {
+            if key == instances::TABLE {
+                instances = instances::read(path, &value, as_text)?;
+                continue;
+            }
             let Some(value) = as_text(&key, &value) else {
                 return Err(Error::FileValue { path: path.to_owned(), key });
             };
@@ -220,8 +252,9 @@ impl File {
             };
             Some((key.clone(), text.lines().position(is_it)? + 1))
         };
-        let lines = values.keys().filter_map(line_of).collect();
-        Ok(Self { path: path.to_owned(), values, lines, off: BTreeSet::new() })
+        let lines =
+            values.keys().chain(instances.values().flat_map(BTreeMap::keys)).filter_map(line_of).collect();
+        Ok(Self { path: path.to_owned(), values, instances, lines, ..Self::default() })
     }
 
     /// Whether the file set this option.
@@ -299,7 +332,8 @@ fn as_text(key: &str, value: &toml::Value) -> Option<String> {
 pub fn lay_under(command: Command, file: &File) -> Result<Command, Error> {
     let mut known = BTreeSet::new();
     let command = lay(command, file, &mut known);
-    let Some(key) = file.values.keys().find(|key| !known.contains(*key)) else { return Ok(command) };
+    let mut keys = file.values.keys().chain(file.instances.values().flat_map(BTreeMap::keys));
+    let Some(key) = keys.find(|key| !known.contains(*key)) else { return Ok(command) };
     let known: Vec<&str> = known.iter().map(String::as_str).filter(|key| *key != "config").collect();
     let similar = suggestion::option(key, &known).map(str::to_owned);
     let line = file.lines.get(key).copied();

@@ -6,6 +6,7 @@
 
 pub mod credential;
 pub mod flags;
+pub mod instances;
 pub mod layers;
 pub mod suggestion;
 
@@ -296,6 +297,24 @@ pub enum Error {
         /// The key.
         key: String,
     },
+    /// The configuration file has a table that belongs to no instance.
+    #[error("{key:?} in the configuration file {} is not the table of an instance", path.display())]
+    FileInstance {
+        /// The file.
+        path: PathBuf,
+        /// The table.
+        key: String,
+    },
+    /// The configuration file sets for one instance what holds for all.
+    #[error("{key:?} cannot be set for instance {number} alone, as the configuration file {} does", path.display())]
+    FileKeyForAll {
+        /// The file.
+        path: PathBuf,
+        /// The number of the instance.
+        number: u32,
+        /// The key.
+        key: String,
+    },
     /// `--env-file` could not be read.
     #[error("failed to read --env-file {}", path.display())]
     EnvFileUnreadable {
@@ -343,6 +362,8 @@ impl Failure for Error {
             | Self::FileUnknownKey { .. }
             | Self::UnusableId { .. }
             | Self::StateOfOthers { .. }
+            | Self::FileInstance { .. }
+            | Self::FileKeyForAll { .. }
             | Self::FileValue { .. } => Class::Config,
             Self::FileUnchecked { source, .. } => source.class(),
             Self::UrlMissing | Self::Contradiction(_) | Self::EnvVariable { .. } => Class::Usage,
@@ -388,6 +409,10 @@ impl Failure for Error {
                 "Keys are the long options without their dashes; runup.toml(5) and `runup install --help` list them."
                     .to_owned()
             }
+            Self::FileInstance { .. } => {
+                format!("Name the table [instance.N], with the number of the instance from 1 to {}.", instances::MOST)
+            }
+            Self::FileKeyForAll { .. } => "Set it above the tables, for all instances.".to_owned(),
             Self::UrlMissing => {
                 "Pass --url https://HOST/ORG, https://HOST/OWNER/REPO or https://HOST/enterprises/SLUG."
                     .to_owned()

@@ -107,13 +107,15 @@ fn example(option: &str) -> &'static str {
         "no-proxy" => "internal.test",
         "groups" => "nogroup",
         "user-id" | "group-id" => "4711",
+        "count" => "3",
         "name" | "labels" | "label" | "prefix" | "work" | "user" | "archive" | "token-command" => "word",
         _ => "true",
     }
 }
 
 /// Options that do not take every text.
-const TYPED: [&str; 14] = [
+const TYPED: [&str; 15] = [
+    "count",
     "user-id",
     "group-id",
     "deadline",
@@ -152,8 +154,8 @@ fn each_option_reads_its_variable_and_its_key() {
         &["runners", "delete-on-stop"],
     ] {
         for option in options_of(&rig, command) {
-            // Only a person decides to remove every runner.
-            if option == "config" || option == "all" {
+            // Only a person decides which runners a command is about.
+            if ["config", "all", "instance"].contains(&option.as_str()) {
                 continue;
             }
             seen += 1;
@@ -194,8 +196,8 @@ fn each_option_arrives_from_the_environment_and_from_the_file() {
             ]
             .contains(&it.as_str())
         })
-        // And this excludes another one.
-        .filter(|it| !["registration-token-file", "self-update", "adopt"].contains(&it.as_str()))
+        // And these exclude another one, or give another document.
+        .filter(|it| !["registration-token-file", "self-update", "adopt", "count"].contains(&it.as_str()))
         // Files that are not there are refused, and of a variable only the name is shown.
         .filter(|it| {
             !["env", "env-file", "hook-job-started", "hook-job-completed", "groups", "user-id", "group-id"]

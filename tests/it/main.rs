@@ -17,6 +17,7 @@ mod guard;
 mod hostile;
 mod house;
 mod images;
+mod instances;
 mod jit_config;
 mod lag;
 mod libraries;

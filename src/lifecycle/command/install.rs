@@ -257,7 +257,9 @@ pub(crate) async fn prepare(site: &Site<'_>, doing: &str) -> Result<(Lock, Journ
     phase.end(format!("{} on {}", site.platform(), site.system()));
     libraries::check(site).await?;
     user::wait_for_service(site).await?;
-    site.open_journal(doing).await
+    let (lock, mut journal) = site.open_journal(doing).await?;
+    journal.set_instance(site.request.instance.clone());
+    Ok((lock, journal))
 }
 
 /// Undoes the steps of this run, last first. What was there before stays.

@@ -11,4 +11,5 @@ pub mod remove;
 pub mod run;
 pub mod seal;
 pub mod status;
+pub mod surplus;
 pub mod upgrade;

@@ -3,6 +3,7 @@
 mod adoption;
 mod archive;
 mod config_sh;
+mod instance;
 mod jobs;
 mod journal;
 mod listener;
@@ -23,6 +24,7 @@ use std::time::Duration;
 pub use adoption::AdoptionError;
 pub use archive::ArchiveError;
 pub use config_sh::ConfigShError;
+pub use instance::InstanceError;
 pub use jobs::JobsError;
 pub use journal::{JournalError, VERSION};
 pub use listener::ListenerError;
@@ -57,6 +59,8 @@ pub enum Error {
     Archive(#[from] ArchiveError),
     #[error(transparent)]
     Tree(#[from] TreeError),
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
     #[error(transparent)]
     Jobs(#[from] JobsError),
     #[error(transparent)]
@@ -159,6 +163,7 @@ impl Failure for Error {
             Self::Journal(error) => error.class(),
             Self::Archive(error) => error.class(),
             Self::Tree(error) => error.class(),
+            Self::Instance(error) => error.class(),
             Self::Jobs(error) => error.class(),
             Self::Trust(error) => error.class(),
             Self::User(error) => error.class(),
@@ -190,6 +195,7 @@ impl Failure for Error {
             Self::Journal(error) => error.hint(),
             Self::Archive(error) => error.hint(),
             Self::Tree(error) => error.hint(),
+            Self::Instance(error) => error.hint(),
             Self::Jobs(error) => error.hint(),
             Self::Trust(error) => error.hint(),
             Self::User(error) => error.hint(),

@@ -1,14 +1,25 @@
 //! What was requested, as plain values, merged from the command line, the environment and the file.
 
-use crate::github::Target;
+use crate::github::{Shared, Target};
 use crate::host::account::WantedIds;
 use crate::host::{Arch, Os, Root};
 use crate::runner::unit::{Main, Upgrades};
 use crate::runner::{NameTemplate, RunnerVersion, WantedEnvironment, config_sh};
 use crate::settings::Credentials;
 use crate::transfer::Sha256Digest;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// One of several runners that one configuration describes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// Its number, from 1.
+    pub number: u32,
+    /// The directory of the first one.
+    pub first: PathBuf,
+}
 
 /// A whole request.
 #[derive(Debug, Clone)]
@@ -21,6 +32,8 @@ pub struct Request {
     pub dir_is_default: bool,
     /// Where journals live, as that machine will see it.
     pub state: PathBuf,
+    /// Which of several runners it is.
+    pub instance: Option<Instance>,
     /// The runner's user, if it is not the one who runs this.
     pub user: Option<String>,
     /// No user was set: a runner that is not known yet gets the first free name that begins with the default one.
@@ -41,6 +54,8 @@ pub struct Request {
     pub adopt: bool,
     /// Programs of a tree that jobs could change may get a remove token.
     pub trust_tree: bool,
+    /// What is asked only once for several runners that are installed together.
+    pub shared: Option<Arc<Shared>>,
     /// Which enterprise, organization or repository.
     pub target: Option<Target>,
     /// The credentials that were found.
@@ -126,6 +141,10 @@ pub struct WantedService {
     pub drain: Duration,
     /// When and how runup upgrades the runner, if it does.
     pub upgrades: Option<Upgrades>,
+    /// Its units pass the number of the instance, and so read what is set for it alone.
+    pub by_number: bool,
+    /// It starts and stops with the other instances of the machine.
+    pub in_target: bool,
 }
 
 /// What to register.

@@ -110,6 +110,7 @@ impl<'a> Site<'a> {
 
     fn client_for(request: &Request, http: &Http, target: Target) -> Client {
         Client::new(http.clone(), target, request.credentials.api.clone(), request.deadline)
+            .sharing(request.shared.clone())
     }
 
     /// The same context with another deadline: for what takes long, and for what has to be done in spite of a signal.

@@ -104,6 +104,15 @@ impl<'a> Site<'a> {
         Journal::lock_for(&self.request.root.join(&self.request.state), &self.request.dir).exists()
     }
 
+    /// Takes the lock of the number of instances.
+    ///
+    /// # Errors
+    /// Another process holds it for too long.
+    pub async fn lock_number(&self) -> Result<Lock, Error> {
+        let path = self.state.join("instances.lock");
+        Ok(lock::acquire(&path, "changing the number of runners", self.deadline, &self.stop).await?)
+    }
+
     /// Takes the lock for claiming, creating and deleting users, which the runs of all runner directories share.
     ///
     /// # Errors

@@ -21,10 +21,20 @@ pub(crate) fn of(site: &Site<'_>, journal: &Journal) -> Result<u32, Error> {
     if let Some(index) = journal.index() {
         return Ok(index);
     }
+    if let Some(instance) = &site.request.instance {
+        return Ok(instance.number);
+    }
     let home = account::current().home;
     let others = others(site, journal)?;
-    let taken: BTreeSet<u32> =
-        others.iter().filter_map(|other| other.index().or_else(|| told_by(other.dir(), &home))).collect();
+    let taken: BTreeSet<u32> = others
+        .iter()
+        .filter_map(|other| {
+            other
+                .index()
+                .or_else(|| other.instance().map(|it| it.number))
+                .or_else(|| told_by(other.dir(), &home))
+        })
+        .collect();
     if let Some(told) = told_by(&site.request.dir, &home).filter(|told| !taken.contains(told)) {
         return Ok(told);
     }

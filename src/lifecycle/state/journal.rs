@@ -11,7 +11,7 @@ mod work;
 use crate::host;
 pub use crate::lifecycle::context::error::{JournalError as Error, VERSION};
 pub use crate::lifecycle::state::record::{
-    Act, Asked, Entry, EntryState, Registered, RunnerUser, Step, WorkDir,
+    Act, Asked, Entry, EntryState, Instance, Registered, RunnerUser, Step, WorkDir,
 };
 use crate::runner::Guard;
 pub(crate) use adopt::TakenIn;
@@ -37,6 +37,9 @@ struct Record {
     /// The number of the runner among those of this machine, if its name has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     index: Option<u32>,
+    /// Which of several runners of one configuration it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    instance: Option<Instance>,
     /// When a newer version was last looked for, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     looked_at: Option<String>,
@@ -128,6 +131,7 @@ impl Journal {
             machine: None,
             user: None,
             index: None,
+            instance: None,
             looked_at: None,
             updates: Vec::new(),
             work: None,
@@ -369,7 +373,7 @@ impl Journal {
         record.entries.clear();
         record.updates.clear();
         (record.user, record.looked_at, record.work, record.used) = (None, None, None, None);
-        record.index = None;
+        (record.index, record.instance) = (None, None);
     }
 
     fn put(&mut self, entry: Entry) -> Result<(), Error> {

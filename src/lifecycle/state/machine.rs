@@ -1,7 +1,7 @@
 //! The runners of this machine: those of its journals, and one in the default directory that was set up by hand.
 
 use crate::lifecycle::context::error::{Error, JournalError, TreeError};
-use crate::lifecycle::context::request::Request;
+use crate::lifecycle::context::request::{Instance, Request};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Journal;
 use crate::runner::{LocalState, state, tree};
@@ -14,7 +14,7 @@ pub(crate) const OTHER_SERVER: &str = "its server is not the one of --url";
 /// The runners of this machine.
 #[derive(Debug)]
 pub struct LocalRunners {
-    /// Each, in the order of their directories.
+    /// Each, in the order of their directories and numbers.
     pub found: Vec<LocalRunner>,
     /// The journals that cannot be read: each is of one more runner.
     pub unreadable: Vec<JournalError>,
@@ -27,9 +27,31 @@ pub struct LocalRunner {
     pub request: Request,
     /// Why the credential is not for its server.
     pub withheld: Option<String>,
+    /// Which one it is, if it is one of several of one configuration.
+    pub instance: Option<Instance>,
+}
+
+impl LocalRunner {
+    /// Its number, if it has one.
+    #[must_use]
+    pub fn number(&self) -> Option<u32> {
+        self.instance.as_ref().map(|instance| instance.number)
+    }
+
+    /// By directory, and the instances of one configuration by number.
+    fn order(&self) -> (&Path, Option<u32>, &Path) {
+        let dir = self.request.dir.as_path();
+        (self.instance.as_ref().map_or(dir, |instance| &instance.first), self.number(), dir)
+    }
 }
 
 impl LocalRunners {
+    /// Whether there is more than one instance of one configuration.
+    #[must_use]
+    pub fn are_instances(&self) -> bool {
+        self.found.iter().any(|runner| runner.number().is_some_and(|number| number > 1))
+    }
+
     /// Looks for them. A journal without an entry is what an interrupted command left, and no runner.
     ///
     /// # Errors
@@ -53,6 +75,10 @@ impl LocalRunners {
         let mut found: Vec<LocalRunner> = Vec::new();
         for journal in &journals {
             let mut request = requested(journal.dir());
+            // What is requested is the user of the first one.
+            if journal.instance().is_some_and(|instance| instance.number > 1) && request.user.is_some() {
+                request.user = journal.user().map(str::to_owned).or(request.user);
+            }
             let mut withheld = None;
             if let Some((url, api)) = server(journal) {
                 // Which of that server's organizations and repositories it belongs to, the journal knows.
@@ -64,14 +90,14 @@ impl LocalRunners {
                     _ => None,
                 };
             }
-            found.push(LocalRunner { request, withheld });
+            found.push(LocalRunner { request, withheld, instance: journal.instance().cloned() });
         }
         let dir = &site.request.dir;
         let is_known = journals.iter().any(|journal| journal.dir() == dir);
         if !is_known && Journal::open(&site.state, dir).is_ok() && has_runner(site)? {
-            found.push(LocalRunner { request: requested(dir), withheld: None });
+            found.push(LocalRunner { request: requested(dir), withheld: None, instance: None });
         }
-        found.sort_by(|one, other| one.request.dir.cmp(&other.request.dir));
+        found.sort_by(|one, other| one.order().cmp(&other.order()));
         Ok(Self { found, unreadable })
     }
 

@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod drift;
 pub mod environment;
 pub mod index;
+pub mod instances;
 pub mod isolation;
 pub mod journal;
 pub mod kept;

@@ -435,7 +435,7 @@ async fn ask(
         Some(id) => {
             site.within("asking for the runner", client.runner_unless_gone(id, name.name.as_str())).await?
         }
-        None => site.within("asking for the name", client.runner_named(name.name.as_str())).await?,
+        None => site.within("asking for the name", client.runner_named_lately(name.name.as_str())).await?,
     };
     Ok(match answer {
         // An id whose runner has another name is another machine's.

@@ -1,5 +1,6 @@
 //! The steps, and what each records in the journal: what it did, and what its undo needs.
 
+pub use crate::lifecycle::context::request::Instance;
 use crate::runner::Guard;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

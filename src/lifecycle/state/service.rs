@@ -30,10 +30,11 @@ pub struct SeenService {
 }
 
 impl SeenService {
-    /// Whether the service's own unit is as it should be, whatever the ones beside it are.
+    /// Whether the service's own unit is as it should be, whatever the ones beside it are. The target that it belongs to
+    /// does not count: systemd reads that without a restart.
     #[must_use]
     pub fn is_written(&self) -> bool {
-        self.found.as_deref() == Some(self.wanted.as_str())
+        self.found.as_deref().map(unit::without_target) == Some(unit::without_target(&self.wanted))
     }
 }
 
@@ -91,6 +92,8 @@ pub(crate) async fn look(
         drain: wanted.drain.as_secs(),
         upgrades: upgrades.is_some(),
         allow_metadata: site.request.allow_metadata,
+        instance: site.request.instance.clone().filter(|_| wanted.by_number).map(|it| (it.number, it.first)),
+        in_target: wanted.in_target,
     };
     let wanted = unit::render(&unit);
     let (service, timer) = upgrades.map(|upgrades| unit::render_upgrade(&unit, upgrades)).unzip();

@@ -92,7 +92,7 @@ pub async fn run(
         let listener = config.as_ref().or_else(|| running.handed().map(JitIdentity::encoded));
         let mut jobs = 0;
         let ended = match note_use(&site).await {
-            Ok(()) => supervise(&site, running, listener, &mut jobs, &mut trouble).await,
+            Ok(()) => Box::pin(supervise(&site, running, listener, &mut jobs, &mut trouble)).await,
             Err(error) => Err(error),
         };
         drop(config);

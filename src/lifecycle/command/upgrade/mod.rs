@@ -35,10 +35,10 @@ use tokio_util::sync::CancellationToken;
 /// `ListenerError::NotIdle`: nothing was done. [`Error::UpgradeTakenBack`]: the old version runs again. With any other error,
 /// the runner is as it was.
 pub async fn upgrade(site: &Site<'_>, how: &Upgrading) -> Result<Upgraded, Error> {
+    machine::refuse_to_choose(site, "upgrade")?;
     site.check_parents()?;
     let journal = site.read_journal()?;
     if journal.entries().is_empty() {
-        machine::refuse_elsewhere(site, "upgrade")?;
         return Err(TreeError::NothingThere { dir: site.request.dir.clone() }.into());
     }
     let _held = hold(site).await?;

@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Before the listener starts: checks for a newer version, and installs it if the support of the installed one ends
 /// soon. Otherwise the next start is as good, and a download would only delay this one. It never fails a start.
 pub(crate) async fn before_start(site: &Site<'_>) {
-    match try_upgrade(site).await {
+    match Box::pin(try_upgrade(site)).await {
         Ok(Some((from, to))) => tracing::info!("runner {to} is in the place of {from}"),
         Ok(None) => {}
         Err(error) => tracing::warn!("the runner was not upgraded: {}", chain(&error)),

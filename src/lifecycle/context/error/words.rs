@@ -10,7 +10,11 @@ pub(super) fn remove(dir: &Path) -> String {
 /// How to choose one of several runners.
 pub(super) fn choose(dirs: &[PathBuf], command: &str) -> String {
     let dir = dirs.first().map(|dir| dir.display().to_string()).unwrap_or_default();
-    let all = if command == "remove" { ", or pass --all for every runner" } else { "" };
+    let all = if matches!(command, "remove" | "upgrade") {
+        ", or the number of an instance with --instance N, or --all for every runner"
+    } else {
+        ""
+    };
     format!("Pass the directory of the one that is meant, `runup {command} --dir {dir}`{all}.")
 }
 

@@ -1,7 +1,7 @@
 //! Which user and which number a runner has, and how its tree is guarded: the journal decides, whatever owns the files on
 //! disk.
 
-use crate::lifecycle::state::journal::{Act, Entry, Error, Journal, RunnerUser, Step};
+use crate::lifecycle::state::journal::{Act, Entry, Error, Instance, Journal, RunnerUser, Step};
 use crate::runner::Guard;
 
 impl Journal {
@@ -83,5 +83,16 @@ impl Journal {
         }
         let before = self.record.index.replace(index);
         self.write().inspect_err(|_| self.record.index = before)
+    }
+
+    /// Which of several runners of one configuration it is; `None` for a runner of its own.
+    #[must_use]
+    pub fn instance(&self) -> Option<&Instance> {
+        self.record.instance.as_ref()
+    }
+
+    /// Sets which one it is; written with the next entry.
+    pub fn set_instance(&mut self, instance: Option<Instance>) {
+        self.record.instance = instance.or(self.record.instance.take());
     }
 }

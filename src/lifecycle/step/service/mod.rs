@@ -3,6 +3,7 @@
 pub mod by_hand;
 pub mod decide;
 mod needrestart;
+pub mod target;
 pub mod upgrades;
 
 use crate::deadline::{Deadline, Stop};
@@ -139,7 +140,12 @@ async fn write_units(
         write_dot_service(site, journal, &service.unit, account).await?;
     }
     needrestart::write(site)?;
+    target::write(site).await?;
     systemd::reload(&site.stop).await?;
+    if service.is_written() && service.state.is_enabled() {
+        // It is not restarted for a target that it belongs to now, and so not enabled again either.
+        systemd::enable(&service.unit, &site.stop).await?;
+    }
     upgrades::enable(site, service).await
 }
 
@@ -422,6 +428,7 @@ pub async fn undo_write(site: &Site<'_>, journal: &mut Journal) -> Result<UnitOw
             }
             upgrades::delete(site, unit)?;
             needrestart::delete_with_the_last(site, journal)?;
+            target::delete_with_the_last(site, journal).await?;
             let dropins = unit_path(site, &format!("{unit}.d"));
             if dropins.is_dir() {
                 tracing::info!("{} stays: runup did not write what is in it", dropins.display());

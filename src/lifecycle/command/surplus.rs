@@ -1,0 +1,125 @@
+//! Instances that are too many, and what all instances share: the lock of their number, and their target.
+
+use crate::deadline::Deadline;
+use crate::github::{self, Client};
+use crate::host::lock::Lock;
+use crate::host::systemd;
+use crate::lifecycle::command::remove::{Removed, remove};
+use crate::lifecycle::context::error::{Error, InstanceError, RegistrationError};
+use crate::lifecycle::context::request::RemoveScope;
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::journal::{EntryState, Journal, Registered};
+use crate::lifecycle::state::service::{UnitOwner, unit_owner};
+use crate::lifecycle::state::{observed, ownership};
+use crate::lifecycle::step::registration::deregister;
+use crate::lifecycle::step::service::target;
+use std::time::Duration;
+
+/// How often the server is asked to delete a busy runner.
+const ASK: Duration = Duration::from_secs(3);
+/// Lets the tests of a debug build be faster.
+const FAST: &str = "RUNUP_ANY_DEADLINE";
+
+/// Takes the lock of the number of instances: two runs with other counts follow each other.
+///
+/// # Errors
+/// Another process holds it for too long.
+pub async fn lock_instances(site: &Site<'_>) -> Result<Lock, Error> {
+    site.make_state()?;
+    site.lock_number().await
+}
+
+/// Starts the target of all instances, once their units are written.
+///
+/// # Errors
+/// systemd refuses.
+pub async fn start_target(site: &Site<'_>) -> Result<(), Error> {
+    if systemd::is_running() && site.request.root.is_host() { target::start(site).await } else { Ok(()) }
+}
+
+/// Removes an instance in its first idle moment. The server decides which one that is: it refuses to delete a runner that
+/// has a job, and gives none to one that it has deleted. Until then, nothing of the instance is touched.
+///
+/// # Errors
+/// `InstanceError::Busy`: it had a job for all of `drain`. After it is off the server, those of [`remove`].
+pub async fn remove_surplus(site: &Site<'_>, drain: Duration) -> Result<Removed, Error> {
+    let patience = Deadline::after(drain);
+    let site = &site.until(Deadline::after(site.request.deadline.saturating_add(drain)), site.stop.clone());
+    let mut known = None;
+    let phase = site.phase("idle");
+    loop {
+        // A service that registers by itself needs the lock for that, and must not do it after this.
+        let (lock, journal) = site.open_journal("remove").await?;
+        let Some(busy) = busy(site, &journal, &mut known).await? else {
+            begin_to_stop(site, &journal).await?;
+            break;
+        };
+        drop(lock);
+        if patience.passed() {
+            return Err(busy.into());
+        }
+        let pause = if cfg!(debug_assertions) && std::env::var_os(FAST).is_some() { ASK / 60 } else { ASK };
+        site.pause("waiting for the end of its job", pause.min(patience.left())).await?;
+    }
+    phase.end("it has no job, and gets none any more");
+    Box::pin(remove(site, RemoveScope::Server, Duration::ZERO)).await
+}
+
+/// Asks the server to delete the runner; `None` if it has none of this instance any more.
+async fn busy(
+    site: &Site<'_>,
+    journal: &Journal,
+    known: &mut Option<u64>,
+) -> Result<Option<InstanceError>, Error> {
+    let Some((state, registered)) = journal.registered() else { return Ok(None) };
+    // No listener was started with it.
+    if state == EntryState::Begun || observed::is_copy(site, journal) {
+        return Ok(None);
+    }
+    deregister::check_means(site, journal, registered)?;
+    if site.request.credentials.api.is_none() {
+        let purpose = "removing an instance between two jobs";
+        return Err(RegistrationError::NoWayToDeregister { purpose }.into());
+    }
+    let client = site.client_at(&registered.url, &registered.api_url)?;
+    let Some(id) = id(site, &client, registered, *known).await? else { return Ok(None) };
+    *known = Some(id);
+    match site.within("deleting the runner", client.delete(id)).await {
+        Ok(_) => Ok(None),
+        Err(Error::Github(github::Error::Busy { .. })) => {
+            let (dir, name) = (site.request.dir.clone(), registered.name.clone());
+            Ok(Some(InstanceError::Busy { dir, name, id }))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The id of the runner on the server, which counts only if the server has confirmed that it is this one.
+async fn id(
+    site: &Site<'_>,
+    client: &Client,
+    registered: &Registered,
+    known: Option<u64>,
+) -> Result<Option<u64>, Error> {
+    if known.is_some() && known == registered.agent_id {
+        return Ok(known);
+    }
+    if !registered.confirmed {
+        let (dir, name) = (site.request.dir.clone(), registered.name.clone());
+        return Err(InstanceError::NotConfirmed { dir, name }.into());
+    }
+    Ok(ownership::ours(site, client, registered, Duration::ZERO).await?.map(|runner| runner.id))
+}
+
+/// Tells its service to stop while the lock is held: a runner that was deleted would be registered again.
+async fn begin_to_stop(site: &Site<'_>, journal: &Journal) -> Result<(), Error> {
+    if let Some(unit) = journal.unit()
+        && systemd::is_running()
+        && site.request.root.is_host()
+        && unit_owner(site, unit)? != UnitOwner::Operator
+        && systemd::show(unit, &site.stop).await?.runs()
+    {
+        systemd::begin_to_stop(unit, &site.stop).await?;
+    }
+    Ok(())
+}
