@@ -250,7 +250,7 @@ fn where_no_link_can_lead_the_files_are_copied_and_that_is_said() {
     rig.assert_store_is_whole();
 }
 
-/// The program that an ordinary user runs, or one who can write to the store, makes no tree of root's.
+/// What another user could have written makes no tree of root's.
 #[test]
 fn a_store_that_others_can_enter_is_not_used() {
     let Some(rig) = rig() else { return };

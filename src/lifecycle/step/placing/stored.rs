@@ -1,7 +1,7 @@
 //! When verified copies are kept beside the runners, what is made from them, and when they go.
 //!
-//! There is a store if somebody asks for it, or if the directory above has a second runner: one runner alone needs no
-//! second copy. Only root has one, for trees of other users. It is filled from what was just verified, before the tree is
+//! There is a store if it is requested, or if the directory above has a second runner: one runner alone needs no second
+//! copy. Only root has one, for trees of other users. It is filled from what was just verified, before the tree is
 //! given its settings, and never from a tree that is in use.
 
 use crate::error::chain;
@@ -29,8 +29,9 @@ pub(crate) fn find(site: &Site<'_>, sha256: Sha256Digest) -> Option<PathBuf> {
     (account::is_root() && store.find(sha256).is_some()).then(|| shown(site, &store))
 }
 
-/// Makes a tree from the verified copy of the archive with this digest, in the new directory `staging`; `None` if there
-/// is none, else the store and the number of entries. A `guarded` tree shares its files with the copy. A damaged copy is deleted.
+/// Makes a tree from the verified copy of the archive with this digest, in the new directory `staging`, and returns the
+/// store and the number of entries; `None` if there is no such copy. A `guarded` tree shares its files with it. A damaged
+/// copy is deleted.
 ///
 /// # Errors
 /// The tree cannot be written; nothing of it stays.
