@@ -203,8 +203,9 @@ mod tests {
             for option in
                 options(command).iter().filter(|it| !["help", "version"].contains(&it.option.as_str()))
             {
-                if path == "remove" && ["name", "all"].contains(&option.option.as_str()) {
-                    // Only a person confirms a name, or that every runner goes.
+                let is_choice = ["all", "instance"].contains(&option.option.as_str());
+                if is_choice || path == "remove" && option.option == "name" {
+                    // Only a person confirms a name, or decides which runners a command is about.
                     assert_eq!((&option.variable, &option.key), (&None, &None));
                     continue;
                 }

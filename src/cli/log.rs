@@ -43,6 +43,7 @@ pub(super) fn start(common: &Common, screen: &Arc<Screen>) {
             .with(
                 tracing_subscriber::fmt::layer()
                     .event_format(Plain)
+                    .with_ansi(false)
                     .with_writer(move || Screen::line(&writer)),
             )
             .try_init(),

@@ -130,9 +130,9 @@ const PAGES: [Page; 24] = [
         path: "remove",
         notes: &[
             "It removes what runup created, and nothing else. A runner that is gone already is a success. On a machine with \
-             several runners, pass --dir or --all. With --all, a runner that cannot be removed does not stop the others, and the exit code is the highest one.",
+             several runners, pass --dir, --instance or --all. With --all, one that cannot be removed does not stop the others; the exit code is 75 if any failure can pass, else that of the first.",
         ],
-        exit: &[("78", "there are several runners, and neither --dir nor --all was passed")],
+        exit: &[("78", "there are several runners, and none of --dir, --instance and --all was passed")],
         examples: &[
             (
                 "Deregister the runner, and remove it from this machine",
@@ -146,7 +146,7 @@ const PAGES: [Page; 24] = [
         path: "status",
         notes: &[
             "Without --dir, RUNUP_DIR or a dir in the configuration file, it shows every runner of this machine: one alone in \
-             full, several as a table, and a list with --json. The exit code is the highest one of the runners. With a \
+             full, several as a table, and a list with --json. The exit code is 75 if any of them has it, else the first that is not 0. With a \
              directory, it shows that one, and --json prints its object.",
         ],
         exit: &[

@@ -140,7 +140,7 @@ pub(super) fn place(place: &Place, session: &Session) -> Result<Request, super::
         no_proxy: None,
         token_file: None,
         token_command: None,
-        deadline: Duration::ZERO,
+        deadline: Duration::MAX,
     };
     base(&server, place, None, Credentials::default(), session)
 }

@@ -17,7 +17,6 @@ const FOR_ALL: [&str; 9] =
 
 /// How many.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Machine options")]
 pub struct Count {
     /// Number of runners on this machine, 64 at most [default: as many as there are]
     ///
@@ -25,16 +24,15 @@ pub struct Count {
     /// the end; a name with {index} stays as it is. In the configuration file, [instance.3] sets what differs for the third.
     /// A lower number removes runners, the last one first, each in its first idle moment; one that is still busy after
     /// --drain stays, and the exit code is 75.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST)))]
+    #[arg(long, help_heading = "Machine options", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST)))]
     pub count: Option<u32>,
 }
 
 /// Which one.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Machine options")]
 pub struct Chosen {
     /// Only the runner with this number, of those that install --count created
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST)))]
+    #[arg(long, help_heading = "Machine options", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST)))]
     pub instance: Option<u32>,
 }
 

@@ -291,6 +291,8 @@ fn one_that_fails_leaves_its_neighbours_and_decides_the_exit_code() {
     rig.write("opt/actions-runner-2/precious", "mine");
     let failed = rig.run(&["install", "--name", "box", "--count", "3", "--json"]).expect(78);
     let failed = failed.says("failed to install the runner in /opt/actions-runner-2");
+    // The lines of each say which one they are about.
+    let failed = failed.says("[actions-runner-3] config.sh ").says("[actions-runner-2] detect ");
     assert_eq!(instances(&failed).iter().map(|one| one.2).collect::<Vec<_>>(), [true, false, true]);
     assert_eq!(on_server(&rig), ["box", "box-3"]);
     assert_eq!(std::fs::read(rig.root().join("opt/actions-runner-2/precious")).unwrap(), b"mine");

@@ -52,7 +52,7 @@ CONFIG
     must denied 4
     # All stop and start together.
     exits 0 inside systemctl stop runup.target
-    must none_active 4
+    within 30 none_active 4
     within 30 offline 4
     exits 0 inside systemctl start runup.target
     within 60 online 4
