@@ -95,7 +95,9 @@ fn requested(flags: &RunFlags, session: &Session) -> Result<(Request, RunnerSour
         // Just-in-time runners always take a single job.
         registration.options.ephemeral |= !matches!(source, RunnerSource::ConfigSh);
         if !registration.options.ephemeral && run.after_job != flags::AfterJob::Stop {
-            return Err(Error::Contradiction("--after-job needs --ephemeral or --jit".into()).into());
+            let message = "--after-job needs --ephemeral or --jit, because a persistent runner is not cleaned between two \
+                           jobs: pass --ephemeral --after-job again for that";
+            return Err(Error::Contradiction(message.into()).into());
         }
     }
     if run.after_job == flags::AfterJob::Poweroff

@@ -3,6 +3,7 @@
 mod belongings;
 mod end;
 mod home;
+mod keys;
 mod locks;
 mod manage;
 mod mark;
@@ -10,11 +11,12 @@ mod name_service;
 mod tools;
 mod unfinished;
 mod ways;
+mod writable;
 
 use super::{Error, Root};
-pub use belongings::end_starters;
+pub use belongings::{clean, end_starters};
 pub use end::end_account;
-pub use home::{ensure_home, has_home};
+pub use home::{ensure_home, has_home, is_as_created};
 pub use locks::{FileLock, foreign_lock, sweep_locks, wait_until_unlocked};
 pub use manage::{
     Deleted, Made, NewUser, OWN_IDS, WantedIds, add_to_group, check_new, create, create_group, delete,
@@ -28,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 pub use tools::{MARKER, wait_for_survivors};
 pub use ways::ways_to_root;
+pub use writable::{Writable, writable};
 
 /// A user.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -26,6 +26,16 @@ pub fn empty_dir(path: &Path) -> io::Result<()> {
     elsewhere::empty(path)
 }
 
+/// Deletes the directory at `path`, or what is in it if something is mounted there, which stays. One that does not exist
+/// is success.
+pub fn delete_or_empty(path: &Path) -> io::Result<()> {
+    match delete_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => empty_dir(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}
+
 /// What every new filesystem has at its top.
 pub const LOST_AND_FOUND: &str = "lost+found";
 

@@ -217,6 +217,15 @@ pub enum Error {
         left: Vec<String>,
     },
 
+    /// A job left something of its user that could not be deleted.
+    #[error("failed to clean up after the jobs of the user {name}: {} could not be deleted", few(left))]
+    LeftBehind {
+        /// The user.
+        name: String,
+        /// Files, directories and other objects of it.
+        left: Vec<String>,
+    },
+
     /// Every id of the range for runup's users and groups is taken.
     #[error("failed to create {name}: every user and group id from {lowest} to {highest} is taken")]
     NoFreeId {
@@ -389,6 +398,7 @@ impl Failure for Error {
             Self::Deadline { .. }
             | Self::Locked { .. }
             | Self::AccountsLocked { .. }
+            | Self::LeftBehind { .. }
             | Self::StillRunning { .. } => Class::TempFail,
             // `Signals::received` knows which signal it was; this is the usual one.
             Self::Stopped { .. } => Class::Signal(15),

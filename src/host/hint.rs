@@ -3,6 +3,9 @@
 use super::Error;
 use std::io;
 
+const LEFT_BEHIND: &str =
+    "Delete it, or restart the machine if it is a key of the kernel. No job runs before it is gone.";
+
 /// The command or setting that fixes it, if there is one.
 pub(super) fn of(error: &Error) -> Option<String> {
     let text = match error {
@@ -37,6 +40,7 @@ pub(super) fn of(error: &Error) -> Option<String> {
             "Unmount what is mounted there, or delete it yourself, then run it again. Until then the user is kept, so that \
             no other user gets its id and its files."
         }
+        Error::LeftBehind { .. } => LEFT_BEHIND,
         Error::NoFreeId { .. } => "Create the user yourself, with another id, and pass it with --user.",
         Error::MustNotEnd { .. } => {
             "Pass a dedicated user with --user, or omit it, so that runup creates one."

@@ -1,5 +1,6 @@
 //! Finds mount points. Only on Linux, with `/proc`; on other systems none are found.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,30 @@ pub fn within(path: &Path) -> Vec<PathBuf> {
         .collect();
     found.sort();
     found.dedup();
+    found
+}
+
+/// The mount points of filesystems that are this machine's own: a network's may not answer, and the kernel's views of
+/// itself hold no files of users.
+#[must_use]
+pub fn local() -> BTreeSet<PathBuf> {
+    const LOCAL: [&str; 12] = [
+        "ext2", "ext3", "ext4", "xfs", "btrfs", "bcachefs", "f2fs", "zfs", "tmpfs", "ramfs", "overlay",
+        "mqueue",
+    ];
+    let mut found = BTreeSet::new();
+    let table = fs_err::read("/proc/self/mountinfo").unwrap_or_default();
+    for line in table.split(|byte| *byte == b'\n') {
+        let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+        let Some(path) = fields.get(4) else { continue };
+        let kind = fields.iter().position(|field| *field == b"-").and_then(|at| fields.get(at + 1));
+        // The last one at a path is the one that is seen.
+        if kind.is_some_and(|kind| LOCAL.iter().any(|local| local.as_bytes() == *kind)) {
+            found.insert(place(path));
+        } else {
+            found.remove(&place(path));
+        }
+    }
     found
 }
 

@@ -6,15 +6,16 @@
 
 use std::path::{Path, PathBuf};
 
-/// Deletes everything below the directory `path` (but not `path`) that the user id `uid` owns. Returns what could not
-/// be deleted. A directory of the user in which others have files is given to root. `path` may be missing. Once
+/// Deletes everything below the directory `path` (but not `path`) whose owner is one of the `ids`, which are ranges: a
+/// user's own id and its subordinate ones. Returns what could not be deleted. A directory of the user in which others
+/// have files is given to root. `path` may be missing. Once
 /// `given_up` returns true, nothing more is deleted, and the current directory counts as not deleted. Only on Linux.
-pub fn delete_owned(path: &Path, uid: u32, given_up: &dyn Fn() -> bool) -> Vec<PathBuf> {
+pub fn delete_owned(path: &Path, ids: &[(u32, u32)], given_up: &dyn Fn() -> bool) -> Vec<PathBuf> {
     #[cfg(target_os = "linux")]
-    return linux::sweep(path, uid, given_up);
+    return linux::sweep(path, ids, given_up);
     #[cfg(not(target_os = "linux"))]
     {
-        let _ = (path, uid, given_up);
+        let _ = (path, ids, given_up);
         Vec::new()
     }
 }
@@ -39,15 +40,15 @@ mod linux {
         OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
     struct Sweep<'a> {
-        uid: u32,
+        ids: &'a [(u32, u32)],
         given_up: &'a dyn Fn() -> bool,
         left: Vec<PathBuf>,
         /// How many directories were moved up.
         moved: u64,
     }
 
-    pub fn sweep(path: &Path, uid: u32, given_up: &dyn Fn() -> bool) -> Vec<PathBuf> {
-        let mut sweep = Sweep { uid, given_up, left: Vec::new(), moved: 0 };
+    pub fn sweep(path: &Path, ids: &[(u32, u32)], given_up: &dyn Fn() -> bool) -> Vec<PathBuf> {
+        let mut sweep = Sweep { ids, given_up, left: Vec::new(), moved: 0 };
         match rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty()) {
             Ok(directory) => sweep.empty(directory, path, None, 0),
             // /var/lock is a link to /run/lock, which is swept under its own name.
@@ -73,7 +74,8 @@ mod linux {
                     return self.left.push(path.to_owned());
                 }
                 let Ok(meta) = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-                let (owned, full) = (meta.st_uid == self.uid, path.join(OsStr::from_bytes(name.to_bytes())));
+                let owned = self.ids.iter().any(|(first, last)| (*first..=*last).contains(&meta.st_uid));
+                let full = path.join(OsStr::from_bytes(name.to_bytes()));
                 if FileType::from_raw_mode(meta.st_mode) == FileType::Directory {
                     self.directory(parent, name, &full, owned, top, depth);
                 } else if owned {
@@ -218,7 +220,7 @@ mod tests {
         }
         std::fs::set_permissions(at("mixed"), std::fs::Permissions::from_mode(0o1777)).unwrap();
 
-        assert_eq!(delete_owned(temp.path(), HERS, &|| false), [] as [PathBuf; 0]);
+        assert_eq!(delete_owned(temp.path(), &[(HERS, HERS)], &|| false), [] as [PathBuf; 0]);
         for gone in ["file", "hers", "shared/hers", "link", "mixed/hers"] {
             assert!(std::fs::symlink_metadata(at(gone)).is_err(), "{gone}");
         }
@@ -227,7 +229,7 @@ mod tests {
         }
         let mixed = std::fs::metadata(at("mixed")).unwrap();
         assert_eq!((mixed.uid(), mixed.mode() & 0o7777), (0, 0o755), "it stays the user's");
-        assert_eq!(delete_owned(&at("missing"), HERS, &|| false), [] as [PathBuf; 0]);
+        assert_eq!(delete_owned(&at("missing"), &[(HERS, HERS)], &|| false), [] as [PathBuf; 0]);
     }
 
     #[test]
@@ -248,12 +250,12 @@ mod tests {
             here = rustix::fs::openat(&here, "d", flags, rustix::fs::Mode::empty()).unwrap();
             rustix::fs::fchown(&here, Some(uid), Some(gid)).unwrap();
         }
-        assert_eq!(delete_owned(dir.path(), HERS, &|| true), [dir.path()]);
+        assert_eq!(delete_owned(dir.path(), &[(HERS, HERS)], &|| true), [dir.path()]);
         assert!(top.exists());
         let path = dir.path().to_owned();
         let left = std::thread::Builder::new()
             .stack_size(256 * 1024)
-            .spawn(move || delete_owned(&path, HERS, &|| false))
+            .spawn(move || delete_owned(&path, &[(HERS, HERS)], &|| false))
             .unwrap()
             .join()
             .unwrap();

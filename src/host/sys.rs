@@ -208,6 +208,54 @@ pub fn fork_killer(uid: u32, outsider: u32) -> io::Result<rustix::process::Pid> 
     }
 }
 
+/// Forks a process that empties the keyrings that the kernel keeps for the user id `uid` without any process of it, then
+/// exits; returns its id, to be reaped. It exits with 0 if keyrings can be used here at all.
+///
+/// Only a process of the user itself can do this: root has no rights to keys of others.
+#[cfg(target_os = "linux")]
+pub fn fork_key_cleaner(uid: u32) -> io::Result<rustix::process::Pid> {
+    use rustix::process::Uid;
+    use rustix::thread::{set_thread_groups, set_thread_res_uid};
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    const SETPERM: libc::c_long = 5;
+    const CLEAR: libc::c_long = 7;
+    const INVALIDATE: libc::c_long = 21;
+    const GET_PERSISTENT: libc::c_long = 22;
+    const OF_SESSION: libc::c_long = -3;
+    const OF_USER: [libc::c_long; 2] = [-4, -5];
+    /// As the kernel creates them.
+    const USUAL: libc::c_long = 0x1f3f_0000;
+    if uid == 0 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let user = Uid::from_raw(uid);
+    // SAFETY: the child makes system calls only, and exits without running other code of this process; a null pointer
+    // stands for a keyring without a name.
+    unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            let dropped = set_thread_groups(&[]).is_ok() && set_thread_res_uid(user, user, user).is_ok();
+            let call = |operation: libc::c_long, one: libc::c_long, two: libc::c_long| {
+                libc::syscall(libc::SYS_keyctl, operation, one, two)
+            };
+            let works = dropped && call(JOIN_SESSION_KEYRING, 0, 0) >= 0;
+            if works {
+                for keyring in OF_USER {
+                    call(SETPERM, keyring, USUAL);
+                    call(CLEAR, keyring, 0);
+                }
+                let persistent = call(GET_PERSISTENT, libc::c_long::from(u32::MAX), OF_SESSION);
+                if persistent > 0 {
+                    call(CLEAR, persistent, 0);
+                    call(INVALIDATE, persistent, 0);
+                }
+            }
+            libc::_exit(i32::from(!works));
+        }
+        rustix::process::Pid::from_raw(child).ok_or_else(io::Error::last_os_error)
+    }
+}
+
 /// A kind of System V IPC object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ipc {

@@ -1,4 +1,5 @@
-//! The logs of GitHub's programs, in `_diag`: one file for each start of the listener, and one for each job.
+//! The logs of GitHub's programs, in `_diag`: one file for each start of the listener, and one for each job. Those of
+//! jobs that are over can be [kept elsewhere](super::kept_logs).
 //!
 //! Jobs can write there. No link is followed, only regular files that the runner's user could read are read, and never
 //! more than a part of a large one. The text is a job's: it is for display only.
@@ -17,6 +18,8 @@ const CHUNK: u64 = 256 * 1024;
 const LONGEST: usize = 8 * 1024;
 /// How many entries of the directory are looked at.
 const MOST_ENTRIES: usize = 20_000;
+/// The longest name of a log; the real ones have about 40 bytes.
+const LONGEST_NAME: usize = 100;
 /// Stands where something was left out.
 const CUT: &str = "[...]";
 
@@ -30,12 +33,23 @@ pub enum Program {
 }
 
 impl Program {
+    const ALL: [Self; 2] = [Self::Listener, Self::Worker];
+
     fn prefix(self) -> &'static str {
         match self {
             Self::Listener => "Runner_",
             Self::Worker => "Worker_",
         }
     }
+}
+
+/// Whether GitHub's programs could have given a file this name.
+pub(super) fn is_log(name: &str) -> bool {
+    let usual = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    name.len() <= LONGEST_NAME
+        && name.bytes().all(usual)
+        && name.strip_suffix(".log").is_some()
+        && Program::ALL.iter().any(|program| name.starts_with(program.prefix()))
 }
 
 /// A line of a log.
@@ -51,6 +65,8 @@ pub struct DiagLine {
 #[derive(Debug)]
 pub struct DiagLogs {
     dir: PathBuf,
+    /// Where those of jobs that are over are kept.
+    kept: Option<PathBuf>,
     program: Program,
     reader: Option<Account>,
     open: Option<Log>,
@@ -59,10 +75,10 @@ pub struct DiagLogs {
 }
 
 impl DiagLogs {
-    /// Those of the runner in `dir`, whose user is `reader`.
+    /// Those of the runner in `dir`, whose user is `reader`; also those in the directory `kept`, which is root's.
     #[must_use]
-    pub fn of(dir: &Path, program: Program, reader: Option<Account>) -> Self {
-        Self { dir: dir.join(LOG_DIR), program, reader, open: None, refused: None }
+    pub fn of(dir: &Path, kept: Option<PathBuf>, program: Program, reader: Option<Account>) -> Self {
+        Self { dir: dir.join(LOG_DIR), kept, program, reader, open: None, refused: None }
     }
 
     /// The lines that were added since the last call, and of a newer file if there is one. The first call reads the end
@@ -77,13 +93,20 @@ impl DiagLogs {
         if let Some(log) = &mut self.open {
             log.read(&mut lines).map_err(|error| failed(&log.name, error))?;
         }
+        let newest_kept = self.kept.as_ref().and_then(|kept| newest(kept, self.program));
         let newest = newest(&self.dir, self.program);
+        let is_kept = newest_kept > newest;
+        let newest = newest_kept.max(newest).map(|(_, name)| name);
         let is_open = |name: &String| self.open.as_ref().is_some_and(|log| log.name == *name);
         let Some(name) = newest.filter(|name| !is_open(name) && self.refused.as_ref() != Some(name)) else {
             return Ok(lines);
         };
         self.refused = Some(name.clone());
-        if let Some(opened) = file::open_untrusted_for(self.reader.as_ref(), &self.dir, &name)? {
+        let (dir, reader) = match &self.kept {
+            Some(kept) if is_kept => (kept, None),
+            _ => (&self.dir, self.reader.as_ref()),
+        };
+        if let Some(opened) = file::open_untrusted_for(reader, dir, &name)? {
             let mut log = Log { file: opened, name, at: None, read: 0, line: Vec::new(), is_cut: false };
             log.read(&mut lines).map_err(|error| failed(&log.name, error))?;
             self.open = Some(log);
@@ -93,8 +116,8 @@ impl DiagLogs {
     }
 }
 
-/// The name of the file that was written last. Any of them can be a job's.
-fn newest(dir: &Path, program: Program) -> Option<String> {
+/// The file that was written last, with that time. Any of them can be a job's.
+fn newest(dir: &Path, program: Program) -> Option<(SystemTime, String)> {
     if !std::fs::symlink_metadata(dir).ok()?.is_dir() {
         return None;
     }
@@ -105,7 +128,7 @@ fn newest(dir: &Path, program: Program) -> Option<String> {
         let written = entry.metadata().ok().filter(|_| is_log)?.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         Some((written, name))
     });
-    logs.max().map(|(_, name)| name)
+    logs.max()
 }
 
 /// An open file.
@@ -194,7 +217,7 @@ mod tests {
         let text =
             "at the top\n[2026-01-31 12:00:00Z INFO Listener] one\r\n   at Somewhere()\n[not a time] x\n";
         std::fs::write(diag.join("Runner_1.log"), text).unwrap();
-        let lines = DiagLogs::of(dir.path(), Program::Listener, None).read().unwrap();
+        let lines = DiagLogs::of(dir.path(), None, Program::Listener, None).read().unwrap();
         let noon: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
         let found: Vec<_> = lines.iter().map(|line| (line.at, line.text.as_str())).collect();
         let expected = [
@@ -209,7 +232,7 @@ mod tests {
     #[test]
     fn what_is_added_is_read_once_and_the_next_file_is_found() {
         let (dir, diag) = tree();
-        let mut logs = DiagLogs::of(dir.path(), Program::Worker, None);
+        let mut logs = DiagLogs::of(dir.path(), None, Program::Worker, None);
         assert!(texts(&mut logs).is_empty());
         let first = diag.join("Worker_1.log");
         std::fs::write(&first, "one\ntw").unwrap();
@@ -232,7 +255,7 @@ mod tests {
         let mut text = "x".repeat(3_000_000);
         let _ = write!(text, "\nlast\n{}\n", "y".repeat(LONGEST + 9));
         std::fs::write(diag.join("Runner_1.log"), text).unwrap();
-        let lines = texts(&mut DiagLogs::of(dir.path(), Program::Listener, None));
+        let lines = texts(&mut DiagLogs::of(dir.path(), None, Program::Listener, None));
         assert_eq!(lines[0], CUT);
         assert_eq!(lines[2], "last");
         assert!(lines.iter().all(|line| line.len() <= LONGEST + CUT.len()));

@@ -12,6 +12,7 @@ pub mod environment;
 mod error;
 pub mod guard;
 pub mod jit_config;
+pub mod kept_logs;
 pub mod libraries;
 pub mod listener;
 pub mod name;

@@ -6,6 +6,7 @@
 mod adopt;
 mod bad_input;
 mod claims;
+mod cleaning;
 mod cli;
 mod commands;
 mod crash;

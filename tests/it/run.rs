@@ -525,7 +525,7 @@ fn a_spot_notice_is_a_stop_signal_with_an_end() {
 #[test]
 fn options_that_make_no_sense_are_refused() {
     let rig = Rig::new();
-    finish(start(&rig, &["--after-job", "again"])).expect(64).says("--ephemeral");
+    finish(start(&rig, &["--after-job", "again"])).expect(64).says("--ephemeral --after-job again");
     finish(start(&rig, &["--ephemeral", "--after-job", "poweroff"])).expect(64).says("--root");
 }
 

@@ -1,9 +1,11 @@
 //! Deletes what a user leaves on a machine besides its processes: cron and at jobs, a lingering session, files in
-//! shared directories, mail, the home directory, System V and POSIX IPC objects.
+//! shared directories, mail, the home directory, System V and POSIX IPC objects, keys. Either the user goes with it, or
+//! the user stays and its next job finds nothing of an earlier one.
 
-use super::Account;
+use super::{Account, home, keys};
 use crate::deadline::{Deadline, Stop};
-use crate::host::{Command, Error, Root, delete, find_program, sweep, sys};
+use crate::host::{Command, Error, Root, delete, find_program, metadata_rule, sweep, sys};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -58,46 +60,96 @@ pub async fn end_starters(root: &Root, account: &Account, stop: &Stop) -> Result
     for directory in SPOOLS {
         if let Some(path) = root.resolve(Path::new(directory)) {
             let given_up = || stop.is_cancelled();
-            let stays = sweep::delete_owned(&path, account.uid, &given_up);
+            let stays = sweep::delete_owned(&path, &ids(root, account), &given_up);
             left.extend(stays.iter().map(|path| path.display().to_string()));
         }
     }
     if left.is_empty() { Ok(()) } else { Err(Error::FilesLeft { name: account.name.clone(), left }) }
 }
 
+/// The user's own id, and on the machine itself its subordinate ones: files that a container or a user namespace has
+/// created have these.
+fn ids(root: &Root, account: &Account) -> Vec<(u32, u32)> {
+    let own = vec![(account.uid, account.uid)];
+    if root.is_host() { metadata_rule::ranges(account.uid).unwrap_or(own) } else { own }
+}
+
 /// Deletes everything else, once no process of the user runs. Returns what could not be deleted.
 pub async fn delete_all(root: &Root, account: &Account, deadline: Deadline, stop: &Stop) -> Vec<String> {
-    if root.is_host() {
-        let runtime = PathBuf::from(format!("/run/user/{}", account.uid));
-        if runtime.exists() && Path::new("/run/systemd/system").exists() {
-            let units = [
-                format!("user@{}.service", account.uid),
-                format!("user-runtime-dir@{}.service", account.uid),
-            ];
-            tell("systemctl", &["stop", &units[0], &units[1]], stop).await;
-        }
-    }
+    end_sessions(root, account, stop).await;
     let (root, account, stop) = (root.clone(), account.clone(), stop.clone());
     let work = move || {
         let given_up = || stop.is_cancelled() || deadline.passed();
-        let mut left = Vec::new();
-        let memory = IN_MEMORY.iter().filter(|_| root.is_host());
-        for directory in SHARED.iter().chain(memory) {
-            if let Some(path) = root.resolve(Path::new(directory)) {
-                left.extend(sweep::delete_owned(&path, account.uid, &given_up));
-            }
-        }
-        if root.is_host() {
-            left.extend(runtime_directory(&account));
-        }
-        left.extend(home(&root, &account));
-        let mut left: Vec<String> = left.iter().map(|path| path.display().to_string()).collect();
-        if root.is_host() {
-            left.extend(ipc(&account));
-        }
+        let mut left = shared(&root, &account, &[], &given_up);
+        left.extend(delete_home(&root, &account).map(|path| path.display().to_string()));
         left
     };
+    blocking(work).await
+}
+
+/// Deletes the same of a user that stays, once no process of it runs; also in the directories `more`. The home directory
+/// is created again as useradd did if `with_home`, and stays as it is otherwise. [`Error::LeftBehind`] if something
+/// could not be deleted.
+pub async fn clean(
+    root: &Root,
+    account: &Account,
+    more: &[PathBuf],
+    with_home: bool,
+    deadline: Deadline,
+    stop: &Stop,
+) -> Result<(), Error> {
+    end_sessions(root, account, stop).await;
+    let mut left = {
+        let (root, account, stop, more) = (root.clone(), account.clone(), stop.clone(), more.to_vec());
+        let given_up = move || stop.is_cancelled() || deadline.passed();
+        blocking(move || shared(&root, &account, &more, &given_up)).await
+    };
+    if root.is_host() {
+        left.extend(keys::clear(account).await);
+    }
+    if !left.is_empty() {
+        return Err(Error::LeftBehind { name: account.name.clone(), left });
+    }
+    if !with_home {
+        return Ok(());
+    }
+    let (root, account) = (root.clone(), account.clone());
+    let renewed = tokio::task::spawn_blocking(move || home::renew(&root, &account)).await;
+    renewed.unwrap_or_else(|error| Err(Error::File(std::io::Error::other(error))))
+}
+
+async fn blocking(work: impl FnOnce() -> Vec<String> + Send + 'static) -> Vec<String> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| vec!["the user's files".into()])
+}
+
+/// Ends the user's service manager, which would write to its runtime directory.
+async fn end_sessions(root: &Root, account: &Account, stop: &Stop) {
+    let runtime = PathBuf::from(format!("/run/user/{}", account.uid));
+    if root.is_host() && runtime.exists() && Path::new("/run/systemd/system").exists() {
+        let units =
+            [format!("user@{}.service", account.uid), format!("user-runtime-dir@{}.service", account.uid)];
+        tell("systemctl", &["stop", &units[0], &units[1]], stop).await;
+    }
+}
+
+/// Deletes what is in directories that users share, and `more` of these, and in the kernel.
+fn shared(root: &Root, account: &Account, more: &[PathBuf], given_up: &dyn Fn() -> bool) -> Vec<String> {
+    let ids = ids(root, account);
+    let memory = IN_MEMORY.iter().filter(|_| root.is_host());
+    let usual = SHARED.iter().chain(memory).filter_map(|directory| root.resolve(Path::new(directory)));
+    let directories: BTreeSet<PathBuf> = usual.chain(more.iter().cloned()).collect();
+    let mut left = Vec::new();
+    for path in directories {
+        left.extend(sweep::delete_owned(&path, &ids, given_up));
+    }
+    if root.is_host() {
+        left.extend(runtime_directory(account));
+    }
+    let mut left: Vec<String> = left.iter().map(|path| path.display().to_string()).collect();
+    if root.is_host() {
+        left.extend(ipc(&ids));
+    }
+    left
 }
 
 /// Deletes the runtime directory if systemd-logind has not deleted it.
@@ -110,7 +162,7 @@ fn runtime_directory(account: &Account) -> Option<PathBuf> {
 }
 
 /// Deletes the home directory. One that does not belong to the user is kept: the operator may have assigned another.
-fn home(root: &Root, account: &Account) -> Option<PathBuf> {
+fn delete_home(root: &Root, account: &Account) -> Option<PathBuf> {
     let path = root.locate(&account.home)?;
     let meta = fs_err::symlink_metadata(&path).ok()?;
     #[cfg(unix)]
@@ -123,12 +175,12 @@ fn home(root: &Root, account: &Account) -> Option<PathBuf> {
     }
 }
 
-/// System V shared memory, semaphores and message queues that the user owns or created, as `/proc/sysvipc` lists them.
-fn ipc(account: &Account) -> Vec<String> {
+/// System V shared memory, semaphores and message queues that the ids own or created, as `/proc/sysvipc` lists them.
+fn ipc(ids: &[(u32, u32)]) -> Vec<String> {
     let mut left = Vec::new();
     for kind in [sys::Ipc::Memory, sys::Ipc::Semaphores, sys::Ipc::Queue] {
         let table = std::fs::read_to_string(format!("/proc/sysvipc/{}", kind.name())).unwrap_or_default();
-        for id in owned_ids(&table, account.uid) {
+        for id in owned_ids(&table, ids) {
             if sys::remove_ipc(kind, id).is_err() {
                 left.push(format!("the System V IPC object {} {id}", kind.name()));
             }
@@ -137,13 +189,16 @@ fn ipc(account: &Account) -> Vec<String> {
     left
 }
 
-/// The ids in a table of `/proc/sysvipc` whose owner or creator is the user.
-fn owned_ids(table: &str, uid: u32) -> Vec<i32> {
+/// The objects in a table of `/proc/sysvipc` whose owner or creator is the user.
+fn owned_ids(table: &str, ids: &[(u32, u32)]) -> Vec<i32> {
     let mut lines = table.lines();
     let header: Vec<&str> = lines.next().unwrap_or_default().split_whitespace().collect();
     let column = |name: &str| header.iter().position(|column| *column == name);
     let (Some(owner), Some(creator)) = (column("uid"), column("cuid")) else { return Vec::new() };
-    let is_hers = |fields: &[&str], at: usize| fields.get(at).and_then(|id| id.parse().ok()) == Some(uid);
+    let is_hers = |fields: &[&str], at: usize| {
+        let id = fields.get(at).and_then(|id| id.parse::<u32>().ok());
+        id.is_some_and(|id| ids.iter().any(|(first, last)| (*first..=*last).contains(&id)))
+    };
     lines
         .map(|line| line.split_whitespace().collect::<Vec<_>>())
         .filter(|fields| is_hers(fields, owner) || is_hers(fields, creator))
@@ -174,8 +229,8 @@ mod tests {
                             0          5  1600    10     1     2      0   700   700     0     0      0\n\
                            -9          6  1600    10     1     2      0     0     0   700   700      0\n\
                             0        700  1600   700   700   700      0     1   700     1   700      0\n";
-        assert_eq!(owned_ids(shm, 700), [5, 6]);
-        assert_eq!(owned_ids("", 700), [] as [i32; 0]);
-        assert_eq!(owned_ids("nonsense\n1 2 3\n", 3), [] as [i32; 0]);
+        assert_eq!(owned_ids(shm, &[(700, 700)]), [5, 6]);
+        assert_eq!(owned_ids("", &[(700, 700)]), [] as [i32; 0]);
+        assert_eq!(owned_ids("nonsense\n1 2 3\n", &[(3, 3)]), [] as [i32; 0]);
     }
 }

@@ -4,6 +4,7 @@ use crate::error::chain;
 use crate::host::{Stream, systemd};
 use crate::lifecycle::context::error::{Error, TreeError};
 use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state::journal::Journal;
 use crate::lifecycle::step::service::upgrades;
 use crate::runner::diag::{DiagLogs, Program};
 use jiff::{SignedDuration, Timestamp};
@@ -123,10 +124,11 @@ struct Diag([(LogSource, DiagLogs); 2]);
 impl Diag {
     fn of(site: &Site<'_>) -> Result<Self, Error> {
         let (dir, reader) = (site.dir(), site.account()?);
-        Ok(Self([
-            (LogSource::Listener, DiagLogs::of(&dir, Program::Listener, reader.clone())),
-            (LogSource::Worker, DiagLogs::of(&dir, Program::Worker, reader)),
-        ]))
+        let of = |program| {
+            let kept = Journal::logs_for(&site.request.root, &site.request.dir);
+            DiagLogs::of(&dir, kept, program, reader.clone())
+        };
+        Ok(Self([(LogSource::Listener, of(Program::Listener)), (LogSource::Worker, of(Program::Worker))]))
     }
 
     /// What was added, at most the last `most` lines of each.

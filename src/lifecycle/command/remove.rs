@@ -1,5 +1,6 @@
 //! Removal: the undos of what the journal records, in reverse, each of which treats "already gone" as success.
 
+use crate::host::account;
 use crate::lifecycle::command::adopt;
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::request::RemoveScope;
@@ -10,6 +11,7 @@ use crate::lifecycle::state::{kept, machine, observed};
 use crate::lifecycle::step::registration::deregister::{self, Occasion};
 use crate::lifecycle::step::user::release::{self, Undone};
 use crate::lifecycle::step::{listener, placing, sequence, service, user};
+use crate::runner::kept_logs;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -123,6 +125,7 @@ pub async fn remove(site: &Site<'_>, to: RemoveScope, drain: Duration) -> Result
         release::take_over(site, &mut journal).await?;
         if journal.entries().is_empty() {
             let changed = release::release(site, &mut journal).await? == Some(Undone::Deleted);
+            delete_logs(site)?;
             kept::forget(&journal)?;
             journal.delete()?;
             return Ok(Removed { changed, ..Removed::nothing(site) });
@@ -182,7 +185,18 @@ async fn undo_all(
     }
     reach(Checkpoint::RemoveJournalLeft);
     release::release(site, journal).await?;
+    delete_logs(site)?;
     kept::forget(journal)?;
     journal.delete()?;
     Ok(removed)
+}
+
+/// Deletes the logs of jobs that are over.
+fn delete_logs(site: &Site<'_>) -> Result<(), Error> {
+    if account::is_root()
+        && let Some(dir) = Journal::logs_for(&site.request.root, &site.request.dir)
+    {
+        kept_logs::delete_all(&dir)?;
+    }
+    Ok(())
 }

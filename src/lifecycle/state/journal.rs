@@ -8,12 +8,12 @@ mod adopt;
 mod user;
 mod work;
 
-use crate::host;
+use crate::host::{self, Root};
 pub use crate::lifecycle::context::error::{JournalError as Error, VERSION};
 pub use crate::lifecycle::state::record::{
     Act, Asked, Entry, EntryState, Instance, Registered, RunnerUser, Step, WorkDir,
 };
-use crate::runner::Guard;
+use crate::runner::{Guard, kept_logs};
 pub(crate) use adopt::TakenIn;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -52,6 +52,9 @@ struct Record {
     /// The work directory in which jobs may have left something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     used: Option<String>,
+    /// The user whose home directory had nothing in it when its first job began, so that it is deleted between jobs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    empty_home: Option<String>,
     entries: Vec<Entry>,
 }
 
@@ -97,6 +100,12 @@ impl Journal {
         state.join(format!("{}.ca.pem", slug(dir)))
     }
 
+    /// The directory for the logs of jobs that are over; `None` if a link leads out of the root.
+    #[must_use]
+    pub fn logs_for(root: &Root, dir: &Path) -> Option<PathBuf> {
+        Some(root.locate(&kept_logs::place())?.join(slug(dir)))
+    }
+
     /// The lock of this journal.
     #[must_use]
     pub fn lock_for(state: &Path, dir: &Path) -> PathBuf {
@@ -136,6 +145,7 @@ impl Journal {
             updates: Vec::new(),
             work: None,
             used: None,
+            empty_home: None,
             entries: Vec::new(),
         };
         Ok(Self { path, record, exists: false, begun: Vec::new() })

@@ -4,6 +4,7 @@
 //! which is durable before the runner relies on the user. Several may share one knowingly. Claims are made and read, and
 //! users deleted and their processes ended, only under the lock of the users.
 
+pub(crate) mod cleaning;
 pub mod release;
 
 use crate::deadline::Deadline;

@@ -1,13 +1,16 @@
-//! Cleans the tree for the next job: at the end of `run`, and between two jobs of an ephemeral runner.
+//! Cleans the tree and what else jobs can write to for the next job: at the end of `run`, and between two jobs of an
+//! ephemeral runner.
 
 use crate::deadline::Deadline;
 use crate::host::file::read_untrusted_in;
 use crate::host::process::{self, Which};
+use crate::lifecycle::command::run::running::{RunnerSource, Running};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Journal;
+use crate::lifecycle::step::user::cleaning::{self, Cleaning};
 use crate::lifecycle::step::{user, work};
-use crate::runner::{Guard, guard, listener, state};
+use crate::runner::{Guard, guard, kept_logs, listener, state};
 use crate::transfer::place;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,13 +31,43 @@ pub(crate) struct Snapshot {
     steering: [Option<Vec<u8>>; 2],
     /// What is mounted in the work directory.
     mounts: Vec<PathBuf>,
+    /// What a job can leave elsewhere.
+    user: Option<Cleaning>,
 }
 
-impl Snapshot {
-    /// Reads it.
-    pub(crate) fn take(site: &Site<'_>) -> Self {
-        Self { steering: steering(site), mounts: work::mounted(site, site.work()) }
+/// What is found out once in a run.
+#[derive(Default)]
+pub(crate) struct Known {
+    user: Option<Cleaning>,
+    is_known: bool,
+}
+
+impl Known {
+    /// Reads what is there before a job.
+    ///
+    /// # Errors
+    /// A journal or the user database cannot be read.
+    pub(crate) async fn snapshot(&mut self, site: &Site<'_>, running: &Running) -> Result<Snapshot, Error> {
+        let user = self.user(site, running).await?;
+        Ok(Snapshot { steering: steering(site), mounts: work::mounted(site, site.work()), user })
     }
+
+    /// What is cleaned of the user: nothing if its jobs follow each other without that, in a persistent runner.
+    async fn user(&mut self, site: &Site<'_>, running: &Running) -> Result<Option<Cleaning>, Error> {
+        if self.is_known {
+            return Ok(self.user.clone());
+        }
+        let one_job = is_ephemeral(site) || !matches!(running.source, RunnerSource::ConfigSh);
+        let Some(account) = site.account()?.filter(|_| one_job) else { return Ok(None) };
+        self.user = cleaning::plan(site, &account).await?;
+        self.is_known = true;
+        Ok(self.user.clone())
+    }
+}
+
+/// Whether a runner for one job was requested.
+pub(crate) fn is_ephemeral(site: &Site<'_>) -> bool {
+    site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral)
 }
 
 fn steering(site: &Site<'_>) -> [Option<Vec<u8>>; 2] {
@@ -42,7 +75,7 @@ fn steering(site: &Site<'_>) -> [Option<Vec<u8>>; 2] {
 }
 
 /// Cleans the tree for the next job: the processes that the last one left, its work directory, and its changes to the
-/// files that affect the next start. The logs stay.
+/// files that affect the next start. The logs stay, for root where it cleans up after a user of its own.
 ///
 /// # Errors
 /// Something stays that the next job could see.
@@ -52,7 +85,15 @@ pub(crate) async fn clean_tree(site: &Site<'_>, before: &Snapshot) -> Result<(),
     let journal = site.read_journal()?;
     end_leftovers(site, &journal).await?;
     state::clean_identity(&dir)?;
+    if let Some(user) = &before.user {
+        cleaning::clean(site, &journal, user).await?;
+    }
     if journal.guard() != Guard::Open {
+        if let Some(account) = site.account()?.filter(|_| before.user.is_some())
+            && let Some(logs) = Journal::logs_for(&site.request.root, &site.request.dir)
+        {
+            kept_logs::put_away(&dir, &logs, &account)?;
+        }
         // Whatever the job created at the top of the tree; it could not change the rest.
         guard::sweep(&dir, site.work())?;
         if let Some(account) = site.account()? {
@@ -98,10 +139,17 @@ pub(crate) async fn note_clean(site: &Site<'_>) -> Result<(), Error> {
 ///
 /// # Errors
 /// Something stays that the next job could see.
-pub(crate) async fn clean_after_earlier(site: &Site<'_>) -> Result<(), Error> {
+pub(crate) async fn clean_after_earlier(
+    site: &Site<'_>,
+    running: &Running,
+    known: &mut Known,
+) -> Result<(), Error> {
     let journal = site.read_journal()?;
     let Some(used) = journal.used() else { return Ok(()) };
     end_leftovers(site, &journal).await?;
+    if let Some(user) = known.user(site, running).await? {
+        cleaning::clean(site, &journal, &user).await?;
+    }
     work::clean(site, &journal, used, None)?;
     note_clean(site).await
 }

@@ -55,7 +55,8 @@ pub async fn run(
     let mut held = hold(&site, Deadline::after(HOLD)).await?;
     refuse_beside_service(&site).await?;
     end_orphan(&site).await?;
-    clean_after_a_cut(&site, running).await?;
+    let mut known = clean::Known::default();
+    clean_after_a_cut(&site, running, &mut known).await?;
     let mut trouble = Trouble::recorded(&site)?;
     drop(site);
     let mut result = RunResult {
@@ -77,7 +78,7 @@ pub async fn run(
         let site = surroundings.site(&request)?;
         let config = Box::pin(converge_patiently(&site, running, &mut held)).await?;
         upgrade::start::before_start(&site).await;
-        let before = clean::Snapshot::take(&site);
+        let before = known.snapshot(&site, running).await?;
         let shared = exposure::is_shared(&site)?;
         if shared && !dropped {
             exposure::warn(&site, running);
@@ -142,7 +143,7 @@ async fn finish(
     lost: &mut Lost,
     result: &mut RunResult,
 ) -> Result<Option<ExitReason>, Error> {
-    let ephemeral = site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
+    let ephemeral = clean::is_ephemeral(site);
     let ended = or_leave(site, running, ended, before, result).await?;
     let deleted_again = |times| ListenerError::DeletedAgain { dir: result.dir.clone(), times };
     match ended {
@@ -309,7 +310,7 @@ async fn quit(
     }
     if !(running.remove_on_shutdown && can_deregister(&site.request)) {
         let journal = site.read_journal()?;
-        let ephemeral = site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
+        let ephemeral = clean::is_ephemeral(site);
         result.left_on_server = journal
             .registered()
             .filter(|_| ephemeral)
@@ -348,10 +349,13 @@ async fn is_lost(site: &Site<'_>) -> Result<bool, Error> {
 
 /// After a killed run, cleans up after its ephemeral runner: the next job must not meet what the last one left. Whether
 /// there was a job is unknown; without a credential to re-register, the registration is left as it is.
-async fn clean_after_a_cut(site: &Site<'_>, running: &Running) -> Result<(), Error> {
-    let ephemeral = site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
-    if ephemeral || !matches!(running.source, RunnerSource::ConfigSh) {
-        clean::clean_after_earlier(site).await?;
+async fn clean_after_a_cut(
+    site: &Site<'_>,
+    running: &Running,
+    known: &mut clean::Known,
+) -> Result<(), Error> {
+    if clean::is_ephemeral(site) || !matches!(running.source, RunnerSource::ConfigSh) {
+        clean::clean_after_earlier(site, running, known).await?;
     }
     let journal = site.read_journal()?;
     let asked = journal.registered().and_then(|(_, registered)| registered.asked.as_ref());
@@ -360,7 +364,7 @@ async fn clean_after_a_cut(site: &Site<'_>, running: &Running) -> Result<(), Err
         return Ok(());
     }
     if site.eyes().is_some() {
-        clean::clean_tree(site, &clean::Snapshot::take(site)).await?;
+        clean::clean_tree(site, &known.snapshot(site, running).await?).await?;
     } else if let Some(account) = site.account()? {
         crate::lifecycle::step::user::end_processes(site, &journal, &account).await?;
     }

@@ -6,6 +6,7 @@ use crate::deadline::Deadline;
 use crate::host::Outcome;
 use crate::host::systemd;
 use crate::lifecycle::command::run::adrift::{Adrift, Finding};
+use crate::lifecycle::command::run::clean::is_ephemeral;
 use crate::lifecycle::command::run::running::Running;
 use crate::lifecycle::command::run::trouble::{Ended, LOOK, Trouble};
 use crate::lifecycle::context::error::{Error, ListenerError, TreeError};
@@ -226,8 +227,7 @@ impl Work {
                 () = tokio::time::sleep(LOOK.min(deadline.left())) => {}
             }
         }
-        let ephemeral = site.request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
-        if ephemeral && self.jobs.load(Relaxed) > 0 {
+        if is_ephemeral(site) && self.jobs.load(Relaxed) > 0 {
             // Its work is done, and it is about to end by itself.
             tokio::time::sleep(EPILOGUE.min(left)).await;
         }

@@ -67,6 +67,21 @@ impl Journal {
         self.write().inspect_err(|_| self.record.user = Some(before))
     }
 
+    /// Whether the home directory of this user had nothing of the operator's before the first job.
+    #[must_use]
+    pub fn has_empty_home(&self, user: &str) -> bool {
+        self.record.empty_home.as_deref() == Some(user)
+    }
+
+    /// Makes that durable.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_empty_home(&mut self, user: &str) -> Result<(), Error> {
+        let before = self.record.empty_home.replace(user.to_owned());
+        self.write().inspect_err(|_| self.record.empty_home = before)
+    }
+
     /// The number of this runner among those of its machine, if its name has it.
     #[must_use]
     pub fn index(&self) -> Option<u32> {

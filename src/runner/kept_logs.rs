@@ -1,0 +1,198 @@
+//! The logs of GitHub's programs of jobs that are over, in a directory of root's: the next job must neither read nor find
+//! what an earlier one has left in `_diag`.
+//!
+//! Everything in `_diag` is a job's. No link is followed, a name is used only if GitHub's programs could have given it,
+//! and neither the size nor the time of a file makes more of it be kept than of others.
+
+use super::diag::is_log;
+use super::state::LOG_DIR;
+use crate::host::{Account, Error, delete, file};
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// How long they are kept.
+const AGE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// The size of all that are kept of a runner. The newest stay.
+const MOST: u64 = 200 * 1024 * 1024;
+
+/// How much is kept of a file: its end.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// What a small file counts as, because its inode takes space too.
+const SMALLEST: u64 = 4096;
+
+/// How many entries of `_diag` are looked at.
+const MOST_ENTRIES: usize = 20_000;
+
+/// Moves the logs from the runner's directory `dir` to the directory `to`, which is created for root alone, and deletes
+/// the log directory with everything else in it. No process of the runner's user `writer` may run.
+///
+/// # Errors
+/// The log directory cannot be deleted. Logs that cannot be kept are a warning.
+pub fn put_away(dir: &Path, to: &Path, writer: &Account) -> Result<(), Error> {
+    let from = dir.join(LOG_DIR);
+    if std::fs::symlink_metadata(&from).is_ok_and(|meta| meta.is_dir()) {
+        if let Err(error) = keep(&from, to, writer) {
+            tracing::warn!("the logs in {} are lost: {}", from.display(), crate::error::chain(&error));
+        }
+        delete::delete_or_empty(&from)?;
+    }
+    Ok(())
+}
+
+fn keep(from: &Path, to: &Path, writer: &Account) -> Result<(), Error> {
+    if let Some(parent) = to.parent() {
+        file::create_private_dir(parent)?;
+    }
+    file::create_private_dir(to)?;
+    let mut space = MOST;
+    for log in newest_first(from)? {
+        let cost = log.size.clamp(SMALLEST, LARGEST);
+        if cost > space {
+            break;
+        }
+        space -= cost;
+        if let Err(error) = copy(from, to, &log, writer) {
+            tracing::debug!("{}", crate::error::chain(&error));
+        }
+    }
+    prune(to)
+}
+
+/// A file that GitHub's programs could have written.
+struct Log {
+    written: SystemTime,
+    name: String,
+    size: u64,
+}
+
+fn newest_first(dir: &Path) -> Result<Vec<Log>, Error> {
+    let mut logs: Vec<Log> = fs_err::read_dir(dir)?
+        .take(MOST_ENTRIES)
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok().filter(|name| is_log(name))?;
+            let meta = entry.metadata().ok().filter(std::fs::Metadata::is_file)?;
+            // A job can set any time.
+            let written = meta.modified().ok()?.min(SystemTime::now());
+            Some(Log { written, name, size: meta.len() })
+        })
+        .collect();
+    logs.sort_by(|one, other| (other.written, &other.name).cmp(&(one.written, &one.name)));
+    Ok(logs)
+}
+
+fn copy(from: &Path, to: &Path, log: &Log, writer: &Account) -> Result<(), Error> {
+    let Some(mut opened) = file::open_untrusted_for(Some(writer), from, &log.name)? else { return Ok(()) };
+    let path = to.join(&log.name);
+    // One that a killed run has copied in part.
+    file::remove_if_present(&path)?;
+    opened.seek(SeekFrom::Start(log.size.saturating_sub(LARGEST)))?;
+    let mut options = fs_err::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    fs_err::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut kept = options.open(&path)?;
+    std::io::copy(&mut opened.take(LARGEST), &mut kept)?;
+    Ok(kept.file().set_modified(log.written)?)
+}
+
+/// Deletes what is too old or too much.
+fn prune(dir: &Path) -> Result<(), Error> {
+    let (mut space, now) = (MOST, SystemTime::now());
+    for log in newest_first(dir)? {
+        let cost = log.size.max(SMALLEST);
+        let is_old = now.duration_since(log.written).is_ok_and(|age| age > AGE);
+        if is_old || cost > space {
+            file::remove_if_present(&dir.join(&log.name))?;
+        } else {
+            space -= cost;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes those of a runner that is removed.
+///
+/// # Errors
+/// They cannot be deleted.
+pub fn delete_all(dir: &Path) -> Result<(), Error> {
+    match delete::delete_dir(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Where those of runners are.
+#[must_use]
+pub fn place() -> PathBuf {
+    PathBuf::from("/var/log/runup")
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::host::account;
+    use std::fs::File;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    fn age(path: &Path, days: u64) {
+        let then = SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60);
+        let file = File::options().write(true).open(path);
+        file.and_then(|file| file.set_modified(then)).expect("its time can be set");
+    }
+
+    #[test]
+    fn logs_are_kept_within_bounds_whatever_a_job_has_put_beside_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let (diag, to) = (dir.path().join(LOG_DIR), dir.path().join("log/runup/one"));
+        std::fs::create_dir(&diag).unwrap();
+        std::fs::write(dir.path().join("secret"), "secret").unwrap();
+        for name in ["Runner_1.log", "Worker_1.log", "Worker_old.log", "notes.log", "Worker_\u{1b}[2J.log"] {
+            std::fs::write(diag.join(name), name).unwrap();
+        }
+        age(&diag.join("Worker_old.log"), 15);
+        symlink(dir.path().join("secret"), diag.join("Worker_link.log")).unwrap();
+        std::fs::create_dir(diag.join("Worker_dir.log")).unwrap();
+        for number in 0..20 {
+            // Sparse files that the disk could not hold.
+            let large = File::create(diag.join(format!("Worker_large{number:02}.log"))).unwrap();
+            large.set_len(1 << 40).unwrap();
+        }
+        for number in 0..20 {
+            age(&diag.join(format!("Worker_large{number:02}.log")), 1);
+        }
+        put_away(dir.path(), &to, &account::current()).unwrap();
+        assert!(!diag.exists());
+        let kept = names(&to);
+        assert_eq!(kept.len(), 2 + 12, "{kept:?}");
+        assert!(kept.contains(&"Runner_1.log".to_owned()) && !kept.contains(&"notes.log".to_owned()));
+        assert_eq!(std::fs::metadata(&to).unwrap().permissions().mode() & 0o7777, 0o700);
+        let size = |name: &str| std::fs::metadata(to.join(name)).unwrap().len();
+        assert_eq!(size("Worker_large19.log"), LARGEST);
+
+        // The next job's: the newest stay.
+        std::fs::create_dir(&diag).unwrap();
+        std::fs::write(diag.join("Worker_2.log"), "two").unwrap();
+        age(&to.join("Runner_1.log"), 20);
+        put_away(dir.path(), &to, &account::current()).unwrap();
+        let kept = names(&to);
+        assert!(kept.contains(&"Worker_2.log".to_owned()) && !kept.contains(&"Runner_1.log".to_owned()));
+        // Instead of the directory, a link of a job's.
+        symlink(dir.path(), &diag).unwrap();
+        put_away(dir.path(), &to, &account::current()).unwrap();
+        assert!(dir.path().join("secret").exists());
+        delete_all(&to).unwrap();
+        delete_all(&to).unwrap();
+    }
+}

@@ -1,0 +1,119 @@
+# A job of an ephemeral runner hides something at every place that it can write to, and in the kernel; the next job looks for it.
+
+# Prints every directory outside of the work directory that the job's user can write to.
+places() {
+    cat <<'PLACES'
+places() {
+    find / -xdev -type d -writable -not -path "$work*" 2>/dev/null
+    find /dev/shm /dev/mqueue /run /tmp /sys/fs/cgroup -type d -writable 2>/dev/null
+}
+# key SYSCALL-OF-KEYCTL…: the smallest Debian has Perl, but no keyctl.
+sys() { perl -e 'my @a = map { /^-?\d+$/ ? $_ + 0 : "$_" } @ARGV; my $n = shift @a; my $r = syscall($n, @a); print "$r\n"; exit($r < 0)' "$@"; }
+PLACES
+}
+
+hide() {
+    places
+    cat <<'HIDE'
+for place in $(places | sort --unique); do
+    [ $place != /dev/mqueue ] || { touch $place/hidden && echo "hidden: $place"; continue; }
+    mkdir $place/hidden 2>/dev/null || { touch $place/hidden 2>/dev/null && echo "hidden: $place"; continue; }
+    echo secret >$place/hidden/file
+    mkdir -p $place/hidden/closed/in/side && chmod 000 $place/hidden/closed/in/side $place/hidden/closed/in $place/hidden/closed
+    ln -s /etc $place/hidden/link; mkfifo $place/hidden/fifo
+    echo "hidden: $place"
+done
+echo 'echo hidden' >>$HOME/.bashrc; mkdir -p $HOME/.docker && echo '{"auths":{"hidden":{}}}' >$HOME/.docker/config.json; chmod 500 $HOME
+ln -s /root $tree/hidden-link
+ipcmk -Q; ipcmk -M 4096; ipcmk -S 1
+sys 248 user hidden secret 6 -4 && echo "hidden: user keyring"
+persistent=$(sys 250 22 4294967295 -3) && sys 248 user hidden secret 6 $persistent && echo "hidden: persistent keyring"
+echo '* * * * * touch /srv/loot/by-cron' | crontab - && echo "hidden: crontab"
+echo 'touch /srv/loot/by-at' | at now + 2 hours 2>&1 && echo "hidden: at"
+hide sleep 6000; escape 'exec sleep 6000'
+cat >/tmp/fork.pl <<'PERL'
+$SIG{$_} = 'IGNORE' for qw(TERM INT HUP);
+while (1) { exit if fork; select(undef, undef, undef, 0.001) }
+PERL
+(env --ignore-environment PATH=$PATH setsid perl /tmp/fork.pl </dev/null >/dev/null 2>&1 &)
+echo over
+HIDE
+}
+
+seek() {
+    places
+    cat <<'SEEK'
+{
+    places | sed 's|$|/|' | while read -r place; do find $place -xdev -name '*hidden*'; done
+    find / -xdev -user $(id -u) -not -path "$tree/*" -not -path "$HOME/*" -not -path $HOME
+    grep -rl hidden $HOME
+    find $tree/_diag -name 'Worker_*' | tail --lines=+2
+    ps -u $(id -u) -o args= | grep -E '[s]leep 6000|[f]ork.pl'
+    awk -v uid=$(id -u) 'FNR > 1 { for (i = 4; i <= NF; i++) if ($i == uid) print FILENAME, $0 }' /proc/sysvipc/*
+    grep hidden /proc/keys
+    crontab -l; atq
+} 2>/dev/null | sort --unique | sed 's/^/found: /'
+echo looked
+SEEK
+}
+
+scenario_hide_and_seek() {
+    local first uid
+    nspawn_options+=(--system-call-filter=@keyring)
+    server
+    machine
+    credentials
+    switch_on
+    # As an operator may have done for all users of the machine.
+    install --directory --mode=1777 "$root$loot" "$root/srv/shared" "$root/var/crash"
+    exits 0 runup install --ephemeral
+    within 30 online
+    uid=$(uid_of actions-runner)
+    first=$(runner_id)
+    hostile "$(hide)"
+    job_says over
+    for place in /tmp /var/tmp /dev/shm /dev/mqueue /run/lock /srv/shared /var/crash /home/actions-runner /opt/actions-runner \
+        "user keyring" "persistent keyring" crontab at; do
+        job_says "hidden: $place"
+    done
+    within 60 fresh_runner "$first"
+    first=$(runner_id)
+    no_process_of_the_job_of "$uid"
+    hostile "$(seek)"
+    job_says looked
+    job_does_not_say "found: "
+    within 60 fresh_runner "$first"
+    # Root has the logs of both.
+    same "0700 root" "$(stat --format='%#a %U' "$root/var/log/runup")" "the mode and owner of the kept logs"
+    same 2 "$(find "$root/var/log/runup" -name 'Worker_*.log' | wc -l)" "the number of kept logs"
+    exits 0 runup logs
+    says "worker"
+    inside systemctl stop $unit
+    inside systemctl status $unit --no-pager || true
+    nothing_of_but_home "$uid"
+    exits 0 runup remove
+    nothing_of "$uid"
+    absent "/var/log/runup/*"
+}
+
+# Nothing that the job of the user $1 has started runs.
+no_process_of_the_job_of() {
+    local found
+    found=$(inside ps -e -o uid= -o args= | awk -v uid="$1" '$1 == uid && /sleep 6000|perl/')
+    same "" "$found" "what the job left running"
+}
+
+# Outside of its home directory and its tree, the user $1 has nothing, here and in the kernel.
+nothing_of_but_home() {
+    local found
+    found=$(find "$root" -xdev -uid "$1" -not -path "$root/home/actions-runner*" -not -path "$root/opt/actions-runner/*" -print)
+    same "" "$found" "what still belongs to the user"
+    found=$(inside find /tmp /var/tmp /dev/shm /run /dev/mqueue -uid "$1" -print 2>/dev/null)
+    same "" "$found" "what still belongs to the user in memory"
+    found=$(inside sh -c 'cat /proc/sysvipc/msg /proc/sysvipc/sem /proc/sysvipc/shm' | awk -v uid="$1" '{ for (i = 4; i <= NF; i++) if ($i == uid) print }')
+    same "" "$found" "the IPC of the user"
+    found=$(inside cat /proc/key-users | awk -v uid="$1:" '$1 == uid { split($3, keys, "/"); if (keys[1] > 2) print }')
+    same "" "$found" "the keys of the user"
+    absent /var/spool/cron/crontabs/actions-runner
+    same "" "$(inside find /var/spool/cron/atjobs -type f -name 'a*')" "the jobs of at"
+}

@@ -1,0 +1,123 @@
+//! What a job of an ephemeral runner leaves outside of its tree: gone before the next one, if the user is runup's own.
+
+use crate::rig::{Rig, SCOPE, finish, names_in, signal, until};
+use runup::sandbox::{JobResult, NewJob};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::process::Child;
+
+/// Hides something at every place in the directory $1 that it can write to, also with modes that close it.
+const HIDE: &str = r#"
+    for place in $(find "$1" -xdev -type d -writable 2>/dev/null); do
+        mkdir -p "$place/hidden-by-job/deep/er" && echo secret >"$place/hidden-by-job/deep/file" &&
+            ln -s / "$place/hidden-by-job/link" && mkfifo "$place/hidden-by-job/fifo" &&
+            chmod 000 "$place/hidden-by-job/deep/er" && echo "hidden in $place"
+        echo hidden-by-job >>"$place/.bashrc"
+    done
+    cd "$HOME" && mkdir -p .cache/closed && chmod 500 .cache
+"#;
+
+/// Looks for what is hidden, and shows the home directory.
+const SEEK: &str = r#"
+    find "$1" -xdev -name '*hidden-by-job*' 2>/dev/null | sed 's/^/found /'
+    grep --recursive --files-with-matches --devices=skip hidden-by-job "$1/home" "$1/srv" "$1/tmp" 2>/dev/null | sed 's/^/found /'
+    find "$1/opt" -name 'Worker_*' 2>/dev/null | wc -l | sed 's/^/logs /'
+    cat "$HOME/.profile"; ls -A "$HOME"; echo looked
+"#;
+
+const LOOK: &str = r#"ls "$HOME" | sed 's/^/home has /'; ls "$1/tmp" | sed 's/^/tmp has /'"#;
+
+/// A machine with directories that all users share, and something for new users; `None` where no user can be created.
+fn machine() -> Option<Rig> {
+    let rig = Rig::new().making_a_user();
+    if !rig.makes_a_user() {
+        return None;
+    }
+    for place in ["tmp", "var/tmp", "srv/shared", "run/lock"] {
+        let path = rig.root().join(place);
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o1777)).unwrap();
+    }
+    let file = rig.write("etc/skel/.profile", "as at first\n");
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    Some(rig)
+}
+
+fn queue(rig: &Rig, script: &str) -> u64 {
+    // On a machine that is not in a directory, the runner's user has it as its own.
+    let script = format!("set +e -- {0}\nHOME={0}/home/fresh\n{script}", rig.root().display());
+    rig.sandbox.queue(NewJob::script(SCOPE, &script))
+}
+
+fn log_of(rig: &Rig, id: u64) -> String {
+    let job = rig.state().jobs.into_iter().find(|job| job.id == id).unwrap();
+    assert_eq!(job.result, Some(JobResult::Succeeded), "{}", job.log);
+    job.log
+}
+
+fn until_idle(rig: &Rig) {
+    until("the jobs are done", || rig.state().jobs.iter().all(|job| job.done));
+    until("the next one is online", || rig.state().runners.first().is_some_and(|runner| runner.online));
+}
+
+fn start(rig: &Rig) -> Child {
+    rig.start(&["run", "--ephemeral", "--after-job", "again"])
+}
+
+#[test]
+fn the_next_job_finds_nothing_that_an_earlier_one_hid() {
+    let Some(rig) = machine() else { return };
+    let (theirs, kept) = (rig.write("srv/shared/theirs", "x"), rig.root().join("tmp/kept"));
+    std::fs::create_dir(&kept).unwrap();
+    let (hide, seek) = (queue(&rig, HIDE), queue(&rig, SEEK));
+    let child = start(&rig);
+    until_idle(&rig);
+    let hidden = log_of(&rig, hide);
+    for place in ["home/fresh", "tmp", "var/tmp", "srv/shared", "run/lock", "opt/actions-runner"] {
+        assert!(hidden.contains(&format!("hidden in {}", rig.root().join(place).display())), "{hidden}");
+    }
+    let found = log_of(&rig, seek);
+    assert!(found.contains("looked") && !found.contains("found "), "{found}");
+    assert!(found.contains("as at first") && !found.contains(".cache"), "{found}");
+    assert!(found.contains("logs 1"), "only its own log: {found}");
+    let uid = std::fs::metadata(rig.root().join("home/fresh")).unwrap().uid();
+    let owned = |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|meta| meta.uid() == uid);
+    let left: Vec<_> = rig.everything().into_iter().filter(|path| owned(path)).collect();
+    let usual = |path: &Path| path.starts_with(rig.dir()) || path.starts_with(rig.root().join("home/fresh"));
+    assert!(left.iter().all(|path| usual(path)), "{left:?}");
+    assert!(Path::new(&theirs).exists() && kept.exists());
+    let profile = std::fs::metadata(rig.root().join("home/fresh/.profile")).unwrap();
+    assert_eq!((profile.uid(), profile.mode() & 0o777), (uid, 0o644));
+
+    // Root still has the logs of both, until the runner is removed.
+    let logs = rig.root().join("var/log/runup");
+    let runner = logs.join(names_in(&logs).first().unwrap());
+    let workers = names_in(&runner).iter().filter(|name| name.starts_with("Worker_")).count();
+    assert_eq!(workers, 2, "{:?}", names_in(&runner));
+    assert_eq!(std::fs::metadata(&logs).unwrap().mode() & 0o777, 0o700);
+    let root = rig.root().to_str().unwrap();
+    finish(rig.command(&["logs", "--root", root]).spawn().unwrap()).expect(0).says("worker");
+    signal(&child, rustix::process::Signal::TERM);
+    finish(child).expect(0);
+    rig.run(&["remove"]).expect(0);
+    assert!(!runner.exists());
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn a_home_directory_with_files_of_the_operator_s_stays() {
+    let Some(rig) = machine() else { return };
+    rig.run(&["install", "--ephemeral", "--service", "none"]).expect(0);
+    let uid = std::fs::metadata(rig.root().join("home/fresh")).unwrap().uid();
+    let theirs = rig.write("home/fresh/toolchain", "x");
+    std::os::unix::fs::chown(&theirs, Some(uid), Some(uid)).unwrap();
+    let (hide, look) = (queue(&rig, HIDE), queue(&rig, LOOK));
+    let child = start(&rig);
+    until_idle(&rig);
+    log_of(&rig, hide);
+    let found = log_of(&rig, look);
+    assert!(found.contains("home has toolchain") && !found.contains("tmp has"), "{found}");
+    signal(&child, rustix::process::Signal::TERM);
+    finish(child).expect(0).says("had files before the first job, and is not cleaned");
+    assert!(!rig.root().join("tmp/hidden-by-job").exists());
+}
