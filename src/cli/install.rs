@@ -82,6 +82,7 @@ impl One {
             if let Some(service) = &mut one.request.service {
                 service.in_target = several;
             }
+            one.request.archive.keep_copy |= several;
             all.push(one);
         }
         Ok(all)

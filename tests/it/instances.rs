@@ -17,9 +17,9 @@ fn on_server(rig: &Rig) -> Vec<String> {
     names
 }
 
-/// The directories of runners, by their last part.
+/// The directories of runners, by their last part, without that of the verified copies.
 fn on_disk(rig: &Rig) -> Vec<String> {
-    names_in(&rig.root().join("opt"))
+    names_in(&rig.root().join("opt")).into_iter().filter(|name| name != ".runup-store").collect()
 }
 
 fn count(rig: &Rig, count: &str) -> Ran {
@@ -61,6 +61,7 @@ fn a_count_installs_that_many_without_one_the_number_stays_and_each_command_take
         assert_eq!(times, 1, "{route}: {asked:?}");
     }
     if rig.makes_a_user() {
+        assert_eq!(asked.iter().filter(|asked| asked.contains("archive")).count(), 1, "{asked:?}");
         let passwd = std::fs::read_to_string(rig.root().join("etc/passwd")).unwrap();
         for user in ["fresh:", "fresh-2:", "fresh-3:"] {
             assert!(passwd.lines().any(|line| line.starts_with(user)), "{user} in {passwd}");
