@@ -2,7 +2,7 @@
 
 use super::args::InstallFlags;
 use super::output::{Failed, Output};
-use super::{Session, jobs, request, service};
+use super::{Session, in_cloud, jobs, request, service};
 use crate::lifecycle::{Installed, Site, install, wait_for_limit};
 use crate::settings::flags::ServiceKind;
 
@@ -17,6 +17,8 @@ pub(super) async fn run(flags: Box<InstallFlags>, mut session: Session) -> Resul
     service::adopt(&mut request, &flags, &session)?;
     let http = request::http(&flags.converge.server, &session.environment)?;
     let stop = session.signals.stop();
+    session.spread_start(flags.converge.start_spread).await?;
+    in_cloud::locate(&mut request, &flags.converge, &session).await?;
     loop {
         let site = Site::new(&request, http.clone(), stop.clone(), &session.screen)?;
         match install(&site).await {

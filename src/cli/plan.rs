@@ -2,7 +2,7 @@
 
 use super::args::InstallFlags;
 use super::output::{Failed, Output};
-use super::{Session, jobs, request, service, visible};
+use super::{Session, in_cloud, jobs, request, service, visible};
 use crate::deadline::Deadline;
 use crate::host::Account;
 use crate::lifecycle::{Plan, Site, libraries_command, plan};
@@ -20,6 +20,7 @@ pub(super) async fn run(flags: Box<InstallFlags>, mut session: Session) -> Resul
     request.service = service::wanted(&flags, &session)?;
     request.no_service = flags.service.service == ServiceKind::None;
     service::adopt(&mut request, &flags, &session)?;
+    in_cloud::locate(&mut request, &flags.converge, &session).await?;
     let http = request::http(&flags.converge.server, &session.environment)?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     let (plan, seen) = plan(&site).await?;

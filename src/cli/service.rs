@@ -17,7 +17,7 @@ const RECORDED: [&str; 8] =
     ["ca-file", "proxy", "no-proxy", "env", "env-file", "hook-job-started", "hook-job-completed", "path"];
 
 /// Options that are not passed to the unit's `runup run`: they concern this run only, or are passed in another way.
-const NOT_FOR_THE_UNIT: [&str; 14] = [
+const NOT_FOR_THE_UNIT: [&str; 15] = [
     "adopt",
     "deps",
     "service",
@@ -29,6 +29,7 @@ const NOT_FOR_THE_UNIT: [&str; 14] = [
     "token-file",
     "registration-token-file",
     "wait-for-limit",
+    "start-spread",
     "json",
     "verbose",
     "quiet",

@@ -79,9 +79,9 @@ fn example(option: &str) -> &'static str {
     match option {
         "url" | "api-url" | "mirror" => "https://github.com/octo",
         "sha256" => "0000000000000000000000000000000000000000000000000000000000000000",
-        "deadline" | "drain" | "window" | "upgrade-spread" => "77s",
+        "deadline" | "drain" | "window" | "upgrade-spread" | "start-spread" => "77s",
         "upgrade-at" => "04:05",
-        "service" => "none",
+        "service" | "cloud" => "none",
         "after-job" => "poweroff",
         "runner-version" => "2.336.0",
         "group" => "Default",
@@ -104,6 +104,8 @@ fn example(option: &str) -> &'static str {
         "env-file" | "hook-job-started" | "hook-job-completed" => "/nowhere.sh",
         "path" => "/usr/bin:/bin",
         "status" => "online",
+        "label-from" => "cloud",
+        "metadata-url" => "http://169.254.169.254/",
         "no-proxy" => "internal.test",
         "groups" => "nogroup",
         "user-id" | "group-id" => "4711",
@@ -113,7 +115,7 @@ fn example(option: &str) -> &'static str {
 }
 
 /// Options that do not take every text.
-const TYPED: [&str; 14] = [
+const TYPED: [&str; 18] = [
     "user-id",
     "group-id",
     "deadline",
@@ -121,6 +123,10 @@ const TYPED: [&str; 14] = [
     "window",
     "upgrade-at",
     "upgrade-spread",
+    "start-spread",
+    "cloud",
+    "metadata-url",
+    "label-from",
     "service",
     "os",
     "arch",
@@ -195,7 +201,9 @@ fn each_option_arrives_from_the_environment_and_from_the_file() {
             .contains(&it.as_str())
         })
         // And this excludes another one.
-        .filter(|it| !["registration-token-file", "self-update", "adopt"].contains(&it.as_str()))
+        .filter(|it| {
+            !["registration-token-file", "self-update", "adopt", "label-from"].contains(&it.as_str())
+        })
         // Files that are not there are refused, and of a variable only the name is shown.
         .filter(|it| {
             !["env", "env-file", "hook-job-started", "hook-job-completed", "groups", "user-id", "group-id"]
