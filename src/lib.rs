@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`cli`] | the commands; the only module that prints or exits |
 //! | [`lifecycle`] | what happens to a runner, from installation to removal: commands, steps, state |
-//! | [`cloud`] | the notice that the machine is being taken away |
+//! | [`cloud`] | the cloud's metadata: which machine this is, and the notice that it is taken away |
 //! | [`runner`] | what GitHub's runner *is*: asset choice, names on disk, `config.sh`, versions |
 //! | [`github`] | the REST API and nothing else: scope, client, endpoints |
 //! | [`transfer`] | bytes in, verified tree out; nothing of GitHub |

@@ -80,6 +80,8 @@ pub(super) struct ConvergeFlags {
     pub archive: Archive,
     #[command(flatten)]
     pub metadata: Metadata,
+    #[command(flatten)]
+    pub cloud: Cloud,
     /// Fail with exit code 80 if the installed runner is too old to register, instead of replacing it
     #[arg(long, help_heading = "Archive options")]
     pub no_refresh: bool,
@@ -89,6 +91,11 @@ pub(super) struct ConvergeFlags {
     /// If GitHub's rate limit is used up, wait until it is lifted, even beyond --deadline
     #[arg(long, help_heading = "Server options")]
     pub wait_for_limit: bool,
+    /// Wait for a random part of this time before the first request, so that machines that boot together do not ask together
+    ///
+    /// --deadline begins after it.
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration, help_heading = "Server options")]
+    pub start_spread: Duration,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -119,8 +126,6 @@ pub(super) struct RunFlags {
     pub converge: ConvergeFlags,
     #[command(flatten)]
     pub chosen: Chosen,
-    #[command(flatten)]
-    pub cloud: Cloud,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -437,4 +442,7 @@ pub(super) struct SandboxFlags {
     /// Fault to inject: ROUTE[:COUNT]:KIND[=ARG]; can be repeated
     #[arg(long = "fault", value_name = "FAULT")]
     pub faults: Vec<crate::sandbox::Fault>,
+    /// Enforce GitHub's rate limits, with a minute of this length and an hour of sixty of them: 60s is what GitHub does
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub limit_window: Option<Duration>,
 }

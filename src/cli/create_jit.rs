@@ -32,6 +32,8 @@ pub(super) async fn create(flags: &CreateJitFlags, session: &Session) -> Result<
         // Another machine will run it.
         dir: None,
         index: None,
+        instance_id: None,
+        region: None,
     };
     let options = config_sh::ConfigOptions {
         labels: flags.labels.clone(),

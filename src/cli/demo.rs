@@ -161,6 +161,7 @@ fn request_for(sandbox: &Background, temporary: &Path) -> Result<Request, Failed
         token_on_argv: false,
         allow_http: false,
         allow_metadata: false,
+        cloud: None,
         environment: crate::runner::WantedEnvironment::default(),
         deadline: Duration::from_secs(60),
     })

@@ -3,7 +3,8 @@
 use super::args::{Command, InstallFlags};
 use super::fan_out::{self, Results, Turns};
 use super::output::{Failed, Output};
-use super::{Session, instances, jobs, request, service};
+use super::{Session, in_cloud, instances, jobs, request, service};
+use crate::cloud::Identity;
 use crate::deadline::Deadline;
 use crate::lifecycle::{
     Installed, Instances, Request, Site, Watch, install, lock_instances, remove_surplus, start_target,
@@ -16,10 +17,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Output, Failed> {
+    session.spread_start(flags.converge.start_spread).await?;
     let found = session.instances()?;
     found.check_alone()?;
     if flags.count.count.is_none() && !found.is_numbered() {
-        let one = One::of(&flags, session.clone())?;
+        let one = One::of(&flags, session.clone(), None).await?;
         let installed = one.install(&session, &session.screen).await?;
         return Ok(Output::new(text(&installed), &installed));
     }
@@ -39,8 +41,12 @@ pub(super) struct One {
 }
 
 impl One {
-    /// What the options request for the one that the session is for.
-    pub(super) fn of(flags: &InstallFlags, mut session: Session) -> Result<Self, Failed> {
+    /// What the options request for the one that the session is for; `cloud` is what is known of the machine's.
+    pub(super) async fn of(
+        flags: &InstallFlags,
+        mut session: Session,
+        cloud: Option<Identity>,
+    ) -> Result<Self, Failed> {
         let mut flags = flags.clone();
         instances::adapt(&mut flags.converge, &session)?;
         session.environment =
@@ -54,12 +60,13 @@ impl One {
         if session.number.is_none_or(|number| number == 1) {
             service::adopt(&mut request, &flags, &session)?;
         }
+        in_cloud::locate(&mut request, &flags.converge, &session, cloud).await?;
         let http = request::http(&flags.converge.server, &session.environment)?;
         Ok(Self { request, http, session, is_patient: flags.converge.wait_for_limit })
     }
 
     /// What the options request for each of these instances.
-    pub(super) fn each(numbers: &[u32], session: &Session) -> Result<Vec<Self>, Failed> {
+    pub(super) async fn each(numbers: &[u32], session: &Session) -> Result<Vec<Self>, Failed> {
         let shared = Arc::default();
         let several = numbers.len() > 1;
         let mut all: Vec<Self> = Vec::new();
@@ -74,7 +81,8 @@ impl One {
                 let message = "--after-job poweroff is for a machine with one runner: it would end the jobs of the others";
                 return Err(Error::Contradiction(message.into()).into());
             }
-            let mut one = Self::of(&flags, Session { piped, ..own })?;
+            let cloud = all.iter().find_map(|one| one.request.cloud.clone());
+            let mut one = Self::of(&flags, Session { piped, ..own }, cloud).await?;
             // What one sets for itself of the server may be another server, or another credential.
             if !SERVER.iter().any(|key| one.session.own.contains(*key)) {
                 one.request.shared = Some(Arc::clone(&shared));
@@ -120,7 +128,7 @@ async fn several(flags: &InstallFlags, session: &Session) -> Result<Output, Fail
     // Before the lock, so that a mistake is an error at once, and once more when no other run can change the number.
     let mut found = session.instances()?;
     let (before, _) = found.wanted(flags.count.count)?;
-    let mut ones = One::each(&before, session)?;
+    let mut ones = One::each(&before, session).await?;
     found.check(&dirs(&ones))?;
     let Some(first) = ones.first() else { return Err(Error::UrlMissing.into()) };
     let session = &Session { piped: Some(first.request.credentials.clone()), ..session.clone() };
@@ -129,7 +137,7 @@ async fn several(flags: &InstallFlags, session: &Session) -> Result<Output, Fail
     let mut found = session.instances()?;
     let (wanted, surplus) = found.wanted(flags.count.count)?;
     if wanted != before {
-        ones = One::each(&wanted, session)?;
+        ones = One::each(&wanted, session).await?;
     }
     found.check(&dirs(&ones))?;
     // What is not there yet is installed before what is too many is asked to go, which can take as long as a job.
@@ -179,7 +187,7 @@ async fn remove_all(
     session: &Session,
     results: &mut Results,
 ) -> Result<(), Failed> {
-    let mut ones = One::each(surplus, session)?;
+    let mut ones = One::each(surplus, session).await?;
     for one in &mut ones {
         found.dir(one.number())?.clone_into(&mut one.request.dir);
     }

@@ -13,6 +13,7 @@ mod flood;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod generate;
+mod in_cloud;
 mod install;
 mod instances;
 mod interface;
@@ -56,6 +57,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What every command gets.
 #[derive(Clone)]
@@ -85,6 +87,15 @@ impl Session {
             () = self.signals.stop().cancelled() => Err(crate::lifecycle::Error::Stopped),
             result = work => Ok(result),
         }
+    }
+
+    /// Waits for a random part of `spread`.
+    async fn spread_start(&self, spread: Duration) -> Result<(), crate::lifecycle::Error> {
+        let wait = spread.mul_f64(fastrand::f64());
+        if !wait.is_zero() {
+            tracing::info!("starting in {} s, because of --start-spread", wait.as_secs());
+        }
+        self.or_stop(tokio::time::sleep(wait)).await
     }
 }
 

@@ -15,11 +15,11 @@ pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Ou
     let mut found = session.instances()?;
     found.check_alone()?;
     if flags.count.count.is_none() && !found.is_numbered() {
-        let (text, document) = one(&One::of(&flags, session)?).await?;
+        let (text, document) = one(&One::of(&flags, session, None).await?).await?;
         return Ok(Output::new(text, &document));
     }
     let (wanted, surplus) = found.wanted(flags.count.count)?;
-    let ones = One::each(&wanted, &session)?;
+    let ones = One::each(&wanted, &session).await?;
     found.check(&dirs(&ones))?;
     let (mut lines, mut documents) = (Vec::new(), Vec::new());
     for (number, planned) in wanted.iter().zip(&ones) {

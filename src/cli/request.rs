@@ -93,7 +93,7 @@ pub(super) fn converge(
     request.instance = session.instance()?;
     request.archive = archive(&flags.archive)?;
     let labels = runner.labels.as_ref();
-    if runner.no_default_labels && labels.is_none_or(Labels::is_empty) {
+    if runner.no_default_labels && labels.is_none_or(Labels::is_empty) && runner.label_from.is_none() {
         return Err(Error::Contradiction("--no-default-labels needs --labels".into()).into());
     }
     if runner.self_update && runner.disable_update {
@@ -356,6 +356,7 @@ fn base(
         token_on_argv: false,
         allow_http: server.allow_http,
         allow_metadata: false,
+        cloud: None,
         environment: jobs::network(server, environment)?,
         deadline: server.deadline,
     })

@@ -2,8 +2,7 @@
 
 use super::args::RunFlags;
 use super::output::{Failed, Output};
-use super::{Session, instances, jobs, request};
-use crate::cloud;
+use super::{Session, in_cloud, instances, jobs, request};
 use crate::host::account;
 use crate::lifecycle::{
     CredentialSource, ExitReason, Request, RunResult, RunnerSource, Running, Surroundings, run as supervise,
@@ -23,14 +22,18 @@ pub(super) async fn run(mut flags: Box<RunFlags>, mut session: Session) -> Resul
     session.environment =
         jobs::reach(&session.environment, &flags.converge.server, Some(&flags.converge.place));
     request::lengthen_deadline(&mut flags.converge.server);
-    let (request, source) = requested(&flags, &session)?;
+    let (mut request, source) = requested(&flags, &session)?;
+    session.spread_start(flags.converge.start_spread).await?;
+    if !matches!(source, RunnerSource::JitConfig(_)) {
+        in_cloud::locate(&mut request, &flags.converge, &session, None).await?;
+    }
     // The credentials have been read from it.
     session.environment.wipe_credentials();
     let credential = credential_source(&flags, &session)?;
     let http = request::http(&flags.converge.server, &session.environment)?;
     let ephemeral = request.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral);
-    let notices =
-        cloud::Notices::of(&flags.cloud.providers(&request.root), flags.cloud.metadata_url.as_ref());
+    let cloud = &flags.converge.cloud;
+    let notices = crate::cloud::Notices::of(&cloud.providers(&request.root), cloud.metadata_url.as_ref());
     let running = Running {
         drain: flags.run.drain,
         patient: flags.converge.wait_for_limit,
@@ -46,7 +49,7 @@ pub(super) async fn run(mut flags: Box<RunFlags>, mut session: Session) -> Resul
         source,
         credential,
         insist: session.signals.again().clone(),
-        notices: if notices.is_empty() { None } else { Some((cloud::client()?, notices)) },
+        notices: if notices.is_empty() { None } else { Some((crate::cloud::client()?, notices)) },
     };
     // In a container, this can be process 1.
     #[cfg(target_os = "linux")]
@@ -122,9 +125,10 @@ fn requested(flags: &RunFlags, session: &Session) -> Result<(Request, RunnerSour
 /// Refuses options that a just-in-time configuration already sets, and the deletion of the runner, which belongs to its
 /// creator.
 fn refuse_beside_jit_config(flags: &RunFlags, session: &Session) -> Result<(), Error> {
-    const SET_BY_IT: [&str; 8] = [
+    const SET_BY_IT: [&str; 9] = [
         "name",
         "labels",
+        "label-from",
         "no-default-labels",
         "group",
         "work",

@@ -27,6 +27,7 @@ pub(super) async fn run(flags: SandboxFlags, session: Session) -> Result<Output,
         runner_version: flags.runner_version.map_or(defaults.runner_version, |version| version.to_string()),
         require_libicu: flags.require_libicu,
         faults: flags.faults,
+        limit_window: flags.limit_window,
         ..Options::default()
     };
     let sandbox = start(options).await?;

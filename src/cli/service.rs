@@ -17,7 +17,7 @@ const RECORDED: [&str; 8] =
     ["ca-file", "proxy", "no-proxy", "env", "env-file", "hook-job-started", "hook-job-completed", "path"];
 
 /// Options that are not passed to the unit's `runup run`: they concern this run only, or are passed in another way.
-const NOT_FOR_THE_UNIT: [&str; 15] = [
+const NOT_FOR_THE_UNIT: [&str; 16] = [
     "adopt",
     "count",
     "deps",
@@ -30,6 +30,7 @@ const NOT_FOR_THE_UNIT: [&str; 15] = [
     "token-file",
     "registration-token-file",
     "wait-for-limit",
+    "start-spread",
     "json",
     "verbose",
     "quiet",

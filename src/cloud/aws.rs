@@ -25,7 +25,8 @@ struct InstanceAction {
 }
 
 impl Aws {
-    async fn get(
+    /// Requests a document in a session; `None` if it does not exist.
+    pub(crate) async fn get(
         &mut self,
         metadata: &Metadata<'_>,
         path: &str,

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// The shortest notice of an eviction, used if the event does not state a time (any more).
 const SHORTEST: Duration = Duration::from_secs(30);
 /// Azure requires it: it cannot be sent by accident, through a proxy or a link.
-const HEADERS: [(&str, &str); 1] = [("metadata", "true")];
+pub(crate) const HEADERS: [(&str, &str); 1] = [("metadata", "true")];
 
 /// The instance metadata service.
 #[derive(Default)]

@@ -8,13 +8,16 @@ use std::time::Duration;
 const PREEMPTION: Duration =
     Duration::from_secs(30).saturating_sub(crate::cloud::EVERY).saturating_sub(crate::cloud::PATIENCE);
 
+/// Google requires it: it cannot be sent by accident, through a link.
+pub(crate) const HEADERS: [(&str, &str); 1] = [("metadata-flavor", "Google")];
+
 /// The metadata server.
 pub(crate) struct Gcp;
 
 impl Source for Gcp {
     async fn ask(&mut self, metadata: &Metadata<'_>) -> Result<Option<Notice>, Oddity> {
         let path = "/computeMetadata/v1/instance/preempted";
-        let answer = metadata.ask(Method::GET, path, None, &[("metadata-flavor", "Google")]).await?;
+        let answer = metadata.ask(Method::GET, path, None, &HEADERS).await?;
         let Some(document) = answer else { return Ok(None) };
         match document.word()? {
             "TRUE" => Ok(Some(Notice {

@@ -1,11 +1,14 @@
-//! What the cloud says about taking this machine away: polls for spot and preemption notices.
+//! The cloud's metadata service: which machine this is, and the notice that it is taken away.
 //!
-//! An endpoint that hangs, refuses or answers nonsense is not a notice and does no harm. This module only waits for a
-//! notice; what to do about one is decided elsewhere.
+//! For a notice of a spot machine's end the service is polled. An endpoint that hangs, refuses or answers nonsense is not a
+//! notice and does no harm. What to do about one is decided elsewhere.
 
 mod aws;
 mod azure;
 mod gcp;
+mod identity;
+
+pub use identity::{Error, Identity, identity};
 
 use crate::deadline::Deadline;
 use crate::host::Provider;

@@ -302,3 +302,99 @@ fn providers_are_asked_where_they_are_unless_told_otherwise() {
         Notices { aws: Some(other), ..Notices::default() }
     );
 }
+
+/// The identity that the service tells.
+async fn told(provider: Provider, base: &Url, limit: Duration) -> Result<Identity, Error> {
+    let http = client().unwrap();
+    identity(&http, &[provider], Some(base), "--label-from cloud", Deadline::after(limit)).await
+}
+
+const IN_TIME: Duration = Duration::from_secs(30);
+
+const AWS_IDENTITY: &str = r#"{"accountId": "123456789012", "architecture": "arm64", "availabilityZone": "eu-west-1a",
+    "instanceId": "i-0123456789abcdef0", "instanceType": "m7g.large", "region": "eu-west-1", "version": "2017-09-30"}"#;
+
+#[tokio::test]
+async fn each_cloud_tells_what_the_machine_is() {
+    let (url, requests) = serve(|head, _| match head.split(' ').nth(1).unwrap() {
+        "/latest/api/token" => says(200, "session-1"),
+        "/latest/dynamic/instance-identity/document"
+            if head.contains("x-aws-ec2-metadata-token: session-1") =>
+        {
+            says(200, AWS_IDENTITY)
+        }
+        _ => says(401, ""),
+    })
+    .await;
+    let it = told(Provider::Aws, &url, IN_TIME).await.unwrap();
+    assert_eq!(it.instance_id, "i-0123456789abcdef0");
+    assert_eq!(it.labels(), ["aws", "eu-west-1", "eu-west-1a", "m7g.large"]);
+    assert!(requests.lock().unwrap()[0].starts_with("put "));
+
+    let azure = |zone: &'static str| {
+        serve(move |head, _| match head.split(' ').nth(1).unwrap() {
+            "/metadata/instance/compute?api-version=2021-02-01&format=json"
+                if head.contains("metadata: true") =>
+            {
+                let id = "02aab8a4-74ef-476e-8182-f6d2ba4166a6";
+                says(
+                    200,
+                    &format!(
+                        r#"{{"location": "westeurope", "name": "m", "vmId": "{id}", "vmSize": "Standard_D2s_v5", "zone": "{zone}"}}"#
+                    ),
+                )
+            }
+            _ => says(400, ""),
+        })
+    };
+    let it = told(Provider::Azure, &azure("2").await.0, IN_TIME).await.unwrap();
+    assert_eq!(it.instance_id, "02aab8a4-74ef-476e-8182-f6d2ba4166a6");
+    assert_eq!(it.labels(), ["azure", "westeurope", "westeurope-2", "Standard_D2s_v5"]);
+    let it = told(Provider::Azure, &azure("").await.0, IN_TIME).await.unwrap();
+    assert_eq!(it.labels(), ["azure", "westeurope", "Standard_D2s_v5"]);
+
+    let (url, _) = serve(|head, _| match head.split(' ').nth(1).unwrap() {
+        _ if !head.contains("metadata-flavor: google") => says(403, ""),
+        "/computemetadata/v1/instance/id" => says(200, "4520031799277581759"),
+        "/computemetadata/v1/instance/zone" => says(200, "projects/123/zones/europe-west1-b"),
+        "/computemetadata/v1/instance/machine-type" => says(200, "projects/123/machineTypes/n2-standard-4"),
+        _ => says(404, ""),
+    })
+    .await;
+    let it = told(Provider::Gcp, &url, IN_TIME).await.unwrap();
+    assert_eq!((it.instance_id.as_str(), it.region.as_str()), ("4520031799277581759", "europe-west1"));
+    assert_eq!(it.labels(), ["gcp", "europe-west1", "europe-west1-b", "n2-standard-4"]);
+}
+
+#[tokio::test]
+async fn a_service_that_comes_up_late_is_waited_for_and_a_refusal_is_not() {
+    let (url, _) = serve(|head, before| match before {
+        0 => Reply::HangsUp,
+        1 => says(503, ""),
+        _ if head.starts_with("put ") => says(200, "session-1"),
+        _ => says(200, AWS_IDENTITY),
+    })
+    .await;
+    assert_eq!(told(Provider::Aws, &url, IN_TIME).await.unwrap().region, "eu-west-1");
+
+    let (silent, _) = serve(|_, _| Reply::HangsUp).await;
+    let error = told(Provider::Aws, &silent, Duration::from_millis(600)).await.unwrap_err();
+    assert_eq!(crate::error::Failure::class(&error), crate::error::Class::TempFail, "{error:?}");
+    // Nothing that a name or a label cannot hold is taken from there; nor is the page of a captive portal.
+    for (body, redirects) in [
+        (AWS_IDENTITY.replace("m7g.large", "self-hosted,gpu"), false),
+        (AWS_IDENTITY.replace("i-0123456789abcdef0", "-x"), false),
+        ("<html>Welcome</html>".to_owned(), false),
+        (AWS_IDENTITY.to_owned(), true),
+    ] {
+        let (url, requests) = serve(move |head, _| match head {
+            _ if head.starts_with("put ") => says(200, "session-1"),
+            _ if redirects && !head.contains("elsewhere") => Reply::Redirects("/elsewhere".to_owned()),
+            _ => says(200, &body),
+        })
+        .await;
+        let error = told(Provider::Aws, &url, IN_TIME).await.unwrap_err();
+        assert_eq!(crate::error::Failure::class(&error), crate::error::Class::Unavailable, "{error:?}");
+        assert!(requests.lock().unwrap().len() <= 3, "it is not asked again");
+    }
+}

@@ -171,7 +171,7 @@ impl Http {
                 });
             }
             let pause =
-                if asked { Backoff::spread(wait).min(wait.max(call.deadline.left() / 2)) } else { wait };
+                if asked { backoff.spread(wait).min(wait.max(call.deadline.left() / 2)) } else { wait };
             let seconds = pause.as_secs_f32();
             if asked {
                 tracing::warn!("{failure}; trying again in {seconds:.0} s, as the server requested");

@@ -110,13 +110,15 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 #[derive(Debug, Clone)]
 pub struct Backoff {
     ceiling: Duration,
+    /// How often the server has requested a wait.
+    refusals: u32,
 }
 
 impl Backoff {
     /// A fuzzer would only wait.
     const START: Duration = Duration::from_millis(if cfg!(fuzzing) { 1 } else { 250 });
     const CAP: Duration = Duration::from_secs(10);
-    /// The longest time over which the machines that share a limit return.
+    /// The time over which the machines that share a limit return, at first.
     const SPREAD: Duration = Duration::from_secs(30);
 
     /// The next wait: random, up to a ceiling that doubles each time.
@@ -140,10 +142,12 @@ impl Backoff {
     }
 
     /// The pause for a wait that the server requested: many machines that meet one limit must not all return in the
-    /// second in which it is lifted, or most are refused again.
-    #[must_use]
-    pub fn spread(wait: Duration) -> Duration {
-        wait + (wait / 4).min(Self::SPREAD).mul_f64(fastrand::f64())
+    /// second in which it is lifted, or most are refused again. Whoever is refused again shares the limit with more
+    /// machines than one window admits, and returns within twice the time, up to eight times.
+    pub fn spread(&mut self, wait: Duration) -> Duration {
+        let over = (wait / 4).min(Self::SPREAD) * (1 << self.refusals.min(3));
+        self.refusals += 1;
+        wait + over.mul_f64(fastrand::f64())
     }
 
     /// Starts over, after an attempt that made progress.
@@ -154,7 +158,7 @@ impl Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { ceiling: Self::START }
+        Self { ceiling: Self::START, refusals: 0 }
     }
 }
 
@@ -224,11 +228,25 @@ mod tests {
     #[test]
     fn machines_that_wait_for_one_limit_return_one_after_another() {
         let wait = Duration::from_secs(2700);
-        let pauses: Vec<Duration> = (0..200).map(|_| Backoff::spread(wait)).collect();
+        let pauses: Vec<Duration> = (0..200).map(|_| Backoff::default().spread(wait)).collect();
         assert!(pauses.iter().all(|pause| *pause >= wait && *pause <= wait + Backoff::SPREAD));
         let seconds: std::collections::HashSet<u64> = pauses.iter().map(Duration::as_secs).collect();
         assert!(seconds.len() > 20, "{seconds:?}");
-        assert_eq!(Backoff::spread(Duration::ZERO), Duration::ZERO);
+        assert_eq!(Backoff::default().spread(Duration::ZERO), Duration::ZERO);
+    }
+
+    #[test]
+    fn machines_that_are_refused_again_return_over_a_longer_time() {
+        let wait = Duration::from_secs(60);
+        for (refusals, over) in [(1, 15), (2, 30), (3, 60), (4, 120), (9, 120)] {
+            let last = |_| {
+                let mut backoff = Backoff::default();
+                (0..refusals).map(|_| backoff.spread(wait)).last().unwrap()
+            };
+            let longest = (0..200).map(last).max().unwrap();
+            let over = Duration::from_secs(over);
+            assert!(longest <= wait + over && longest > wait + over * 9 / 10, "{refusals}: {longest:?}");
+        }
     }
 
     #[test]

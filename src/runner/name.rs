@@ -156,16 +156,22 @@ impl Labels {
     }
 }
 
+impl Labels {
+    /// Adds a label, unless it is among them.
+    pub fn add(&mut self, label: Label) {
+        if !self.contains(&label) {
+            self.0.push(label);
+        }
+    }
+}
+
 impl FromStr for Labels {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut labels = Self::default();
         for piece in text.split(',').filter(|piece| !piece.trim().is_empty()) {
-            let label: Label = piece.parse()?;
-            if !labels.contains(&label) {
-                labels.0.push(label);
-            }
+            labels.add(piece.parse()?);
         }
         Ok(labels)
     }
@@ -188,11 +194,22 @@ enum Placeholder {
     Arch,
     Dir,
     Index,
+    InstanceId,
+    Region,
 }
 
 impl Placeholder {
-    const ALL: [Self; 7] =
-        [Self::Hostname, Self::MachineId, Self::Random, Self::Os, Self::Arch, Self::Dir, Self::Index];
+    const ALL: [Self; 9] = [
+        Self::Hostname,
+        Self::MachineId,
+        Self::Random,
+        Self::Os,
+        Self::Arch,
+        Self::Dir,
+        Self::Index,
+        Self::InstanceId,
+        Self::Region,
+    ];
 
     const fn word(self) -> &'static str {
         match self {
@@ -203,6 +220,8 @@ impl Placeholder {
             Self::Arch => "arch",
             Self::Dir => "dir",
             Self::Index => "index",
+            Self::InstanceId => "instance-id",
+            Self::Region => "region",
         }
     }
 }
@@ -233,6 +252,10 @@ pub struct NameContext {
     pub dir: Option<String>,
     /// The number of the runner among those of its machine, if it has one.
     pub index: Option<u32>,
+    /// The id of this machine in its cloud, if that is known.
+    pub instance_id: Option<String>,
+    /// The region of the cloud, if that is known.
+    pub region: Option<String>,
 }
 
 /// Six random characters of `a-z0-9` from the operating system, so that clones of a machine get different ones.
@@ -266,10 +289,19 @@ impl NameTemplate {
         self.parts.contains(&Part::Placeholder(Placeholder::Index))
     }
 
+    /// Whether it needs what only the cloud knows of a machine: the placeholder for it.
+    #[must_use]
+    pub fn needs_cloud(&self) -> Option<String> {
+        let of_cloud = [Placeholder::InstanceId, Placeholder::Region];
+        let used = of_cloud.into_iter().find(|one| self.parts.contains(&Part::Placeholder(*one)));
+        used.map(|placeholder| format!("{{{}}} in --name", placeholder.word()))
+    }
+
     /// Whether it results in another name on every machine.
     #[must_use]
     pub fn is_unique(&self) -> bool {
-        self.uses_random() || self.parts.contains(&Part::Placeholder(Placeholder::MachineId))
+        let unique = [Placeholder::Random, Placeholder::MachineId, Placeholder::InstanceId];
+        unique.into_iter().any(|one| self.parts.contains(&Part::Placeholder(one)))
     }
 
     /// The name for this machine. A host name that makes it too long is shortened, whatever else makes it unique is not.
@@ -318,6 +350,8 @@ fn value(placeholder: Placeholder, context: &NameContext) -> Option<String> {
         Placeholder::Arch => context.platform.arch.to_string(),
         Placeholder::Dir => sanitised(context.dir.as_deref()?),
         Placeholder::Index => context.index?.to_string(),
+        Placeholder::InstanceId => context.instance_id.clone()?,
+        Placeholder::Region => context.region.clone()?,
     };
     (!value.is_empty()).then_some(value)
 }

@@ -10,6 +10,8 @@ fn context() -> NameContext {
         platform: Platform { os: Os::Linux, arch: Arch::Arm64 },
         dir: Some("actions-runner".to_owned()),
         index: Some(1),
+        instance_id: Some("i-0123456789abcdef0".to_owned()),
+        region: Some("eu-west-1".to_owned()),
     }
 }
 
@@ -48,6 +50,7 @@ fn a_template_is_filled_in() {
     assert_eq!(render("{{{hostname}}}").unwrap(), "{Build_1}");
     assert_eq!(render("{{hostname}}").unwrap(), "{hostname}");
     assert_eq!(render("plain").unwrap(), "plain");
+    assert_eq!(render("{region}-{instance-id}").unwrap(), "eu-west-1-i-0123456789abcdef0");
     assert!("a-{random}".parse::<NameTemplate>().unwrap().uses_random());
     assert!(!"a-{{random}}".parse::<NameTemplate>().unwrap().uses_random());
 }
@@ -85,7 +88,8 @@ fn bad_templates_say_what_is_wrong() {
     assert!(error.to_string().contains("{host}"), "{error}");
     assert_eq!(
         error.hint().unwrap(),
-        "Available placeholders: {hostname}, {machine-id}, {random}, {os}, {arch}, {dir}, {index}."
+        "Available placeholders: {hostname}, {machine-id}, {random}, {os}, {arch}, {dir}, {index}, {instance-id}, \
+         {region}."
     );
     for template in ["{hostname", "hostname}", "a{", "}a"] {
         assert!(matches!(render(template), Err(Error::LooseBrace { .. })), "{template}");
@@ -121,4 +125,16 @@ fn a_runner_of_several_is_named_by_its_directory_and_its_number() {
     let error = template.render(&NameContext { dir: None, index: None, ..context() }).unwrap_err();
     assert_eq!(error.class(), Class::Config);
     assert!(error.to_string().contains("{dir}"), "{error}");
+}
+
+#[test]
+fn what_only_a_cloud_knows_is_asked_for_only_where_it_is_used() {
+    let needs = |template: &str| template.parse::<NameTemplate>().unwrap().needs_cloud();
+    assert_eq!(needs("{hostname}-{machine-id}"), None);
+    assert_eq!(needs("{{region}}"), None);
+    assert_eq!(needs("{region}-{random}").as_deref(), Some("{region} in --name"));
+    let outside = NameContext { instance_id: None, ..context() };
+    let template: NameTemplate = "ci-{instance-id}".parse().unwrap();
+    assert_eq!(template.render(&outside).unwrap_err().class(), Class::Config);
+    assert!(template.is_unique() && !"{region}".parse::<NameTemplate>().unwrap().is_unique());
 }

@@ -30,9 +30,11 @@ mod conduct;
 mod control;
 mod deprecation;
 mod download;
+mod error;
 mod fault;
 mod job;
 mod layout;
+mod limit;
 mod registration;
 mod reply;
 mod request;
@@ -50,6 +52,7 @@ mod tests;
 
 pub use background::{Background, spawn_in_thread};
 pub use deprecation::Deprecation;
+pub use error::Error;
 pub use fault::{Act, Fault, FaultKind, FaultTextError, Unsupported};
 pub use job::{JobRecord, JobResult, NewJob};
 pub use route::NAMES as ROUTES;
@@ -58,11 +61,9 @@ pub use token::{CredentialKind, TokenRecord};
 pub use update::Update;
 pub use world::{RequestRecord, RunnerChange, RunnerRecord, Snapshot};
 
-use crate::error::{Class, Failure};
 use crate::secret::Secret;
 use archive::Archives;
 use server::Shared;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,6 +80,9 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Whether it may listen on an address that other machines can reach.
     pub allow_remote: bool,
+    /// More loopback addresses, at the same port: clients that each use another one are told apart by the host of their
+    /// requests.
+    pub also: Vec<IpAddr>,
     /// The API token; `None` for a random one.
     pub token: Option<String>,
     /// The newest available runner version.
@@ -91,6 +95,8 @@ pub struct Options {
     pub require_libicu: bool,
     /// The initial faults.
     pub faults: Vec<Fault>,
+    /// Enforces GitHub's rate limits, with a minute that lasts as long as this, and an hour of sixty of them.
+    pub limit_window: Option<Duration>,
 }
 
 impl Default for Options {
@@ -98,84 +104,14 @@ impl Default for Options {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
             allow_remote: false,
+            also: Vec::new(),
             token: None,
             runner_version: "2.336.0".to_owned(),
             versions: vec!["2.328.0".to_owned()],
             token_life: Duration::from_secs(3600),
             require_libicu: false,
             faults: Vec::new(),
-        }
-    }
-}
-
-/// Why the sandbox did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Other machines can reach the address.
-    #[error("failed to start the sandbox at {listen}: it is not a loopback address")]
-    NotLoopback {
-        /// The address.
-        listen: SocketAddr,
-    },
-    /// The token is not allowed in an HTTP header.
-    #[error(
-        "failed to start the sandbox: its token is empty, or has characters that are not allowed in an HTTP header"
-    )]
-    Token,
-    /// A version is not valid.
-    #[error("failed to start the sandbox: {version:?} is not a runner version")]
-    Version {
-        /// The version.
-        version: String,
-    },
-    /// A fault is not valid.
-    #[error("failed to start the sandbox with a fault")]
-    Fault {
-        /// What is wrong with it.
-        #[source]
-        source: FaultTextError,
-    },
-    /// The address is not available.
-    #[error("failed to start the sandbox: cannot listen on {listen}")]
-    Listen {
-        /// The address.
-        listen: SocketAddr,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Its thread or its runtime could not be started.
-    #[error("failed to start the thread of the sandbox")]
-    Thread {
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl Failure for Error {
-    fn class(&self) -> Class {
-        match self {
-            Self::NotLoopback { .. } | Self::Token | Self::Version { .. } | Self::Fault { .. } => {
-                Class::Usage
-            }
-            Self::Listen { source, .. } => Class::of_io(source, Class::Os),
-            Self::Thread { .. } => Class::Os,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::NotLoopback { .. } => Some(
-                "Listen on 127.0.0.1, or allow remote clients: then anyone who reaches the port can use it."
-                    .to_owned(),
-            ),
-            Self::Token => Some(
-                "Use a token of letters, digits and punctuation, or omit it for a random one.".to_owned(),
-            ),
-            Self::Version { .. } => Some("Use three numbers, like 2.336.0.".to_owned()),
-            Self::Listen { .. } => Some("Use port 0 for any free port.".to_owned()),
-            Self::Fault { .. } | Self::Thread { .. } => None,
+            limit_window: None,
         }
     }
 }
@@ -214,17 +150,29 @@ pub async fn start(options: Options) -> Result<Sandbox, Error> {
     }
     let failed = |source| Error::Listen { listen, source };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
-    let base = base_url(listener.local_addr().map_err(failed)?);
+    let address = listener.local_addr().map_err(failed)?;
+    let base = base_url(address);
+    let mut listeners = vec![listener];
+    for ip in options.also.into_iter().filter(IpAddr::is_loopback) {
+        let listen = SocketAddr::new(ip, address.port());
+        listeners.push(TcpListener::bind(listen).await.map_err(|source| Error::Listen { listen, source })?);
+    }
     let weak = prefixed("github_pat_weak");
     let tokens = Tokens::new(token.clone(), weak.clone(), options.token_life);
-    let world = World::new(tokens, options.faults, versions);
+    let mut world = World::new(tokens, options.faults, versions);
+    world.limiter = options.limit_window.map(limit::Limiter::new);
     let shared = Arc::new(Shared::new(base, world, Archives::new(options.require_libicu)));
     let router = axum::Router::new().fallback(server::answer).with_state(Arc::clone(&shared));
-    let stop = shared.stop.clone();
+    let mut servers = tokio::task::JoinSet::new();
+    for listener in listeners {
+        let stopped = shared.stop.clone().cancelled_owned();
+        servers.spawn(axum::serve(listener, router.clone()).with_graceful_shutdown(stopped).into_future());
+    }
     let server = tokio::spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-        if let Err(error) = served.await {
-            tracing::error!(%error, "the sandbox's server failed");
+        for served in servers.join_all().await {
+            if let Err(error) = served {
+                tracing::error!(%error, "the sandbox's server failed");
+            }
         }
     });
     Ok(Sandbox { shared, token, weak, server: Some(server) })
@@ -367,6 +315,12 @@ impl Sandbox {
     /// Sets how long after the last request of its listener a session ends; twenty seconds by default.
     pub fn end_sessions_after(&self, silence: Duration) {
         self.shared.world().session_life = silence;
+    }
+
+    /// Sets how long a request of an idle listener waits for a job: not at all by default, 50 seconds on GitHub. A job that
+    /// is queued meanwhile is sent with the next request.
+    pub fn hold_messages(&self, hold: Duration) {
+        self.shared.world().message_hold = hold;
     }
 
     /// From now on, tells idle listeners of older versions to update themselves, except those that disabled updates.

@@ -2,6 +2,7 @@
 
 use super::archive::Platform;
 use super::fault::FaultKind;
+use super::limit::Limiter;
 use super::reply::Reply;
 use super::request::Request;
 use super::route::Route;
@@ -76,8 +77,10 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
             &json!({"verifiable_password_authentication": false, "installed_version": "3.21.0"}),
         ),
         Route::RateLimit => {
-            let core =
-                json!({"limit": 5000, "used": 1, "remaining": 4999, "reset": clock::now(3600).as_second()});
+            let core = world.limiter.as_ref().map_or_else(
+                || json!({"limit": 5000, "used": 1, "remaining": 4999, "reset": clock::now(3600).as_second()}),
+                Limiter::to_api,
+            );
             Reply::json(200, &json!({"resources": {"core": core.clone()}, "rate": core}))
         }
         // Only GitHub Enterprise Cloud has this call, and the sandbox once a deprecation was set.

@@ -7,13 +7,13 @@ use super::reply::Reply;
 use super::request::{self, Request};
 use super::route::Route;
 use super::world::{RequestRecord, World};
-use super::{clock, conduct, control, download, registration, rest, session};
+use super::{clock, conduct, control, download, limit, registration, rest, session};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -25,12 +25,19 @@ pub(super) struct Shared {
     pub base: Url,
     pub archives: Archives,
     pub stop: CancellationToken,
+    pub started: Instant,
     world: Mutex<World>,
 }
 
 impl Shared {
     pub fn new(base: Url, world: World, archives: Archives) -> Self {
-        Self { base, archives, stop: CancellationToken::new(), world: Mutex::new(world) }
+        Self {
+            base,
+            archives,
+            stop: CancellationToken::new(),
+            started: Instant::now(),
+            world: Mutex::new(world),
+        }
     }
 
     /// The state. The lock is never held across an await.
@@ -57,24 +64,36 @@ pub(super) async fn answer(
     }
     let (number, faults) = {
         let mut world = shared.world();
-        world.requests.push(record(&request, &parts.uri, &route));
+        world.requests.push(record(&request, &parts.uri, &route, shared.started));
         let host = shared.base[url::Position::BeforeHost..url::Position::AfterPort].to_owned();
         conduct::look(&mut world, &route, &request, &host);
         (world.requests.len() - 1, world.strike(route.name()))
     };
     tracing::debug!(route = route.name(), method = %request.method, path = %request.path, faults = faults.len(), "request");
-    for fault in &faults {
-        if let FaultKind::Delay { ms } = fault {
-            wait(&shared, *ms).await;
+    let by_runner = request.credential.by_runner();
+    let (reply, admitted) = match limit::admit(&shared, &route, &request.method, by_runner) {
+        Err(refusal) => (refusal, None),
+        Ok(admitted) => {
+            for fault in &faults {
+                if let FaultKind::Delay { ms } = fault {
+                    wait(&shared, *ms).await;
+                }
+            }
+            let reply = instead(&shared, &route, &request, &faults)
+                .unwrap_or_else(|| admitted.mark(act(&shared, &route, &request, &faults)));
+            (reply, Some(admitted))
         }
+    };
+    if matches!(route, Route::Message) && reply.status == 204 {
+        let hold = shared.world().message_hold;
+        wait(&shared, u64::try_from(hold.as_millis()).unwrap_or(u64::MAX)).await;
     }
-    let reply = instead(&shared, &route, &request, &faults)
-        .unwrap_or_else(|| act(&shared, &route, &request, &faults));
     for fault in &faults {
         if let FaultKind::DelayAfter { ms } = fault {
             wait(&shared, *ms).await;
         }
     }
+    drop(admitted);
     if let Some(record) = shared.world().requests.get_mut(number) {
         record.status = Some(reply.status);
     }
@@ -104,7 +123,7 @@ fn read(shared: &Shared, parts: &axum::http::request::Parts, body: Bytes) -> Req
     }
 }
 
-fn record(request: &Request, uri: &axum::http::Uri, route: &Route) -> RequestRecord {
+fn record(request: &Request, uri: &axum::http::Uri, route: &Route, started: Instant) -> RequestRecord {
     RequestRecord {
         method: request.method.clone(),
         path: uri.path_and_query().map_or_else(String::new, ToString::to_string),
@@ -114,6 +133,7 @@ fn record(request: &Request, uri: &axum::http::Uri, route: &Route) -> RequestRec
         credential: request.credential.kind,
         range: request.header("range").map(str::to_owned),
         user_agent: request.header("user-agent").map(str::to_owned),
+        at: started.elapsed(),
         status: None,
     }
 }

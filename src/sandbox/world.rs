@@ -4,6 +4,7 @@ use super::conduct::Conduct;
 use super::deprecation::Deprecation;
 use super::fault::{Fault, FaultKind};
 use super::job::{JobRecord, JobResult};
+use super::limit::Limiter;
 use super::scope::Scope;
 use super::token::{Credential, CredentialKind, TokenRecord, Tokens, random};
 use super::update::Update;
@@ -63,6 +64,8 @@ pub struct RequestRecord {
     pub range: Option<String>,
     /// The `User-Agent` header.
     pub user_agent: Option<String>,
+    /// When it arrived, since the sandbox started.
+    pub at: Duration,
     /// The status of the answer; `None` while it is being answered, or if the client gave up.
     pub status: Option<u16>,
 }
@@ -192,6 +195,10 @@ pub(super) struct World {
     next_id: u64,
     /// How long a session continues after the last request of its listener.
     pub session_life: Duration,
+    /// How long a request for a message waits for one.
+    pub message_hold: Duration,
+    /// The rate limits, if there are any.
+    pub limiter: Option<Limiter>,
 }
 
 /// The name is taken and must not be replaced, or its runner is busy.
@@ -221,6 +228,8 @@ impl World {
             rotated: Vec::new(),
             next_id: 1,
             session_life: SESSION_LIFE,
+            message_hold: Duration::ZERO,
+            limiter: None,
         }
     }
 

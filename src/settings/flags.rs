@@ -186,15 +186,23 @@ pub struct Libraries {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Runner options")]
 pub struct Runner {
-    /// Name of the runner; may contain {hostname}, {machine-id}, {random}, {os}, {arch}, {dir} and {index}
+    /// Name of the runner; may contain {hostname}, {machine-id}, {random}, {os}, {arch}, {dir}, {index}, {instance-id} and
+    /// {region}
     ///
-    /// {dir} is the last part of the runner's directory. {index} is the number of the runner on this machine: 1 in the
-    /// default directory, N in the same with -N at the end, otherwise the first one that is free.
+    /// {instance-id} and {region} come from the cloud's metadata service. {dir} is the last part of the runner's
+    /// directory. {index} is the number of the runner on this machine: 1 in the default directory, N in the same with
+    /// -N at the end, otherwise the first one that is free.
     #[arg(long, value_name = "TEMPLATE", default_value = "{hostname}-{machine-id}")]
     pub name: NameTemplate,
     /// Labels in addition to the default ones, separated by commas
     #[arg(long, value_name = "LABELS")]
     pub labels: Option<Labels>,
+    /// Add labels for the cloud, the region, the zone and the instance type, such as aws, eu-west-1, eu-west-1a, m7g.large
+    ///
+    /// They come from the metadata service of AWS, Azure or Google Cloud. Such a label is a word of letters, digits, ".", "_"
+    /// and "-".
+    #[arg(long, value_enum, value_name = "SOURCE")]
+    pub label_from: Option<LabelSource>,
     /// Omit the default labels (self-hosted, system, architecture); needs --labels
     #[arg(long)]
     pub no_default_labels: bool,
@@ -230,6 +238,13 @@ pub struct Runner {
     /// credential runup.registration-token]
     #[arg(long, value_name = "FILE")]
     pub registration_token_file: Option<String>,
+}
+
+/// Where labels come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LabelSource {
+    /// The metadata service of this machine's cloud
+    Cloud,
 }
 
 /// What the jobs find.
@@ -390,11 +405,12 @@ pub struct Metadata {
     pub allow_metadata: bool,
 }
 
-/// The cloud that can reclaim this machine.
+/// The cloud of this machine, which can reclaim it.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Cloud options")]
 pub struct Cloud {
-    /// Cloud whose termination notices for spot machines to watch for
+    /// Cloud of this machine, for {instance-id}, {region} and --label-from, and for the termination notices of spot machines
+    /// that `run` watches for
     #[arg(long, value_enum, default_value = "auto", value_name = "CLOUD")]
     pub cloud: CloudChoice,
     /// URL of the cloud's metadata service [default: http://169.254.169.254]
@@ -403,7 +419,7 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// The clouds to ask for notices. If the URL is known but the cloud is not, all of them are asked.
+    /// The clouds to ask. If the URL is known but the cloud is not, all of them are asked.
     #[must_use]
     pub fn providers(&self, root: &Root) -> Vec<Provider> {
         match self.cloud {
@@ -436,7 +452,7 @@ pub enum CloudChoice {
     Azure,
     /// Google Compute Engine
     Gcp,
-    /// Do not watch for notices
+    /// No cloud: it is not asked for anything
     None,
 }
 

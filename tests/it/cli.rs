@@ -79,9 +79,9 @@ fn example(option: &str) -> &'static str {
     match option {
         "url" | "api-url" | "mirror" => "https://github.com/octo",
         "sha256" => "0000000000000000000000000000000000000000000000000000000000000000",
-        "deadline" | "drain" | "window" | "upgrade-spread" => "77s",
+        "deadline" | "drain" | "window" | "upgrade-spread" | "start-spread" => "77s",
         "upgrade-at" => "04:05",
-        "service" => "none",
+        "service" | "cloud" => "none",
         "after-job" => "poweroff",
         "runner-version" => "2.336.0",
         "group" => "Default",
@@ -104,6 +104,8 @@ fn example(option: &str) -> &'static str {
         "env-file" | "hook-job-started" | "hook-job-completed" => "/nowhere.sh",
         "path" => "/usr/bin:/bin",
         "status" => "online",
+        "label-from" => "cloud",
+        "metadata-url" => "http://169.254.169.254/",
         "no-proxy" => "internal.test",
         "groups" => "nogroup",
         "user-id" | "group-id" => "4711",
@@ -114,7 +116,7 @@ fn example(option: &str) -> &'static str {
 }
 
 /// Options that do not take every text.
-const TYPED: [&str; 15] = [
+const TYPED: [&str; 19] = [
     "count",
     "user-id",
     "group-id",
@@ -123,6 +125,10 @@ const TYPED: [&str; 15] = [
     "window",
     "upgrade-at",
     "upgrade-spread",
+    "start-spread",
+    "cloud",
+    "metadata-url",
+    "label-from",
     "service",
     "os",
     "arch",
@@ -197,7 +203,9 @@ fn each_option_arrives_from_the_environment_and_from_the_file() {
             .contains(&it.as_str())
         })
         // And these exclude another one, or give another document.
-        .filter(|it| !["registration-token-file", "self-update", "adopt", "count"].contains(&it.as_str()))
+        .filter(|it| {
+            !["registration-token-file", "self-update", "adopt", "label-from", "count"].contains(&it.as_str())
+        })
         // Files that are not there are refused, and of a variable only the name is shown.
         .filter(|it| {
             !["env", "env-file", "hook-job-started", "hook-job-completed", "groups", "user-id", "group-id"]

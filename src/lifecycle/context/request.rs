@@ -1,5 +1,6 @@
 //! What was requested, as plain values, merged from the command line, the environment and the file.
 
+use crate::cloud::Identity;
 use crate::github::{Shared, Target};
 use crate::host::account::WantedIds;
 use crate::host::{Arch, Os, Root};
@@ -82,6 +83,8 @@ pub struct Request {
     pub allow_http: bool,
     /// Jobs may use the identity of the machine in its cloud.
     pub allow_metadata: bool,
+    /// This machine in its cloud, if its name or its labels need that.
+    pub cloud: Option<Identity>,
     /// What is to be set for the runner and its jobs.
     pub environment: WantedEnvironment,
     /// How long the whole may take.

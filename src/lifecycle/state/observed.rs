@@ -406,6 +406,7 @@ pub(crate) fn wanted_name(
     }
     let index = wanted.name.uses_index().then(|| index::of(site, journal)).transpose()?;
     let dir = site.request.dir.file_name().map(|name| name.to_string_lossy().into_owned());
+    let cloud = site.request.cloud.as_ref();
     let context = NameContext {
         hostname: host::hostname(),
         // A machine without an id (a container) gets a random one instead, and the journal keeps the name.
@@ -414,6 +415,8 @@ pub(crate) fn wanted_name(
         platform: site.platform(),
         dir,
         index,
+        instance_id: cloud.map(|cloud| cloud.instance_id.clone()),
+        region: cloud.map(|cloud| cloud.region.clone()),
     };
     Ok(Some(WantedName { name: wanted.name.render(&context)?, unique: wanted.name.is_unique(), index }))
 }
