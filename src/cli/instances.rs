@@ -73,7 +73,7 @@ impl Session {
         let place = place(&mut command).cloned();
         let Some(place) = place else { return Err(Error::UrlMissing.into()) };
         let (root, first, state) = whereabouts(&place, &self.environment)?;
-        Ok(Instances::find(&root.locate(&state).unwrap_or(state), &first)?)
+        Ok(Instances::find(&root.locate(&state).unwrap_or(state), &first))
     }
 
     /// Which one this is.

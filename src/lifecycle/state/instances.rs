@@ -21,12 +21,12 @@ pub struct Instances {
 impl Instances {
     /// Reads the journals in `state`, which this process sees there. A runner that was installed on its own is none of
     /// them, wherever it is; the one in the first directory is the first one.
-    ///
-    /// # Errors
-    /// The directory cannot be read.
-    pub fn find(state: &Path, first: &Path) -> Result<Self, Error> {
+    #[must_use]
+    pub fn find(state: &Path, first: &Path) -> Self {
         let (mut journals, mut unreadable) = (Vec::new(), Vec::new());
-        for journal in Journal::each(state)? {
+        // A directory that cannot be read is an error of what needs it.
+        let each = Journal::each(state).unwrap_or_else(|error| vec![Err(error)]);
+        for journal in each {
             match journal {
                 Ok(journal) if journal.entries().is_empty() && journal.instance().is_none() => {}
                 Ok(journal) => journals.push(journal),
@@ -45,7 +45,7 @@ impl Instances {
                 _ => {}
             }
         }
-        Ok(Self { first: first.to_owned(), found, journals, unreadable })
+        Self { first: first.to_owned(), found, journals, unreadable }
     }
 
     /// Whether there is more than the first one.
