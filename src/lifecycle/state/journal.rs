@@ -6,6 +6,7 @@
 
 mod adopt;
 mod user;
+mod version;
 mod work;
 
 use crate::host::{self, Root};
@@ -215,36 +216,6 @@ impl Journal {
             self.clear();
         }
         Ok(())
-    }
-
-    /// When a newer version was last looked for.
-    #[must_use]
-    pub fn looked_at(&self) -> Option<jiff::Timestamp> {
-        self.record.looked_at.as_deref()?.parse().ok()
-    }
-
-    /// Makes it durable that a newer version was looked for.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn set_looked_at(&mut self, at: jiff::Timestamp) -> Result<(), Error> {
-        self.record.looked_at = Some(at.to_string());
-        self.write()
-    }
-
-    /// When the runner updated itself lately, in order.
-    #[must_use]
-    pub fn updates(&self) -> Vec<jiff::Timestamp> {
-        self.record.updates.iter().filter_map(|at| at.parse().ok()).collect()
-    }
-
-    /// Makes it durable that the runner updates itself, with what was lately.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn set_updates(&mut self, lately: &[jiff::Timestamp]) -> Result<(), Error> {
-        self.record.updates = lately.iter().map(ToString::to_string).collect();
-        self.write()
     }
 
     /// Whether there is a file.

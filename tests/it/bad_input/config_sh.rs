@@ -68,7 +68,7 @@ fn the_runner_of_a_lost_answer_is_not_a_ghost() {
 fn an_outage_that_lasts_ends_before_the_deadline_and_leaves_nothing() {
     let rig = Rig::new();
     rig.faults(&["register:status=502"]);
-    rig.refuses(75, &["--deadline", "8s"]).says("502 (Bad Gateway)").hints("again later");
+    rig.refuses(75, &["--deadline", "8s"]).says("502 (Bad Gateway)").hints("again");
     assert_eq!(rig.asked("archive"), 1);
 }
 
