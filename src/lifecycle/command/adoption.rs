@@ -6,7 +6,7 @@
 //! unit of `svc.sh` is deleted. Until the server has given the registration to the new tree, any failure starts the old
 //! service again, and the journal forgets the runner.
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Stop};
 use crate::host::lock::Lock;
 use crate::host::systemd;
 use crate::lifecycle::command::adopt::note_service;
@@ -214,7 +214,9 @@ async fn stop(site: &Site<'_>, journal: &mut Journal, found: &Found) -> Result<(
             watched.gone().await;
         }
         let phase = site.phase("stop");
-        systemd::stop_unit(unit, STOP, &site.stop).await?;
+        // Its job may have taken longer than the deadline.
+        let stop = site.stop.clone().until(Deadline::after(STOP));
+        systemd::stop_unit(unit, STOP, &stop).await?;
         phase.end(format!("stopped {unit}"));
         let left = listener::listeners(&site.dir(), site.runner_uid());
         if !left.find().is_empty() {
@@ -243,7 +245,8 @@ async fn resume(
     found: &Found,
     cause: Error,
 ) -> Error {
-    let site = &site.for_undoing();
+    // Neither the signal nor the deadline that ended the run is a reason to leave it off.
+    let site = &site.until(Deadline::after(ENDING), Stop::never());
     let mut left = Vec::new();
     if let Some(service) = &found.service
         && let Err(error) = service::by_hand::resume(site, &service.unit, found.ran).await
@@ -310,6 +313,7 @@ async fn end_new(site: &Site<'_>, journal: &mut Journal) -> Vec<Error> {
 
 /// The new runner has the registration: it is completed and started.
 async fn go_on(site: &Site<'_>, journal: &mut Journal, seen: &Seen) -> Result<(), Error> {
+    let site = &site.until(Deadline::after(site.deadline.left().max(ENDING)), site.stop.clone());
     tracing::warn!("the new runner has the registration by now, so it goes on in the place of the old one");
     service::by_hand::undo(site, journal, Duration::ZERO).await?;
     if journal.entry(Step::StartService).is_some_and(|entry| entry.state == EntryState::Done) {

@@ -77,6 +77,8 @@ pub async fn run(
         }
         let site = surroundings.site(&request)?;
         let config = Box::pin(converge_patiently(&site, running, &mut held)).await?;
+        // That may have waited for a rate limit for longer than the deadline.
+        let site = afresh(&site);
         upgrade::start::before_start(&site).await;
         let before = known.snapshot(&site, running).await?;
         let shared = exposure::is_shared(&site)?;

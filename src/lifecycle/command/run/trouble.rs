@@ -139,9 +139,10 @@ impl Trouble {
         outcome: Outcome,
     ) -> Result<ControlFlow<Ended, Duration>, Error> {
         let pause = self.updates.add(Timestamp::now());
-        self.record(site).await?;
+        let recorded = self.record(site).await;
         // Whatever follows: an update that is cut off while it moves its files leaves no runner.
         let through = updated(site).await?;
+        recorded?;
         if self.updates.0.len() > MOST_UPDATES {
             let (dir, times) = (site.request.dir.clone(), MOST_UPDATES);
             return Err(ListenerError::UpdatesAgain { dir, times }.into());

@@ -113,7 +113,9 @@ async fn stop(site: &Site<'_>, unit: &str, watched: &Watched, frozen: Frozen) ->
     let phase = site.phase("stop");
     frozen.interrupt();
     watched.gone().await;
-    systemd::stop_unit(unit, STOP, &site.stop).await?;
+    // The job may have taken longer than the deadline.
+    let stop = site.stop.clone().until(Deadline::after(STOP));
+    systemd::stop_unit(unit, STOP, &stop).await?;
     phase.end(format!("stopped {unit}"));
     Ok(())
 }

@@ -352,7 +352,9 @@ pub async fn quiet(site: &Site<'_>, seen: &Seen) -> Result<(), Error> {
 /// Stops the unit: waits `drain` for a running job, then lets the runner cancel it.
 async fn stop(site: &Site<'_>, unit: &str, drain: Duration) -> Result<(), Error> {
     let worker = listener::workers(&site.dir(), site.runner_uid());
-    let drained = Deadline::after(drain.min(site.deadline.left()));
+    // Canceling takes time as well.
+    let left = site.deadline.left();
+    let drained = Deadline::after(drain.min(left - CANCEL.min(left / 4)));
     let running = || !worker.find().is_empty();
     while running() && !drained.passed() {
         tokio::select! {
