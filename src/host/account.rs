@@ -14,7 +14,7 @@ mod ways;
 mod writable;
 
 use super::{Error, Root};
-pub use belongings::{clean, end_starters};
+pub use belongings::{clean, end_starters, unmount};
 pub use end::end_account;
 pub use home::{ensure_home, has_home, is_as_created};
 pub use locks::{FileLock, foreign_lock, sweep_locks, wait_until_unlocked};

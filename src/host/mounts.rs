@@ -47,6 +47,28 @@ pub fn local() -> BTreeSet<PathBuf> {
     found
 }
 
+/// Where the user with this id has mounted something with FUSE, which needs no root: the innermost first.
+#[must_use]
+pub fn of_user(uid: u32) -> Vec<PathBuf> {
+    let mut found = fuse(&fs_err::read("/proc/self/mountinfo").unwrap_or_default(), uid);
+    found.reverse();
+    found
+}
+
+fn fuse(table: &[u8], uid: u32) -> Vec<PathBuf> {
+    let user = format!("user_id={uid}");
+    let is_theirs = |options: &[u8]| options.split(|byte| *byte == b',').any(|it| it == user.as_bytes());
+    let lines = table.split(|byte| *byte == b'\n').map(|line| line.split(|byte| *byte == b' '));
+    lines
+        .filter_map(|fields| {
+            let fields: Vec<&[u8]> = fields.collect();
+            let end = fields.iter().position(|field| *field == b"-")?;
+            let is_fuse = fields.get(end + 1)?.starts_with(b"fuse") && is_theirs(fields.get(end + 3)?);
+            is_fuse.then(|| fields.get(4).map(|path| place(path))).flatten()
+        })
+        .collect()
+}
+
 /// Whether something is mounted at `path` itself; a link is not followed.
 #[must_use]
 pub fn is_mount_point(path: &Path) -> bool {
@@ -102,6 +124,17 @@ mod tests {
     fn a_place_is_read_as_the_kernel_writes_it() {
         assert_eq!(place(br"/opt/my\040runner\134x/_work"), Path::new(r"/opt/my runner\x/_work"));
         assert_eq!(place(br"/opt/\04"), Path::new(r"/opt/\04"));
+    }
+
+    #[test]
+    fn a_mount_of_a_user_is_told_by_its_options() {
+        let table =
+            b"36 35 98:0 / /tmp/a\\040b rw,nosuid master:1 - fuse.sshfs h: rw,user_id=706,group_id=7\n\
+            37 35 98:1 / /tmp/other rw - fuse.sshfs h: rw,user_id=7060,group_id=706\n\
+            38 35 98:2 / /tmp/disk rw - ext4 /dev/sda rw,user_id=706\n\
+            39 36 98:3 / /tmp/a\\040b/in rw - fuse f rw,user_id=706\n\
+            broken\n";
+        assert_eq!(fuse(table, 706), [Path::new("/tmp/a b"), Path::new("/tmp/a b/in")]);
     }
 
     #[cfg(target_os = "linux")]

@@ -10,12 +10,19 @@ use std::path::{Path, PathBuf};
 /// user's own id and its subordinate ones. Returns what could not be deleted. A directory of the user in which others
 /// have files is given to root. `path` may be missing. Once
 /// `given_up` returns true, nothing more is deleted, and the current directory counts as not deleted. Only on Linux.
-pub fn delete_owned(path: &Path, ids: &[(u32, u32)], given_up: &dyn Fn() -> bool) -> Vec<PathBuf> {
+///
+/// Of other users' directories at most `foreign` entries are looked at, which is a warning: anybody may make millions.
+pub fn delete_owned(
+    path: &Path,
+    ids: &[(u32, u32)],
+    foreign: u64,
+    given_up: &dyn Fn() -> bool,
+) -> Vec<PathBuf> {
     #[cfg(target_os = "linux")]
-    return linux::sweep(path, ids, given_up);
+    return linux::sweep(path, ids, foreign, given_up);
     #[cfg(not(target_os = "linux"))]
     {
-        let _ = (path, ids, given_up);
+        let _ = (path, ids, foreign, given_up);
         Vec::new()
     }
 }
@@ -45,15 +52,20 @@ mod linux {
         left: Vec<PathBuf>,
         /// How many directories were moved up.
         moved: u64,
+        /// How many entries of other users' directories may still be looked at.
+        foreign: u64,
     }
 
-    pub fn sweep(path: &Path, ids: &[(u32, u32)], given_up: &dyn Fn() -> bool) -> Vec<PathBuf> {
-        let mut sweep = Sweep { ids, given_up, left: Vec::new(), moved: 0 };
+    pub fn sweep(path: &Path, ids: &[(u32, u32)], foreign: u64, given_up: &dyn Fn() -> bool) -> Vec<PathBuf> {
+        let mut sweep = Sweep { ids, given_up, left: Vec::new(), moved: 0, foreign };
         match rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty()) {
             Ok(directory) => sweep.empty(directory, path, None, 0),
             // /var/lock is a link to /run/lock, which is swept under its own name.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
             Err(_) => sweep.left.push(path.to_owned()),
+        }
+        if sweep.foreign == 0 {
+            tracing::warn!("not all of other users' directories in {} were searched", path.display());
         }
         sweep.left
     }
@@ -69,6 +81,10 @@ mod linux {
                 let name = entry.file_name();
                 if matches!(name.to_bytes(), b"." | b"..") {
                     continue;
+                }
+                if depth > 0 && top.is_none() {
+                    let Some(rest) = self.foreign.checked_sub(1) else { return };
+                    self.foreign = rest;
                 }
                 if (self.given_up)() {
                     return self.left.push(path.to_owned());
@@ -220,7 +236,7 @@ mod tests {
         }
         std::fs::set_permissions(at("mixed"), std::fs::Permissions::from_mode(0o1777)).unwrap();
 
-        assert_eq!(delete_owned(temp.path(), &[(HERS, HERS)], &|| false), [] as [PathBuf; 0]);
+        assert_eq!(delete_owned(temp.path(), &[(HERS, HERS)], u64::MAX, &|| false), [] as [PathBuf; 0]);
         for gone in ["file", "hers", "shared/hers", "link", "mixed/hers"] {
             assert!(std::fs::symlink_metadata(at(gone)).is_err(), "{gone}");
         }
@@ -229,7 +245,7 @@ mod tests {
         }
         let mixed = std::fs::metadata(at("mixed")).unwrap();
         assert_eq!((mixed.uid(), mixed.mode() & 0o7777), (0, 0o755), "it stays the user's");
-        assert_eq!(delete_owned(&at("missing"), &[(HERS, HERS)], &|| false), [] as [PathBuf; 0]);
+        assert_eq!(delete_owned(&at("missing"), &[(HERS, HERS)], u64::MAX, &|| false), [] as [PathBuf; 0]);
     }
 
     #[test]
@@ -250,16 +266,41 @@ mod tests {
             here = rustix::fs::openat(&here, "d", flags, rustix::fs::Mode::empty()).unwrap();
             rustix::fs::fchown(&here, Some(uid), Some(gid)).unwrap();
         }
-        assert_eq!(delete_owned(dir.path(), &[(HERS, HERS)], &|| true), [dir.path()]);
+        assert_eq!(delete_owned(dir.path(), &[(HERS, HERS)], u64::MAX, &|| true), [dir.path()]);
         assert!(top.exists());
         let path = dir.path().to_owned();
         let left = std::thread::Builder::new()
             .stack_size(256 * 1024)
-            .spawn(move || delete_owned(&path, &[(HERS, HERS)], &|| false))
+            .spawn(move || delete_owned(&path, &[(HERS, HERS)], u64::MAX, &|| false))
             .unwrap()
             .join()
             .unwrap();
         assert_eq!(left, [] as [PathBuf; 0]);
         assert!(!top.exists());
+    }
+
+    #[test]
+    fn directories_of_others_are_searched_within_bounds_and_do_not_stop_the_rest() {
+        if !super::super::account::is_root() {
+            println!("skipped: changing owners needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let foreign = dir.path().join("0-foreign");
+        std::fs::create_dir(&foreign).unwrap();
+        for name in 0..10 {
+            std::fs::write(foreign.join(name.to_string()), "").unwrap();
+        }
+        for name in ["own", "z-own"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+            own(&dir.path().join(name));
+        }
+        assert_eq!(delete_owned(dir.path(), &[(HERS, HERS)], 3, &|| false), [] as [PathBuf; 0]);
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "what the user has beside it is deleted"
+        );
+        assert_eq!(std::fs::read_dir(&foreign).unwrap().count(), 10);
     }
 }

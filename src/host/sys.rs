@@ -209,7 +209,8 @@ pub fn fork_killer(uid: u32, outsider: u32) -> io::Result<rustix::process::Pid> 
 }
 
 /// Forks a process that empties the keyrings that the kernel keeps for the user id `uid` without any process of it, then
-/// exits; returns its id, to be reaped. It exits with 0 if keyrings can be used here at all.
+/// exits; returns its id, to be reaped. It exits with 0, or with [`NO_KEYRINGS`] where the kernel or the container
+/// forbids keyrings.
 ///
 /// Only a process of the user itself can do this: root has no rights to keys of others.
 #[cfg(target_os = "linux")]
@@ -238,23 +239,42 @@ pub fn fork_key_cleaner(uid: u32) -> io::Result<rustix::process::Pid> {
             let call = |operation: libc::c_long, one: libc::c_long, two: libc::c_long| {
                 libc::syscall(libc::SYS_keyctl, operation, one, two)
             };
-            let works = dropped && call(JOIN_SESSION_KEYRING, 0, 0) >= 0;
-            if works {
-                for keyring in OF_USER {
-                    call(SETPERM, keyring, USUAL);
-                    call(CLEAR, keyring, 0);
+            if !dropped {
+                libc::_exit(1);
+            }
+            // These need no session keyring, for which a full quota has no room.
+            for keyring in OF_USER {
+                call(SETPERM, keyring, USUAL);
+                let cleared = call(CLEAR, keyring, 0) >= 0;
+                if !cleared && matches!(*libc::__errno_location(), libc::ENOSYS | libc::EPERM) {
+                    libc::_exit(NO_KEYRINGS);
                 }
+            }
+            // The kernel frees the room a moment later.
+            let mut joined = false;
+            for _ in 0..200 {
+                joined = call(JOIN_SESSION_KEYRING, 0, 0) >= 0;
+                if joined || *libc::__errno_location() != libc::EDQUOT {
+                    break;
+                }
+                libc::usleep(10_000);
+            }
+            if joined {
                 let persistent = call(GET_PERSISTENT, libc::c_long::from(u32::MAX), OF_SESSION);
                 if persistent > 0 {
                     call(CLEAR, persistent, 0);
                     call(INVALIDATE, persistent, 0);
                 }
             }
-            libc::_exit(i32::from(!works));
+            libc::_exit(0);
         }
         rustix::process::Pid::from_raw(child).ok_or_else(io::Error::last_os_error)
     }
 }
+
+/// The exit code of the key cleaner where there are no keyrings.
+#[cfg(target_os = "linux")]
+pub const NO_KEYRINGS: i32 = 2;
 
 /// A kind of System V IPC object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

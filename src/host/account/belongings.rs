@@ -4,7 +4,7 @@
 
 use super::{Account, home, keys};
 use crate::deadline::{Deadline, Stop};
-use crate::host::{Command, Error, Root, delete, find_program, metadata_rule, sweep, sys};
+use crate::host::{Command, Error, Root, delete, find_program, metadata_rule, mounts, sweep, sys};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -60,7 +60,7 @@ pub async fn end_starters(root: &Root, account: &Account, stop: &Stop) -> Result
     for directory in SPOOLS {
         if let Some(path) = root.resolve(Path::new(directory)) {
             let given_up = || stop.is_cancelled();
-            let stays = sweep::delete_owned(&path, &ids(root, account), &given_up);
+            let stays = sweep::delete_owned(&path, &ids(root, account), u64::MAX, &given_up);
             left.extend(stays.iter().map(|path| path.display().to_string()));
         }
     }
@@ -74,13 +74,18 @@ fn ids(root: &Root, account: &Account) -> Vec<(u32, u32)> {
     if root.is_host() { metadata_rule::ranges(account.uid).unwrap_or(own) } else { own }
 }
 
+/// How many entries of other users' directories are looked at between two jobs; it takes less than a second.
+const FOREIGN: u64 = 200_000;
+
 /// Deletes everything else, once no process of the user runs. Returns what could not be deleted.
 pub async fn delete_all(root: &Root, account: &Account, deadline: Deadline, stop: &Stop) -> Vec<String> {
     end_sessions(root, account, stop).await;
+    let mounted = unmount(root, account);
     let (root, account, stop) = (root.clone(), account.clone(), stop.clone());
     let work = move || {
         let given_up = || stop.is_cancelled() || deadline.passed();
-        let mut left = shared(&root, &account, &[], &given_up);
+        let mut left = shared(&root, &account, &[], u64::MAX, &given_up);
+        left.extend(mounted);
         left.extend(delete_home(&root, &account).map(|path| path.display().to_string()));
         left
     };
@@ -99,11 +104,13 @@ pub async fn clean(
     stop: &Stop,
 ) -> Result<(), Error> {
     end_sessions(root, account, stop).await;
+    let mounted = unmount(root, account);
     let mut left = {
         let (root, account, stop, more) = (root.clone(), account.clone(), stop.clone(), more.to_vec());
         let given_up = move || stop.is_cancelled() || deadline.passed();
-        blocking(move || shared(&root, &account, &more, &given_up)).await
+        blocking(move || shared(&root, &account, &more, FOREIGN, &given_up)).await
     };
+    left.extend(mounted);
     if root.is_host() {
         left.extend(keys::clear(account).await);
     }
@@ -116,6 +123,16 @@ pub async fn clean(
     let (root, account) = (root.clone(), account.clone());
     let renewed = tokio::task::spawn_blocking(move || home::renew(&root, &account)).await;
     renewed.unwrap_or_else(|error| Err(Error::File(std::io::Error::other(error))))
+}
+
+/// Unmounts what the user has mounted, whose programs have ended: nothing below could be deleted. Returns what stays.
+#[must_use]
+pub fn unmount(root: &Root, account: &Account) -> Vec<String> {
+    if !root.is_host() {
+        return Vec::new();
+    }
+    let still = |mount: &PathBuf| mounts::detach(mount).is_err();
+    mounts::of_user(account.uid).into_iter().filter(still).map(|mount| mount.display().to_string()).collect()
 }
 
 async fn blocking(work: impl FnOnce() -> Vec<String> + Send + 'static) -> Vec<String> {
@@ -133,14 +150,20 @@ async fn end_sessions(root: &Root, account: &Account, stop: &Stop) {
 }
 
 /// Deletes what is in directories that users share, and `more` of these, and in the kernel.
-fn shared(root: &Root, account: &Account, more: &[PathBuf], given_up: &dyn Fn() -> bool) -> Vec<String> {
+fn shared(
+    root: &Root,
+    account: &Account,
+    more: &[PathBuf],
+    foreign: u64,
+    given_up: &dyn Fn() -> bool,
+) -> Vec<String> {
     let ids = ids(root, account);
     let memory = IN_MEMORY.iter().filter(|_| root.is_host());
     let usual = SHARED.iter().chain(memory).filter_map(|directory| root.resolve(Path::new(directory)));
     let directories: BTreeSet<PathBuf> = usual.chain(more.iter().cloned()).collect();
     let mut left = Vec::new();
     for path in directories {
-        left.extend(sweep::delete_owned(&path, &ids, given_up));
+        left.extend(sweep::delete_owned(&path, &ids, foreign, given_up));
     }
     if root.is_host() {
         left.extend(runtime_directory(account));

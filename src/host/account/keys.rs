@@ -25,7 +25,7 @@ mod linux {
     const USUAL: u32 = 2;
 
     /// The timeout of the process that makes some system calls.
-    const CLEANER: Duration = Duration::from_millis(500);
+    const CLEANER: Duration = Duration::from_secs(5);
 
     /// How long the kernel may take to delete keys that nothing refers to any more.
     const COLLECTION: Duration = Duration::from_secs(2);
@@ -36,15 +36,15 @@ mod linux {
     pub async fn clear(uid: u32) -> Option<String> {
         // A user without a line has no key.
         count(&table(), uid)?;
-        let cleaned = match sys::fork_key_cleaner(uid) {
+        let code = match sys::fork_key_cleaner(uid) {
             Ok(cleaner) => wait(cleaner).await,
             Err(error) => {
                 tracing::debug!("the user's keys cannot be deleted: {error}");
-                false
+                None
             }
         };
         // Where jobs can use no keyrings, a container's host or neighbour may have keys of the same id.
-        if !cleaned {
+        if code == Some(sys::NO_KEYRINGS) {
             return None;
         }
         let deadline = Deadline::after(COLLECTION);
@@ -70,19 +70,19 @@ mod linux {
         line.split_whitespace().nth(1)?.split('/').next()?.parse().ok()
     }
 
-    /// Whether the process did its work.
-    async fn wait(pid: Pid) -> bool {
+    /// The exit code of the process.
+    async fn wait(pid: Pid) -> Option<i32> {
         let limit = Deadline::after(CLEANER);
         loop {
             match waitpid(Some(pid), WaitOptions::NOHANG) {
                 Ok(None) if limit.passed() => {
                     let _ = rustix::process::kill_process(pid, Signal::KILL);
                     let _ = waitpid(Some(pid), WaitOptions::empty());
-                    return false;
+                    return None;
                 }
                 Ok(None) => tokio::time::sleep(LOOK).await,
-                Ok(Some((_, status))) => return status.exit_status() == Some(0),
-                Err(_) => return false,
+                Ok(Some((_, status))) => return status.exit_status(),
+                Err(_) => return None,
             }
         }
     }

@@ -2,6 +2,7 @@
 //! ephemeral runner.
 
 use crate::deadline::Deadline;
+use crate::host::account;
 use crate::host::file::read_untrusted_in;
 use crate::host::process::{self, Which};
 use crate::lifecycle::command::run::running::{RunnerSource, Running};
@@ -85,20 +86,10 @@ pub(crate) async fn clean_tree(site: &Site<'_>, before: &Snapshot) -> Result<(),
     let journal = site.read_journal()?;
     end_leftovers(site, &journal).await?;
     state::clean_identity(&dir)?;
+    // First, because the rest can take so long that it fails.
+    clear_top(site, &journal, before.user.is_some())?;
     if let Some(user) = &before.user {
         cleaning::clean(site, &journal, user).await?;
-    }
-    if journal.guard() != Guard::Open {
-        if let Some(account) = site.account()?.filter(|_| before.user.is_some())
-            && let Some(logs) = Journal::logs_for(&site.request.root, &site.request.dir)
-        {
-            kept_logs::put_away(&dir, &logs, &account)?;
-        }
-        // Whatever the job created at the top of the tree; it could not change the rest.
-        guard::sweep(&dir, site.work())?;
-        if let Some(account) = site.account()? {
-            guard::make_ready(&dir, site.keeper(&account, &journal), site.work())?;
-        }
     }
     let now = steering(site);
     for (name, (before, now)) in STEERING.iter().zip(before.steering.iter().zip(&now)) {
@@ -114,6 +105,27 @@ pub(crate) async fn clean_tree(site: &Site<'_>, before: &Snapshot) -> Result<(),
     }
     work::clean(site, &journal, site.work(), Some(&before.mounts))?;
     phase.end(format!("{} is clean for the next job", site.request.dir.display()));
+    Ok(())
+}
+
+/// Takes the logs out of a guarded tree if jobs may not see them, and deletes whatever they created at its top: they could
+/// not change the rest.
+fn clear_top(site: &Site<'_>, journal: &Journal, keeps_logs: bool) -> Result<(), Error> {
+    if journal.guard() == Guard::Open {
+        return Ok(());
+    }
+    let (dir, account) = (site.dir(), site.account()?);
+    if let Some(account) = account.as_ref().filter(|_| keeps_logs)
+        && let Some(logs) = Journal::logs_for(&site.request.root, &site.request.dir)
+    {
+        // What stays mounted is an error when the user is cleaned.
+        let _ = account::unmount(&site.request.root, account);
+        kept_logs::put_away(&dir, &logs, account)?;
+    }
+    guard::sweep(&dir, site.work())?;
+    if let Some(account) = &account {
+        guard::make_ready(&dir, site.keeper(account, journal), site.work())?;
+    }
     Ok(())
 }
 
@@ -147,7 +159,12 @@ pub(crate) async fn clean_after_earlier(
     let journal = site.read_journal()?;
     let Some(used) = journal.used() else { return Ok(()) };
     end_leftovers(site, &journal).await?;
-    if let Some(user) = known.user(site, running).await? {
+    let cleaned = known.user(site, running).await?;
+    // What is registered still needs its identity, which is at the top too.
+    if journal.registered().is_none() {
+        clear_top(site, &journal, cleaned.is_some())?;
+    }
+    if let Some(user) = cleaned {
         cleaning::clean(site, &journal, &user).await?;
     }
     work::clean(site, &journal, used, None)?;

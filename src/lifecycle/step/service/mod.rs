@@ -354,7 +354,7 @@ async fn stop(site: &Site<'_>, unit: &str, drain: Duration) -> Result<(), Error>
     let worker = listener::workers(&site.dir(), site.runner_uid());
     // Canceling takes time as well.
     let left = site.deadline.left();
-    let drained = Deadline::after(drain.min(left - CANCEL.min(left / 4)));
+    let drained = Deadline::after(drain.min(left.saturating_sub(CANCEL.min(left / 4))));
     let running = || !worker.find().is_empty();
     while running() && !drained.passed() {
         tokio::select! {
