@@ -71,8 +71,6 @@ impl One {
         let several = numbers.len() > 1;
         let mut all: Vec<Self> = Vec::new();
         for number in numbers {
-            let piped = all.first().map(|one| one.request.credentials.clone());
-            let piped = piped.or_else(|| session.piped.clone());
             let (Command::Install(flags) | Command::Plan(flags), own) = session.of_instance(*number)? else {
                 continue;
             };
@@ -82,7 +80,7 @@ impl One {
                 return Err(Error::Contradiction(message.into()).into());
             }
             let cloud = all.iter().find_map(|one| one.request.cloud.clone());
-            let mut one = Self::of(&flags, Session { piped, ..own }, cloud).await?;
+            let mut one = Self::of(&flags, own, cloud).await?;
             // What one sets for itself of the server may be another server, or another credential.
             if !SERVER.iter().any(|key| one.session.own.contains(*key)) {
                 one.request.shared = Some(Arc::clone(&shared));
@@ -131,7 +129,6 @@ async fn several(flags: &InstallFlags, session: &Session) -> Result<Output, Fail
     let mut ones = One::each(&before, session).await?;
     found.check(&dirs(&ones))?;
     let Some(first) = ones.first() else { return Err(Error::UrlMissing.into()) };
-    let session = &Session { piped: Some(first.request.credentials.clone()), ..session.clone() };
     let site = Site::new(&first.request, first.http.clone(), stop.clone(), &session.screen)?;
     let _lock = lock_instances(&site).await?;
     let mut found = session.instances()?;

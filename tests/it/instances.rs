@@ -337,6 +337,37 @@ fn the_token_on_standard_input_is_for_all() {
     rig.run(&["remove", "--all"]).expect(0);
 }
 
+#[test]
+fn standard_input_is_for_the_option_that_names_it_and_no_other_credential_moves_with_it() {
+    let Some(rig) = rig() else { return };
+    let issued = rig.ask(&["token", "registration"]).expect(0).stdout;
+    let issued = rig.write("issued", issued);
+    private(&rig, "good", rig.sandbox.token().expose());
+    private(&rig, "other", "of-another-server");
+    let path = |name: &str| rig.root().join(name).display().to_string();
+    let file = format!(
+        "name = \"box-{{index}}\"\ntoken-file = \"{}\"\n[instance.2]\ntoken-file = \"{}\"\n",
+        path("good"),
+        path("other")
+    );
+    let file = rig.write("config.toml", file);
+    let install = ["install", "--config", &file, "--count", "2", "--registration-token-file", "-"];
+    let mut command = rig.on_machine(&install);
+    command.env_remove("RUNUP_TOKEN").stdin(std::fs::File::open(issued).unwrap());
+    finish(command.spawn().unwrap()).expect(77).says("actions-runner-2");
+    assert_eq!(on_server(&rig), ["box-1"], "the second one has a token of its own, which is refused");
+    rig.run(&["remove", "--all"]).expect(0);
+}
+
+fn private(rig: &Rig, name: &str, text: &str) {
+    rig.write(name, text);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(rig.root().join(name), std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
 fn token(rig: &Rig) -> impl AsRef<Path> {
     rig.write("token", rig.sandbox.token().expose())
 }
