@@ -13,7 +13,7 @@ use crate::lifecycle::{
 use crate::net::Http;
 use crate::settings::Error;
 use crate::settings::flags::{AfterJob, ServiceKind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Output, Failed> {
@@ -65,7 +65,7 @@ impl One {
         Ok(Self { request, http, session, is_patient: flags.converge.wait_for_limit })
     }
 
-    /// What the options request for each of these instances.
+    /// What the options request for each of these instances, which are all that there will be.
     pub(super) async fn each(numbers: &[u32], session: &Session) -> Result<Vec<Self>, Failed> {
         let shared = Arc::default();
         let several = numbers.len() > 1;
@@ -94,11 +94,26 @@ impl One {
         Ok(all)
     }
 
+    /// What removing this one needs: its place, its server and a credential.
+    fn surplus((number, dir): (u32, &Path), found: &Instances, session: &Session) -> Result<Self, Failed> {
+        let (mut command, mut session) = session.of_instance(number)?;
+        let Command::Install(flags) = &mut command else { return Err(Error::UrlMissing.into()) };
+        let converge = &mut flags.converge;
+        converge.place.dir = Some(dir.to_owned());
+        if converge.place.user.is_some() {
+            converge.place.user = found.user(number).map(str::to_owned);
+        }
+        session.environment = jobs::reach(&session.environment, &converge.server, Some(&converge.place));
+        let request = request::surplus(converge, &session)?;
+        let http = request::http(&converge.server, &session.environment)?;
+        Ok(Self { request, http, session, is_patient: false })
+    }
+
     fn number(&self) -> u32 {
         self.session.number.unwrap_or(1)
     }
 
-    fn place(&self) -> (Option<u32>, &std::path::Path) {
+    fn place(&self) -> (Option<u32>, &Path) {
         (self.session.number, &self.request.dir)
     }
 
@@ -148,7 +163,7 @@ async fn several(flags: &InstallFlags, session: &Session) -> Result<Output, Fail
         }
     }
     if !stop.is_cancelled() {
-        remove_all(&surplus, flags, &found, session, &mut results).await?;
+        remove_all(&surplus, flags, &found, session, &mut results).await;
     }
     if flags.count.count.is_none() && ones.len() == 1 {
         return results.only();
@@ -183,24 +198,22 @@ async fn remove_all(
     found: &Instances,
     session: &Session,
     results: &mut Results,
-) -> Result<(), Failed> {
-    let mut ones = One::each(surplus, session).await?;
-    for one in &mut ones {
-        found.dir(one.number())?.clone_into(&mut one.request.dir);
-    }
-    let work = ones.iter().map(|one| {
+) {
+    let surplus: Vec<(u32, &Path)> =
+        surplus.iter().filter_map(|number| Some((*number, found.found.get(number)?.as_path()))).collect();
+    let work = surplus.iter().map(|place| {
         let work = async move {
-            let site =
-                Site::new(&one.request, one.http.clone(), session.signals.stop().clone(), &session.screen)?;
+            let one = One::surplus(*place, found, session)?;
+            let stop = session.signals.stop().clone();
+            let site = Site::new(&one.request, one.http.clone(), stop, &session.screen)?;
             Ok::<_, Failed>(Box::pin(remove_surplus(&site, flags.service.drain)).await?)
         };
-        fan_out::named(&one.request.dir, work)
+        fan_out::named(place.1, work)
     });
     let removed = fan_out::together(work).await;
-    for (one, removed) in ones.iter().zip(removed) {
-        results.add(one.place(), removed, super::remove::text, "remove");
+    for ((number, dir), removed) in surplus.iter().zip(removed) {
+        results.add((Some(*number), dir), removed, super::remove::text, "remove");
     }
-    Ok(())
 }
 
 /// One line: the state now, and whether it changed.

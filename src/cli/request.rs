@@ -132,6 +132,15 @@ fn credentials(named: Files<'_>, session: &Session) -> Result<Credentials, Error
     find_for_each(named, &session.environment, &mut piped)
 }
 
+/// The request for removing an instance that is too many. What only installing it needs may be gone.
+pub(super) fn surplus(flags: &ConvergeFlags, session: &Session) -> Result<Request, super::Failed> {
+    let server = &flags.server;
+    let credentials = credentials(files(server, session)?, session)?;
+    let mut request = base(server, &flags.place, target(server)?, credentials, session)?;
+    request.token_on_argv = flags.runner.token_via == TokenVia::Argv;
+    Ok(request)
+}
+
 /// The request of a command that concerns this machine only.
 pub(super) fn place(place: &Place, session: &Session) -> Result<Request, super::Failed> {
     let server = Server {

@@ -368,6 +368,28 @@ fn private(rig: &Rig, name: &str, text: &str) {
     }
 }
 
+#[test]
+fn what_only_an_installation_needs_keeps_no_surplus() {
+    let Some(rig) = rig() else { return };
+    count(&rig, "3").expect(0);
+    let file = "name = \"box\"\ncount = 1\nephemeral = true\nafter-job = \"poweroff\"\n\
+                [instance.3]\nenv-file = \"/nowhere/gone.env\"\n";
+    let file = rig.write("config.toml", file);
+    let lowered = rig.run(&["install", "--config", &file, "--json"]).expect(0);
+    assert_eq!(instances(&lowered).iter().map(|one| one.0).collect::<Vec<_>>(), [1, 3, 2]);
+    assert_eq!(on_server(&rig), ["box"]);
+    // One that cannot be removed is the error of that one, beside the results of the others.
+    count(&rig, "3").expect(0);
+    let file =
+        rig.write("config.toml", "name = \"box\"\ncount = 1\n[instance.3]\nca-file = \"/nowhere/ca.pem\"\n");
+    let lowered = rig.run(&["install", "--config", &file, "--json"]);
+    let errors: Vec<_> = instances(&lowered).iter().map(|one| (one.0, one.2)).collect();
+    assert_eq!(errors, [(1, true), (3, false), (2, true)], "{lowered:?}");
+    assert_eq!(on_server(&rig), ["box", "box-3"]);
+    count(&rig, "1").expect(0);
+    rig.run(&["remove", "--all"]).expect(0);
+}
+
 fn token(rig: &Rig) -> impl AsRef<Path> {
     rig.write("token", rig.sandbox.token().expose())
 }
