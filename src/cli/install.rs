@@ -7,13 +7,13 @@ use super::{Session, in_cloud, instances, jobs, request, service};
 use crate::cloud::Identity;
 use crate::deadline::Deadline;
 use crate::lifecycle::{
-    Installed, Instances, Request, Site, Watch, install, lock_instances, remove_surplus, start_target,
-    wait_for_limit,
+    Installed, Instances, Request, Site, Wanted, Watch, install, lock_instances, remove_surplus,
+    start_target, wait_for_limit,
 };
 use crate::net::Http;
 use crate::settings::Error;
 use crate::settings::flags::{AfterJob, ServiceKind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Output, Failed> {
@@ -130,9 +130,13 @@ impl One {
     }
 }
 
-/// Where the instances of a request are.
-pub(super) fn dirs(ones: &[One]) -> Vec<(u32, PathBuf)> {
-    ones.iter().map(|one| (one.number(), one.request.dir.clone())).collect()
+/// Where the instances of a request are, and their names.
+pub(super) fn wanted(ones: &[One]) -> Result<Vec<Wanted>, Failed> {
+    let one = |one: &One| {
+        let (stop, screen) = (one.session.signals.stop().clone(), &one.session.screen);
+        Ok(Wanted::of(one.number(), &Site::new(&one.request, one.http.clone(), stop, screen)?)?)
+    };
+    ones.iter().map(one).collect()
 }
 
 /// All instances, and none that is too many.
@@ -142,16 +146,16 @@ async fn several(flags: &InstallFlags, session: &Session) -> Result<Output, Fail
     let mut found = session.instances()?;
     let (before, _) = found.wanted(flags.count.count)?;
     let mut ones = One::each(&before, session).await?;
-    found.check(&dirs(&ones))?;
+    found.check(&wanted(&ones)?)?;
     let Some(first) = ones.first() else { return Err(Error::UrlMissing.into()) };
     let site = Site::new(&first.request, first.http.clone(), stop.clone(), &session.screen)?;
     let _lock = lock_instances(&site).await?;
     let mut found = session.instances()?;
-    let (wanted, surplus) = found.wanted(flags.count.count)?;
-    if wanted != before {
-        ones = One::each(&wanted, session).await?;
+    let (now, surplus) = found.wanted(flags.count.count)?;
+    if now != before {
+        ones = One::each(&now, session).await?;
     }
-    found.check(&dirs(&ones))?;
+    found.check(&wanted(&ones)?)?;
     // What is not there yet is installed before what is too many is asked to go, which can take as long as a job.
     let mut results = Results::default();
     side_by_side(&ones, &found, session, &mut results).await;
@@ -165,7 +169,12 @@ async fn several(flags: &InstallFlags, session: &Session) -> Result<Output, Fail
     if !stop.is_cancelled() {
         remove_all(&surplus, flags, &found, session, &mut results).await;
     }
-    if flags.count.count.is_none() && ones.len() == 1 {
+    let mut is_all = true;
+    for error in found.unreadable() {
+        results.fail(error.into());
+        is_all = false;
+    }
+    if flags.count.count.is_none() && ones.len() == 1 && is_all {
         return results.only();
     }
     results.output()

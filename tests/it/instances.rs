@@ -390,6 +390,39 @@ fn what_only_an_installation_needs_keeps_no_surplus() {
     rig.run(&["remove", "--all"]).expect(0);
 }
 
+#[test]
+fn two_instances_cannot_have_one_name() {
+    let Some(rig) = rig() else { return };
+    let file = "name = \"box\"\ncount = 3\nreplace = \"if-offline\"\n\
+                [instance.2]\nname = \"gpu\"\n[instance.3]\nname = \"GPU\"\n";
+    let file = rig.write("config.toml", file);
+    for command in ["plan", "install"] {
+        rig.run(&[command, "--config", &file]).expect(78).says("instances 2 and 3 would both be named");
+    }
+    assert!(on_server(&rig).is_empty(), "nothing is done before");
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_is_a_failure_after_the_others() {
+    let Some(rig) = rig() else { return };
+    count(&rig, "3").expect(0);
+    let state = rig.root().join("var/lib/runup");
+    let file = names_in(&state)
+        .into_iter()
+        .find(|it| it.starts_with("opt-actions-runner-2") && it.ends_with(".json"));
+    let path = state.join(file.unwrap());
+    let text = std::fs::read(&path).unwrap();
+    std::fs::write(&path, "{").unwrap();
+    for command in ["plan", "install"] {
+        let ran = rig.run(&[command, "--name", "box", "--json"]);
+        assert_ne!(ran.code, 0, "{command}: {ran:?}");
+        assert_eq!(instances(&ran).iter().map(|one| one.0).collect::<Vec<_>>(), [1, 3], "{command}");
+    }
+    std::fs::write(&path, text).unwrap();
+    rig.run(&["remove", "--all"]).expect(0);
+}
+
 fn token(rig: &Rig) -> impl AsRef<Path> {
     rig.write("token", rig.sandbox.token().expose())
 }
