@@ -210,12 +210,13 @@ async fn remove_all(
 ) {
     let surplus: Vec<(u32, &Path)> =
         surplus.iter().filter_map(|number| Some((*number, found.found.get(number)?.as_path()))).collect();
+    let number = u32::try_from(surplus.len()).unwrap_or(u32::MAX);
     let work = surplus.iter().map(|place| {
         let work = async move {
             let one = One::surplus(*place, found, session)?;
             let stop = session.signals.stop().clone();
             let site = Site::new(&one.request, one.http.clone(), stop, &session.screen)?;
-            Ok::<_, Failed>(Box::pin(remove_surplus(&site, flags.service.drain)).await?)
+            Ok::<_, Failed>(Box::pin(remove_surplus(&site, flags.service.drain, number)).await?)
         };
         fan_out::named(place.1, work)
     });
