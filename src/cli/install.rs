@@ -7,13 +7,13 @@ use super::{Session, in_cloud, instances, jobs, request, service};
 use crate::cloud::Identity;
 use crate::deadline::Deadline;
 use crate::lifecycle::{
-    Installed, Instances, Request, Site, Watch, install, lock_instances, remove_surplus, start_target,
-    wait_for_limit,
+    Installed, Instances, Request, Site, Wanted, Watch, install, lock_instances, remove_surplus,
+    start_target, wait_for_limit,
 };
 use crate::net::Http;
 use crate::settings::Error;
 use crate::settings::flags::{AfterJob, ServiceKind};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Output, Failed> {
@@ -65,14 +65,12 @@ impl One {
         Ok(Self { request, http, session, is_patient: flags.converge.wait_for_limit })
     }
 
-    /// What the options request for each of these instances.
+    /// What the options request for each of these instances, which are all that there will be.
     pub(super) async fn each(numbers: &[u32], session: &Session) -> Result<Vec<Self>, Failed> {
         let shared = Arc::default();
         let several = numbers.len() > 1;
         let mut all: Vec<Self> = Vec::new();
         for number in numbers {
-            let piped = all.first().map(|one| one.request.credentials.clone());
-            let piped = piped.or_else(|| session.piped.clone());
             let (Command::Install(flags) | Command::Plan(flags), own) = session.of_instance(*number)? else {
                 continue;
             };
@@ -82,7 +80,7 @@ impl One {
                 return Err(Error::Contradiction(message.into()).into());
             }
             let cloud = all.iter().find_map(|one| one.request.cloud.clone());
-            let mut one = Self::of(&flags, Session { piped, ..own }, cloud).await?;
+            let mut one = Self::of(&flags, own, cloud).await?;
             // What one sets for itself of the server may be another server, or another credential.
             if !SERVER.iter().any(|key| one.session.own.contains(*key)) {
                 one.request.shared = Some(Arc::clone(&shared));
@@ -96,11 +94,26 @@ impl One {
         Ok(all)
     }
 
+    /// What removing this one needs: its place, its server and a credential.
+    fn surplus((number, dir): (u32, &Path), found: &Instances, session: &Session) -> Result<Self, Failed> {
+        let (mut command, mut session) = session.of_instance(number)?;
+        let Command::Install(flags) = &mut command else { return Err(Error::UrlMissing.into()) };
+        let converge = &mut flags.converge;
+        converge.place.dir = Some(dir.to_owned());
+        if converge.place.user.is_some() {
+            converge.place.user = found.user(number).map(str::to_owned);
+        }
+        session.environment = jobs::reach(&session.environment, &converge.server, Some(&converge.place));
+        let request = request::surplus(converge, &session)?;
+        let http = request::http(&converge.server, &session.environment)?;
+        Ok(Self { request, http, session, is_patient: false })
+    }
+
     fn number(&self) -> u32 {
         self.session.number.unwrap_or(1)
     }
 
-    fn place(&self) -> (Option<u32>, &std::path::Path) {
+    fn place(&self) -> (Option<u32>, &Path) {
         (self.session.number, &self.request.dir)
     }
 
@@ -117,9 +130,13 @@ impl One {
     }
 }
 
-/// Where the instances of a request are.
-pub(super) fn dirs(ones: &[One]) -> Vec<(u32, PathBuf)> {
-    ones.iter().map(|one| (one.number(), one.request.dir.clone())).collect()
+/// Where the instances of a request are, and their names.
+pub(super) fn wanted(ones: &[One]) -> Result<Vec<Wanted>, Failed> {
+    let one = |one: &One| {
+        let (stop, screen) = (one.session.signals.stop().clone(), &one.session.screen);
+        Ok(Wanted::of(one.number(), &Site::new(&one.request, one.http.clone(), stop, screen)?)?)
+    };
+    ones.iter().map(one).collect()
 }
 
 /// All instances, and none that is too many.
@@ -129,17 +146,16 @@ async fn several(flags: &InstallFlags, session: &Session) -> Result<Output, Fail
     let mut found = session.instances()?;
     let (before, _) = found.wanted(flags.count.count)?;
     let mut ones = One::each(&before, session).await?;
-    found.check(&dirs(&ones))?;
+    found.check(&wanted(&ones)?)?;
     let Some(first) = ones.first() else { return Err(Error::UrlMissing.into()) };
-    let session = &Session { piped: Some(first.request.credentials.clone()), ..session.clone() };
     let site = Site::new(&first.request, first.http.clone(), stop.clone(), &session.screen)?;
     let _lock = lock_instances(&site).await?;
     let mut found = session.instances()?;
-    let (wanted, surplus) = found.wanted(flags.count.count)?;
-    if wanted != before {
-        ones = One::each(&wanted, session).await?;
+    let (now, surplus) = found.wanted(flags.count.count)?;
+    if now != before {
+        ones = One::each(&now, session).await?;
     }
-    found.check(&dirs(&ones))?;
+    found.check(&wanted(&ones)?)?;
     // What is not there yet is installed before what is too many is asked to go, which can take as long as a job.
     let mut results = Results::default();
     side_by_side(&ones, &found, session, &mut results).await;
@@ -151,9 +167,14 @@ async fn several(flags: &InstallFlags, session: &Session) -> Result<Output, Fail
         }
     }
     if !stop.is_cancelled() {
-        remove_all(&surplus, flags, &found, session, &mut results).await?;
+        remove_all(&surplus, flags, &found, session, &mut results).await;
     }
-    if flags.count.count.is_none() && ones.len() == 1 {
+    let mut is_all = true;
+    for error in found.unreadable() {
+        results.fail(error.into());
+        is_all = false;
+    }
+    if flags.count.count.is_none() && ones.len() == 1 && is_all {
         return results.only();
     }
     results.output()
@@ -186,24 +207,23 @@ async fn remove_all(
     found: &Instances,
     session: &Session,
     results: &mut Results,
-) -> Result<(), Failed> {
-    let mut ones = One::each(surplus, session).await?;
-    for one in &mut ones {
-        found.dir(one.number())?.clone_into(&mut one.request.dir);
-    }
-    let work = ones.iter().map(|one| {
+) {
+    let surplus: Vec<(u32, &Path)> =
+        surplus.iter().filter_map(|number| Some((*number, found.found.get(number)?.as_path()))).collect();
+    let number = u32::try_from(surplus.len()).unwrap_or(u32::MAX);
+    let work = surplus.iter().map(|place| {
         let work = async move {
-            let site =
-                Site::new(&one.request, one.http.clone(), session.signals.stop().clone(), &session.screen)?;
-            Ok::<_, Failed>(Box::pin(remove_surplus(&site, flags.service.drain)).await?)
+            let one = One::surplus(*place, found, session)?;
+            let stop = session.signals.stop().clone();
+            let site = Site::new(&one.request, one.http.clone(), stop, &session.screen)?;
+            Ok::<_, Failed>(Box::pin(remove_surplus(&site, flags.service.drain, number)).await?)
         };
-        fan_out::named(&one.request.dir, work)
+        fan_out::named(place.1, work)
     });
     let removed = fan_out::together(work).await;
-    for (one, removed) in ones.iter().zip(removed) {
-        results.add(one.place(), removed, super::remove::text, "remove");
+    for ((number, dir), removed) in surplus.iter().zip(removed) {
+        results.add((Some(*number), dir), removed, super::remove::text, "remove");
     }
-    Ok(())
 }
 
 /// One line: the state now, and whether it changed.

@@ -45,8 +45,9 @@ mod whereabouts;
 use crate::host::memory;
 use crate::host::signals::{self, Signals};
 use crate::host::umask;
+use crate::settings::credential::Piped;
 use crate::settings::flags::Common;
-use crate::settings::{Credentials, Environment, Given, Origin, layers};
+use crate::settings::{Environment, Given, Origin, layers};
 use args::{Cli, Command};
 use clap::FromArgMatches as _;
 use output::{Failed, Output};
@@ -56,7 +57,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What every command gets.
@@ -75,8 +76,8 @@ struct Session {
     number: Option<u32>,
     /// The keys that the file sets for this instance alone.
     own: BTreeSet<String>,
-    /// The credentials of another instance, for those that come from standard input, which can be read once.
-    piped: Option<Credentials>,
+    /// The credentials from standard input, for all instances that name it.
+    piped: Arc<Mutex<Piped>>,
 }
 
 impl Session {
@@ -155,7 +156,7 @@ pub fn main() -> ExitCode {
             config: cli.common.config.clone(),
             number,
             own,
-            piped: None,
+            piped: Arc::default(),
         };
         (Box::pin(dispatch(cli.command, session)).await, signals.received())
     });

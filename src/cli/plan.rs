@@ -1,7 +1,7 @@
 //! `runup plan`
 
 use super::args::InstallFlags;
-use super::install::{One, dirs};
+use super::install::{self, One};
 use super::output::{Failed, Output};
 use super::{Session, visible};
 use crate::deadline::Deadline;
@@ -20,7 +20,7 @@ pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Ou
     }
     let (wanted, surplus) = found.wanted(flags.count.count)?;
     let ones = One::each(&wanted, &session).await?;
-    found.check(&dirs(&ones))?;
+    found.check(&install::wanted(&ones)?)?;
     let (mut lines, mut documents) = (Vec::new(), Vec::new());
     for (number, planned) in wanted.iter().zip(&ones) {
         let dir = &planned.request.dir;
@@ -35,7 +35,8 @@ pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Ou
         lines.push(format!("instance {number}, in {}, is removed in its first idle moment", dir.display()));
         documents.push(json!({ "instance": number, "dir": dir, "steps": [], "removed": true }));
     }
-    Ok(Output::new(lines.join("\n").trim_end(), &json!({ "instances": documents })))
+    let unreadable = found.unreadable().map(Failed::from).collect();
+    Ok(Output::new(lines.join("\n").trim_end(), &json!({ "instances": documents })).with_failures(unreadable))
 }
 
 /// What would be done for one runner.

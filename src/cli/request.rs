@@ -10,11 +10,12 @@ use crate::host::{self, Root, account};
 use crate::lifecycle::{Archive, Registration, Request};
 use crate::net::{Http, HttpOptions, ProxyRules};
 use crate::runner::{Labels, config_sh};
-use crate::settings::credential::{Files, find};
+use crate::settings::credential::{Files, find, find_for_each};
 use crate::settings::flags::{self, Place, Server, TokenVia};
 use crate::settings::{Credentials, Environment, Error, Origin, layers};
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// The user of a runner, unless `--user` sets another one.
@@ -84,11 +85,7 @@ pub(super) fn converge(
         ..files(&flags.server, session)?
     };
     let runner = &flags.runner;
-    let is_piped = [named.api, named.registration].contains(&Some("-"));
-    let credentials = match session.piped.clone().filter(|_| is_piped) {
-        Some(piped) => piped,
-        None => find(named, &session.environment)?,
-    };
+    let credentials = credentials(named, session)?;
     let mut request = base(&flags.server, &flags.place, target, credentials, session)?;
     request.instance = session.instance()?;
     request.archive = archive(&flags.archive)?;
@@ -126,6 +123,21 @@ pub(super) fn converge(
     request.allow_metadata = flags.metadata.allow_metadata;
     request.keep_on_failure = flags.keep_on_failure;
     request.token_on_argv = runner.token_via == TokenVia::Argv;
+    Ok(request)
+}
+
+/// The credentials of one of several runners.
+fn credentials(named: Files<'_>, session: &Session) -> Result<Credentials, Error> {
+    let mut piped = session.piped.lock().unwrap_or_else(PoisonError::into_inner);
+    find_for_each(named, &session.environment, &mut piped)
+}
+
+/// The request for removing an instance that is too many. What only installing it needs may be gone.
+pub(super) fn surplus(flags: &ConvergeFlags, session: &Session) -> Result<Request, super::Failed> {
+    let server = &flags.server;
+    let credentials = credentials(files(server, session)?, session)?;
+    let mut request = base(server, &flags.place, target(server)?, credentials, session)?;
+    request.token_on_argv = flags.runner.token_via == TokenVia::Argv;
     Ok(request)
 }
 

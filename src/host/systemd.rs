@@ -217,6 +217,12 @@ pub async fn start(unit: &str, stop: &Stop) -> Result<(), Error> {
     run(systemctl(SHORT).arg("start").arg("--no-block").arg(unit), stop).await
 }
 
+/// Starts the unit without those that it wants, and does not wait.
+pub async fn start_alone(unit: &str, stop: &Stop) -> Result<(), Error> {
+    let alone = systemctl(SHORT).arg("start").arg("--no-block").arg("--job-mode=ignore-dependencies");
+    run(alone.arg(unit), stop).await
+}
+
 /// Stops the unit; `timeout` must be longer than the unit's own stop timeout.
 pub async fn stop_unit(unit: &str, timeout: Duration, stop: &Stop) -> Result<(), Error> {
     run(systemctl(timeout).arg("stop").arg(unit), stop).await

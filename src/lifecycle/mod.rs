@@ -46,7 +46,7 @@ pub use context::request::{Archive, Instance, Registration, RemoveScope, Request
 pub use context::site::Site;
 pub use context::watch::Watch;
 pub use state::checkpoint;
-pub use state::instances::Instances;
+pub use state::instances::{Instances, Wanted};
 pub use state::journal;
 pub use state::machine::{LocalRunner, LocalRunners, refuse_elsewhere};
 pub use state::observed::Seen;

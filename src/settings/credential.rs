@@ -6,6 +6,7 @@ use crate::github::Credential;
 use crate::host::account;
 use crate::secret::Secret;
 use secrecy::zeroize::Zeroizing;
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -25,16 +26,45 @@ pub struct Files<'a> {
     pub remove: Option<&'a str>,
 }
 
+/// What came from standard input, which can be read once, for the other runners that name it too.
+#[derive(Debug, Default)]
+pub struct Piped(BTreeMap<&'static str, Secret>);
+
+impl Piped {
+    fn read(&mut self, what: &'static str, path: &str) -> Result<Secret, Error> {
+        if let Some(known) = self.0.get(what).filter(|_| path == "-") {
+            return Ok(known.clone());
+        }
+        let secret = read(what, path)?;
+        if path == "-" {
+            self.0.insert(what, secret.clone());
+        }
+        Ok(secret)
+    }
+}
+
 /// Looks for each credential in the order of precedence: the file or command from the settings, `RUNUP_…`, a systemd
 /// credential, and for the API last the variables that GitHub's own tools use.
 ///
 /// # Errors
 /// The first one that is set does not hold a usable token.
 pub fn find(files: Files<'_>, environment: &Environment) -> Result<Credentials, Error> {
-    let one =
+    find_for_each(files, environment, &mut Piped::default())
+}
+
+/// The same for one of several runners.
+///
+/// # Errors
+/// Those of [`find`].
+pub fn find_for_each(
+    files: Files<'_>,
+    environment: &Environment,
+    piped: &mut Piped,
+) -> Result<Credentials, Error> {
+    let mut one =
         |what, file: Option<&str>, variables: &[&str], systemd: &str| -> Result<Option<Secret>, Error> {
             if let Some(path) = file {
-                return read(what, path).map(Some);
+                return piped.read(what, path).map(Some);
             }
             for name in variables {
                 if let Some(value) = environment.get(name) {

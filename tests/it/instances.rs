@@ -337,6 +337,92 @@ fn the_token_on_standard_input_is_for_all() {
     rig.run(&["remove", "--all"]).expect(0);
 }
 
+#[test]
+fn standard_input_is_for_the_option_that_names_it_and_no_other_credential_moves_with_it() {
+    let Some(rig) = rig() else { return };
+    let issued = rig.ask(&["token", "registration"]).expect(0).stdout;
+    let issued = rig.write("issued", issued);
+    private(&rig, "good", rig.sandbox.token().expose());
+    private(&rig, "other", "of-another-server");
+    let path = |name: &str| rig.root().join(name).display().to_string();
+    let file = format!(
+        "name = \"box-{{index}}\"\ntoken-file = \"{}\"\n[instance.2]\ntoken-file = \"{}\"\n",
+        path("good"),
+        path("other")
+    );
+    let file = rig.write("config.toml", file);
+    let install = ["install", "--config", &file, "--count", "2", "--registration-token-file", "-"];
+    let mut command = rig.on_machine(&install);
+    command.env_remove("RUNUP_TOKEN").stdin(std::fs::File::open(issued).unwrap());
+    finish(command.spawn().unwrap()).expect(77).says("actions-runner-2");
+    assert_eq!(on_server(&rig), ["box-1"], "the second one has a token of its own, which is refused");
+    rig.run(&["remove", "--all"]).expect(0);
+}
+
+fn private(rig: &Rig, name: &str, text: &str) {
+    rig.write(name, text);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(rig.root().join(name), std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+#[test]
+fn what_only_an_installation_needs_keeps_no_surplus() {
+    let Some(rig) = rig() else { return };
+    count(&rig, "3").expect(0);
+    let file = "name = \"box\"\ncount = 1\nephemeral = true\nafter-job = \"poweroff\"\n\
+                [instance.3]\nenv-file = \"/nowhere/gone.env\"\n";
+    let file = rig.write("config.toml", file);
+    let lowered = rig.run(&["install", "--config", &file, "--json"]).expect(0);
+    assert_eq!(instances(&lowered).iter().map(|one| one.0).collect::<Vec<_>>(), [1, 3, 2]);
+    assert_eq!(on_server(&rig), ["box"]);
+    // One that cannot be removed is the error of that one, beside the results of the others.
+    count(&rig, "3").expect(0);
+    let file =
+        rig.write("config.toml", "name = \"box\"\ncount = 1\n[instance.3]\nca-file = \"/nowhere/ca.pem\"\n");
+    let lowered = rig.run(&["install", "--config", &file, "--json"]);
+    let errors: Vec<_> = instances(&lowered).iter().map(|one| (one.0, one.2)).collect();
+    assert_eq!(errors, [(1, true), (3, false), (2, true)], "{lowered:?}");
+    assert_eq!(on_server(&rig), ["box", "box-3"]);
+    count(&rig, "1").expect(0);
+    rig.run(&["remove", "--all"]).expect(0);
+}
+
+#[test]
+fn two_instances_cannot_have_one_name() {
+    let Some(rig) = rig() else { return };
+    let file = "name = \"box\"\ncount = 3\nreplace = \"if-offline\"\n\
+                [instance.2]\nname = \"gpu\"\n[instance.3]\nname = \"GPU\"\n";
+    let file = rig.write("config.toml", file);
+    for command in ["plan", "install"] {
+        rig.run(&[command, "--config", &file]).expect(78).says("instances 2 and 3 would both be named");
+    }
+    assert!(on_server(&rig).is_empty(), "nothing is done before");
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_is_a_failure_after_the_others() {
+    let Some(rig) = rig() else { return };
+    count(&rig, "3").expect(0);
+    let state = rig.root().join("var/lib/runup");
+    let file = names_in(&state)
+        .into_iter()
+        .find(|it| it.starts_with("opt-actions-runner-2") && it.ends_with(".json"));
+    let path = state.join(file.unwrap());
+    let text = std::fs::read(&path).unwrap();
+    std::fs::write(&path, "{").unwrap();
+    for command in ["plan", "install"] {
+        let ran = rig.run(&[command, "--name", "box", "--json"]);
+        assert_ne!(ran.code, 0, "{command}: {ran:?}");
+        assert_eq!(instances(&ran).iter().map(|one| one.0).collect::<Vec<_>>(), [1, 3], "{command}");
+    }
+    std::fs::write(&path, text).unwrap();
+    rig.run(&["remove", "--all"]).expect(0);
+}
+
 fn token(rig: &Rig) -> impl AsRef<Path> {
     rig.write("token", rig.sandbox.token().expose())
 }

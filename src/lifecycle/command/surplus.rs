@@ -1,6 +1,7 @@
 //! Instances that are too many, and what all instances share: the lock of their number, and their target.
 
 use crate::deadline::Deadline;
+use crate::error::{Class, Failure as _};
 use crate::github::{self, Client};
 use crate::host::lock::Lock;
 use crate::host::systemd;
@@ -15,8 +16,12 @@ use crate::lifecycle::step::registration::deregister;
 use crate::lifecycle::step::service::target;
 use std::time::Duration;
 
-/// How often the server is asked to delete a busy runner.
+/// How soon the server is asked again to delete a busy runner, at first and at last, for each one that is too many: a
+/// request to delete is an expensive one, and GitHub limits those of a minute and of an hour.
 const ASK: Duration = Duration::from_secs(3);
+const ASK_LATER: Duration = Duration::from_secs(30);
+/// How long one attempt holds the lock, for which the runner's own service may wait.
+const ATTEMPT: Duration = Duration::from_secs(15);
 /// Lets the tests of a debug build be faster.
 const FAST: &str = "RUNUP_ANY_DEADLINE";
 
@@ -37,29 +42,43 @@ pub async fn start_target(site: &Site<'_>) -> Result<(), Error> {
     if systemd::is_running() && site.request.root.is_host() { target::start(site).await } else { Ok(()) }
 }
 
-/// Removes an instance in its first idle moment. The server decides which one that is: it refuses to delete a runner that
+/// Removes an instance, one of `surplus`, in its first idle moment. The server decides which one that is: it refuses to delete a runner that
 /// has a job, and gives none to one that it has deleted. Until then, nothing of the instance is touched.
 ///
 /// # Errors
 /// `InstanceError::Busy`: it had a job for all of `drain`. After it is off the server, those of [`remove`].
-pub async fn remove_surplus(site: &Site<'_>, drain: Duration) -> Result<Removed, Error> {
+pub async fn remove_surplus(site: &Site<'_>, drain: Duration, surplus: u32) -> Result<Removed, Error> {
     let patience = Deadline::after(drain);
     let site = &site.until(Deadline::after(site.request.deadline.saturating_add(drain)), site.stop.clone());
-    let mut known = None;
+    let is_fast = cfg!(debug_assertions) && std::env::var_os(FAST).is_some();
+    let mut pause = if is_fast { ASK / 60 } else { ASK };
+    let (mut known, mut failing) = (None, None);
     let phase = site.phase("idle");
     loop {
         // A service that registers by itself needs the lock for that, and must not do it after this.
         let (lock, journal) = site.open_journal("remove").await?;
-        let Some(busy) = busy(site, &journal, &mut known).await? else {
-            begin_to_stop(site, &journal).await?;
-            break;
+        let attempt = site.until(site.deadline.within(ATTEMPT), site.stop.clone());
+        let (until, why) = match busy(&attempt, &journal, &mut known).await {
+            Ok(None) => {
+                begin_to_stop(site, &journal).await?;
+                break;
+            }
+            Ok(Some(busy)) => {
+                failing = None;
+                (patience, Error::from(busy))
+            }
+            // What can pass is tried again without the lock.
+            Err(error) if error.class() == Class::TempFail => {
+                (*failing.get_or_insert_with(|| site.deadline.within(site.request.deadline)), error)
+            }
+            Err(error) => return Err(error),
         };
         drop(lock);
-        if patience.passed() {
-            return Err(busy.into());
+        if until.passed() {
+            return Err(why);
         }
-        let pause = if cfg!(debug_assertions) && std::env::var_os(FAST).is_some() { ASK / 60 } else { ASK };
-        site.pause("waiting for the end of its job", pause.min(patience.left())).await?;
+        site.pause("waiting for the end of its job", (pause * surplus).min(until.left())).await?;
+        pause = (pause * 2).min(ASK_LATER);
     }
     phase.end("it has no job, and gets none any more");
     Box::pin(remove(site, RemoveScope::Server, Duration::ZERO)).await

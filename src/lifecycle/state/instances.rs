@@ -1,9 +1,10 @@
 //! Several runners of one configuration: which ones there are by the journals, and which ones there may be.
 
-use crate::error::chain;
 use crate::lifecycle::context::error::{Error, InstanceError, JournalError};
 use crate::lifecycle::context::request::Instance;
+use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Journal;
+use crate::lifecycle::state::observed;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,33 @@ pub struct Instances {
     pub found: BTreeMap<u32, PathBuf>,
     journals: Vec<Journal>,
     unreadable: Vec<JournalError>,
+}
+
+/// An instance that is to be there.
+#[derive(Debug)]
+pub struct Wanted {
+    number: u32,
+    dir: PathBuf,
+    /// Where it would be registered, and its name there.
+    runner: Option<(String, String)>,
+}
+
+impl Wanted {
+    /// What is requested, with the name that it has or would get.
+    ///
+    /// # Errors
+    /// A journal cannot be read; the name cannot be made.
+    pub fn of(number: u32, site: &Site<'_>) -> Result<Self, Error> {
+        let journal = site.read_journal()?;
+        let name = observed::wanted_name(site, &journal, observed::is_copy(site, &journal))?;
+        let url = site.request.target.as_ref().map(|target| target.url.as_str().to_ascii_lowercase());
+        let runner = url.zip(name.map(|wanted| wanted.name.to_string()));
+        Ok(Self { number, dir: site.request.dir.clone(), runner })
+    }
+
+    fn is_named(&self, url: &str, name: &str) -> bool {
+        self.runner.as_ref().is_some_and(|(at, own)| at == url && own.eq_ignore_ascii_case(name))
+    }
 }
 
 impl Instances {
@@ -79,12 +107,9 @@ impl Instances {
     /// are.
     ///
     /// # Errors
-    /// With a count: a journal cannot be read, which may be that of one of them.
+    /// With a count: a journal cannot be read, which may be that of one of them. Without one, it is [`Self::unreadable`].
     pub fn wanted(&mut self, count: Option<u32>) -> Result<(Vec<u32>, Vec<u32>), Error> {
         let Some(count) = count else {
-            for error in self.unreadable.drain(..) {
-                tracing::warn!("{}", chain(&error));
-            }
             let found: Vec<u32> = self.found.keys().copied().collect();
             return Ok((if found.is_empty() { vec![1] } else { found }, Vec::new()));
         };
@@ -97,14 +122,25 @@ impl Instances {
         ))
     }
 
-    /// Refuses directories that the instances cannot have, before anything is done.
+    /// The journals that cannot be read, which may be those of some of them.
+    pub fn unreadable(&mut self) -> impl Iterator<Item = Error> {
+        self.unreadable.drain(..).map(Error::from)
+    }
+
+    /// Refuses directories and names that the instances cannot have, before anything is done.
     ///
     /// # Errors
     /// `InstanceError`.
-    pub fn check(&self, wanted: &[(u32, PathBuf)]) -> Result<(), InstanceError> {
-        for (at, (number, dir)) in wanted.iter().enumerate() {
-            if let Some((one, _)) = wanted[..at].iter().find(|(_, other)| other == dir) {
-                return Err(InstanceError::SameDir { one: *one, other: *number, dir: dir.clone() });
+    pub fn check(&self, wanted: &[Wanted]) -> Result<(), InstanceError> {
+        for (at, Wanted { number, dir, runner }) in wanted.iter().enumerate() {
+            if let Some(one) = wanted[..at].iter().find(|one| one.dir == *dir) {
+                return Err(InstanceError::SameDir { one: one.number, other: *number, dir: dir.clone() });
+            }
+            // With --replace, one would take the place of the other.
+            if let Some((url, name)) = runner
+                && let Some(one) = wanted[..at].iter().find(|one| one.is_named(url, name))
+            {
+                return Err(InstanceError::SameName { one: one.number, other: *number, name: name.clone() });
             }
             if let Some(found) = self.found.get(number).filter(|found| *found != dir) {
                 let (found, wanted) = (found.clone(), dir.clone());

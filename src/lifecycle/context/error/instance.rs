@@ -14,6 +14,8 @@ pub enum InstanceError {
     Elsewhere { number: u32, found: PathBuf, wanted: PathBuf },
     #[error("instances {one} and {other} would both be in {}", dir.display())]
     SameDir { one: u32, other: u32, dir: PathBuf },
+    #[error("instances {one} and {other} would both be named {name}")]
+    SameName { one: u32, other: u32, name: String },
     #[error("the runner in {} is instance {number} of {}", dir.display(), first.display())]
     NotAlone { dir: PathBuf, number: u32, first: PathBuf },
     #[error("the runner in {} has no instance {number}", first.display())]
@@ -31,6 +33,7 @@ impl Failure for InstanceError {
             | Self::OfOthers { .. }
             | Self::Elsewhere { .. }
             | Self::SameDir { .. }
+            | Self::SameName { .. }
             | Self::NotAlone { .. }
             | Self::NotConfirmed { .. } => Class::Config,
             Self::Missing { .. } => Class::Unavailable,
@@ -47,6 +50,9 @@ impl Failure for InstanceError {
             ),
             Self::OfOthers { number, .. } | Self::SameDir { other: number, .. } => {
                 format!("Set another directory below [instance.{number}] in the configuration file.")
+            }
+            Self::SameName { other, .. } => {
+                format!("Set another name below [instance.{other}] in the configuration file.")
             }
             Self::Elsewhere { number, .. } => {
                 format!("Remove it with `runup remove --instance {number}`, then install again.")

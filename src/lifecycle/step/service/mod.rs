@@ -421,7 +421,7 @@ pub async fn undo_start(site: &Site<'_>, journal: &mut Journal, drain: Duration)
 /// # Errors
 /// The unit's file stays.
 pub async fn undo_write(site: &Site<'_>, journal: &mut Journal) -> Result<UnitOwner, Error> {
-    recorded::undo(journal, Step::WriteService, async |journal| {
+    let owner = recorded::undo(journal, Step::WriteService, async |journal| {
         let mut owner = UnitOwner::Runup;
         if let Some(unit) = journal.unit() {
             owner = unit_owner(site, unit)?;
@@ -443,5 +443,8 @@ pub async fn undo_write(site: &Site<'_>, journal: &mut Journal) -> Result<UnitOw
         state::clean_service(&site.dir())?;
         Ok(owner)
     })
-    .await
+    .await?;
+    // Of two that are removed side by side, each may have seen the other's unit until now.
+    target::delete_with_the_last(site, journal).await?;
+    Ok(owner)
 }

@@ -28,7 +28,8 @@ pub(crate) async fn write(site: &Site<'_>) -> Result<(), Error> {
 pub(crate) async fn start(site: &Site<'_>) -> Result<(), Error> {
     if read_unit(site, TARGET)?.is_some_and(|text| text == TARGET_TEXT) {
         systemd::enable(TARGET, &site.stop).await?;
-        systemd::start(TARGET, &site.stop).await?;
+        // Each unit was started on its own, unless it is to stay as it is: one that is upgraded, or is too many.
+        systemd::start_alone(TARGET, &site.stop).await?;
     }
     Ok(())
 }
@@ -58,8 +59,12 @@ pub(crate) async fn delete_with_the_last(site: &Site<'_>, journal: &Journal) -> 
     let links = unit_path(site, &format!("{TARGET}.wants"));
     match std::fs::remove_dir_all(&links) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(crate::host::Error::from(error).into())
+            return Err(crate::host::Error::from(error).into());
         }
-        _ => Ok(()),
+        _ => {}
     }
+    if systemd::is_running() && site.request.root.is_host() {
+        systemd::reload(&site.stop).await?;
+    }
+    Ok(())
 }
