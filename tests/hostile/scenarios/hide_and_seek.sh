@@ -28,6 +28,8 @@ ln -s /root $tree/hidden-link
 ipcmk -Q; ipcmk -M 4096; ipcmk -S 1
 sys 248 user hidden secret 6 -4 && echo "hidden: user keyring"
 persistent=$(sys 250 22 4294967295 -3) && sys 248 user hidden secret 6 $persistent && echo "hidden: persistent keyring"
+# Until the quota is full, so that nobody could add one more.
+perl -e 'my ($kind, $text, $name) = ("user", "x"); do { $name = "hidden" . ++$i } while syscall(248, $kind, $name, $text, 1, -4) > 0; print "hidden: $i more keys\n"'
 echo '* * * * * touch /srv/loot/by-cron' | crontab - && echo "hidden: crontab"
 echo 'touch /srv/loot/by-at' | at now + 2 hours 2>&1 && echo "hidden: at"
 hide sleep 6000; escape 'exec sleep 6000'
