@@ -156,6 +156,12 @@ pub fn runs(pid: u32) -> bool {
     }
 }
 
+/// Whether the process has ended, and its parent has not noticed yet.
+#[cfg(target_os = "linux")]
+pub(super) fn is_zombie(pid: u32) -> bool {
+    linux::is_zombie(pid)
+}
+
 /// The user ids of all processes.
 #[cfg(target_os = "linux")]
 pub(super) fn uids_in_use() -> std::collections::BTreeSet<u32> {
@@ -215,6 +221,10 @@ pub(super) mod linux {
         // The name, in parentheses, can contain anything; the field after it is the third, and this the 22nd.
         let ticks: i64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
         Some(boot + ticks / TICKS)
+    }
+
+    pub fn is_zombie(pid: u32) -> bool {
+        Status::of(pid).is_some_and(|status| status.ended)
     }
 
     pub fn runs(pid: u32) -> bool {

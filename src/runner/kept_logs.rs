@@ -120,9 +120,12 @@ fn prune(dir: &Path) -> Result<(), Error> {
 /// They cannot be deleted.
 pub fn delete_all(dir: &Path) -> Result<(), Error> {
     match delete::delete_dir(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-        _ => Ok(()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
     }
+    // Those of other runners keep the directory above.
+    let _ = dir.parent().map(std::fs::remove_dir);
+    Ok(())
 }
 
 /// Where those of runners are.

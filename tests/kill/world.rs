@@ -324,7 +324,7 @@ impl World {
         self.nothing_is_locked();
         let may_stay = |path: &Path| {
             let name = path.strip_prefix(self.root()).unwrap().to_str().unwrap();
-            let directory = ["opt", "home", "var", "var/lib", "var/lib/runup"].contains(&name);
+            let directory = ["opt", "home", "var", "var/lib", "var/lib/runup", "var/log"].contains(&name);
             // A failure's log stays for whoever looks into it.
             let state =
                 name.starts_with("var/lib/runup/") && (name.ends_with(".lock") || name.ends_with(".log"));

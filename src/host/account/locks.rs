@@ -159,7 +159,11 @@ mod linux {
     /// container, which its first process tells), only after the file was written. Where the clock is put right long after
     /// the start, so that a living tool looks younger than its lock, that tool still has the lock of the C library.
     fn is_left(etc: &OwnedFd, name: &str, pid: Option<Pid>) -> bool {
-        if pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(Errno::SRCH)) {
+        let is_gone = |pid: Pid| {
+            let number = pid.as_raw_nonzero().get().unsigned_abs();
+            rustix::process::test_kill_process(pid) == Err(Errno::SRCH) || process::is_zombie(number)
+        };
+        if pid.is_some_and(is_gone) {
             return true;
         }
         let opened = rustix::fs::openat(etc, name, OPEN | OFlags::RDONLY, Mode::empty());
@@ -277,6 +281,12 @@ mod tests {
         write("passwd.lock", &format!("{ended}\0"));
         write(&format!("passwd.{ended}"), &format!("{ended}\0"));
         write(&format!("subuid.{ended}"), &format!("{ended}\0"));
+        // Of one that was killed, and that its parent has not noticed yet.
+        let mut killed = std::process::Command::new("true").spawn().unwrap();
+        while !crate::host::process::is_zombie(killed.id()) {
+            std::thread::yield_now();
+        }
+        write(&format!("group.{}", killed.id()), &format!("{}\0", killed.id()));
         write(&format!("shadow.{ended}"), "");
         write("passwd.20260101", "root");
         write("passwd.bak", &ended.to_string());
@@ -292,6 +302,7 @@ mod tests {
             lock.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000)).unwrap();
         }
         sweep_locks(&Root::at(root.path().to_owned()));
+        killed.wait().unwrap();
         let mut left: Vec<String> = std::fs::read_dir(&etc)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
