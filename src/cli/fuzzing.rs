@@ -11,8 +11,8 @@ use std::path::Path;
 pub fn install_with(path: &Path) -> Result<usize, (u8, String)> {
     let arguments = ["runup", "install", "--config"].map(OsString::from);
     let arguments: Vec<OsString> = arguments.into_iter().chain([path.into()]).collect();
-    match parse(&arguments, &Environment::default()) {
-        Ok((_, given)) => Ok(given.len()),
+    match parse(&arguments, &Environment::default(), None) {
+        Ok(parsed) => Ok(parsed.given.len()),
         Err(ParseError::Clap(error, _)) => Err((64, error.to_string())),
         Err(ParseError::Settings(error)) => {
             let (code, text) = (error.class().exit_code(), format!("{} {:?}", chain(&error), error.hint()));
