@@ -27,11 +27,12 @@ pub fn headers(data: &[u8]) -> bool {
     let outcome = Outcome::Answered { status, headers: &headers, body: b"", now };
     for method in [Method::GET, Method::PATCH] {
         let verdict = verdict(&method, &outcome);
-        let (wait, asked) = Backoff::default().obey(verdict);
+        let mut backoff = Backoff::default();
+        let (wait, asked) = backoff.obey(verdict);
         assert_eq!(asked, matches!(verdict, Verdict::RetryAfter(_)));
         // Longer waits are beyond every deadline.
         if wait < Duration::from_secs(1 << 40) {
-            assert!(Backoff::spread(wait) >= wait);
+            assert!(backoff.spread(wait) >= wait);
         }
     }
     headers.contains_key("retry-after")
