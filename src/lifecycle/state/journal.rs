@@ -44,7 +44,7 @@ struct Record {
     /// When a newer version was last looked for, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     looked_at: Option<String>,
-    /// When the runner updated itself, as far as it was lately, RFC 3339.
+    /// When the runner updated itself before a run ended because of that, RFC 3339.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     updates: Vec<String>,
     /// The work directory, if it is elsewhere.

@@ -54,6 +54,8 @@ pub(crate) struct Trouble {
     /// told the same.
     updates: Repeats,
     again: Repeats,
+    /// The updates for which an earlier run has ended.
+    earlier: Repeats,
 }
 
 /// When listeners have ended in order to be started again, as far as that was lately. The server can tell them to do so
@@ -84,14 +86,14 @@ fn ago(then: Timestamp, now: Timestamp) -> Option<Duration> {
 }
 
 impl Trouble {
-    /// What an earlier run has recorded: a service is started again after its end.
+    /// What an earlier run has recorded that ended because of its updates: a service is started again after that.
     pub(crate) fn recorded(site: &Site<'_>) -> Result<Self, Error> {
-        Ok(Self { updates: Repeats(site.read_journal()?.updates()), ..Self::default() })
+        Ok(Self { earlier: Repeats(site.read_journal()?.updates()), ..Self::default() })
     }
 
     /// Waits before the first listener if the runner has updated itself too often lately. Each update downloads all of it.
     pub(crate) async fn hold_back(&self, site: &Site<'_>) {
-        let Some(left) = self.updates.left(MOST_UPDATES, Timestamp::now()) else { return };
+        let Some(left) = self.earlier.left(MOST_UPDATES, Timestamp::now()) else { return };
         tracing::warn!(
             "the runner has updated itself more than {MOST_UPDATES} times within an hour; starting it in {} min",
             left.as_secs().div_ceil(60)
@@ -139,11 +141,10 @@ impl Trouble {
         outcome: Outcome,
     ) -> Result<ControlFlow<Ended, Duration>, Error> {
         let pause = self.updates.add(Timestamp::now());
-        let recorded = self.record(site).await;
         // Whatever follows: an update that is cut off while it moves its files leaves no runner.
         let through = updated(site).await?;
-        recorded?;
         if self.updates.0.len() > MOST_UPDATES {
+            self.record(site).await?;
             let (dir, times) = (site.request.dir.clone(), MOST_UPDATES);
             return Err(ListenerError::UpdatesAgain { dir, times }.into());
         }

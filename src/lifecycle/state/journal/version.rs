@@ -18,13 +18,13 @@ impl Journal {
         self.write()
     }
 
-    /// When the runner updated itself lately, in order.
+    /// When the runner updated itself before a run ended because of that, in order.
     #[must_use]
     pub fn updates(&self) -> Vec<jiff::Timestamp> {
         self.record.updates.iter().filter_map(|at| at.parse().ok()).collect()
     }
 
-    /// Makes it durable that the runner updates itself, with what was lately.
+    /// Makes durable when the runner has updated itself, for a run that ends because of that.
     ///
     /// # Errors
     /// The file cannot be written.
