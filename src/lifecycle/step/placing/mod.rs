@@ -310,22 +310,20 @@ pub async fn undo(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     let dir = site.dir();
     let into = into::applies(site)?;
     work::release(site, journal)?;
-    recorded::undo(journal, Step::PlaceRunner, async |_| {
+    let released = recorded::undo(journal, Step::PlaceRunner, async |_| {
         if into {
             into::empty(site)?;
         } else {
             place::remove(&dir)?;
         }
         place::sweep(&dir)?;
-        if let Some(store) = stored::release(site).await? {
-            tracing::info!(
-                "deleted the verified copies in {}: no runner is left beside them",
-                store.display()
-            );
-        }
-        Ok(())
+        stored::release(site).await
     })
-    .await
+    .await?;
+    if let Some(store) = &released.deleted {
+        tracing::info!("deleted the verified copies in {}: no runner is left beside them", store.display());
+    }
+    Ok(())
 }
 
 /// After an interruption: deletes what is left beside the place, and returns whether the tree got there.

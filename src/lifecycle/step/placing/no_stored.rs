@@ -31,8 +31,12 @@ pub(crate) async fn keep(
     Ok(())
 }
 
-pub(crate) async fn release(_: &Site<'_>) -> Result<Option<PathBuf>, Error> {
-    Ok(None)
+pub(crate) struct Released {
+    pub deleted: Option<PathBuf>,
+}
+
+pub(crate) async fn release(_: &Site<'_>) -> Result<Released, Error> {
+    Ok(Released { deleted: None })
 }
 
 pub(crate) async fn take_turn(_: &Site<'_>) -> Result<Option<()>, Error> {

@@ -136,20 +136,32 @@ pub(crate) async fn keep(
     Ok(())
 }
 
-/// Deletes the store with the last runner of the directory above; returns it then.
+/// Holds back other removals until this one is in the journal: of two at once, one must see that it is the last.
+pub(crate) struct Released {
+    /// The store, if it was deleted with the last runner of the directory above.
+    pub deleted: Option<PathBuf>,
+    _lock: Option<lock::Lock>,
+}
+
+/// Deletes the store with the last runner of the directory above. The journal must forget that runner before the result
+/// is dropped.
 ///
 /// # Errors
 /// Something of it stays.
-pub(crate) async fn release(site: &Site<'_>) -> Result<Option<PathBuf>, Error> {
+pub(crate) async fn release(site: &Site<'_>) -> Result<Released, Error> {
     let store = store(site);
-    let last = others(site).is_some_and(|others| others.is_empty());
-    if !account::is_root() || !last || !store.exists() {
+    if !account::is_root() || !store.exists() {
         sweep(site).await?;
-        return Ok(None);
+        return Ok(Released { deleted: None, _lock: None });
     }
-    let _lock = take_lock(site, LOCK).await?;
-    store.clear()?;
-    Ok(Some(shown(site, &store)))
+    let lock = take_lock(site, LOCK).await?;
+    let last = others(site).is_some_and(|others| others.is_empty());
+    if last {
+        store.clear()?;
+    } else {
+        store.sweep()?;
+    }
+    Ok(Released { deleted: last.then(|| shown(site, &store)), _lock: Some(lock) })
 }
 
 /// Deletes what a killed run has left in the store, or of it.

@@ -3,6 +3,7 @@
 pub mod by_hand;
 pub mod decide;
 mod needrestart;
+mod shared;
 pub mod target;
 pub mod upgrades;
 
@@ -139,8 +140,7 @@ async fn write_units(
     if !site.request.registers_by_itself() {
         write_dot_service(site, journal, &service.unit, account).await?;
     }
-    needrestart::write(site)?;
-    target::write(site).await?;
+    shared::write(site).await?;
     systemd::reload(&site.stop).await?;
     if service.is_written() && service.state.is_enabled() {
         // It is not restarted for a target that it belongs to now, and so not enabled again either.
@@ -429,8 +429,7 @@ pub async fn undo_write(site: &Site<'_>, journal: &mut Journal) -> Result<UnitOw
                 file::remove_written(&unit_path(site, unit))?;
             }
             upgrades::delete(site, unit)?;
-            needrestart::delete_with_the_last(site, journal)?;
-            target::delete_with_the_last(site, journal).await?;
+            shared::delete_with_the_last(site, journal).await?;
             let dropins = unit_path(site, &format!("{unit}.d"));
             if dropins.is_dir() {
                 tracing::info!("{} stays: runup did not write what is in it", dropins.display());
@@ -444,7 +443,6 @@ pub async fn undo_write(site: &Site<'_>, journal: &mut Journal) -> Result<UnitOw
         Ok(owner)
     })
     .await?;
-    // Of two that are removed side by side, each may have seen the other's unit until now.
-    target::delete_with_the_last(site, journal).await?;
+    shared::delete_with_the_last(site, journal).await?;
     Ok(owner)
 }
