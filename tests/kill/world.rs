@@ -126,9 +126,6 @@ impl World {
         }
         // The sessions of what was killed.
         rig.sandbox.end_sessions_after(Duration::from_secs(1));
-        if job {
-            rig.sandbox.add_job(&SCOPE.parse().unwrap(), "job", 1);
-        }
         let mut world = Self {
             rig,
             machine,
@@ -146,6 +143,10 @@ impl World {
         world.prepare();
         if neighbour == Neighbour::SharingTheUser {
             world.add_neighbour("fresh");
+        }
+        if job {
+            // Not before: preparing some machines ends with a runner that is stopped while it is idle.
+            world.rig.sandbox.add_job(&SCOPE.parse().unwrap(), "job", 1);
         }
         world
     }
