@@ -33,11 +33,13 @@ impl Range {
 #[derive(Debug)]
 pub struct Body {
     response: Response,
+    /// The method of the request, for errors.
+    method: Method,
 }
 
 impl Body {
-    pub(super) fn new(response: Response) -> Self {
-        Self { response }
+    pub(super) fn new(response: Response, method: Method) -> Self {
+        Self { response, method }
     }
 
     /// The status code.
@@ -73,7 +75,7 @@ impl Body {
     /// The next chunk; `None` at the end. Fails if the connection is cut or stalls.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         let chunk = self.response.chunk().await;
-        chunk.map_err(|source| transport_error(&Method::GET, self.response.url(), None, source))
+        chunk.map_err(|source| transport_error(&self.method, self.response.url(), None, source))
     }
 
     pub(super) fn into_parts(mut self) -> (u16, HeaderMap, Url) {

@@ -204,7 +204,7 @@ impl Http {
             range.write(&mut headers, url)?;
         }
         let response = self.follow(Method::GET, url, bearer, &headers, None).await?;
-        Ok(Body::new(response))
+        Ok(Body::new(response, Method::GET))
     }
 
     async fn attempt(&self, call: &Call) -> Result<Answer, Error> {
@@ -217,9 +217,16 @@ impl Http {
         let body = call.body.as_deref();
         let response =
             self.follow(call.method.clone(), &call.url, call.bearer.as_ref(), &headers, body).await?;
-        let mut body = Body::new(response);
+        let mut body = Body::new(response, call.method.clone());
         let mut bytes = Vec::new();
-        while let Some(chunk) = body.chunk().await? {
+        loop {
+            let chunk = match body.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                // A server that requests a wait in its headers gets it.
+                Err(_) if asks_to_wait(&call.method, &body) => break,
+                Err(error) => return Err(error),
+            };
             if bytes.len() + chunk.len() > BODY_LIMIT {
                 return Err(Error::BodyTooLarge {
                     method: call.method.to_string(),
@@ -317,6 +324,12 @@ fn client(options: &HttpOptions, roots: &tls::Roots<'_>) -> Result<Client, Error
         .tls_backend_preconfigured(tls::config(roots))
         .build()
         .map_err(Error::Client)
+}
+
+/// Whether the status and the headers alone tell when to try again.
+fn asks_to_wait(method: &Method, body: &Body) -> bool {
+    let (status, headers, now) = (body.status(), body.headers(), answered_at(body.headers()));
+    matches!(verdict(method, &Outcome::Answered { status, headers, body: &[], now }), Verdict::RetryAfter(_))
 }
 
 fn transport_error(method: &Method, url: &Url, proxy: Option<ProxyInUse>, source: reqwest::Error) -> Error {

@@ -73,6 +73,22 @@ async fn a_wait_beyond_the_deadline_is_refused_at_once_and_says_until_when() {
     assert!(error.hint().unwrap().contains(until));
 }
 
+/// A proxy may cut the sentence that explains the limit.
+#[tokio::test]
+async fn a_requested_wait_counts_even_if_the_rest_of_the_answer_is_cut_off() {
+    let cut = answer("429 Too Many Requests", "retry-after: 3600\r\n", "").replace("length: 0", "length: 9");
+    let (url, _server) = serve(vec![cut]).await;
+    let error = http().call(call(&url, 60)).await.unwrap_err();
+    assert!(matches!(&error, Error::RateLimited { status: 429, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_cut_off_names_its_own_method() {
+    let (url, _server) = serve(vec![answer("200 OK", "", "").replace("length: 0", "length: 9")]).await;
+    let error = http().call_once(&Call { method: Method::POST, ..call(&url, 60) }).await.unwrap_err();
+    assert!(error.to_string().starts_with("POST "), "{error}");
+}
+
 #[tokio::test]
 async fn nobody_listening_is_tried_until_the_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
