@@ -3,6 +3,9 @@
 //! Each module has its own error enum with one variant per situation. The message says what failed, on which path, URL
 //! or command, and why; the hint says what to do about it; the class determines the exit code.
 
+pub mod situation;
+
+use situation::Situation;
 use std::fmt;
 
 /// How a failed run ends. The exit codes are those of `sysexits.h` where it has a fitting one, so that systemd knows
@@ -155,6 +158,9 @@ pub trait Failure: std::error::Error + Send + Sync + 'static {
     fn hint(&self) -> Option<String> {
         None
     }
+
+    /// What `runup explain` says about it.
+    fn situation(&self) -> &'static Situation;
 }
 
 /// An error and its sources on one line, as people read it: `failed to X: because Y: because Z`.

@@ -61,6 +61,8 @@ pub(super) enum Command {
     /// Install, check and remove a runner, against a fake GitHub
     #[cfg(feature = "sandbox")]
     Demo,
+    /// Explain an error or an exit code
+    Explain(super::explain::ExplainFlags),
     /// Generate man pages or shell completions
     Generate(GenerateFlags),
 }

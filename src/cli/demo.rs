@@ -5,6 +5,7 @@
 
 use super::Session;
 use super::output::{Failed, Output};
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::github::{Credential, Target};
 use crate::host::{Root, account};
@@ -40,6 +41,13 @@ impl Failure for Error {
         match self {
             Self::Claim { .. } => Some("Please report it, with the lines above.".into()),
             Self::TemporaryDir(_) => Some("Set TMPDIR to a writable directory.".into()),
+        }
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::Claim { .. } => &situation::BUG,
+            Self::TemporaryDir(source) => situation::of_io(source, &situation::FILE_FAILED),
         }
     }
 }

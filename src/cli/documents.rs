@@ -267,6 +267,17 @@ const DOCUMENTS: &[Document] = &[
         ],
     },
     Document {
+        commands: &["explain"],
+        what: "An error; without a name a list of all of them. For an exit code, an object with `exit_code`, `meaning`, `commands` \
+               (what it means to single ones: `command`, `meaning`) and `errors`, the list of those that end with it.",
+        fields: &[
+            ("name", "string", "its name"),
+            ("exit_codes[]", "number", "exit codes that it can have; the text `128+n` if a signal caused it"),
+            ("cause", "string", "what it means"),
+            ("fix", "string", "what to do"),
+        ],
+    },
+    Document {
         commands: &["generate man", "generate completions"],
         what: "What was generated.",
         fields: &[
@@ -278,6 +289,7 @@ const DOCUMENTS: &[Document] = &[
 ];
 
 const ERROR: &[Field] = &[
+    ("error.name", "string", "name of the error, which `runup explain NAME` explains"),
     ("error.class", "string", "class of the error, see [exit codes](exit-codes.md)"),
     ("error.exit_code", "number", "exit code"),
     ("error.message", "string", "message"),

@@ -1,12 +1,37 @@
 //! `runup generate`: man pages, completions and the reference, from the definitions of the program itself.
 
 use super::args::{GenerateFlags, GenerateWhat};
+use super::manual::Page;
 use super::output::{Failed, Output};
 use super::{interface, man, reference};
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::host::umask;
 use serde_json::json;
 use std::path::{Path, PathBuf};
+
+pub(super) const MAN_PAGE: Page = Page {
+    path: "generate man",
+    notes: &["The pages of the commands belong into section 1, and runup.toml.5 into section 5."],
+    exit: &[],
+    examples: &[
+        ("Write the man pages into a directory", "runup generate man target/man"),
+        ("Write them where man finds them", "sudo runup generate man /usr/local/share/man/man1"),
+    ],
+};
+
+pub(super) const COMPLETIONS_PAGE: Page = Page {
+    path: "generate completions",
+    notes: &[],
+    exit: &[],
+    examples: &[
+        (
+            "Install completions for bash",
+            "runup generate completions bash | sudo tee /etc/bash_completion.d/runup",
+        ),
+        ("Print completions for fish", "runup generate completions fish"),
+    ],
+};
 
 #[derive(Debug, thiserror::Error)]
 #[error("failed to write the {what} to {}", dir.display())]
@@ -20,6 +45,10 @@ struct Error {
 impl Failure for Error {
     fn class(&self) -> Class {
         Class::of_io(&self.source, Class::CantCreate)
+    }
+
+    fn situation(&self) -> &'static Situation {
+        situation::of_io(&self.source, &situation::FILE_FAILED)
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::interface::{self, Documented};
 use super::keys::{self, Key};
-use super::manual;
+use super::{explain, manual};
+use crate::error::situation;
 use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
@@ -64,6 +65,13 @@ fn page(path: &str, command: &Command, commands: &[(String, &Command)]) -> std::
     }
     for (code, meaning) in manual::exit_codes() {
         entry(&mut roff, [bold(code)], meaning);
+    }
+    if path == explain::PAGE.path {
+        roff.control("SH", ["ERRORS"]);
+        for one in situation::all() {
+            let text = format!("{} {} Exit code: {}.", one.cause, one.fix, explain::codes(one));
+            entry(&mut roff, [bold(one.name())], &text);
+        }
     }
     roff.control("SH", ["ENVIRONMENT"]);
     for option in interface::options(command) {

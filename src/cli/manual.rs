@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 /// The documentation of one command.
 pub(super) struct Page {
     /// The words after `runup`.
-    path: &'static str,
+    pub path: &'static str,
     /// Paragraphs.
     pub notes: &'static [&'static str],
     /// What single exit codes mean for it, besides the table.
@@ -16,7 +16,7 @@ pub(super) struct Page {
 }
 
 /// One page a command.
-const PAGES: [Page; 24] = [
+pub(super) const PAGES: [Page; 25] = [
     Page {
         path: "",
         notes: &[
@@ -329,33 +329,15 @@ const PAGES: [Page; 24] = [
             ("Print how long each step took, as JSON", "runup demo --json"),
         ],
     },
+    super::explain::PAGE,
     Page {
         path: "generate",
         notes: &[],
         exit: &[],
         examples: &[("Write the man pages into a directory", "runup generate man target/man")],
     },
-    Page {
-        path: "generate man",
-        notes: &["The pages of the commands belong into section 1, and runup.toml.5 into section 5."],
-        exit: &[],
-        examples: &[
-            ("Write the man pages into a directory", "runup generate man target/man"),
-            ("Write them into a directory", "runup generate man target/man"),
-        ],
-    },
-    Page {
-        path: "generate completions",
-        notes: &[],
-        exit: &[],
-        examples: &[
-            (
-                "Install completions for bash",
-                "runup generate completions bash | sudo tee /etc/bash_completion.d/runup",
-            ),
-            ("Print completions for fish", "runup generate completions fish"),
-        ],
-    },
+    super::generate::MAN_PAGE,
+    super::generate::COMPLETIONS_PAGE,
 ];
 
 /// Variables that are not options, each with its meaning.

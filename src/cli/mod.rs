@@ -8,6 +8,7 @@ mod demo;
 mod documents;
 mod downloads;
 mod drain;
+mod explain;
 mod fan_out;
 mod flood;
 #[cfg(fuzzing)]
@@ -169,7 +170,7 @@ pub fn main() -> ExitCode {
 /// Whether a configuration file can change what the command does.
 fn uses_settings(command: &Command) -> bool {
     match command {
-        Command::Generate(_) => false,
+        Command::Explain(_) | Command::Generate(_) => false,
         #[cfg(feature = "sandbox")]
         Command::Sandbox(_) | Command::Demo => false,
         _ => true,
@@ -192,6 +193,7 @@ async fn dispatch(mut command: Command, session: Session) -> Result<Output, Fail
         Command::Runners(flags) => runners::run(flags, session).await,
         Command::Downloads(flags) => downloads::run(flags, session).await,
         Command::Token(flags) => token::run(flags, session).await,
+        Command::Explain(flags) => explain::run(&flags),
         Command::Generate(flags) => generate::run(&flags),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(flags) => sandbox::run(flags, session).await,

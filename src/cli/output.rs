@@ -1,6 +1,7 @@
 //! Prints the result, and sets the exit code. No other module prints or exits.
 
 use super::{fan_out, visible};
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure, chain};
 use crate::secret;
 use crate::settings::flags::{Common, LogFormat};
@@ -169,6 +170,14 @@ impl Failed {
         matches!(self.error.class(), Class::Signal(_))
     }
 
+    /// The name for `runup explain`, if that says more than the message.
+    fn worth_explaining(&self) -> Option<String> {
+        let situation = self.error.situation();
+        let says_it_all =
+            [&situation::COMMAND_LINE, &situation::URL_MISSING, &situation::STOPPED, &situation::BUG];
+        (!says_it_all.iter().any(|one| std::ptr::eq(*one, situation))).then(|| situation.name())
+    }
+
     fn said(&self) -> String {
         let doing = self.doing.as_ref().map(|doing| format!("{doing}: ")).unwrap_or_default();
         format!("{doing}{}", chain(self.error.as_ref()))
@@ -182,6 +191,7 @@ impl Failed {
     fn document_as(&self, class: Class) -> Value {
         let said = self.said();
         json!({
+            "name": self.error.situation().name(),
             "class": class.name(),
             "exit_code": class.exit_code(),
             "message": visible::marked(&said),
@@ -205,13 +215,16 @@ fn print_failure(failed: &Failed, class: Class, common: &Common) {
 
 /// Prints the error on stderr.
 fn print_error(failed: &Failed, class: Class, common: &Common) {
+    let situation = failed.error.situation();
+    debug_assert!(situation.ends_with(class), "{} does not end with {class}", situation.name());
     let said = failed.said();
     let hint = hint_for(failed.error.hint(), &said);
     let message = visible::marked(&said);
     let hint = hint.as_deref().map(visible::marked);
     let mut stderr = std::io::stderr().lock();
     if common.log_format == LogFormat::Json {
-        tracing::error!(class = class.name(), exit_code = class.exit_code(), hint, "{message}");
+        let name = failed.error.situation().name();
+        tracing::error!(name, class = class.name(), exit_code = class.exit_code(), hint, "{message}");
         return;
     }
     if let Some(output) = &failed.output {
@@ -226,6 +239,9 @@ fn print_error(failed: &Failed, class: Class, common: &Common) {
     }
     if let Some(hint) = hint {
         let _ = writeln!(stderr, "hint: {}", visible::message(&hint));
+    }
+    if let Some(name) = failed.worth_explaining() {
+        let _ = writeln!(stderr, "more: runup explain {name}");
     }
 }
 
@@ -276,6 +292,10 @@ struct NoRuntime {
 impl Failure for NoRuntime {
     fn class(&self) -> Class {
         Class::Os
+    }
+
+    fn situation(&self) -> &'static Situation {
+        &situation::PROGRAM_FAILED
     }
 }
 

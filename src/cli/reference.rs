@@ -2,7 +2,8 @@
 
 use super::interface::{self, Documented};
 use super::keys::{self, Key};
-use super::{documents, manual};
+use super::{documents, explain, manual};
+use crate::error::situation;
 use clap::Command;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -21,6 +22,7 @@ pub(super) fn write(dir: &Path) -> std::io::Result<()> {
         ("commands.md", commands(&root)),
         ("configuration.md", configuration(&keys)),
         ("environment.md", environment(&keys)),
+        ("errors.md", errors()),
         ("exit-codes.md", exit_codes(&root)),
         ("json.md", documents::page()),
     ];
@@ -35,6 +37,7 @@ fn index() -> String {
      - [Commands and options](commands.md)\n\
      - [Configuration file](configuration.md)\n\
      - [Environment](environment.md)\n\
+     - [Errors](errors.md)\n\
      - [Exit codes](exit-codes.md)\n\
      - [JSON output](json.md)\n\n\
      The same is in the man pages (`man runup`, `man runup.toml`) and in `runup COMMAND --help`.\n"
@@ -163,6 +166,21 @@ fn environment(keys: &[Key]) -> String {
         let mut commands: Vec<String> = key.uses.iter().flat_map(keys::Use::few_commands).collect();
         commands.dedup();
         let _ = writeln!(text, "| `{}` | {} | {} |", key.variable, code(&key.option), commands.join(", "));
+    }
+    text
+}
+
+fn errors() -> String {
+    let mut text = "# Errors\n\n`runup explain NAME` prints these too, and `runup explain CODE` those that end with an exit code.\n"
+        .to_owned();
+    for one in situation::all() {
+        let (name, codes) = (one.name(), explain::codes(one));
+        let _ = write!(
+            text,
+            "\n## {name}\n\n{}\n\nWhat to do: {}\n\nExit code: {codes}.\n",
+            escaped(one.cause),
+            escaped(one.fix)
+        );
     }
     text
 }

@@ -4,6 +4,7 @@ use super::args::{RunnersCommand, RunnersFlags, RunnersOneFlags, RunnersPruneFla
 use super::output::{Failed, Output, table};
 use super::{Session, create_jit, request, visible, whereabouts};
 use crate::deadline::Deadline;
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::github::{Client, Deletion, Filter, Runner, RunnerStatus};
 use crate::host::{self, Root};
@@ -39,6 +40,13 @@ impl Failure for Error {
             Self::MachineUnknown { .. } => {
                 Some("Select your runners with --label LABEL or --prefix TEXT.".to_owned())
             }
+        }
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::NoSuchRunner { .. } => &situation::NO_SUCH_RUNNER,
+            Self::NoSuchStatus { .. } | Self::MachineUnknown { .. } => &situation::COMMAND_LINE,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::interface;
 use super::output::{self, Failed};
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::secret;
 use crate::settings::flags::Common;
@@ -30,6 +31,10 @@ impl Failure for Usage {
 
     fn hint(&self) -> Option<String> {
         Some(self.hint.clone())
+    }
+
+    fn situation(&self) -> &'static Situation {
+        &situation::COMMAND_LINE
     }
 }
 

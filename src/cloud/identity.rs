@@ -3,6 +3,7 @@
 use crate::cloud::aws::Aws;
 use crate::cloud::{Metadata, Method, Oddity, PATIENCE, address, azure, gcp};
 use crate::deadline::Deadline;
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::host::Provider;
 use crate::net::{self, Http, Url};
@@ -90,6 +91,13 @@ impl Failure for Error {
                 "Check that the metadata service is enabled for this machine, and that --cloud is right.".to_owned()
             }
         })
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::NoCloud { .. } | Self::Refused { .. } => &situation::METADATA_REFUSED,
+            Self::Silent { .. } => &situation::METADATA_SILENT,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The errors of the REST calls.
 
 use super::target::TargetError;
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::{host, net};
 use std::fmt;
@@ -282,6 +283,31 @@ impl Failure for Error {
             Self::Odd(reply) if reply.status >= 500 => Some("The server failed. Try again later.".to_owned()),
             Self::Transport(error) => error.hint(),
             _ => None,
+        }
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::MissingCredential { .. } => &situation::NO_CREDENTIAL,
+            Self::TokenCommandFailed { .. }
+            | Self::TokenCommandPrinted { .. }
+            | Self::TokenCommandNotRun { .. } => &situation::TOKEN_COMMAND,
+            Self::Unauthorized(_) => &situation::UNAUTHORIZED,
+            Self::Forbidden { .. } => &situation::FORBIDDEN,
+            Self::NotFound { .. } => &situation::NOT_FOUND,
+            Self::RateLimited { .. } => &situation::RATE_LIMITED,
+            Self::Unprocessable(_) => &situation::REQUEST_REFUSED,
+            Self::Busy { .. } => &situation::RUNNER_BUSY,
+            Self::NameTaken { .. } => &situation::NAME_TAKEN,
+            Self::NoJit { .. } => &situation::JIT_UNSUPPORTED,
+            Self::Target(error) => error.situation(),
+            Self::Transport(error) => error.situation(),
+            Self::Odd(reply) if reply.status >= 500 => &situation::SERVER_FAILED,
+            Self::NotJson { .. } => &situation::NOT_GITHUB,
+            Self::Odd(_) | Self::BadDocument { .. } => &situation::UNEXPECTED_ANSWER,
+            Self::EndlessPages { .. } | Self::ListTooLong { .. } | Self::ListTooLarge { .. } => {
+                &situation::LIST_TOO_LONG
+            }
         }
     }
 }

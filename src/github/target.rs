@@ -2,6 +2,7 @@
 
 use super::error::Error;
 use super::scope::{NameError, RepositoryName, Scope, Slug};
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use percent_encoding::percent_decode_str;
 use std::fmt;
@@ -120,6 +121,20 @@ impl Failure for TargetError {
                 "Remove them from the URL, and pass the token with RUNUP_TOKEN or --token-file.".to_owned(),
             ),
             _ => Some("Use https://HOST/ORG, https://HOST/OWNER/REPO or https://HOST/enterprises/SLUG.".to_owned()),
+        }
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::Malformed { .. }
+            | Self::Unclean { .. }
+            | Self::NoScheme { .. }
+            | Self::NotHttp { .. }
+            | Self::Credentials { .. }
+            | Self::ApiAddress { .. }
+            | Self::NoScope { .. }
+            | Self::BadName { .. } => &situation::URL_INVALID,
+            Self::Plain { .. } => &situation::NOT_ENCRYPTED,
         }
     }
 }

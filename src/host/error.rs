@@ -1,5 +1,6 @@
 //! The errors of this module.
 
+use crate::error::situation::Situation;
 use crate::error::{Class, Failure};
 use std::io;
 use std::path::PathBuf;
@@ -409,5 +410,9 @@ impl Failure for Error {
 
     fn hint(&self) -> Option<String> {
         super::hint::of(self)
+    }
+
+    fn situation(&self) -> &'static Situation {
+        super::situations::of(self)
     }
 }

@@ -1,6 +1,7 @@
 //! The errors of denying the cloud's metadata to a user's processes.
 
 use crate::error::Class;
+use crate::error::situation::{self, Situation};
 use std::io;
 use std::net::IpAddr;
 
@@ -47,6 +48,15 @@ impl MetadataError {
         match self {
             Self::NotPermitted { .. } => Class::NoPerm,
             Self::Unsupported { .. } | Self::Rule { .. } | Self::StillReachable { .. } => Class::Os,
+        }
+    }
+
+    pub(super) fn situation(&self) -> &'static Situation {
+        match self {
+            Self::NotPermitted { .. } => &situation::NEEDS_ROOT,
+            Self::Unsupported { .. } | Self::Rule { .. } | Self::StillReachable { .. } => {
+                &situation::METADATA_NOT_DENIED
+            }
         }
     }
 

@@ -37,6 +37,7 @@ mod resources;
 mod root;
 pub mod share;
 pub mod signals;
+mod situations;
 mod sweep;
 mod sys;
 pub mod systemd;

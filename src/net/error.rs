@@ -1,6 +1,7 @@
 //! The errors of requests.
 
 use super::{ProxyInUse, ProxyProblem, tls};
+use crate::error::situation::Situation;
 use crate::error::{Class, Failure};
 use rustls::CertificateError;
 use std::fmt;
@@ -432,5 +433,9 @@ impl Failure for Error {
             _ => return None,
         };
         Some(hint.to_owned())
+    }
+
+    fn situation(&self) -> &'static Situation {
+        super::situations::of(self)
     }
 }

@@ -8,6 +8,7 @@ mod error;
 mod proxy;
 mod redact;
 mod redirect;
+mod situations;
 mod tls;
 mod verdict;
 

@@ -1,9 +1,10 @@
 //! Recognises the error messages of `config.sh`, whose exit code is always 1.
 
 use crate::error::Class;
+use crate::error::situation::{self, Situation};
 
 /// A known error of `config.sh`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Complaint {
     /// What happened, in a few words.
     pub cause: &'static str,
@@ -11,6 +12,8 @@ pub struct Complaint {
     pub fix: &'static str,
     /// How the run ends.
     pub class: Class,
+    /// What `runup explain` says about it.
+    pub situation: &'static Situation,
     /// Whether `config.sh` prints it before it has registered a runner.
     pub before_registering: bool,
 }
@@ -23,6 +26,7 @@ static KNOWN: [(&str, Complaint); 12] = [
             cause: "the name is taken by another runner",
             fix: "Pass another --name, remove the other runner, or replace it with --replace.",
             class: Class::Config,
+            situation: &situation::NAME_TAKEN,
             before_registering: true,
         },
     ),
@@ -32,6 +36,7 @@ static KNOWN: [(&str, Complaint); 12] = [
             cause: "the runner group does not exist",
             fix: "Create the group, or correct --group; repositories have no groups.",
             class: Class::Config,
+            situation: &situation::NO_SUCH_GROUP,
             before_registering: true,
         },
     ),
@@ -41,6 +46,7 @@ static KNOWN: [(&str, Complaint); 12] = [
             cause: "the directory is already configured",
             fix: "Run `runup remove` first.",
             class: Class::Config,
+            situation: &situation::REGISTERED_OTHERWISE,
             before_registering: false,
         },
     ),
@@ -50,6 +56,7 @@ static KNOWN: [(&str, Complaint); 12] = [
             cause: "a service is installed for this directory",
             fix: "Stop and uninstall the service in the file .service, then try again.",
             class: Class::Config,
+            situation: &situation::SERVICE_CONFLICT,
             before_registering: true,
         },
     ),
@@ -59,6 +66,7 @@ static KNOWN: [(&str, Complaint); 12] = [
             cause: "the machine's clock is wrong",
             fix: "Set the clock, for example with `timedatectl set-ntp true`, and try again.",
             class: Class::Config,
+            situation: &situation::CONFIG_SH_FAILED,
             before_registering: true,
         },
     ),
@@ -68,6 +76,7 @@ static KNOWN: [(&str, Complaint); 12] = [
             cause: "GitHub no longer supports this version of the runner",
             fix: "Install a newer version: omit --runner-version, or bake the image again.",
             class: Class::Deprecated,
+            situation: &situation::VERSION_DEPRECATED,
             before_registering: true,
         },
     ),
@@ -77,6 +86,7 @@ static KNOWN: [(&str, Complaint); 12] = [
             cause: "the server does not support an option",
             fix: "Omit --ephemeral or --disable-update for this server.",
             class: Class::Config,
+            situation: &situation::CONFIG_SH_FAILED,
             before_registering: false,
         },
     ),
@@ -86,6 +96,7 @@ static KNOWN: [(&str, Complaint); 12] = [
             cause: "config.sh refuses to run as root",
             fix: "Pass an unprivileged --user, or --user root if jobs really should run as root.",
             class: Class::Config,
+            situation: &situation::CONFIG_SH_FAILED,
             before_registering: true,
         },
     ),
@@ -95,6 +106,7 @@ static KNOWN: [(&str, Complaint); 12] = [
             cause: "the library libicu is missing",
             fix: "Install libicu (Debian: libicu72, Ubuntu: libicu74, Fedora, RHEL, Amazon Linux: libicu).",
             class: Class::Os,
+            situation: &situation::LIBRARIES_MISSING,
             before_registering: true,
         },
     ),
@@ -104,6 +116,7 @@ static KNOWN: [(&str, Complaint); 12] = [
             cause: "libraries that the runner needs are missing",
             fix: "Install the libraries that the lines above name, or run `runup install --deps`.",
             class: Class::Os,
+            situation: &situation::LIBRARIES_MISSING,
             before_registering: true,
         },
     ),
@@ -113,6 +126,7 @@ static KNOWN: [(&str, Complaint); 12] = [
             cause: "the runner's user cannot read a directory above the runner",
             fix: "Give it read and execute permission there, or pass another --dir.",
             class: Class::NoPerm,
+            situation: &situation::DIRECTORY_ABOVE_UNREADABLE,
             before_registering: true,
         },
     ),
@@ -123,6 +137,7 @@ static KNOWN: [(&str, Complaint); 12] = [
             fix: "The token has expired (after one hour), or was issued for another enterprise, organization or \
             repository than that of --url. Run the same command again with a new token.",
             class: Class::NoPerm,
+            situation: &situation::UNAUTHORIZED,
             before_registering: true,
         },
     ),
@@ -157,6 +172,7 @@ static SERVER_FAILED: Complaint = Complaint {
     cause: "GitHub could not be reached, or failed",
     fix: "Run the same command again later.",
     class: Class::TempFail,
+    situation: &situation::SERVER_FAILED,
     before_registering: false,
 };
 
@@ -223,6 +239,6 @@ mod tests {
                 "{line}"
             );
         }
-        assert_eq!(recognise("something new"), None);
+        assert!(recognise("something new").is_none());
     }
 }

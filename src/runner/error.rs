@@ -1,6 +1,7 @@
 //! The errors of this module.
 
 use super::version::RunnerVersion;
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::host;
 use std::path::PathBuf;
@@ -143,6 +144,22 @@ impl Failure for Error {
             ),
             Self::Host(error) => error.hint(),
             Self::BadName { .. } | Self::BadLabel { .. } | Self::File(_) => None,
+        }
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::BadVersion { .. }
+            | Self::BadName { .. }
+            | Self::BadLabel { .. }
+            | Self::LooseBrace { .. }
+            | Self::UnknownPlaceholder { .. }
+            | Self::NothingToFillIn { .. }
+            | Self::BadRender { .. } => &situation::NAME_INVALID,
+            Self::NotOffered { .. } | Self::VersionNotOffered { .. } => &situation::NOT_OFFERED,
+            Self::Host(error) => error.situation(),
+            Self::File(error) => situation::of_io(error, &situation::FILE_FAILED),
+            Self::LinkedOut { .. } => &situation::FILE_UNEXPECTED,
         }
     }
 }

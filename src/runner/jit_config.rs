@@ -6,6 +6,7 @@
 //! deleted.
 
 use super::state::{self, RunnerFile};
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::secret::Secret;
 use base64::Engine as _;
@@ -68,6 +69,10 @@ impl Failure for Error {
             _ => "Write the `encoded_jit_config` that GitHub returned to the file, unchanged and without anything else."
                 .to_owned(),
         })
+    }
+
+    fn situation(&self) -> &'static Situation {
+        &situation::JIT_CONFIG
     }
 }
 

@@ -6,6 +6,7 @@
 //! has.
 
 use crate::deadline::{Deadline, Stop};
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::host::packages::{self, FailureCause, Family, Name, Packages};
 use crate::host::{self, Distribution, Machine, Os, Root, has_library, has_program};
@@ -253,6 +254,18 @@ impl Failure for Error {
             },
             Self::StillMissing { .. } => "Check which of these packages is damaged, and install it again.".into(),
         })
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::Unknown { .. }
+            | Self::NeedsRoot { .. }
+            | Self::NoManager { .. }
+            | Self::NotInstalled { .. }
+            | Self::StillMissing { .. } => &situation::PACKAGES_NOT_INSTALLED,
+            Self::Host(error) => error.situation(),
+            Self::TooOld { .. } => &situation::UNSUPPORTED_MACHINE,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::libraries;
 use crate::deadline::{Deadline, Stop};
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::host::{self, Account, Command, Distribution, Libc, Machine, Os, Root};
 use std::path::{Path, PathBuf};
@@ -90,6 +91,17 @@ impl Failure for Error {
                 dir.display()
             )),
             Self::Host(error) => error.hint(),
+        }
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::Musl { .. } => &situation::UNSUPPORTED_MACHINE,
+            Self::ProgramMissing { .. } | Self::IcuMissing { .. } | Self::LibrariesMissing { .. } => {
+                &situation::LIBRARIES_MISSING
+            }
+            Self::Host(error) => error.situation(),
+            Self::AncestorUnreadable { .. } => &situation::DIRECTORY_ABOVE_UNREADABLE,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Why the sandbox does not start.
 
 use super::fault::FaultTextError;
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use std::io;
 use std::net::SocketAddr;
@@ -73,6 +74,16 @@ impl Failure for Error {
             Self::Version { .. } => Some("Use three numbers, like 2.336.0.".to_owned()),
             Self::Listen { .. } => Some("Use port 0 for any free port.".to_owned()),
             Self::Fault { .. } | Self::Thread { .. } => None,
+        }
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::NotLoopback { .. } | Self::Token | Self::Version { .. } | Self::Fault { .. } => {
+                &situation::COMMAND_LINE
+            }
+            Self::Listen { source, .. } => situation::of_io(source, &situation::FILE_FAILED),
+            Self::Thread { .. } => &situation::PROGRAM_FAILED,
         }
     }
 }

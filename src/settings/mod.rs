@@ -8,8 +8,10 @@ pub mod credential;
 pub mod flags;
 pub mod instances;
 pub mod layers;
+mod situations;
 pub mod suggestion;
 
+use crate::error::situation::Situation;
 use crate::error::{Class, Failure};
 use crate::github::Credential;
 use crate::secret::Secret;
@@ -419,6 +421,10 @@ impl Failure for Error {
             }
             _ => return None,
         })
+    }
+
+    fn situation(&self) -> &'static Situation {
+        situations::of(self)
     }
 }
 

@@ -157,7 +157,7 @@ const OPTIONS: [(&str, &[&str]); 48] = [
 ];
 
 /// Names for commands, by the command that means the same. `runners …` is looked up below `runners`, and everywhere else.
-const COMMANDS: [(&str, &[&str]); 21] = [
+const COMMANDS: [(&str, &[&str]); 22] = [
     (
         "install",
         &[
@@ -215,6 +215,7 @@ const COMMANDS: [(&str, &[&str]); 21] = [
     ("token", &["tokens", "registration-token", "remove-token"]),
     ("sandbox", &["server", "mock", "fake", "fake-github", "test-server"]),
     ("demo", &["try", "selftest", "self-test", "test"]),
+    ("explain", &["why", "error", "errors", "describe", "exit-code", "exit-codes"]),
     ("generate man", &["man", "manpage", "manpages", "man-pages", "docs"]),
     ("generate completions", &["completions", "completion", "complete", "shell-completion"]),
 ];
@@ -251,6 +252,12 @@ pub fn command(unknown: &str, parent: &str, children: &[&str]) -> Option<String>
     };
     let listed = synonyms(&COMMANDS, &unknown).find(is_below).map(str::to_owned);
     listed.or_else(|| misspelt(&unknown, children.iter().copied()).map(below))
+}
+
+/// The name of `known` that `unknown` is a misspelling of.
+#[must_use]
+pub fn name<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
+    misspelt(&normal(unknown), known.iter().copied())
 }
 
 /// Why an option of another tool is not needed.

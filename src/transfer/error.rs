@@ -1,6 +1,7 @@
 //! The errors of staging and placing an archive.
 
 use super::digest::Sha256Digest;
+use crate::error::situation::Situation;
 use crate::error::{Class, Failure};
 use crate::net;
 use std::io;
@@ -441,5 +442,9 @@ impl Failure for Error {
             _ => return None,
         };
         Some(hint.to_owned())
+    }
+
+    fn situation(&self) -> &'static Situation {
+        super::situations::of(self)
     }
 }

@@ -21,6 +21,7 @@ mod names;
 mod path;
 mod pipe;
 pub mod place;
+mod situations;
 mod source;
 mod space;
 mod stage;

@@ -14,6 +14,7 @@ mod crash;
 mod deadline;
 mod drift;
 mod environment;
+mod explain;
 mod guard;
 #[path = "../hostile/mod.rs"]
 mod hostile;

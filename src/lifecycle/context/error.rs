@@ -15,6 +15,7 @@ mod trust;
 mod user;
 mod words;
 
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::runner::{libraries, preflight};
 use crate::{github, host, net, runner, transfer};
@@ -217,6 +218,37 @@ impl Failure for Error {
             ),
             Self::Stopped => None,
             Self::Unwound { cause, .. } => cause.hint(),
+        }
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::Github(error) => error.situation(),
+            Self::Runner(error) => error.situation(),
+            Self::Preflight(error) => error.situation(),
+            Self::Libraries(error) => error.situation(),
+            Self::Transfer(error) => error.situation(),
+            Self::Net(error) => error.situation(),
+            Self::Host(error) => error.situation(),
+            Self::Settings(error) => error.situation(),
+            Self::Journal(error) => error.situation(),
+            Self::Archive(error) => error.situation(),
+            Self::Tree(error) => error.situation(),
+            Self::Instance(error) => error.situation(),
+            Self::Jobs(error) => error.situation(),
+            Self::Trust(error) => error.situation(),
+            Self::User(error) => error.situation(),
+            Self::Registration(error) => error.situation(),
+            Self::Adoption(error) => error.situation(),
+            Self::ConfigSh(error) => error.situation(),
+            Self::Receipt(error) => error.situation(),
+            Self::Service(error) => error.situation(),
+            Self::Listener(error) => error.situation(),
+            Self::UpgradeTakenBack { .. } => &situation::UPGRADE_FAILED,
+            Self::ClockOff { .. } => &situation::CLOCK_OFF,
+            Self::DeadlinePassed { .. } => &situation::DEADLINE,
+            Self::Stopped => &situation::STOPPED,
+            Self::Unwound { cause, .. } => cause.situation(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A runner that was set up by hand, and is to be taken over.
 
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::lifecycle::context::error::words::remove;
 use std::path::{Path, PathBuf};
@@ -66,5 +67,21 @@ impl Failure for AdoptionError {
                 remove(dir)
             ),
         })
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::NotRegistered { .. }
+            | Self::OtherUrl { .. }
+            | Self::OtherName { .. }
+            | Self::OtherWork { .. }
+            | Self::Unknown { .. }
+            | Self::Forged { .. }
+            | Self::StillOnline { .. }
+            | Self::Ephemeral { .. }
+            | Self::RunsAsRoot { .. }
+            | Self::NoUser { .. }
+            | Self::NotForRoot { .. } => &situation::CANNOT_ADOPT,
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Which runner application, and whether its archive can be trusted.
 
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::lifecycle::context::error::words::shortened;
 use std::path::PathBuf;
@@ -79,5 +80,19 @@ impl Failure for ArchiveError {
                 return None;
             }
         })
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::NoRunnerInside { .. } | Self::PersonalInside { .. } => &situation::ARCHIVE_REFUSED,
+            Self::ChecksumAbsent { .. }
+            | Self::ChecksumEmpty { .. }
+            | Self::ChecksumMalformed { .. }
+            | Self::ArchiveWithoutDigest { .. } => &situation::ARCHIVE_UNVERIFIED,
+            Self::ChecksumsDisagree { .. } => &situation::DIGESTS_DISAGREE,
+            Self::FormUnknown { .. } | Self::ArchiveUnclear { .. } => &situation::ARCHIVE_OPTION,
+            Self::ArchiveMissing { .. } => &situation::ARCHIVE_MISSING,
+            Self::NothingToPlace { .. } => &situation::NOTHING_TO_INSTALL,
+        }
     }
 }

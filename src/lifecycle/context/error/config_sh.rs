@@ -1,5 +1,6 @@
 //! The runner's own `config.sh`.
 
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::runner::complaint::Complaint;
 use std::path::PathBuf;
@@ -70,5 +71,13 @@ impl Failure for ConfigShError {
                 "Check that this machine reaches GitHub, and run the same command again.".into()
             }
         })
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::Failed { cause, .. } => cause.map_or(&situation::CONFIG_SH_FAILED, |known| known.situation),
+            Self::Lied { .. } => &situation::CONFIG_SH_FAILED,
+            Self::Hung { .. } => &situation::CONFIG_SH_HUNG,
+        }
     }
 }

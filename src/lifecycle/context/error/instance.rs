@@ -1,5 +1,6 @@
 //! Several runners of one configuration.
 
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use std::path::PathBuf;
 
@@ -75,5 +76,19 @@ impl Failure for InstanceError {
                 "Remove it with `runup remove --instance N`, which stops it first.".to_owned()
             }
         })
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::OfItsOwn { .. }
+            | Self::OfOthers { .. }
+            | Self::Elsewhere { .. }
+            | Self::SameDir { .. }
+            | Self::SameName { .. } => &situation::INSTANCES_CONFLICT,
+            Self::NotAlone { .. } => &situation::SEVERAL_RUNNERS,
+            Self::Missing { .. } => &situation::NO_SUCH_INSTANCE,
+            Self::Busy { .. } => &situation::RUNNER_BUSY,
+            Self::NotConfirmed { .. } => &situation::REGISTRATION_CHANGED,
+        }
     }
 }

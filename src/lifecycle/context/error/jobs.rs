@@ -1,5 +1,6 @@
 //! What jobs are to find.
 
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::host::account::is_root;
 use crate::transfer;
@@ -48,5 +49,14 @@ impl Failure for JobsError {
                 "No job starts before that: unmount it, or replace this machine or container.".into()
             }
         })
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::WorkUnusable { .. } => &situation::WORK_UNUSABLE,
+            Self::HookUnusable { .. } => &situation::HOOK_UNUSABLE,
+            Self::Leftovers { .. } => &situation::WORK_LEFTOVERS,
+            Self::LeftMounted { .. } => &situation::MOUNT_INSIDE,
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong with a journal.
 
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::host;
 use std::path::PathBuf;
@@ -113,5 +114,16 @@ impl Failure for JournalError {
             Self::Newer { runup: Some(version), .. } => format!("Use runup {version} or newer."),
             Self::Newer { runup: None, .. } => "Use the newer runup.".into(),
         })
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::Io { source, .. } | Self::State { source, .. } | Self::Delete { source, .. } => {
+                source.situation()
+            }
+            Self::List { source, .. } => situation::of_io(source, &situation::FILE_FAILED),
+            Self::Malformed { .. } => &situation::JOURNAL_MALFORMED,
+            Self::Newer { .. } => &situation::JOURNAL_NEWER,
+        }
     }
 }

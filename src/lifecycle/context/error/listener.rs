@@ -1,5 +1,6 @@
 //! The running listener, and its upgrade.
 
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::runner::complaint::Complaint;
 use std::path::PathBuf;
@@ -99,5 +100,21 @@ impl Failure for ListenerError {
             }
             Self::UpgradeOvertaken { .. } => "Run `runup upgrade` again.".into(),
         })
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::JitConfigUsed { .. } => &situation::JIT_USED,
+            Self::JitConfigInUse { .. } | Self::SessionConflict { .. } => &situation::LISTENER_ELSEWHERE,
+            Self::CredentialDropped { .. } => &situation::REGISTRATION_DROPPED,
+            Self::ListenerFailed { cause, .. } => {
+                cause.map_or(&situation::LISTENER_FAILED, |known| known.situation)
+            }
+            Self::VersionDeprecated { .. } => &situation::VERSION_DEPRECATED,
+            Self::DeletedAgain { .. } => &situation::DELETED_AGAIN,
+            Self::UpdatesAgain { .. } => &situation::UPDATES_AGAIN,
+            Self::CutShort { .. } | Self::NotIdle { .. } => &situation::NOT_IDLE,
+            Self::UpgradeOvertaken { .. } => &situation::UPGRADE_FAILED,
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The receipt of a just-in-time runner.
 
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use std::path::PathBuf;
 
@@ -28,5 +29,13 @@ impl Failure for ReceiptError {
             ),
             Self::OtherReceipt { receipt, .. } => format!("Pass --url {receipt}, or another --receipt."),
         })
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::ReceiptMalformed { .. } | Self::OtherReceipt { .. } | Self::ReceiptName { .. } => {
+                &situation::RECEIPT
+            }
+        }
     }
 }

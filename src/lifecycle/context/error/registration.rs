@@ -1,5 +1,6 @@
 //! The registration, here and on the server.
 
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::error::words::remove;
@@ -141,5 +142,26 @@ impl Failure for RegistrationError {
             Self::OtherUrl { .. } => "Omit --url: the journal knows it.".into(),
             Self::UrlNeededToAdopt { .. } => "Add the --url that the runner was registered for.".into(),
         })
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::ConfiguredOtherwise { .. } | Self::ConfiguredByHand { .. } | Self::OtherUrl { .. } => {
+                &situation::REGISTERED_OTHERWISE
+            }
+            Self::Tampered { .. }
+            | Self::OtherServer { .. }
+            | Self::NameNotConfirmed { .. }
+            | Self::RegistrationUnclear { .. } => &situation::REGISTRATION_CHANGED,
+            Self::CredentialMissing { .. } | Self::NoWayToDeregister { .. } => &situation::NO_CREDENTIAL,
+            Self::FilesGone | Self::CannotChange { .. } => &situation::NEEDS_API_TOKEN,
+            Self::NameTaken { .. } | Self::NameInUse { .. } | Self::IndexTaken { .. } => {
+                &situation::NAME_TAKEN
+            }
+            Self::NotOnServer { .. } | Self::StillOnServer { .. } => &situation::RUNNER_NOT_ON_SERVER,
+            Self::Busy { .. } | Self::BusyToChange { .. } => &situation::RUNNER_BUSY,
+            Self::Withheld { .. } | Self::UrlNeededToAdopt { .. } => &situation::CREDENTIAL_WITHHELD,
+            Self::NoSuchGroup { .. } => &situation::NO_SUCH_GROUP,
+        }
     }
 }

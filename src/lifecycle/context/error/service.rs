@@ -1,5 +1,6 @@
 //! The service and its unit.
 
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::lifecycle::context::error::words::remove;
 use crate::runner::unit::for_shell;
@@ -99,5 +100,23 @@ impl Failure for ServiceError {
                 format!("See `journalctl -u {}` and the newest file in _diag.", for_shell(unit))
             }
         })
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::ServiceThere { .. }
+            | Self::ServiceInstalled { .. }
+            | Self::ServiceBeside { .. }
+            | Self::SeveralServices { .. }
+            | Self::ListenerByHand { .. }
+            | Self::UnitNotOurs { .. }
+            | Self::UnitMasked { .. } => &situation::SERVICE_CONFLICT,
+            Self::NotIdle { .. } => &situation::NOT_IDLE,
+            Self::UnitPath { .. } => &situation::UNIT_PATH,
+            Self::NoSystemd => &situation::NO_SYSTEMD,
+            Self::ServiceFailed { .. } => &situation::SERVICE_FAILED,
+            Self::NotOnline { .. } => &situation::NOT_ONLINE,
+            Self::LimitReached { .. } => &situation::RATE_LIMITED,
+        }
     }
 }

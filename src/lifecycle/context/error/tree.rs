@@ -1,5 +1,6 @@
 //! The directory, and the runner in it.
 
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::lifecycle::context::error::words::{choose, listed, remove, shortened};
 use crate::lifecycle::context::finding::Finding;
@@ -131,5 +132,22 @@ impl Failure for TreeError {
             }
             Self::NotBaked { .. } => "Run `runup bake`, or pass the directory with --dir and --root.".into(),
         })
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::NotOurs { .. } | Self::HoldsOthers { .. } => &situation::DIRECTORY_TAKEN,
+            Self::TreeIncomplete { .. } => &situation::RUNNER_INCOMPLETE,
+            Self::OtherVersion { .. } => &situation::OTHER_VERSION,
+            Self::TooOld { .. } => &situation::VERSION_DEPRECATED,
+            Self::OtherPlatform { .. } => &situation::OTHER_PLATFORM,
+            Self::OtherUser { .. } => &situation::USER_MISMATCH,
+            Self::NothingThere { .. } | Self::Elsewhere { .. } | Self::NotBaked { .. } => {
+                &situation::NO_RUNNER_HERE
+            }
+            Self::Several { .. } => &situation::SEVERAL_RUNNERS,
+            Self::MountedInside { .. } | Self::NotExchanged { .. } => &situation::MOUNT_INSIDE,
+            Self::NotSealed { .. } => &situation::IMAGE_NOT_SEALED,
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What root refuses to work with, because somebody else can change it.
 
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::lifecycle::context::error::words::remove;
 use std::path::PathBuf;
@@ -51,5 +52,15 @@ impl Failure for TrustError {
                 remove(dir)
             ),
         })
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::UnsafeParent { .. }
+            | Self::NotForRoot { .. }
+            | Self::NoWayTo { .. }
+            | Self::UnsafeTree { .. } => &situation::PARENT_UNSAFE,
+            Self::TreeNotGuarded { .. } => &situation::CREDENTIAL_WITHHELD,
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The runner's user.
 
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use std::path::PathBuf;
 
@@ -84,5 +85,17 @@ impl Failure for UserError {
                 "Run the same command again: it takes the next name that is free.".into()
             }
         })
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::UserShared { .. } => &situation::USER_SHARED,
+            Self::UserTaken { .. } => &situation::USER_EXISTS,
+            Self::NotRoot { .. } => &situation::NEEDS_ROOT,
+            Self::NotFoundYet { .. } | Self::NotInImage { .. } => &situation::USER_NOT_FOUND,
+            Self::NoGroup { .. } | Self::GroupsOfOther { .. } => &situation::GROUP_MISSING,
+            Self::IdTaken { .. } | Self::OtherId { .. } => &situation::ID_UNUSABLE,
+            Self::UserIsRoot { .. } => &situation::USER_IS_ROOT,
+        }
     }
 }
