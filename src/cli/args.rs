@@ -49,6 +49,8 @@ pub(super) enum Command {
     Logs(LogsFlags),
     /// Show what install would do
     Plan(Box<InstallFlags>),
+    /// Show what would keep a runner from working here
+    Doctor(Box<InstallFlags>),
     /// List, show, create, delete or prune runners on GitHub
     Runners(RunnersFlags),
     /// List the runner archives that GitHub offers
@@ -64,7 +66,7 @@ pub(super) enum Command {
     /// Explain an error or an exit code
     Explain(super::explain::ExplainFlags),
     /// Generate man pages or shell completions
-    Generate(GenerateFlags),
+    Generate(super::generate::GenerateFlags),
 }
 
 /// What `install`, `plan` and `run` have in common.
@@ -393,34 +395,6 @@ pub(super) struct RunnersPruneFlags {
     /// Another directory whose journals name runners of this machine
     #[arg(long, value_name = "DIR", help_heading = "Machine options")]
     pub state_dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Args)]
-pub(super) struct GenerateFlags {
-    #[command(subcommand)]
-    pub what: GenerateWhat,
-}
-
-#[derive(Debug, Clone, Subcommand)]
-pub(super) enum GenerateWhat {
-    /// Write the man pages into a directory
-    Man {
-        /// Directory, created if it does not exist
-        #[arg(value_name = "DIR")]
-        dir: PathBuf,
-    },
-    /// Print a completion script for a shell
-    Completions {
-        /// Shell that the script is for
-        shell: clap_complete::Shell,
-    },
-    /// Write the reference in Markdown into a directory
-    #[command(hide = true)]
-    Reference {
-        /// Directory, created if it does not exist
-        #[arg(value_name = "DIR")]
-        dir: PathBuf,
-    },
 }
 
 #[cfg(feature = "sandbox")]

@@ -267,6 +267,18 @@ const DOCUMENTS: &[Document] = &[
         ],
     },
     Document {
+        commands: &["doctor"],
+        what: "What was checked, in the order in which `install` would meet it.",
+        fields: &[
+            ("checks[].id", "string", "its id, which stays the same"),
+            ("checks[].verdict", "string", "`fine`, `fails` or `unknown`"),
+            ("checks[].detail", "string", "what was found"),
+            ("checks[].fix", "string?", "what to do, if it fails"),
+            ("checks[].name", "string?", "name of the error, which `runup explain NAME` explains"),
+            ("checks[].exit_code", "number?", "exit code with which `install` would end"),
+        ],
+    },
+    Document {
         commands: &["explain"],
         what: "An error; without a name a list of all of them. For an exit code, an object with `exit_code`, `meaning`, `commands` \
                (what it means to single ones: `command`, `meaning`) and `errors`, the list of those that end with it.",

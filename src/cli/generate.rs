@@ -1,14 +1,42 @@
 //! `runup generate`: man pages, completions and the reference, from the definitions of the program itself.
 
-use super::args::{GenerateFlags, GenerateWhat};
 use super::manual::Page;
 use super::output::{Failed, Output};
 use super::{interface, man, reference};
 use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::host::umask;
+use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct GenerateFlags {
+    #[command(subcommand)]
+    pub what: GenerateWhat,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum GenerateWhat {
+    /// Write the man pages into a directory
+    Man {
+        /// Directory, created if it does not exist
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// Shell that the script is for
+        shell: clap_complete::Shell,
+    },
+    /// Write the reference in Markdown into a directory
+    #[command(hide = true)]
+    Reference {
+        /// Directory, created if it does not exist
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+}
 
 pub(super) const MAN_PAGE: Page = Page {
     path: "generate man",

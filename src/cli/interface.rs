@@ -233,7 +233,7 @@ mod tests {
             let verb = about.split(' ').next().unwrap().trim_end_matches(',');
             let verbs = [
                 "Install", "Wait", "Upgrade", "Remove", "Show", "List", "Print", "Run", "Generate", "Delete",
-                "Create", "Write", "Explain",
+                "Create", "Write", "Explain", "Check",
             ];
             assert!(verbs.contains(&verb), "{path}: {about}");
             assert!(about.chars().count() <= 66 && !about.ends_with('.'), "{path}: {about}");

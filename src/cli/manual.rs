@@ -16,7 +16,7 @@ pub(super) struct Page {
 }
 
 /// One page a command.
-pub(super) const PAGES: [Page; 25] = [
+pub(super) const PAGES: [Page; 26] = [
     Page {
         path: "",
         notes: &[
@@ -329,6 +329,7 @@ pub(super) const PAGES: [Page; 25] = [
             ("Print how long each step took, as JSON", "runup demo --json"),
         ],
     },
+    super::doctor::PAGE,
     super::explain::PAGE,
     Page {
         path: "generate",

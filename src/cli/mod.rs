@@ -5,6 +5,7 @@ mod bake;
 mod create_jit;
 #[cfg(feature = "sandbox")]
 mod demo;
+mod doctor;
 mod documents;
 mod downloads;
 mod drain;
@@ -190,6 +191,7 @@ async fn dispatch(mut command: Command, session: Session) -> Result<Output, Fail
         Command::Status(flags) => status::run(flags, session).await,
         Command::Logs(flags) => logs::run(flags, session).await,
         Command::Plan(flags) => plan::run(flags, session).await,
+        Command::Doctor(flags) => Box::pin(doctor::run(flags, session)).await,
         Command::Runners(flags) => runners::run(flags, session).await,
         Command::Downloads(flags) => downloads::run(flags, session).await,
         Command::Token(flags) => token::run(flags, session).await,

@@ -5,7 +5,9 @@ use super::fan_out::{deciding, together};
 use super::output::{self, Failed, Output};
 use super::{Session, jobs, request, visible};
 use crate::error::Class;
-use crate::lifecycle::{Error, LocalRunners, Looking, RunnerState, ServiceStatus, Site, Status, status};
+use crate::lifecycle::{
+    Check, Error, LocalRunners, Looking, RunnerState, ServiceStatus, Site, Status, status,
+};
 use crate::runner::Guard;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -119,6 +121,25 @@ fn class(status: &Status) -> Option<Class> {
             Class::Config
         }
     })
+}
+
+/// The same as a check of `runup doctor`.
+pub(super) fn check(dir: &Path, status: Result<Status, Error>) -> Check {
+    let status = match status {
+        Ok(status) => status,
+        Err(error) => return Check::fails("runner", &error),
+    };
+    let server =
+        status.not_asked.as_ref().map(|why| format!("; the server was not asked: {why}")).unwrap_or_default();
+    let drift =
+        if status.drift.is_empty() { String::new() } else { format!("; {}", status.drift.join("; ")) };
+    let detail = format!("{}: {}{drift}{server}", dir.display(), status.state);
+    match class(&status) {
+        Some(class) => {
+            Check::ends("runner", detail, class, format!("See `runup status --dir {}`.", dir.display()))
+        }
+        None => Check::fine("runner", detail),
+    }
 }
 
 fn row(status: &Status) -> Vec<String> {

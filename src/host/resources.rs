@@ -64,6 +64,19 @@ pub fn free_inodes(path: &Path) -> Option<u64> {
     }
 }
 
+/// Whether the filesystem of `path`, which must exist, is mounted with `noexec`.
+#[must_use]
+pub fn forbids_programs(path: &Path) -> bool {
+    #[cfg(unix)]
+    return rustix::fs::statvfs(path)
+        .is_ok_and(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC));
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
+}
+
 #[cfg(unix)]
 fn available(path: &Path) -> std::io::Result<u64> {
     let stat = rustix::fs::statvfs(path)?;

@@ -6,6 +6,7 @@
 mod body;
 mod error;
 mod proxy;
+pub mod reach;
 mod redact;
 mod redirect;
 mod situations;

@@ -157,7 +157,7 @@ const OPTIONS: [(&str, &[&str]); 48] = [
 ];
 
 /// Names for commands, by the command that means the same. `runners …` is looked up below `runners`, and everywhere else.
-const COMMANDS: [(&str, &[&str]); 22] = [
+const COMMANDS: [(&str, &[&str]); 23] = [
     (
         "install",
         &[
@@ -215,6 +215,7 @@ const COMMANDS: [(&str, &[&str]); 22] = [
     ("token", &["tokens", "registration-token", "remove-token"]),
     ("sandbox", &["server", "mock", "fake", "fake-github", "test-server"]),
     ("demo", &["try", "selftest", "self-test", "test"]),
+    ("doctor", &["check", "diagnose", "preflight", "verify", "debug"]),
     ("explain", &["why", "error", "errors", "describe", "exit-code", "exit-codes"]),
     ("generate man", &["man", "manpage", "manpages", "man-pages", "docs"]),
     ("generate completions", &["completions", "completion", "complete", "shell-completion"]),

@@ -12,6 +12,7 @@ mod cloud;
 mod commands;
 mod crash;
 mod deadline;
+mod doctor;
 mod drift;
 mod environment;
 mod explain;

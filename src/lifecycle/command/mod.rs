@@ -2,6 +2,7 @@ pub mod adopt;
 pub mod adoption;
 pub mod convert;
 pub mod create_jit;
+pub mod doctor;
 pub mod install;
 pub mod limit;
 pub mod logs;

@@ -1,0 +1,190 @@
+//! What the network and the server must allow.
+
+use crate::deadline::Deadline;
+use crate::error::{Failure, chain};
+use crate::github::{self, Client};
+use crate::lifecycle::command::adoption;
+use crate::lifecycle::command::doctor::{Check, Verdict};
+use crate::lifecycle::context::error::{Error, RegistrationError};
+use crate::lifecycle::context::site::Site;
+use crate::lifecycle::step::placing::archive;
+use crate::lifecycle::step::registration;
+use crate::net::{self, Range, reach, redact};
+use crate::transfer::Source;
+use jiff::SignedDuration;
+use tokio::time::timeout_at;
+
+/// Each depends on those before it, as in an installation. What comes after one that fails could not be told.
+pub(super) async fn checks(site: &Site<'_>, limit: Deadline) -> Vec<Check> {
+    let Some(client) = site.client.as_deref() else {
+        return vec![Check::unknown("server", "--url was not passed, so no server was asked")];
+    };
+    let mut checks = Vec::new();
+    let reached = reached(site, client, limit).await;
+    let connects = reached.last().is_some_and(|check| check.verdict == Verdict::Fine);
+    checks.extend(reached);
+    if !connects {
+        for id in ["server", "clock", "credential", "archive", "install"] {
+            checks.push(Check::unknown(id, "the server was not reached"));
+        }
+        return checks;
+    }
+    let late = |id| Check::unknown(id, "no answer in time");
+    let asked = Box::pin(timeout_at(limit.instant(), listed(site, client))).await;
+    checks.extend(asked.unwrap_or_else(|_| vec![late("server")]));
+    let (archive, plan) =
+        tokio::join!(timeout_at(limit.instant(), archive(site)), timeout_at(limit.instant(), plan(site)));
+    checks.push(archive.unwrap_or_else(|_| late("archive")));
+    checks.push(plan.unwrap_or_else(|_| late("install")));
+    checks
+}
+
+/// The name and the connection: of the server, or of the proxy in between.
+async fn reached(site: &Site<'_>, client: &Client, limit: Deadline) -> Vec<Check> {
+    let url = &client.target().api;
+    let (host, port) = site.http.first_hop(url);
+    let proxy = site.http.proxy_for(url);
+    let through = proxy.map(|proxy| format!(" ({proxy})")).unwrap_or_default();
+    let addresses = match timeout_at(limit.instant(), reach::addresses(&host, port)).await {
+        Ok(Ok(addresses)) => addresses,
+        Ok(Err(error)) => {
+            let mut check =
+                Check::new("dns", Verdict::Fails, format!("{host}{through} could not be resolved: {error}"));
+            check.fix =
+                Some("Check the spelling of the host, and the name servers in /etc/resolv.conf.".into());
+            return vec![check.named(&crate::error::situation::NAME_NOT_RESOLVED)];
+        }
+        Err(_) => return vec![Check::unknown("dns", format!("no name server answered for {host} in time"))],
+    };
+    let six = addresses.iter().filter(|address| address.is_ipv6()).count();
+    let four = addresses.len() - six;
+    let dns = Check::fine("dns", format!("{host}{through} has {four} IPv4 and {six} IPv6 addresses"));
+    let (mut open, mut closed) = (0, Vec::new());
+    for address in &addresses {
+        match timeout_at(limit.instant(), reach::connects(*address)).await {
+            Ok(Ok(())) => open += 1,
+            Ok(Err(error)) => closed.push(format!("{address}: {error}")),
+            Err(_) => closed.push(format!("{address}: no answer in time")),
+        }
+        if open > 0 && limit.passed() {
+            break;
+        }
+    }
+    let connection = if open > 0 && closed.is_empty() {
+        Check::fine("connection", format!("{host}:{port} accepts connections"))
+    } else if open > 0 {
+        // GitHub's runner does not try the other family.
+        let detail =
+            format!("{host}:{port} accepts connections at some addresses, but {}", closed.join(", "));
+        Check::unknown("connection", detail)
+    } else {
+        let mut check = Check::new(
+            "connection",
+            Verdict::Fails,
+            format!("{host}:{port} was not reached: {}", closed.join(", ")),
+        );
+        check.fix = Some(format!("Allow connections from this machine to {host}:{port}, or set a proxy."));
+        check.named(&crate::error::situation::NOT_REACHED)
+    };
+    vec![dns, connection]
+}
+
+/// The first call of an installation: it shows the server, its certificate, the clock and the credential.
+async fn listed(site: &Site<'_>, client: &Client) -> Vec<Check> {
+    let asked = archive::list(site, client).await;
+    let answered = client.clock_skew().is_some();
+    let server = match &asked {
+        Err(error) if !answered => Check::fails("server", error),
+        _ => Check::fine("server", format!("{} answers", redact(&client.target().api))),
+    };
+    let clock = match (client.clock_skew(), site.check_clock()) {
+        (None, _) => Check::unknown("clock", "the server did not tell the time"),
+        (_, Err(error)) => Check::fails("clock", &error),
+        (Some(skew), _) => Check::fine("clock", off(skew)),
+    };
+    let credential = match &asked {
+        _ if !client.has_token() => without_token(site),
+        Ok(_) => Check::fine("credential", "the server accepts it"),
+        Err(error) if answered => Check::fails("credential", error),
+        Err(_) => Check::unknown("credential", "the server did not answer"),
+    };
+    vec![server, clock, credential]
+}
+
+fn off(skew: SignedDuration) -> String {
+    match skew.as_secs() {
+        -1..=1 => "agrees with the server's".to_owned(),
+        seconds => {
+            format!("{} s {} the server's", seconds.abs(), if seconds > 0 { "ahead of" } else { "behind" })
+        }
+    }
+}
+
+fn without_token(site: &Site<'_>) -> Check {
+    if site.request.credentials.registration.is_some() {
+        return Check::unknown("credential", "whether a registration token is valid shows when it is used");
+    }
+    let purpose = "registering a runner";
+    Check::fails("credential", &Error::from(RegistrationError::CredentialMissing { purpose }))
+}
+
+/// The archive, and whether its host can be reached: it is another one than the server's.
+async fn archive(site: &Site<'_>) -> Check {
+    let choice = match archive::choose(site, None).await {
+        Ok(choice) => choice,
+        Err(error) => return Check::fails("archive", &error),
+    };
+    let Source::Http { url, bearer } = &choice.source else {
+        return Check::fine("archive", format!("{} is here", choice.filename));
+    };
+    let host = url.host_str().unwrap_or_default().to_owned();
+    let range = Range { from: 0, if_range: None };
+    match site.http.open(url, bearer.as_ref(), Some(range)).await {
+        Ok(body) if matches!(body.status(), 200 | 206) => {
+            Check::fine("archive", format!("{} can be downloaded from {host}", choice.filename))
+        }
+        Ok(body) => {
+            let (url, status) = (redact(url), body.status());
+            Check::fails("archive", &crate::transfer::Error::Status { url, status })
+        }
+        Err(error) => blocked(&host, &error),
+    }
+}
+
+/// A host that is blocked while the server answers.
+fn blocked(host: &str, error: &net::Error) -> Check {
+    let mut check = Check::fails("archive", error);
+    check.detail = format!("{host}, which has the archive, was not reached: {}", chain(error));
+    check.fix =
+        Some(format!("Allow connections from this machine to {host}, or pass --mirror or --archive."));
+    check
+}
+
+/// Everything else that an installation would refuse before its first step: group, name, what is installed.
+async fn plan(site: &Site<'_>) -> Check {
+    if let Err(error) = registration::check_group(site).await {
+        return Check::fails("install", &error);
+    }
+    match adoption::plan(site).await {
+        Err(error @ Error::Github(github::Error::Unauthorized(_))) => {
+            Check::unknown("install", format!("the server refused the credential: {}", error.class()))
+        }
+        Err(error) => Check::fails("install", &error),
+        Ok((plan, _)) => {
+            let steps: Vec<String> = plan
+                .steps
+                .iter()
+                .filter(|one| one.change().is_some())
+                .map(|one| one.step.to_string())
+                .collect();
+            Check::fine(
+                "install",
+                if steps.is_empty() {
+                    "nothing to do".to_owned()
+                } else {
+                    format!("would take: {}", steps.join(", "))
+                },
+            )
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! How far a connection gets, without a request: the name, and then each address.
+
+use super::{Http, ProxyInUse, Url};
+use std::io;
+use std::net::SocketAddr;
+use tokio::net::{TcpStream, lookup_host};
+
+impl Http {
+    /// The proxy for `url`, without its password.
+    #[must_use]
+    pub fn proxy_for(&self, url: &Url) -> Option<ProxyInUse> {
+        self.inner.options.proxy.proxy_in_use(url)
+    }
+
+    /// What a connection for `url` is made to: the host and port of its proxy, or its own.
+    #[must_use]
+    pub fn first_hop(&self, url: &Url) -> (String, u16) {
+        let hop = self.inner.options.proxy.proxy_for(url).unwrap_or(url);
+        let host = hop.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        (host.to_owned(), hop.port_or_known_default().unwrap_or(443))
+    }
+}
+
+/// The addresses of a host.
+///
+/// # Errors
+/// It has none, or no name server answered.
+pub async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let mut found: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
+    found.dedup();
+    if found.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(found) }
+}
+
+/// Connects to an address, and closes the connection.
+///
+/// # Errors
+/// As the operating system says.
+pub async fn connects(address: SocketAddr) -> io::Result<()> {
+    TcpStream::connect(address).await.map(drop)
+}

@@ -1,0 +1,98 @@
+//! `runup doctor`: what an installation would meet, without one.
+
+use crate::rig::{Ran, Rig, finish};
+use runup::sandbox::{CredentialKind, TokenRecord};
+use serde_json::Value;
+
+fn checks(ran: &Ran) -> Vec<(String, String, String)> {
+    let text = |check: &Value, key: &str| check[key].as_str().unwrap_or_default().to_owned();
+    let document = ran.json();
+    let checks = document["checks"].as_array().unwrap().iter();
+    checks.map(|check| (text(check, "id"), text(check, "verdict"), text(check, "detail"))).collect()
+}
+
+fn verdict(ran: &Ran, id: &str) -> String {
+    let all = checks(ran);
+    all.iter().find(|check| check.0 == id).unwrap_or_else(|| panic!("no {id}: {all:#?}")).1.clone()
+}
+
+#[test]
+fn a_machine_that_is_fine_is_left_as_it_is() {
+    let rig = Rig::new();
+    let before = (rig.everything(), rig.state().runners);
+    let ran = rig.run(&["doctor", "--json"]).expect(0);
+    for id in
+        ["platform", "directory", "disk", "dns", "connection", "server", "clock", "credential", "archive"]
+    {
+        assert_eq!(verdict(&ran, id), "fine", "{id} {ran:?}");
+    }
+    assert_eq!((rig.everything(), rig.state().runners), before);
+    let registers = |token: &TokenRecord| token.kind == CredentialKind::Registration;
+    assert!(!rig.state().tokens.iter().any(registers), "a registration token was created");
+    let text = rig.run(&["doctor"]).expect(0);
+    assert!(text.stdout.ends_with("no check fails\n"), "{text:?}");
+    assert!(!text.stdout.contains(rig.sandbox.token().expose()));
+}
+
+#[test]
+fn a_refused_token_fails_as_the_installation_would_and_the_rest_is_checked_all_the_same() {
+    let rig = Rig::new();
+    let mut command = rig.on_machine(&["doctor", "--json"]);
+    let ran = finish(command.env("RUNUP_TOKEN", "ghp_wrong").spawn().unwrap()).expect(77);
+    assert_eq!(verdict(&ran, "server"), "fine");
+    assert_eq!(verdict(&ran, "credential"), "fails");
+    assert_eq!(verdict(&ran, "disk"), "fine");
+    let document = ran.json();
+    let check =
+        document["checks"].as_array().unwrap().iter().find(|check| check["id"] == "credential").unwrap();
+    assert_eq!((check["name"].as_str(), check["exit_code"].as_u64()), (Some("unauthorized"), Some(77)));
+    assert!(!ran.stdout.contains("ghp_wrong"));
+}
+
+#[test]
+fn a_server_that_cannot_be_reached_leaves_the_rest_untold() {
+    let rig = Rig::new();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = format!("http://{}/octo-org", free.local_addr().unwrap());
+    drop(free);
+    let mut command = rig.command(&["doctor", "--json", "--url", &closed, "--root"]);
+    let ran = finish(command.arg(rig.root()).spawn().unwrap()).expect(75);
+    assert_eq!(verdict(&ran, "dns"), "fine");
+    assert_eq!(verdict(&ran, "connection"), "fails");
+    for id in ["server", "clock", "credential", "archive", "install"] {
+        assert_eq!(verdict(&ran, id), "unknown", "{id}");
+    }
+}
+
+#[test]
+fn what_an_installation_would_refuse_is_refused_here() {
+    let rig = Rig::new();
+    let ran = rig.run(&["doctor", "--json", "--group", "no-such"]).expect(78);
+    assert_eq!(verdict(&ran, "install"), "fails");
+    assert!(ran.stdout.contains("\"no-such-group\""), "{ran:?}");
+    // Could not tell is no failure.
+    let mut command = rig.on_machine(&["doctor", "--json"]);
+    let mut asks = rig.command(&["token", "registration", "--json", "--url"]);
+    let issued = finish(asks.arg(rig.url()).spawn().unwrap()).expect(0).json();
+    let token = issued["token"].as_str().unwrap();
+    command.env_remove("RUNUP_TOKEN").env("RUNUP_REGISTRATION_TOKEN", token);
+    let ran = finish(command.spawn().unwrap());
+    assert_eq!(verdict(&ran, "credential"), "unknown", "{ran:?}");
+}
+
+#[test]
+fn an_installed_machine_is_checked_without_options() {
+    let rig = Rig::new();
+    rig.run(&["install"]).expect(0);
+    let doctor = || {
+        let mut command = rig.command(&["doctor", "--json", "--root"]);
+        finish(command.arg(rig.root()).spawn().unwrap())
+    };
+    let ran = doctor();
+    assert!(checks(&ran).iter().any(|check| check.0 == "runner"), "{ran:?}");
+    let id = rig.state().runners[0].id;
+    let gone = runup::sandbox::RunnerChange { deleted: true, ..Default::default() };
+    assert!(rig.sandbox.change_runner(id, gone));
+    let ran = doctor().expect(78);
+    assert_eq!(verdict(&ran, "runner"), "fails");
+}
