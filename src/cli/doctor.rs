@@ -1,6 +1,7 @@
 //! `runup doctor`
 
 use super::args::InstallFlags;
+use super::fan_out::together;
 use super::install::One;
 use super::manual::Page;
 use super::output::{Failed, Output};
@@ -13,11 +14,14 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long the state of a runner may take.
+const LIMIT: Duration = Duration::from_secs(5);
+
 pub(super) const PAGE: Page = Page {
     path: "doctor",
     notes: &[
-        "With the options of install, it checks what an installation with them would meet. Without --url, it checks this machine and the \
-         runners on it. It changes nothing, here and on the server.",
+        "It checks this machine, each runner on it, and, with a --url, what an installation with these options would meet (of several \
+         instances, the first). It changes nothing, here and on the server.",
         "A check that could not tell does not count as a failure.",
     ],
     exit: &[("0", "no check fails")],
@@ -31,17 +35,21 @@ pub(super) const PAGE: Page = Page {
 };
 
 pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Output, Failed> {
+    let (server, place) = (&flags.converge.server, &flags.converge.place);
+    let mut own = session.clone();
+    own.environment = jobs::reach(&session.environment, server, Some(place));
+    let (request, refused) = request::look(server, place, false, &own)?;
+    let http = request::http(server, &own.environment)?;
     let stop = session.signals.stop();
-    let mut checks = if flags.converge.server.url.is_some() {
+    let here = Site::new(&request, http, stop.clone(), &Quiet)?;
+    let mut checks = if server.url.is_some() {
         let one = One::of(&flags, session.clone(), None).await?;
         let site = Site::new(&one.request, one.http.clone(), stop.clone(), &Quiet)?;
         Box::pin(session.or_stop(lifecycle::doctor(&site))).await?
     } else {
-        Vec::new()
+        Box::pin(session.or_stop(lifecycle::doctor(&here))).await?
     };
-    if checks.is_empty() {
-        checks = Box::pin(installed(&flags, session.clone())).await?;
-    }
+    checks.extend(runners(&flags, &session, &here, refused.as_deref()).await?);
     let failed = checks.iter().filter(|check| check.verdict == Verdict::Fails).count();
     let text = match failed {
         0 => format!("{}\nno check fails", lines(&checks)),
@@ -51,23 +59,30 @@ pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Ou
     Ok(Output::new(text, &json!({ "checks": checks })).with_worst(lifecycle::worst(&checks)))
 }
 
-/// This machine, and each runner on it.
-async fn installed(flags: &InstallFlags, mut session: Session) -> Result<Vec<Check>, Failed> {
+/// Each runner that is on this machine, side by side.
+async fn runners(
+    flags: &InstallFlags,
+    session: &Session,
+    here: &Site<'_>,
+    refused: Option<&str>,
+) -> Result<Vec<Check>, Failed> {
     let (server, place) = (&flags.converge.server, &flags.converge.place);
-    let given = session.environment.clone();
-    session.environment = jobs::reach(&session.environment, server, Some(place));
-    let (request, refused) = request::look(server, place, false, &session)?;
-    let http = request::http(server, &session.environment)?;
-    let stop = session.signals.stop();
-    let site = Site::new(&request, http, stop.clone(), &Quiet)?;
-    let mut checks = Box::pin(session.or_stop(lifecycle::doctor(&site))).await?;
-    for runner in LocalRunners::find(&site)?.found {
-        let http = request::http_of_runner((server, place, false), &given, &runner.request.dir)?;
-        let own = Site::new(&runner.request, http, stop.clone(), &Quiet)?;
-        let looking = Looking { local: false, refused: refused.clone(), withheld: runner.withheld.clone() };
-        checks.push(status::check(&runner.request.dir, lifecycle::status(&own, &looking).await));
-    }
-    Ok(checks)
+    let found = LocalRunners::find(here)?.found;
+    let ones = found.iter().map(|one| {
+        let http = request::http_of_runner((server, place, false), &session.environment, &one.request.dir)?;
+        let site = Site::new(&one.request, http, session.signals.stop().clone(), &Quiet)?;
+        let refused = refused.map(str::to_owned);
+        Ok((site, Looking { local: false, refused, withheld: one.withheld.clone() }))
+    });
+    let ones = ones.collect::<Result<Vec<_>, Failed>>()?;
+    let checks = ones.iter().map(async |(site, looking)| {
+        let dir = &site.request.dir;
+        match tokio::time::timeout(LIMIT, Box::pin(lifecycle::status(site, looking))).await {
+            Ok(status) => status::check(dir, status),
+            Err(_) => Check::unknown("runner", format!("{}: no answer in time", dir.display())),
+        }
+    });
+    Ok(together(checks).await)
 }
 
 fn lines(checks: &[Check]) -> String {

@@ -9,6 +9,9 @@ use clap::Args;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
+/// The signals that runup obeys: SIGHUP, SIGINT, SIGTERM.
+const OBEYED: [u8; 3] = [1, 2, 15];
+
 pub(super) const PAGE: Page = Page {
     path: "explain",
     notes: &[
@@ -124,6 +127,13 @@ fn of_class(class: Class) -> Output {
     let code = class.exit_code();
     let all: Vec<&Situation> = situation::all().into_iter().filter(|one| one.ends_with(class)).collect();
     let meaning = match class {
+        Class::Signal(number) if !OBEYED.contains(&number) => {
+            let text = format!(
+                "exit code {code}: killed by signal {number}, so nothing was cleaned up. Run the same command again: it recovers."
+            );
+            let document = json!({ "exit_code": code, "meaning": format!("killed by signal {number}"), "commands": [], "errors": [] });
+            return Output::new(text, &document);
+        }
         Class::Signal(number) => format!("interrupted by signal {number}, after cleaning up"),
         class => class.meaning().to_owned(),
     };

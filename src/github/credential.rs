@@ -49,7 +49,7 @@ impl Credential {
     }
 
     /// The token; the first call runs the command.
-    pub(super) async fn token(&self, deadline: Deadline) -> Result<Secret, Error> {
+    pub(crate) async fn token(&self, deadline: Deadline) -> Result<Secret, Error> {
         let command = match self {
             Self::Token(token) => return Ok(token.clone()),
             Self::Command(command) => command,

@@ -96,3 +96,25 @@ fn an_installed_machine_is_checked_without_options() {
     let ran = doctor().expect(78);
     assert_eq!(verdict(&ran, "runner"), "fails");
 }
+
+/// With a URL in the configuration file, the runners of the machine count all the same.
+#[test]
+fn a_runner_that_is_gone_is_seen_although_the_file_has_a_url() {
+    let rig = Rig::new();
+    rig.run(&["install"]).expect(0);
+    let id = rig.state().runners[0].id;
+    let gone = runup::sandbox::RunnerChange { deleted: true, ..Default::default() };
+    assert!(rig.sandbox.change_runner(id, gone));
+    let ran = rig.run(&["doctor", "--json"]).expect(78);
+    assert_eq!(verdict(&ran, "runner"), "fails", "{ran:?}");
+}
+
+/// `localhost` has an address where nothing listens.
+#[test]
+fn a_host_that_accepts_connections_at_one_address_is_asked_there() {
+    let rig = Rig::new();
+    let url = rig.url().replace("127.0.0.1", "localhost");
+    let mut command = rig.command(&["doctor", "--json", "--url", &url, "--root"]);
+    let ran = finish(command.arg(rig.root()).env("RUNUP_TOKEN", "ghp_wrong").spawn().unwrap()).expect(77);
+    assert_eq!(verdict(&ran, "credential"), "fails", "{ran:?}");
+}

@@ -35,6 +35,7 @@ fn what_the_message_says_in_full_is_not_referred_to() {
     let ran = run(&rig, &["install", "--nme", "x"]).expect(64);
     assert!(!ran.stderr.contains("runup explain"), "{ran:?}");
     run(&rig, &["explain", "name-takn"]).expect(64).says("runup explain name-taken");
+    run(&rig, &["explain", "137"]).expect(0).says("nothing was cleaned up");
     run(&rig, &["explain", "1"]).expect(64).says("`runup explain` lists the names");
 }
 

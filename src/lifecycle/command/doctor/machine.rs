@@ -8,7 +8,9 @@ use crate::lifecycle::context::site::Site;
 use crate::runner::{libraries, preflight};
 use crate::transfer;
 
-/// What a runner takes while it is installed: its archive unpacked, and half of that again for jobs to begin with.
+/// An installation is refused with less: half of what a runner takes by the size of its archive.
+const LEAST: u64 = 250_000_000;
+/// What a runner takes while it is installed.
 const SPACE: u64 = 700_000_000;
 /// A runner has about 6,000 files.
 const FILES: u64 = 10_000;
@@ -70,16 +72,27 @@ fn disk(site: &Site<'_>) -> Check {
     };
     let existing = dir.ancestors().find(|path| path.exists()).unwrap_or(&dir).to_owned();
     let files = host::free_inodes(&existing);
-    if free < SPACE && !dir.exists() {
-        let path = existing.clone();
-        return Check::fails("disk", &transfer::Error::DiskFull { path, free, needed: SPACE, source: None });
+    let megabytes = free / 1_000_000;
+    let shown = site.request.root.strip(&existing).unwrap_or_else(|| existing.clone());
+    // A runner that is there needs no more.
+    if dir.join("config.sh").exists() {
+        return Check::fine("disk", format!("{megabytes} MB are free in {}", shown.display()));
+    }
+    if free < LEAST {
+        return Check::fails(
+            "disk",
+            &transfer::Error::DiskFull { path: shown, free, needed: SPACE, source: None },
+        );
     }
     match files {
-        Some(files) if files < FILES && !dir.exists() => Check::unknown(
+        _ if free < SPACE => {
+            Check::unknown("disk", format!("{megabytes} MB in {} may not be enough", shown.display()))
+        }
+        Some(files) if files < FILES => Check::unknown(
             "disk",
-            format!("{} MB and only {files} files are free in {}", free / 1_000_000, existing.display()),
+            format!("room for {files} more files in {} may not be enough", shown.display()),
         ),
-        _ => Check::fine("disk", format!("{} MB are free in {}", free / 1_000_000, existing.display())),
+        _ => Check::fine("disk", format!("{megabytes} MB are free in {}", shown.display())),
     }
 }
 
@@ -105,6 +118,10 @@ async fn needs(site: &Site<'_>) -> Check {
     }
     if needs.is_empty() {
         return Check::fine("libraries", "all that the runner needs are installed");
+    }
+    if site.request.deps {
+        let missing = libraries::words(&needs).join(", ");
+        return Check::unknown("libraries", format!("--deps would install what is missing: {missing}"));
     }
     let missing: Vec<String> = libraries::words(&needs).into_iter().map(str::to_owned).collect();
     let command = libraries::command(root, &site.machine.distribution, &needs, &site.stop).await;

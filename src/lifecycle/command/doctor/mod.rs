@@ -51,7 +51,9 @@ impl Check {
         Self::new(id, Verdict::Fine, detail.into())
     }
 
-    fn unknown(id: &'static str, detail: impl Into<String>) -> Self {
+    /// A check without a result.
+    #[must_use]
+    pub fn unknown(id: &'static str, detail: impl Into<String>) -> Self {
         Self::new(id, Verdict::Unknown, detail.into())
     }
 

@@ -12,7 +12,24 @@ use crate::lifecycle::step::registration;
 use crate::net::{self, Range, reach, redact};
 use crate::transfer::Source;
 use jiff::SignedDuration;
-use tokio::time::timeout_at;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{timeout, timeout_at};
+
+/// Of one connection.
+const CONNECTING: Duration = Duration::from_secs(2);
+
+/// A check that ends with this error, unless only the limit of the doctor has ended it.
+fn failed(id: &'static str, error: &Error) -> Check {
+    let late = match error {
+        Error::Net(error) | Error::Github(github::Error::Transport(error)) => {
+            matches!(error, net::Error::Deadline { last: None, .. })
+        }
+        _ => false,
+    };
+    if late { Check::unknown(id, "no answer in time") } else { Check::fails(id, error) }
+}
 
 /// Each depends on those before it, as in an installation. What comes after one that fails could not be told.
 pub(super) async fn checks(site: &Site<'_>, limit: Deadline) -> Vec<Check> {
@@ -21,7 +38,8 @@ pub(super) async fn checks(site: &Site<'_>, limit: Deadline) -> Vec<Check> {
     };
     let mut checks = Vec::new();
     let reached = reached(site, client, limit).await;
-    let connects = reached.last().is_some_and(|check| check.verdict == Verdict::Fine);
+    // A host may accept connections at some of its addresses only.
+    let connects = reached.iter().all(|check| check.verdict != Verdict::Fails) && reached.len() > 1;
     checks.extend(reached);
     if !connects {
         for id in ["server", "clock", "credential", "archive", "install"] {
@@ -30,6 +48,12 @@ pub(super) async fn checks(site: &Site<'_>, limit: Deadline) -> Vec<Check> {
         return checks;
     }
     let late = |id| Check::unknown(id, "no answer in time");
+    if let Some(check) = without_credential(site, limit).await {
+        checks.extend(["server", "clock"].map(|id| Check::unknown(id, "not asked without a credential")));
+        checks.push(check);
+        checks.extend(["archive", "install"].map(|id| Check::unknown(id, "not asked without a credential")));
+        return checks;
+    }
     let asked = Box::pin(timeout_at(limit.instant(), listed(site, client))).await;
     checks.extend(asked.unwrap_or_else(|_| vec![late("server")]));
     let (archive, plan) =
@@ -37,6 +61,16 @@ pub(super) async fn checks(site: &Site<'_>, limit: Deadline) -> Vec<Check> {
     checks.push(archive.unwrap_or_else(|_| late("archive")));
     checks.push(plan.unwrap_or_else(|_| late("install")));
     checks
+}
+
+/// Why the credential cannot be had, if it is not only a file.
+async fn without_credential(site: &Site<'_>, limit: Deadline) -> Option<Check> {
+    let credential = site.request.credentials.api.as_ref()?;
+    match timeout_at(limit.instant(), Box::pin(credential.token(limit))).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) if !limit.passed() => Some(Check::fails("credential", &error)),
+        _ => Some(Check::unknown("credential", "the command that prints it did not end in time")),
+    }
 }
 
 /// The name and the connection: of the server, or of the proxy in between.
@@ -59,34 +93,41 @@ async fn reached(site: &Site<'_>, client: &Client, limit: Deadline) -> Vec<Check
     let six = addresses.iter().filter(|address| address.is_ipv6()).count();
     let four = addresses.len() - six;
     let dns = Check::fine("dns", format!("{host}{through} has {four} IPv4 and {six} IPv6 addresses"));
-    let (mut open, mut closed) = (0, Vec::new());
-    for address in &addresses {
-        match timeout_at(limit.instant(), reach::connects(*address)).await {
-            Ok(Ok(())) => open += 1,
-            Ok(Err(error)) => closed.push(format!("{address}: {error}")),
-            Err(_) => closed.push(format!("{address}: no answer in time")),
-        }
-        if open > 0 && limit.passed() {
-            break;
-        }
-    }
-    let connection = if open > 0 && closed.is_empty() {
+    let tried = connections(&addresses).await;
+    let closed: Vec<&String> = tried.iter().filter_map(|tried| tried.as_ref().err()).collect();
+    let open = tried.len() - closed.len();
+    let closed = closed.iter().map(|why| why.as_str()).collect::<Vec<_>>().join(", ");
+    let connection = if open == tried.len() {
         Check::fine("connection", format!("{host}:{port} accepts connections"))
     } else if open > 0 {
         // GitHub's runner does not try the other family.
-        let detail =
-            format!("{host}:{port} accepts connections at some addresses, but {}", closed.join(", "));
+        let detail = format!("{host}:{port} accepts connections at some addresses, but {closed}");
         Check::unknown("connection", detail)
     } else {
-        let mut check = Check::new(
-            "connection",
-            Verdict::Fails,
-            format!("{host}:{port} was not reached: {}", closed.join(", ")),
-        );
+        let mut check =
+            Check::new("connection", Verdict::Fails, format!("{host}:{port} was not reached: {closed}"));
         check.fix = Some(format!("Allow connections from this machine to {host}:{port}, or set a proxy."));
         check.named(&crate::error::situation::NOT_REACHED)
     };
     vec![dns, connection]
+}
+
+/// Connects to all of them at once; returns why it could not, for each.
+async fn connections(addresses: &[SocketAddr]) -> Vec<Result<(), String>> {
+    let mut all = JoinSet::new();
+    for (number, address) in addresses.iter().copied().enumerate() {
+        all.spawn(async move {
+            let tried = match timeout(CONNECTING, reach::connects(address)).await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(format!("{address}: {error}")),
+                Err(_) => Err(format!("{address}: no answer within {} s", CONNECTING.as_secs())),
+            };
+            (number, tried)
+        });
+    }
+    let mut tried = all.join_all().await;
+    tried.sort_by_key(|(number, _)| *number);
+    tried.into_iter().map(|(_, tried)| tried).collect()
 }
 
 /// The first call of an installation: it shows the server, its certificate, the clock and the credential.
@@ -94,7 +135,7 @@ async fn listed(site: &Site<'_>, client: &Client) -> Vec<Check> {
     let asked = archive::list(site, client).await;
     let answered = client.clock_skew().is_some();
     let server = match &asked {
-        Err(error) if !answered => Check::fails("server", error),
+        Err(error) if !answered => failed("server", error),
         _ => Check::fine("server", format!("{} answers", redact(&client.target().api))),
     };
     let clock = match (client.clock_skew(), site.check_clock()) {
@@ -104,8 +145,11 @@ async fn listed(site: &Site<'_>, client: &Client) -> Vec<Check> {
     };
     let credential = match &asked {
         _ if !client.has_token() => without_token(site),
-        Ok(_) => Check::fine("credential", "the server accepts it"),
-        Err(error) if answered => Check::fails("credential", error),
+        Ok(_) => Check::fine(
+            "credential",
+            "the server accepts it for reading; whether it may register a runner shows when it does",
+        ),
+        Err(error) if answered => failed("credential", error),
         Err(_) => Check::unknown("credential", "the server did not answer"),
     };
     vec![server, clock, credential]
@@ -132,7 +176,7 @@ fn without_token(site: &Site<'_>) -> Check {
 async fn archive(site: &Site<'_>) -> Check {
     let choice = match archive::choose(site, None).await {
         Ok(choice) => choice,
-        Err(error) => return Check::fails("archive", &error),
+        Err(error) => return failed("archive", &error),
     };
     let Source::Http { url, bearer } = &choice.source else {
         return Check::fine("archive", format!("{} is here", choice.filename));
@@ -163,13 +207,13 @@ fn blocked(host: &str, error: &net::Error) -> Check {
 /// Everything else that an installation would refuse before its first step: group, name, what is installed.
 async fn plan(site: &Site<'_>) -> Check {
     if let Err(error) = registration::check_group(site).await {
-        return Check::fails("install", &error);
+        return failed("install", &error);
     }
     match adoption::plan(site).await {
         Err(error @ Error::Github(github::Error::Unauthorized(_))) => {
             Check::unknown("install", format!("the server refused the credential: {}", error.class()))
         }
-        Err(error) => Check::fails("install", &error),
+        Err(error) => failed("install", &error),
         Ok((plan, _)) => {
             let steps: Vec<String> = plan
                 .steps
