@@ -13,7 +13,7 @@
 use runup::deadline::Deadline;
 use runup::host::free_space;
 use runup::net::{Http, HttpOptions, Url};
-use runup::transfer::store::{Making, Store};
+use runup::transfer::store::{Cost, Making, Store};
 use runup::transfer::{Expect, Format, Limits, Order, Source, place, stage};
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -93,10 +93,10 @@ fn share(url: &str, sha256: &str, folder: &Path, rounds: usize) -> Outcome<()> {
     let (store, digest) = (Store::beside(&first), sha256.parse()?);
     let empty = free_space(folder)?;
     let start = Instant::now();
-    store.fill(&first, None, digest)?;
+    store.fill(&first, None, digest, Cost::Space)?;
     let filling = start.elapsed().as_secs_f64();
     let bytes: u64 = walk(&first)?.iter().map(std::fs::Metadata::len).sum();
-    println!("a copy for other runners     {filling:.2} s, {}", share_of(empty, free_space(folder)?, bytes));
+    println!("a copy for more runners      {filling:.2} s, {}", share_of(empty, free_space(folder)?, bytes));
     let entry = store.find(digest).ok_or("the copy is not there")?;
     let making = Making { shares: true, owner: None, closed: false };
     let (mut seconds, mut disk) = (Vec::new(), String::new());

@@ -7,7 +7,7 @@ use super::{Session, in_cloud, instances, jobs, request, service};
 use crate::cloud::Identity;
 use crate::deadline::Deadline;
 use crate::lifecycle::{
-    Installed, Instances, Request, Site, Wanted, Watch, install, lock_instances, remove_surplus,
+    Installed, Instances, KeepCopy, Request, Site, Wanted, Watch, install, lock_instances, remove_surplus,
     start_target, wait_for_limit,
 };
 use crate::net::Http;
@@ -56,6 +56,12 @@ impl One {
         request.deps = flags.libraries.deps;
         request.service = service::wanted(&flags, &session)?;
         request.no_service = flags.service.service == ServiceKind::None;
+        if flags.service.after_job == AfterJob::Again
+            && request.is_ephemeral()
+            && request.registers_by_itself()
+        {
+            request.archive.keep_copy = KeepCopy::Always;
+        }
         // A runner that was set up by hand is the first one.
         if session.number.is_none_or(|number| number == 1) {
             service::adopt(&mut request, &flags, &session)?;
@@ -88,7 +94,9 @@ impl One {
             if let Some(service) = &mut one.request.service {
                 service.in_target = several;
             }
-            one.request.archive.keep_copy |= several;
+            if several {
+                one.request.archive.keep_copy = KeepCopy::Always;
+            }
             all.push(one);
         }
         Ok(all)

@@ -7,7 +7,7 @@ use crate::deadline::Deadline;
 use crate::error::chain;
 use crate::github::{Client, Target};
 use crate::host::{self, Root, account};
-use crate::lifecycle::{Archive, Registration, Request};
+use crate::lifecycle::{Archive, KeepCopy, Registration, Request};
 use crate::net::{Http, HttpOptions, ProxyRules};
 use crate::runner::{Labels, config_sh};
 use crate::settings::credential::{Files, find, find_for_each};
@@ -169,7 +169,9 @@ pub(super) fn bake(flags: &BakeFlags, session: &Session) -> Result<Request, supe
     jobs::of_options_only(&mut request.environment, &flags.server);
     request.groups = groups(&flags.jobs, &request)?;
     request.ids = ids(&flags.jobs, &request)?;
-    request.token_files = token_files(flags, &request.root, session)?;
+    let config = config_of_machine(&request.root, session)?;
+    request.archive.keep_copy = copy_of_image(&config);
+    request.token_files = token_files(flags, &config, &request.root)?;
     if request.target.is_none() && request.archive.archive.is_none() {
         return Err(Error::UrlMissing.into());
     }
@@ -179,18 +181,40 @@ pub(super) fn bake(flags: &BakeFlags, session: &Session) -> Result<Request, supe
 /// The request of `bake --check`.
 pub(super) fn check(flags: &BakeFlags, session: &Session) -> Result<Request, super::Failed> {
     let mut request = base(&flags.server, &flags.place, None, Credentials::default(), session)?;
-    request.token_files = token_files(flags, &request.root, session)?;
+    let config = config_of_machine(&request.root, session)?;
+    request.token_files = token_files(flags, &config, &request.root)?;
     Ok(request)
 }
 
+/// Whether an image gets a verified copy beside its runner: where it takes no space, and for several runners.
+fn copy_of_image(config: &layers::File) -> KeepCopy {
+    let count: Option<u32> = config.value("count").and_then(|count| count.parse().ok());
+    if count.is_some_and(|count| count > 1) {
+        KeepCopy::Always
+    } else if config.value("self-update") == Some("true") {
+        // Its user will own the files, which then cannot be shared.
+        KeepCopy::default()
+    } else {
+        KeepCopy::IfFree
+    }
+}
+
+/// The path as this process sees it.
+fn inside(root: &Root, path: &Path) -> PathBuf {
+    root.locate(path).unwrap_or_else(|| root.join(path))
+}
+
+/// The configuration file that a machine with the image would read.
+fn config_of_machine(root: &Root, session: &Session) -> Result<layers::File, Error> {
+    match &session.config {
+        Some(config) if root.is_host() => layers::File::at(config),
+        _ => layers::File::at(&inside(root, Path::new(layers::DEFAULT_FILE))),
+    }
+}
+
 /// Where a machine with the image would look for tokens.
-fn token_files(flags: &BakeFlags, root: &Root, session: &Session) -> Result<Vec<PathBuf>, super::Failed> {
-    let inside = |path: &Path| root.locate(path).unwrap_or_else(|| root.join(path));
-    let config = match &session.config {
-        Some(config) if root.is_host() => config.clone(),
-        _ => inside(Path::new(layers::DEFAULT_FILE)),
-    };
-    let config = layers::File::at(&config)?;
+fn token_files(flags: &BakeFlags, config: &layers::File, root: &Root) -> Result<Vec<PathBuf>, super::Failed> {
+    let inside = |path: &Path| inside(root, path);
     let mut files = vec![inside(Path::new(DEFAULT_TOKEN_FILE))];
     let keys = ["token-file", "registration-token-file", "remove-token-file"];
     files.extend(keys.iter().filter_map(|key| config.value(key)).map(|path| inside(Path::new(path))));
@@ -410,7 +434,7 @@ fn archive(flags: &flags::Archive) -> Result<Archive, super::Failed> {
         mirror: flags.mirror.clone(),
         accept_unverified: flags.accept_unverified,
         no_refresh: false,
-        keep_copy: flags.keep_copy,
+        keep_copy: KeepCopy::default(),
         os: flags.os,
         arch: flags.arch,
     })

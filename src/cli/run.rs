@@ -5,7 +5,8 @@ use super::output::{Failed, Output};
 use super::{Session, in_cloud, instances, jobs, request};
 use crate::host::account;
 use crate::lifecycle::{
-    CredentialSource, ExitReason, Request, RunResult, RunnerSource, Running, Surroundings, run as supervise,
+    CredentialSource, ExitReason, KeepCopy, Request, RunResult, RunnerSource, Running, Surroundings,
+    run as supervise,
 };
 use crate::runner::{JitIdentity, state};
 use crate::settings::{Error, Origin, credential, flags};
@@ -92,6 +93,9 @@ fn requested(flags: &RunFlags, session: &Session) -> Result<(Request, RunnerSour
     // `run` gets its credential at each start. A tree that takes one configuration after the other is protected from jobs
     // as well.
     request.supervised = true;
+    if run.after_job == flags::AfterJob::Again {
+        request.archive.keep_copy = KeepCopy::Always;
+    }
     request.credential_lasts =
         request.credentials.api.is_some() || matches!(source, RunnerSource::JitConfig(_));
     if let Some(registration) = &mut request.registration {

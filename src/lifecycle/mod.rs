@@ -43,7 +43,7 @@ pub use command::upgrade::support::Support;
 pub use command::upgrade::upgrade;
 pub use context::error::Error;
 pub(crate) use context::error::{RegistrationError, ServiceError};
-pub use context::request::{Archive, Instance, Registration, RemoveScope, Request, WantedService};
+pub use context::request::{Archive, Instance, KeepCopy, Registration, RemoveScope, Request, WantedService};
 pub use context::site::Site;
 pub use context::watch::Watch;
 pub use state::checkpoint;

@@ -155,13 +155,6 @@ pub struct Archive {
     /// Install an archive without verification if no SHA-256 digest is known for it
     #[arg(long)]
     pub accept_unverified: bool,
-    /// Keep a verified copy of the runner beside it, from which more runners are installed without a download
-    ///
-    /// It is kept in .runup-store in the directory above, for runners of that directory that root installs. They share its
-    /// files, so one more takes little space. A second runner there has the same effect; only the first one of a machine,
-    /// or one in an image, needs this option. The copy goes with the last of these runners.
-    #[arg(long)]
-    pub keep_copy: bool,
     /// Operating system of the runner: linux, osx or win [default: this machine's]
     #[arg(long, value_name = "OS")]
     pub os: Option<Os>,

@@ -5,7 +5,7 @@
 
 /// Names that people know from `config.sh`, other tools and plain English, by the option or key that means the same.
 /// The same name may be in several lines: the first option that the command has is suggested.
-const OPTIONS: [(&str, &[&str]); 48] = [
+const OPTIONS: [(&str, &[&str]); 47] = [
     (
         "url",
         &[
@@ -97,7 +97,6 @@ const OPTIONS: [(&str, &[&str]); 48] = [
     ("archive", &["tarball", "package", "file", "runner-archive", "download-url", "source"]),
     ("sha256", &["sha", "sha-256", "sha256sum", "checksum", "digest", "hash"]),
     ("mirror", &["mirror-url", "download-mirror", "download-base"]),
-    ("keep-copy", &["store", "cache", "share", "copy", "keep-archive"]),
     ("accept-unverified", &["unverified", "no-verify", "skip-verify", "no-checksum", "skip-checksum"]),
     ("no-refresh", &["pin", "no-replace", "keep-version"]),
     ("os", &["operating-system", "platform", "system"]),

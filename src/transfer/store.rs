@@ -49,6 +49,15 @@ pub enum Failed {
     Writing(Error),
 }
 
+/// What a new entry may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cost {
+    /// It is made only of links.
+    Nothing,
+    /// What cannot be a link is copied.
+    Space,
+}
+
 /// How a tree is made from an entry.
 #[derive(Debug, Clone, Copy)]
 pub struct Making {
@@ -133,11 +142,17 @@ impl Store {
     }
 
     /// Adds the verified `tree` of the archive with this digest, which only its owner can enter. Its files get a second
-    /// name where that is possible.
+    /// name where that is possible. Returns whether it was added: where it is not, it may cost nothing, nothing of it stays.
     ///
     /// # Errors
     /// Nothing of it stays.
-    pub fn fill(&self, tree: &Path, version: Option<&str>, sha256: Sha256Digest) -> Result<(), Error> {
+    pub fn fill(
+        &self,
+        tree: &Path,
+        version: Option<&str>,
+        sha256: Sha256Digest,
+        cost: Cost,
+    ) -> Result<bool, Error> {
         let digest = sha256.to_string();
         let path = self.dir.join(format!("{}-{}", version.unwrap_or("unknown"), &digest[..DIGITS]));
         let staging = place::staging_path(&path);
@@ -146,12 +161,18 @@ impl Store {
         place::delete(&staging)?;
         let fill = || {
             create_private(&staging)?;
-            let manifest = Manifest { sha256: digest, items: take_in(tree, &staging.join(TREE))? };
-            let bytes = serde_json::to_vec(&manifest).map_err(io::Error::other)?;
-            fs_err::write(staging.join(MANIFEST), bytes)
+            let Some(items) = take_in(tree, &staging.join(TREE), cost)? else { return Ok(false) };
+            let bytes = serde_json::to_vec(&Manifest { sha256: digest, items }).map_err(io::Error::other)?;
+            fs_err::write(staging.join(MANIFEST), bytes)?;
+            Ok(true)
         };
-        let filled = fill().map_err(failed).and_then(|()| place::commit(&staging, &path));
-        if filled.is_err()
+        let filled = fill().map_err(failed).and_then(|is_filled| {
+            if is_filled {
+                place::commit(&staging, &path)?;
+            }
+            Ok(is_filled)
+        });
+        if !matches!(filled, Ok(true))
             && let Err(error) = place::delete(&staging)
         {
             tracing::warn!("{}", crate::error::chain(&error));
@@ -273,18 +294,21 @@ impl Entry {
     }
 }
 
-/// Reproduces the tree in `to`, and describes it.
-fn take_in(tree: &Path, to: &Path) -> io::Result<Vec<Item>> {
+/// Reproduces the tree in `to`, and describes it; `None` if it would cost more than it may.
+fn take_in(tree: &Path, to: &Path, cost: Cost) -> io::Result<Option<Vec<Item>>> {
     create_private(to)?;
     let mut means = Means::Link;
     let mut items = Vec::new();
     for path in walk(tree)? {
         let kept = Item::of(tree, &path, String::new())?;
         reproduce(tree, &kept, to, &mut means)?;
+        if cost == Cost::Nothing && !matches!(means, Means::Link) {
+            return Ok(None);
+        }
         let sha256 = if let Kind::File { .. } = kept.kind { hash(&to.join(&path))? } else { String::new() };
         items.push(Item::of(to, &path, sha256)?);
     }
-    Ok(items)
+    Ok(Some(items))
 }
 
 /// The relative paths of what is below the directory, each after its parent.

@@ -62,7 +62,7 @@ fn run(rig: &Rig, arguments: &[&str]) -> Ran {
 #[test]
 fn a_second_runner_is_made_of_the_files_of_the_first_without_a_download() {
     let Some(rig) = rig() else { return };
-    rig.run(&["bake", "--keep-copy"]).expect(0);
+    rig.run(&["bake"]).expect(0);
     rig.run(&["plan", "--dir", "/opt/second"]).expect(0).says("from the verified copy in /opt/.runup-store");
     rig.run(&SECOND).expect(0).says("from the verified copy in /opt/.runup-store");
     assert_eq!(rig.asked("archive"), 1);
@@ -91,26 +91,26 @@ fn a_second_runner_is_made_of_the_files_of_the_first_without_a_download() {
 #[test]
 fn one_runner_has_no_copy_and_the_third_is_not_downloaded() {
     let Some(rig) = rig() else { return };
-    rig.run(&["bake"]).expect(0);
+    rig.run(&["install"]).expect(0);
     assert!(!store(&rig).exists());
-    rig.run(&SECOND).expect(0);
+    rig.run(&["install", "--dir", "/opt/second", "--name", "second"]).expect(0);
     rig.assert_store_is_whole();
     rig.run(&["bake", "--dir", "/opt/third"]).expect(0).says("from the verified copy");
     assert_eq!(rig.asked("archive"), 2);
     // One elsewhere is none of its neighbours.
-    rig.run(&["bake", "--dir", "/srv/fourth"]).expect(0);
+    rig.run(&["install", "--dir", "/srv/fourth", "--name", "fourth"]).expect(0);
     assert_eq!((rig.asked("archive"), names_in(&rig.root().join("srv")).len()), (3, 1));
     // The copy of a failed installation goes with it.
     let other = Rig::new();
     other.faults(&["register:status=403"]);
-    other.run(&["install", "--keep-copy"]).expect(79);
+    other.run(&["install", "--count", "2"]).expect(79);
     other.assert_nothing_left();
 }
 
 #[test]
 fn a_refresh_comes_from_the_copy_and_the_old_one_goes_with_its_last_runner() {
     let Some(rig) = rig() else { return };
-    rig.run(&["bake", "--keep-copy"]).expect(0);
+    rig.run(&["bake"]).expect(0);
     rig.run(&SECOND).expect(0);
     rig.sandbox.offer(NEWER);
     rig.run(&["bake"]).expect(0).says(NEWER);
@@ -124,7 +124,8 @@ fn a_refresh_comes_from_the_copy_and_the_old_one_goes_with_its_last_runner() {
 #[test]
 fn an_incomplete_runner_is_completed_from_the_copy() {
     let Some(rig) = rig() else { return };
-    run(&rig, &["--keep-copy"]);
+    rig.run(&["bake"]).expect(0);
+    run(&rig, &[]);
     let id = rig.state().runners[0].id;
     std::fs::remove_file(rig.dir().join("bin/Runner.Worker")).unwrap();
     run(&rig, &[]);
@@ -136,8 +137,7 @@ fn an_incomplete_runner_is_completed_from_the_copy() {
 #[test]
 fn two_that_are_installed_at_once_are_downloaded_once() {
     let Some(rig) = rig() else { return };
-    let both =
-        [rig.start(&["bake", "--keep-copy"]), rig.start(&["bake", "--keep-copy", "--dir", "/opt/second"])];
+    let both = [rig.start(&["bake"]), rig.start(&["bake", "--dir", "/opt/second"])];
     for child in both {
         finish(child).expect(0);
     }
@@ -149,7 +149,7 @@ fn two_that_are_installed_at_once_are_downloaded_once() {
 fn a_run_that_was_killed_leaves_a_whole_copy_or_none() {
     let Some(rig) = rig() else { return };
     for cut in [Checkpoint::PlaceStaged, Checkpoint::PlaceRenamed] {
-        rig.die_at(cut, &["bake", "--keep-copy"]);
+        rig.die_at(cut, &["bake"]);
         rig.assert_store_is_whole();
         rig.run(&["bake"]).expect(0);
         for litter in
@@ -163,7 +163,7 @@ fn a_run_that_was_killed_leaves_a_whole_copy_or_none() {
         rig.run(&["remove"]).expect(0);
         rig.assert_nothing_left();
 
-        rig.die_at(cut, &["bake", "--keep-copy"]);
+        rig.die_at(cut, &["bake"]);
         rig.run(&["remove"]).expect(0);
         rig.assert_nothing_left();
     }
@@ -173,7 +173,7 @@ fn a_run_that_was_killed_leaves_a_whole_copy_or_none() {
 #[test]
 fn a_runner_that_updates_itself_shares_nothing_any_more() {
     let Some(rig) = rig() else { return };
-    rig.run(&["bake", "--keep-copy", "--dir", "/opt/second"]).expect(0);
+    rig.run(&["bake", "--dir", "/opt/second"]).expect(0);
     run(&rig, &[]);
     let own = rig.dir().join(LISTENER);
     assert_eq!(inode(&own), inode(&entry(&rig).join("tree").join(LISTENER)));
@@ -195,7 +195,7 @@ fn a_runner_that_updates_itself_shares_nothing_any_more() {
 #[test]
 fn a_damaged_copy_is_deleted_and_the_runner_downloaded() {
     let Some(rig) = rig() else { return };
-    rig.run(&["bake", "--keep-copy"]).expect(0);
+    rig.run(&["bake"]).expect(0);
     let path = entry(&rig).join("tree/config.sh");
     let file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
     file.set_len(3).unwrap();
@@ -224,7 +224,7 @@ fn a_full_disk_leaves_the_runner_without_a_copy_or_nothing() {
     };
     // Each name of a file counts.
     let Some(_opt) = mount(files + 12) else { return };
-    rig.run(&["bake", "--keep-copy"]).expect(0).says("no copy is kept for other runners");
+    rig.run(&["bake"]).expect(0).says("no copy is kept for more runners");
     assert_eq!(names_in(&rig.root().join("opt")), ["actions-runner"]);
 
     let rig = Rig::new();
@@ -232,7 +232,7 @@ fn a_full_disk_leaves_the_runner_without_a_copy_or_nothing() {
         Tmpfs::mount(rig.root().join("opt"), &format!("mode=755,size=64m,nr_inodes={inodes}"))
     };
     let Some(_opt) = mount(2 * files + 20) else { return };
-    rig.run(&["bake", "--keep-copy"]).expect(0);
+    rig.run(&["bake"]).expect(0);
     rig.run(&SECOND).expect(74).says("takes no more files");
     assert_eq!(names_in(&rig.root().join("opt")), [".runup-store", "actions-runner"]);
     rig.assert_store_is_whole();
@@ -242,7 +242,7 @@ fn a_full_disk_leaves_the_runner_without_a_copy_or_nothing() {
 fn where_no_link_can_lead_the_files_are_copied_and_that_is_said() {
     let Some(rig) = rig() else { return };
     let Some(_disk) = Tmpfs::mount(rig.root().join("opt/second"), "mode=755,size=64m") else { return };
-    rig.run(&["bake", "--keep-copy"]).expect(0);
+    rig.run(&["bake"]).expect(0);
     let ran = rig.run(&SECOND).expect(0).says("from the verified copy");
     ran.says("the runner in /opt/second takes 1 MB of its own");
     let copy = rig.root().join("opt/second").join(LISTENER);
@@ -250,11 +250,39 @@ fn where_no_link_can_lead_the_files_are_copied_and_that_is_said() {
     rig.assert_store_is_whole();
 }
 
+/// One runner alone gets no second copy that takes space; one of several does.
+#[test]
+fn an_image_has_a_copy_where_it_takes_no_space_and_for_several_runners() {
+    let Some(rig) = rig() else { return };
+    let check = |settings: &str, has_copy: bool| {
+        std::fs::create_dir_all(rig.root().join("etc/runup")).unwrap();
+        std::fs::write(rig.root().join("etc/runup/config.toml"), settings).unwrap();
+        let ran = rig.run(&["bake"]).expect(0);
+        assert!(!ran.all().contains("no copy"), "{ran:#?}");
+        assert_eq!(store(&rig).exists(), has_copy, "{settings}");
+        rig.run(&["remove"]).expect(0);
+        assert!(!store(&rig).exists());
+    };
+    check("", true);
+    check("self-update = true\n", false);
+    let Some(_disk) = Tmpfs::mount(rig.dir(), "mode=755,size=64m") else { return };
+    check("", false);
+    check("count = 3\n", true);
+}
+
+/// Its next tree is made from it.
+#[test]
+fn a_runner_that_registers_again_after_each_job_has_a_copy() {
+    let Some(rig) = rig() else { return };
+    run(&rig, &["--ephemeral", "--after-job", "again"]);
+    rig.assert_store_is_whole();
+}
+
 /// What another user could have written makes no tree of root's.
 #[test]
 fn a_store_that_others_can_enter_is_not_used() {
     let Some(rig) = rig() else { return };
-    rig.run(&["bake", "--keep-copy"]).expect(0);
+    rig.run(&["bake"]).expect(0);
     std::fs::set_permissions(store(&rig), std::fs::Permissions::from_mode(0o770)).unwrap();
     rig.run(&SECOND).expect(0).says("no copy is kept");
     assert_eq!(rig.asked("archive"), 2);

@@ -47,12 +47,7 @@ impl Machine {
     /// What is killed first.
     pub fn commands(self) -> &'static [Command] {
         match self {
-            Self::Bare => &[
-                &["install"],
-                &["bake", "--keep-copy"],
-                &["install", "--ephemeral"],
-                &["run", "--ephemeral"],
-            ],
+            Self::Bare => &[&["install"], &["bake"], &["install", "--ephemeral"], &["run", "--ephemeral"]],
             Self::Baked => &[&["install"], &["remove"], &["run", "--ephemeral"]],
             Self::BakedLongAgo => &[&["install"], &["remove"], &["bake"]],
             Self::Installed => &[&["remove"], &["install", "--work", "third"], &["remove", "--all"]],

@@ -98,6 +98,12 @@ impl Request {
         self.service.as_ref().is_some_and(|service| matches!(service.main, Main::Supervisor { .. }))
     }
 
+    /// Whether its runner is for one job.
+    #[must_use]
+    pub fn is_ephemeral(&self) -> bool {
+        self.jit || self.registration.as_ref().is_some_and(|wanted| wanted.options.ephemeral)
+    }
+
     /// The same request for a runner that the server creates once its tree is placed.
     pub(crate) fn without_registration(&self, archive: Archive) -> Self {
         Self { registration: None, jit: true, archive, ..self.clone() }
@@ -125,12 +131,24 @@ pub struct Archive {
     pub accept_unverified: bool,
     /// A tree that is too old to register is refused, not replaced.
     pub no_refresh: bool,
-    /// Keep a verified copy beside the runner, for other runners.
-    pub keep_copy: bool,
+    /// When a verified copy is kept beside the runner.
+    pub keep_copy: KeepCopy,
     /// Another operating system than this one's.
     pub os: Option<Os>,
     /// Another architecture than this one's.
     pub arch: Option<Arch>,
+}
+
+/// When a verified copy is kept beside a runner, from which more trees are made without a download.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum KeepCopy {
+    /// If the runner is not the only one there.
+    #[default]
+    WithOthers,
+    /// Also if it takes no space.
+    IfFree,
+    /// Always: more trees will be made from it.
+    Always,
 }
 
 /// The service that runs the runner.

@@ -25,7 +25,7 @@ fn filled() -> (tempfile::TempDir, Store, Entry) {
     symlink("deep/data", tree.join("bin/link")).unwrap();
     let store = Store::beside(&tree);
     assert!(!store.exists() && store.find(digest()).is_none());
-    store.fill(&tree, Some("2.330.0"), digest()).unwrap();
+    store.fill(&tree, Some("2.330.0"), digest(), Cost::Space).unwrap();
     let entry = store.find(digest()).unwrap();
     assert!(entry.path().ends_with(".runup-store/2.330.0-abababababab"));
     (place, store, entry)
@@ -151,7 +151,7 @@ fn a_store_that_others_can_enter_or_that_is_a_link_is_not_used() {
     fs_err::rename(store.dir(), &moved).unwrap();
     symlink(&moved, store.dir()).unwrap();
     assert!(!store.exists() && store.find(digest()).is_none());
-    store.fill(&place.path().join("tree"), None, digest()).unwrap_err();
+    store.fill(&place.path().join("tree"), None, digest(), Cost::Space).unwrap_err();
     store.clear().unwrap();
     assert!(moved.join("2.330.0-abababababab/manifest.json").exists());
 }

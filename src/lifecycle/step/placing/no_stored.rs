@@ -24,6 +24,7 @@ pub(crate) async fn make(
 
 pub(crate) async fn keep(
     _: &Site<'_>,
+    _: &Turn,
     _: &Path,
     _: Option<RunnerVersion>,
     _: Sha256Digest,
@@ -39,7 +40,9 @@ pub(crate) async fn release(_: &Site<'_>) -> Result<Released, Error> {
     Ok(Released { deleted: None })
 }
 
-pub(crate) async fn take_turn(_: &Site<'_>) -> Result<Option<()>, Error> {
+pub(crate) struct Turn;
+
+pub(crate) async fn take_turn(_: &Site<'_>) -> Result<Option<Turn>, Error> {
     Ok(None)
 }
 

@@ -135,8 +135,10 @@ pub(crate) async fn stage_runner(
         (staged.sha256, staged.entries, received(&staged))
     };
     let report = check(site, &staging, &filename).inspect_err(|_| discard(&staging))?;
-    if downloads && turn.is_some() {
-        stored::keep(site, &staging, report.version, sha256).await.inspect_err(|_| discard(&staging))?;
+    if let Some(turn) = turn.filter(|_| downloads) {
+        stored::keep(site, &turn, &staging, report.version, sha256)
+            .await
+            .inspect_err(|_| discard(&staging))?;
     }
     Ok(Unpacked { staging, sha256, origin, entries, report })
 }

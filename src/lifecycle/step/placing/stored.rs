@@ -1,17 +1,18 @@
 //! When verified copies are kept beside the runners, what is made from them, and when they go.
 //!
-//! There is a store if it is requested, or if the directory above has a second runner: one runner alone needs no second
-//! copy. Only root has one, for trees of other users. It is filled from what was just verified, before the tree is
-//! given its settings, and never from a tree that is in use.
+//! There is a store if more trees will be made from it, if the directory above has a second runner, and in an image where
+//! it takes no space: one runner alone needs no second copy. Only root has one, for trees of other users. It is filled
+//! from what was just verified, before the tree is given its settings, and never from a tree that is in use.
 
 use crate::error::chain;
 use crate::host::{self, account, lock};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::finding::Finding;
+use crate::lifecycle::context::request::KeepCopy;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Journal;
 use crate::runner::RunnerVersion;
-use crate::transfer::store::{Failed, Making, Store};
+use crate::transfer::store::{Cost, Failed, Making, Store};
 use crate::transfer::{self, Owner, Sha256Digest};
 use std::path::{Path, PathBuf};
 use tokio::task::spawn_blocking;
@@ -77,23 +78,35 @@ pub(crate) async fn make(
     }
 }
 
-/// Whether a copy is to be kept of what is placed now.
-fn is_wanted(site: &Site<'_>) -> Result<bool, Error> {
-    let neighbour = others(site).is_some_and(|others| !others.is_empty());
-    let wanted = site.request.archive.keep_copy || store(site).exists() || neighbour;
+/// What a copy of what is placed now may cost; `None` if none is to be kept.
+fn wanted(site: &Site<'_>) -> Result<Option<Cost>, Error> {
     let for_group = site.account()?.is_some_and(|account| site.bakes_for_group(&account));
-    Ok(wanted && account::is_root() && !site.request.self_update && !for_group)
+    if !account::is_root() || site.request.self_update || for_group {
+        return Ok(None);
+    }
+    let has_others = || others(site).is_some_and(|others| !others.is_empty());
+    let keep = site.request.archive.keep_copy;
+    Ok(if keep == KeepCopy::Always || store(site).exists() || has_others() {
+        Some(Cost::Space)
+    } else {
+        (keep == KeepCopy::IfFree).then_some(Cost::Nothing)
+    })
+}
+
+/// The right to keep a copy.
+pub(crate) struct Turn {
+    cost: Cost,
+    _lock: lock::Lock,
 }
 
 /// Waits until no other run downloads a runner of which it keeps a copy. `None` if this one keeps none.
 ///
 /// # Errors
 /// A signal, or the deadline.
-pub(crate) async fn take_turn(site: &Site<'_>) -> Result<Option<lock::Lock>, Error> {
-    if !is_wanted(site)? {
-        return Ok(None);
-    }
-    take_lock(site, "store.download.lock").await.map(Some)
+pub(crate) async fn take_turn(site: &Site<'_>) -> Result<Option<Turn>, Error> {
+    let Some(cost) = wanted(site)? else { return Ok(None) };
+    let lock = take_lock(site, "store.download.lock").await?;
+    Ok(Some(Turn { cost, _lock: lock }))
 }
 
 /// Keeps a copy of the tree that was just verified. A runner without it is complete, so a failure is a warning.
@@ -102,6 +115,7 @@ pub(crate) async fn take_turn(site: &Site<'_>) -> Result<Option<lock::Lock>, Err
 /// A signal, or the deadline.
 pub(crate) async fn keep(
     site: &Site<'_>,
+    turn: &Turn,
     tree: &Path,
     version: Option<RunnerVersion>,
     sha256: Sha256Digest,
@@ -114,24 +128,26 @@ pub(crate) async fn keep(
     }
     let phase = site.phase("keep");
     let (into, tree, version) = (store.clone(), tree.to_owned(), version.map(|version| version.to_string()));
-    let filled = spawn_blocking(move || into.fill(&tree, version.as_deref(), sha256)).await;
+    let cost = turn.cost;
+    let filled = spawn_blocking(move || into.fill(&tree, version.as_deref(), sha256, cost)).await;
+    let dir = shown(site, &store);
     match filled.map_err(transfer::Error::Bug)? {
-        Ok(()) => {
+        Ok(true) => {
             prune(site, &store, sha256);
-            phase.end(format!("a verified copy in {}, for other runners", shown(site, &store).display()));
+            phase.end(format!("a verified copy in {}, for more runners", dir.display()));
+            return Ok(());
+        }
+        Ok(false) => {
+            tracing::debug!("no copy is kept in {}: its files cannot be links there", dir.display());
         }
         Err(error) => {
-            tracing::warn!(
-                "no copy is kept for other runners in {}: {}",
-                shown(site, &store).display(),
-                chain(&error)
-            );
-            if store.entries().is_ok_and(|entries| entries.is_empty())
-                && let Err(error) = store.clear()
-            {
-                tracing::warn!("{}", chain(&error));
-            }
+            tracing::warn!("no copy is kept for more runners in {}: {}", dir.display(), chain(&error));
         }
+    }
+    if store.entries().is_ok_and(|entries| entries.is_empty())
+        && let Err(error) = store.clear()
+    {
+        tracing::warn!("{}", chain(&error));
     }
     Ok(())
 }
