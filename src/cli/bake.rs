@@ -2,7 +2,7 @@
 
 use super::args::BakeFlags;
 use super::output::{Failed, Output};
-use super::{Session, install, jobs, request};
+use super::{Session, image, install, jobs, request};
 use crate::error::Class;
 use crate::lifecycle::{Site, bake, seal};
 
@@ -11,7 +11,7 @@ pub(super) async fn run(flags: Box<BakeFlags>, mut session: Session) -> Result<O
     if flags.check {
         return check(&flags, &session);
     }
-    let request = request::bake(&flags, &session)?;
+    let request = image::bake(&flags, &session)?;
     let http = request::http(&flags.server, &session.environment)?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     let baked = bake(&site).await?;
@@ -19,7 +19,7 @@ pub(super) async fn run(flags: Box<BakeFlags>, mut session: Session) -> Result<O
 }
 
 fn check(flags: &BakeFlags, session: &Session) -> Result<Output, Failed> {
-    let request = request::check(flags, session)?;
+    let request = image::check(flags, session)?;
     let http = request::http_offline(&flags.server, &session.environment)?;
     let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
     let seal = seal::inspect(&site)?;

@@ -91,7 +91,11 @@ const DOCUMENTS: &[Document] = &[
         fields: &[
             ("dir", "string", "directory of the runner"),
             ("jobs", "number", "number of jobs"),
-            ("because", "string", "`told` (a stop signal), `job-done` or `listener-done`"),
+            (
+                "because",
+                "string",
+                "`told` (a stop signal), `job-done`, `listener-done` or `removed` (by a lower count)",
+            ),
             ("deregistered", "boolean", "whether the runner is off the server"),
             ("left_on_server.name", "string", "name of a runner that stays registered"),
             ("left_on_server.id", "number?", "its id"),
@@ -176,6 +180,11 @@ const DOCUMENTS: &[Document] = &[
             ("service.result", "string", "result of the last run"),
             ("service.since", "string?", "when its state last changed, in the words of systemd"),
             ("service.log[]", "string", "last line of its log, if it is not well"),
+            (
+                "store",
+                "object",
+                "the verified copies beside it, if there are any and root asks: `dir`, `versions`, and the `bytes` of their files",
+            ),
             ("environment", "string[]", "names of what is set for the runner and its jobs"),
             ("support.newest", "string", "newest version that is available"),
             ("support.ends_at", "string?", "when the support of the installed version ends"),

@@ -3,10 +3,11 @@
 use super::args::{Command, ConvergeFlags};
 use super::output::Failed;
 use super::whereabouts::whereabouts;
-use super::{ParseError, Parsed, Session};
+use super::{ParseError, Parsed, Session, jobs, request};
 use crate::host::account;
-use crate::lifecycle::{Instance, Instances};
-use crate::settings::flags::Place;
+use crate::lifecycle::{Instance, Instances, LocalRunner, Request};
+use crate::net::Http;
+use crate::settings::flags::{Place, Server};
 use crate::settings::{Error, Origin};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -55,11 +56,69 @@ pub(super) fn choose(command: &mut Command, session: &Session) -> Result<(), Fai
     Ok(())
 }
 
+/// How a command about runners that are there reaches their servers.
+fn server(command: &Command) -> Option<(&Server, bool)> {
+    match command {
+        Command::Upgrade(flags) => Some((&flags.server, false)),
+        Command::Remove(flags) => Some((&flags.server, flags.local)),
+        Command::Status(flags) => Some((&flags.server, flags.local)),
+        _ => None,
+    }
+}
+
+/// One of the runners of this machine, for a command about all of them.
+pub(super) struct OneOfAll {
+    pub runner: LocalRunner,
+    pub http: Http,
+    /// The command, if the file sets something for this runner alone.
+    pub command: Option<Command>,
+}
+
+impl OneOfAll {
+    /// The runner with what is set for it alone, or else with what is set for all: `request` reads that. The session is
+    /// the one before the first runner's way to its server was found.
+    pub(super) fn of(
+        mut runner: LocalRunner,
+        (for_all, place, local): (&Server, &Place, bool),
+        session: &Session,
+        request: impl FnOnce(&Command, &Session) -> Result<Request, Failed>,
+    ) -> Result<Self, Failed> {
+        let Some((command, own)) = session.of_runner(&runner)? else {
+            let dir = &runner.request.dir;
+            let http = request::http_of_runner((for_all, place, local), &session.environment, dir)?;
+            return Ok(Self { runner, http, command: None });
+        };
+        let has_credential = ["token-file", "token-command"].iter().any(|key| own.own.contains(*key));
+        runner.set(request(&command, &own)?, has_credential);
+        let (server, local) = server(&command).unwrap_or((for_all, local));
+        let dir = &runner.request.dir;
+        let http = request::http_of_runner((server, place, local), &session.environment, dir)?;
+        Ok(Self { runner, http, command: Some(command) })
+    }
+}
+
 impl Session {
+    /// The command and the settings of one of this machine's runners, if the file sets something for it alone.
+    pub(super) fn of_runner(&self, runner: &LocalRunner) -> Result<Option<(Command, Self)>, Failed> {
+        let Some(Instance { number, first }) = &runner.instance else { return Ok(None) };
+        if !self.tables.contains(number) || *first != self.instances()?.first {
+            return Ok(None);
+        }
+        let (mut command, mut own) = self.of_instance(*number)?;
+        if let Some(place) = place(&mut command) {
+            place.dir = Some(runner.request.dir.clone());
+        }
+        let place = place(&mut command).cloned();
+        if let Some(((server, _), place)) = server(&command).zip(place) {
+            own.environment = jobs::reach(&own.environment, server, Some(&place));
+        }
+        Ok(Some((command, own)))
+    }
+
     /// The command and the settings of one instance.
     pub(super) fn of_instance(&self, number: u32) -> Result<(Command, Self), Failed> {
         let parsed = super::parse(&self.arguments, &self.environment, Some(number));
-        let Parsed { cli, given, own, number } = parsed.map_err(|error| match error {
+        let Parsed { cli, given, own, number, .. } = parsed.map_err(|error| match error {
             ParseError::Settings(error) => error,
             // It was parsed before.
             ParseError::Clap(error, _) => Error::Contradiction(error.to_string()),

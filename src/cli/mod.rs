@@ -15,6 +15,7 @@ mod flood;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod generate;
+mod image;
 mod in_cloud;
 mod install;
 mod instances;
@@ -78,6 +79,8 @@ struct Session {
     number: Option<u32>,
     /// The keys that the file sets for this instance alone.
     own: BTreeSet<String>,
+    /// The instances for which the file sets something.
+    tables: BTreeSet<u32>,
     /// The credentials from standard input, for all instances that name it.
     piped: Arc<Mutex<Piped>>,
 }
@@ -111,7 +114,7 @@ pub fn main() -> ExitCode {
     let hidden = memory::hide();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let environment = Environment::of_process();
-    let Parsed { cli, given, own, number } = match parse(&arguments, &environment, None) {
+    let Parsed { cli, given, own, tables, number } = match parse(&arguments, &environment, None) {
         Ok(parsed) => parsed,
         Err(error) => {
             let common = Common::of_broken(&arguments, &environment);
@@ -158,6 +161,7 @@ pub fn main() -> ExitCode {
             config: cli.common.config.clone(),
             number,
             own,
+            tables,
             piped: Arc::default(),
         };
         (Box::pin(dispatch(cli.command, session)).await, signals.received())
@@ -214,6 +218,7 @@ struct Parsed {
     cli: Cli,
     given: Vec<Given>,
     own: BTreeSet<String>,
+    tables: BTreeSet<u32>,
     number: Option<u32>,
 }
 
@@ -270,5 +275,6 @@ fn parse_over(
     }
     let given = layers::given(chosen, below, file);
     let cli = Cli::from_arg_matches(&matches).map_err(|error| ParseError::Clap(error, Origin::Flag))?;
-    Ok(Parsed { cli, given, own: file.own().clone(), number: None })
+    let tables = file.instances().collect();
+    Ok(Parsed { cli, given, own: file.own().clone(), tables, number: None })
 }

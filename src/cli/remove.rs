@@ -1,7 +1,8 @@
 //! `runup remove`
 
-use super::args::RemoveFlags;
+use super::args::{Command, RemoveFlags};
 use super::fan_out::{self, Results};
+use super::instances::OneOfAll;
 use super::output::{Failed, Output};
 use super::{Session, jobs, request};
 use crate::lifecycle::{
@@ -11,16 +12,15 @@ use crate::settings::{self, Given, Origin};
 use std::fmt::Write as _;
 
 pub(super) async fn run(flags: Box<RemoveFlags>, mut session: Session) -> Result<Output, Failed> {
-    let given = session.environment.clone();
+    let before = session.clone();
     session.environment = jobs::reach(&session.environment, &flags.server, Some(&flags.place));
     refuse_beside_all(&flags, &session)?;
     let request = request::remove(&flags, &session)?;
     let http = if flags.local { request::http_offline } else { request::http };
     let http = http(&flags.server, &session.environment)?;
     let site = Site::new(&request, http.clone(), session.signals.stop().clone(), &session.screen)?;
-    let reach = if flags.local { RemoveScope::Local } else { RemoveScope::Server };
     if !flags.choice.all {
-        let removed = remove(&site, reach, flags.drain).await?;
+        let removed = remove(&site, scope(&flags), flags.drain).await?;
         return Ok(Output::new(text(&removed), &removed));
     }
     let runners = LocalRunners::find(&site)?;
@@ -30,21 +30,34 @@ pub(super) async fn run(flags: Box<RemoveFlags>, mut session: Session) -> Result
     let mut results = Results::default();
     // Each as if it were alone. A signal ends it: what was begun is finished by the next run.
     for runner in runners.found {
-        let place = (runner.number(), runner.request.dir.clone());
-        let LocalRunner { request, withheld, .. } = runner;
-        let http = (&flags.server, &flags.place, flags.local);
-        let http = request::http_of_runner(http, &given, &request.dir)?;
-        let site = Site::new(&request, http, session.signals.stop().clone(), &session.screen)?;
-        let result = match withheld.filter(|_| !flags.local) {
-            Some(why) => Err(RegistrationError::Withheld { dir: request.dir.clone(), why }.into()),
-            None => fan_out::named(&place.1, Box::pin(remove(&site, reach, flags.drain))).await,
-        };
-        if result.as_ref().is_err_and(Error::is_stop) {
-            return result.map(|_| Output::silent()).map_err(Failed::from);
+        let (number, dir) = (runner.number(), runner.request.dir.clone());
+        let result = fan_out::named(&dir, Box::pin(one(runner, &flags, &before))).await;
+        if result.as_ref().is_err_and(Failed::is_stop) {
+            return result.map(|_| Output::silent());
         }
-        results.add((place.0, &place.1), result.map_err(Failed::from), text, "remove");
+        results.add((number, &dir), result, text, "remove");
     }
     results.list(are_instances, unreadable, "nothing to do: no runner on this machine")
+}
+
+fn scope(flags: &RemoveFlags) -> RemoveScope {
+    if flags.local { RemoveScope::Local } else { RemoveScope::Server }
+}
+
+/// One of all, with what is set for it alone.
+async fn one(runner: LocalRunner, flags: &RemoveFlags, session: &Session) -> Result<Removed, Failed> {
+    let request = |command: &Command, session: &Session| {
+        let Command::Remove(flags) = command else { return Err(settings::Error::UrlMissing.into()) };
+        request::remove(flags, session)
+    };
+    let one = OneOfAll::of(runner, (&flags.server, &flags.place, flags.local), session, request)?;
+    let flags = if let Some(Command::Remove(own)) = &one.command { own } else { flags };
+    let request = &one.runner.request;
+    if let Some(why) = one.runner.withheld.filter(|_| !flags.local) {
+        return Err(Error::from(RegistrationError::Withheld { dir: request.dir.clone(), why }).into());
+    }
+    let site = Site::new(request, one.http, session.signals.stop().clone(), &session.screen)?;
+    Ok(Box::pin(remove(&site, scope(flags), flags.drain)).await?)
 }
 
 /// What means one runner contradicts `--all`. A directory of the environment or the configuration file is a default, and

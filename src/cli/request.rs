@@ -1,7 +1,7 @@
 //! Turns the flags, the environment and the machine into the plain values of a request.
 
-use super::args::{BakeFlags, ConvergeFlags, RemoveFlags};
-use super::whereabouts::{absolute, whereabouts};
+use super::args::{ConvergeFlags, RemoveFlags};
+use super::whereabouts::whereabouts;
 use super::{Session, jobs};
 use crate::deadline::Deadline;
 use crate::error::chain;
@@ -12,16 +12,16 @@ use crate::net::{Http, HttpOptions, ProxyRules};
 use crate::runner::{Labels, config_sh};
 use crate::settings::credential::{Files, find, find_for_each};
 use crate::settings::flags::{self, Place, Server, TokenVia};
-use crate::settings::{Credentials, Environment, Error, Origin, layers};
+use crate::settings::{Credentials, Environment, Error, Origin};
 use std::cmp::Ordering;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::PoisonError;
 use std::time::Duration;
 
 /// The user of a runner, unless `--user` sets another one.
 const DEFAULT_USER: &str = "actions-runner";
 /// Where the token of a machine is, by convention.
-const DEFAULT_TOKEN_FILE: &str = "/etc/runup/token";
+pub(super) const DEFAULT_TOKEN_FILE: &str = "/etc/runup/token";
 
 /// The shortest deadline of a command that registers a runner: a quarter of it is kept for undoing, which takes several
 /// calls.
@@ -55,7 +55,7 @@ fn too_short(server: &Server) -> Option<String> {
 
 /// Where to look for the credential. One in the environment takes precedence over a file that the configuration file
 /// names, as for every setting.
-fn files<'a>(server: &'a Server, session: &Session) -> Result<Files<'a>, Error> {
+pub(super) fn files<'a>(server: &'a Server, session: &Session) -> Result<Files<'a>, Error> {
     let files = api_only(server, session)?;
     let from_file = |option: &str| {
         session.given.iter().any(|given| given.key == option && matches!(given.origin, Origin::File(_)))
@@ -155,80 +155,6 @@ pub(super) fn place(place: &Place, session: &Session) -> Result<Request, super::
         deadline: Duration::MAX,
     };
     base(&server, place, None, Credentials::default(), session)
-}
-
-/// The request of `bake`.
-pub(super) fn bake(flags: &BakeFlags, session: &Session) -> Result<Request, super::Failed> {
-    let credentials = find(files(&flags.server, session)?, &session.environment)?;
-    let mut request = base(&flags.server, &flags.place, target(&flags.server)?, credentials, session)?;
-    request.archive = archive(&flags.archive)?;
-    request.archive.no_refresh = flags.no_refresh;
-    request.keep_on_failure = flags.keep_on_failure;
-    request.deps = flags.libraries.deps;
-    jobs::add(&mut request.environment, &flags.jobs)?;
-    jobs::of_options_only(&mut request.environment, &flags.server);
-    request.groups = groups(&flags.jobs, &request)?;
-    request.ids = ids(&flags.jobs, &request)?;
-    let config = config_of_machine(&request.root, session)?;
-    request.archive.keep_copy = copy_of_image(&config);
-    request.token_files = token_files(flags, &config, &request.root)?;
-    if request.target.is_none() && request.archive.archive.is_none() {
-        return Err(Error::UrlMissing.into());
-    }
-    Ok(request)
-}
-
-/// The request of `bake --check`.
-pub(super) fn check(flags: &BakeFlags, session: &Session) -> Result<Request, super::Failed> {
-    let mut request = base(&flags.server, &flags.place, None, Credentials::default(), session)?;
-    let config = config_of_machine(&request.root, session)?;
-    request.token_files = token_files(flags, &config, &request.root)?;
-    Ok(request)
-}
-
-/// Whether an image gets a verified copy beside its runner: where it takes no space, and for several runners.
-fn copy_of_image(config: &layers::File) -> KeepCopy {
-    let count: Option<u32> = config.value("count").and_then(|count| count.parse().ok());
-    if count.is_some_and(|count| count > 1) {
-        KeepCopy::Always
-    } else if config.value("self-update") == Some("true") {
-        // Its user will own the files, which then cannot be shared.
-        KeepCopy::default()
-    } else {
-        KeepCopy::IfFree
-    }
-}
-
-/// The path as this process sees it.
-fn inside(root: &Root, path: &Path) -> PathBuf {
-    root.locate(path).unwrap_or_else(|| root.join(path))
-}
-
-/// The configuration file that a machine with the image would read.
-fn config_of_machine(root: &Root, session: &Session) -> Result<layers::File, Error> {
-    match &session.config {
-        Some(config) if root.is_host() => layers::File::at(config),
-        _ => layers::File::at(&inside(root, Path::new(layers::DEFAULT_FILE))),
-    }
-}
-
-/// Where a machine with the image would look for tokens.
-fn token_files(flags: &BakeFlags, config: &layers::File, root: &Root) -> Result<Vec<PathBuf>, super::Failed> {
-    let inside = |path: &Path| inside(root, path);
-    let mut files = vec![inside(Path::new(DEFAULT_TOKEN_FILE))];
-    let keys = ["token-file", "registration-token-file", "remove-token-file"];
-    files.extend(keys.iter().filter_map(|key| config.value(key)).map(|path| inside(Path::new(path))));
-    if let Some(file) = &flags.server.token_file {
-        let file = absolute(Path::new(file))?;
-        // The token that is used for baking is not a part of a mounted image.
-        if root.is_host() || file.starts_with(root.path()) {
-            files.push(file);
-        }
-    }
-    files.retain(|file| !file.ends_with("-"));
-    let mut seen = std::collections::HashSet::new();
-    files.retain(|file| seen.insert(file.clone()));
-    Ok(files)
 }
 
 /// The request of `remove`.
@@ -342,7 +268,7 @@ pub(super) fn target(server: &Server) -> Result<Option<Target>, super::Failed> {
     Ok(Some(Target::parse(url, server.api_url.as_deref(), server.allow_http)?))
 }
 
-fn base(
+pub(super) fn base(
     server: &Server,
     place: &Place,
     target: Option<Target>,
@@ -399,7 +325,7 @@ fn base(
 }
 
 /// The groups of a user that is to be created.
-fn groups(jobs: &flags::Jobs, request: &Request) -> Result<Vec<String>, Error> {
+pub(super) fn groups(jobs: &flags::Jobs, request: &Request) -> Result<Vec<String>, Error> {
     if !jobs.groups.is_empty() && request.user.is_none() {
         return Err(Error::Contradiction("--groups needs root: only then is a user created".into()));
     }
@@ -407,7 +333,7 @@ fn groups(jobs: &flags::Jobs, request: &Request) -> Result<Vec<String>, Error> {
 }
 
 /// The ids of a user that is to be created.
-fn ids(jobs: &flags::Jobs, request: &Request) -> Result<account::WantedIds, Error> {
+pub(super) fn ids(jobs: &flags::Jobs, request: &Request) -> Result<account::WantedIds, Error> {
     let id = |option: &'static str, id: Option<u64>| {
         let Some(id) = id else { return Ok(None) };
         if request.user.is_none() {
@@ -418,7 +344,7 @@ fn ids(jobs: &flags::Jobs, request: &Request) -> Result<account::WantedIds, Erro
     Ok(account::WantedIds { uid: id("--user-id", jobs.user_id)?, gid: id("--group-id", jobs.group_id)? })
 }
 
-fn archive(flags: &flags::Archive) -> Result<Archive, super::Failed> {
+pub(super) fn archive(flags: &flags::Archive) -> Result<Archive, super::Failed> {
     if flags.archive.is_some() && flags.mirror.is_some() {
         return Err(Error::Contradiction("--archive and --mirror cannot be used together".into()).into());
     }

@@ -204,6 +204,7 @@ fn text(result: &RunResult) -> String {
         ExitReason::Told => "stopped as requested",
         ExitReason::JobDone => "the job is done",
         ExitReason::ListenerDone => "the listener exited by itself",
+        ExitReason::Removed => "the runner is being removed",
     };
     let server = match &result.left_on_server {
         Some(left) => format!("; {left}"),

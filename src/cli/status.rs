@@ -1,30 +1,32 @@
 //! `runup status`
 
-use super::args::StatusFlags;
+use super::args::{Command, StatusFlags};
 use super::fan_out::{deciding, together};
+use super::instances::OneOfAll;
 use super::output::{self, Failed, Output};
 use super::{Session, jobs, request, visible};
 use crate::error::Class;
 use crate::lifecycle::{
-    Check, Error, LocalRunners, Looking, RunnerState, ServiceStatus, Site, Status, status,
+    Check, Error, LocalRunner, LocalRunners, Looking, RunnerState, ServiceStatus, Site, Status, StoredCopies, status,
 };
 use crate::runner::Guard;
+use crate::settings;
 use serde_json::{Value, json};
 use std::path::Path;
 
 const HEAD: [&str; 6] = ["DIR", "NAME", "STATE", "SERVER", "SERVICE", "JOB"];
 
 pub(super) async fn run(flags: Box<StatusFlags>, mut session: Session) -> Result<Output, Failed> {
-    let given = session.environment.clone();
+    let before = session.clone();
     session.environment = jobs::reach(&session.environment, &flags.server, Some(&flags.place));
     let (request, refused) = request::look(&flags.server, &flags.place, flags.local, &session)?;
     let http = if flags.local { request::http_offline } else { request::http };
     let http = http(&flags.server, &session.environment)?;
     let stop = session.signals.stop();
     let site = Site::new(&request, http.clone(), stop.clone(), &session.screen)?;
-    let looking = |withheld| Looking { local: flags.local, refused: refused.clone(), withheld };
     if !request.dir_is_default {
-        let status = status(&site, &looking(None)).await?;
+        let looking = Looking { local: flags.local, refused, withheld: None };
+        let status = status(&site, &looking).await?;
         return Ok(Output::new(text(&status), &status).with_worst(class(&status)));
     }
     let mut runners = LocalRunners::find(&site)?;
@@ -32,27 +34,20 @@ pub(super) async fn run(flags: Box<StatusFlags>, mut session: Session) -> Result
         .into_iter()
         .map(|error| Failed::from(Error::from(error)))
         .collect();
-    let ones: Vec<(Site<'_>, Looking)> = runners
-        .found
-        .iter()
-        .map(|one| {
-            let flags = (&flags.server, &flags.place, flags.local);
-            let http = request::http_of_runner(flags, &given, &one.request.dir)?;
-            let site = Site::new(&one.request, http, stop.clone(), &session.screen)?;
-            Ok((site, looking(one.withheld.clone())))
-        })
-        .collect::<Result<_, Failed>>()?;
+    let are_instances = runners.are_instances();
+    let places: Vec<_> =
+        runners.found.iter().map(|runner| (runner.number(), runner.request.dir.clone())).collect();
     // Side by side: each server has the same ten seconds.
-    let answers = together(ones.iter().map(|(site, looking)| status(site, looking))).await;
-    if runners.are_instances() {
-        let numbers = runners.found.iter().map(|runner| (runner.number(), &*runner.request.dir));
-        return Ok(numbered(numbers.zip(answers), failed));
+    let ones = runners.found.into_iter().map(|runner| one(runner, &flags, refused.clone(), &before));
+    let answers = together(ones).await;
+    if are_instances {
+        return Ok(numbered(places.iter().map(|(number, dir)| (*number, &**dir)).zip(answers), failed));
     }
     let mut statuses = Vec::new();
     for answer in answers {
         match answer {
             Ok(status) => statuses.push(status),
-            Err(error) => failed.push(error.into()),
+            Err(error) => failed.push(error),
         }
     }
     if statuses.is_empty() && !failed.is_empty() {
@@ -61,9 +56,28 @@ pub(super) async fn run(flags: Box<StatusFlags>, mut session: Session) -> Result
     Ok(all(&site, statuses, &session).with_failures(failed))
 }
 
+/// One of all, with what is set for it alone.
+async fn one(
+    runner: LocalRunner,
+    flags: &StatusFlags,
+    mut refused: Option<String>,
+    session: &Session,
+) -> Result<Status, Failed> {
+    let request = |command: &Command, session: &Session| {
+        let Command::Status(flags) = command else { return Err(settings::Error::UrlMissing.into()) };
+        let request;
+        (request, refused) = request::look(&flags.server, &flags.place, flags.local, session)?;
+        Ok(request)
+    };
+    let one = OneOfAll::of(runner, (&flags.server, &flags.place, flags.local), session, request)?;
+    let looking = Looking { local: flags.local, refused, withheld: one.runner.withheld };
+    let site = Site::new(&one.runner.request, one.http, session.signals.stop().clone(), &session.screen)?;
+    Ok(status(&site, &looking).await?)
+}
+
 /// The instances of this machine, and its other runners.
 fn numbered<'a>(
-    answers: impl Iterator<Item = ((Option<u32>, &'a Path), Result<Status, Error>)>,
+    answers: impl Iterator<Item = ((Option<u32>, &'a Path), Result<Status, Failed>)>,
     mut failed: Vec<Failed>,
 ) -> Output {
     let (mut rows, mut documents, mut classes) = (Vec::new(), Vec::new(), Vec::new());
@@ -80,7 +94,6 @@ fn numbered<'a>(
                 }
             }
             Err(error) => {
-                let error = Failed::from(error);
                 document["error"] = error.document();
                 failed.push(error);
             }
@@ -188,6 +201,11 @@ fn text(status: &Status) -> String {
     }
     let set = Some(&status.environment).filter(|names| !names.is_empty());
     row("env", set.map(|names| names.join(", ")));
+    let copies = |store: &StoredCopies| {
+        let (versions, dir) = (store.versions.join(", "), store.dir.display());
+        format!("{versions} in {dir}, {} MB", store.bytes.div_ceil(1_000_000))
+    };
+    row("copies", status.store.as_ref().map(copies));
     row("support", status.support.as_ref().map(ToString::to_string));
     for drift in &status.drift {
         row("drift", Some(drift.clone()));

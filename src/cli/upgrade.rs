@@ -1,13 +1,17 @@
 //! `runup upgrade`
 
-use super::args::UpgradeFlags;
+use super::args::{Command, UpgradeFlags};
 use super::fan_out::{self, Results};
+use super::instances::OneOfAll;
 use super::output::{Failed, Output};
 use super::{Session, jobs, request};
-use crate::lifecycle::{Error, LocalRunners, RegistrationError, Site, Upgraded, Upgrading, upgrade};
+use crate::lifecycle::{
+    Error, LocalRunner, LocalRunners, RegistrationError, Site, Upgraded, Upgrading, upgrade,
+};
+use crate::settings;
 
 pub(super) async fn run(flags: Box<UpgradeFlags>, mut session: Session) -> Result<Output, Failed> {
-    let given = session.environment.clone();
+    let before = session.clone();
     session.environment = jobs::reach(&session.environment, &flags.server, Some(&flags.place));
     let mut request = request::status(&flags.server, &flags.place, &session)?;
     request.archive.mirror.clone_from(&flags.mirror);
@@ -24,23 +28,35 @@ pub(super) async fn run(flags: Box<UpgradeFlags>, mut session: Session) -> Resul
     let unreadable = runners.unreadable.into_iter().map(|error| Failed::from(Error::from(error))).collect();
     let mut results = Results::default();
     // One after the other: the machine keeps runners that work.
-    for runner in &runners.found {
-        let place = (runner.number(), &*runner.request.dir);
-        let http = request::http_of_runner((&flags.server, &flags.place, false), &given, place.1)?;
-        let site = Site::new(&runner.request, http, stop.clone(), &session.screen)?;
-        let upgraded = match &runner.withheld {
-            Some(why) => {
-                Err(RegistrationError::Withheld { dir: runner.request.dir.clone(), why: why.clone() }.into())
-            }
-            None => fan_out::named(place.1, Box::pin(upgrade(&site, &how))).await,
-        };
-        let is_stop = upgraded.as_ref().is_err_and(Error::is_stop);
-        results.add(place, upgraded.map_err(Failed::from), text, "upgrade");
+    for runner in runners.found {
+        let (number, dir) = (runner.number(), runner.request.dir.clone());
+        let upgraded = fan_out::named(&dir, Box::pin(one(runner, &flags, &before))).await;
+        let is_stop = upgraded.as_ref().is_err_and(Failed::is_stop);
+        results.add((number, &dir), upgraded, text, "upgrade");
         if is_stop {
             break;
         }
     }
     results.list(are_instances, unreadable, "nothing to do: no runner on this machine")
+}
+
+/// One of all, with what is set for it alone.
+async fn one(runner: LocalRunner, flags: &UpgradeFlags, session: &Session) -> Result<Upgraded, Failed> {
+    let request = |command: &Command, session: &Session| {
+        let Command::Upgrade(flags) = command else { return Err(settings::Error::UrlMissing.into()) };
+        let mut request = request::status(&flags.server, &flags.place, session)?;
+        request.archive.mirror.clone_from(&flags.mirror);
+        Ok(request)
+    };
+    let one = OneOfAll::of(runner, (&flags.server, &flags.place, false), session, request)?;
+    let flags = if let Some(Command::Upgrade(own)) = &one.command { own } else { flags };
+    let request = &one.runner.request;
+    if let Some(why) = one.runner.withheld {
+        return Err(Error::from(RegistrationError::Withheld { dir: request.dir.clone(), why }).into());
+    }
+    let site = Site::new(request, one.http, session.signals.stop().clone(), &session.screen)?;
+    let how = Upgrading { window: flags.window, daily: flags.daily };
+    Ok(Box::pin(upgrade(&site, &how)).await?)
 }
 
 fn text(upgraded: &Upgraded) -> String {

@@ -53,3 +53,4 @@ pub use state::machine::{LocalRunner, LocalRunners, refuse_elsewhere};
 pub use state::observed::Seen;
 pub use state::plan::{Action, Plan, Planned};
 pub use step::libraries::command as libraries_command;
+pub use step::placing::stored::StoredCopies;

@@ -205,6 +205,19 @@ impl Entry {
         digits.is_some_and(|digits| digits.len() == DIGITS && sha256.starts_with(digits))
     }
 
+    /// The version of its runner, by its name.
+    #[must_use]
+    pub fn version(&self) -> String {
+        let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        name.rsplit_once('-').map_or_else(|| name.clone(), |(version, _)| version.to_owned())
+    }
+
+    /// The bytes of its files, by its manifest; 0 if that is damaged.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.manifest().map(|manifest| manifest.items.iter().map(Item::size).sum()).unwrap_or(0)
+    }
+
     /// Makes a tree of it in the new directory `staging`. What the files are is compared with the manifest, but for
     /// their content.
     ///

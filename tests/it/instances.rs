@@ -359,6 +359,48 @@ fn standard_input_is_for_the_option_that_names_it_and_no_other_credential_moves_
     rig.run(&["remove", "--all"]).expect(0);
 }
 
+#[test]
+fn each_command_about_all_takes_what_is_set_for_each() {
+    let Some(rig) = rig() else { return };
+    count(&rig, "3").expect(0);
+    private(&rig, "good", rig.sandbox.token().expose());
+    private(&rig, "other", "of-another-server");
+    let path = |name: &str| rig.root().join(name).display().to_string();
+    let own = |number: u32| format!("[instance.{number}]\ntoken-file = \"{}\"\n", path("good"));
+    let file = format!("name = \"box\"\ntoken-file = \"{}\"\n{}", path("other"), own(1) + &own(3));
+    let file = rig.write("config.toml", file);
+    let run = |arguments: &[&str]| {
+        let mut command = rig.on_machine(&[arguments, &["--config", &file]].concat());
+        finish(command.env_remove("RUNUP_TOKEN").spawn().unwrap())
+    };
+    let status = run(&["status", "--json"]);
+    let asked: Vec<bool> =
+        status.json()["instances"].as_array().unwrap().iter().map(|one| one["not_asked"].is_null()).collect();
+    assert_eq!(asked, [true, false, true], "{status:#?}");
+    run(&["remove", "--all"]).expect(77).says("actions-runner-2");
+    assert_eq!(on_server(&rig), ["box-2"]);
+    rig.run(&["remove", "--all"]).expect(0);
+    rig.assert_nothing_left();
+}
+
+/// Whatever supervises it, and however its runner ends.
+#[test]
+fn a_runner_in_the_foreground_that_is_too_many_ends_and_does_not_register_again() {
+    for options in [&[][..], &["--ephemeral", "--after-job", "again"]] {
+        let Some(rig) = rig() else { return };
+        count(&rig, "2").expect(0);
+        let child = rig.start(&[&["run", "--instance", "2", "--name", "box"], options].concat());
+        let is_online = || rig.state().runners.iter().any(|runner| runner.name == "box-2" && runner.online);
+        crate::rig::until("it is online", is_online);
+        count(&rig, "1").expect(0).says("removed the runner in /opt/actions-runner-2");
+        finish(child).expect(0).says("the runner is being removed");
+        assert_eq!(on_server(&rig), ["box"]);
+        assert_eq!(on_disk(&rig), ["actions-runner"]);
+        rig.run(&["remove"]).expect(0);
+        rig.assert_nothing_left();
+    }
+}
+
 fn private(rig: &Rig, name: &str, text: &str) {
     rig.write(name, text);
     #[cfg(unix)]

@@ -77,6 +77,10 @@ fn a_second_runner_is_made_of_the_files_of_the_first_without_a_download() {
         assert_eq!((meta.nlink(), meta.gid()), (1, 65534));
     }
     assert!(!kept.join("tree/.env").exists());
+    let status = rig.run(&["status", "--dir", "/opt/second", "--json"]).json();
+    assert_eq!(status["store"]["dir"], "/opt/.runup-store", "{status:#}");
+    assert_eq!(status["store"]["versions"], serde_json::json!(["2.336.0"]));
+    assert!(status["store"]["bytes"].as_u64().unwrap() > 0);
     rig.run(&["bake", "--check"]).expect(78).says("the verified copies in");
 
     rig.run(&["install", "--dir", "/opt/second"]).expect(0);

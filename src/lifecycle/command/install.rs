@@ -68,6 +68,7 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
         crate::lifecycle::step::metadata::check(site)?;
     }
     let (mut lock, mut journal) = prepare(site, "install").await?;
+    site.refuse_beside_removal()?;
     sequence::recover(site, &mut journal).await?;
     let (mut plan, mut seen) = decide(site, &journal).await?;
     let mut prepared = Prepared::default().check(site, &plan, &seen).await?;

@@ -7,13 +7,10 @@ use crate::host::{Account, systemd};
 use crate::lifecycle::command::upgrade::support::{Support, support};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::state::drift;
-use crate::lifecycle::state::environment;
-use crate::lifecycle::state::isolation;
 use crate::lifecycle::state::journal::{Act, EntryState, Journal, Registered, Step};
-use crate::lifecycle::state::limit;
 use crate::lifecycle::state::service::unit_path;
-use crate::lifecycle::state::{machine, observed};
+use crate::lifecycle::state::{drift, environment, isolation, limit, machine, observed};
+use crate::lifecycle::step::placing::stored::{self, StoredCopies};
 use crate::runner::{Guard, LocalState, RunnerVersion, listener, state, tree};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -66,6 +63,8 @@ pub struct Status {
     pub service: Option<ServiceStatus>,
     /// How long the version is supported, if a newer one is available and the runner does not update itself.
     pub support: Option<Support>,
+    /// The verified copies beside it, from which more runners are made.
+    pub store: Option<StoredCopies>,
     /// The names of what is set for the runner and its jobs.
     pub environment: Vec<String>,
     /// What differs from what was requested of `install`, or from what it left: changed since by other means.
@@ -246,6 +245,7 @@ fn unknown(site: &Site<'_>, journal: &Journal, version: Option<RunnerVersion>) -
         job: None,
         service: None,
         support: None,
+        store: stored::copies(site),
         environment: Vec::new(),
         drift: Vec::new(),
     }

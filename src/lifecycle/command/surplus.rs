@@ -3,7 +3,7 @@
 use crate::deadline::Deadline;
 use crate::error::{Class, Failure as _};
 use crate::github::{self, Client};
-use crate::host::lock::Lock;
+use crate::host::lock::{self, Lock};
 use crate::host::systemd;
 use crate::lifecycle::command::remove::{Removed, remove};
 use crate::lifecycle::context::error::{Error, InstanceError, RegistrationError};
@@ -12,6 +12,7 @@ use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{EntryState, Journal, Registered};
 use crate::lifecycle::state::service::{UnitOwner, unit_owner};
 use crate::lifecycle::state::{observed, ownership};
+use crate::lifecycle::step::listener;
 use crate::lifecycle::step::registration::deregister;
 use crate::lifecycle::step::service::target;
 use std::time::Duration;
@@ -53,16 +54,15 @@ pub async fn remove_surplus(site: &Site<'_>, drain: Duration, surplus: u32) -> R
     let is_fast = cfg!(debug_assertions) && std::env::var_os(FAST).is_some();
     let mut pause = if is_fast { ASK / 60 } else { ASK };
     let (mut known, mut failing) = (None, None);
+    // Until it is removed, nothing registers it again, whatever supervises it.
+    let _leaving = lock_removal(site).await?;
     let phase = site.phase("idle");
-    loop {
-        // A service that registers by itself needs the lock for that, and must not do it after this.
+    let is_told = loop {
+        // A service that registers by itself needs the lock for that.
         let (lock, journal) = site.open_journal("remove").await?;
         let attempt = site.until(site.deadline.within(ATTEMPT), site.stop.clone());
         let (until, why) = match busy(&attempt, &journal, &mut known).await {
-            Ok(None) => {
-                begin_to_stop(site, &journal).await?;
-                break;
-            }
+            Ok(None) => break begin_to_stop(site, &journal).await?,
             Ok(Some(busy)) => {
                 failing = None;
                 (patience, Error::from(busy))
@@ -79,8 +79,11 @@ pub async fn remove_surplus(site: &Site<'_>, drain: Duration, surplus: u32) -> R
         }
         site.pause("waiting for the end of its job", (pause * surplus).min(until.left())).await?;
         pause = (pause * 2).min(ASK_LATER);
-    }
+    };
     phase.end("it has no job, and gets none any more");
+    if !is_told {
+        listener::dismiss(site).await?;
+    }
     Box::pin(remove(site, RemoveScope::Server, Duration::ZERO)).await
 }
 
@@ -130,8 +133,14 @@ async fn id(
     Ok(ownership::ours(site, client, registered, Duration::ZERO).await?.map(|runner| runner.id))
 }
 
-/// Tells its service to stop while the lock is held: a runner that was deleted would be registered again.
-async fn begin_to_stop(site: &Site<'_>, journal: &Journal) -> Result<(), Error> {
+async fn lock_removal(site: &Site<'_>) -> Result<Lock, Error> {
+    site.make_state()?;
+    let path = Journal::removal_lock_for(&site.state, &site.request.dir);
+    Ok(lock::acquire(&path, "remove", site.deadline, &site.stop).await?)
+}
+
+/// Tells its service to stop while the lock is held, so that it starts nothing in vain; whether there is one that runs.
+async fn begin_to_stop(site: &Site<'_>, journal: &Journal) -> Result<bool, Error> {
     if let Some(unit) = journal.unit()
         && systemd::is_running()
         && site.request.root.is_host()
@@ -139,6 +148,7 @@ async fn begin_to_stop(site: &Site<'_>, journal: &Journal) -> Result<(), Error> 
         && systemd::show(unit, &site.stop).await?.runs()
     {
         systemd::begin_to_stop(unit, &site.stop).await?;
+        return Ok(true);
     }
-    Ok(())
+    Ok(false)
 }

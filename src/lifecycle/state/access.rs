@@ -4,7 +4,7 @@ use crate::host;
 use crate::host::account::{self, Account};
 use crate::host::file::{create_private_dir, sweep_temporaries};
 use crate::host::lock::{self, Lock};
-use crate::lifecycle::context::error::{Error, JournalError};
+use crate::lifecycle::context::error::{Error, InstanceError, JournalError};
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::context::watch::Watch;
@@ -111,6 +111,18 @@ impl<'a> Site<'a> {
     pub async fn lock_number(&self) -> Result<Lock, Error> {
         let path = self.state.join("instances.lock");
         Ok(lock::acquire(&path, "changing the number of runners", self.deadline, &self.stop).await?)
+    }
+
+    /// Refuses to register a runner that a run with a lower count removes. The lock of the journal is held, as that run
+    /// holds it while it asks the server: what was registered before is deleted, and nothing is registered after.
+    ///
+    /// # Errors
+    /// `InstanceError::Leaving`.
+    pub fn refuse_beside_removal(&self) -> Result<(), Error> {
+        if lock::is_held(&Journal::removal_lock_for(&self.state, &self.request.dir))? {
+            return Err(InstanceError::Leaving { dir: self.request.dir.clone() }.into());
+        }
+        Ok(())
     }
 
     /// Takes the lock for claiming, creating and deleting users, which the runs of all runner directories share.

@@ -119,6 +119,12 @@ impl Journal {
         state.join(format!("{}.upgrade.lock", slug(dir)))
     }
 
+    /// The lock that a run with a lower count holds while it removes the runner.
+    #[must_use]
+    pub fn removal_lock_for(state: &Path, dir: &Path) -> PathBuf {
+        state.join(format!("{}.removal.lock", slug(dir)))
+    }
+
     /// The lock that `run` holds for as long as it supervises the runner.
     #[must_use]
     pub fn run_lock_for(state: &Path, dir: &Path) -> PathBuf {

@@ -29,9 +29,26 @@ pub struct LocalRunner {
     pub withheld: Option<String>,
     /// Which one it is, if it is one of several of one configuration.
     pub instance: Option<Instance>,
+    /// The API of its server, if runup registered it.
+    api: Option<String>,
 }
 
 impl LocalRunner {
+    /// Replaces the request by one that has settings of this runner's own. The directory and the user stay those that it
+    /// has. A credential of its own is for its own server.
+    pub fn set(&mut self, own: Request, has_credential: bool) {
+        let now = &self.request;
+        let mut own = Request { dir: now.dir.clone(), dir_is_default: false, user: now.user.clone(), ..own };
+        if let Some(api) = &self.api {
+            match own.target.take() {
+                Some(target) if target.api.as_str() != api => self.withheld = Some(OTHER_SERVER.to_owned()),
+                None if !has_credential => {}
+                _ => self.withheld = None,
+            }
+        }
+        self.request = own;
+    }
+
     /// Its number, if it has one.
     #[must_use]
     pub fn number(&self) -> Option<u32> {
@@ -90,12 +107,14 @@ impl LocalRunners {
                     _ => None,
                 };
             }
-            found.push(LocalRunner { request, withheld, instance: journal.instance().cloned() });
+            let api = server(journal).map(|(_, api)| api.to_owned());
+            found.push(LocalRunner { request, withheld, instance: journal.instance().cloned(), api });
         }
         let dir = &site.request.dir;
         let is_known = journals.iter().any(|journal| journal.dir() == dir);
         if !is_known && Journal::open(&site.state, dir).is_ok() && has_runner(site)? {
-            found.push(LocalRunner { request: requested(dir), withheld: None, instance: None });
+            let request = requested(dir);
+            found.push(LocalRunner { request, withheld: None, instance: None, api: None });
         }
         found.sort_by(|one, other| one.order().cmp(&other.order()));
         Ok(Self { found, unreadable })

@@ -16,6 +16,9 @@ pub(crate) const HOLD: Duration = Duration::from_secs(5);
 /// How long a listener that outlived its supervisor may take to end.
 const ORPHAN: Duration = Duration::from_secs(30);
 
+/// How long a run may take to notice that its runner is off the server.
+const DISMISSED: Duration = Duration::from_secs(60);
+
 /// The lock of the process that supervises this runner.
 pub(crate) async fn hold(site: &Site<'_>, deadline: Deadline) -> Result<Lock, Error> {
     site.make_state()?;
@@ -36,13 +39,18 @@ pub(crate) async fn refuse_beside_service(site: &Site<'_>) -> Result<(), Error> 
     Err(Error::Service(ServiceError::ServiceThere { dir, unit, asked: "`runup run`" }))
 }
 
-/// Ends a listener whose supervisor was killed, before anything is done to its runner.
-pub(crate) async fn end_orphan(site: &Site<'_>) -> Result<(), Error> {
-    let orphan = Which::MarkedBy {
+/// The listener of this runner, and what it has started.
+fn of_runner(site: &Site<'_>) -> Which {
+    Which::MarkedBy {
         uid: site.runner_uid(),
         key: listener::MARKER.to_owned(),
         value: site.dir().display().to_string(),
-    };
+    }
+}
+
+/// Ends a listener whose supervisor was killed, before anything is done to its runner.
+pub(crate) async fn end_orphan(site: &Site<'_>) -> Result<(), Error> {
+    let orphan = of_runner(site);
     let pids = orphan.find();
     if pids.is_empty() {
         return Ok(());
@@ -50,6 +58,19 @@ pub(crate) async fn end_orphan(site: &Site<'_>) -> Result<(), Error> {
     tracing::warn!("ending a listener that outlived the run that had started it (process {pids:?})");
     process::end(&orphan, process::Ask::Interrupt, site.deadline.within(ORPHAN)).await?;
     Ok(())
+}
+
+/// For a runner that is off the server and gets no job any more: ends its listener, and waits for the run that supervises
+/// it. That run may not register it again, and so ends too.
+pub(crate) async fn dismiss(site: &Site<'_>) -> Result<(), Error> {
+    if !lock::is_held(&Journal::run_lock_for(&site.state, &site.request.dir))? {
+        return Ok(());
+    }
+    let listener = of_runner(site);
+    if !listener.find().is_empty() {
+        process::end(&listener, process::Ask::Interrupt, site.deadline.within(ORPHAN)).await?;
+    }
+    hold(site, site.deadline.within(DISMISSED)).await.map(drop)
 }
 
 /// For `remove`: checks that no `run` supervises this runner, and ends a listener that a killed `run` left.

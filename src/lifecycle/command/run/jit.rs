@@ -39,6 +39,7 @@ pub(crate) async fn converge(site: &Site<'_>) -> Result<Secret, Error> {
     install::install(&Site { request: Arc::new(placing), ..site.clone() }).await?;
 
     let (_lock, mut journal) = site.open_journal("run").await?;
+    site.refuse_beside_removal()?;
     let account = site
         .account()?
         .ok_or_else(|| Error::Tree(TreeError::NothingThere { dir: site.request.dir.clone() }))?;

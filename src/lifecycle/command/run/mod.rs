@@ -22,7 +22,7 @@ use crate::lifecycle::command::run::running::{
 use crate::lifecycle::command::run::supervise::supervise;
 use crate::lifecycle::command::run::trouble::{Ended, LOOK, Trouble};
 use crate::lifecycle::command::{install, upgrade};
-use crate::lifecycle::context::error::{Error, ListenerError, TreeError};
+use crate::lifecycle::context::error::{Error, InstanceError, ListenerError, TreeError};
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Journal, Registered};
@@ -76,7 +76,12 @@ pub async fn run(
             }
         }
         let site = surroundings.site(&request)?;
-        let config = Box::pin(converge_patiently(&site, running, &mut held)).await?;
+        let config = match Box::pin(converge_patiently(&site, running, &mut held)).await {
+            Err(Error::Instance(InstanceError::Leaving { .. })) => {
+                return Ok(RunResult { reason: ExitReason::Removed, ..result });
+            }
+            config => config?,
+        };
         // That may have waited for a rate limit for longer than the deadline.
         let site = afresh(&site);
         upgrade::start::before_start(&site).await;

@@ -135,4 +135,6 @@ pub enum ExitReason {
     JobDone,
     /// The listener ended by itself.
     ListenerDone,
+    /// A run with a lower count removes the runner.
+    Removed,
 }

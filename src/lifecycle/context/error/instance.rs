@@ -25,6 +25,8 @@ pub enum InstanceError {
     Busy { dir: PathBuf, name: String, id: u64 },
     #[error("the server has not confirmed which runner is {name} in {}", dir.display())]
     NotConfirmed { dir: PathBuf, name: String },
+    #[error("the runner in {} is being removed", dir.display())]
+    Leaving { dir: PathBuf },
 }
 
 impl Failure for InstanceError {
@@ -38,7 +40,7 @@ impl Failure for InstanceError {
             | Self::NotAlone { .. }
             | Self::NotConfirmed { .. } => Class::Config,
             Self::Missing { .. } => Class::Unavailable,
-            Self::Busy { .. } => Class::TempFail,
+            Self::Busy { .. } | Self::Leaving { .. } => Class::TempFail,
         }
     }
 
@@ -71,6 +73,9 @@ impl Failure for InstanceError {
             }
             Self::Busy { .. } => {
                 "Run the same command again, pass a longer --drain, or cancel the job.".to_owned()
+            }
+            Self::Leaving { .. } => {
+                "A run with a lower --count removes it. Wait until it is done.".to_owned()
             }
             Self::NotConfirmed { .. } => {
                 "Remove it with `runup remove --instance N`, which stops it first.".to_owned()

@@ -6,9 +6,21 @@ use crate::lifecycle::context::finding::Finding;
 use crate::lifecycle::context::site::Site;
 use crate::runner::RunnerVersion;
 use crate::transfer::{Owner, Sha256Digest};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 pub(crate) fn find(_: &Site<'_>, _: Sha256Digest) -> Option<PathBuf> {
+    None
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct StoredCopies {
+    pub dir: PathBuf,
+    pub versions: Vec<String>,
+    pub bytes: u64,
+}
+
+pub(crate) fn copies(_: &Site<'_>) -> Option<StoredCopies> {
     None
 }
 

@@ -12,8 +12,9 @@ use crate::lifecycle::context::request::KeepCopy;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Journal;
 use crate::runner::RunnerVersion;
-use crate::transfer::store::{Cost, Failed, Making, Store};
+use crate::transfer::store::{Cost, Entry, Failed, Making, Store};
 use crate::transfer::{self, Owner, Sha256Digest};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tokio::task::spawn_blocking;
 
@@ -28,6 +29,26 @@ fn store(site: &Site<'_>) -> Store {
 pub(crate) fn find(site: &Site<'_>, sha256: Sha256Digest) -> Option<PathBuf> {
     let store = store(site);
     (account::is_root() && store.find(sha256).is_some()).then(|| shown(site, &store))
+}
+
+/// The verified copies beside a runner.
+#[derive(Debug, Clone, Serialize)]
+pub struct StoredCopies {
+    /// The directory that has them.
+    pub dir: PathBuf,
+    /// Their versions.
+    pub versions: Vec<String>,
+    /// The bytes of their files, which runners beside them share where hard links are possible.
+    pub bytes: u64,
+}
+
+/// What is in the store; `None` if there is none, or if only root can see it.
+pub(crate) fn copies(site: &Site<'_>) -> Option<StoredCopies> {
+    let store = store(site);
+    let entries = store.entries().ok().filter(|entries| !entries.is_empty() && account::is_root())?;
+    let versions = entries.iter().map(Entry::version).collect();
+    let bytes = entries.iter().map(Entry::size).sum();
+    Some(StoredCopies { dir: shown(site, &store), versions, bytes })
 }
 
 /// Makes a tree from the verified copy of the archive with this digest, in the new directory `staging`, and returns the
