@@ -7,7 +7,8 @@ use super::output::{self, Failed, Output};
 use super::{Session, jobs, request, visible};
 use crate::error::Class;
 use crate::lifecycle::{
-    Check, Error, LocalRunner, LocalRunners, Looking, RunnerState, ServiceStatus, Site, Status, StoredCopies, status,
+    Check, Error, LocalRunner, LocalRunners, Looking, RunnerState, ServiceStatus, Site, Status, StoredCopies,
+    status,
 };
 use crate::runner::Guard;
 use crate::settings;

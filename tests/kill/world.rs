@@ -29,10 +29,12 @@ pub enum Machine {
     ByHand,
     /// `run` has sealed its runner, and a newer one is available.
     SealedLongAgo,
+    /// It has three runners.
+    Three,
 }
 
 impl Machine {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Bare,
         Self::Baked,
         Self::BakedLongAgo,
@@ -42,6 +44,7 @@ impl Machine {
         Self::Copied,
         Self::ByHand,
         Self::SealedLongAgo,
+        Self::Three,
     ];
 
     /// What is killed first.
@@ -55,6 +58,7 @@ impl Machine {
             Self::Deleted | Self::Copied => &[&["install"], &["remove"], &["run"]],
             Self::ByHand => &[&["install", "--adopt", "--name", "by-hand"]],
             Self::SealedLongAgo => &[&["upgrade"], &["upgrade"], &["remove"], &["install"], &["run"]],
+            Self::Three => &[&["install", "--name", "box", "--count", "1"], &["remove", "--all"], THREE],
         }
     }
 
@@ -63,6 +67,7 @@ impl Machine {
         match self {
             Self::ByHand => self.commands(),
             Self::SealedLongAgo => &[&["upgrade"], &["install"], &["run"], &["remove"]],
+            Self::Three => &[THREE, &["install", "--name", "box", "--count", "2"], &["remove", "--all"]],
             Self::Bare | Self::Baked => &[&["install"], &["install"], &["remove"], &["run", "--ephemeral"]],
             _ => &[&["install"], &["install"], &["remove"]],
         }
@@ -70,14 +75,36 @@ impl Machine {
 
     /// What ends with none.
     fn removal(self) -> Command {
-        if self == Self::ByHand { &["remove", "--name", "by-hand"] } else { &["remove"] }
+        match self {
+            Self::ByHand => &["remove", "--name", "by-hand"],
+            Self::Three => &["remove", "--all"],
+            _ => &["remove"],
+        }
     }
 
-    /// What ends with one runner.
+    /// What ends with all its runners.
     fn last(self) -> Command {
-        if self == Self::ByHand { self.commands()[0] } else { &["install"] }
+        match self {
+            Self::ByHand => self.commands()[0],
+            Self::Three => THREE,
+            _ => &["install"],
+        }
+    }
+
+    /// The directories of its runners, below /opt.
+    fn dirs(self) -> &'static [&'static str] {
+        let all = &["actions-runner", "actions-runner-2", "actions-runner-3"];
+        if self == Self::Three { all } else { &all[..1] }
+    }
+
+    /// The users of its runners.
+    fn users(self) -> &'static [&'static str] {
+        let all = &["fresh", "fresh-2", "fresh-3"];
+        if self == Self::Three { all } else { &all[..1] }
     }
 }
+
+const THREE: Command = &["install", "--name", "box", "--count", "3"];
 
 /// Another runner on the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +141,8 @@ impl World {
     /// `worker` tells those apart that exist at the same time: no two have the same user ids, nor those of other tests,
     /// because the end of a user is the end of the processes with its id.
     pub fn new(machine: Machine, neighbour: Neighbour, job: bool, worker: u32) -> Self {
+        // All are removed.
+        let neighbour = if machine == Machine::Three { Neighbour::None } else { neighbour };
         let rig = if machine == Machine::ByHand { Rig::new() } else { Rig::new().making_a_user() };
         let mut groups = std::fs::OpenOptions::new().append(true).open(rig.root().join("etc/group")).unwrap();
         for id in (*OWN_IDS.start()..).take(4 * (worker as usize + 2)) {
@@ -170,7 +199,7 @@ impl World {
     }
 
     /// A command on the runner of this machine, whichever others there are.
-    pub fn command(&self, arguments: Command) -> std::process::Command {
+    pub fn command(&self, arguments: &[&str]) -> std::process::Command {
         let mut command = self.rig.on_machine(arguments);
         if !arguments.contains(&"--all") {
             command.args(["--dir", "/opt/actions-runner"]);
@@ -178,7 +207,7 @@ impl World {
         command
     }
 
-    fn run(&self, arguments: Command) -> Ran {
+    fn run(&self, arguments: &[&str]) -> Ran {
         finish(self.command(arguments).spawn().unwrap())
     }
 
@@ -230,6 +259,7 @@ impl World {
                 finish(child).expect(0);
                 self.rig.sandbox.offer(NEWER);
             }
+            Machine::Three => drop(self.run(THREE).expect(0)),
         }
     }
 
@@ -244,16 +274,20 @@ impl World {
         std::fs::read_to_string(self.root().join("etc").join(name)).unwrap_or_default()
     }
 
-    /// Whatever happened, `install` ends with one runner.
+    /// Whatever happened, `install` ends with one runner, or all three.
     pub fn has_one_after_install(&self) {
         let ran = self.run_until_it_can(self.machine.last());
         let own = self.own();
-        assert_eq!(own.len(), 1, "{own:#?} {ran:#?}");
-        let file = std::fs::read_to_string(self.rig.dir().join(".runner")).expect("the runner is configured");
-        let on_disk: serde_json::Value = serde_json::from_str(file.trim_start_matches('\u{feff}')).unwrap();
-        assert_eq!(on_disk["agentId"], own[0].id);
+        let mut on_disk = BTreeSet::new();
+        for dir in self.machine.dirs().iter().map(|dir| self.root().join("opt").join(dir)) {
+            let file = std::fs::read_to_string(dir.join(".runner")).expect("the runner is configured");
+            let file: serde_json::Value = serde_json::from_str(file.trim_start_matches('\u{feff}')).unwrap();
+            on_disk.insert(file["agentId"].as_u64().unwrap());
+        }
+        assert_eq!(own.iter().map(|runner| runner.id).collect::<BTreeSet<_>>(), on_disk, "{ran:#?}");
+        assert_eq!(own.len(), self.machine.dirs().len(), "{own:#?} {ran:#?}");
         let opt = names_in(&self.root().join("opt"));
-        let known = ["actions-runner", "neighbour", STORE];
+        let known = [self.machine.dirs(), &["neighbour", STORE]].concat();
         assert!(opt.iter().all(|name| known.contains(&&**name)), "{opt:?}");
         let kept = names_in(&self.root().join("opt").join(STORE));
         assert!(kept.iter().all(|name| !name.starts_with('.')), "{kept:?}");
@@ -265,9 +299,10 @@ impl World {
         self.nothing_is_locked();
         self.no_secret_lies_about();
         self.run(self.machine.last()).expect(0).says("nothing to do");
-        let plan = self.run(&["plan", "--json"]).expect(0).json();
+        let plan = self.run(&[&["plan", "--json"], &self.machine.last()[1..]].concat()).expect(0).json();
         let keeps = |step: &serde_json::Value| step["action"]["action"] == "keep";
-        assert!(plan["steps"].as_array().unwrap().iter().all(keeps), "{plan:#}");
+        let plans = plan["instances"].as_array().cloned().unwrap_or_else(|| vec![plan.clone()]);
+        assert!(plans.iter().flat_map(|plan| plan["steps"].as_array().unwrap()).all(keeps), "{plan:#}");
         self.run(&["status"]).expect(0);
         self.neighbour_is_unhurt();
     }
@@ -290,22 +325,26 @@ impl World {
         self.no_litter(&removed);
     }
 
-    /// The account that runup made is whole, and there once.
+    /// The accounts that runup made are whole, and there once.
     fn has_its_user(&self) {
         if !self.rig.makes_a_user() {
             return;
         }
-        for name in ["passwd", "group", "shadow", "gshadow"] {
-            let text = self.account_file(name);
-            let found = text.lines().filter(|line| line.starts_with("fresh:")).count();
-            // Without shadow files, as on this machine, useradd makes none.
-            assert!(found == 1 || (found == 0 && name.contains("shadow")), "{name}: {text}");
+        for user in self.machine.users() {
+            let is_its = |line: &&str| line.split(':').next() == Some(user);
+            for name in ["passwd", "group", "shadow", "gshadow"] {
+                let text = self.account_file(name);
+                let found = text.lines().filter(is_its).count();
+                // Without shadow files, as on this machine, useradd makes none.
+                assert!(found == 1 || (found == 0 && name.contains("shadow")), "{user} in {name}: {text}");
+            }
+            let passwd = self.account_file("passwd");
+            let line = passwd.lines().find(is_its).unwrap();
+            let uid: u32 = line.split(':').nth(2).unwrap().parse().unwrap();
+            let home = self.root().join("home").join(user);
+            let home = std::fs::metadata(home).expect("the user has a home");
+            assert_eq!((home.uid(), home.mode() & 0o7777), (uid, 0o700), "{line}");
         }
-        let passwd = self.account_file("passwd");
-        let line = passwd.lines().find(|line| line.starts_with("fresh:")).unwrap();
-        let uid: u32 = line.split(':').nth(2).unwrap().parse().unwrap();
-        let home = std::fs::metadata(self.root().join("home/fresh")).expect("the user has a home");
-        assert_eq!((home.uid(), home.mode() & 0o7777), (uid, 0o700), "{line}");
     }
 
     fn nothing_is_locked(&self) {
@@ -350,7 +389,13 @@ impl World {
         for path in self.rig.everything() {
             let own = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".credentials"));
             if own
-                && [self.rig.dir(), self.root().join(NEIGHBOUR)].iter().any(|dir| path.parent() == Some(dir))
+                && self
+                    .machine
+                    .dirs()
+                    .iter()
+                    .map(|dir| self.root().join("opt").join(dir))
+                    .chain([self.root().join(NEIGHBOUR)])
+                    .any(|dir| path.parent() == Some(&dir))
             {
                 continue;
             }

@@ -59,13 +59,7 @@ pub async fn run(
     clean_after_a_cut(&site, running, &mut known).await?;
     let mut trouble = Trouble::recorded(&site)?;
     drop(site);
-    let mut result = RunResult {
-        dir: request.dir.clone(),
-        jobs: 0,
-        reason: ExitReason::Told,
-        deregistered: false,
-        left_on_server: None,
-    };
+    let mut result = RunResult::begun(request.dir.clone());
     let mut lost = Lost::default();
     let mut dropped = false;
     loop {

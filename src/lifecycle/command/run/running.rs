@@ -9,6 +9,7 @@ use crate::net::Http;
 use crate::runner::JitIdentity;
 use crate::settings::{self, Credentials};
 use serde::Serialize;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -92,7 +93,7 @@ pub enum AfterJob {
 #[derive(Debug, Clone, Serialize)]
 pub struct RunResult {
     /// The runner's directory.
-    pub dir: std::path::PathBuf,
+    pub dir: PathBuf,
     /// The number of jobs taken.
     pub jobs: u32,
     /// Why it ended.
@@ -102,6 +103,13 @@ pub struct RunResult {
     pub deregistered: bool,
     /// The ephemeral runner that stays on the server, because deregistering it was not requested or lacks a credential.
     pub left_on_server: Option<LeftRunner>,
+}
+
+impl RunResult {
+    /// Before anything has ended it.
+    pub(crate) fn begun(dir: PathBuf) -> Self {
+        Self { dir, jobs: 0, reason: ExitReason::Told, deregistered: false, left_on_server: None }
+    }
 }
 
 /// A runner that stays on the server.

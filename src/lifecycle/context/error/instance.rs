@@ -93,6 +93,7 @@ impl Failure for InstanceError {
             Self::NotAlone { .. } => &situation::SEVERAL_RUNNERS,
             Self::Missing { .. } => &situation::NO_SUCH_INSTANCE,
             Self::Busy { .. } => &situation::RUNNER_BUSY,
+            Self::Leaving { .. } => &situation::LOCKED,
             Self::NotConfirmed { .. } => &situation::REGISTRATION_CHANGED,
         }
     }
