@@ -1,7 +1,7 @@
 //! Hostile archives.
 
 use super::{start, watch};
-use crate::rig::{PATIENCE, Rig, names_in, signal, until};
+use crate::rig::{PATIENCE, Rig, signal, until};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
@@ -244,7 +244,7 @@ fn an_archive_that_brings_an_identity_or_an_environment_is_not_placed() {
         watch(bake(&bare, &name, &bytes, true, &[])).expect(65);
         bare.assert_nothing_left();
     }
-    assert_eq!(names_in(&rig.root().join("opt")), ["actions-runner"]);
+    assert_eq!(rig.opt(), ["actions-runner"]);
     watch(bake(&rig, &name, &archive, true, &[])).expect(0);
 }
 

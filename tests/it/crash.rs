@@ -1,6 +1,6 @@
 //! Power cuts: a real process is killed at every named instant, and the next run finds everything.
 
-use crate::rig::{Ran, Rig, finish, names_in, signal, until};
+use crate::rig::{Ran, Rig, finish, signal, until};
 use runup::lifecycle::checkpoint::{Checkpoint, VARIABLE};
 use runup::sandbox::{Act, Fault, FaultKind};
 use rustix::process::Signal;
@@ -38,7 +38,7 @@ fn install_killed_anywhere_then_install_is_exactly_one_runner() {
         rig.die_at(checkpoint, &["install"]);
         rig.run(&["install"]).expect(0);
         rig.assert_exactly_one_runner();
-        assert_eq!(names_in(&rig.root().join("opt")), ["actions-runner"], "{}", checkpoint.name());
+        assert_eq!(rig.opt(), ["actions-runner"], "{}", checkpoint.name());
         rig.run(&["remove"]).expect(0);
         rig.assert_nothing_left();
     }
@@ -95,7 +95,7 @@ fn a_bake_over_an_older_runner_killed_anywhere_is_finished_by_the_next() {
         rig.sandbox.offer("2.340.0");
         rig.die_at(checkpoint, &["bake"]);
         rig.run(&["bake"]).expect(0).says("runner 2.340.0");
-        assert_eq!(names_in(&rig.root().join("opt")), ["actions-runner"], "{}", checkpoint.name());
+        assert_eq!(rig.opt(), ["actions-runner"], "{}", checkpoint.name());
         rig.run(&["bake"]).expect(0).says("nothing to do");
         rig.run(&["remove"]).expect(0);
         rig.assert_nothing_left();
@@ -223,7 +223,7 @@ fn killed_in_the_middle_of_a_download_nothing_is_mistaken_for_a_runner() {
     assert!(!rig.dir().join("config.sh").exists());
     rig.run(&["install"]).expect(0);
     rig.assert_exactly_one_runner();
-    assert_eq!(names_in(&rig.root().join("opt")), ["actions-runner"]);
+    assert_eq!(rig.opt(), ["actions-runner"]);
 }
 
 /// A ghost is deleted only if it is ours: a runner of the same name that somebody else registered meanwhile is not.

@@ -74,7 +74,7 @@ fn version_of_the_registered(rig: &Rig) -> String {
 }
 
 fn nothing_beside(rig: &Rig) {
-    assert_eq!(names_in(&rig.root().join("opt")), ["actions-runner"]);
+    assert_eq!(rig.opt(), ["actions-runner"]);
 }
 
 #[test]

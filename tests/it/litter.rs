@@ -1,6 +1,6 @@
 //! What a killed run leaves beside a runner's directory: deleted by the next run, and found in an image.
 
-use crate::rig::{Rig, names_in};
+use crate::rig::Rig;
 
 /// As a version that made names from such names has left it: killed while it deleted what a repair had replaced.
 const NESTED: &str = "..actions-runner.runup-staging.runup-removed-0123abcd";
@@ -18,14 +18,14 @@ fn the_next_run_deletes_what_a_killed_one_was_deleting() {
     let all = [NESTED, ".actions-runner.runup-staging", ".actions-runner.runup-removed-0123abcd"];
     leave(&rig, &all);
     rig.run(&["install"]).expect(0);
-    assert_eq!(names_in(&rig.root().join("opt")), ["actions-runner"]);
+    assert_eq!(rig.opt(), ["actions-runner"]);
     for command in ["install", "bake", "remove"] {
         if command == "bake" {
             rig.run(&["remove"]).expect(0);
         }
         leave(&rig, &all);
         rig.run(&[command]).expect(0);
-        let there = names_in(&rig.root().join("opt"));
+        let there = rig.opt();
         assert_eq!(
             there,
             ["actions-runner"].map(str::to_owned)[usize::from(command == "remove")..],
@@ -55,7 +55,7 @@ fn an_image_with_anything_of_a_runner_beside_it_is_not_sealed() {
     let says = |name: &str, fix: &str| found.iter().any(|one| one.contains(name) && one.contains(fix));
     assert!(says(NESTED, "run `runup bake") && says(OTHERS, "delete it"), "{found:#?}");
     rig.run(&["bake"]).expect(0);
-    let there = names_in(&rig.root().join("opt"));
+    let there = rig.opt();
     assert!(!there.contains(&NESTED.to_owned()) && there.contains(&OTHERS.to_owned()), "{there:?}");
     rig.run(&["bake", "--check"]).expect(78).says(OTHERS);
     // If the other one is a runner of the image, its next run knows what that is for.

@@ -100,6 +100,11 @@ impl Rig {
         self.root.path()
     }
 
+    /// What is in the directory above the runner's, without the verified copies.
+    pub fn opt(&self) -> Vec<String> {
+        names_in(&self.root().join("opt")).into_iter().filter(|name| name != ".runup-store").collect()
+    }
+
     pub fn dir(&self) -> PathBuf {
         self.root().join("opt/actions-runner")
     }

@@ -124,7 +124,8 @@ pub async fn remove(site: &Site<'_>, to: RemoveScope, drain: Duration) -> Result
     if journal.entries().is_empty() && std::fs::symlink_metadata(site.dir()).is_err() {
         release::take_over(site, &mut journal).await?;
         if journal.entries().is_empty() {
-            let changed = release::release(site, &mut journal).await? == Some(Undone::Deleted);
+            let has_deleted = placing::stored::release(site).await?.has_deleted;
+            let changed = release::release(site, &mut journal).await? == Some(Undone::Deleted) || has_deleted;
             delete_logs(site)?;
             kept::forget(&journal)?;
             journal.delete()?;

@@ -310,6 +310,7 @@ pub async fn undo(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
     let dir = site.dir();
     let into = into::applies(site)?;
     work::release(site, journal)?;
+    // The journal has forgotten the tree when what holds back other removals is dropped.
     let released = recorded::undo(journal, Step::PlaceRunner, async |_| {
         if into {
             into::empty(site)?;
@@ -320,9 +321,7 @@ pub async fn undo(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
         stored::release(site).await
     })
     .await?;
-    if let Some(store) = &released.deleted {
-        tracing::info!("deleted the verified copies in {}: no runner is left beside them", store.display());
-    }
+    drop(released);
     Ok(())
 }
 

@@ -45,11 +45,11 @@ pub(crate) async fn keep(
 }
 
 pub(crate) struct Released {
-    pub deleted: Option<PathBuf>,
+    pub has_deleted: bool,
 }
 
 pub(crate) async fn release(_: &Site<'_>) -> Result<Released, Error> {
-    Ok(Released { deleted: None })
+    Ok(Released { has_deleted: false })
 }
 
 pub(crate) struct Turn;

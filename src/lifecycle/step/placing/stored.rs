@@ -175,8 +175,8 @@ pub(crate) async fn keep(
 
 /// Holds back other removals until this one is in the journal: of two at once, one must see that it is the last.
 pub(crate) struct Released {
-    /// The store, if it was deleted with the last runner of the directory above.
-    pub deleted: Option<PathBuf>,
+    /// The store was deleted with the last runner of the directory above.
+    pub has_deleted: bool,
     _lock: Option<lock::Lock>,
 }
 
@@ -189,16 +189,18 @@ pub(crate) async fn release(site: &Site<'_>) -> Result<Released, Error> {
     let store = store(site);
     if !account::is_root() || !store.exists() {
         sweep(site).await?;
-        return Ok(Released { deleted: None, _lock: None });
+        return Ok(Released { has_deleted: false, _lock: None });
     }
     let lock = take_lock(site, LOCK).await?;
     let last = others(site).is_some_and(|others| others.is_empty());
     if last {
         store.clear()?;
+        let dir = shown(site, &store);
+        tracing::info!("deleted the verified copies in {}: no runner is left beside them", dir.display());
     } else {
         store.sweep()?;
     }
-    Ok(Released { deleted: last.then(|| shown(site, &store)), _lock: Some(lock) })
+    Ok(Released { has_deleted: last, _lock: Some(lock) })
 }
 
 /// Deletes what a killed run has left in the store, or of it.
