@@ -215,7 +215,7 @@ impl Entry {
     /// The bytes of its files, by its manifest; 0 if that is damaged.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.manifest().map(|manifest| manifest.items.iter().map(Item::size).sum()).unwrap_or(0)
+        self.manifest().map_or(0, |manifest| manifest.items.iter().map(Item::size).sum())
     }
 
     /// Makes a tree of it in the new directory `staging`. What the files are is compared with the manifest, but for

@@ -184,6 +184,8 @@ async fn undo_all(
         }
         removed.undone.push(act.step());
     }
+    // Also where the record of the tree was lost.
+    drop(placing::stored::release(site).await?);
     reach(Checkpoint::RemoveJournalLeft);
     release::release(site, journal).await?;
     delete_logs(site)?;
