@@ -68,11 +68,11 @@ async fn runners(
 ) -> Result<Vec<Check>, Failed> {
     let (server, place) = (&flags.converge.server, &flags.converge.place);
     let found = LocalRunners::find(here)?.found;
+    let looking = Looking { refused: refused.map(str::to_owned), ..Looking::default() };
     let ones = found.iter().map(|one| {
         let http = request::http_of_runner((server, place, false), &session.environment, &one.request.dir)?;
         let site = Site::new(&one.request, http, session.signals.stop().clone(), &Quiet)?;
-        let refused = refused.map(str::to_owned);
-        Ok((site, Looking { local: false, refused, withheld: one.withheld.clone() }))
+        Ok((site, Looking { withheld: one.withheld.clone(), ..looking.clone() }))
     });
     let ones = ones.collect::<Result<Vec<_>, Failed>>()?;
     let checks = ones.iter().map(async |(site, looking)| {

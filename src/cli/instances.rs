@@ -7,6 +7,7 @@ use super::{ParseError, Parsed, Session, jobs, request};
 use crate::host::account;
 use crate::lifecycle::{Instance, Instances, LocalRunner, Request};
 use crate::net::Http;
+use crate::settings::credential::Files;
 use crate::settings::flags::{Place, Server};
 use crate::settings::{Error, Origin};
 use std::ffi::OsString;
@@ -88,9 +89,9 @@ impl OneOfAll {
             let http = request::http_of_runner((for_all, place, local), &session.environment, dir)?;
             return Ok(Self { runner, http, command: None });
         };
-        let has_credential = ["token-file", "token-command"].iter().any(|key| own.own.contains(*key));
-        runner.set(request(&command, &own)?, has_credential);
         let (server, local) = server(&command).unwrap_or((for_all, local));
+        let has_credential = own.has_own_credential(server)?;
+        runner.set(request(&command, &own)?, has_credential);
         let dir = &runner.request.dir;
         let http = request::http_of_runner((server, place, local), &session.environment, dir)?;
         Ok(Self { runner, http, command: Some(command) })
@@ -151,6 +152,17 @@ impl Session {
     pub(super) fn is_open(&self) -> bool {
         let is_chosen = self.given.iter().any(|given| given.key == "dir" && given.origin == Origin::Flag);
         self.number.is_none() && !is_chosen && self.instances().is_ok_and(|instances| instances.are_several())
+    }
+
+    /// Whether the credential for the API is that of this instance's table, and not one that a flag or a variable puts
+    /// before it.
+    fn has_own_credential(&self, server: &Server) -> Result<bool, Failed> {
+        let key = match request::files(server, self)? {
+            Files { api: Some(_), .. } => "token-file",
+            Files { command: Some(_), .. } => "token-command",
+            _ => return Ok(false),
+        };
+        Ok(!self.shares(key))
     }
 
     /// Whether this is set for all instances alike.

@@ -25,8 +25,8 @@ pub(super) async fn run(flags: Box<StatusFlags>, mut session: Session) -> Result
     let http = http(&flags.server, &session.environment)?;
     let stop = session.signals.stop();
     let site = Site::new(&request, http.clone(), stop.clone(), &session.screen)?;
+    let looking = Looking { local: flags.local, refused, ..Looking::default() };
     if !request.dir_is_default {
-        let looking = Looking { local: flags.local, refused, withheld: None };
         let status = status(&site, &looking).await?;
         return Ok(Output::new(text(&status), &status).with_worst(class(&status)));
     }
@@ -39,7 +39,7 @@ pub(super) async fn run(flags: Box<StatusFlags>, mut session: Session) -> Result
     let places: Vec<_> =
         runners.found.iter().map(|runner| (runner.number(), runner.request.dir.clone())).collect();
     // Side by side: each server has the same ten seconds.
-    let ones = runners.found.into_iter().map(|runner| one(runner, &flags, refused.clone(), &before));
+    let ones = runners.found.into_iter().map(|runner| one(runner, &flags, looking.clone(), &before));
     let answers = together(ones).await;
     if are_instances {
         return Ok(numbered(places.iter().map(|(number, dir)| (*number, &**dir)).zip(answers), failed));
@@ -61,17 +61,17 @@ pub(super) async fn run(flags: Box<StatusFlags>, mut session: Session) -> Result
 async fn one(
     runner: LocalRunner,
     flags: &StatusFlags,
-    mut refused: Option<String>,
+    mut looking: Looking,
     session: &Session,
 ) -> Result<Status, Failed> {
     let request = |command: &Command, session: &Session| {
         let Command::Status(flags) = command else { return Err(settings::Error::UrlMissing.into()) };
         let request;
-        (request, refused) = request::look(&flags.server, &flags.place, flags.local, session)?;
+        (request, looking.refused) = request::look(&flags.server, &flags.place, flags.local, session)?;
         Ok(request)
     };
     let one = OneOfAll::of(runner, (&flags.server, &flags.place, flags.local), session, request)?;
-    let looking = Looking { local: flags.local, refused, withheld: one.runner.withheld };
+    looking.withheld = one.runner.withheld;
     let site = Site::new(&one.runner.request, one.http, session.signals.stop().clone(), &session.screen)?;
     Ok(status(&site, &looking).await?)
 }

@@ -383,6 +383,61 @@ fn each_command_about_all_takes_what_is_set_for_each() {
     rig.assert_nothing_left();
 }
 
+/// A runner of `elsewhere` is instance 2, and the file sets its URL and its token; the command has a token for the first one.
+#[test]
+fn what_a_flag_or_a_variable_puts_before_the_token_of_one_instance_is_not_sent_to_its_server() {
+    let Some(rig) = rig() else { return };
+    let elsewhere = Rig::new();
+    private(&rig, "ours", rig.sandbox.token().expose());
+    private(&rig, "theirs", elsewhere.sandbox.token().expose());
+    let path = |name: &str| rig.root().join(name).display().to_string();
+    let file = format!(
+        "url = \"{}\"\nname = \"box\"\n[instance.2]\nurl = \"{}\"\ntoken-file = \"{}\"\n",
+        rig.url(),
+        elsewhere.url(),
+        path("theirs")
+    );
+    let file = rig.write("config.toml", file);
+    let root = rig.root().display().to_string();
+    let ask = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let user = rig.user.map(|user| vec!["--user", user]).unwrap_or_default();
+        let all = [arguments, &["--config", &file, "--root", &root, "--json"], &user[..]].concat();
+        let mut command = rig.command(&all);
+        finish(command.env_remove("RUNUP_TOKEN").envs(variables.iter().copied()).spawn().unwrap())
+    };
+    let (token, ours) = (rig.sandbox.token(), path("ours"));
+    let github = [("GITHUB_TOKEN", token.expose())];
+    ask(&["install", "--count", "2"], &github).expect(0);
+    assert_eq!((on_server(&rig), on_server(&elsewhere)), (vec!["box".to_owned()], vec!["box-2".to_owned()]));
+
+    let runup = [("RUNUP_TOKEN", token.expose())];
+    let flag: &[&str] = &["--token-file", &ours];
+    let command: &str = &format!("cat {ours}");
+    let other: &[&str] = &["--token-command", command];
+    elsewhere.sandbox.requests_clear();
+    for (flags, variables) in [(flag, &[][..]), (other, &[]), (&[], &runup[..])] {
+        let status = ask(&[&["status"], flags].concat(), variables);
+        let of = |at: usize| status.json()["instances"][at]["not_asked"].clone();
+        assert_eq!((of(0), of(1)), (Value::Null, "its server is not the one of --url".into()), "{status:#?}");
+        let upgrade = ask(&[&["upgrade", "--all"], flags].concat(), variables);
+        let upgraded: Vec<_> = instances(&upgrade).iter().map(|one| (one.0, one.2)).collect();
+        assert_eq!(upgraded, [(1, true), (2, false)], "{upgrade:#?}");
+    }
+    assert_eq!(elsewhere.sandbox.requests().len(), 0);
+    // The variable of GitHub's tools comes after the file.
+    let status = ask(&["status"], &github).expect(0);
+    assert!(status.json()["instances"].as_array().unwrap().iter().all(|one| one["not_asked"].is_null()));
+
+    // A remove token for the first one is not for the other one either, which has a token of its own.
+    let issued = [github[0], ("RUNUP_REMOVE_TOKEN", "of-the-first-one")];
+    elsewhere.sandbox.requests_clear();
+    ask(&["remove", "--all", "--token-file", &ours], &issued).says("its server is not the one of --url");
+    assert_eq!((elsewhere.sandbox.requests().len(), on_server(&elsewhere)), (0, vec!["box-2".to_owned()]));
+    ask(&["remove", "--all"], &issued).expect(0);
+    assert!(on_server(&rig).is_empty() && on_server(&elsewhere).is_empty());
+    rig.assert_nothing_left();
+}
+
 /// Whatever supervises it, and however its runner ends.
 #[test]
 fn a_runner_in_the_foreground_that_is_too_many_ends_and_does_not_register_again() {

@@ -256,7 +256,10 @@ fn a_link_in_an_image_does_not_lead_root_out_of_it() {
         .collect();
     rig.run(&["bake"]).expect(0);
     assert_eq!(names_in(outside.path()), [] as [&str; 0]);
-    assert_eq!(names_in(&rig.root().join(place)), made);
+    let mut here = names_in(&rig.root().join(place));
+    // Root's image has verified copies beside the runner.
+    here.retain(|name| name != ".runup-store");
+    assert_eq!(here, made);
 }
 
 #[test]

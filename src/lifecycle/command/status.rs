@@ -10,7 +10,7 @@ use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, EntryState, Journal, Registered, Step};
 use crate::lifecycle::state::service::unit_path;
 use crate::lifecycle::state::{drift, environment, isolation, limit, machine, observed};
-use crate::lifecycle::step::placing::stored::{self, StoredCopies};
+use crate::lifecycle::step::placing::stored::{self, StoredCopies, Stores};
 use crate::runner::{Guard, LocalState, RunnerVersion, listener, state, tree};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -131,7 +131,7 @@ impl fmt::Display for RunnerState {
 }
 
 /// What `status` asks.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Looking {
     /// Only what this machine knows.
     pub local: bool,
@@ -139,6 +139,8 @@ pub struct Looking {
     pub refused: Option<String>,
     /// Why the credential is not for this runner's server.
     pub withheld: Option<String>,
+    /// What the runners share.
+    pub stores: Stores,
 }
 
 /// How long the server may take. What this machine knows is known by then.
@@ -157,7 +159,8 @@ pub async fn status(site: &Site<'_>, looking: &Looking) -> Result<Status, Error>
     let local = state::read(&dir)?;
     let tree = if dir.is_dir() { Some(tree::inspect(&dir, site.platform())?) } else { None };
     let version = tree.as_ref().and_then(|tree| tree.version);
-    let mut status = unknown(site, &journal, version);
+    let store = stored::copies(site, &looking.stores);
+    let mut status = Status { store, ..unknown(site, &journal, version) };
     look_at_guard(site, &journal, &mut status).await?;
     if version.is_some() {
         look_at_environment(site, &journal, &mut status)?;
@@ -181,8 +184,7 @@ pub async fn status(site: &Site<'_>, looking: &Looking) -> Result<Status, Error>
     } else if let (RunnerState::Registered, Some(why)) = (status.state, &looking.refused) {
         (status.not_asked, status.unreachable) = (Some(why.clone()), Some(Class::NoPerm));
     } else if status.state == RunnerState::Registered {
-        let site = site.until(Deadline::after(ASKING.min(site.deadline.left())), site.stop.clone());
-        let site = &site;
+        let site = &site.until(Deadline::after(ASKING.min(site.deadline.left())), site.stop.clone());
         let found = Found { local: &local, version, open: journal.guard() == Guard::Open };
         ask(site, &mut status, &found, journal.entry(Step::Register).map(|entry| &entry.act)).await;
     }
@@ -245,7 +247,7 @@ fn unknown(site: &Site<'_>, journal: &Journal, version: Option<RunnerVersion>) -
         job: None,
         service: None,
         support: None,
-        store: stored::copies(site),
+        store: None,
         environment: Vec::new(),
         drift: Vec::new(),
     }

@@ -5,6 +5,7 @@ use crate::lifecycle::context::request::{Instance, Request};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Journal;
 use crate::runner::{LocalState, state, tree};
+use crate::settings::Credentials;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -35,15 +36,16 @@ pub struct LocalRunner {
 
 impl LocalRunner {
     /// Replaces the request by one that has settings of this runner's own. The directory and the user stay those that it
-    /// has. A credential of its own is for its own server.
-    pub fn set(&mut self, own: Request, has_credential: bool) {
+    /// has. A credential of its own for the API is for its own server, and no other one is sent there with it.
+    pub fn set(&mut self, own: Request, has_own_credential: bool) {
         let now = &self.request;
         let mut own = Request { dir: now.dir.clone(), dir_is_default: false, user: now.user.clone(), ..own };
         if let Some(api) = &self.api {
-            match own.target.take() {
-                Some(target) if target.api.as_str() != api => self.withheld = Some(OTHER_SERVER.to_owned()),
-                None if !has_credential => {}
-                _ => self.withheld = None,
+            if own.target.take().is_some_and(|target| target.api.as_str() != api) {
+                self.withheld = Some(OTHER_SERVER.to_owned());
+            } else if self.withheld.is_some() && has_own_credential {
+                self.withheld = None;
+                own.credentials = Credentials { api: own.credentials.api.take(), ..Credentials::default() };
             }
         }
         self.request = own;

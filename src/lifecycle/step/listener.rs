@@ -16,9 +16,6 @@ pub(crate) const HOLD: Duration = Duration::from_secs(5);
 /// How long a listener that outlived its supervisor may take to end.
 const ORPHAN: Duration = Duration::from_secs(30);
 
-/// How long a run may take to notice that its runner is off the server.
-const DISMISSED: Duration = Duration::from_secs(60);
-
 /// The lock of the process that supervises this runner.
 pub(crate) async fn hold(site: &Site<'_>, deadline: Deadline) -> Result<Lock, Error> {
     site.make_state()?;
@@ -70,7 +67,8 @@ pub(crate) async fn dismiss(site: &Site<'_>) -> Result<(), Error> {
     if !listener.find().is_empty() {
         process::end(&listener, process::Ask::Interrupt, site.deadline.within(ORPHAN)).await?;
     }
-    hold(site, site.deadline.within(DISMISSED)).await.map(drop)
+    // It may have to clean up first.
+    hold(site, site.deadline).await.map(drop)
 }
 
 /// For `remove`: checks that no `run` supervises this runner, and ends a listener that a killed `run` left.

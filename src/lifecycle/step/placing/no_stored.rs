@@ -20,7 +20,10 @@ pub struct StoredCopies {
     pub bytes: u64,
 }
 
-pub(crate) fn copies(_: &Site<'_>) -> Option<StoredCopies> {
+#[derive(Debug, Clone, Default)]
+pub struct Stores;
+
+pub(crate) fn copies(_: &Site<'_>, _: &Stores) -> Option<StoredCopies> {
     None
 }
 

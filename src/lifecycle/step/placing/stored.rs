@@ -15,7 +15,9 @@ use crate::runner::RunnerVersion;
 use crate::transfer::store::{Cost, Entry, Failed, Making, Store};
 use crate::transfer::{self, Owner, Sha256Digest};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::spawn_blocking;
 
 /// Held while the store is read or changed.
@@ -42,13 +44,22 @@ pub struct StoredCopies {
     pub bytes: u64,
 }
 
+/// What is in the stores of a machine: each is read once for all the runners beside it.
+#[derive(Debug, Clone, Default)]
+pub struct Stores(Arc<Mutex<BTreeMap<PathBuf, Option<StoredCopies>>>>);
+
 /// What is in the store; `None` if there is none, or if only root can see it.
-pub(crate) fn copies(site: &Site<'_>) -> Option<StoredCopies> {
+pub(crate) fn copies(site: &Site<'_>, known: &Stores) -> Option<StoredCopies> {
     let store = store(site);
+    let mut known = known.0.lock().unwrap_or_else(PoisonError::into_inner);
+    known.entry(store.dir().to_owned()).or_insert_with(|| read(site, &store)).clone()
+}
+
+fn read(site: &Site<'_>, store: &Store) -> Option<StoredCopies> {
     let entries = store.entries().ok().filter(|entries| !entries.is_empty() && account::is_root())?;
     let versions = entries.iter().map(Entry::version).collect();
     let bytes = entries.iter().map(Entry::size).sum();
-    Some(StoredCopies { dir: shown(site, &store), versions, bytes })
+    Some(StoredCopies { dir: shown(site, store), versions, bytes })
 }
 
 /// Makes a tree from the verified copy of the archive with this digest, in the new directory `staging`, and returns the
