@@ -253,6 +253,6 @@ one_runner_and_no_litter() {
     same 1 "$(runners)" "the number of runners"
     must online
     status_is 0 .state registered
-    same actions-runner "$(ls --almost-all "$root/opt")" "what is in /opt"
+    same actions-runner "$(ls --almost-all --ignore=.runup-store "$root/opt")" "what is in /opt"
     same "" "$(find "$root/var/lib/runup" -type f ! -name '*.json' ! -name '*.lock' -printf '%f ')" "what else is beside the journal"
 }

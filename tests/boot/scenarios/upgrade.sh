@@ -9,7 +9,7 @@ offer() { control POST versions "{\"version\":\"$1\"}"; }
 # The runner is sealed, and no other tree is left next to it.
 sealed_alone() {
     same "root:actions-runner 750" "$(inside stat --format='%U:%G %a' $tree)" "the owner and mode of the runner's directory"
-    same actions-runner "$(ls -A "$root/opt")" "what is in /opt"
+    same actions-runner "$(ls --almost-all --ignore=.runup-store "$root/opt")" "what is in /opt"
     same "" "$(inside find $tree -maxdepth 1 -mindepth 1 -user actions-runner ! -name _diag ! -name _work -print)" \
         "what the runner's user owns at the top of its tree"
 }

@@ -64,7 +64,7 @@ one_whole_runner() {
     same 1 "$(runners)" "the number of runners"
     inside runup status --json --dir $tree >"$here/status" || true
     same registered "$(jq --raw-output '.state' "$here/status")" "the state that status prints"
-    same actions-runner "$(inside ls --almost-all /opt)" "what is in /opt"
+    same actions-runner "$(inside ls --almost-all --ignore=.runup-store /opt)" "what is in /opt"
     same "" "$(inside find /var/lib/runup -type f ! -name '*.json' ! -name '*.lock' -printf '%f ')" "what else is beside the journal"
     same "" "$(inside find /etc -maxdepth 1 '(' -name '*.lock' ! -name .pwd.lock -o -name '*+' ')')" "the locks of useradd"
     same "$good" "$(programs)" "what the programs are"
