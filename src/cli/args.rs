@@ -380,8 +380,7 @@ pub(super) struct RunnersPruneFlags {
     /// Prune the runners with this label, on all machines; no other runners may have it
     #[arg(long, value_name = "LABEL")]
     pub label: Option<OwnershipLabel>,
-    /// Prune the runners whose names start with this, on all machines; at least 3 characters, and no other names may
-    /// start with it
+    /// Prune the runners whose names start with this, on all machines: 3 characters or more, with which no others start
     #[arg(long, value_name = "TEXT")]
     pub prefix: Option<NamePrefix>,
     /// Print what would be deleted, and delete nothing
@@ -409,6 +408,9 @@ pub(super) struct SandboxFlags {
     /// File with the token that the API accepts [default: a random token, printed when the server is ready]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<String>,
+    /// File with the public key (PEM) of a GitHub App with the id 4711, which is installed everywhere
+    #[arg(long, value_name = "FILE")]
+    pub app_public_key: Option<PathBuf>,
     /// Newest runner version to offer
     #[arg(long, value_name = "VERSION")]
     pub runner_version: Option<crate::runner::RunnerVersion>,

@@ -5,15 +5,16 @@ use super::whereabouts::{absolute, whereabouts};
 use super::{Session, jobs};
 use crate::deadline::Deadline;
 use crate::error::chain;
-use crate::github::{Client, Target};
+use crate::github::{AppError, Client, Credential, Scope, Target};
 use crate::host::{self, Root, account};
 use crate::lifecycle::{Archive, Registration, Request};
 use crate::net::{Http, HttpOptions, ProxyRules};
 use crate::runner::{Labels, config_sh};
+use crate::settings::app::AppOptions;
 use crate::settings::credential::{Files, find, find_for_each};
 use crate::settings::flags::{self, Place, Server, TokenVia};
 use crate::settings::{Credentials, Environment, Error, Origin, layers};
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -22,6 +23,8 @@ use std::time::Duration;
 const DEFAULT_USER: &str = "actions-runner";
 /// Where the token of a machine is, by convention.
 const DEFAULT_TOKEN_FILE: &str = "/etc/runup/token";
+/// The same for the key of a GitHub App.
+const DEFAULT_APP_KEY_FILE: &str = "/etc/runup/app-key.pem";
 
 /// The shortest deadline of a command that registers a runner: a quarter of it is kept for undoing, which takes several
 /// calls.
@@ -65,7 +68,8 @@ fn files<'a>(server: &'a Server, session: &Session) -> Result<Files<'a>, Error> 
     }
     let api = files.api.filter(|_| !from_file("token-file"));
     let command = files.command.filter(|_| !from_file("token-command"));
-    Ok(Files { api, command, ..files })
+    let app = files.app.filter(|_| !from_file("app-id"));
+    Ok(Files { api, command, app, ..Files::default() })
 }
 
 /// The request of `install` and `plan`, without a service.
@@ -152,6 +156,7 @@ pub(super) fn place(place: &Place, session: &Session) -> Result<Request, super::
         no_proxy: None,
         token_file: None,
         token_command: None,
+        app: AppOptions::default(),
         deadline: Duration::MAX,
     };
     base(&server, place, None, Credentials::default(), session)
@@ -191,10 +196,10 @@ fn token_files(flags: &BakeFlags, root: &Root, session: &Session) -> Result<Vec<
         _ => inside(Path::new(layers::DEFAULT_FILE)),
     };
     let config = layers::File::at(&config)?;
-    let mut files = vec![inside(Path::new(DEFAULT_TOKEN_FILE))];
-    let keys = ["token-file", "registration-token-file", "remove-token-file"];
+    let mut files = [DEFAULT_TOKEN_FILE, DEFAULT_APP_KEY_FILE].map(|file| inside(Path::new(file))).to_vec();
+    let keys = ["token-file", "app-key-file", "registration-token-file", "remove-token-file"];
     files.extend(keys.iter().filter_map(|key| config.value(key)).map(|path| inside(Path::new(path))));
-    if let Some(file) = &flags.server.token_file {
+    for file in flags.server.token_file.iter().chain(&flags.server.app.app_key_file) {
         let file = absolute(Path::new(file))?;
         // The token that is used for baking is not a part of a mounted image.
         if root.is_host() || file.starts_with(root.path()) {
@@ -253,6 +258,7 @@ pub(super) fn client(server: &Server, session: &Session) -> Result<Client, super
 pub(super) fn lasting_client(server: &Server, session: &Session) -> Result<Client, super::Failed> {
     let target = target(server)?.ok_or(Error::UrlMissing)?;
     let credentials = find(files(server, session)?, &session.environment)?;
+    check_app(Some(&target), &credentials)?;
     let http = http(server, &jobs::reach(&session.environment, server, None))?;
     Ok(Client::new(http, target, credentials.api, server.deadline))
 }
@@ -293,23 +299,37 @@ pub(super) fn http_offline(server: &Server, environment: &Environment) -> Result
 /// Where the options take the credential for the REST API from. The two options cannot be used together, but a flag takes
 /// precedence over the environment, and that over the file.
 pub(super) fn api_only<'a>(server: &'a Server, session: &Session) -> Result<Files<'a>, Error> {
-    let files = Files {
-        api: server.token_file.as_deref(),
-        command: server.token_command.as_deref(),
-        ..Files::default()
-    };
-    if files.api.is_none() || files.command.is_none() {
-        return Ok(files);
-    }
     let rank = |option: &str| {
         session.given.iter().find(|given| given.key == option).map(|given| given.origin.rank())
     };
-    match rank("token-file").cmp(&rank("token-command")) {
-        Ordering::Greater => Ok(Files { command: None, ..files }),
-        Ordering::Less => Ok(Files { api: None, ..files }),
-        Ordering::Equal => {
-            Err(Error::Contradiction("--token-file and --token-command cannot be used together".into()))
+    let (api, command) = (server.token_file.as_deref(), server.token_command.as_deref());
+    let app = server.app.named(rank)?;
+    let mut named = Vec::new();
+    named.extend(api.map(|_| "token-file"));
+    named.extend(command.map(|_| "token-command"));
+    named.extend(app.as_ref().map(|_| "app-id"));
+    named.sort_by_key(|option| Reverse(rank(option)));
+    if let [one, other, ..] = named[..]
+        && rank(one) == rank(other)
+    {
+        return Err(Error::Contradiction(format!("--{one} and --{other} cannot be used together")));
+    }
+    let chosen = |option: &str| named.first() == Some(&option);
+    Ok(Files {
+        api: api.filter(|_| chosen("token-file")),
+        command: command.filter(|_| chosen("token-command")),
+        app: app.filter(|_| chosen("app-id")),
+        ..Files::default()
+    })
+}
+
+/// Refuses an App where GitHub has no calls for one.
+fn check_app(target: Option<&Target>, credentials: &Credentials) -> Result<(), AppError> {
+    match (target.map(|target| &target.scope), &credentials.api) {
+        (Some(Scope::Enterprise(name)), Some(Credential::App(_))) => {
+            Err(AppError::Enterprise { name: name.to_string() })
         }
+        _ => Ok(()),
     }
 }
 
@@ -326,6 +346,7 @@ fn base(
     session: &Session,
 ) -> Result<Request, super::Failed> {
     let environment = &session.environment;
+    check_app(target.as_ref(), &credentials)?;
     let (root, dir, state) = whereabouts(place, environment)?;
     let user_is_default = place.user.is_none();
     let user = match &place.user {
@@ -351,6 +372,7 @@ fn base(
         self_update: false,
         supervised: false,
         credential_lasts: server.token_command.is_some()
+            || server.app.lasts()
             || server.token_file.as_ref().is_some_and(|file| file != "-"),
         confirmed_name: None,
         adopt: false,

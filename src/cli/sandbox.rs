@@ -4,9 +4,11 @@ use super::Session;
 use super::args::SandboxFlags;
 use super::output::{Failed, Output};
 use crate::github::Credential;
-use crate::sandbox::{Options, start};
+use crate::sandbox::{App, Options, start};
+use crate::settings::Error;
 use crate::settings::credential::{Files, find};
 use std::io::Write as _;
+use std::path::Path;
 
 pub(super) async fn run(flags: SandboxFlags, session: Session) -> Result<Output, Failed> {
     let files = Files { api: flags.token_file.as_deref(), ..Files::default() };
@@ -17,7 +19,7 @@ pub(super) async fn run(flags: SandboxFlags, session: Session) -> Result<Output,
     };
     let token = token.and_then(|credential| match credential {
         Credential::Token(token) => Some(token.expose().to_owned()),
-        Credential::Command(_) => None,
+        Credential::Command(_) | Credential::App(_) => None,
     });
     let defaults = Options::default();
     let options = Options {
@@ -30,11 +32,27 @@ pub(super) async fn run(flags: SandboxFlags, session: Session) -> Result<Output,
         limit_window: flags.limit_window,
         ..Options::default()
     };
+    let app = flags.app_public_key.as_deref().map(app).transpose()?;
     let sandbox = start(options).await?;
+    if let Some(app) = app {
+        sandbox.add_app(app);
+    }
     let ready = format!("{}\n", sandbox.ready());
     // The caller waits for this line; if it has exited, the line is not needed.
     let _ = std::io::stdout().write_all(ready.as_bytes()).and_then(|()| std::io::stdout().flush());
     session.signals.stop().cancelled().await;
     sandbox.shutdown().await;
     Ok(Output::silent())
+}
+
+/// The App whose public key is in this file.
+fn app(path: &Path) -> Result<App, Failed> {
+    let unreadable =
+        |source| Error::CredentialUnreadable { what: "public key", path: path.display().to_string(), source };
+    let app = App::everywhere(&std::fs::read_to_string(path).map_err(unreadable)?);
+    if app.is_valid() {
+        return Ok(app);
+    }
+    let message = format!("--app-public-key {}: not a public key in PEM format", path.display());
+    Err(Error::Contradiction(message).into())
 }
