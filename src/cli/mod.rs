@@ -4,6 +4,7 @@ mod args;
 mod bake;
 mod create_jit;
 #[cfg(feature = "sandbox")]
+mod credential;
 mod demo;
 mod doctor;
 mod documents;

@@ -1,11 +1,12 @@
 //! Turns the flags, the environment and the machine into the plain values of a request.
 
 use super::args::{BakeFlags, ConvergeFlags, RemoveFlags};
+use super::credential::{check_app, files};
 use super::whereabouts::{absolute, whereabouts};
 use super::{Session, jobs};
 use crate::deadline::Deadline;
 use crate::error::chain;
-use crate::github::{AppError, Client, Credential, Scope, Target};
+use crate::github::{Client, Target};
 use crate::host::{self, Root, account};
 use crate::lifecycle::{Archive, Registration, Request};
 use crate::net::{Http, HttpOptions, ProxyRules};
@@ -13,8 +14,7 @@ use crate::runner::{Labels, config_sh};
 use crate::settings::app::AppOptions;
 use crate::settings::credential::{Files, find, find_for_each};
 use crate::settings::flags::{self, Place, Server, TokenVia};
-use crate::settings::{Credentials, Environment, Error, Origin, layers};
-use std::cmp::Reverse;
+use crate::settings::{Credentials, Environment, Error, layers};
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -54,22 +54,6 @@ fn too_short(server: &Server) -> Option<String> {
             SHORTEST.as_secs()
         )
     })
-}
-
-/// Where to look for the credential. One in the environment takes precedence over a file that the configuration file
-/// names, as for every setting.
-fn files<'a>(server: &'a Server, session: &Session) -> Result<Files<'a>, Error> {
-    let files = api_only(server, session)?;
-    let from_file = |option: &str| {
-        session.given.iter().any(|given| given.key == option && matches!(given.origin, Origin::File(_)))
-    };
-    if session.environment.get("RUNUP_TOKEN").is_none() {
-        return Ok(files);
-    }
-    let api = files.api.filter(|_| !from_file("token-file"));
-    let command = files.command.filter(|_| !from_file("token-command"));
-    let app = files.app.filter(|_| !from_file("app-id"));
-    Ok(Files { api, command, app, ..Files::default() })
 }
 
 /// The request of `install` and `plan`, without a service.
@@ -294,43 +278,6 @@ pub(super) fn http_offline(server: &Server, environment: &Environment) -> Result
         proxy,
         ..HttpOptions::default()
     })?)
-}
-
-/// Where the options take the credential for the REST API from. The two options cannot be used together, but a flag takes
-/// precedence over the environment, and that over the file.
-pub(super) fn api_only<'a>(server: &'a Server, session: &Session) -> Result<Files<'a>, Error> {
-    let rank = |option: &str| {
-        session.given.iter().find(|given| given.key == option).map(|given| given.origin.rank())
-    };
-    let (api, command) = (server.token_file.as_deref(), server.token_command.as_deref());
-    let app = server.app.named(rank)?;
-    let mut named = Vec::new();
-    named.extend(api.map(|_| "token-file"));
-    named.extend(command.map(|_| "token-command"));
-    named.extend(app.as_ref().map(|_| "app-id"));
-    named.sort_by_key(|option| Reverse(rank(option)));
-    if let [one, other, ..] = named[..]
-        && rank(one) == rank(other)
-    {
-        return Err(Error::Contradiction(format!("--{one} and --{other} cannot be used together")));
-    }
-    let chosen = |option: &str| named.first() == Some(&option);
-    Ok(Files {
-        api: api.filter(|_| chosen("token-file")),
-        command: command.filter(|_| chosen("token-command")),
-        app: app.filter(|_| chosen("app-id")),
-        ..Files::default()
-    })
-}
-
-/// Refuses an App where GitHub has no calls for one.
-fn check_app(target: Option<&Target>, credentials: &Credentials) -> Result<(), AppError> {
-    match (target.map(|target| &target.scope), &credentials.api) {
-        (Some(Scope::Enterprise(name)), Some(Credential::App(_))) => {
-            Err(AppError::Enterprise { name: name.to_string() })
-        }
-        _ => Ok(()),
-    }
 }
 
 pub(super) fn target(server: &Server) -> Result<Option<Target>, super::Failed> {

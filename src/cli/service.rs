@@ -1,7 +1,7 @@
 //! Which service `install` sets up, and what its unit starts.
 
 use super::args::InstallFlags;
-use super::request::api_only;
+use super::credential::api_only;
 use super::whereabouts::absolute;
 use super::{Failed, Session};
 use crate::host::{self, account, systemd};

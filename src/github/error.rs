@@ -306,9 +306,11 @@ impl Failure for Error {
     fn situation(&self) -> &'static Situation {
         match self {
             Self::MissingCredential { .. } => &situation::NO_CREDENTIAL,
-            Self::TokenCommandFailed { .. }
+            Self::CommandFailed { kind: CommandKind::Token, .. }
             | Self::TokenCommandPrinted { .. }
-            | Self::TokenCommandNotRun { .. } => &situation::TOKEN_COMMAND,
+            | Self::CommandNotRun { kind: CommandKind::Token, .. } => &situation::TOKEN_COMMAND,
+            Self::CommandFailed { .. } | Self::CommandNotRun { .. } => &situation::APP_COMMAND,
+            Self::App(error) => error.situation(),
             Self::Unauthorized(_) => &situation::UNAUTHORIZED,
             Self::Forbidden { .. } => &situation::FORBIDDEN,
             Self::NotFound { .. } => &situation::NOT_FOUND,

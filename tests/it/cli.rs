@@ -89,7 +89,6 @@ fn example(option: &str) -> &'static str {
         "arch" => "arm64",
         "log-format" => "json",
         "token-via" => "argv",
-        "app-id" | "app-installation-id" => "4711",
         "dir"
         | "root"
         | "state-dir"
@@ -110,7 +109,7 @@ fn example(option: &str) -> &'static str {
         "metadata-url" => "http://169.254.169.254/",
         "no-proxy" => "internal.test",
         "groups" => "nogroup",
-        "user-id" | "group-id" => "4711",
+        "app-id" | "app-installation-id" | "user-id" | "group-id" => "4711",
         "count" => "3",
         "name" | "labels" | "label" | "prefix" | "work" | "user" | "archive" | "token-command"
         | "app-key-command" | "app-sign-command" => "word",

@@ -1,5 +1,6 @@
 //! Why a GitHub App cannot be used as a credential.
 
+use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure, chain};
 use crate::github::error::{Reply, by_hand};
 use crate::github::shell::CommandKind;
@@ -101,6 +102,19 @@ impl Failure for AppError {
             | Self::NoInstallation { .. }
             | Self::Suspended { .. }
             | Self::NotPermitted { .. } => Class::NoPerm,
+        }
+    }
+
+    fn situation(&self) -> &'static Situation {
+        match self {
+            Self::KeyUnreadable(error) => error.situation(),
+            Self::Key { .. } => &situation::APP_KEY,
+            Self::Signature { .. } => &situation::APP_SIGNATURE,
+            Self::Enterprise { .. } => &situation::APP_ENTERPRISE,
+            Self::Refused { .. } => &situation::APP_REFUSED,
+            Self::NotInstalled { .. } | Self::NoInstallation { .. } => &situation::APP_NOT_INSTALLED,
+            Self::Suspended { .. } => &situation::APP_SUSPENDED,
+            Self::NotPermitted { .. } => &situation::APP_NOT_PERMITTED,
         }
     }
 

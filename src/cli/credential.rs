@@ -1,0 +1,61 @@
+//! Which credential for the REST API the options mean.
+
+use super::Session;
+use crate::github::{AppError, Credential, Scope, Target};
+use crate::settings::credential::Files;
+use crate::settings::flags::Server;
+use crate::settings::{Credentials, Error, Origin};
+use std::cmp::Reverse;
+
+/// Where to look for the credential. One in the environment takes precedence over a file that the configuration file
+/// names, as for every setting.
+pub(super) fn files<'a>(server: &'a Server, session: &Session) -> Result<Files<'a>, Error> {
+    let files = api_only(server, session)?;
+    let from_file = |option: &str| {
+        session.given.iter().any(|given| given.key == option && matches!(given.origin, Origin::File(_)))
+    };
+    if session.environment.get("RUNUP_TOKEN").is_none() {
+        return Ok(files);
+    }
+    let api = files.api.filter(|_| !from_file("token-file"));
+    let command = files.command.filter(|_| !from_file("token-command"));
+    let app = files.app.filter(|_| !from_file("app-id"));
+    Ok(Files { api, command, app, ..Files::default() })
+}
+
+/// Where the options take the credential for the REST API from. The two options cannot be used together, but a flag takes
+/// precedence over the environment, and that over the file.
+pub(super) fn api_only<'a>(server: &'a Server, session: &Session) -> Result<Files<'a>, Error> {
+    let rank = |option: &str| {
+        session.given.iter().find(|given| given.key == option).map(|given| given.origin.rank())
+    };
+    let (api, command) = (server.token_file.as_deref(), server.token_command.as_deref());
+    let app = server.app.named(rank)?;
+    let mut named = Vec::new();
+    named.extend(api.map(|_| "token-file"));
+    named.extend(command.map(|_| "token-command"));
+    named.extend(app.as_ref().map(|_| "app-id"));
+    named.sort_by_key(|option| Reverse(rank(option)));
+    if let [one, other, ..] = named[..]
+        && rank(one) == rank(other)
+    {
+        return Err(Error::Contradiction(format!("--{one} and --{other} cannot be used together")));
+    }
+    let chosen = |option: &str| named.first() == Some(&option);
+    Ok(Files {
+        api: api.filter(|_| chosen("token-file")),
+        command: command.filter(|_| chosen("token-command")),
+        app: app.filter(|_| chosen("app-id")),
+        ..Files::default()
+    })
+}
+
+/// Refuses an App where GitHub has no calls for one.
+pub(super) fn check_app(target: Option<&Target>, credentials: &Credentials) -> Result<(), AppError> {
+    match (target.map(|target| &target.scope), &credentials.api) {
+        (Some(Scope::Enterprise(name)), Some(Credential::App(_))) => {
+            Err(AppError::Enterprise { name: name.to_string() })
+        }
+        _ => Ok(()),
+    }
+}
