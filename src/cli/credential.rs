@@ -4,23 +4,42 @@ use super::Session;
 use crate::github::{AppError, Credential, Scope, Target};
 use crate::settings::credential::Files;
 use crate::settings::flags::Server;
-use crate::settings::{Credentials, Error, Origin};
+use crate::settings::{Credentials, Error, Origin, app};
 use std::cmp::Reverse;
+use std::path::Path;
 
-/// Where to look for the credential. One in the environment takes precedence over a file that the configuration file
-/// names, as for every setting.
+/// Where to look for the credential. One in the environment, or of systemd, takes precedence over one that the
+/// configuration file names, as for every setting.
 pub(super) fn files<'a>(server: &'a Server, session: &Session) -> Result<Files<'a>, Error> {
     let files = api_only(server, session)?;
-    let from_file = |option: &str| {
-        session.given.iter().any(|given| given.key == option && matches!(given.origin, Origin::File(_)))
-    };
-    if session.environment.get("RUNUP_TOKEN").is_none() {
-        return Ok(files);
+    Ok(match session.environment.get("RUNUP_TOKEN") {
+        Some(_) => without_configured(files, session),
+        None => or_systemd(files, session),
+    })
+}
+
+/// Prefers a systemd credential: in this way, the unit gets the file that a flag named, which took precedence over what
+/// the configuration file names.
+pub(super) fn or_systemd<'a>(mut files: Files<'a>, session: &Session) -> Files<'a> {
+    let dir = session.environment.get("CREDENTIALS_DIRECTORY").map(Path::new);
+    let is_there = |name: &str| dir.is_some_and(|dir| dir.join(name).exists());
+    if let Some(named) = files.app.as_mut().filter(|_| is_there(app::SYSTEMD)) {
+        named.key.take_if(|key| is_configured(key.option(), session));
+        return files;
     }
-    let api = files.api.filter(|_| !from_file("token-file"));
-    let command = files.command.filter(|_| !from_file("token-command"));
-    let app = files.app.filter(|_| !from_file("app-id"));
-    Ok(Files { api, command, app, ..Files::default() })
+    if is_there("runup.token") { without_configured(files, session) } else { files }
+}
+
+/// Without what the configuration file names.
+fn without_configured<'a>(files: Files<'a>, session: &Session) -> Files<'a> {
+    let api = files.api.filter(|_| !is_configured("token-file", session));
+    let command = files.command.filter(|_| !is_configured("token-command", session));
+    let app = files.app.filter(|_| !is_configured("app-id", session));
+    Files { api, command, app, ..Files::default() }
+}
+
+fn is_configured(option: &str, session: &Session) -> bool {
+    session.given.iter().any(|given| given.key == option && matches!(given.origin, Origin::File(_)))
 }
 
 /// Where the options take the credential for the REST API from. The two options cannot be used together, but a flag takes

@@ -1,7 +1,7 @@
 //! `runup run`
 
 use super::args::RunFlags;
-use super::credential::api_only;
+use super::credential::{api_only, or_systemd};
 use super::output::{Failed, Output};
 use super::{Session, in_cloud, instances, jobs, request};
 use crate::host::account;
@@ -167,7 +167,7 @@ fn has_means(request: &Request) -> bool {
 /// Where to read the credential again, if it stays there. The one in the environment was wiped.
 fn credential_source(flags: &RunFlags, session: &Session) -> Result<CredentialSource, Error> {
     let environment = session.environment.clone();
-    let named = api_only(&flags.converge.server, session)?;
+    let named = or_systemd(api_only(&flags.converge.server, session)?, session);
     let is_file = |file: &&str| std::fs::metadata(file).is_ok_and(|metadata| metadata.is_file());
     let file = named.api.filter(is_file).map(str::to_owned);
     let command = named.command.map(str::to_owned);

@@ -70,6 +70,8 @@ pub enum Error {
         how: String,
         /// Its exit code; `None` if a signal ended it.
         code: Option<i32>,
+        /// Whether it was ended because it took too long.
+        timed_out: bool,
         /// The end of its standard error output.
         tail: String,
     },

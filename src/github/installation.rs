@@ -63,8 +63,19 @@ impl Client {
         deadline: Deadline,
     ) -> Result<Secret, Error> {
         let target = self.target();
-        let mut grants = app.grants.lock().await;
-        let grant = grants.entry(format!("{}{}", target.api, target.scope.prefix())).or_default();
+        let shared = app.grant(format!("{}{}", target.api, target.scope.prefix()));
+        // Another client is waited for no longer than a request would be.
+        let Ok(mut grant) = tokio::time::timeout_at(deadline.instant(), shared.lock()).await else {
+            return Err(crate::net::Error::Deadline {
+                method: Method::POST.to_string(),
+                url: crate::net::redact(&target.endpoint("/app/installations")),
+                total: deadline.total(),
+                attempts: 0,
+                last: None,
+            }
+            .into());
+        };
+        let grant = &mut *grant;
         if let Some((token, until)) = &grant.token
             && refused.is_none_or(|refused| refused.expose() != token.expose())
             && self.now() < *until

@@ -20,7 +20,7 @@ const BYTES_A_SECOND: usize = 1024 * 1024;
 pub const TAIL_LIMIT: usize = 4 * 1024;
 
 /// Marks the end of a line that was cut, and the beginning of a tail that was cut.
-const CUT: &str = "[...]";
+pub const CUT: &str = "[...]";
 
 /// Masks secrets.
 pub struct Scrubber {

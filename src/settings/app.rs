@@ -1,18 +1,21 @@
 //! The options of a GitHub App as the credential, and its key.
 
-use super::credential::{LONGEST, open, refuse_if_open_to_all, text, warn_if_open_to_group};
+use super::credential::{LONGEST, refuse_if_open_to_all, text, warn_if_open_to_group};
 use super::{Environment, Error};
 use crate::error::Failure;
 use crate::github::{App, CommandKind, Credential, ShellCommand, Signer};
 use clap::Args;
 use secrecy::zeroize::Zeroizing;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
 /// What the key is called in messages.
 const WHAT: &str = "key of the GitHub App";
+/// No App's id is longer.
+const LONGEST_ID: usize = 100;
 /// The systemd credential.
-const SYSTEMD: &str = "runup.app-key";
+pub const SYSTEMD: &str = "runup.app-key";
 
 /// A GitHub App, which needs no long-lived token on the machine.
 #[derive(Debug, Clone, Default, Args)]
@@ -68,6 +71,18 @@ pub enum NamedKey {
     SignCommand(String),
 }
 
+impl NamedKey {
+    /// The option that names it.
+    #[must_use]
+    pub fn option(&self) -> &'static str {
+        match self {
+            Self::File(_) => "app-key-file",
+            Self::Command(_) => "app-key-command",
+            Self::SignCommand(_) => "app-sign-command",
+        }
+    }
+}
+
 impl AppOptions {
     /// Whether they name a key that is there at each start.
     #[must_use]
@@ -99,7 +114,8 @@ impl AppOptions {
                 None => Ok(None),
             };
         };
-        if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+        let fits = (1..=LONGEST_ID).contains(&id.len());
+        if !fits || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
             return contradiction(
                 "--app-id is not the id of a GitHub App, such as 123456, or its client id".into(),
             );
@@ -131,7 +147,7 @@ pub(super) fn credential(named: &NamedApp, environment: &Environment) -> Result<
         Some(NamedKey::SignCommand(text)) => Signer::SignCommand(command(CommandKind::AppSign, text)),
         Some(NamedKey::File(path)) => {
             read_key(path, true)?;
-            warn_if_open_to_group(WHAT, path, &open(WHAT, path)?);
+            warn_if_open_to_group(WHAT, path, &open(path)?);
             key(path.clone(), true)
         }
         None => {
@@ -161,13 +177,11 @@ fn key(path: String, private: bool) -> Signer {
 
 /// Reads a key. A pipe could be read only once, and would hold up the second time.
 fn read_key(path: &str, private: bool) -> Result<Zeroizing<String>, Error> {
-    let unreadable = |source| Error::CredentialUnreadable { what: WHAT, path: path.to_owned(), source };
-    let metadata = std::fs::metadata(path).map_err(unreadable)?;
-    let file = if metadata.is_file() { open(WHAT, path)? } else { return Err(unreadable(not_a_file())) };
+    let file = open(path)?;
     if private {
         refuse_if_open_to_all(WHAT, path, &file)?;
     }
-    if metadata.len() > LONGEST {
+    if file.metadata().is_ok_and(|metadata| metadata.len() > LONGEST) {
         return Err(Error::CredentialMalformed {
             what: WHAT,
             place: path.to_owned(),
@@ -177,6 +191,20 @@ fn read_key(path: &str, private: bool) -> Result<Zeroizing<String>, Error> {
     text(WHAT, path, file)
 }
 
-fn not_a_file() -> std::io::Error {
-    std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file")
+/// Opens a regular file, without waiting for the writer of a pipe.
+fn open(path: &str) -> Result<File, Error> {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        options.custom_flags(i32::try_from(flags.bits()).unwrap_or(0));
+    }
+    let opened = options.open(path).and_then(|file| match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file")),
+    });
+    opened.map_err(|source| Error::CredentialUnreadable { what: WHAT, path: path.to_owned(), source })
 }

@@ -152,7 +152,7 @@ fn read(what: &'static str, path: &str) -> Result<Secret, Error> {
     take(what, path, file)
 }
 
-pub(super) fn open(what: &'static str, path: &str) -> Result<std::fs::File, Error> {
+fn open(what: &'static str, path: &str) -> Result<std::fs::File, Error> {
     std::fs::File::open(path).map_err(|source| Error::CredentialUnreadable {
         what,
         path: path.to_owned(),

@@ -100,7 +100,8 @@ fn the_token_for_a_repository_is_for_this_one_alone() {
     list(&rig, &["--app-key-file", &key, "--app-installation-id", "815"])
         .expect(77)
         .says("may not manage the runners of the repository octo-org/other")
-        .says("not accessible to the parent installation");
+        .says("not accessible to the parent installation")
+        .says("add the repository to the installation");
 }
 
 #[test]
@@ -187,6 +188,38 @@ fn keys_are_also_read_as_secret_stores_hand_them_out() {
     }
 }
 
+#[test]
+fn a_key_that_a_tracing_command_shows_is_masked_in_every_form_although_it_failed() {
+    let (rig, _) = rig_with(app());
+    let one_line = KEY.trim().replace('\n', "\\n");
+    let encoded = Encoded(KEY.as_bytes()).to_string().replace('\n', "");
+    for text in [KEY, &one_line, &KEY.replace('\n', " "), &encoded] {
+        let file = rig.write("key.pem", text);
+        // The first run is retried with a warning. What it traces is longer than what is kept of it.
+        let ran = rig.root().join("ran");
+        let _ = std::fs::remove_file(&ran);
+        let end = format!("test -e {0} && exit 126; touch {0}; exit 1", ran.display());
+        let command = format!("set -x; key=$(cat {file}); printf %s \"$key\"; {end}");
+        let ran = list(&rig, &["-v", "--json", "--app-key-command", &command]).expect(78);
+        let ran = ran.says("[secret]").says("trying again");
+        let is_secret = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte);
+        let parts = text.as_bytes().chunks(12).filter(|part| part.iter().all(is_secret));
+        let parts: Vec<&str> = parts.map(|part| std::str::from_utf8(part).unwrap()).collect();
+        assert!(parts.len() > 80);
+        let shown = parts.iter().find(|part| ran.all().contains(**part));
+        assert_eq!(shown, None, "{}", ran.all());
+    }
+}
+
+#[test]
+fn a_command_that_signs_is_not_repeated_when_it_fails_because_a_token_locks_itself() {
+    let (rig, _) = rig_with(app());
+    let runs = rig.root().join("runs");
+    let command = format!("echo run >>{}; echo wrong PIN >&2; exit 1", runs.display());
+    list(&rig, &["--app-sign-command", &command]).expect(75).says("wrong PIN");
+    assert_eq!(std::fs::read_to_string(runs).unwrap(), "run\n");
+}
+
 /// In base64, by the tool that people use.
 struct Encoded<'a>(&'a [u8]);
 
@@ -208,6 +241,8 @@ fn the_options_of_an_app_are_refused_where_they_do_not_fit() {
     };
     no_app(&["--app-key-file", &key]).expect(64).says("--app-key-file needs --app-id");
     no_app(&["--app-installation-id", "815"]).expect(64).says("--app-installation-id needs --app-id");
+    let long = "1".repeat(70_000);
+    no_app(&["--app-id", &long, "--app-key-file", &key]).expect(64).says("is not the id of a GitHub App");
     list(&rig, &[]).expect(64).says("--app-id needs the key of the App");
     list(&rig, &["--app-key-file", "-"]).expect(64).says("--app-key-file cannot be -");
     list(&rig, &["--app-key-file", &key, "--app-key-command", "cat x"])
@@ -255,6 +290,28 @@ fn the_flag_beats_the_environment_and_that_the_file() {
     let mut command = rig.command(&["runners", "list", "--app-id", "4711", "--url", &rig.url()]);
     command.env_remove("RUNUP_TOKEN").env("CREDENTIALS_DIRECTORY", credentials);
     finish(command.spawn().unwrap()).expect(0);
+}
+
+/// The unit gets the file of a flag in this way, and the flag took precedence over the configuration file.
+#[test]
+fn a_systemd_credential_beats_one_from_the_configuration_file() {
+    let (rig, _) = rig_with(app());
+    rig.write("key/runup.app-key", KEY);
+    rig.write("token/runup.token", rig.sandbox.token().expose());
+    let other_key = "app-id = 4711\napp-key-command = \"exit 126\"\n";
+    for (config, credentials) in
+        [(other_key, "key"), (other_key, "token"), ("token-command = \"exit 126\"\n", "token")]
+    {
+        let config = rig.write("config.toml", config);
+        let url = rig.url();
+        let mut command = rig.command(&["runners", "list", "--config", &config, "--url", &url]);
+        command.env_remove("RUNUP_TOKEN").env("CREDENTIALS_DIRECTORY", rig.root().join(credentials));
+        finish(command.spawn().unwrap()).expect(0);
+        let flag = ["--token-command", "exit 126"];
+        let mut command = rig.command(&[&["runners", "list", "--url", &url], &flag[..]].concat());
+        command.env_remove("RUNUP_TOKEN").env("CREDENTIALS_DIRECTORY", rig.root().join(credentials));
+        finish(command.spawn().unwrap()).expect(78);
+    }
 }
 
 #[test]
@@ -341,7 +398,7 @@ fn a_command_that_signs_wrongly_is_said_by_what_it_did() {
     for elsewhere in [format!("{} /etc/passwd", sign(&key)), sign(&other)] {
         install(&elsewhere, "30s").expect(77).says("did not accept GitHub App 4711").says("what it signs");
     }
-    install("echo the vault is sealed >&2; exit 3", "1s").expect(75).says("the vault is sealed");
+    install("echo the vault is sealed >&2; exit 3", "30s").expect(75).says("the vault is sealed");
     let hangs = ["--app-sign-command", "exec sleep 600", "--deadline", "1s"];
     list(&rig, &hangs).expect(75).says("the App sign command `exec sleep 600` failed: timed out");
     install("no-such-signer", "30s").expect(78).says("exit code 127");
@@ -381,4 +438,14 @@ fn the_runners_of_one_command_share_what_is_known_of_the_app() {
     let ran = run(&rig, &arguments);
     assert_eq!(rig.state().runners.len(), 3, "{ran:#?}");
     assert_eq!((rig.asked("installation"), rig.asked("access-tokens")), (1, 1));
+}
+
+#[test]
+fn a_runner_with_an_app_of_its_own_uses_it() {
+    let (rig, key) = rig_with(app());
+    let shared = format!("count = 2\napp-id = 4711\napp-key-file = {key:?}\n");
+    let config = rig.write("config.toml", format!("{shared}\n[instance.2]\napp-id = \"Iv23liSandbox\"\n"));
+    let ran = run(&rig, &["install", "--config", &config]);
+    assert_eq!(rig.state().runners.len(), 2, "{ran:#?}");
+    assert_eq!((rig.asked("access-tokens"), rig.asked("registration-token")), (2, 2));
 }

@@ -147,6 +147,11 @@ impl Failure for AppError {
             Self::Suspended { .. } => {
                 "An owner must unsuspend it: Settings, GitHub Apps, Configure, \"Unsuspend\".".to_owned()
             }
+            Self::NotPermitted { reply: Some(reply), .. } if reply.message.contains("not accessible") => {
+                "An owner must add the repository to the installation: Settings, GitHub Apps, Configure, \"Repository \
+                 access\". Check the spelling of the URL, too."
+                    .to_owned()
+            }
             Self::NotPermitted { needed, .. } => format!(
                 "The App needs {needed}: read and write. Grant it in the settings of the App, and let an owner accept the \
                  new permission in the installation."

@@ -1,6 +1,6 @@
 //! A GitHub App: signs the short-lived tokens (JWT) with which its installation tokens are requested.
 //!
-//! The key is read when it is needed and wiped after one signature, so that it is neither in the memory of a process that
+//! The key is read when it is needed and dropped after one signature, so that it is neither in the memory of a process that
 //! runs for months nor outdated there.
 
 mod error;
@@ -11,18 +11,18 @@ pub use error::AppError;
 use key::Key;
 
 use super::error::Error;
-use super::shell::ShellCommand;
+use super::shell::{ShellCommand, words};
 use crate::deadline::Deadline;
 use crate::error::Failure;
-use crate::secret::{Secret, remember};
+use crate::secret::Secret;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::zeroize::Zeroizing;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use tokio::sync::Mutex;
 
 /// How far back a token is dated, and the clock difference that needs no mention: GitHub documents a minute.
@@ -55,7 +55,7 @@ pub struct App {
     pub(super) installation: Option<u64>,
     signer: Signer,
     /// By scope. Several clients that need a token at once request one.
-    pub(super) grants: Mutex<BTreeMap<String, Grant>>,
+    grants: std::sync::Mutex<BTreeMap<String, Arc<Mutex<Grant>>>>,
     warned: AtomicBool,
 }
 
@@ -72,8 +72,14 @@ impl App {
     /// An App by its id or client id.
     #[must_use]
     pub fn new(id: &str, installation: Option<u64>, signer: Signer) -> Self {
-        let (grants, warned) = (Mutex::default(), AtomicBool::default());
+        let (grants, warned) = (std::sync::Mutex::default(), AtomicBool::default());
         Self { id: id.to_owned(), installation, signer, grants, warned }
+    }
+
+    /// What is known of the installation for this scope, for one client at a time.
+    pub(super) fn grant(&self, scope: String) -> Arc<Mutex<Grant>> {
+        let mut grants = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(grants.entry(scope).or_default())
     }
 
     /// Whether a command signs.
@@ -124,9 +130,9 @@ impl App {
     }
 }
 
-/// Signs with the key in `text`, no line of which is printed from then on.
+/// Signs with the key in `text`, no part of which is printed from then on.
 fn with_key(text: &str, place: &str, message: &[u8]) -> Result<Vec<u8>, AppError> {
-    text.lines().map(str::trim).filter(|line| !line.starts_with("-----")).for_each(remember);
+    words(text.as_bytes());
     Key::parse(text).and_then(|key| key.sign(message)).map_err(|why| AppError::key(place, why))
 }
 

@@ -23,6 +23,10 @@ impl Exchange {
     /// Its standard input: a pipe that has all of it already, or `/dev/null`.
     pub(super) fn stdin(&self) -> Result<Stdio, Error> {
         let Some(input) = &self.input else { return Ok(Stdio::null()) };
+        if input.len() > INPUT_LIMIT {
+            let message = format!("{} bytes of input are more than the {INPUT_LIMIT} that fit", input.len());
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, message).into());
+        }
         let (reader, mut writer) = std::io::pipe()?;
         writer.write_all(input)?;
         Ok(Stdio::from(reader))
@@ -30,10 +34,10 @@ impl Exchange {
 }
 
 impl Command {
-    /// Sets its standard input, of at most [`INPUT_LIMIT`] bytes; `/dev/null` by default.
+    /// Sets its standard input; `/dev/null` by default. With more than [`INPUT_LIMIT`] bytes, which could block, it is not
+    /// started.
     #[must_use]
     pub fn input(mut self, input: Vec<u8>) -> Self {
-        debug_assert!(input.len() <= INPUT_LIMIT, "a longer input could block");
         self.exchange.input = Some(input);
         self
     }
