@@ -220,6 +220,14 @@ pub(super) fn by_hand(kind: CommandKind) -> String {
     )
 }
 
+impl Error {
+    /// Whether it is the credential, or the command that has it, which failed, and not the call with it.
+    #[must_use]
+    pub fn is_of_credential(&self) -> bool {
+        matches!(self, Self::App(_) | Self::CommandFailed { .. } | Self::CommandNotRun { .. })
+    }
+}
+
 impl Failure for Error {
     fn class(&self) -> Class {
         match self {

@@ -32,7 +32,7 @@ struct Installation {
 
 impl Client {
     /// The token to send.
-    pub(super) async fn bearer(&self, credential: &Credential, deadline: Deadline) -> Result<Secret, Error> {
+    pub(crate) async fn bearer(&self, credential: &Credential, deadline: Deadline) -> Result<Secret, Error> {
         match credential {
             Credential::Token(token) => Ok(token.clone()),
             Credential::Command(command) => Box::pin(command.token(deadline)).await,

@@ -362,6 +362,25 @@ fn an_app_that_is_installed_anew_meanwhile_and_an_answer_that_is_no_token_are_su
     list(&rig, &["--app-key-file", &key, "--deadline", "1s"]).expect(75);
 }
 
+#[test]
+fn the_doctor_checks_an_app_as_the_credential() {
+    let (rig, key) = rig_with(app());
+    let arguments = ["doctor", "--json", "--app-id", "4711"];
+    let of = |ran: &Ran, id: &str| {
+        let document = ran.json();
+        let check = document["checks"].as_array().unwrap().iter().find(|check| check["id"] == id).cloned();
+        check.unwrap()["verdict"].as_str().unwrap().to_owned()
+    };
+    let ran = run(&rig, &[&arguments[..], &["--app-key-file", &key]].concat()).expect(0);
+    assert_eq!((of(&ran, "credential").as_str(), of(&ran, "archive").as_str()), ("fine", "fine"));
+    assert_eq!(rig.asked("access-tokens"), 1);
+    let other = rig.write("other.pem", include_str!("../fixtures/app/other.pem"));
+    let ran = run(&rig, &[&arguments[..], &["--app-key-file", &other]].concat()).expect(77);
+    assert_eq!(of(&ran, "credential"), "fails");
+    let ran = run(&rig, &[&arguments[..], &["--app-sign-command", "echo wrong PIN >&2; exit 1"]].concat());
+    assert_eq!(of(&ran.expect(75), "credential"), "fails");
+}
+
 /// What stands for a KMS.
 fn sign(key: &str) -> String {
     format!("openssl dgst -sha256 -sign {key}")
