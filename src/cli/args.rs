@@ -59,7 +59,7 @@ pub(super) enum Command {
     Token(TokenFlags),
     /// Run a fake GitHub for testing
     #[cfg(feature = "sandbox")]
-    Sandbox(SandboxFlags),
+    Sandbox(super::sandbox::SandboxFlags),
     /// Install, check and remove a runner, against a fake GitHub
     #[cfg(feature = "sandbox")]
     Demo,
@@ -380,8 +380,7 @@ pub(super) struct RunnersPruneFlags {
     /// Prune the runners with this label, on all machines; no other runners may have it
     #[arg(long, value_name = "LABEL")]
     pub label: Option<OwnershipLabel>,
-    /// Prune the runners whose names start with this, on all machines; at least 3 characters, and no other names may
-    /// start with it
+    /// Prune the runners whose names start with this, on all machines: 3 characters or more, with which no others start
     #[arg(long, value_name = "TEXT")]
     pub prefix: Option<NamePrefix>,
     /// Print what would be deleted, and delete nothing
@@ -395,30 +394,4 @@ pub(super) struct RunnersPruneFlags {
     /// Another directory whose journals name runners of this machine
     #[arg(long, value_name = "DIR", help_heading = "Machine options")]
     pub state_dir: Option<PathBuf>,
-}
-
-#[cfg(feature = "sandbox")]
-#[derive(Debug, Clone, Args)]
-pub(super) struct SandboxFlags {
-    /// Address to listen on; port 0 picks a free port
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
-    pub listen: std::net::SocketAddr,
-    /// Allow an address that other machines can reach: the server is fake, but access to this machine is not
-    #[arg(long)]
-    pub allow_remote: bool,
-    /// File with the token that the API accepts [default: a random token, printed when the server is ready]
-    #[arg(long, value_name = "FILE")]
-    pub token_file: Option<String>,
-    /// Newest runner version to offer
-    #[arg(long, value_name = "VERSION")]
-    pub runner_version: Option<crate::runner::RunnerVersion>,
-    /// Make config.sh require libicu, as GitHub's does
-    #[arg(long)]
-    pub require_libicu: bool,
-    /// Fault to inject: ROUTE[:COUNT]:KIND[=ARG]; can be repeated
-    #[arg(long = "fault", value_name = "FAULT")]
-    pub faults: Vec<crate::sandbox::Fault>,
-    /// Enforce GitHub's rate limits, with a minute of this length and an hour of sixty of them: 60s is what GitHub does
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    pub limit_window: Option<Duration>,
 }

@@ -1,7 +1,8 @@
 //! Turns the flags of `bake`, and what the image itself configures, into a request.
 
 use super::args::BakeFlags;
-use super::request::{DEFAULT_TOKEN_FILE, archive, base, files, groups, ids, target};
+use super::credential::files;
+use super::request::{DEFAULT_APP_KEY_FILE, DEFAULT_TOKEN_FILE, archive, base, groups, ids, target};
 use super::whereabouts::absolute;
 use super::{Session, jobs};
 use crate::host::Root;
@@ -68,10 +69,10 @@ fn config_of_machine(root: &Root, session: &Session) -> Result<layers::File, Err
 /// Where a machine with the image would look for tokens.
 fn token_files(flags: &BakeFlags, config: &layers::File, root: &Root) -> Result<Vec<PathBuf>, super::Failed> {
     let inside = |path: &Path| inside(root, path);
-    let mut files = vec![inside(Path::new(DEFAULT_TOKEN_FILE))];
-    let keys = ["token-file", "registration-token-file", "remove-token-file"];
+    let mut files = [DEFAULT_TOKEN_FILE, DEFAULT_APP_KEY_FILE].map(|file| inside(Path::new(file))).to_vec();
+    let keys = ["token-file", "app-key-file", "registration-token-file", "remove-token-file"];
     files.extend(keys.iter().filter_map(|key| config.value(key)).map(|path| inside(Path::new(path))));
-    if let Some(file) = &flags.server.token_file {
+    for file in flags.server.token_file.iter().chain(&flags.server.app.app_key_file) {
         let file = absolute(Path::new(file))?;
         // The token that is used for baking is not a part of a mounted image.
         if root.is_host() || file.starts_with(root.path()) {

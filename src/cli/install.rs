@@ -11,8 +11,8 @@ use crate::lifecycle::{
     start_target, wait_for_limit,
 };
 use crate::net::Http;
-use crate::settings::Error;
 use crate::settings::flags::{AfterJob, ServiceKind};
+use crate::settings::{Error, app};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -88,7 +88,7 @@ impl One {
             let cloud = all.iter().find_map(|one| one.request.cloud.clone());
             let mut one = Self::of(&flags, own, cloud).await?;
             // What one sets for itself of the server may be another server, or another credential.
-            if !SERVER.iter().any(|key| one.session.own.contains(*key)) {
+            if !SERVER.iter().chain(&app::KEYS).any(|key| one.session.own.contains(*key)) {
                 one.request.shared = Some(Arc::clone(&shared));
             }
             if let Some(service) = &mut one.request.service {

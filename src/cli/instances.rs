@@ -3,7 +3,7 @@
 use super::args::{Command, ConvergeFlags};
 use super::output::Failed;
 use super::whereabouts::whereabouts;
-use super::{ParseError, Parsed, Session, jobs, request};
+use super::{ParseError, Parsed, Session, credential, jobs, request};
 use crate::host::account;
 use crate::lifecycle::{Instance, Instances, LocalRunner, Request};
 use crate::net::Http;
@@ -157,9 +157,10 @@ impl Session {
     /// Whether the credential for the API is that of this instance's table, and not one that a flag or a variable puts
     /// before it.
     fn has_own_credential(&self, server: &Server) -> Result<bool, Failed> {
-        let key = match request::files(server, self)? {
+        let key = match credential::files(server, self)? {
             Files { api: Some(_), .. } => "token-file",
             Files { command: Some(_), .. } => "token-command",
+            Files { app: Some(_), .. } => "app-id",
             _ => return Ok(false),
         };
         Ok(!self.shares(key))

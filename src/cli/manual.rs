@@ -352,8 +352,8 @@ pub(super) const ENVIRONMENT: [(&str, &str); 9] = [
     ("RUNUP_REMOVE_TOKEN", "A remove token, used instead of the REST API."),
     (
         "CREDENTIALS_DIRECTORY",
-        "The directory of systemd credentials: runup.token, runup.registration-token, runup.remove-token and \
-         runup.jit-config.",
+        "The directory of systemd credentials: runup.token, runup.app-key, runup.registration-token, \
+         runup.remove-token and runup.jit-config.",
     ),
     (
         "https_proxy, http_proxy, no_proxy",
@@ -371,12 +371,16 @@ pub(super) const ENVIRONMENT: [(&str, &str); 9] = [
 ];
 
 /// Files, each with its meaning.
-pub(super) const FILES: [(&str, &str); 6] = [
+pub(super) const FILES: [(&str, &str); 7] = [
     ("/etc/runup/config.toml", "The configuration file of root, see runup.toml(5)."),
     ("~/.config/runup/config.toml", "The configuration file of any other user."),
     (
         "/etc/runup/token",
         "The token for the REST API, by convention. runup reads it only if token-file names it.",
+    ),
+    (
+        "/etc/runup/app-key.pem",
+        "The private key of a GitHub App, by convention. runup reads it only if app-key-file names it.",
     ),
     ("/opt/actions-runner", "The runner that root installs. An ordinary user's is in ~/actions-runner."),
     (

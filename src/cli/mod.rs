@@ -3,6 +3,7 @@
 mod args;
 mod bake;
 mod create_jit;
+mod credential;
 #[cfg(feature = "sandbox")]
 mod demo;
 mod doctor;

@@ -1,6 +1,7 @@
 //! Turns the flags, the environment and the machine into the plain values of a request.
 
 use super::args::{ConvergeFlags, RemoveFlags};
+use super::credential::{check_app, files};
 use super::whereabouts::whereabouts;
 use super::{Session, jobs};
 use crate::deadline::Deadline;
@@ -10,10 +11,10 @@ use crate::host::{self, Root, account};
 use crate::lifecycle::{Archive, KeepCopy, Registration, Request};
 use crate::net::{Http, HttpOptions, ProxyRules};
 use crate::runner::{Labels, config_sh};
+use crate::settings::app::AppOptions;
 use crate::settings::credential::{Files, find, find_for_each};
 use crate::settings::flags::{self, Place, Server, TokenVia};
-use crate::settings::{Credentials, Environment, Error, Origin};
-use std::cmp::Ordering;
+use crate::settings::{Credentials, Environment, Error};
 use std::path::Path;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -22,6 +23,8 @@ use std::time::Duration;
 const DEFAULT_USER: &str = "actions-runner";
 /// Where the token of a machine is, by convention.
 pub(super) const DEFAULT_TOKEN_FILE: &str = "/etc/runup/token";
+/// The same for the key of a GitHub App.
+pub(super) const DEFAULT_APP_KEY_FILE: &str = "/etc/runup/app-key.pem";
 
 /// The shortest deadline of a command that registers a runner: a quarter of it is kept for undoing, which takes several
 /// calls.
@@ -51,21 +54,6 @@ fn too_short(server: &Server) -> Option<String> {
             SHORTEST.as_secs()
         )
     })
-}
-
-/// Where to look for the credential. One in the environment takes precedence over a file that the configuration file
-/// names, as for every setting.
-pub(super) fn files<'a>(server: &'a Server, session: &Session) -> Result<Files<'a>, Error> {
-    let files = api_only(server, session)?;
-    let from_file = |option: &str| {
-        session.given.iter().any(|given| given.key == option && matches!(given.origin, Origin::File(_)))
-    };
-    if session.environment.get("RUNUP_TOKEN").is_none() {
-        return Ok(files);
-    }
-    let api = files.api.filter(|_| !from_file("token-file"));
-    let command = files.command.filter(|_| !from_file("token-command"));
-    Ok(Files { api, command, ..files })
 }
 
 /// The request of `install` and `plan`, without a service.
@@ -152,6 +140,7 @@ pub(super) fn place(place: &Place, session: &Session) -> Result<Request, super::
         no_proxy: None,
         token_file: None,
         token_command: None,
+        app: AppOptions::default(),
         deadline: Duration::MAX,
     };
     base(&server, place, None, Credentials::default(), session)
@@ -203,6 +192,7 @@ pub(super) fn client(server: &Server, session: &Session) -> Result<Client, super
 pub(super) fn lasting_client(server: &Server, session: &Session) -> Result<Client, super::Failed> {
     let target = target(server)?.ok_or(Error::UrlMissing)?;
     let credentials = find(files(server, session)?, &session.environment)?;
+    check_app(Some(&target), &credentials)?;
     let http = http(server, &jobs::reach(&session.environment, server, None))?;
     Ok(Client::new(http, target, credentials.api, server.deadline))
 }
@@ -240,29 +230,6 @@ pub(super) fn http_offline(server: &Server, environment: &Environment) -> Result
     })?)
 }
 
-/// Where the options take the credential for the REST API from. The two options cannot be used together, but a flag takes
-/// precedence over the environment, and that over the file.
-pub(super) fn api_only<'a>(server: &'a Server, session: &Session) -> Result<Files<'a>, Error> {
-    let files = Files {
-        api: server.token_file.as_deref(),
-        command: server.token_command.as_deref(),
-        ..Files::default()
-    };
-    if files.api.is_none() || files.command.is_none() {
-        return Ok(files);
-    }
-    let rank = |option: &str| {
-        session.given.iter().find(|given| given.key == option).map(|given| given.origin.rank())
-    };
-    match rank("token-file").cmp(&rank("token-command")) {
-        Ordering::Greater => Ok(Files { command: None, ..files }),
-        Ordering::Less => Ok(Files { api: None, ..files }),
-        Ordering::Equal => {
-            Err(Error::Contradiction("--token-file and --token-command cannot be used together".into()))
-        }
-    }
-}
-
 pub(super) fn target(server: &Server) -> Result<Option<Target>, super::Failed> {
     let Some(url) = &server.url else { return Ok(None) };
     Ok(Some(Target::parse(url, server.api_url.as_deref(), server.allow_http)?))
@@ -276,6 +243,7 @@ pub(super) fn base(
     session: &Session,
 ) -> Result<Request, super::Failed> {
     let environment = &session.environment;
+    check_app(target.as_ref(), &credentials)?;
     let (root, dir, state) = whereabouts(place, environment)?;
     let user_is_default = place.user.is_none();
     let user = match &place.user {
@@ -301,6 +269,7 @@ pub(super) fn base(
         self_update: false,
         supervised: false,
         credential_lasts: server.token_command.is_some()
+            || server.app.lasts()
             || server.token_file.as_ref().is_some_and(|file| file != "-"),
         confirmed_name: None,
         adopt: false,

@@ -1,6 +1,7 @@
 //! `runup run`
 
 use super::args::RunFlags;
+use super::credential::{api_only, or_systemd};
 use super::output::{Failed, Output};
 use super::{Session, in_cloud, instances, jobs, request};
 use crate::host::account;
@@ -9,6 +10,7 @@ use crate::lifecycle::{
     run as supervise,
 };
 use crate::runner::{JitIdentity, state};
+use crate::settings::app::NamedKey;
 use crate::settings::{Error, Origin, credential, flags};
 use std::path::Path;
 use std::time::Duration;
@@ -120,7 +122,7 @@ fn requested(flags: &RunFlags, session: &Session) -> Result<(Request, RunnerSour
         && credentials.api.is_none()
         && credentials.remove.is_none()
     {
-        let message = "--remove-on-shutdown needs a token for the REST API (--token-file, --token-command or RUNUP_TOKEN)";
+        let message = "--remove-on-shutdown needs a credential for the REST API (--token-file, --token-command, --app-id or RUNUP_TOKEN)";
         return Err(Error::Contradiction(message.into()).into());
     }
     Ok((request, source))
@@ -169,17 +171,24 @@ fn has_means(request: &Request) -> bool {
 /// Where to read the credential again, if it stays there. The one in the environment was wiped.
 fn credential_source(flags: &RunFlags, session: &Session) -> Result<CredentialSource, Error> {
     let environment = session.environment.clone();
-    let named = request::api_only(&flags.converge.server, session)?;
+    let named = or_systemd(api_only(&flags.converge.server, session)?, session);
     let is_file = |file: &&str| std::fs::metadata(file).is_ok_and(|metadata| metadata.is_file());
     let file = named.api.filter(is_file).map(str::to_owned);
-    let command = named.command.filter(|_| named.api.is_none()).map(str::to_owned);
+    let command = named.command.map(str::to_owned);
+    let app = named.app.clone();
     let registration = flags.converge.runner.registration_token_file.as_deref();
     let registration = registration.filter(is_file).map(str::to_owned);
     let systemd = environment.get("CREDENTIALS_DIRECTORY").map(|dir| Path::new(dir).join("runup.token"));
-    let stays_at = match (&file, &command) {
-        (Some(file), _) => Some(format!("--token-file {file}")),
-        (None, Some(_)) => Some("the output of --token-command".to_owned()),
-        (None, None) => systemd
+    let stays_at = match (&file, &command, &app) {
+        (Some(file), ..) => Some(format!("--token-file {file}")),
+        (None, Some(_), _) => Some("the output of --token-command".to_owned()),
+        (None, None, Some(app)) => Some(match &app.key {
+            Some(NamedKey::File(file)) => format!("--app-key-file {file}"),
+            Some(NamedKey::Command(_)) => "the output of --app-key-command".to_owned(),
+            Some(NamedKey::SignCommand(_)) => "what --app-sign-command signs with".to_owned(),
+            None => "the systemd credential runup.app-key".to_owned(),
+        }),
+        (None, None, None) => systemd
             .filter(|path| named.api.is_none() && path.exists())
             .map(|_| "the systemd credential runup.token".to_owned()),
     };
@@ -187,6 +196,7 @@ fn credential_source(flags: &RunFlags, session: &Session) -> Result<CredentialSo
         let files = credential::Files {
             api: file.as_deref(),
             command: command.as_deref(),
+            app: app.clone(),
             registration: registration.as_deref(),
             remove: None,
         };

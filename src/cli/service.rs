@@ -1,12 +1,14 @@
 //! Which service `install` sets up, and what its unit starts.
 
 use super::args::InstallFlags;
-use super::request::api_only;
+use super::credential::api_only;
 use super::whereabouts::absolute;
 use super::{Failed, Session};
 use crate::host::{self, account, systemd};
 use crate::lifecycle::{Request, WantedService};
-use crate::runner::unit::{Main, Upgrades};
+use crate::runner::unit::{CredentialFile, Main, Upgrades};
+use crate::settings::app::{self, NamedKey};
+use crate::settings::credential::Files;
 use crate::settings::flags::{AfterJob, ServiceKind};
 use crate::settings::{Error, Given, Origin};
 use std::path::{Path, PathBuf};
@@ -17,7 +19,7 @@ const RECORDED: [&str; 8] =
     ["ca-file", "proxy", "no-proxy", "env", "env-file", "hook-job-started", "hook-job-completed", "path"];
 
 /// Options that are not passed to the unit's `runup run`: they concern this run only, or are passed in another way.
-const NOT_FOR_THE_UNIT: [&str; 16] = [
+const NOT_FOR_THE_UNIT: [&str; 17] = [
     "adopt",
     "count",
     "deps",
@@ -28,6 +30,7 @@ const NOT_FOR_THE_UNIT: [&str; 16] = [
     "upgrade-at",
     "upgrade-spread",
     "token-file",
+    "app-key-file",
     "registration-token-file",
     "wait-for-limit",
     "start-spread",
@@ -37,7 +40,16 @@ const NOT_FOR_THE_UNIT: [&str; 16] = [
 ];
 
 /// Options of `install` that are passed to the unit's `runup upgrade`. The server comes from the journal.
-const FOR_THE_UPGRADE: [&str; 4] = ["state-dir", "allow-http", "token-command", "mirror"];
+const FOR_THE_UPGRADE: [&str; 8] = [
+    "state-dir",
+    "allow-http",
+    "token-command",
+    "app-id",
+    "app-installation-id",
+    "app-key-command",
+    "app-sign-command",
+    "mirror",
+];
 
 /// The service, as far as this machine can have one.
 pub(super) fn wanted(flags: &InstallFlags, session: &Session) -> Result<Option<WantedService>, Failed> {
@@ -97,10 +109,10 @@ fn upgrades(flags: &InstallFlags, session: &Session) -> Result<Option<Upgrades>,
     if flags.converge.runner.disable_update || flags.converge.runner.ephemeral {
         return Ok(None);
     }
-    let file = api_only(&flags.converge.server, session)?.api.filter(|file| *file != "-");
-    let token_file = file.map(|file| absolute(Path::new(file))).transpose()?;
+    let named = api_only(&flags.converge.server, session)?;
+    let credential = credential_file(&named)?;
     let given = session.given.iter().filter(|given| FOR_THE_UPGRADE.contains(&given.key.as_str()));
-    let given = given.filter(|given| given.key != "token-command" || token_file.is_none());
+    let given = given.filter(|given| !is_of_another_credential(given, &named));
     let mut arguments: Vec<String> = given.filter_map(argument).flatten().collect();
     if let Some(config) = session.config.as_ref() {
         arguments.push(format!("--config={}", absolute(config)?.display()));
@@ -109,21 +121,21 @@ fn upgrades(flags: &InstallFlags, session: &Session) -> Result<Option<Upgrades>,
         at: flags.service.upgrade_at.clone(),
         spread: flags.service.upgrade_spread.as_secs(),
         arguments,
-        token_file,
+        credential,
     }))
 }
 
 /// A unit that registers by itself needs a token at every start, so it needs a file that stays, or a command.
 fn supervisor(flags: &InstallFlags, leaves: bool, session: &Session) -> Result<Main, Failed> {
     let named = api_only(&flags.converge.server, session)?;
-    let file = named.api.filter(|file| *file != "-");
-    if file.is_none() && named.command.is_none() {
-        let message = "--ephemeral and --remove-on-shutdown need --token-file with a file that stays, or --token-command: \
-                       the service needs a token at each start";
+    let credential = credential_file(&named)?;
+    let stays = named.command.is_some() || named.app.as_ref().is_some_and(|app| app.key.is_some());
+    if credential.is_none() && !stays {
+        let message = "--ephemeral and --remove-on-shutdown need --token-file with a file that stays, --token-command, or \
+                       --app-id with one of its options for the key: the service needs a token at each start";
         return Err(Error::Contradiction(message.into()).into());
     }
-    let token_file = file.map(|file| absolute(Path::new(file))).transpose()?;
-    let given = session.given.iter().filter(|given| given.key != "token-command" || file.is_none());
+    let given = session.given.iter().filter(|given| !is_of_another_credential(given, &named));
     let mut arguments: Vec<String> = given.filter_map(argument).flatten().collect();
     if let Some(config) = session.config.as_ref() {
         arguments.push(format!("--config={}", absolute(config)?.display()));
@@ -150,7 +162,28 @@ fn supervisor(flags: &InstallFlags, leaves: bool, session: &Session) -> Result<M
         };
         arguments.push(format!("--after-job={after}"));
     }
-    Ok(Main::Supervisor { arguments, token_file })
+    Ok(Main::Supervisor { arguments, credential })
+}
+
+/// The file that systemd is to read for the unit.
+fn credential_file(named: &Files<'_>) -> Result<Option<CredentialFile>, Failed> {
+    let key = named.app.as_ref().and_then(|app| app.key.as_ref());
+    Ok(match (named.api.filter(|file| *file != "-"), key) {
+        (Some(file), _) => Some(CredentialFile::Token(absolute(Path::new(file))?)),
+        (None, Some(NamedKey::File(file))) => Some(CredentialFile::AppKey(absolute(Path::new(file))?)),
+        _ => None,
+    })
+}
+
+/// Whether the option belongs to a credential that another one takes precedence over.
+fn is_of_another_credential(given: &Given, named: &Files<'_>) -> bool {
+    let key = named.app.as_ref().and_then(|app| app.key.as_ref());
+    match given.key.as_str() {
+        "token-command" => named.command.is_none(),
+        "app-key-command" => !matches!(key, Some(NamedKey::Command(_))),
+        "app-sign-command" => !matches!(key, Some(NamedKey::SignCommand(_))),
+        other => named.app.is_none() && app::KEYS.contains(&other),
+    }
 }
 
 /// An option for the unit's command line. What the configuration file sets, `run` reads from there.
@@ -193,7 +226,40 @@ mod tests {
         assert_eq!(argument(&given("ephemeral", "false", Origin::Default, true)), None);
         assert_eq!(argument(&given("proxy", "http://proxy:3128", Origin::Flag, false)), None);
         assert_eq!(argument(&given("token-file", "/t", Origin::Flag, false)), None);
+        assert_eq!(argument(&given("app-key-file", "/k", Origin::Flag, false)), None);
+        assert_eq!(argument(&given("app-id", "1", Origin::Flag, false)).unwrap(), ["--app-id=1"]);
         assert_eq!(argument(&given("work", "_work", Origin::Default, false)), None);
         assert_eq!(argument(&given("url", "u", Origin::File("/etc/x".into()), false)), None);
+    }
+
+    #[test]
+    fn the_unit_gets_the_options_of_the_credential_that_counts_and_of_no_other() {
+        let app = |key| app::NamedApp { id: "1".into(), installation: None, key: Some(key) };
+        let (command, sign) = (NamedKey::Command("c".into()), NamedKey::SignCommand("s".into()));
+        let kept = |named: &Files<'_>| -> Vec<&str> {
+            let all = [
+                "token-command",
+                "app-id",
+                "app-installation-id",
+                "app-key-command",
+                "app-sign-command",
+                "labels",
+            ];
+            let of = |key: &&str| !is_of_another_credential(&given(key, "x", Origin::Flag, false), named);
+            all.into_iter().filter(of).collect()
+        };
+        let named = Files { app: Some(app(command)), ..Files::default() };
+        assert_eq!(kept(&named), ["app-id", "app-installation-id", "app-key-command", "labels"]);
+        assert_eq!(credential_file(&named).ok().flatten(), None);
+        let named = Files { app: Some(app(sign)), ..Files::default() };
+        assert_eq!(kept(&named), ["app-id", "app-installation-id", "app-sign-command", "labels"]);
+        let named = Files { app: Some(app(NamedKey::File("/k".into()))), ..Files::default() };
+        assert_eq!(kept(&named), ["app-id", "app-installation-id", "labels"]);
+        assert_eq!(credential_file(&named).ok().flatten(), Some(CredentialFile::AppKey("/k".into())));
+        let named = Files { command: Some("x"), ..Files::default() };
+        assert_eq!(kept(&named), ["token-command", "labels"]);
+        let named = Files { api: Some("/t"), ..Files::default() };
+        assert_eq!(kept(&named), ["labels"]);
+        assert_eq!(credential_file(&named).ok().flatten(), Some(CredentialFile::Token("/t".into())));
     }
 }

@@ -1,6 +1,7 @@
 //! Every situation that can end a run: its name, what it means, what to do, and the exit code. `runup explain`, the
 //! reference and the man pages show them; each error names its own, so that none can lack one.
 
+mod app;
 mod machine;
 mod network;
 mod runner;
@@ -8,6 +9,7 @@ mod server;
 mod settings;
 mod users;
 
+pub use app::*;
 pub use machine::*;
 pub use network::*;
 pub use runner::*;
@@ -68,7 +70,7 @@ impl Situation {
 #[must_use]
 pub fn all() -> Vec<&'static Situation> {
     #[expect(unused_qualifications, reason = "each module has a list of this name")]
-    let parts = [machine::ALL, network::ALL, runner::ALL, server::ALL, settings::ALL, users::ALL];
+    let parts = [app::ALL, machine::ALL, network::ALL, runner::ALL, server::ALL, settings::ALL, users::ALL];
     let mut all: Vec<&'static Situation> = parts.into_iter().flatten().copied().collect();
     all.sort_by_cached_key(|one| one.name());
     all

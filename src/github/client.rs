@@ -1,11 +1,11 @@
 //! The REST calls for one scope.
 
+use super::access::{Access, needed};
 use super::answer::{bad_document, header, is_rate_limit, message, read, start, until};
 use super::credential::Credential;
 use super::document::{Application, RawToken, Runner, RunnerStatus, RunnerToken};
 use super::error::{Error, Reply};
 use super::listing::{each, parse};
-use super::scope::Scope;
 use super::shared::Shared;
 use super::target::Target;
 use crate::deadline::Deadline;
@@ -21,9 +21,9 @@ use tracing::debug;
 use url::Url;
 
 /// The media type that GitHub recommends.
-const ACCEPT: &str = "application/vnd.github+json";
+pub(super) const ACCEPT: &str = "application/vnd.github+json";
 /// The requested version of the API. Enterprise Servers before 3.9 ignore it.
-const API_VERSION: &str = "2022-11-28";
+pub(super) const API_VERSION: &str = "2022-11-28";
 /// The longest URL of an archive, in bytes. Signed ones have about two thousand.
 const LONGEST_ADDRESS: usize = 16 << 10;
 /// The largest page size.
@@ -59,17 +59,10 @@ pub enum Deletion {
     AlreadyGone,
 }
 
-/// Whether a call changes the server, which determines the permission that it needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
-    Read,
-    Write,
-}
-
 /// The REST calls for the runners of one scope. Clones count their calls together.
 #[derive(Clone)]
 pub struct Client {
-    http: Http,
+    pub(super) http: Http,
     target: Target,
     credential: Option<Credential>,
     timeout: Duration,
@@ -259,7 +252,7 @@ impl Client {
         let headers = vec![("accept", ACCEPT.to_owned()), ("x-github-api-version", API_VERSION.to_owned())];
         let deadline = Deadline::after(self.timeout);
         let call = Call { headers, ..Call::new(Method::GET, url.clone(), deadline) };
-        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.count();
         let answer = self.http.call(call).await?;
         self.note(&answer);
         debug!(url = redact(&url), status = answer.status, "called GitHub without a credential");
@@ -326,7 +319,7 @@ impl Client {
         if body.is_some() {
             headers.push(("content-type", "application/json".to_owned()));
         }
-        let mut token = credential.token(deadline).await?;
+        let mut token = self.bearer(credential, deadline).await?;
         let mut renewed = false;
         loop {
             let call = Call {
@@ -337,7 +330,7 @@ impl Client {
                 body: body.clone(),
                 deadline,
             };
-            self.calls.fetch_add(1, Ordering::Relaxed);
+            self.count();
             let answer = self.http.call(call).await?;
             self.note(&answer);
             debug!(%method, url = redact(&url), status = answer.status, "called GitHub");
@@ -346,7 +339,7 @@ impl Client {
             }
             if answer.status == 401
                 && !renewed
-                && let Some(other) = credential.renewed(&token, deadline).await?
+                && let Some(other) = self.renewed(credential, &token, deadline).await?
             {
                 // The first token has expired.
                 (token, renewed) = (other, true);
@@ -356,8 +349,13 @@ impl Client {
         }
     }
 
+    /// Counts a request that is about to be sent.
+    pub(super) fn count(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts its attempts, and compares the clocks.
-    fn note(&self, answer: &Answer) {
+    pub(super) fn note(&self, answer: &Answer) {
         self.calls.fetch_add(answer.attempts.saturating_sub(1), Ordering::Relaxed);
         let Some(theirs) = header(answer, "date").and_then(|date| jiff::fmt::rfc2822::parse(date).ok())
         else {
@@ -370,7 +368,14 @@ impl Client {
     }
 
     /// The error for an answer that is not a success.
-    fn failure(&self, method: &Method, url: &Url, answer: &Answer, token: &Secret, access: Access) -> Error {
+    pub(super) fn failure(
+        &self,
+        method: &Method,
+        url: &Url,
+        answer: &Answer,
+        token: &Secret,
+        access: Access,
+    ) -> Error {
         let status = answer.status;
         let message = message(&answer.body);
         // All of GitHub's errors are JSON; only these statuses mean the same if a proxy sends them.
@@ -417,26 +422,6 @@ fn application(document: &RawValue) -> Result<Application, serde_json::Error> {
         return Ok(one);
     }
     Err(serde::de::Error::custom(format_args!("the URL of {:?} is not an HTTP URL", one.filename)))
-}
-
-/// The permission that a call needs according to GitHub's documentation.
-fn needed(scope: &Scope, access: Access) -> String {
-    let access = if access == Access::Read { "read" } else { "write" };
-    match scope {
-        Scope::Enterprise(_) => {
-            "a classic token with the scope manage_runners:enterprise (admin:enterprise up to \
-                                 Enterprise Server 3.2; fine-grained tokens and GitHub Apps cannot do this)"
-                .to_owned()
-        }
-        Scope::Organization(_) => format!(
-            "a classic token with the scope admin:org, or a fine-grained token or GitHub App with the organization \
-             permission \"Self-hosted runners\": {access}"
-        ),
-        Scope::Repository { .. } => format!(
-            "a classic token with the scope repo, or a fine-grained token or GitHub App with the repository \
-             permission \"Administration\": {access}"
-        ),
-    }
 }
 
 #[cfg(test)]

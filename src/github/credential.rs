@@ -1,29 +1,16 @@
-//! The credential of the REST calls: a token, or a command that prints one whenever one is needed.
+//! The credential of the REST calls: a token, a command that prints one whenever one is needed, or a GitHub App.
 //!
-//! With a command, the secret need not be stored on the machine, and a process that outlives a short-lived token can
+//! With a command or an App, no token need be stored on the machine, and a process that outlives a short-lived token can
 //! get a new one.
 
+use super::app::App;
 use super::error::Error;
-use crate::deadline::{Deadline, Stop};
-use crate::error::{Class, Failure as _};
-use crate::host::{self, Command, Stream};
+use super::shell::{CommandKind, ShellCommand, lines};
+use crate::deadline::Deadline;
 use crate::secret::Secret;
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::Mutex;
-
-/// How long one run of the command may take.
-const ONE_RUN: Duration = Duration::from_secs(60);
-/// How long a failing command is retried: at boot, the network that it needs may not be up yet.
-const ALL_RUNS: Duration = Duration::from_secs(180);
-/// The longest pause between two runs; the first is one second.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// How many of the last lines of its standard error are kept for the log.
-const MOST_SAID: usize = 100;
-/// The fewest characters of a token.
-const SHORTEST: usize = 8;
 
 /// The credential of the REST calls.
 #[derive(Debug, Clone)]
@@ -32,12 +19,13 @@ pub enum Credential {
     Token(Secret),
     /// A command that prints a token.
     Command(Arc<TokenCommand>),
+    /// A GitHub App.
+    App(Arc<App>),
 }
 
 /// A command that prints a token, with the token that it printed last.
 pub struct TokenCommand {
-    text: String,
-    environment: Vec<(String, String)>,
+    command: ShellCommand,
     last: Mutex<Option<Secret>>,
 }
 
@@ -45,20 +33,19 @@ impl Credential {
     /// A shell command with its environment.
     #[must_use]
     pub fn command(text: &str, environment: Vec<(String, String)>) -> Self {
-        Self::Command(Arc::new(TokenCommand { text: text.to_owned(), environment, last: Mutex::default() }))
+        let command = ShellCommand::new(CommandKind::Token, text, environment);
+        Self::Command(Arc::new(TokenCommand { command, last: Mutex::default() }))
     }
+}
 
+impl TokenCommand {
     /// The token; the first call runs the command.
-    pub(crate) async fn token(&self, deadline: Deadline) -> Result<Secret, Error> {
-        let command = match self {
-            Self::Token(token) => return Ok(token.clone()),
-            Self::Command(command) => command,
-        };
-        let mut last = command.last.lock().await;
+    pub(super) async fn token(&self, deadline: Deadline) -> Result<Secret, Error> {
+        let mut last = self.last.lock().await;
         if let Some(token) = &*last {
             return Ok(token.clone());
         }
-        let token = command.persist(deadline).await?;
+        let token = self.fetch(deadline).await?;
         Ok(last.insert(token).clone())
     }
 
@@ -68,96 +55,42 @@ impl Credential {
         refused: &Secret,
         deadline: Deadline,
     ) -> Result<Option<Secret>, Error> {
-        let Self::Command(command) = self else { return Ok(None) };
-        let mut last = command.last.lock().await;
+        let mut last = self.last.lock().await;
         let is_other = |token: &Secret| token.expose() != refused.expose();
         if let Some(token) = last.as_ref().filter(|token| is_other(token)) {
             return Ok(Some(token.clone()));
         }
-        let token = command.persist(deadline).await?;
+        let token = self.fetch(deadline).await?;
         Ok(Some(last.insert(token).clone()).filter(is_other))
     }
-}
 
-impl TokenCommand {
-    /// Runs it, with pauses, until it succeeds or the deadline passes.
-    async fn persist(&self, deadline: Deadline) -> Result<Secret, Error> {
-        let deadline = deadline.within(ALL_RUNS);
-        let mut pause = Duration::from_secs(1);
-        loop {
-            let error = match self.once(deadline).await {
-                Err(error) if passes(&error) && deadline.left() > pause => error,
-                result => return result,
-            };
-            tracing::warn!("{}; trying again in {} s", crate::error::chain(&error), pause.as_secs());
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
+    async fn fetch(&self, deadline: Deadline) -> Result<Secret, Error> {
+        let printed = self.command.persist(None, deadline).await?;
+        let tokens: Vec<Secret> = lines(&printed).collect();
+        <[Secret; 1]>::try_from(tokens).map(|[token]| token).map_err(|lines| Error::TokenCommandPrinted {
+            command: self.command.text().to_owned(),
+            lines: lines.len(),
+        })
     }
-
-    async fn once(&self, deadline: Deadline) -> Result<Secret, Error> {
-        let (shell, flag) = if cfg!(windows) { ("cmd.exe", "/C") } else { ("/bin/sh", "-c") };
-        let command = Command::new(shell).arg(flag).arg(&self.text);
-        let command = self.environment.iter().fold(command, |command, (key, value)| command.env(key, value));
-        let mut printed = Vec::new();
-        // Logged only after the token is known and removed: a tracing shell (`set -x`) writes the token before it prints it.
-        let mut said = VecDeque::new();
-        let mut listen = |stream, line: &str| match stream {
-            Stream::Out => printed.extend(Secret::new(line)),
-            Stream::Err => {
-                said.push_back(line.to_owned());
-                if said.len() > MOST_SAID {
-                    said.pop_front();
-                }
-            }
-        };
-        // A caller that stops waiting drops this future, which kills the command.
-        let stop = Stop::never();
-        let outcome =
-            command.secret_output().deadline(deadline.within(ONE_RUN)).run(&stop, &mut listen).await;
-        // A shorter word is not a token, and can be part of any other word.
-        let tokens = || printed.iter().filter(|token| token.expose().len() >= SHORTEST);
-        let scrub = |text: &str| tokens().fold(text.to_owned(), |text, token| token.scrub(&text));
-        for line in &said {
-            tracing::debug!("{}", scrub(line));
-        }
-        let failed = |how, code, tail: String| {
-            let (command, tail) = (self.text.clone(), scrub(&tail));
-            Error::TokenCommandFailed { command, how, code, tail }
-        };
-        match outcome {
-            Ok(outcome) if !outcome.success() => Err(failed(outcome.how(), outcome.code, outcome.tail)),
-            Ok(_) => match <[Secret; 1]>::try_from(printed) {
-                Ok([token]) => Ok(token),
-                Err(lines) => {
-                    Err(Error::TokenCommandPrinted { command: self.text.clone(), lines: lines.len() })
-                }
-            },
-            Err(host::Error::Deadline { total, tail, .. }) => {
-                Err(failed(format!("timed out after {} s", total.as_secs()), None, tail))
-            }
-            Err(source) => Err(Error::TokenCommandNotRun { command: self.text.clone(), source }),
-        }
-    }
-}
-
-/// Whether a retry may succeed.
-fn passes(error: &Error) -> bool {
-    matches!(error, Error::TokenCommandFailed { .. }) && error.class() == Class::TempFail
 }
 
 impl fmt::Debug for TokenCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TokenCommand").field(&self.text).finish()
+        f.debug_tuple("TokenCommand").field(&self.command.text()).finish()
     }
 }
 
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+    use crate::error::{Class, Failure as _};
+    use std::time::Duration;
 
-    fn command(text: &str) -> Credential {
-        Credential::command(text, vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())])
+    fn command(text: &str) -> Arc<TokenCommand> {
+        match Credential::command(text, vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())]) {
+            Credential::Command(command) => command,
+            other => panic!("{other:?}"),
+        }
     }
 
     fn soon() -> Deadline {
@@ -184,7 +117,6 @@ mod tests {
         let fixed = command("echo the-token");
         let token = fixed.token(soon()).await.unwrap();
         assert!(fixed.renewed(&token, soon()).await.unwrap().is_none());
-        assert!(Credential::Token(token.clone()).renewed(&token, soon()).await.unwrap().is_none());
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! The errors of the REST calls.
 
+use super::app::AppError;
+use super::shell::CommandKind;
 use super::target::TargetError;
 use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
@@ -54,15 +56,22 @@ pub enum Error {
         /// The permission that the call needs.
         needed: String,
     },
-    /// The token command failed, or did not end.
-    #[error("the token command `{command}` failed: {how}{}", if tail.is_empty() { String::new() } else { format!(": {tail}") })]
-    TokenCommandFailed {
+    /// A GitHub App cannot be used.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// A command of the operator failed, or did not end.
+    #[error("the {kind} `{command}` failed: {how}{}", if tail.is_empty() { String::new() } else { format!(": {tail}") })]
+    CommandFailed {
+        /// What it is for.
+        kind: CommandKind,
         /// The command.
         command: String,
         /// How it ended.
         how: String,
         /// Its exit code; `None` if a signal ended it.
         code: Option<i32>,
+        /// Whether it was ended because it took too long.
+        timed_out: bool,
         /// The end of its standard error output.
         tail: String,
     },
@@ -74,9 +83,11 @@ pub enum Error {
         /// How many lines that could be tokens it printed.
         lines: usize,
     },
-    /// The token command could not be started.
-    #[error("failed to run the token command `{command}`")]
-    TokenCommandNotRun {
+    /// A command of the operator could not be started.
+    #[error("failed to run the {kind} `{command}`")]
+    CommandNotRun {
+        /// What it is for.
+        kind: CommandKind,
         /// The command.
         command: String,
         /// Why.
@@ -201,19 +212,36 @@ fn permission(needed: &str, reply: &Reply) -> String {
     format!("The call needs {needed}, created by an administrator of that scope.{accepted}")
 }
 
+/// How to find out why a command of the operator fails.
+pub(super) fn by_hand(kind: CommandKind) -> String {
+    format!(
+        "Run it by hand as the user who runs runup: it must exit 0 and print {}, and nothing else, on standard output.",
+        kind.prints()
+    )
+}
+
+impl Error {
+    /// Whether it is the credential, or the command that has it, which failed, and not the call with it.
+    #[must_use]
+    pub fn is_of_credential(&self) -> bool {
+        matches!(self, Self::App(_) | Self::CommandFailed { .. } | Self::CommandNotRun { .. })
+    }
+}
+
 impl Failure for Error {
     fn class(&self) -> Class {
         match self {
             Self::Target(error) => error.class(),
+            Self::App(error) => error.class(),
             Self::MissingCredential { .. }
             | Self::TokenCommandPrinted { .. }
             | Self::Unauthorized(_)
             | Self::Forbidden { .. }
             | Self::NotFound { .. } => Class::NoPerm,
             // The program is missing or cannot be executed, so a retry is of no use.
-            Self::TokenCommandFailed { code: Some(126 | 127), .. } | Self::NameTaken { .. } => Class::Config,
-            Self::TokenCommandNotRun { source, .. } => source.class(),
-            Self::RateLimited { .. } | Self::Busy { .. } | Self::TokenCommandFailed { .. } => Class::TempFail,
+            Self::CommandFailed { code: Some(126 | 127), .. } | Self::NameTaken { .. } => Class::Config,
+            Self::CommandNotRun { source, .. } => source.class(),
+            Self::RateLimited { .. } | Self::Busy { .. } | Self::CommandFailed { .. } => Class::TempFail,
             Self::NoJit { .. } => Class::Unavailable,
             Self::Odd(reply) if reply.status >= 500 => Class::TempFail,
             Self::Unprocessable(_)
@@ -237,14 +265,13 @@ impl Failure for Error {
         match self {
             Self::Target(error) => error.hint(),
             Self::MissingCredential { needed, .. } => Some(format!(
-                "Pass a token with --token-file, RUNUP_TOKEN or --token-command. The call needs {needed}."
+                "Pass a token with --token-file, RUNUP_TOKEN or --token-command, or a GitHub App with --app-id. The call needs \
+                 {needed}."
             )),
-            Self::TokenCommandFailed { .. } | Self::TokenCommandPrinted { .. } => Some(
-                "Run it by hand as the user who runs runup: it must exit 0 and print the token, and nothing else, on \
-                 standard output."
-                    .to_owned(),
-            ),
-            Self::TokenCommandNotRun { source, .. } => source.hint(),
+            Self::App(error) => error.hint(),
+            Self::CommandFailed { kind, .. } => Some(by_hand(*kind)),
+            Self::TokenCommandPrinted { .. } => Some(by_hand(CommandKind::Token)),
+            Self::CommandNotRun { source, .. } => source.hint(),
             Self::Unauthorized(_) => Some(
                 "The token is wrong, expired or revoked, or belongs to another GitHub server. Create a new one."
                     .to_owned(),
@@ -289,9 +316,11 @@ impl Failure for Error {
     fn situation(&self) -> &'static Situation {
         match self {
             Self::MissingCredential { .. } => &situation::NO_CREDENTIAL,
-            Self::TokenCommandFailed { .. }
+            Self::CommandFailed { kind: CommandKind::Token, .. }
             | Self::TokenCommandPrinted { .. }
-            | Self::TokenCommandNotRun { .. } => &situation::TOKEN_COMMAND,
+            | Self::CommandNotRun { kind: CommandKind::Token, .. } => &situation::TOKEN_COMMAND,
+            Self::CommandFailed { .. } | Self::CommandNotRun { .. } => &situation::APP_COMMAND,
+            Self::App(error) => error.situation(),
             Self::Unauthorized(_) => &situation::UNAUTHORIZED,
             Self::Forbidden { .. } => &situation::FORBIDDEN,
             Self::NotFound { .. } => &situation::NOT_FOUND,

@@ -1,7 +1,8 @@
 //! Just-in-time runners: created by one call, for one job, without `config.sh`.
 
+use super::access::Access;
 use super::answer::{bad_document, read};
-use super::client::{Access, Client};
+use super::client::Client;
 use super::document::{JitConfig, RawJitConfig};
 use super::error::Error;
 use reqwest::Method;

@@ -3,20 +3,25 @@
 //! This module knows addresses, headers, documents and what the status codes mean. It does not know what a runner is on
 //! disk, how its archive is downloaded, or what the answers are used for.
 
+mod access;
 mod answer;
+mod app;
 mod client;
 mod credential;
 mod deprecation;
 mod document;
 mod error;
+mod installation;
 mod jit;
 mod listing;
 mod presence;
 mod release;
 mod scope;
 mod shared;
+mod shell;
 mod target;
 
+pub use app::{App, AppError, KeyReader, Signer};
 pub use client::{Client, Deletion, Filter};
 pub use credential::{Credential, TokenCommand};
 pub use deprecation::Deprecation;
@@ -26,4 +31,5 @@ pub use jit::NewJitRunner;
 pub use release::Release;
 pub use scope::{RepositoryName, Scope, Slug};
 pub use shared::Shared;
+pub use shell::{CommandKind, ShellCommand};
 pub use target::{Target, TargetError};

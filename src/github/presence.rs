@@ -1,7 +1,8 @@
 //! Whether a runner is gone. GitHub answers from replicas that lag, so a single 404 proves nothing, and believing it
 //! would wipe the identity of a healthy runner, or leave a ghost.
 
-use super::client::{Access, Client, Deletion};
+use super::access::Access;
+use super::client::{Client, Deletion};
 use super::document::Runner;
 use super::error::Error;
 use reqwest::Method;

@@ -174,9 +174,15 @@ impl Target {
     /// The URL of a call: `tail` follows the scope's prefix and begins with `/`.
     #[must_use]
     pub fn call(&self, tail: &str) -> Url {
+        self.endpoint(&format!("{}{tail}", self.scope.prefix()))
+    }
+
+    /// The URL of a call that belongs to no scope, or to one that `path` begins with.
+    #[must_use]
+    pub fn endpoint(&self, path: &str) -> Url {
         let mut url = self.api.clone();
         let base = self.api.path().trim_end_matches('/');
-        url.set_path(&format!("{base}{}{tail}", self.scope.prefix()));
+        url.set_path(&format!("{base}{path}"));
         url
     }
 

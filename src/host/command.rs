@@ -1,13 +1,15 @@
 //! Child processes with a deadline and a minimal environment, which do not outlive runup.
 //!
-//! A child gets a cleared environment, `/dev/null` as standard input, and its own session: no controlling terminal, no
+//! A child gets a cleared environment, `/dev/null` as standard input unless it is given one, and its own session: no controlling terminal, no
 //! keys, no ignored signals, no open files of runup. Its output is read as it is printed, with the command's secrets
 //! masked. At the deadline, a stop or a dropped future, the whole process group is ended.
 
 mod ending;
+mod exchange;
 mod outcome;
 
 use self::ending::{Cut, Ending};
+use self::exchange::Exchange;
 pub use self::outcome::Outcome;
 use super::account::{self, Account};
 use super::output::{Pipe, Scrubber, Sink};
@@ -81,8 +83,8 @@ pub struct Command {
     interrupts: bool,
     /// The exit codes after which its process group is not killed.
     leaves: &'static [i32],
-    /// Its standard output is for the caller only.
-    secret_output: bool,
+    /// What it reads, and where its standard output goes instead of to the lines.
+    exchange: Exchange,
     /// All lines are passed on, without a limit.
     all_lines: bool,
 }
@@ -103,7 +105,7 @@ impl Command {
             grace: GRACE,
             interrupts: false,
             leaves: &[],
-            secret_output: false,
+            exchange: Exchange::default(),
             all_lines: false,
         }
     }
@@ -202,13 +204,6 @@ impl Command {
         self
     }
 
-    /// Keeps standard output out of [`Outcome::tail`], because the command prints a secret there.
-    #[must_use]
-    pub fn secret_output(mut self) -> Self {
-        self.secret_output = true;
-        self
-    }
-
     /// Passes on every line without a rate limit, for output that is parsed and not shown.
     #[must_use]
     pub fn all_lines(mut self) -> Self {
@@ -279,8 +274,9 @@ impl Command {
         let group = Group::of(&child);
 
         let scrubber = self.scrubber();
-        let mut sink = Sink::new(on_line, self.all_lines, self.secret_output.then_some(Stream::Out));
-        let mut out = Pipe::new(child.stdout.take(), Stream::Out, &scrubber);
+        let mut sink = Sink::new(on_line, self.all_lines);
+        let mut out =
+            Pipe::new(child.stdout.take(), Stream::Out, &scrubber).into(self.exchange.output.clone());
         let mut err = Pipe::new(child.stderr.take(), Stream::Err, &scrubber);
         let mut status: Option<ExitStatus> = None;
         let mut ending = Ending::none();
@@ -372,7 +368,7 @@ impl Command {
         child.args(self.args.iter().map(Word::expose));
         child.env_clear();
         child.envs(self.env.iter().map(|(key, value)| (key, value.expose())));
-        child.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        child.stdin(self.exchange.stdin()?).stdout(Stdio::piped()).stderr(Stdio::piped());
         child.kill_on_drop(true);
         let mut identity = None;
         if let Some(account) = &self.account

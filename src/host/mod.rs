@@ -50,6 +50,7 @@ pub use error::{CREATE_DIR, Error};
 pub use library::{find_program, has_library, has_program};
 pub use lock::Lock;
 pub use metadata_error::MetadataError;
+pub use output::CUT;
 pub use platform::{Arch, Distribution, Libc, Machine, Os, Platform, UnknownWord, detect};
 pub use resources::{forbids_programs, free_inodes, free_space, hostname, machine_id, memory};
 pub use root::Root;

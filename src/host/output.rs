@@ -2,7 +2,9 @@
 
 use super::Stream;
 use crate::secret::Secret;
+use secrecy::zeroize::{Zeroize as _, Zeroizing};
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
@@ -18,7 +20,7 @@ const BYTES_A_SECOND: usize = 1024 * 1024;
 pub const TAIL_LIMIT: usize = 4 * 1024;
 
 /// Marks the end of a line that was cut, and the beginning of a tail that was cut.
-const CUT: &str = "[...]";
+pub const CUT: &str = "[...]";
 
 /// Masks secrets.
 pub struct Scrubber {
@@ -96,11 +98,24 @@ pub struct Pipe<'a, R> {
     stream: Stream,
     lines: Lines<'a>,
     buffer: Box<[u8]>,
+    /// Takes the bytes instead of the lines.
+    captured: Option<Captured>,
 }
+
+/// The bytes that a child printed, up to [`CAPTURE_LIMIT`], which are wiped when the last owner drops them.
+pub type Captured = Arc<Mutex<Zeroizing<Vec<u8>>>>;
+
+/// The most bytes that are captured; the rest is read and dropped.
+pub const CAPTURE_LIMIT: usize = 64 * 1024;
 
 impl<'a, R: AsyncRead + Unpin> Pipe<'a, R> {
     pub fn new(source: Option<R>, stream: Stream, scrubber: &'a Scrubber) -> Self {
-        Self { source, stream, lines: Lines::new(scrubber), buffer: vec![0; 8192].into() }
+        Self { source, stream, lines: Lines::new(scrubber), buffer: vec![0; 8192].into(), captured: None }
+    }
+
+    /// The same, with its bytes as they are for one receiver, and no lines.
+    pub fn into(self, captured: Option<Captured>) -> Self {
+        Self { captured, ..self }
     }
 
     pub fn open(&self) -> bool {
@@ -120,6 +135,13 @@ impl<'a, R: AsyncRead + Unpin> Pipe<'a, R> {
         if count == 0 {
             self.source = None;
         }
+        if let Some(captured) = &self.captured {
+            let mut bytes = captured.lock().unwrap_or_else(PoisonError::into_inner);
+            let space = CAPTURE_LIMIT - bytes.len();
+            bytes.extend_from_slice(&self.buffer[..count.min(space)]);
+            self.buffer[..count].zeroize();
+            return;
+        }
         let stream = self.stream;
         self.lines.feed(&self.buffer[..count], &mut |line| print(stream, line));
     }
@@ -135,8 +157,6 @@ pub struct Sink<'a> {
     on_line: &'a mut (dyn FnMut(Stream, &str) + Send),
     /// Whether every line is passed on, without a rate limit.
     all: bool,
-    /// The stream that is not added to the tail.
-    untold: Option<Stream>,
     tail: Tail,
     window: Instant,
     lines: usize,
@@ -145,9 +165,9 @@ pub struct Sink<'a> {
 }
 
 impl<'a> Sink<'a> {
-    pub fn new(on_line: &'a mut (dyn FnMut(Stream, &str) + Send), all: bool, untold: Option<Stream>) -> Self {
+    pub fn new(on_line: &'a mut (dyn FnMut(Stream, &str) + Send), all: bool) -> Self {
         let (tail, window) = (Tail::default(), Instant::now());
-        Self { on_line, all, untold, tail, window, lines: 0, bytes: 0, left_out: None }
+        Self { on_line, all, tail, window, lines: 0, bytes: 0, left_out: None }
     }
 
     pub fn take(&mut self, stream: Stream, line: &str) {
@@ -155,9 +175,7 @@ impl<'a> Sink<'a> {
     }
 
     fn take_at(&mut self, now: Instant, stream: Stream, line: &str) {
-        if self.untold != Some(stream) {
-            self.tail.push(line);
-        }
+        self.tail.push(line);
         if now.saturating_duration_since(self.window) >= Duration::from_secs(1) {
             self.sum_up();
             (self.window, self.lines, self.bytes) = (now, 0, 0);
@@ -257,7 +275,7 @@ mod tests {
     fn what_a_second_cannot_take_is_left_out_and_counted() {
         let mut seen: Vec<String> = Vec::new();
         let mut on_line = |_: Stream, line: &str| seen.push(line.to_owned());
-        let mut sink = Sink::new(&mut on_line, false, None);
+        let mut sink = Sink::new(&mut on_line, false);
         let begin = Instant::now();
         let at = |milliseconds| begin + Duration::from_millis(milliseconds);
         for number in 0..LINES_A_SECOND + 3 {

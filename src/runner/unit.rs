@@ -82,7 +82,26 @@ pub struct Upgrades {
     /// The arguments of `runup upgrade` besides the directory, without secrets.
     pub arguments: Vec<String>,
     /// Like that of [`Main::Supervisor`].
-    pub token_file: Option<PathBuf>,
+    pub credential: Option<CredentialFile>,
+}
+
+/// A file that systemd reads at each start of a unit, and that only root can read there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CredentialFile {
+    /// The token for the API.
+    Token(PathBuf),
+    /// The key of a GitHub App.
+    AppKey(PathBuf),
+}
+
+impl CredentialFile {
+    fn line(&self) -> String {
+        let (name, file) = match self {
+            Self::Token(file) => ("runup.token", file),
+            Self::AppKey(file) => ("runup.app-key", file),
+        };
+        format!("LoadCredential={name}:{}", percent(&file.display().to_string()))
+    }
 }
 
 /// What a unit starts.
@@ -95,8 +114,8 @@ pub enum Main {
     Supervisor {
         /// Its arguments, without secrets.
         arguments: Vec<String>,
-        /// The file with the token for the API; without it, the arguments or the configuration have the credential.
-        token_file: Option<PathBuf>,
+        /// The file that the credential for the API needs; without it, the arguments or the configuration have all of it.
+        credential: Option<CredentialFile>,
     },
 }
 
@@ -273,7 +292,7 @@ fn start(unit: &Unit, dir: &str, program: &str) -> String {
                 drain = unit.drain,
             );
         }
-        Main::Supervisor { arguments, token_file } => {
+        Main::Supervisor { arguments, credential } => {
             let arguments: Vec<String> = arguments.iter().map(|argument| quoted(argument)).collect();
             let _ = write!(
                 text,
@@ -282,12 +301,11 @@ fn start(unit: &Unit, dir: &str, program: &str) -> String {
                 user = unit.user,
                 arguments = arguments.join(" "),
             );
-            if let Some(file) = token_file {
-                let _ = write!(
+            if let Some(file) = credential {
+                let _ = writeln!(
                     text,
-                    "# systemd reads it at each start; only root can read it, and it is deleted with the service.\n\
-                     LoadCredential=runup.token:{token}\n",
-                    token = percent(&file.display().to_string()),
+                    "# systemd reads it at each start; only root can read it, and it is deleted with the service.\n{}",
+                    file.line(),
                 );
             }
         }
@@ -334,8 +352,8 @@ pub fn render_upgrade(unit: &Unit, upgrades: &Upgrades) -> (String, String) {
         program = percent(&unit.program.display().to_string()),
         choice = unit.choice(),
     );
-    if let Some(file) = &upgrades.token_file {
-        let _ = writeln!(service, "LoadCredential=runup.token:{}", percent(&file.display().to_string()));
+    if let Some(file) = &upgrades.credential {
+        let _ = writeln!(service, "{}", file.line());
     }
     let mut timer = headline(&unit.dir);
     let _ = write!(
@@ -422,7 +440,7 @@ mod tests {
         let text = render(&own);
         assert!(text.contains("prepare-start --quiet --dir /opt/actions-runner --instance 3\n"), "{text}");
         assert!(text.contains("drain --quiet --dir /opt/actions-runner-3 "), "{text}");
-        let upgrades = Upgrades { at: "03:00".into(), spread: 0, arguments: vec![], token_file: None };
+        let upgrades = Upgrades { at: "03:00".into(), spread: 0, arguments: vec![], credential: None };
         let (upgrade, _) = render_upgrade(&own, &upgrades);
         assert!(upgrade.contains(" --window=2h --dir /opt/actions-runner --instance 3\n"), "{upgrade}");
     }
@@ -454,7 +472,10 @@ mod tests {
     #[test]
     fn the_supervisor_gets_its_token_from_systemd_and_not_from_its_command_line() {
         let arguments = ["--name", "my runner $x"].map(String::from).to_vec();
-        let text = render(&unit(Main::Supervisor { arguments, token_file: Some("/etc/runup/token".into()) }));
+        let text = render(&unit(Main::Supervisor {
+            arguments,
+            credential: Some(CredentialFile::Token("/etc/runup/token".into())),
+        }));
         assert!(text.contains("\nExecStart=/usr/bin/runup run --name \"my runner $$x\"\n"), "{text}");
         assert!(text.contains("\nLoadCredential=runup.token:/etc/runup/token\n"));
         assert!(!text.contains("User="));
@@ -463,7 +484,7 @@ mod tests {
     #[test]
     fn an_argument_cannot_end_its_line() {
         let arguments = vec!["--token-command=export A=\"1\"\nExecStartPre=/bin/evil\t%n\u{85}".to_owned()];
-        let text = render(&unit(Main::Supervisor { arguments, token_file: None }));
+        let text = render(&unit(Main::Supervisor { arguments, credential: None }));
         let expected = r#"run "--token-command=export A=\"1\"\x0aExecStartPre=/bin/evil\x09%%n\xc2\x85""#;
         assert!(text.contains(expected), "{text}");
         assert!(!text.lines().any(|line| line.starts_with("ExecStartPre")), "{text}");
@@ -476,7 +497,7 @@ mod tests {
             at: "03:00".into(),
             spread: 7200,
             arguments: vec!["--ca-file=/etc/my ca.pem".into()],
-            token_file: Some("/etc/runup/token".into()),
+            credential: Some(CredentialFile::Token("/etc/runup/token".into())),
         };
         let (service, timer) = render_upgrade(&main, &upgrades);
         for text in [&service, &timer] {
@@ -494,8 +515,21 @@ mod tests {
     }
 
     #[test]
+    fn the_key_of_an_app_reaches_the_unit_as_a_credential_of_systemd() {
+        let credential = Some(CredentialFile::AppKey("/etc/runup/app 100%.pem".into()));
+        let text = render(&unit(Main::Supervisor { arguments: vec![], credential: credential.clone() }));
+        let line = "\nLoadCredential=runup.app-key:/etc/runup/app 100%%.pem\n";
+        assert!(text.contains(line), "{text}");
+        let upgrades = Upgrades { at: "03:00".into(), spread: 0, arguments: vec![], credential };
+        assert!(render_upgrade(&unit(Main::Runsvc), &upgrades).0.contains(line));
+    }
+
+    #[test]
     fn every_setting_says_why_it_is_there() {
-        for main in [Main::Runsvc, Main::Supervisor { arguments: vec![], token_file: Some("/t".into()) }] {
+        for main in [
+            Main::Runsvc,
+            Main::Supervisor { arguments: vec![], credential: Some(CredentialFile::AppKey("/t".into())) },
+        ] {
             let text = render(&unit(main));
             let service = text.split("[Service]").nth(1).unwrap().split("[Install]").next().unwrap();
             assert!(service.matches("# ").count() >= 6, "{service}");

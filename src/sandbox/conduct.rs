@@ -34,6 +34,11 @@ impl Conduct {
         self.violations.clone()
     }
 
+    /// Adds one that a call has noticed.
+    pub fn note(&mut self, what: String) {
+        self.violations.push(what);
+    }
+
     /// The API may be called again.
     pub fn forgive(&mut self) {
         self.limited = None;

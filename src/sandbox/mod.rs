@@ -21,6 +21,7 @@
 //! passed gets no session. `GET .../deprecations/VERSION` answers 404, as github.com does, until a date was set that is
 //! not `"silent": true`.
 
+mod app;
 mod archive;
 mod background;
 mod base64;
@@ -50,6 +51,7 @@ mod world;
 #[cfg(test)]
 mod tests;
 
+pub use app::App;
 pub use background::{Background, spawn_in_thread};
 pub use deprecation::Deprecation;
 pub use error::Error;
@@ -265,6 +267,21 @@ impl Sandbox {
             panic!("{error}");
         }
         self.shared.world().faults.push(fault);
+    }
+
+    /// Adds a GitHub App, or another installation of one.
+    ///
+    /// # Panics
+    ///
+    /// If its key cannot verify signatures: it would be refused for another reason than the tested one.
+    pub fn add_app(&self, app: App) {
+        assert!(app.is_valid(), "{:?} is not a public key", app.public_key);
+        self.shared.world().apps.push(app);
+    }
+
+    /// Takes all Apps away.
+    pub fn apps_clear(&self) {
+        self.shared.world().apps.clear();
     }
 
     /// Ends every fault, and what a client that was told of it has to wait for.

@@ -10,7 +10,7 @@ use super::scope::Scope;
 use super::server::Shared;
 use super::token::CredentialKind;
 use super::world::{NewRunner, RunnerRecord, World, is_read_only};
-use super::{base64, clock};
+use super::{app, base64, clock};
 use serde_json::{Value, json};
 
 /// The versions of the API that are supported.
@@ -29,7 +29,14 @@ pub(super) fn refusal(route: &Route, request: &Request) -> Option<Reply> {
     {
         return Some(Reply::message(400, &format!("{version:?} is not a supported version")));
     }
-    if matches!(route, Route::Meta | Route::RateLimit | Route::LatestRelease) {
+    if matches!(
+        route,
+        Route::Meta
+            | Route::RateLimit
+            | Route::LatestRelease
+            | Route::Installation(_)
+            | Route::AccessTokens(_)
+    ) {
         return None;
     }
     let credential = &request.credential;
@@ -42,6 +49,13 @@ pub(super) fn refusal(route: &Route, request: &Request) -> Option<Reply> {
                 Some(permission) => refused.with("x-accepted-github-permissions", permission),
                 None => refused,
             });
+        }
+        CredentialKind::Installation if !credential.expired && is_api_scheme(&credential.scheme) => {
+            let reaches =
+                |scope: &Scope| credential.scope.as_ref().is_some_and(|installed| installed.reaches(scope));
+            if !route.scope().is_some_and(reaches) {
+                return Some(Reply::message(403, "Resource not accessible by integration"));
+            }
         }
         _ => return Some(Reply::bad_credentials()),
     }
@@ -71,6 +85,7 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
         Route::RunnerGroups(Scope::Repo(..)) => Reply::not_found(),
         Route::RunnerGroups(_) => groups(&world),
         Route::Labels(scope, id, name) => labels(&mut world, scope, *id, name.as_deref(), request),
+        Route::Installation(_) | Route::AccessTokens(_) => app::answer(&mut world, route, request, faults),
         Route::LatestRelease => latest_release(shared, &world, request),
         Route::Meta => Reply::json(
             200,

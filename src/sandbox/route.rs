@@ -3,7 +3,7 @@
 use super::scope::Scope;
 
 /// Every route that a fault can name.
-pub const NAMES: [&str; 28] = [
+pub const NAMES: [&str; 30] = [
     "list-runners",
     "downloads",
     "registration-token",
@@ -15,6 +15,8 @@ pub const NAMES: [&str; 28] = [
     "labels",
     "deprecations",
     "latest-release",
+    "installation",
+    "access-tokens",
     "meta",
     "rate-limit",
     "archive",
@@ -50,6 +52,9 @@ pub(super) enum Route {
     Deprecations(Scope, String),
     /// GitHub's public releases of the runner.
     LatestRelease,
+    /// The installation of an App in a scope, and a token of it.
+    Installation(Scope),
+    AccessTokens(u64),
     Meta,
     RateLimit,
     /// The archive of a platform (`linux-x64`) and version, which needs the temporary download token.
@@ -111,10 +116,14 @@ impl Route {
             ("GET", ["meta"]) => Self::Meta,
             ("GET", ["repos", "actions", "runner", "releases", "latest"]) => Self::LatestRelease,
             ("GET", ["rate_limit"]) => Self::RateLimit,
+            ("POST", ["app", "installations", id, "access_tokens"]) => Self::AccessTokens(id.parse().ok()?),
             ("POST", ["actions", "runner-registration"]) => Self::RunnerRegistration,
             ("POST", ["actions", "runners", "register"]) => Self::Register,
             _ => {
                 let (scope, rest) = Scope::of_api_path(segments)?;
+                if let ("GET", ["installation"]) = (method, rest) {
+                    return Some(Self::Installation(scope));
+                }
                 let ["actions", rest @ ..] = rest else { return None };
                 match (method, rest) {
                     ("GET", ["runner-groups"]) if by_runner => Self::GroupsOfRunner(scope),
@@ -202,6 +211,8 @@ impl Route {
             Self::Labels(..) => "labels",
             Self::Deprecations(..) => "deprecations",
             Self::LatestRelease => "latest-release",
+            Self::Installation(_) => "installation",
+            Self::AccessTokens(_) => "access-tokens",
             Self::Meta => "meta",
             Self::RateLimit => "rate-limit",
             Self::Archive(..) => "archive",

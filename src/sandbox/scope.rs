@@ -15,6 +15,19 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// The owner of an installation that is everywhere.
+    pub(super) const ANY: &str = "*";
+
+    /// Whether the token of an installation with this scope reaches `other`.
+    pub(super) fn reaches(&self, other: &Self) -> bool {
+        let same = |own: &str, other: &str| own == Self::ANY || own == other;
+        match (self, other) {
+            (Self::Org(own), Self::Org(other)) => same(own, other),
+            (Self::Repo(own, repo), Self::Repo(other, name)) => same(own, other) && repo == name,
+            _ => false,
+        }
+    }
+
     /// The scope in the first segments of a path (`["orgs", "acme"]`), and the segments after it.
     pub(super) fn of_api_path<'a, 'b>(segments: &'a [&'b str]) -> Option<(Self, &'a [&'b str])> {
         match segments {

@@ -25,6 +25,10 @@ pub enum CredentialKind {
     Download,
     /// The result of `runner-registration` for a registration or remove token.
     Exchanged,
+    /// A token of a GitHub App itself, which counts once its signature was verified.
+    App,
+    /// A token of an App's installation.
+    Installation,
     /// A registered runner's own credential.
     Runner,
     /// A credential that was not issued here.
@@ -99,7 +103,10 @@ impl Tokens {
 
     /// Issues a token; a `dead` one has already expired, although its `expires_at` says otherwise.
     pub fn issue(&mut self, kind: CredentialKind, scope: Scope, dead: bool) -> (Secret, String) {
-        let value = random(29);
+        let value = match kind {
+            CredentialKind::Installation => installation_token(),
+            _ => random(29),
+        };
         let said = clock::after(self.life);
         let expires_at = if dead { clock::now(-1) } else { said };
         self.issued.push(Issued { value: value.clone(), kind, scope, expires_at, uses: 0 });
@@ -142,6 +149,8 @@ impl Tokens {
             found.kind = token.kind;
             found.scope = Some(token.scope.clone());
             found.expired = token.expires_at <= clock::now(0);
+        } else if value.starts_with("eyJ") {
+            found.kind = CredentialKind::App;
         }
         found
     }
@@ -165,6 +174,11 @@ impl Tokens {
         };
         self.issued.iter().map(record).collect()
     }
+}
+
+/// GitHub's have begun to be longer than the 40 characters that they had for years.
+fn installation_token() -> Secret {
+    Secret::new(&format!("ghs_{}", random(132).expose())).expect("letters and digits fit in a header")
 }
 
 /// Random characters, as in GitHub's registration tokens. They protect nothing of value.

@@ -1,5 +1,6 @@
 //! The state of the sandbox: runners, jobs, tokens, requests, faults.
 
+use super::app::App;
 use super::conduct::Conduct;
 use super::deprecation::Deprecation;
 use super::fault::{Fault, FaultKind};
@@ -177,6 +178,7 @@ fn first_group() -> u64 {
 /// The whole state, behind one lock.
 pub(super) struct World {
     pub tokens: Tokens,
+    pub apps: Vec<App>,
     pub runners: Vec<Runner>,
     pub jobs: Vec<JobRecord>,
     pub requests: Vec<RequestRecord>,
@@ -216,6 +218,7 @@ impl World {
         let groups = vec!["Default".to_owned(), "gpu".to_owned()];
         Self {
             tokens,
+            apps: Vec::new(),
             runners: Vec::new(),
             jobs: Vec::new(),
             requests: Vec::new(),

@@ -1,5 +1,6 @@
 //! Finds credentials: in a file, on standard input, in a variable, in a systemd credential. Never on argv.
 
+use super::app::{self, NamedApp};
 use super::{Credentials, Environment, Error};
 use crate::github::Credential;
 #[cfg(unix)]
@@ -11,35 +12,50 @@ use std::io::Read as _;
 use std::path::Path;
 
 /// No token is longer, and a wrong path (a disk, a log) must not fill the memory.
-const LONGEST: u64 = 64 * 1024;
+pub(super) const LONGEST: u64 = 64 * 1024;
 
 /// The options that name credentials.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Files<'a> {
     /// `--token-file`
     pub api: Option<&'a str>,
     /// `--token-command`
     pub command: Option<&'a str>,
+    /// `--app-id`, instead of both
+    pub app: Option<NamedApp>,
     /// `--registration-token-file`
     pub registration: Option<&'a str>,
     /// `--remove-token-file`
     pub remove: Option<&'a str>,
 }
 
-/// What came from standard input, which can be read once, for the other runners that name it too.
+/// What the runners of one command share: what came from standard input, which can be read once, and Apps.
 #[derive(Debug, Default)]
-pub struct Piped(BTreeMap<&'static str, Secret>);
+pub struct Piped {
+    tokens: BTreeMap<&'static str, Secret>,
+    /// The same App for all of them, so that what is known of it is asked for once.
+    apps: BTreeMap<NamedApp, Credential>,
+}
 
 impl Piped {
     fn read(&mut self, what: &'static str, path: &str) -> Result<Secret, Error> {
-        if let Some(known) = self.0.get(what).filter(|_| path == "-") {
+        if let Some(known) = self.tokens.get(what).filter(|_| path == "-") {
             return Ok(known.clone());
         }
         let secret = read(what, path)?;
         if path == "-" {
-            self.0.insert(what, secret.clone());
+            self.tokens.insert(what, secret.clone());
         }
         Ok(secret)
+    }
+
+    fn app(&mut self, named: NamedApp, environment: &Environment) -> Result<Credential, Error> {
+        if let Some(known) = self.apps.get(&named) {
+            return Ok(known.clone());
+        }
+        let credential = app::credential(&named, environment)?;
+        self.apps.insert(named, credential.clone());
+        Ok(credential)
     }
 }
 
@@ -61,6 +77,7 @@ pub fn find_for_each(
     environment: &Environment,
     piped: &mut Piped,
 ) -> Result<Credentials, Error> {
+    let app = files.app.map(|named| piped.app(named, environment)).transpose()?;
     let mut one =
         |what, file: Option<&str>, variables: &[&str], systemd: &str| -> Result<Option<Secret>, Error> {
             if let Some(path) = file {
@@ -81,7 +98,9 @@ pub fn find_for_each(
             }
             Ok(None)
         };
-    let api = if let Some(command) = files.command.filter(|_| files.api.is_none()) {
+    let api = if app.is_some() {
+        app
+    } else if let Some(command) = files.command.filter(|_| files.api.is_none()) {
         Some(Credential::command(command, environment.for_token_command()))
     } else {
         let ours = one("token", files.api, &["RUNUP_TOKEN"], "runup.token")?;
@@ -116,6 +135,7 @@ pub fn jit_config(file: Option<&str>, environment: &Environment) -> Result<Optio
         Some(path) => {
             let file = open(WHAT, path)?;
             refuse_if_open_to_all(WHAT, path, &file)?;
+            warn_if_open_to_group(WHAT, path, &file);
             text(WHAT, path, file).map(Some)
         }
         None => systemd().map(|path| text(WHAT, &path, open(WHAT, &path)?)).transpose(),
@@ -128,6 +148,7 @@ fn read(what: &'static str, path: &str) -> Result<Secret, Error> {
     }
     let file = open(what, path)?;
     refuse_if_open_to_all(what, path, &file)?;
+    warn_if_open_to_group(what, path, &file);
     take(what, path, file)
 }
 
@@ -165,7 +186,11 @@ fn secret(what: &'static str, place: &str, text: &str) -> Result<Secret, Error> 
 }
 
 /// The content, in a buffer that is wiped before its memory is freed.
-fn text(what: &'static str, path: &str, from: impl std::io::Read) -> Result<Zeroizing<String>, Error> {
+pub(super) fn text(
+    what: &'static str,
+    path: &str,
+    from: impl std::io::Read,
+) -> Result<Zeroizing<String>, Error> {
     let unreadable = |source| Error::CredentialUnreadable { what, path: path.to_owned(), source };
     let mut text = Zeroizing::new(String::new());
     from.take(LONGEST).read_to_string(&mut text).map_err(unreadable)?;
@@ -174,23 +199,31 @@ fn text(what: &'static str, path: &str, from: impl std::io::Read) -> Result<Zero
 
 /// Every job of every runner on this machine could read such a file. A group can be a deliberate way to share it.
 #[cfg(unix)]
-fn refuse_if_open_to_all(what: &'static str, path: &str, file: &std::fs::File) -> Result<(), Error> {
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+pub(super) fn refuse_if_open_to_all(
+    what: &'static str,
+    path: &str,
+    file: &std::fs::File,
+) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt as _;
     // A pipe of a shell (`<(…)`) belongs to this process alone, whatever its mode is.
-    let metadata = match file.metadata() {
-        Ok(metadata) if metadata.is_file() => metadata,
-        _ => return Ok(()),
-    };
-    let mode = metadata.permissions().mode();
-    if mode & 0o004 != 0 {
-        return Err(Error::CredentialOpenToAll { what, path: path.to_owned() });
+    match file.metadata() {
+        Ok(metadata) if metadata.is_file() && metadata.permissions().mode() & 0o004 != 0 => {
+            Err(Error::CredentialOpenToAll { what, path: path.to_owned() })
+        }
+        _ => Ok(()),
     }
-    if mode & 0o040 != 0 && group_is_others(metadata.uid(), metadata.gid(), account::current().uid) {
+}
+
+#[cfg(unix)]
+pub(super) fn warn_if_open_to_group(what: &str, path: &str, file: &std::fs::File) {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let Ok(metadata) = file.metadata() else { return };
+    let is_open = metadata.is_file() && metadata.permissions().mode() & 0o040 != 0;
+    if is_open && group_is_others(metadata.uid(), metadata.gid(), account::current().uid) {
         tracing::warn!(
             "the {what} in {path} can be read by its group; to change that, run: chmod 600 {path}"
         );
     }
-    Ok(())
 }
 
 /// Whether others can be members of the group of a file that this process can read without the group. In a file of
@@ -204,9 +237,12 @@ fn group_is_others(owner: u32, group: u32, uid: u32) -> bool {
 
 #[cfg(not(unix))]
 #[expect(clippy::unnecessary_wraps, reason = "Windows has no such permissions")]
-fn refuse_if_open_to_all(_: &str, _: &str, _: &std::fs::File) -> Result<(), Error> {
+pub(super) fn refuse_if_open_to_all(_: &str, _: &str, _: &std::fs::File) -> Result<(), Error> {
     Ok(())
 }
+
+#[cfg(not(unix))]
+pub(super) fn warn_if_open_to_group(_: &str, _: &str, _: &std::fs::File) {}
 
 #[cfg(test)]
 mod tests {
@@ -220,7 +256,7 @@ mod tests {
     fn api(files: Files<'_>, pairs: &[(&str, &str)]) -> Option<String> {
         match find(files, &environment(pairs)).unwrap().api? {
             Credential::Token(secret) => Some(secret.expose().to_owned()),
-            Credential::Command(command) => Some(format!("{command:?}")),
+            other => Some(format!("{other:?}")),
         }
     }
 
@@ -250,7 +286,7 @@ mod tests {
         let files = Files { api: file.to_str(), ..Files::default() };
         assert_eq!(api(files, &all).as_deref(), Some("from-file"));
         let files = Files { command: Some("fetch"), ..Files::default() };
-        assert_eq!(api(files, &all).as_deref(), Some("TokenCommand(\"fetch\")"));
+        assert_eq!(api(files, &all).as_deref(), Some("Command(TokenCommand(\"fetch\"))"));
         assert_eq!(api(Files::default(), &all).as_deref(), Some("ours"));
         assert_eq!(api(Files::default(), &all[1..]).as_deref(), Some("from-systemd"));
         assert_eq!(api(Files::default(), &all[2..]).as_deref(), Some("github"));
@@ -306,10 +342,10 @@ mod tests {
         let file = dir.path().join("runup.token");
         std::fs::write(&file, "of-somebody").unwrap();
         let path = file.to_str().unwrap();
-        let files = Files { api: Some(path), ..Files::default() };
+        let files = || Files { api: Some(path), ..Files::default() };
         for open in [0o644, 0o604, 0o444] {
             mode(&file, open);
-            let error = find(files, &Environment::default()).unwrap_err();
+            let error = find(files(), &Environment::default()).unwrap_err();
             assert_eq!(error.class(), Class::Config, "{open:o}");
             assert!(error.to_string().contains(path), "{error}");
             assert!(error.hint().unwrap().contains(&format!("chmod 600 {path}")), "{error}");
@@ -317,7 +353,7 @@ mod tests {
         }
         for closed in [0o600, 0o400, 0o640, 0o660, 0o602] {
             mode(&file, closed);
-            assert_eq!(api(files, &[]).as_deref(), Some("of-somebody"), "{closed:o}");
+            assert_eq!(api(files(), &[]).as_deref(), Some("of-somebody"), "{closed:o}");
         }
         // systemd chooses the mode of its own credentials.
         mode(&file, 0o444);

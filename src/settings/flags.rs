@@ -8,6 +8,7 @@
 pub mod cloud;
 
 pub use self::cloud::{Cloud, CloudChoice, Metadata};
+use super::app::AppOptions;
 use super::layers::variable;
 use super::{Environment, parse_duration};
 use crate::host::{Arch, Os};
@@ -105,6 +106,9 @@ pub struct Server {
     /// It gets the environment of runup, without the variables that hold tokens.
     #[arg(long, value_name = "COMMAND")]
     pub token_command: Option<String>,
+    /// A GitHub App instead of a token.
+    #[command(flatten)]
+    pub app: AppOptions,
     /// Time limit for the whole command
     ///
     /// `install` needs at least 20s. `install`, `bake` and `run` keep a quarter of it, a minute at most, for undoing what

@@ -4,6 +4,7 @@
 //! name (see [`layers`]), so that none can be forgotten. Credentials are not options: [`credential`] finds them.
 //! [`suggestion`] finds what was meant by an unknown option, key or command.
 
+pub mod app;
 pub mod credential;
 pub mod flags;
 pub mod instances;
@@ -189,6 +190,9 @@ pub struct Credentials {
 /// What is wrong with the settings.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A GitHub App cannot be used.
+    #[error(transparent)]
+    App(#[from] crate::github::AppError),
     /// A credential file could not be read.
     #[error("failed to read the {what} from {path}")]
     CredentialUnreadable {
@@ -350,6 +354,7 @@ fn which(file: &std::path::Path, at: &std::path::Path) -> String {
 impl Failure for Error {
     fn class(&self) -> Class {
         match self {
+            Self::App(error) => error.class(),
             Self::CredentialUnreadable { source, .. }
             | Self::FileUnreadable { source, .. }
             | Self::EnvFileUnreadable { source, .. } => match source.kind() {
@@ -374,6 +379,7 @@ impl Failure for Error {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::App(error) => return error.hint(),
             Self::CredentialUnreadable { what, .. } => {
                 format!("Pass a file that holds only the {what}, and that the user who runs runup can read.")
             }

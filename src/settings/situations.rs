@@ -1,10 +1,12 @@
 //! The situation of each error of the settings.
 
 use super::Error;
+use crate::error::Failure as _;
 use crate::error::situation::{self, Situation};
 
 pub(super) fn of(error: &Error) -> &'static Situation {
     match error {
+        Error::App(error) => error.situation(),
         Error::CredentialUnreadable { .. }
         | Error::CredentialOpenToAll { .. }
         | Error::CredentialMalformed { .. } => &situation::CREDENTIAL_FILE,

@@ -5,7 +5,7 @@
 
 /// Names that people know from `config.sh`, other tools and plain English, by the option or key that means the same.
 /// The same name may be in several lines: the first option that the command has is suggested.
-const OPTIONS: [(&str, &[&str]); 47] = [
+const OPTIONS: [(&str, &[&str]); 51] = [
     (
         "url",
         &[
@@ -67,6 +67,22 @@ const OPTIONS: [(&str, &[&str]); 47] = [
         "token-command",
         &["token-cmd", "token-program", "credential-command", "credential-helper", "password-command"],
     ),
+    ("app-id", &["app", "github-app", "github-app-id", "client-id", "app-client-id", "integration-id"]),
+    (
+        "app-key-file",
+        &[
+            "app-key",
+            "app-private-key",
+            "app-private-key-file",
+            "app-pem",
+            "app-key-path",
+            "private-key",
+            "private-key-file",
+            "pem",
+        ],
+    ),
+    ("app-installation-id", &["installation-id", "installation", "app-installation"]),
+    ("app-sign-command", &["sign-command", "app-signer"]),
     ("registration-token-file", &["registration-token", "reg-token", "runner-token"]),
     ("remove-token-file", &["remove-token", "removal-token", "deregistration-token"]),
     ("deadline", &["timeout", "time-limit", "max-time"]),

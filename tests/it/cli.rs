@@ -94,6 +94,7 @@ fn example(option: &str) -> &'static str {
         | "state-dir"
         | "ca-file"
         | "token-file"
+        | "app-key-file"
         | "registration-token-file"
         | "remove-token-file"
         | "receipt"
@@ -108,15 +109,17 @@ fn example(option: &str) -> &'static str {
         "metadata-url" => "http://169.254.169.254/",
         "no-proxy" => "internal.test",
         "groups" => "nogroup",
-        "user-id" | "group-id" => "4711",
+        "app-id" | "app-installation-id" | "user-id" | "group-id" => "4711",
         "count" => "3",
-        "name" | "labels" | "label" | "prefix" | "work" | "user" | "archive" | "token-command" => "word",
+        "name" | "labels" | "label" | "prefix" | "work" | "user" | "archive" | "token-command"
+        | "app-key-command" | "app-sign-command" => "word",
         _ => "true",
     }
 }
 
 /// Options that do not take every text.
-const TYPED: [&str; 19] = [
+const TYPED: [&str; 20] = [
+    "app-installation-id",
     "count",
     "user-id",
     "group-id",
@@ -193,6 +196,11 @@ fn each_option_arrives_from_the_environment_and_from_the_file() {
                 "api-url",
                 "token-file",
                 "token-command",
+                "app-id",
+                "app-key-file",
+                "app-key-command",
+                "app-sign-command",
+                "app-installation-id",
                 "ca-file",
                 "root",
                 "user",

@@ -5,7 +5,7 @@ use super::situations;
 situations! {
     NO_CREDENTIAL [NoPerm]:
         "This needs a token, and none was passed.",
-        "Pass one with --token-file, RUNUP_TOKEN or --token-command. A registration token is enough to register, a remove token to remove.";
+        "Pass one with --token-file, RUNUP_TOKEN or --token-command, or a GitHub App with --app-id. A registration token is enough to register, a remove token to remove.";
     TOKEN_COMMAND [TempFail, Config, NoPerm, Os, NoInput, Io, CantCreate]:
         "The token command could not be started, failed, did not end in time, or printed something other than one token.",
         "Run it by hand as the user who runs runup: it must exit 0 and print the token, and nothing else, on standard output.";

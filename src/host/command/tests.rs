@@ -33,6 +33,13 @@ async fn gone(pid: &str) {
     }
 }
 
+#[tokio::test]
+async fn more_input_than_fits_in_a_pipe_is_an_error_and_nothing_is_started() {
+    let (result, seen) = run(sh("echo started").input(vec![b'x'; 5000])).await;
+    let error = result.unwrap_err().to_string();
+    assert!(error.contains("5000 bytes of input") && seen.is_empty(), "{error}");
+}
+
 #[test]
 fn a_command_line_is_shown_quoted_with_its_secrets_marked() {
     let command = Command::new("/opt/my runner/config.sh")

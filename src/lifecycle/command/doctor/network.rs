@@ -2,7 +2,7 @@
 
 use crate::deadline::Deadline;
 use crate::error::{Failure, chain};
-use crate::github::{self, Client};
+use crate::github::{self, Client, Credential};
 use crate::lifecycle::command::adoption;
 use crate::lifecycle::command::doctor::{Check, Verdict};
 use crate::lifecycle::context::error::{Error, RegistrationError};
@@ -48,7 +48,7 @@ pub(super) async fn checks(site: &Site<'_>, limit: Deadline) -> Vec<Check> {
         return checks;
     }
     let late = |id| Check::unknown(id, "no answer in time");
-    if let Some(check) = without_credential(site, limit).await {
+    if let Some(check) = without_credential(site, client, limit).await {
         checks.extend(["server", "clock"].map(|id| Check::unknown(id, "not asked without a credential")));
         checks.push(check);
         checks.extend(["archive", "install"].map(|id| Check::unknown(id, "not asked without a credential")));
@@ -64,12 +64,21 @@ pub(super) async fn checks(site: &Site<'_>, limit: Deadline) -> Vec<Check> {
 }
 
 /// Why the credential cannot be had, if it is not only a file.
-async fn without_credential(site: &Site<'_>, limit: Deadline) -> Option<Check> {
+async fn without_credential(site: &Site<'_>, client: &Client, limit: Deadline) -> Option<Check> {
     let credential = site.request.credentials.api.as_ref()?;
-    match timeout_at(limit.instant(), Box::pin(credential.token(limit))).await {
+    let late = match credential {
+        Credential::Token(_) => return None,
+        Credential::Command(_) => "the command that prints it did not end in time",
+        Credential::App(_) => "the GitHub App had no token in time",
+    };
+    match timeout_at(limit.instant(), Box::pin(client.bearer(credential, limit))).await {
         Ok(Ok(_)) => None,
-        Ok(Err(error)) if !limit.passed() => Some(Check::fails("credential", &error)),
-        _ => Some(Check::unknown("credential", "the command that prints it did not end in time")),
+        // What the server or the network caused for an App is told by the call after it.
+        Ok(Err(error)) if !limit.passed() => {
+            let is_ours = matches!(credential, Credential::Command(_)) || error.is_of_credential();
+            is_ours.then(|| Check::fails("credential", &error))
+        }
+        _ => Some(Check::unknown("credential", late)),
     }
 }
 
