@@ -202,9 +202,9 @@ fn open(path: &str) -> Result<File, Error> {
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
         options.custom_flags(i32::try_from(flags.bits()).unwrap_or(0));
     }
-    let opened = options.open(path).and_then(|file| match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file")),
+    let opened = options.open(path).and_then(|file| {
+        let not_a_file = || std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file");
+        if file.metadata()?.is_file() { Ok(file) } else { Err(not_a_file()) }
     });
     opened.map_err(|source| Error::CredentialUnreadable { what: WHAT, path: path.to_owned(), source })
 }
