@@ -318,9 +318,9 @@ fn a_lock_of_the_user_database_that_stays_is_explained_and_one_that_goes_is_wait
     let lock = rig.write("etc/group.lock", format!("{}\0", std::process::id()));
     let install = rig.start(&with("install", &A));
     let users = rig.root().join("var/lib/runup/users.lock");
-    until("the installation has the lock of the users", || {
-        std::fs::metadata(&users).is_ok_and(|metadata| metadata.len() > 0)
-    });
+    // It does not hold its own lock while it waits for the one of another program.
+    until("the installation is about to create its user", || users.exists());
+    assert_no_user(&rig);
     std::fs::remove_file(&lock).unwrap();
     finish(install).expect(0);
     let lock = rig.write("etc/passwd.lock", "");
