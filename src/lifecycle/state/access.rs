@@ -119,10 +119,18 @@ impl<'a> Site<'a> {
     /// # Errors
     /// `InstanceError::Leaving`.
     pub fn refuse_beside_removal(&self) -> Result<(), Error> {
-        if lock::is_held(&Journal::removal_lock_for(&self.state, &self.request.dir))? {
+        if self.is_being_removed()? {
             return Err(InstanceError::Leaving { dir: self.request.dir.clone() }.into());
         }
         Ok(())
+    }
+
+    /// Whether a run with a lower count removes the runner.
+    ///
+    /// # Errors
+    /// The lock cannot be looked at.
+    pub fn is_being_removed(&self) -> Result<bool, Error> {
+        Ok(lock::is_held(&Journal::removal_lock_for(&self.state, &self.request.dir))?)
     }
 
     /// Takes the lock for claiming, creating and deleting users, which the runs of all runner directories share.

@@ -166,6 +166,7 @@ async fn finish(
             result.deregistered = true;
             Ok(Some(ExitReason::ListenerDone))
         }
+        Ended::Itself | Ended::Deleted if site.is_being_removed()? => Ok(Some(ExitReason::Removed)),
         Ended::Itself if !is_lost(site).await? => Ok(Some(ExitReason::ListenerDone)),
         Ended::Broken if site.stop.is_cancelled() => Ok(Some(ExitReason::Told)),
         Ended::Broken => {
