@@ -11,6 +11,7 @@ use crate::host::{self, Platform};
 use crate::lifecycle::command::run::jit::{DEFAULT_GROUP, labels};
 use crate::lifecycle::context::error::{Error, ReceiptError, RegistrationError};
 use crate::lifecycle::step::registration::deregister::BUSY_POLL;
+use crate::net;
 use crate::runner::{RunnerName, config_sh};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -125,18 +126,30 @@ pub async fn create_jit(order: &CreateJit<'_>, stop: &CancellationToken) -> Resu
         }
         Err(error) => {
             // It may have been created all the same.
-            let (deadline, stop) = (Deadline::after(UNWINDING), CancellationToken::new());
-            if let Err(error) = delete_receipt(order.client, &receipt, path, deadline, &stop).await {
+            if let Err(why) = undo(order.client, &receipt, path, &error).await {
                 tracing::warn!(
                     "{} may be left on the server: {}; run this again with --receipt {} to delete it",
                     receipt.name,
-                    crate::error::chain(&error),
+                    crate::error::chain(&why),
                     path.display()
                 );
             }
             Err(error)
         }
     }
+}
+
+/// Deletes what may have been created before `failed`; after a refusal until some time, not before that.
+async fn undo(client: &Client, receipt: &Receipt, path: &Path, failed: &Error) -> Result<(), Error> {
+    let (deadline, stop) = (Deadline::after(UNWINDING), CancellationToken::new());
+    if let Error::Github(github::Error::Transport(net::Error::RateLimited { wait, .. })) = failed {
+        if *wait >= deadline.left() {
+            let doing = "deleting it: the rate limit is lifted later".to_owned();
+            return Err(Error::DeadlinePassed { doing, total: UNWINDING });
+        }
+        tokio::time::sleep(*wait).await;
+    }
+    delete_receipt(client, receipt, path, deadline, &stop).await.map(drop)
 }
 
 /// The result of a deletion by receipt.
