@@ -37,6 +37,17 @@ pub(super) async fn run(flags: Box<RemoveFlags>, mut session: Session) -> Result
         }
         results.add((number, &dir), result, text, "remove");
     }
+    for request in runners.gone {
+        let site = Site::new(&request, http.clone(), session.signals.stop().clone(), &session.screen)?;
+        let result = Box::pin(remove(&site, scope(&flags), flags.drain)).await.map_err(Failed::from);
+        if result.as_ref().is_err_and(Failed::is_stop) {
+            return result.map(|_| Output::silent());
+        }
+        // Of most, only the journal is left, which is nothing to report.
+        if result.as_ref().map_or(true, |removed| removed.changed) {
+            results.add((None, &request.dir), result, text, "remove");
+        }
+    }
     results.list(are_instances, unreadable, "nothing to do: no runner on this machine")
 }
 

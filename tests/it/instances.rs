@@ -1,6 +1,7 @@
 //! Several runners of one configuration: `--count`, `[instance.N]` and `--instance`.
 
 use crate::rig::{Ran, Rig, SCOPE, finish, names_in};
+use runup::lifecycle::checkpoint::Checkpoint;
 use runup::sandbox::{RunnerChange, Scope};
 use serde_json::Value;
 use std::path::Path;
@@ -435,6 +436,22 @@ fn what_a_flag_or_a_variable_puts_before_the_token_of_one_instance_is_not_sent_t
     assert_eq!((elsewhere.sandbox.requests().len(), on_server(&elsewhere)), (0, vec!["box-2".to_owned()]));
     ask(&["remove", "--all"], &issued).expect(0);
     assert!(on_server(&rig).is_empty() && on_server(&elsewhere).is_empty());
+    rig.assert_nothing_left();
+}
+
+/// What is left of it then is a journal without an entry, which may still claim a user.
+#[test]
+fn a_removal_that_was_killed_at_its_end_is_finished_by_that_of_all() {
+    let Some(rig) = rig() else { return };
+    count(&rig, "2").expect(0);
+    rig.die_at(Checkpoint::RemoveJournalLeft, &["remove", "--instance", "2"]);
+    let journals = || {
+        let names = std::fs::read_dir(rig.root().join("var/lib/runup")).unwrap().flatten();
+        names.filter(|entry| entry.file_name().to_string_lossy().ends_with(".json")).count()
+    };
+    assert_eq!(journals(), 2);
+    rig.run(&["remove", "--all"]).expect(0);
+    assert_eq!(journals(), 0);
     rig.assert_nothing_left();
 }
 

@@ -1,5 +1,6 @@
 //! The runners of this machine: those of its journals, and one in the default directory that was set up by hand.
 
+use crate::host::lock;
 use crate::lifecycle::context::error::{Error, JournalError, TreeError};
 use crate::lifecycle::context::request::{Instance, Request};
 use crate::lifecycle::context::site::Site;
@@ -19,6 +20,8 @@ pub struct LocalRunners {
     pub found: Vec<LocalRunner>,
     /// The journals that cannot be read: each is of one more runner.
     pub unreadable: Vec<JournalError>,
+    /// What an interrupted removal has left of runners that are gone: a journal, which may still claim a user.
+    pub gone: Vec<Request>,
 }
 
 /// One of them.
@@ -76,10 +79,10 @@ impl LocalRunners {
     /// # Errors
     /// The directory of the journals or the default directory cannot be read.
     pub fn find(site: &Site<'_>) -> Result<Self, Error> {
-        let (mut journals, mut unreadable) = (Vec::new(), Vec::new());
+        let (mut journals, mut unreadable, mut empty) = (Vec::new(), Vec::new(), Vec::new());
         for journal in Journal::each(&site.state)? {
             match journal {
-                Ok(journal) if journal.entries().is_empty() => {}
+                Ok(journal) if journal.entries().is_empty() => empty.push(journal.dir().to_owned()),
                 Ok(journal) => journals.push(journal),
                 Err(error) => unreadable.push(error),
             }
@@ -119,7 +122,14 @@ impl LocalRunners {
             found.push(LocalRunner { request, withheld: None, instance: None, api: None });
         }
         found.sort_by(|one, other| one.order().cmp(&other.order()));
-        Ok(Self { found, unreadable })
+        let is_over = |dir: &PathBuf| {
+            let here = site.request.root.locate(dir);
+            here.is_some_and(|here| std::fs::symlink_metadata(here).is_err())
+                // An installation that has just begun.
+                && !lock::is_held(&Journal::lock_for(&site.state, dir)).unwrap_or(true)
+        };
+        let gone = empty.into_iter().filter(is_over).map(|dir| requested(&dir)).collect();
+        Ok(Self { found, unreadable, gone })
     }
 
     /// Their directories.
