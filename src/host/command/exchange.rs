@@ -34,7 +34,7 @@ impl Exchange {
 }
 
 impl Command {
-    /// Sets its standard input; `/dev/null` by default. With more than [`INPUT_LIMIT`] bytes, which could block, it is not
+    /// Sets its standard input; `/dev/null` by default. With more than `INPUT_LIMIT` bytes, which could block, it is not
     /// started.
     #[must_use]
     pub fn input(mut self, input: Vec<u8>) -> Self {
