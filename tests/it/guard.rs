@@ -135,6 +135,38 @@ fn a_conversion_killed_anywhere_is_finished_or_taken_back_by_the_next_run() {
     }
 }
 
+/// With another option the old registration ends, and its tree must not come back with what the server has deleted.
+#[test]
+fn an_open_runner_that_is_registered_otherwise_is_replaced_for_good_wherever_that_is_killed() {
+    if !is_root() {
+        return;
+    }
+    let cuts = Checkpoint::ALL.into_iter().filter(|checkpoint| {
+        checkpoint.name().starts_with("place-") || checkpoint.name().starts_with("register-")
+    });
+    for cut in cuts.map(Some).chain([None]) {
+        let rig = Rig::new();
+        run(&rig, &["--self-update"]);
+        let other = ["run", "--work", "other"];
+        match cut {
+            Some(cut) => rig.die_at(cut, &other),
+            None => drop(run(&rig, &other[1..])),
+        }
+        let told = cut.map_or("not cut", Checkpoint::name);
+        if cut.is_none() {
+            converted(&rig, 2, told);
+        }
+        // What a killed `run` of an ephemeral runner had left.
+        std::fs::remove_file(rig.dir().join(".runner")).ok();
+        run(&rig, &other[1..]);
+        let id = rig.state().runners[0].id;
+        assert_ne!(id, 1, "{told}");
+        converted(&rig, id, told);
+        rig.run(&["remove"]).expect(0);
+        rig.assert_nothing_left();
+    }
+}
+
 /// Nothing that a job could have written goes into the tree that takes its place.
 #[test]
 fn a_sealed_tree_that_lost_a_part_is_replaced_by_a_sealed_one() {

@@ -152,6 +152,11 @@ impl Planned {
         matches!(self.action, Action::Keep | Action::Do(Change::AwaitOnline))
     }
 
+    /// Whether it registers a runner without taking over the name and id of the one that works.
+    pub(crate) fn registers_anew(&self) -> bool {
+        matches!(self.change(), Some(Change::Register(new)) if !new.converts)
+    }
+
     /// Whether a running service has to be restarted for it.
     pub(crate) fn restarts(&self) -> bool {
         let without = |change: &Change| {

@@ -69,11 +69,12 @@ pub(crate) fn freshen(steps: &mut [Planned], request: &Request, seen: &Seen) -> 
     Ok(())
 }
 
+/// `replace`: what replaces a working runner whose programs jobs can change.
 pub(crate) fn place_runner(
     request: &Request,
     journal: &Journal,
     seen: &Seen,
-    converts: bool,
+    replace: Option<Change>,
 ) -> Result<Planned, Error> {
     let dir = &request.dir;
     let shown = dir.display();
@@ -87,9 +88,9 @@ pub(crate) fn place_runner(
             "replace the runner in {shown}: it belongs to the user {owner}, not to {wanted}"
         )));
     }
-    if converts {
+    if let Some(replace) = replace {
         let detail = format!("replace the runner in {shown} by one that its jobs cannot change");
-        return Ok(Planned::to_do(Step::PlaceRunner, Change::Replace { converts: true }, detail));
+        return Ok(Planned::to_do(Step::PlaceRunner, replace, detail));
     }
     if let Some(what) = other_platform(journal, seen) {
         if registered || request.archive.no_refresh {

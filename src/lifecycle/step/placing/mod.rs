@@ -395,7 +395,7 @@ pub fn conclude(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
 }
 
 /// After an interrupted conversion: the old tree comes back if the new one was not registered, and is deleted if it
-/// was. Returns whether there was a conversion.
+/// was, or if it is another runner than the journal's. Returns whether there was a conversion.
 fn mend_conversion(site: &Site<'_>, journal: &mut Journal) -> Result<bool, Error> {
     let Some(Entry { state: EntryState::Begun, act }) = journal.entry(Step::PlaceRunner).cloned() else {
         return Ok(false);
@@ -405,13 +405,18 @@ fn mend_conversion(site: &Site<'_>, journal: &mut Journal) -> Result<bool, Error
     let Some((_, registered)) = journal.registered().filter(|_| converts) else { return Ok(false) };
     let registered = registered.clone();
     let (dir, staging) = (site.dir(), place::staging_path(&site.dir()));
-    let configured = |dir: &Path| Ok::<_, Error>(matches!(state::read(dir)?, LocalState::Configured(_)));
+    let configured = |dir: &Path| {
+        Ok::<_, Error>(match state::read(dir)? {
+            LocalState::Configured(file) => Some(file.agent_id),
+            _ => None,
+        })
+    };
     match (configured(&dir)?, configured(&staging)?) {
-        (false, true) => {
+        (None, Some(id)) if registered.agent_id.is_none_or(|known| known == id) => {
             put_back(site, journal, *old)?;
             journal.done(Act::Register(registered))?;
         }
-        (true, true) => conclude(site, journal)?,
+        (_, Some(_)) => conclude(site, journal)?,
         // Not exchanged yet.
         _ => return Ok(false),
     }
