@@ -6,6 +6,7 @@ use super::credential::Credential;
 use super::document::{Application, RawToken, Runner, RunnerStatus, RunnerToken};
 use super::error::{Error, Reply};
 use super::listing::{each, parse};
+use super::meta::CallsLeft;
 use super::shared::Shared;
 use super::target::Target;
 use crate::deadline::Deadline;
@@ -69,6 +70,7 @@ pub struct Client {
     end: Option<Deadline>,
     calls: Arc<AtomicU32>,
     skew: Arc<Mutex<Option<SignedDuration>>>,
+    left: Arc<Mutex<Option<CallsLeft>>>,
     shared: Option<Arc<Shared>>,
 }
 
@@ -84,6 +86,7 @@ impl Client {
             end: None,
             calls: Arc::default(),
             skew: Arc::default(),
+            left: Arc::default(),
             shared: None,
         }
     }
@@ -131,6 +134,12 @@ impl Client {
     #[must_use]
     pub fn clock_skew(&self) -> Option<SignedDuration> {
         *self.skew.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is left of the credential's calls, by the answer that said the fewest.
+    #[must_use]
+    pub fn calls_left(&self) -> Option<CallsLeft> {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The runner applications that GitHub offers. An element that cannot be read is left out: it may be for a system
@@ -333,6 +342,7 @@ impl Client {
             self.count();
             let answer = self.http.call(call).await?;
             self.note(&answer);
+            self.note_limit(&answer);
             debug!(%method, url = redact(&url), status = answer.status, "called GitHub");
             if is_success(&method, answer.status) {
                 return Ok(answer);
@@ -365,6 +375,17 @@ impl Client {
         let ours = Timestamp::now().as_second();
         let skew = SignedDuration::from_secs(ours - theirs.timestamp().as_second());
         *self.skew.lock().unwrap_or_else(PoisonError::into_inner) = Some(skew);
+    }
+
+    /// Notes how many calls are left.
+    fn note_limit(&self, answer: &Answer) {
+        let number = |name| header(answer, name)?.trim().parse().ok();
+        if let (Some(left), Some(limit)) = (number("x-ratelimit-remaining"), number("x-ratelimit-limit")) {
+            let mut known = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.is_none_or(|known| left < known.left) {
+                *known = Some(CallsLeft { left, limit });
+            }
+        }
     }
 
     /// The error for an answer that is not a success.

@@ -200,6 +200,15 @@ impl Target {
         url
     }
 
+    /// The URL of what the server says of itself.
+    #[must_use]
+    pub fn meta(&self) -> Url {
+        let mut url = self.api.clone();
+        let base = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{base}/meta"));
+        url
+    }
+
     /// Whether `other`, as stored by a configured runner, is the same scope on the same server. The names of hosts,
     /// owners and repositories are compared without case.
     #[must_use]

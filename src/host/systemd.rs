@@ -1,6 +1,6 @@
 //! systemd: unit files on disk, and everything else with `systemctl`.
 
-use super::{Command, Error};
+use super::{Command, Error, Outcome};
 use crate::deadline::{Deadline, Stop};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -262,6 +262,20 @@ pub async fn log_tail(unit: &str, signal: &CancellationToken) -> String {
         .env("PATH", PATH)
         .deadline(Deadline::after(LAST_WORDS));
     command.run(stop, &mut |_, _| {}).await.map(|outcome| outcome.tail).unwrap_or_default()
+}
+
+/// Whether the clock is synchronized with a time server, as the kernel was told; `None` if systemd does not say.
+pub async fn clock_is_synchronized(stop: &Stop) -> Option<bool> {
+    let command = Command::new("timedatectl")
+        .args(["show", "--property=NTPSynchronized", "--value"])
+        .env("PATH", PATH)
+        .deadline(Deadline::after(SHORT));
+    let said = command.run(stop, &mut |_, _| {}).await.ok().filter(Outcome::success)?;
+    match said.tail.trim() {
+        "yes" => Some(true),
+        "no" => Some(false),
+        _ => None,
+    }
 }
 
 /// What reads the log of exactly these units, with a time in seconds before each entry, and where it ends as the last line.

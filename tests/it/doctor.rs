@@ -1,8 +1,8 @@
 //! `runup doctor`: what an installation would meet, without one.
 
 use crate::rig::{Ran, Rig, finish};
-use runup::sandbox::{CredentialKind, TokenRecord};
-use serde_json::Value;
+use runup::sandbox::{CredentialKind, Fault, FaultKind, TokenRecord};
+use serde_json::{Value, json};
 
 fn checks(ran: &Ran) -> Vec<(String, String, String)> {
     let text = |check: &Value, key: &str| check[key].as_str().unwrap_or_default().to_owned();
@@ -59,7 +59,7 @@ fn a_server_that_cannot_be_reached_leaves_the_rest_untold() {
     let ran = finish(command.arg(rig.root()).spawn().unwrap()).expect(75);
     assert_eq!(verdict(&ran, "dns"), "fine");
     assert_eq!(verdict(&ran, "connection"), "fails");
-    for id in ["server", "clock", "credential", "archive", "install"] {
+    for id in ["server", "clock", "credential", "rate-limit", "archive", "install", "job-hosts"] {
         assert_eq!(verdict(&ran, id), "unknown", "{id}");
     }
 }
@@ -117,4 +117,83 @@ fn a_host_that_accepts_connections_at_one_address_is_asked_there() {
     let mut command = rig.command(&["doctor", "--json", "--url", &url, "--root"]);
     let ran = finish(command.arg(rig.root()).env("RUNUP_TOKEN", "ghp_wrong").spawn().unwrap()).expect(77);
     assert_eq!(verdict(&ran, "credential"), "fails", "{ran:?}");
+}
+
+/// A firewall that lets the installation through, and none of what jobs need.
+#[test]
+fn a_host_that_jobs_need_and_that_is_blocked_is_named() {
+    let rig = Rig::new();
+    let ran = rig.run(&["doctor", "--json"]).expect(0);
+    assert_eq!(verdict(&ran, "job-hosts"), "fine", "an Enterprise Server is all that they need: {ran:?}");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (blocked, open) =
+        (free.local_addr().unwrap().to_string(), rig.sandbox.base_url().authority().to_owned());
+    drop(free);
+    let inbound = |named: &[&str]| {
+        let hosts = json!({"full_domains": named, "wildcard_domains": ["*.actions.githubusercontent.com"]});
+        rig.sandbox.faults_clear();
+        rig.answer("meta", &json!({"domains": {"actions_inbound": hosts, "website": ["*.github.com"]}}));
+    };
+    inbound(&[&open]);
+    let ran = rig.run(&["doctor", "--json"]).expect(0);
+    assert_eq!(verdict(&ran, "job-hosts"), "fine", "{ran:?}");
+    assert!(ran.stdout.contains("*.actions.githubusercontent.com could not be tried"), "{ran:?}");
+    inbound(&[&open, &blocked, "no name at all", "user@127.0.0.1", ""]);
+    let ran = rig.run(&["doctor", "--json"]).expect(0);
+    assert_eq!(verdict(&ran, "job-hosts"), "unknown", "{ran:?}");
+    assert!(
+        ran.stdout.contains(&format!("1 of 2 hosts that jobs need did not answer: {blocked}")),
+        "{ran:?}"
+    );
+    // What is no such document is no failure either.
+    for odd in [json!([]), json!({"domains": 1}), json!({"domains": {"actions_inbound": null}})] {
+        rig.sandbox.faults_clear();
+        rig.answer("meta", &odd);
+        assert_ne!(verdict(&rig.run(&["doctor", "--json"]).expect(0), "job-hosts"), "fails");
+    }
+}
+
+#[test]
+fn calls_that_run_out_are_seen_before_they_have() {
+    let rig = Rig::new();
+    let told = |left: &str| {
+        let headers = [("x-ratelimit-limit", "5000"), ("x-ratelimit-remaining", left)];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        rig.sandbox.faults_clear();
+        let body = Some(json!({"total_count": 0, "runners": []}).to_string());
+        rig.sandbox.fault(Fault::new("list-runners", FaultKind::Status { code: 200, body, headers }));
+    };
+    told("4321");
+    let ran = rig.run(&["doctor", "--json"]).expect(0);
+    assert_eq!(verdict(&ran, "rate-limit"), "fine", "{ran:?}");
+    told("7");
+    let ran = rig.run(&["doctor", "--json"]).expect(0);
+    assert_eq!(verdict(&ran, "rate-limit"), "unknown", "{ran:?}");
+    assert!(ran.stdout.contains("7 of 5000 calls are left"), "{ran:?}");
+}
+
+/// A copy that a disk error has damaged is found before the next runner is made from it.
+#[test]
+fn a_damaged_copy_is_seen() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let rig = Rig::new();
+    rig.run(&["bake"]).expect(0);
+    assert_eq!(verdict(&rig.run(&["doctor", "--json"]).expect(0), "store"), "fine");
+    let store = rig.root().join("opt/.runup-store");
+    let mut found = vec![store];
+    let program = loop {
+        let next = found.pop().expect("the copy has the program");
+        if next.ends_with("bin/Runner.Worker") {
+            break next;
+        }
+        if next.is_dir() {
+            found.extend(std::fs::read_dir(next).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    };
+    std::fs::write(program, "not what it was").unwrap();
+    let ran = rig.run(&["doctor", "--json"]).expect(0);
+    assert_eq!(verdict(&ran, "store"), "unknown", "{ran:?}");
+    assert!(ran.stdout.contains("which is damaged"), "{ran:?}");
 }

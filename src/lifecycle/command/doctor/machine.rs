@@ -1,8 +1,9 @@
 //! What the machine must have.
 
+use crate::deadline::Deadline;
 use crate::error::situation;
 use crate::host::{self, Os, account, systemd};
-use crate::lifecycle::command::doctor::{Check, Verdict};
+use crate::lifecycle::command::doctor::{Check, Verdict, jobs};
 use crate::lifecycle::context::error::{Error, ServiceError};
 use crate::lifecycle::context::site::Site;
 use crate::runner::{libraries, preflight};
@@ -17,12 +18,16 @@ const FILES: u64 = 10_000;
 /// What GitHub's runner needs for itself.
 const MEMORY: u64 = 512 << 20;
 
-pub(super) async fn checks(site: &Site<'_>) -> Vec<Check> {
+pub(super) async fn checks(site: &Site<'_>, limit: Deadline) -> Vec<Check> {
     let mut checks = vec![platform(site), user(site), directory(site), disk(site), memory(site)];
     if site.platform().os == Os::Linux {
         checks.push(needs(site).await);
         checks.extend(init(site));
         checks.push(journals(site));
+        checks.push(jobs::engine(site));
+        let (synchronized, store) = tokio::join!(jobs::time_sync(site), jobs::store(site, limit));
+        checks.push(synchronized);
+        checks.extend(store);
     }
     checks
 }

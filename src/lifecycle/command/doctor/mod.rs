@@ -1,5 +1,6 @@
 //! What an installation and the runner need, checked side by side. Nothing is changed: `install` converges.
 
+mod jobs;
 mod machine;
 mod network;
 
@@ -117,7 +118,8 @@ pub fn worst(checks: &[Check]) -> Option<Class> {
 pub async fn doctor(site: &Site<'_>) -> Vec<Check> {
     let site = &site.until(site.deadline.within(LIMIT), site.stop.clone());
     let limit = Deadline::after(LIMIT);
-    let (mut checks, network) = tokio::join!(machine::checks(site), Box::pin(network::checks(site, limit)));
+    let (mut checks, network) =
+        tokio::join!(Box::pin(machine::checks(site, limit)), Box::pin(network::checks(site, limit)));
     checks.extend(network);
     checks
 }

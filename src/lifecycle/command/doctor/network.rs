@@ -4,7 +4,7 @@ use crate::deadline::Deadline;
 use crate::error::{Failure, chain};
 use crate::github::{self, Client, Credential};
 use crate::lifecycle::command::adoption;
-use crate::lifecycle::command::doctor::{Check, Verdict};
+use crate::lifecycle::command::doctor::{Check, Verdict, jobs};
 use crate::lifecycle::context::error::{Error, RegistrationError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::step::placing::archive;
@@ -42,7 +42,7 @@ pub(super) async fn checks(site: &Site<'_>, limit: Deadline) -> Vec<Check> {
     let connects = reached.iter().all(|check| check.verdict != Verdict::Fails) && reached.len() > 1;
     checks.extend(reached);
     if !connects {
-        for id in ["server", "clock", "credential", "archive", "install"] {
+        for id in ["server", "clock", "credential", "rate-limit", "archive", "install", "job-hosts"] {
             checks.push(Check::unknown(id, "the server was not reached"));
         }
         return checks;
@@ -51,15 +51,24 @@ pub(super) async fn checks(site: &Site<'_>, limit: Deadline) -> Vec<Check> {
     if let Some(check) = without_credential(site, client, limit).await {
         checks.extend(["server", "clock"].map(|id| Check::unknown(id, "not asked without a credential")));
         checks.push(check);
-        checks.extend(["archive", "install"].map(|id| Check::unknown(id, "not asked without a credential")));
+        checks.extend(
+            ["rate-limit", "archive", "install"]
+                .map(|id| Check::unknown(id, "not asked without a credential")),
+        );
+        checks.push(Box::pin(jobs::hosts(site, client, limit)).await);
         return checks;
     }
     let asked = Box::pin(timeout_at(limit.instant(), listed(site, client))).await;
     checks.extend(asked.unwrap_or_else(|_| vec![late("server")]));
-    let (archive, plan) =
-        tokio::join!(timeout_at(limit.instant(), archive(site)), timeout_at(limit.instant(), plan(site)));
+    let (archive, plan, hosts) = tokio::join!(
+        timeout_at(limit.instant(), archive(site)),
+        timeout_at(limit.instant(), plan(site)),
+        Box::pin(jobs::hosts(site, client, limit)),
+    );
+    checks.push(jobs::limit(client));
     checks.push(archive.unwrap_or_else(|_| late("archive")));
     checks.push(plan.unwrap_or_else(|_| late("install")));
+    checks.push(hosts);
     checks
 }
 

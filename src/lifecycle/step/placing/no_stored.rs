@@ -68,3 +68,7 @@ pub(crate) async fn sweep(_: &Site<'_>) -> Result<(), Error> {
 pub(crate) fn inspect(_: &Site<'_>) -> Result<(Vec<PathBuf>, Vec<Finding>), Error> {
     Ok((Vec::new(), Vec::new()))
 }
+
+pub(crate) async fn inspect_beside(_: &Site<'_>) -> Result<(Vec<PathBuf>, Vec<Finding>), Error> {
+    Ok((Vec::new(), Vec::new()))
+}

@@ -237,15 +237,33 @@ pub(crate) async fn sweep(site: &Site<'_>) -> Result<(), Error> {
 /// # Errors
 /// One cannot be read.
 pub(crate) fn inspect(site: &Site<'_>) -> Result<(Vec<PathBuf>, Vec<Finding>), Error> {
+    examine(&places(site)?)
+}
+
+/// The same beside other work: it reads all that the copies hold.
+///
+/// # Errors
+/// As above.
+pub(crate) async fn inspect_beside(site: &Site<'_>) -> Result<(Vec<PathBuf>, Vec<Finding>), Error> {
+    let places = places(site)?;
+    spawn_blocking(move || examine(&places)).await.map_err(transfer::Error::Bug)?
+}
+
+/// Where copies can be.
+fn places(site: &Site<'_>) -> Result<Vec<PathBuf>, Error> {
     let journals = Journal::all(&site.state)?;
     let dirs = journals.iter().filter_map(|journal| site.request.root.locate(journal.dir()));
-    let mut stores: Vec<PathBuf> =
-        dirs.chain([site.dir()]).map(|dir| Store::beside(&dir).dir().to_owned()).collect();
-    stores.sort();
-    stores.dedup();
+    let mut dirs: Vec<PathBuf> = dirs.chain([site.dir()]).collect();
+    dirs.sort();
+    dirs.dedup_by_key(|dir| Store::beside(dir).dir().to_owned());
+    dirs.retain(|dir| Store::beside(dir).exists());
+    Ok(dirs)
+}
+
+fn examine(places: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<Finding>), Error> {
     let mut found = Vec::new();
-    stores.retain(|dir| Store::beside(dir).exists());
-    for store in stores.iter().map(|dir| Store::beside(dir)) {
+    let stores: Vec<Store> = places.iter().map(|dir| Store::beside(dir)).collect();
+    for store in &stores {
         let failed = |source| host::Error::Path { doing: "read", path: store.dir().to_owned(), source };
         for entry in store.entries().map_err(failed)? {
             if let Err(Failed::Damaged(what)) = entry.verify() {
@@ -259,7 +277,7 @@ pub(crate) fn inspect(site: &Site<'_>) -> Result<(Vec<PathBuf>, Vec<Finding>), E
             fix: "delete it".to_owned(),
         }));
     }
-    Ok((stores, found))
+    Ok((stores.iter().map(|store| store.dir().to_owned()).collect(), found))
 }
 
 /// Deletes what no other runner beside this one is made from, once the copy of `sha256` is there.
