@@ -11,6 +11,7 @@ pub(super) fn of(error: &Error) -> Option<String> {
     let text = match error {
         Error::File(source) | Error::Path { source, .. } => return io_hint(source).map(String::from),
         Error::NotPrivate { .. }
+        | Error::NotOurs { .. }
         | Error::ProgramMissing { .. }
         | Error::InterpreterMissing { .. }
         | Error::AccountsLocked { .. }
@@ -73,6 +74,9 @@ pub(super) fn of(error: &Error) -> Option<String> {
 /// The hints that name what the error is about.
 fn naming(error: &Error) -> Option<String> {
     Some(match error {
+        Error::NotOurs { .. } => {
+            "Choose a file in a directory that only root, or the user that runs runup, can change.".to_owned()
+        }
         Error::NotPrivate { path, .. } => format!(
             "Give it to the user that runs runup and deny writing to others (`chown USER {0}; chmod go-w {0}`), or move \
             it away.",
