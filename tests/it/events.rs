@@ -153,7 +153,7 @@ fn a_file_that_another_user_could_have_chosen_is_refused_before_anything_happens
     let open = rig.root().join("open");
     std::fs::create_dir(&open).unwrap();
     std::fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).unwrap();
-    for (path, code) in [("link", 78), ("open/events", 78), ("missing/events", 66)] {
+    for (path, code) in [("link", 78), ("open/events", 78), ("missing/events", 74)] {
         let path = rig.root().join(path);
         let ran = rig.run(&["install", "--events", path.to_str().unwrap(), "--json"]).expect(code);
         assert!(ran.json()["error"]["message"].as_str().unwrap().starts_with("--events: "), "{ran:#?}");

@@ -13,7 +13,7 @@ pub struct EventStream {
     /// Append what happens to this file or FIFO, or to an open descriptor, as one JSON object a line
     ///
     /// The file is created with the mode 0600. A reader that is slow or gone never delays the work: events that it does not
-    /// take are lost, and counted in the next one.
+    /// take are lost, and counted in the next one. `plan` and `doctor` write none.
     #[arg(long, value_name = "FILE|fd:N")]
     pub events: Option<Destination>,
 }
@@ -25,7 +25,7 @@ pub struct MetricsDir {
     /// Directory of node_exporter's textfile collector, for metrics of the runner
     ///
     /// Each runner has files of its own there, which are replaced as a whole; `remove` deletes them. They come from this
-    /// machine, and no call is made for them.
+    /// machine, and no call is made for them. `plan` and `doctor` write none.
     #[arg(long, value_name = "DIR")]
     pub metrics: Option<PathBuf>,
 }
