@@ -67,6 +67,8 @@ struct Known {
     runners: BTreeMap<String, Watched>,
     /// Of `run`, which has one runner.
     jobs: BTreeMap<String, u64>,
+    /// The samples of how the run before it ended, which are the last ones until this one ends.
+    before: Vec<(&'static str, String)>,
     is_told: bool,
 }
 
@@ -80,7 +82,7 @@ struct Watched {
 }
 
 /// Looks at a runner again.
-pub(super) type Look = Box<dyn Fn() -> Option<Facts> + Send + Sync>;
+pub(super) type Look = Arc<dyn Fn() -> Option<Facts> + Send + Sync>;
 
 impl Metrics {
     pub(super) fn new((command, dir): (&'static str, &Path), screen: &Arc<Screen>) -> Self {
@@ -104,7 +106,13 @@ impl Metrics {
         for result in RESULTS {
             jobs.entry(result.to_owned()).or_default();
         }
-        self.known().jobs = jobs;
+        let dir = site.request.dir.to_string_lossy().into_owned();
+        let ends = ["runup_last_end_timestamp_seconds", "runup_last_exit_code"];
+        let before = text::kept(&before, &dir, &ends, &[("command", self.command)]);
+        {
+            let mut known = self.known();
+            (known.jobs, known.before) = (jobs, before);
+        }
         self.write_command(&name, None);
     }
 
@@ -167,12 +175,12 @@ impl Metrics {
 
     /// Looks at the runner of `run` again, and writes that.
     fn look(&self, name: &str) {
-        let (facts, dir) = {
+        let (look, dir) = {
             let known = self.known();
             let Some(watched) = known.runners.get(name) else { return };
-            (watched.look.as_ref().and_then(|look| look()), watched.dir.clone())
+            (watched.look.clone(), watched.dir.clone())
         };
-        if let Some(facts) = facts {
+        if let Some(facts) = look.and_then(|look| look()) {
             // The unit in which it runs, if there is one.
             let state = facts.unit.as_ref().and_then(|unit| {
                 crate::host::systemd::own_service().filter(|own| own == unit).map(|_| "active")
@@ -220,6 +228,9 @@ impl Metrics {
                 samples.add("runup_jobs_total", &[("result", result)], *number as f64);
             }
             samples.add_time("runup_last_start_timestamp_seconds", &[command], Some(self.began));
+            if end.is_none() {
+                known.before.iter().for_each(|(metric, line)| samples.keep(metric, line));
+            }
             if let Some(end) = end {
                 // Of one runner alone, the command's own end tells the signal as well.
                 let own = watched.outcome.clone().filter(|_| known.runners.len() > 1);

@@ -14,6 +14,7 @@ use crate::runner::{JitIdentity, state};
 use crate::settings::app::NamedKey;
 use crate::settings::{Credentials, Error, Origin, credential, flags};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The time limit for deregistering during a shutdown, when the network may be going down as well.
@@ -76,7 +77,7 @@ fn watch(request: &Request, http: &Http, session: &Session) -> Result<(), Failed
         let (request, http, stop, screen) = (request.clone(), http.clone(), stop.clone(), screen.clone());
         move || facts(&Site::new(&request, http.clone(), stop.clone(), &screen).ok()?).ok()
     };
-    metrics.supervise(&Site::new(&request, http, stop, &screen)?, Box::new(look));
+    metrics.supervise(&Site::new(&request, http, stop, &screen)?, Arc::new(look));
     Ok(())
 }
 

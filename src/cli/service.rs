@@ -228,6 +228,9 @@ mod tests {
         assert_eq!(argument(&given("ephemeral", "false", Origin::Default, true)), None);
         assert_eq!(argument(&given("proxy", "http://proxy:3128", Origin::Flag, false)), None);
         assert_eq!(argument(&given("token-file", "/t", Origin::Flag, false)), None);
+        // The events are of this command; the metrics are of the runner.
+        assert_eq!(argument(&given("events", "fd:3", Origin::Flag, false)), None);
+        assert_eq!(argument(&given("metrics", "/m", Origin::Flag, false)).unwrap(), ["--metrics=/m"]);
         assert_eq!(argument(&given("app-key-file", "/k", Origin::Flag, false)), None);
         assert_eq!(argument(&given("app-id", "1", Origin::Flag, false)).unwrap(), ["--app-id=1"]);
         assert_eq!(argument(&given("work", "_work", Origin::Default, false)), None);

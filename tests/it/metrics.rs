@@ -142,6 +142,8 @@ fn a_run_counts_its_jobs_and_those_of_the_runs_before_it() {
             samples(&dir).iter().any(|sample| counted(sample) && (sample.2 - number).abs() < f64::EPSILON)
         });
         assert!((value(&samples(&dir), "runup_online", &[]) - 1.0).abs() < f64::EPSILON);
+        let ends = samples(&dir).iter().filter(|sample| sample.0 == "runup_last_exit_code").count();
+        assert_eq!(ends, if number > 1.0 { 1 } else { 0 }, "the end of the run before stays");
         signal(&child, Signal::TERM);
         finish(child).expect(0);
         let all = samples(&dir);

@@ -85,6 +85,11 @@ impl Samples {
         self.lines.entry(metric).or_default().push(line);
     }
 
+    /// Adds one that an earlier run has written.
+    pub(super) fn keep(&mut self, metric: &'static str, line: &str) {
+        self.lines.entry(metric).or_default().push(line.to_owned());
+    }
+
     /// Adds a time, if it is known.
     pub(super) fn add_time(
         &mut self,
@@ -125,6 +130,29 @@ pub(super) fn counted(text: &str, metric: &str, label: &str) -> BTreeMap<String,
         Some((name.strip_suffix('"')?.to_owned(), value.parse().ok()?))
     };
     text.lines().filter_map(one).collect()
+}
+
+/// The samples of these metrics in the text of such a file whose labels begin with these, one for each metric. What is not as
+/// it is written here is left out.
+pub(super) fn kept(
+    text: &str,
+    dir: &str,
+    metrics: &[&'static str],
+    labels: &[(&str, &str)],
+) -> Vec<(&'static str, String)> {
+    let one = |metric: &&'static str| {
+        let mut begin = format!("{metric}{{dir=\"{}\"", escaped(dir));
+        for (name, value) in labels {
+            let _ = write!(begin, ",{name}=\"{}\"", escaped(value));
+        }
+        let is_ours = |line: &&str| {
+            let rest = line.strip_prefix(&begin).and_then(|rest| rest.rsplit_once("} "));
+            let plain = |c: char| c.is_ascii_alphanumeric() || ",=\"_-".contains(c);
+            rest.is_some_and(|(labels, value)| labels.chars().all(plain) && value.parse::<f64>().is_ok())
+        };
+        Some((*metric, text.lines().find(is_ours)?.to_owned()))
+    };
+    metrics.iter().filter_map(one).collect()
 }
 
 #[cfg(test)]
