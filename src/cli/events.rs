@@ -114,6 +114,7 @@ impl Sink {
             fields.insert("lost".into(), self.lost.into());
         }
         let mut line = format!("{}\n", visible::json(&Value::Object(fields).to_string()));
+        debug_assert!(line.len() < append::MOST_BYTES, "{line}");
         if self.is_torn {
             line.insert(0, '\n');
         }

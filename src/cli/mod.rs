@@ -175,15 +175,7 @@ pub fn main() -> ExitCode {
         Err(error) => return output::finish(Err(error), &common, None),
     };
     if uses_settings(&cli.command) && common.config.is_none() {
-        let own = layers::default_file(&environment);
-        let machine = Path::new(layers::DEFAULT_FILE);
-        if own != machine && !own.exists() && machine.exists() {
-            tracing::warn!(
-                "{} is for runners of root and is not used; put your settings into {}, or pass it with --config",
-                machine.display(),
-                own.display()
-            );
-        }
+        warn_of_the_machines_file(&environment);
     }
     if cfg!(target_os = "linux") && !hidden {
         tracing::debug!("the kernel lets other processes of this user read the memory of runup");
@@ -218,6 +210,19 @@ pub fn main() -> ExitCode {
     runtime.shutdown_background();
     watchers.end(&result, signal);
     output::finish(result, &common, signal)
+}
+
+/// An ordinary user could expect that the machine's file counts.
+fn warn_of_the_machines_file(environment: &Environment) {
+    let own = layers::default_file(environment);
+    let machine = Path::new(layers::DEFAULT_FILE);
+    if own != machine && !own.exists() && machine.exists() {
+        tracing::warn!(
+            "{} is for runners of root and is not used; put your settings into {}, or pass it with --config",
+            machine.display(),
+            own.display()
+        );
+    }
 }
 
 /// Whether a configuration file can change what the command does.

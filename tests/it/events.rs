@@ -49,7 +49,8 @@ fn an_installation_tells_its_phases_retries_and_end_and_no_secret() {
     let mut ended = phases("phase-end");
     let mut begun = phases("phase-begin");
     assert!(begun.contains(&&"config.sh".into()) && begun.contains(&&"place".into()), "{begun:?}");
-    (begun.sort_by_key(ToString::to_string), ended.sort_by_key(ToString::to_string));
+    begun.sort_by_key(ToString::to_string);
+    ended.sort_by_key(ToString::to_string);
     assert_eq!(begun, ended);
     let place = of(&told, "phase-end").into_iter().find(|event| event["phase"] == "place").unwrap();
     assert!(place["done"] == true && place["detail"].is_string(), "{place}");

@@ -1,4 +1,4 @@
-//! `--metrics`: files that node_exporter's textfile collector reads, and that never fail a command.
+//! `--metrics`: files that `node_exporter`'s textfile collector reads, and that never fail a command.
 
 use crate::rig::{Rig, finish, names_in, signal, until};
 use rustix::process::Signal;
@@ -9,7 +9,7 @@ use std::path::Path;
 /// A sample: its name, its labels, and its value.
 type Sample = (String, BTreeMap<String, String>, f64);
 
-/// Every sample in the directory. As strict as node_exporter is about files, and as Prometheus is about text: each metric has
+/// Every sample in the directory. As strict as `node_exporter` is about files, and as Prometheus is about text: each metric has
 /// one HELP and one TYPE before its samples, the same ones in every file, and no two samples have the same name and labels.
 fn samples(dir: &Path) -> Vec<Sample> {
     let (mut heads, mut seen, mut all) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
@@ -143,7 +143,7 @@ fn a_run_counts_its_jobs_and_those_of_the_runs_before_it() {
         });
         assert!((value(&samples(&dir), "runup_online", &[]) - 1.0).abs() < f64::EPSILON);
         let ends = samples(&dir).iter().filter(|sample| sample.0 == "runup_last_exit_code").count();
-        assert_eq!(ends, if number > 1.0 { 1 } else { 0 }, "the end of the run before stays");
+        assert_eq!(ends, usize::from(number > 1.0), "the end of the run before stays");
         signal(&child, Signal::TERM);
         finish(child).expect(0);
         let all = samples(&dir);
