@@ -14,8 +14,8 @@
 //! | [`host`] | the machine: platform, root prefix, commands, users, lock, signals |
 //! | `sandbox` | a fake GitHub server for testing (cargo feature `sandbox`) |
 //!
-//! Every module may use three small ones: [`error`] (classes of failure and their exit codes), [`secret`] (the
-//! one way a credential enters or leaves) and [`deadline`] (no wait is endless).
+//! Every module may use four small ones: [`error`] (classes of failure and their exit codes), [`secret`] (the one way a
+//! credential enters or leaves), [`deadline`] (no wait is endless) and [`event`] (what happens, for programs that watch).
 //!
 //! # The import rule
 //!
@@ -28,6 +28,7 @@ pub mod cli;
 pub mod cloud;
 pub mod deadline;
 pub mod error;
+pub mod event;
 pub mod github;
 pub mod host;
 pub mod lifecycle;

@@ -8,7 +8,8 @@ use crate::host::{Arch, Os};
 use crate::lifecycle::{NamePrefix, OwnershipLabel};
 use crate::runner::{Labels, NameTemplate};
 use crate::settings::flags::{
-    Archive, Cloud, Common, Jobs, Libraries, Metadata, Place, Run, Runner, Server, ServiceOptions,
+    Archive, Cloud, Common, EventStream, Jobs, Libraries, Metadata, MetricsDir, Place, Run, Runner, Server,
+    ServiceOptions,
 };
 use crate::settings::instances::{Choice, Chosen, Count};
 use crate::settings::parse_duration;
@@ -119,6 +120,10 @@ pub(super) struct InstallFlags {
     pub libraries: Libraries,
     #[command(flatten)]
     pub service: ServiceOptions,
+    #[command(flatten)]
+    pub stream: EventStream,
+    #[command(flatten)]
+    pub metrics: MetricsDir,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -130,6 +135,10 @@ pub(super) struct RunFlags {
     pub converge: ConvergeFlags,
     #[command(flatten)]
     pub chosen: Chosen,
+    #[command(flatten)]
+    pub stream: EventStream,
+    #[command(flatten)]
+    pub metrics: MetricsDir,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -173,6 +182,8 @@ pub(super) struct BakeFlags {
     pub archive: Archive,
     #[command(flatten)]
     pub libraries: Libraries,
+    #[command(flatten)]
+    pub stream: EventStream,
     /// Keep the runner of the image although a newer one is available; exit code 80 if it is too old to register
     #[arg(long, help_heading = "Archive options")]
     pub no_refresh: bool,
@@ -213,6 +224,10 @@ pub(super) struct RemoveFlags {
     pub server: Server,
     #[command(flatten)]
     pub place: Place,
+    #[command(flatten)]
+    pub stream: EventStream,
+    #[command(flatten)]
+    pub metrics: MetricsDir,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -232,6 +247,10 @@ pub(super) struct UpgradeFlags {
     pub server: Server,
     #[command(flatten)]
     pub place: Place,
+    #[command(flatten)]
+    pub stream: EventStream,
+    #[command(flatten)]
+    pub metrics: MetricsDir,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -245,6 +264,8 @@ pub(super) struct StatusFlags {
     pub chosen: Chosen,
     #[command(flatten)]
     pub place: Place,
+    #[command(flatten)]
+    pub metrics: MetricsDir,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -37,5 +37,8 @@ pub(super) async fn run(flags: DownloadsFlags, session: Session) -> Result<Outpu
             })
         })
         .collect();
-    Ok(Output::new(table(&["OS", "ARCHITECTURE", "FILE", "SHA256"], &rows), &document))
+    Ok(Output::new(
+        table(&["OS", "ARCHITECTURE", "FILE", "SHA256"], &rows),
+        &json!({ "downloads": document }),
+    ))
 }

@@ -59,7 +59,8 @@ pub(super) fn run(flags: &ExplainFlags) -> Result<Output, Failed> {
     let all = situation::all();
     let Some(what) = &flags.what else {
         let text = format!("{}\nExplain one with: runup explain NAME", table(&all));
-        return Ok(Output::new(text, &all.iter().map(|one| document(one)).collect::<Vec<_>>()));
+        let errors: Vec<Value> = all.iter().map(|one| document(one)).collect();
+        return Ok(Output::new(text, &json!({ "errors": errors })));
     };
     if let Some(one) = all.iter().find(|one| one.name() == *what) {
         return Ok(Output::new(text_of(one), &document(one)));

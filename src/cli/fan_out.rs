@@ -103,7 +103,7 @@ impl Results {
         Ok(Output::new(self.lines.join("\n"), &without_number(self.documents.pop().unwrap_or_default())))
     }
 
-    /// All of it, for the runners of a machine that are not all instances, or none: a list, unless some are.
+    /// All of it, for the runners of a machine that are not all instances, or none: the list `runners`, unless some are.
     pub(super) fn list(
         mut self,
         are_instances: bool,
@@ -120,7 +120,7 @@ impl Results {
             self.lines.push(nothing.to_owned());
         }
         let documents: Vec<Value> = self.documents.into_iter().map(without_number).collect();
-        Ok(Output::new(self.lines.join("\n"), &documents).with_failures(self.failed))
+        Ok(Output::new(self.lines.join("\n"), &json!({ "runners": documents })).with_failures(self.failed))
     }
 
     /// All of it. A signal that ended one has ended all.

@@ -129,10 +129,20 @@ impl One {
         let stop = session.signals.stop();
         loop {
             let site = Site::new(&self.request, self.http.clone(), stop.clone(), watch)?;
+            if let Some(metrics) = &session.metrics {
+                metrics.remember(&site);
+            }
             match Box::pin(install(&site)).await {
-                Ok(installed) => return Ok(installed),
                 Err(error) if self.is_patient && wait_for_limit(&error, stop, None).await => {}
-                Err(error) => return Err(error.into()),
+                result => {
+                    let result = result.map_err(Failed::from);
+                    if let Some(metrics) = &session.metrics {
+                        let online = result.as_ref().ok().and_then(Installed::online);
+                        metrics.observe(&site, online).await;
+                        metrics.ended(&self.request.dir, &result);
+                    }
+                    return result;
+                }
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The log on stderr: plain lines, or one JSON object per line.
 
+use super::events::Events;
+use super::metrics::{Ear, Metrics};
 use super::screen::Screen;
 use super::visible;
 use crate::settings::flags::{Common, LogFormat};
@@ -7,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
@@ -17,8 +20,13 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 /// The target of the events that report phases.
 pub(super) const PHASE: &str = "phase";
 
-/// Starts the log.
-pub(super) fn start(common: &Common, screen: &Arc<Screen>) {
+/// Starts the log, and the events and metrics if there are any.
+pub(super) fn start(
+    common: &Common,
+    screen: &Arc<Screen>,
+    events: Option<Events>,
+    metrics: Option<Arc<Metrics>>,
+) {
     let level = match (common.quiet, common.verbose) {
         (true, _) => LevelFilter::WARN,
         (_, true) => LevelFilter::DEBUG,
@@ -27,27 +35,26 @@ pub(super) fn start(common: &Common, screen: &Arc<Screen>) {
     // Only the events of runup: those of libraries are noise, and may contain secrets.
     let filter = Targets::new().with_target("runup", level).with_target(PHASE, level);
     let writer = Arc::clone(screen);
-    let registry = tracing_subscriber::registry().with(filter);
-    // If a test starts it twice in one process, the first one stays.
-    let _ = match common.log_format {
-        LogFormat::Json => registry
-            .with(
-                tracing_subscriber::fmt::layer()
-                    .json()
-                    .flatten_event(true)
-                    .with_span_list(false)
-                    .with_writer(move || Screen::line(&writer)),
-            )
-            .try_init(),
-        LogFormat::Text => registry
-            .with(
-                tracing_subscriber::fmt::layer()
-                    .event_format(Plain)
-                    .with_ansi(false)
-                    .with_writer(move || Screen::line(&writer)),
-            )
-            .try_init(),
+    let log = match common.log_format {
+        LogFormat::Json => tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .with_writer(move || Screen::line(&writer))
+            .with_filter(filter)
+            .boxed(),
+        LogFormat::Text => tracing_subscriber::fmt::layer()
+            .event_format(Plain)
+            .with_ansi(false)
+            .with_writer(move || Screen::line(&writer))
+            .with_filter(filter)
+            .boxed(),
     };
+    let events = events.map(|events| events.with_filter(Events::filter()).boxed());
+    let metrics = metrics.map(|metrics| Ear(metrics).with_filter(Events::filter()).boxed());
+    let layers: Vec<_> = [log].into_iter().chain(events).chain(metrics).collect();
+    // If a test starts it twice in one process, the first one stays.
+    let _ = tracing_subscriber::registry().with(layers).try_init();
 }
 
 /// `warning: message (key=value)`; phases as aligned columns.

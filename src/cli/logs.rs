@@ -34,7 +34,7 @@ pub(super) async fn run(flags: LogsFlags, session: Session) -> Result<Output, Fa
     }
     let lines = so_far(&site).await?;
     let shown: Vec<String> = lines.iter().map(text).collect();
-    Ok(Output::new(shown.join("\n"), &lines))
+    Ok(Output::new(shown.join("\n"), &json!({ "lines": lines })))
 }
 
 /// The logs of all instances, in the order of time; each line begins with the name of its directory.

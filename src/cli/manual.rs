@@ -146,7 +146,7 @@ pub(super) const PAGES: [Page; 26] = [
         path: "status",
         notes: &[
             "Without --dir, RUNUP_DIR or a dir in the configuration file, it shows every runner of this machine: one alone in \
-             full, several as a table, and a list with --json. The exit code is 75 if any of them has it, else the first that is not 0. With a \
+             full, several as a table, and with --json a document with a list. The exit code is 75 if any of them has it, else the first that is not 0. With a \
              directory, it shows that one, and --json prints its object.",
         ],
         exit: &[

@@ -10,6 +10,7 @@ mod doctor;
 mod documents;
 mod downloads;
 mod drain;
+mod events;
 mod explain;
 mod fan_out;
 mod flood;
@@ -27,6 +28,7 @@ mod log;
 mod logs;
 mod man;
 mod manual;
+mod metrics;
 mod output;
 mod plan;
 mod prepare_start;
@@ -37,6 +39,7 @@ mod run;
 mod runners;
 #[cfg(feature = "sandbox")]
 mod sandbox;
+mod schema;
 mod screen;
 mod service;
 mod status;
@@ -46,6 +49,7 @@ mod usage;
 mod visible;
 mod whereabouts;
 
+use crate::event;
 use crate::host::memory;
 use crate::host::signals::{self, Signals};
 use crate::host::umask;
@@ -54,6 +58,8 @@ use crate::settings::flags::Common;
 use crate::settings::{Environment, Given, Origin, layers};
 use args::{Cli, Command};
 use clap::FromArgMatches as _;
+use events::Events;
+use metrics::Metrics;
 use output::{Failed, Output};
 use screen::Screen;
 use std::collections::BTreeSet;
@@ -62,7 +68,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What every command gets.
 #[derive(Clone)]
@@ -72,6 +78,8 @@ struct Session {
     environment: Environment,
     signals: Signals,
     screen: Arc<Screen>,
+    /// The metrics, if there are any.
+    metrics: Option<Arc<Metrics>>,
     /// The options of the chosen command, and where each was set.
     given: Vec<Given>,
     /// The configuration file that `--config` names; `None` for the default one.
@@ -100,9 +108,43 @@ impl Session {
     async fn spread_start(&self, spread: Duration) -> Result<(), crate::lifecycle::Error> {
         let wait = spread.mul_f64(fastrand::f64());
         if !wait.is_zero() {
+            event::wait("--start-spread", Some(wait));
             tracing::info!("starting in {} s, because of --start-spread", wait.as_secs());
         }
         self.or_stop(tokio::time::sleep(wait)).await
+    }
+}
+
+/// What watches the command, besides the log.
+struct Watchers {
+    metrics: Option<Arc<Metrics>>,
+    began: Instant,
+}
+
+impl Watchers {
+    /// Starts the log, the events and the metrics.
+    fn start(command: &Command, common: &Common, screen: &Arc<Screen>) -> Result<Self, Failed> {
+        let metrics = metrics::of(command).map(|it| Arc::new(Metrics::new(it, screen)));
+        let events = events::of(command).map(|it| Events::open(it, screen)).transpose();
+        let (events, refused) = match events {
+            Ok(events) => (events, None),
+            Err(error) => (None, Some(error)),
+        };
+        log::start(common, screen, events, metrics.clone());
+        if let Some(error) = refused {
+            return Err(Failed::from(error).while_doing("--events".into()));
+        }
+        event::begin(env!("CARGO_PKG_VERSION"));
+        Ok(Self { metrics, began: Instant::now() })
+    }
+
+    /// The command has ended.
+    fn end(self, result: &Result<Output, Failed>, signal: Option<u8>) {
+        let (code, error) = output::outcome(result, signal);
+        event::end(code, error.as_deref(), self.began.elapsed());
+        if let Some(metrics) = self.metrics {
+            metrics.end(code, error.as_deref());
+        }
     }
 }
 
@@ -119,7 +161,7 @@ pub fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => {
             let common = Common::of_broken(&arguments, &environment);
-            log::start(&common, &Screen::new(&common));
+            log::start(&common, &Screen::new(&common), None, None);
             return match error {
                 ParseError::Clap(error, origin) => usage::clap_says(&error, &origin, &arguments, &common),
                 ParseError::Settings(error) => output::finish(Err(Failed::from(error)), &common, None),
@@ -128,17 +170,12 @@ pub fn main() -> ExitCode {
     };
     let common = cli.common.clone();
     let screen = Screen::new(&common);
-    log::start(&common, &screen);
+    let watchers = match Watchers::start(&cli.command, &common, &screen) {
+        Ok(watchers) => watchers,
+        Err(error) => return output::finish(Err(error), &common, None),
+    };
     if uses_settings(&cli.command) && common.config.is_none() {
-        let own = layers::default_file(&environment);
-        let machine = Path::new(layers::DEFAULT_FILE);
-        if own != machine && !own.exists() && machine.exists() {
-            tracing::warn!(
-                "{} is for runners of root and is not used; put your settings into {}, or pass it with --config",
-                machine.display(),
-                own.display()
-            );
-        }
+        warn_of_the_machines_file(&environment);
     }
     if cfg!(target_os = "linux") && !hidden {
         tracing::debug!("the kernel lets other processes of this user read the memory of runup");
@@ -158,6 +195,7 @@ pub fn main() -> ExitCode {
             environment,
             signals: signals.clone(),
             screen: Arc::clone(&screen),
+            metrics: watchers.metrics.clone(),
             given,
             config: cli.common.config.clone(),
             number,
@@ -170,7 +208,21 @@ pub fn main() -> ExitCode {
     screen.clear();
     // A blocking read must not keep the process from exiting.
     runtime.shutdown_background();
+    watchers.end(&result, signal);
     output::finish(result, &common, signal)
+}
+
+/// An ordinary user could expect that the machine's file counts.
+fn warn_of_the_machines_file(environment: &Environment) {
+    let own = layers::default_file(environment);
+    let machine = Path::new(layers::DEFAULT_FILE);
+    if own != machine && !own.exists() && machine.exists() {
+        tracing::warn!(
+            "{} is for runners of root and is not used; put your settings into {}, or pass it with --config",
+            machine.display(),
+            own.display()
+        );
+    }
 }
 
 /// Whether a configuration file can change what the command does.

@@ -1,6 +1,6 @@
 //! Prints the result, and sets the exit code. No other module prints or exits.
 
-use super::{fan_out, visible};
+use super::{documents, fan_out, visible};
 use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure, chain};
 use crate::secret;
@@ -32,19 +32,20 @@ enum Document {
 impl Output {
     /// A successful result.
     pub(super) fn new(text: impl Into<String>, json: &impl serde::Serialize) -> Self {
-        let json = serde_json::to_value(json).expect("results are texts, numbers and lists of them");
+        let json = stamped(serde_json::to_value(json).expect("results are texts, numbers and lists of them"));
         Self { text: text.into(), json: Document::Value(json), code: 0, secret: false, failed: Vec::new() }
     }
 
-    /// A list, which is rendered in the printed format only and element by element, so that a long one takes no more memory
-    /// than its elements.
+    /// A document with a list of this name, which is rendered in the printed format only and element by element, so that a
+    /// long one takes no more memory than its elements.
     pub(super) fn list<T: serde::Serialize + 'static>(
+        name: &'static str,
         elements: Vec<T>,
         as_json: bool,
         head: &'static [&'static str],
         row: fn(&T) -> Vec<String>,
     ) -> Self {
-        let pieces = if as_json { json_list(elements) } else { table_of(elements, head, row) };
+        let pieces = if as_json { json_list(name, elements) } else { table_of(elements, head, row) };
         Self {
             text: String::new(),
             json: Document::Pieces(pieces),
@@ -118,6 +119,17 @@ impl<E: Failure> From<E> for Failed {
     }
 }
 
+/// The exit code of a result, and the name of the error that it is of.
+pub(super) fn outcome(result: &Result<Output, Failed>, signal: Option<u8>) -> (u8, Option<String>) {
+    match result {
+        Ok(output) => {
+            let failed = output.failed.iter().find(|it| it.error.class().exit_code() == output.code);
+            (output.code, failed.map(|failed| failed.error.situation().name()))
+        }
+        Err(failed) => (failed.class(signal).exit_code(), Some(failed.error.situation().name())),
+    }
+}
+
 /// Prints the result or the failure, and returns the exit code.
 pub(super) fn finish(result: Result<Output, Failed>, common: &Common, signal: Option<u8>) -> ExitCode {
     match result {
@@ -149,10 +161,7 @@ pub(super) fn finish(result: Result<Output, Failed>, common: &Common, signal: Op
             ExitCode::from(code)
         }
         Err(failed) => {
-            let class = match (failed.error.class(), signal) {
-                (Class::Signal(_), Some(number)) => Class::Signal(number),
-                (class, _) => class,
-            };
+            let class = failed.class(signal);
             print_failure(&failed, class, common);
             ExitCode::from(class.exit_code())
         }
@@ -163,6 +172,19 @@ impl Failed {
     /// The same error, of this of several.
     pub(super) fn while_doing(self, doing: String) -> Self {
         Self { doing: Some(doing), ..self }
+    }
+
+    /// How the run ends because of it, if this signal was received.
+    fn class(&self, signal: Option<u8>) -> Class {
+        match (self.error.class(), signal) {
+            (Class::Signal(_), Some(number)) => Class::Signal(number),
+            (class, _) => class,
+        }
+    }
+
+    /// Its exit code and its name.
+    pub(super) fn outcome(&self) -> (u8, Option<String>) {
+        (self.error.class().exit_code(), Some(self.error.situation().name()))
     }
 
     /// Whether a signal caused it.
@@ -205,7 +227,7 @@ impl Failed {
 
 fn print_failure(failed: &Failed, class: Class, common: &Common) {
     if common.json {
-        let document = json!({ "error": failed.document_as(class) });
+        let document = stamped(json!({ "error": failed.document_as(class) }));
         let _ = writeln!(std::io::stdout(), "{}", visible::json(&format!("{document:#}")));
     } else if let Some(command) = &failed.command {
         let _ = writeln!(std::io::stdout(), "{}", visible::lines(command));
@@ -299,19 +321,32 @@ impl Failure for NoRuntime {
     }
 }
 
-/// A list as JSON, laid out as the values of other results are.
-fn json_list<T: serde::Serialize + 'static>(elements: Vec<T>) -> Pieces {
+/// A document with the version of its format.
+pub(super) fn stamped(mut document: Value) -> Value {
+    debug_assert!(document.is_object() || document.is_null(), "a list has no place for the version");
+    if let Some(fields) = document.as_object_mut() {
+        fields.insert("schema".to_owned(), documents::VERSION.into());
+    }
+    document
+}
+
+/// A list as JSON, laid out as the values of other results are, whose fields are in the order of the alphabet.
+fn json_list<T: serde::Serialize + 'static>(name: &'static str, elements: Vec<T>) -> Pieces {
+    debug_assert!(name < "schema");
+    let version = format!("  \"schema\": {}", documents::VERSION);
     if elements.is_empty() {
-        return Box::new(std::iter::once("[]".to_owned()));
+        let empty = format!("  \"{name}\": [],");
+        return Box::new(["{".to_owned(), empty, version, "}".to_owned()].into_iter());
     }
     let last = elements.len() - 1;
     let elements = elements.into_iter().enumerate().map(move |(index, element)| {
         let value = serde_json::to_value(element).expect("results are texts, numbers and lists of them");
         let comma = if index == last { "" } else { "," };
         // In JSON, a line break can only be one of its layout.
-        format!("  {}{comma}", format!("{value:#}").replace('\n', "\n  "))
+        format!("    {}{comma}", format!("{value:#}").replace('\n', "\n    "))
     });
-    Box::new(std::iter::once("[".to_owned()).chain(elements).chain(std::iter::once("]".to_owned())))
+    let head = ["{".to_owned(), format!("  \"{name}\": [")].into_iter();
+    Box::new(head.chain(elements).chain(["  ],".to_owned(), version, "}".to_owned()]))
 }
 
 /// The longest text in a cell, in characters.
@@ -384,10 +419,11 @@ mod tests {
 
     #[test]
     fn a_list_is_laid_out_as_any_other_document() {
-        let joined = |elements| json_list::<Value>(elements).collect::<Vec<_>>().join("\n");
+        let joined = |elements| json_list::<Value>("lines", elements).collect::<Vec<_>>().join("\n");
         let elements = vec![json!({"b": [1, 2], "a": "x\ny"}), json!(null), json!([])];
-        assert_eq!(joined(elements.clone()), format!("{:#}", json!(elements)));
-        assert_eq!(joined(vec![]), format!("{:#}", json!([])));
+        let document = |elements: &[Value]| format!("{:#}", stamped(json!({ "lines": elements })));
+        assert_eq!(joined(elements.clone()), document(&elements));
+        assert_eq!(joined(vec![]), document(&[]));
         let rows = |one: &Value| vec![one.to_string()];
         let lines: Vec<String> = table_of(vec![json!(1), json!(22)], &["A"], rows).collect();
         assert_eq!(lines.join("\n"), table(&["A"], &[vec!["1".into()], vec!["22".into()]]));

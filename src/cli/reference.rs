@@ -2,7 +2,7 @@
 
 use super::interface::{self, Documented};
 use super::keys::{self, Key};
-use super::{documents, explain, manual};
+use super::{documents, explain, manual, schema};
 use crate::error::situation;
 use clap::Command;
 use std::fmt::Write as _;
@@ -23,11 +23,18 @@ pub(super) fn write(dir: &Path) -> std::io::Result<()> {
         ("configuration.md", configuration(&keys)),
         ("environment.md", environment(&keys)),
         ("errors.md", errors()),
+        ("events.md", documents::page_of_events()),
         ("exit-codes.md", exit_codes(&root)),
         ("json.md", documents::page()),
+        ("metrics.md", documents::page_of_metrics()),
     ];
     for (name, text) in pages {
         fs_err::write(dir.join(name), format!("{GENERATED}{}\n", text.trim_end()))?;
+    }
+    let schemas = dir.join("schemas");
+    fs_err::create_dir_all(&schemas)?;
+    for (name, schema) in schema::all() {
+        fs_err::write(schemas.join(name), format!("{schema:#}\n"))?;
     }
     Ok(())
 }
@@ -38,8 +45,10 @@ fn index() -> String {
      - [Configuration file](configuration.md)\n\
      - [Environment](environment.md)\n\
      - [Errors](errors.md)\n\
+     - [Events](events.md)\n\
      - [Exit codes](exit-codes.md)\n\
-     - [JSON output](json.md)\n\n\
+     - [JSON output](json.md), and its [schemas](schemas)\n\
+     - [Metrics](metrics.md)\n\n\
      The same is in the man pages (`man runup`, `man runup.toml`) and in `runup COMMAND --help`.\n"
         .to_owned()
 }

@@ -20,7 +20,7 @@ pub(super) async fn run(flags: Box<RemoveFlags>, mut session: Session) -> Result
     let http = http(&flags.server, &session.environment)?;
     let site = Site::new(&request, http.clone(), session.signals.stop().clone(), &session.screen)?;
     if !flags.choice.all {
-        let removed = remove(&site, scope(&flags), flags.drain).await?;
+        let removed = Box::pin(watched(&site, &flags, &session)).await?;
         return Ok(Output::new(text(&removed), &removed));
     }
     let runners = LocalRunners::find(&site)?;
@@ -39,7 +39,7 @@ pub(super) async fn run(flags: Box<RemoveFlags>, mut session: Session) -> Result
     }
     for request in runners.gone {
         let site = Site::new(&request, http.clone(), session.signals.stop().clone(), &session.screen)?;
-        let result = Box::pin(remove(&site, scope(&flags), flags.drain)).await.map_err(Failed::from);
+        let result = Box::pin(watched(&site, &flags, &session)).await;
         if result.as_ref().is_err_and(Failed::is_stop) {
             return result.map(|_| Output::silent());
         }
@@ -68,7 +68,16 @@ async fn one(runner: LocalRunner, flags: &RemoveFlags, session: &Session) -> Res
         return Err(Error::from(RegistrationError::Withheld { dir: request.dir.clone(), why }).into());
     }
     let site = Site::new(request, one.http, session.signals.stop().clone(), &session.screen)?;
-    Ok(Box::pin(remove(&site, scope(flags), flags.drain)).await?)
+    Box::pin(watched(&site, flags, session)).await
+}
+
+/// Removes one, with its metrics.
+async fn watched(site: &Site<'_>, flags: &RemoveFlags, session: &Session) -> Result<Removed, Failed> {
+    let removed = Box::pin(remove(site, scope(flags), flags.drain)).await?;
+    if let Some(metrics) = &session.metrics {
+        metrics.forget(site);
+    }
+    Ok(removed)
 }
 
 /// What means one runner contradicts `--all`. A directory of the environment or the configuration file is a default, and

@@ -6,13 +6,15 @@ use super::output::{Failed, Output};
 use super::{Session, in_cloud, instances, jobs, request};
 use crate::host::account;
 use crate::lifecycle::{
-    CredentialSource, ExitReason, KeepCopy, Request, RunResult, RunnerSource, Running, Surroundings,
-    run as supervise,
+    CredentialSource, ExitReason, KeepCopy, Request, RunResult, RunnerSource, Running, Site, Surroundings,
+    facts, run as supervise,
 };
+use crate::net::Http;
 use crate::runner::{JitIdentity, state};
 use crate::settings::app::NamedKey;
-use crate::settings::{Error, Origin, credential, flags};
+use crate::settings::{Credentials, Error, Origin, credential, flags};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The time limit for deregistering during a shutdown, when the network may be going down as well.
@@ -58,9 +60,25 @@ pub(super) async fn run(mut flags: Box<RunFlags>, mut session: Session) -> Resul
     #[cfg(target_os = "linux")]
     tokio::spawn(crate::host::orphans::adopt());
     let stop = session.signals.stop().clone();
+    watch(&request, &http, &session)?;
     let surroundings = Surroundings { http, stop, watch: &session.screen };
     let result = Box::pin(supervise(request, &running, &surroundings)).await?;
     Ok(Output::new(text(&result), &result))
+}
+
+/// Lets the metrics look at the runner whenever something happens to it.
+fn watch(request: &Request, http: &Http, session: &Session) -> Result<(), Failed> {
+    let Some(metrics) = &session.metrics else { return Ok(()) };
+    // It must not keep a credential that is wiped before a job of the same user can read it.
+    let request =
+        Request { credentials: Credentials::default(), target: None, shared: None, ..request.clone() };
+    let (http, stop, screen) = (http.clone(), session.signals.stop().clone(), session.screen.clone());
+    let look = {
+        let (request, http, stop, screen) = (request.clone(), http.clone(), stop.clone(), screen.clone());
+        move || facts(&Site::new(&request, http.clone(), stop.clone(), &screen).ok()?).ok()
+    };
+    metrics.supervise(&Site::new(&request, http, stop, &screen)?, Arc::new(look));
+    Ok(())
 }
 
 /// The request of `run`, and where its runner comes from.

@@ -63,7 +63,7 @@ pub(super) async fn run(flags: RunnersFlags, session: Session) -> Result<Output,
             let client = request::client(&flags.server, &session)?;
             let filter = Filter { name: flags.name, status, label: flags.label };
             let runners = session.or_stop(client.runners(&filter)).await??;
-            Ok(Output::list(runners, session.screen.is_json(), &HEAD, row))
+            Ok(Output::list("runners", runners, session.screen.is_json(), &HEAD, row))
         }
         RunnersCommand::Show(flags) => {
             let (_, runner) = one(&flags, &session).await?;

@@ -1,7 +1,7 @@
 //! `runup sandbox`
 
 use super::Session;
-use super::output::{Failed, Output};
+use super::output::{Failed, Output, stamped};
 use crate::github::Credential;
 use crate::sandbox::{App, Fault, Options, start};
 use crate::settings::Error;
@@ -67,7 +67,7 @@ pub(super) async fn run(flags: SandboxFlags, session: Session) -> Result<Output,
     if let Some(app) = app {
         sandbox.add_app(app);
     }
-    let ready = format!("{}\n", sandbox.ready());
+    let ready = format!("{}\n", stamped(sandbox.ready()));
     // The caller waits for this line; if it has exited, the line is not needed.
     let _ = std::io::stdout().write_all(ready.as_bytes()).and_then(|()| std::io::stdout().flush());
     session.signals.stop().cancelled().await;

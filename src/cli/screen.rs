@@ -90,6 +90,18 @@ impl Screen {
         Line(Arc::clone(self))
     }
 
+    /// Logs a warning from where nothing can be traced.
+    pub(super) fn warn(self: &Arc<Self>, message: &str) {
+        let line = if self.log_json {
+            let timestamp = jiff::Timestamp::now().to_string();
+            serde_json::json!({ "timestamp": timestamp, "level": "WARN", "message": message }).to_string()
+        } else {
+            format!("warning: {}", visible::message(message))
+        };
+        // As for the log itself, there is no other place to report a failure to.
+        let _ = self.line().write_all(format!("{line}\n").as_bytes());
+    }
+
     fn bar(&self) -> std::sync::MutexGuard<'_, Option<ProgressBar>> {
         self.bar.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -19,7 +19,7 @@ const RECORDED: [&str; 8] =
     ["ca-file", "proxy", "no-proxy", "env", "env-file", "hook-job-started", "hook-job-completed", "path"];
 
 /// Options that are not passed to the unit's `runup run`: they concern this run only, or are passed in another way.
-const NOT_FOR_THE_UNIT: [&str; 17] = [
+const NOT_FOR_THE_UNIT: [&str; 18] = [
     "adopt",
     "count",
     "deps",
@@ -34,13 +34,14 @@ const NOT_FOR_THE_UNIT: [&str; 17] = [
     "registration-token-file",
     "wait-for-limit",
     "start-spread",
+    "events",
     "json",
     "verbose",
     "quiet",
 ];
 
 /// Options of `install` that are passed to the unit's `runup upgrade`. The server comes from the journal.
-const FOR_THE_UPGRADE: [&str; 8] = [
+const FOR_THE_UPGRADE: [&str; 9] = [
     "state-dir",
     "allow-http",
     "token-command",
@@ -49,6 +50,7 @@ const FOR_THE_UPGRADE: [&str; 8] = [
     "app-key-command",
     "app-sign-command",
     "mirror",
+    "metrics",
 ];
 
 /// The service, as far as this machine can have one.
@@ -198,7 +200,7 @@ fn argument(given: &Given) -> Option<Vec<String>> {
     }
     let value = match given.key.as_str() {
         // The unit starts in another directory.
-        "dir" | "state-dir" => absolute(&PathBuf::from(&given.value)).ok()?.display().to_string(),
+        "dir" | "state-dir" | "metrics" => absolute(&PathBuf::from(&given.value)).ok()?.display().to_string(),
         _ => given.value.clone(),
     };
     Some(vec![format!("--{}={value}", given.key)])
@@ -226,6 +228,9 @@ mod tests {
         assert_eq!(argument(&given("ephemeral", "false", Origin::Default, true)), None);
         assert_eq!(argument(&given("proxy", "http://proxy:3128", Origin::Flag, false)), None);
         assert_eq!(argument(&given("token-file", "/t", Origin::Flag, false)), None);
+        // The events are of this command; the metrics are of the runner.
+        assert_eq!(argument(&given("events", "fd:3", Origin::Flag, false)), None);
+        assert_eq!(argument(&given("metrics", "/m", Origin::Flag, false)).unwrap(), ["--metrics=/m"]);
         assert_eq!(argument(&given("app-key-file", "/k", Origin::Flag, false)), None);
         assert_eq!(argument(&given("app-id", "1", Origin::Flag, false)).unwrap(), ["--app-id=1"]);
         assert_eq!(argument(&given("work", "_work", Origin::Default, false)), None);

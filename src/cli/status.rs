@@ -27,7 +27,7 @@ pub(super) async fn run(flags: Box<StatusFlags>, mut session: Session) -> Result
     let site = Site::new(&request, http.clone(), stop.clone(), &session.screen)?;
     let looking = Looking { local: flags.local, refused, ..Looking::default() };
     if !request.dir_is_default {
-        let status = status(&site, &looking).await?;
+        let status = watched(&site, &looking, &session).await?;
         return Ok(Output::new(text(&status), &status).with_worst(class(&status)));
     }
     let mut runners = LocalRunners::find(&site)?;
@@ -73,7 +73,17 @@ async fn one(
     let one = OneOfAll::of(runner, (&flags.server, &flags.place, flags.local), session, request)?;
     looking.withheld = one.runner.withheld;
     let site = Site::new(&one.runner.request, one.http, session.signals.stop().clone(), &session.screen)?;
-    Ok(status(&site, &looking).await?)
+    watched(&site, &looking, session).await
+}
+
+/// Looks at one, and writes its metrics.
+async fn watched(site: &Site<'_>, looking: &Looking, session: &Session) -> Result<Status, Failed> {
+    let status = status(site, looking).await?;
+    if let Some(metrics) = &session.metrics {
+        let online = status.server.as_deref().map(|server| server == "online");
+        metrics.observe(site, online).await;
+    }
+    Ok(status)
 }
 
 /// The instances of this machine, and its other runners.
@@ -111,10 +121,10 @@ fn all(site: &Site<'_>, statuses: Vec<Status>, session: &Session) -> Output {
     match &statuses[..] {
         [] => {
             let text = format!("absent: no runner in {}", site.request.dir.display());
-            Output::new(text, &statuses).with_code(Class::Unavailable)
+            Output::new(text, &json!({ "runners": statuses })).with_code(Class::Unavailable)
         }
-        [one] => Output::new(text(one), &statuses).with_worst(worst),
-        _ => Output::list(statuses, session.screen.is_json(), &HEAD, row).with_worst(worst),
+        [one] => Output::new(text(one), &json!({ "runners": [one] })).with_worst(worst),
+        _ => Output::list("runners", statuses, session.screen.is_json(), &HEAD, row).with_worst(worst),
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) async fn run(flags: Box<UpgradeFlags>, mut session: Session) -> Resul
     let site = Site::new(&request, http, stop.clone(), &session.screen)?;
     let how = Upgrading { window: flags.window, daily: flags.daily };
     if !flags.choice.all {
-        let upgraded = Box::pin(upgrade(&site, &how)).await?;
+        let upgraded = Box::pin(watched(&site, &how, &session)).await?;
         return Ok(Output::new(text(&upgraded), &upgraded));
     }
     let runners = LocalRunners::find(&site)?;
@@ -56,7 +56,18 @@ async fn one(runner: LocalRunner, flags: &UpgradeFlags, session: &Session) -> Re
     }
     let site = Site::new(request, one.http, session.signals.stop().clone(), &session.screen)?;
     let how = Upgrading { window: flags.window, daily: flags.daily };
-    Ok(Box::pin(upgrade(&site, &how)).await?)
+    Box::pin(watched(&site, &how, session)).await
+}
+
+/// Upgrades one, and writes its metrics.
+async fn watched(site: &Site<'_>, how: &Upgrading, session: &Session) -> Result<Upgraded, Failed> {
+    let Some(metrics) = &session.metrics else { return Ok(Box::pin(upgrade(site, how)).await?) };
+    metrics.remember(site);
+    let upgraded = Box::pin(upgrade(site, how)).await.map_err(Failed::from);
+    let status = upgraded.as_ref().ok().and_then(|upgraded| upgraded.status.as_deref());
+    metrics.observe(site, status.map(|status| status == "online")).await;
+    metrics.ended(&site.request.dir, &upgraded);
+    upgraded
 }
 
 fn text(upgraded: &Upgraded) -> String {

@@ -100,6 +100,15 @@ pub enum Error {
         why: String,
     },
 
+    /// A file that another user could have put there, or can replace.
+    #[error("refused to write to {}: {why}", path.display())]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+
     /// A command's program does not exist.
     #[error("failed to run {program}: the program was not found")]
     ProgramMissing {
@@ -374,6 +383,7 @@ impl Failure for Error {
             | Self::TooLarge { .. }
             | Self::NotForUser { .. }
             | Self::NotPrivate { .. }
+            | Self::NotOurs { .. }
             | Self::DirectoryMissing { .. }
             | Self::UserExists { .. }
             | Self::GroupExists { .. }

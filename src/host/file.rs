@@ -6,7 +6,7 @@
 mod atomic;
 
 use super::{Account, Error};
-pub use atomic::{remove_written, sweep_temporaries, write_atomic};
+pub use atomic::{remove_written, replace, sweep_temporaries, write_atomic};
 use std::io::Read;
 use std::path::Path;
 

@@ -11,6 +11,8 @@ pub(super) fn of(error: &Error) -> Option<String> {
     let text = match error {
         Error::File(source) | Error::Path { source, .. } => return io_hint(source).map(String::from),
         Error::NotPrivate { .. }
+        | Error::NotOurs { .. }
+        | Error::NotExecutable { .. }
         | Error::ProgramMissing { .. }
         | Error::InterpreterMissing { .. }
         | Error::AccountsLocked { .. }
@@ -22,10 +24,6 @@ pub(super) fn of(error: &Error) -> Option<String> {
             "Jobs can write there, so it is not trusted. Inspect it, and delete it if it is not yours."
         }
         Error::DirectoryMissing { .. } => "Create the directory, or set another one.",
-        Error::NotExecutable { .. } => {
-            "Check its execute permission, that of every directory above it, and that its filesystem is not mounted \
-            with `noexec`."
-        }
         Error::CannotBecome { .. } | Error::NeedsRoot { .. } => "Run it as root, for example with sudo.",
         Error::Deadline { .. } | Error::StillRunning { .. } => {
             "Check what it is waiting for, then run runup again: it finds what is done, and does the rest."
@@ -73,6 +71,14 @@ pub(super) fn of(error: &Error) -> Option<String> {
 /// The hints that name what the error is about.
 fn naming(error: &Error) -> Option<String> {
     Some(match error {
+        Error::NotOurs { .. } => {
+            "Choose a file in a directory that only root, or the user that runs runup, can change.".to_owned()
+        }
+        Error::NotExecutable { .. } => {
+            "Check its execute permission, that of every directory above it, and that its filesystem is not mounted \
+            with `noexec`."
+                .to_owned()
+        }
         Error::NotPrivate { path, .. } => format!(
             "Give it to the user that runs runup and deny writing to others (`chown USER {0}; chmod go-w {0}`), or move \
             it away.",

@@ -4,6 +4,7 @@
 //! decide the order of steps; each function reports a state or does one thing, with a deadline.
 
 pub mod account;
+pub mod append;
 mod cloud;
 pub mod command;
 pub mod delete;

@@ -11,6 +11,7 @@ pub(super) fn of(error: &Error) -> &'static Situation {
         | Error::NotForUser { .. }
         | Error::TooLarge { .. }
         | Error::NotAName { .. }
+        | Error::NotOurs { .. }
         | Error::NotPrivate { .. } => &situation::FILE_UNEXPECTED,
         Error::ProgramMissing { .. }
         | Error::InterpreterMissing { .. }

@@ -175,6 +175,7 @@ impl Http {
             let pause =
                 if asked { backoff.spread(wait).min(wait.max(call.deadline.left() / 2)) } else { wait };
             let seconds = pause.as_secs_f32();
+            crate::event::retry(&failure, pause);
             if asked {
                 tracing::warn!("{failure}; trying again in {seconds:.0} s, as the server requested");
             } else {

@@ -103,8 +103,8 @@ pub enum News {
     Job,
     /// The job has ended, and was reported to the server.
     JobDone {
-        /// It was cancelled, by a user or because the listener was stopped.
-        canceled: bool,
+        /// How.
+        result: JobResult,
     },
     /// It has lost its connection, and tries to get it back, however long that takes.
     Disconnected {
@@ -115,6 +115,37 @@ pub enum News {
     Reconnected,
 }
 
+/// How a job ended, as the listener prints it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobResult {
+    /// It succeeded.
+    Succeeded,
+    /// It failed.
+    Failed,
+    /// It was cancelled, by a user or because the listener was stopped.
+    Canceled,
+    /// Another result.
+    Other,
+}
+
+impl JobResult {
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+            Self::Other => "other",
+        }
+    }
+
+    fn of(text: &str) -> Self {
+        let results = [("Succeeded", Self::Succeeded), ("Failed", Self::Failed), ("Cancel", Self::Canceled)];
+        results.iter().find(|(name, _)| text.starts_with(name)).map_or(Self::Other, |(_, result)| *result)
+    }
+}
+
 /// Finds the event in a line of output.
 #[must_use]
 pub fn news(line: &str) -> Option<News> {
@@ -122,7 +153,7 @@ pub fn news(line: &str) -> Option<News> {
         return Some(News::Listening);
     }
     if let Some((_, result)) = line.rsplit_once(" completed with result: ") {
-        return Some(News::JobDone { canceled: result.starts_with("Cancel") });
+        return Some(News::JobDone { result: JobResult::of(result) });
     }
     if let Some((_, error)) = line.split_once("Runner connect error: ") {
         return Some(News::Disconnected { unknown: error.contains(" was not found") });
@@ -265,9 +296,17 @@ mod tests {
         assert_eq!(news("2026-01-01 00:00:00Z: Listening for Jobs"), Some(News::Listening));
         assert_eq!(news("2026-01-01 00:00:00Z: Running job: build"), Some(News::Job));
         let done = "2026-01-01 00:00:00Z: Job build completed with result: Succeeded";
-        assert_eq!(news(done), Some(News::JobDone { canceled: false }));
+        assert_eq!(news(done), Some(News::JobDone { result: JobResult::Succeeded }));
+        // The name of a job is its author's.
+        let forged =
+            "2026-01-01 00:00:00Z: Job a completed with result: Failed completed with result: Succeeded";
+        assert_eq!(news(forged), Some(News::JobDone { result: JobResult::Succeeded }));
+        assert_eq!(
+            news("Job a completed with result: Skipped"),
+            Some(News::JobDone { result: JobResult::Other })
+        );
         let canceled = "2026-01-01 00:00:00Z: Job build completed with result: Canceled";
-        assert_eq!(news(canceled), Some(News::JobDone { canceled: true }));
+        assert_eq!(news(canceled), Some(News::JobDone { result: JobResult::Canceled }));
         assert_eq!(news("Exiting..."), None);
         let lost = |error| {
             format!("2026-01-01 00:00:00Z: Runner connect error: {error}. Retrying until reconnected.")

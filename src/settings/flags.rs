@@ -6,8 +6,10 @@
 #![expect(clippy::doc_markdown, reason = "these comments are the help texts, printed as they are")]
 
 pub mod cloud;
+pub mod monitoring;
 
 pub use self::cloud::{Cloud, CloudChoice, Metadata};
+pub use self::monitoring::{Destination, EventStream, MetricsDir};
 use super::app::AppOptions;
 use super::layers::variable;
 use super::{Environment, parse_duration};

@@ -208,6 +208,7 @@ impl<'a> Download<'a> {
                 if wait >= self.trouble(None).until.left() {
                     return Err(Error::AskedToWait { url, status, wait_seconds: wait.as_secs() });
                 }
+                crate::event::wait("the server of the archive requested it", Some(wait));
                 tracing::warn!(url, status, ?wait, "waiting, as the server requested");
                 tokio::time::sleep(wait).await;
                 Ok(Step::Again)
@@ -224,7 +225,9 @@ impl<'a> Download<'a> {
         if !passes || wait >= self.trouble(None).until.left() {
             return Err(Error::Download { url, received, source: Box::new(error) });
         }
-        tracing::info!(cause = crate::error::chain(&error), ?wait, received, "resuming the download");
+        let cause = crate::error::chain(&error);
+        crate::event::retry(&cause, wait);
+        tracing::info!(cause, ?wait, received, "resuming the download");
         self.trouble(Some(error));
         tokio::time::sleep(wait).await;
         Ok(())

@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
@@ -42,7 +43,9 @@ pub async fn stage(
         match &error {
             Error::DigestMismatch { .. } if downloads && !mismatched => {
                 mismatched = true;
-                tracing::warn!(cause = crate::error::chain(&error), "downloading the archive once more");
+                let cause = crate::error::chain(&error);
+                crate::event::retry(&cause, Duration::ZERO);
+                tracing::warn!(cause, "downloading the archive once more");
             }
             Error::NotResumed { .. } => {
                 let until = *restarts_until.get_or_insert_with(|| Deadline::after(order.retry_timeout));
@@ -50,7 +53,9 @@ pub async fn stage(
                 if wait >= until.left() {
                     return Err(error);
                 }
-                tracing::warn!(cause = crate::error::chain(&error), ?wait, "starting the download over");
+                let cause = crate::error::chain(&error);
+                crate::event::retry(&cause, wait);
+                tracing::warn!(cause, ?wait, "starting the download over");
                 tokio::select! {
                     () = stop.cancelled() => return Err(Error::Stopped),
                     () = tokio::time::sleep(wait) => {}

@@ -17,6 +17,10 @@ mod kind;
 #[path = "../it/rig.rs"]
 mod rig;
 #[cfg(unix)]
+#[allow(dead_code, unused_imports)]
+#[path = "../it/schema.rs"]
+mod schema;
+#[cfg(unix)]
 #[allow(dead_code)]
 #[path = "../it/teardown.rs"]
 mod teardown;

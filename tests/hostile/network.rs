@@ -234,7 +234,7 @@ fn no_bearer_goes_over_plain_http_to_another_machine() {
     let canary = "canary-of-a-download";
     let rig = Rig::new();
     let version = rig.sandbox.runner_version();
-    let list = rig.ask(&["downloads", "--json"]).expect(0).json();
+    let list = rig.ask(&["downloads", "--json"]).expect(0).json()["downloads"].take();
     let answer = |token: bool| {
         let mut list = list.clone();
         for one in list.as_array_mut().unwrap() {
@@ -329,7 +329,7 @@ fn what_a_server_says_is_shown_and_not_obeyed() {
     assert_eq!(ran.stdout.lines().count(), 2, "{}", start(&ran));
     let ran = server.ask(&["runners", "list", "--json"]).expect(0).ran;
     is_visible(&ran.all());
-    assert_eq!(ran.json()[0]["name"], EVIL);
+    assert_eq!(ran.json()["runners"][0]["name"], EVIL);
     let ran = server.ask(&["runners", "delete", EVIL]).expect(0).ran;
     is_visible(&ran.stdout);
     let prune = ["runners", "prune", "--prefix", "evil", "--dry-run"];

@@ -75,7 +75,7 @@ fn a_runner_that_was_set_up_by_hand_comes_under_runup_and_stays_the_runner_it_is
     rig.assert_exactly_one_runner();
     assert!(!read(&rig, "config.sh").contains("ran-as-root"), "a verified program is in its place");
     assert!(read(&rig, ".env").contains("CACHE=/srv/cache\n"));
-    let status = rig.run(&["status", "--json"]).expect(0).json()[0].clone();
+    let status = rig.run(&["status", "--json"]).expect(0).json()["runners"][0].clone();
     assert_eq!((&status["state"], &status["journal"]), (&"registered".into(), &true.into()));
     assert_eq!(status["drift"], serde_json::json!([]));
     // From now on it is a runner like any other, whatever the machine's template is.
@@ -201,7 +201,7 @@ fn an_adoption_killed_anywhere_is_finished_by_the_next_run() {
             assert_eq!(id(&rig), before, "{}", cut.name());
             assert_eq!(names_in(&rig.root().join("opt")), ["actions-runner"], "{}", cut.name());
             rig.run(&["install"]).expect(0).says("nothing to do");
-            assert_eq!(rig.run(&["status", "--json"]).expect(0).json()[0]["state"], "registered");
+            assert_eq!(rig.run(&["status", "--json"]).expect(0).json()["runners"][0]["state"], "registered");
         }
     }
 }

@@ -90,6 +90,8 @@ fn example(option: &str) -> &'static str {
         "log-format" => "json",
         "token-via" => "argv",
         "dir"
+        | "events"
+        | "metrics"
         | "root"
         | "state-dir"
         | "ca-file"

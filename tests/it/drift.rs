@@ -32,7 +32,7 @@ fn drift(rig: &Rig, changes: &Value) -> (i32, Vec<String>) {
     rig.answer("get-runner", &told(rig, changes));
     let status: Ran = rig.run(&["status", "--json"]);
     rig.sandbox.faults_clear();
-    let sentences = serde_json::from_value(status.json()[0]["drift"].take()).unwrap();
+    let sentences = serde_json::from_value(status.json()["runners"][0]["drift"].take()).unwrap();
     (status.code, sentences)
 }
 

@@ -24,9 +24,11 @@ fn an_error_names_itself_and_is_explained_by_that_name() {
     let one = run(&rig, &["explain", name, "--json"]).expect(0).json();
     assert_eq!(one["exit_codes"], serde_json::json!([69]));
     let code = run(&rig, &["explain", "69", "--json"]).expect(0).json();
+    let mut one = one;
+    one.as_object_mut().unwrap().remove("schema");
     assert!(code["errors"].as_array().unwrap().contains(&one), "{code:#}");
     let all = run(&rig, &["explain", "--json"]).expect(0).json();
-    assert!(all.as_array().unwrap().contains(&one));
+    assert!(all["errors"].as_array().unwrap().contains(&one));
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn a_persistent_runner_is_sealed() {
     }
     assert_eq!((owned(&rig, "_diag").0, owned(&rig, "_work").0), (65534, 65534));
     assert_eq!(owned(&rig, "bin/Runner.Listener").0, 0);
-    let status = rig.run(&["status", "--json"]).expect(0).json()[0].clone();
+    let status = rig.run(&["status", "--json"]).expect(0).json()["runners"][0].clone();
     assert_eq!((&status["guard"], &status["not_locked"]), (&"sealed".into(), &serde_json::Value::Null));
     assert!(rig.state().runners[0].disable_update, "its user could not update it");
 }
@@ -57,7 +57,7 @@ fn a_server_that_refuses_disable_update_gets_a_runner_that_updates_itself() {
     if is_root() {
         assert!(!rig.state().runners[0].disable_update);
         assert_eq!(owned(&rig, "config.sh").0, 65534, "its user can update it");
-        let status = rig.run(&["status", "--json"]).expect(0).json()[0].clone();
+        let status = rig.run(&["status", "--json"]).expect(0).json()["runners"][0].clone();
         assert_eq!(status["guard"], "open");
     }
 }

@@ -21,7 +21,7 @@ fn old_image() -> Rig {
 }
 
 fn baked(rig: &Rig) -> String {
-    rig.run(&["status", "--json"]).json()[0]["version"].as_str().unwrap().to_owned()
+    rig.run(&["status", "--json"]).json()["runners"][0]["version"].as_str().unwrap().to_owned()
 }
 
 fn journal_path(rig: &Rig) -> PathBuf {

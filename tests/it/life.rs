@@ -27,7 +27,7 @@ fn a_machine_becomes_a_runner_and_bare_again_in_each_scope() {
         assert_eq!(again["changed"], false);
         assert_eq!(rig.routes(), ["get-runner"], "a second run only looks");
 
-        let status = rig.run(&["status", "--json"]).expect(0).json()[0].clone();
+        let status = rig.run(&["status", "--json"]).expect(0).json()["runners"][0].clone();
         assert_eq!(status["state"], "registered");
         assert_eq!(status["server"], "offline");
         assert_eq!(status["version"], rig.sandbox.runner_version());
@@ -161,7 +161,7 @@ fn a_pre_issued_registration_token_needs_no_api_credential() {
 fn an_archive_at_hand_is_installed_with_its_digest() {
     let rig = Rig::new();
     let list = rig.ask(&["downloads", "--json"]).expect(0).json();
-    let linux = list
+    let linux = list["downloads"]
         .as_array()
         .unwrap()
         .iter()

@@ -41,7 +41,7 @@ fn the_newest_logs_are_shown_in_the_order_of_time() {
                     2026-01-31T12:00:02Z worker   |   three\n\
                     2026-01-31T12:00:09Z listener | [ERR Listener] four\n";
     assert_eq!(ran.stdout, expected);
-    let lines = logs(&rig, &["--json"]).expect(0).json();
+    let lines = logs(&rig, &["--json"]).expect(0).json()["lines"].take();
     assert_eq!((lines.as_array().unwrap().len(), &lines[3]["source"]), (4, &"listener".into()));
     assert_eq!(lines[0]["at"], "2026-01-31T12:00:00Z");
 

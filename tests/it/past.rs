@@ -106,7 +106,7 @@ fn every_journal_that_runup_ever_wrote_is_read_planned_over_and_undone() {
             scope.spawn(move || {
                 let rig = machine_of(&name, past);
                 let ran = rig.run(&["status", "--json"]);
-                assert_eq!(ran.json()[0]["journal"], true, "{name}: {ran:#?}");
+                assert_eq!(ran.json()["runners"][0]["journal"], true, "{name}: {ran:#?}");
                 let before = std::fs::read(journal(&rig)).unwrap();
                 let ran = rig.run(&["plan"]);
                 assert_eq!(ran.code, 0, "{name}: {ran:#?}");

@@ -1,9 +1,9 @@
 //! What the program generates of itself: man pages, completions and the reference in the repository.
 
 use crate::rig::{Ran, Rig, finish, names_in};
+use crate::schema;
 use runup::error::Class;
 use serde_json::Value;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -23,7 +23,12 @@ fn the_reference_in_the_repository_is_what_the_program_generates() {
     let rig = Rig::new();
     let dir = rig.root().join("reference");
     ran(&mut rig.command(&["generate", "reference", dir.to_str().unwrap()])).expect(0);
-    let (generated, committed) = (names_in(&dir), names_in(&reference()));
+    let names = |dir: &Path| {
+        let below = names_in(&dir.join("schemas")).into_iter().map(|name| format!("schemas/{name}"));
+        let pages = names_in(dir).into_iter().filter(|name| name != "schemas");
+        pages.chain(below).collect::<Vec<_>>()
+    };
+    let (generated, committed) = (names(&dir), names(&reference()));
     assert_eq!(generated, committed, "other files: run `{REGENERATE}`");
     for name in generated {
         let read = |dir: &Path| std::fs::read_to_string(dir.join(&name)).unwrap();
@@ -53,68 +58,55 @@ fn the_manual_of_the_configuration_file_has_every_key() {
     }
 }
 
-/// The paths of the fields in a document, as the reference writes them; what is documented as an object is not entered.
-fn fields(value: &Value, path: &str, known: &BTreeSet<String>, found: &mut BTreeSet<String>) {
-    if known.contains(path) && !path.is_empty() {
-        found.insert(path.to_owned());
-        return;
-    }
-    match value {
-        Value::Object(object) => {
-            for (key, value) in object {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                fields(value, &path, known, found);
-            }
-        }
-        Value::Array(list) => {
-            let path = if path.is_empty() { String::new() } else { format!("{path}[]") };
-            for value in list {
-                fields(value, &path, known, found);
-            }
-        }
-        // An object that can be null, of which there is nothing to say.
-        Value::Null if known.iter().any(|known| known.starts_with(&format!("{path}."))) => {}
-        _ => {
-            found.insert(path.to_owned());
-        }
-    }
-}
-
-/// The fields that the reference has for a command.
-fn documented(command: &str) -> BTreeSet<String> {
-    let page = std::fs::read_to_string(reference().join("json.md")).unwrap();
-    let sections: Vec<&str> = page.split("\n## ").collect();
-    let heading = format!("`runup {command}`");
-    let section =
-        sections.iter().find(|section| section.lines().next().unwrap().split(", ").any(|it| it == heading));
-    let section = section.unwrap_or_else(|| panic!("no section for {command}"));
-    let rows = section
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(field, _)| field.to_owned()));
-    rows.collect()
+/// The fields of an object of a schema that can be there.
+fn fields(schema: &Value) -> Vec<&String> {
+    schema["properties"].as_object().unwrap().keys().collect()
 }
 
 #[test]
-fn every_field_of_the_json_documents_is_in_the_reference() {
+fn each_command_prints_what_its_schema_says() {
     let rig = Rig::new();
-    let check = |command: &str, ran: &Ran, all: bool| {
-        let (known, mut found) = (documented(command), BTreeSet::new());
-        fields(&ran.json(), "", &known, &mut found);
-        let unknown: Vec<&String> = found.difference(&known).collect();
-        assert!(unknown.is_empty(), "{command}: {unknown:?} are not in json.md");
-        assert!(!all || found == known, "{command}: json.md has more than {found:?}");
+    let check = |command: &str, ran: &Ran| {
+        let problems = schema::problems(command, &ran.json());
+        assert!(problems.is_empty(), "{command}: {problems:#?} in {ran:#?}");
     };
-    check("plan", &rig.run(&["plan", "--json"]).expect(0), true);
-    check("install", &rig.run(&["install", "--json"]).expect(0), true);
-    check("status", &rig.run(&["status", "--json"]), false);
+    check("plan", &rig.run(&["plan", "--json"]).expect(0));
+    check("install", &rig.run(&["install", "--json"]).expect(0));
+    check("status", &rig.run(&["status", "--json"]));
+    check("status", &rig.run(&["status", "--json", "--dir", "/opt/actions-runner"]));
+    check("doctor", &rig.run(&["doctor", "--json"]));
+    check("logs", &ran(&mut rig.on_machine(&["logs", "--json"])));
     let root = rig.root().to_str().unwrap();
-    check("drain", &ran(&mut rig.command(&["drain", "--json", "--root", root])).expect(0), true);
+    check("drain", &ran(&mut rig.command(&["drain", "--json", "--root", root])).expect(0));
+    check("upgrade", &rig.run(&["upgrade", "--json"]));
     let id = rig.state().runners[0].id.to_string();
-    check("runners list", &rig.ask(&["runners", "list", "--json"]).expect(0), false);
-    check("runners show", &rig.ask(&["runners", "show", &id, "--json"]).expect(0), false);
-    check("downloads", &rig.ask(&["downloads", "--json"]).expect(0), true);
-    check("token", &rig.ask(&["token", "remove", "--json"]).expect(0), true);
-    check("remove", &rig.run(&["remove", "--json"]).expect(0), false);
+    check("runners-list", &rig.ask(&["runners", "list", "--json"]).expect(0));
+    check("runners-show", &rig.ask(&["runners", "show", &id, "--json"]).expect(0));
+    check("downloads", &rig.ask(&["downloads", "--json"]).expect(0));
+    check("token", &rig.ask(&["token", "remove", "--json"]).expect(0));
+    check("explain", &ran(&mut rig.command(&["explain", "--json"])).expect(0));
+    check("explain-name", &ran(&mut rig.command(&["explain", "name-taken", "--json"])).expect(0));
+    check("explain-code", &ran(&mut rig.command(&["explain", "78", "--json"])).expect(0));
+    check("generate-completions", &ran(&mut rig.command(&["generate", "completions", "fish", "--json"])));
+    check("remove", &rig.run(&["remove", "--json"]).expect(0));
+    check("remove", &rig.run(&["remove", "--all", "--json"]).expect(0));
+    check("error", &ran(&mut rig.command(&["runners", "show", "1", "--json"])).expect(64));
+}
+
+/// The page in Markdown and the schemas have one source; this holds for what a reader sees first.
+#[test]
+fn the_page_of_the_documents_has_a_row_for_each_field_of_their_schemas() {
+    let page = std::fs::read_to_string(reference().join("json.md")).unwrap();
+    for (name, schema) in schema::all().iter().filter(|(name, _)| *name != "event") {
+        let link = format!("(schemas/{name}.json)");
+        let section = page.split("\n## ").find(|section| section.contains(&link));
+        let section = section.unwrap_or_else(|| panic!("{name} has no section"));
+        let first = schema.get("anyOf").map_or(schema, |forms| &forms[0]);
+        for field in fields(first).into_iter().filter(|field| *field != "schema") {
+            let begins = |end: &str| section.contains(&format!("\n| `{field}{end}"));
+            assert!(["`", ".", "[]"].iter().any(|end| begins(end)), "{name}: {field}");
+        }
+    }
 }
 
 #[test]

@@ -37,9 +37,13 @@ impl Ran {
         format!("{}{}", self.stdout, self.stderr)
     }
 
-    /// The one JSON document on stdout.
+    /// The one JSON document on stdout, which is as some command's schema says.
+    #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+        let document =
+            serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"));
+        crate::schema::assert_documented(&document);
+        document
     }
 
     #[track_caller]

@@ -10,7 +10,8 @@ fn what_the_machine_knows_is_shown_whatever_the_server_does() {
     rig.run(&["install"]).expect(0);
     for (fault, code) in [("*:status=503", 75), ("*:status=401", 77), ("*:stall", 75)] {
         rig.faults(&[fault]);
-        let status = rig.run(&["status", "--json", "--deadline", "2s"]).expect(code).json()[0].clone();
+        let status =
+            rig.run(&["status", "--json", "--deadline", "2s"]).expect(code).json()["runners"][0].clone();
         assert_eq!(
             (&status["state"], &status["name"]),
             (&"unreachable".into(), &rig.state().runners[0].name.as_str().into())
@@ -37,7 +38,7 @@ fn a_health_check_asks_no_server() {
     let host = rig.root().to_str().unwrap() == "/";
     let dead = rig.run_without_token(&["status", "--local", "--json"]);
     // Processes are looked for on the machine itself, and not in an image.
-    assert_eq!(dead.json()[0]["listener"], if host { false.into() } else { Value::Null });
+    assert_eq!(dead.json()["runners"][0]["listener"], if host { false.into() } else { Value::Null });
     assert_eq!(rig.sandbox.requests().len(), 0);
 }
 
@@ -86,7 +87,7 @@ fn with_runners(dirs: &[&str]) -> Rig {
 }
 
 fn field<'a>(document: &'a Value, name: &str) -> Vec<&'a str> {
-    document.as_array().unwrap().iter().map(|one| one[name].as_str().unwrap_or("-")).collect()
+    document["runners"].as_array().unwrap().iter().map(|one| one[name].as_str().unwrap_or("-")).collect()
 }
 
 fn delete(rig: &Rig, name: &str) {
@@ -180,7 +181,11 @@ fn remove_takes_all_runners_only_if_told_to() {
     let all = ran.json();
     assert_eq!(field(&all, "dir"), ["/opt/a", "/opt/b", "/opt/c"]);
     assert_eq!(
-        (&all[0]["changed"], &all[1]["error"]["exit_code"], &all[2]["changed"]),
+        (
+            &all["runners"][0]["changed"],
+            &all["runners"][1]["error"]["exit_code"],
+            &all["runners"][2]["changed"]
+        ),
         (&true.into(), &ran.code.into(), &true.into())
     );
     ran.says("failed to remove the runner in /opt/b");

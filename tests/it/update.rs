@@ -77,7 +77,7 @@ fn it_lives_through_updates_of_the_runner_between_jobs() {
     assert_eq!(rig.asked("register"), 1);
     rig.assert_exactly_one_runner();
 
-    let status = rig.run(&["status", "--json"]).expect(0).json()[0].clone();
+    let status = rig.run(&["status", "--json"]).expect(0).json()["runners"][0].clone();
     assert_eq!((&status["version"], &status["drift"]), (&"2.338.0".into(), &serde_json::json!([])));
     let again = rig.run(&["install", "--json"]).expect(0).json();
     assert_eq!((&again["changed"], &again["version"]), (&false.into(), &"2.338.0".into()));
@@ -268,7 +268,7 @@ fn a_pinned_version_that_has_updated_itself_is_drift_and_runs_on() {
     rig.sandbox.offer_update(Update::to("2.337.0"));
     until_updated(&rig, "2.337.0");
     stop(child).expect(0);
-    let status = rig.run(&["status", "--json"]).expect(78).json()[0].clone();
+    let status = rig.run(&["status", "--json"]).expect(78).json()["runners"][0].clone();
     assert!(status["drift"][0].as_str().unwrap().contains("has updated itself"), "{status}");
     rig.run(&["install", "--runner-version", "2.336.0"]).expect(0).says("nothing to do");
     stop(start_online(&rig, &pinned)).expect(0);

@@ -56,7 +56,7 @@ fn age(rig: &Rig, days: i64) {
 
 #[track_caller]
 fn is_whole(rig: &Rig, version: &str) {
-    let status = rig.run(&["status", "--json"]).expect(0).json()[0].clone();
+    let status = rig.run(&["status", "--json"]).expect(0).json()["runners"][0].clone();
     assert_eq!((&status["version"], &status["guard"]), (&json!(version), &json!("sealed")), "{status}");
     assert_eq!(names_in(&rig.root().join("opt")), ["actions-runner"]);
     assert_eq!(rig.asked("register"), 1, "its registration stays");
@@ -151,7 +151,7 @@ fn what_is_pinned_stays_and_status_says_how_long_it_is_supported() {
     age(&rig, 3);
     let status = rig.run(&["status"]).expect(0).stdout;
     assert!(status.contains("support") && status.contains("ended 2 days ago"), "{status}");
-    let support = &rig.run(&["status", "--json"]).expect(0).json()[0]["support"];
+    let support = &rig.run(&["status", "--json"]).expect(0).json()["runners"][0]["support"];
     assert_eq!((&support["newest"], &support["days"]), (&json!("2.340.0"), &json!(-2)), "{support}");
 }
 

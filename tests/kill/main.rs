@@ -18,6 +18,10 @@
 #[allow(dead_code, unused_imports, reason = "the tests in tests/it use the rest")]
 #[path = "../it/rig.rs"]
 mod rig;
+#[cfg(target_os = "linux")]
+#[allow(dead_code, unused_imports, reason = "the tests in tests/it use the rest")]
+#[path = "../it/schema.rs"]
+mod schema;
 
 #[cfg(target_os = "linux")]
 mod attack;

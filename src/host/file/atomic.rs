@@ -12,6 +12,16 @@ const TEMPORARY: &str = ".new";
 ///
 /// Only for directories that no hostile user can write to, because such a user could replace the directory itself.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    sync_dir(put(path, bytes, mode, true)?)
+}
+
+/// The same for what is worth nothing after a power cut: it waits for no disk.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    put(path, bytes, mode, false).map(drop)
+}
+
+/// Returns the directory.
+fn put<'a>(path: &'a Path, bytes: &[u8], mode: u32, durable: bool) -> Result<&'a Path> {
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
@@ -27,10 +37,12 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     };
     file.write_all(bytes).map_err(failed)?;
     set_mode(file.as_file(), mode).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
+    if durable {
+        file.as_file().sync_all().map_err(failed)?;
+    }
     file.persist(path).map_err(|error| failed(error.error))?;
     sweep_temporaries(path);
-    sync_dir(dir)
+    Ok(dir)
 }
 
 /// Removes a file that [`write_atomic`] wrote, and what a killed one left of it; returns whether the file existed.

@@ -44,6 +44,14 @@ pub struct Installed {
     pub calls: u32,
 }
 
+impl Installed {
+    /// Whether the runner is online; `None` if the server was not asked.
+    #[must_use]
+    pub fn online(&self) -> Option<bool> {
+        Some(self.runner.as_ref()?.status.as_ref()? == "online")
+    }
+}
+
 /// The registered runner.
 #[derive(Debug, Clone, Serialize)]
 pub struct RegisteredRunner {

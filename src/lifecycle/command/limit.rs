@@ -20,6 +20,7 @@ pub async fn wait_for_limit(error: &Error, stop: &CancellationToken, mut held: O
     let Some(named) = limit::asked(error) else { return false };
     // Many machines share one limit: they do not ask again in the same second.
     let wait = named.min(LONGEST) + SPREAD.mul_f64(fastrand::f64());
+    crate::event::wait(chain(error), Some(wait));
     tracing::warn!("{}; waiting {} s", chain(error), wait.as_secs());
     if let Some(lock) = &mut held {
         lock.note_wait(Some(limit::end(wait)));

@@ -3,6 +3,7 @@ pub mod adoption;
 pub mod convert;
 pub mod create_jit;
 pub mod doctor;
+pub mod facts;
 pub mod install;
 pub mod limit;
 pub mod logs;

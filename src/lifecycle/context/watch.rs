@@ -1,5 +1,6 @@
 //! What a watcher is told while things happen. Printing is left to the command line.
 
+use crate::event;
 use crate::host::Stream;
 use crate::transfer::Progress;
 use std::sync::Arc;
@@ -26,17 +27,30 @@ pub struct Phase<'a> {
     watch: &'a dyn Watch,
     name: &'static str,
     began: Instant,
+    is_done: bool,
 }
 
 impl<'a> Phase<'a> {
     /// Begins `name`.
     pub fn begin(watch: &'a dyn Watch, name: &'static str) -> Self {
         watch.begin(name);
-        Self { watch, name, began: Instant::now() }
+        event::phase_begin(name);
+        Self { watch, name, began: Instant::now(), is_done: false }
     }
 
     /// Ends it successfully.
-    pub fn end(self, detail: impl AsRef<str>) {
-        self.watch.end(self.name, detail.as_ref(), self.began.elapsed());
+    pub fn end(mut self, detail: impl AsRef<str>) {
+        let (detail, elapsed) = (detail.as_ref(), self.began.elapsed());
+        self.is_done = true;
+        self.watch.end(self.name, detail, elapsed);
+        event::phase_end(self.name, Some(detail), elapsed);
+    }
+}
+
+impl Drop for Phase<'_> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            event::phase_end(self.name, None, self.began.elapsed());
+        }
     }
 }

@@ -843,7 +843,7 @@ scenario_several_runners() {
     exits 0 runup status
     says "$tree" /opt/second registered online active
     exits 0 runup status --json
-    same "/opt/actions-runner /opt/second" "$(jq -r '[.[].dir] | join(" ")' "$here/stdout")" "the runners of the machine"
+    same "/opt/actions-runner /opt/second" "$(jq -r '[.runners[].dir] | join(" ")' "$here/stdout")" "the runners of the machine"
     as_root systemctl stop runup-opt-second.service
     exits 79 runup status
     says stopped

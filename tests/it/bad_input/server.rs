@@ -211,7 +211,7 @@ fn a_missing_checksum_can_be_given_or_waived() {
     let rig = Rig::new();
     let list = rig.ask(&["downloads", "--json"]).expect(0).json();
     let version = rig.sandbox.runner_version();
-    let mine = list.as_array().unwrap().iter().find(|one| {
+    let mine = list["downloads"].as_array().unwrap().iter().find(|one| {
         one["os"] == "linux"
             && one["architecture"] == "x64"
             && one["filename"].as_str().unwrap().contains(&version)

@@ -145,6 +145,7 @@ async fn ask(site: &Site<'_>) -> Result<bool, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runner::listener::JobResult;
 
     #[test]
     fn the_server_is_asked_at_once_and_then_more_and_more_rarely() {
@@ -160,7 +161,7 @@ mod tests {
         let adrift = Adrift::default();
         adrift.note(News::Disconnected { unknown: false });
         let first = adrift.lost().unwrap().at;
-        adrift.note(News::JobDone { canceled: false });
+        adrift.note(News::JobDone { result: JobResult::Succeeded });
         adrift.note(News::Disconnected { unknown: true });
         assert!(adrift.lost().is_some_and(|lost| lost.unknown && lost.at == first));
         for news in [News::Reconnected, News::Listening, News::Job] {

@@ -3,6 +3,7 @@
 use crate::cloud;
 use crate::cloud::Notice;
 use crate::deadline::Deadline;
+use crate::event;
 use crate::host::Outcome;
 use crate::host::systemd;
 use crate::lifecycle::command::run::adrift::{Adrift, Finding};
@@ -13,7 +14,7 @@ use crate::lifecycle::context::error::{Error, ListenerError, TreeError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::service;
 use crate::lifecycle::step::registration::deregister;
-use crate::runner::listener::{self, News, Next};
+use crate::runner::listener::{self, JobResult, News, Next};
 use crate::runner::{JitIdentity, config_sh};
 use crate::secret::Secret;
 use std::cell::Cell;
@@ -62,7 +63,9 @@ pub(crate) async fn supervise(
             return Ok(Ended::Told { cut: false, until: None });
         }
         let (work, told) = (Work::default(), Told::default());
-        let outcome = listen(site, running, &setting, jit, announced.as_mut(), &work, &told).await?;
+        let outcome = listen(site, running, &setting, jit, announced.as_mut(), &work, &told).await;
+        work.end();
+        let outcome = outcome?;
         *jobs += work.jobs.load(Relaxed);
         match told.finding.get() {
             // A configuration for one runner has served its time.
@@ -180,6 +183,7 @@ struct Told {
 #[derive(Default)]
 struct Work {
     listened: AtomicBool,
+    online: AtomicBool,
     busy: AtomicBool,
     canceled: AtomicBool,
     conflict: AtomicBool,
@@ -194,17 +198,42 @@ impl Work {
             self.adrift.note(news);
         }
         match news {
-            Some(News::Listening) => self.listened.store(true, Relaxed),
+            Some(News::Listening) => {
+                self.listened.store(true, Relaxed);
+                self.set_online(true);
+            }
             Some(News::Job) => {
-                self.busy.store(true, Relaxed);
+                if !self.busy.swap(true, Relaxed) {
+                    event::job_begin();
+                }
                 self.jobs.fetch_add(1, Relaxed);
             }
-            Some(News::JobDone { canceled }) => {
-                self.busy.store(false, Relaxed);
-                self.canceled.store(canceled, Relaxed);
+            Some(News::JobDone { result }) => {
+                if self.busy.swap(false, Relaxed) {
+                    event::job_end(result.as_str());
+                }
+                self.canceled.store(result == JobResult::Canceled, Relaxed);
             }
-            Some(News::Disconnected { .. } | News::Reconnected) | None => {}
+            Some(News::Disconnected { .. }) => self.set_online(false),
+            Some(News::Reconnected) => self.set_online(true),
+            None => {}
         }
+    }
+
+    fn set_online(&self, online: bool) {
+        match (self.online.swap(online, Relaxed), online) {
+            (false, true) => event::online(),
+            (true, false) => event::offline(),
+            _ => {}
+        }
+    }
+
+    /// The listener has ended, and with it the job that it had.
+    fn end(&self) {
+        if self.busy.load(Relaxed) {
+            event::job_end(JobResult::Canceled.as_str());
+        }
+        self.set_online(false);
     }
 
     /// Waits for the end of a running job, as long as the machine has; returns whether none is left.
@@ -220,6 +249,7 @@ impl Work {
             }
             if !told {
                 told = true;
+                event::wait("a job is running", Some(patience));
                 tracing::info!("a job is running; waiting for its end, {} s at most", patience.as_secs());
             }
             tokio::select! {

@@ -2,6 +2,7 @@
 
 use crate::deadline::Deadline;
 use crate::error::chain;
+use crate::event;
 use crate::host::Outcome;
 use crate::host::file::remove_if_present;
 use crate::host::process::Which;
@@ -94,6 +95,7 @@ impl Trouble {
     /// Waits before the first listener if the runner has updated itself too often lately. Each update downloads all of it.
     pub(crate) async fn hold_back(&self, site: &Site<'_>) {
         let Some(left) = self.earlier.left(MOST_UPDATES, Timestamp::now()) else { return };
+        event::wait("the runner has updated itself too often", Some(left));
         tracing::warn!(
             "the runner has updated itself more than {MOST_UPDATES} times within an hour; starting it in {} min",
             left.as_secs().div_ceil(60)
@@ -127,7 +129,9 @@ impl Trouble {
                     return Err(ListenerError::SessionConflict { total: until.total() }.into());
                 }
                 tracing::warn!("another session of this runner is open; trying again");
-                CONFLICT.min(until.left())
+                let pause = CONFLICT.min(until.left());
+                event::retry("another session of this runner is open", pause);
+                pause
             }
             Next::Updating => return self.update(site, outcome).await,
             Next::Retry => self.failure(outcome)?,
@@ -168,6 +172,7 @@ impl Trouble {
         self.failures += 1;
         let Some(pause) = listener::back_off(self.failures) else { return Err(failed(outcome)) };
         let (how, seconds) = (outcome.how(), pause.as_secs());
+        event::retry(format_args!("the listener failed with {how}"), pause);
         tracing::warn!("the listener failed with {how}; starting it again in {seconds} s");
         Ok(pause)
     }

@@ -84,6 +84,7 @@ impl Watched {
             if let Some(pid) = self.job() {
                 if !told {
                     told = true;
+                    crate::event::wait("a job is running", until.map(Deadline::left));
                     let left = until.map(|until| format!(", {} s at most", until.left().as_secs()));
                     tracing::info!("a job is running; waiting for its end{}", left.unwrap_or_default());
                 }

@@ -54,6 +54,19 @@ fn hosted(site: &Site<'_>) -> bool {
     site.request.target.as_ref().is_some_and(Target::is_hosted)
 }
 
+/// Until when the version is supported at least, as far as this machine knows; `None` if the runner updates itself.
+pub(crate) fn supported_until(journal: &Journal) -> Option<Timestamp> {
+    let (_, registered) = journal.registered()?;
+    let asked = registered.asked.as_ref();
+    if journal.guard() == Guard::Open && !asked.is_some_and(|asked| asked.disable_update) {
+        return None;
+    }
+    let hosted =
+        Target::parse(&registered.url, Some(&registered.api_url), true).is_ok_and(|it| it.is_hosted());
+    let given = if hosted { SignedDuration::from_hours(INSTALL_WITHIN_HOURS) } else { SERVER };
+    journal.placed()?.current_at?.checked_add(given).ok()
+}
+
 /// The support of the version `here` of a runner without self-update; `None` if it is the newest, or updates itself.
 ///
 /// # Errors

@@ -91,6 +91,7 @@ pub(crate) async fn register(
             }
         }
         state::clean_identity(&setting.dir)?;
+        crate::event::retry(format_args!("config.sh failed: {}", failure.reason()), pause);
         tracing::warn!("config.sh failed: {}; trying again in {} s", failure.reason(), pause.as_secs());
         site.pause("registering", pause).await?;
         token = Some(usable);
