@@ -89,8 +89,7 @@ fn known(flags: &DownloadsFlags, session: &Session) -> Result<Vec<KnownDigest>, 
         let version = flags.runner_version;
         known.push(KnownDigest { source: "--sha256".to_owned(), digest: digest.to_string(), version });
     }
-    let path =
-        session.config.clone().unwrap_or_else(|| layers::default_file(&session.environment).to_owned());
+    let path = session.config.clone().unwrap_or_else(|| layers::default_file(&session.environment));
     let file = layers::File::at(&path)?;
     if let Some(digest) = file.value("sha256") {
         let version = file.value("runner-version").and_then(|version| version.parse().ok());

@@ -22,7 +22,7 @@ impl Complaint {
     /// Whether the server did not accept the token that the script was passed.
     #[must_use]
     pub fn is_about_the_token(&self) -> bool {
-        std::ptr::eq(self.situation, &situation::UNAUTHORIZED)
+        std::ptr::eq(self.situation, &raw const situation::UNAUTHORIZED)
     }
 }
 

@@ -158,7 +158,7 @@ fn what_cannot_be_undone_without_a_remove_token_may_remain() {
     let (file, _) = token(&rig, "registration", false);
     rig.faults(&["runner-registration:1:script=fail-after-register"]);
     let ran = rig.run_without_token(&install(&file, &["--name", "left"])).expect(79);
-    assert!(ran.stderr.contains("not undone: the runner left may remain on the server"), "{ran:#?}");
+    assert!(ran.stderr.contains("not undone: the runner may remain on the server: left"), "{ran:#?}");
     assert_eq!(rig.state().runners.len(), 1);
 }
 
@@ -170,6 +170,7 @@ fn a_remove_token_undoes_what_config_sh_has_registered() {
         rig.run(&["bake"]).expect(0);
         let (file, _) = token(&rig, "registration", false);
         let remove = rig.ask(&["token", "remove", "--json"]).expect(0).stdout;
+        let _ = std::fs::remove_file(rig.dir().join(".env"));
         std::fs::create_dir(rig.dir().join(".env")).unwrap();
         let mut command = rig.on_machine(&install(&file, &["--name", "left", "--env", "A=1"]));
         command.env_remove("RUNUP_TOKEN");
@@ -179,7 +180,7 @@ fn a_remove_token_undoes_what_config_sh_has_registered() {
         let ran = crate::rig::finish(command.spawn().unwrap());
         assert!(rig.sandbox.requests().iter().any(|request| request.route == "register"), "{ran:#?}");
         assert_ne!(ran.code, 0, "{ran:#?}");
-        let left = ran.stderr.contains("not undone: the runner left (id 1) may remain on the server");
+        let left = ran.stderr.contains("not undone: the runner may remain on the server: left (id 1)");
         assert_eq!(
             (left, rig.state().runners.len()),
             if with_remove_token { (false, 0) } else { (true, 1) },
@@ -194,7 +195,7 @@ fn the_document_of_a_controller_registers_many_machines_and_its_life_is_shown() 
     rig.run(&["bake"]).expect(0);
     let (file, document) = token(&rig, "registration", true);
     rig.sandbox.requests_clear();
-    for machine in 0..3 {
+    for machine in 1..=3 {
         // Each is a clone of the image that has registered nothing yet.
         std::fs::write(rig.root().join("etc/machine-id"), format!("{machine:032x}\n")).unwrap();
         let ran = rig.run_without_token(&install(&file, &[])).expect(0);

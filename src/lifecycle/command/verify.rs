@@ -87,11 +87,10 @@ async fn releases(client: &Client, list: &[Application]) -> Result<BTreeMap<Runn
             Some(_) => ArchiveError::ReleaseLimited { source: Box::new(error) }.into(),
             None => error,
         })?;
-        match asked {
-            Some(release) => {
-                found.insert(version, release);
-            }
-            None => tracing::warn!("github.com/actions/runner has no release {version}"),
+        if let Some(release) = asked {
+            found.insert(version, release);
+        } else {
+            tracing::warn!("github.com/actions/runner has no release {version}");
         }
     }
     Ok(found)

@@ -45,7 +45,7 @@ pub enum RegistrationError {
     CannotChange { dir: PathBuf, options: Vec<&'static str> },
     #[error("the server still has the runner {name}{}", id.map(|id| format!(" (id {id})")).unwrap_or_default())]
     StillOnServer { name: String, id: Option<u64>, source: Option<Box<Error>> },
-    #[error("the runner {name}{} may remain on the server", id.map(|id| format!(" (id {id})")).unwrap_or_default())]
+    #[error("the runner may remain on the server: {name}{}", id.map(|id| format!(" (id {id})")).unwrap_or_default())]
     MayRemain { name: String, id: Option<u64>, source: Option<Box<Error>> },
     #[error("the {kind} from {place} expired at {at}")]
     TokenExpired { kind: &'static str, place: String, at: Timestamp },
@@ -96,6 +96,39 @@ fn why_refused(age: Option<SignedDuration>, valid_until: Option<Timestamp>) -> S
     )
 }
 
+impl RegistrationError {
+    /// What to do where a credential is missing, or was not accepted.
+    fn credential_hint(&self) -> Option<String> {
+        Some(match self {
+            Self::CredentialMissing { purpose } if purpose.starts_with("listing") => {
+                "Pass --token-file FILE or set RUNUP_TOKEN; or, without a credential, pass --from-release, or \
+                 --archive with --sha256."
+                    .into()
+            }
+            Self::CredentialMissing { .. } | Self::CannotChange { .. } => {
+                "Pass --token-file FILE or set RUNUP_TOKEN.".into()
+            }
+            Self::FilesGone => {
+                "Pass --token-file FILE or set RUNUP_TOKEN. --local cleans up only this machine.".into()
+            }
+            Self::NoWayToDeregister { .. } => {
+                "Pass --token-file FILE or set RUNUP_TOKEN, or pass a remove token with \
+                 --remove-token-file. --local cleans up only this machine."
+                    .into()
+            }
+            Self::MayRemain { name, .. } => format!(
+                "Run `runup remove` again with a remove token (--remove-token-file) or a token for the API, or delete it \
+                 from another machine with `runup runners delete {name}`."
+            ),
+            Self::TokenExpired { kind, .. } => create_another(kind),
+            Self::TokenRefused { kind, age, valid_until, .. } => {
+                format!("{} {}", why_refused(*age, *valid_until), create_another(kind))
+            }
+            _ => return None,
+        })
+    }
+}
+
 impl Failure for RegistrationError {
     fn class(&self) -> Class {
         match self {
@@ -139,25 +172,9 @@ impl Failure for RegistrationError {
             Self::Tampered { dir, .. } | Self::OtherServer { dir, .. } => {
                 format!("Find out what changed them. `{}` deregisters the journal's runner.", remove(dir))
             }
-            Self::CredentialMissing { purpose } if purpose.starts_with("listing") => {
-                "Pass --token-file FILE or set RUNUP_TOKEN; or, without a credential, pass --from-release, or \
-                 --archive with --sha256."
-                    .into()
-            }
-            Self::CredentialMissing { .. } | Self::CannotChange { .. } => {
-                "Pass --token-file FILE or set RUNUP_TOKEN.".into()
-            }
             Self::BusyToChange { .. } => "Run the same command again when the job has ended.".into(),
             Self::NameNotConfirmed { name, .. } => {
                 format!("If that is the runner to delete, run the same command again with --name {name}.")
-            }
-            Self::FilesGone => {
-                "Pass --token-file FILE or set RUNUP_TOKEN. --local cleans up only this machine.".into()
-            }
-            Self::NoWayToDeregister { .. } => {
-                "Pass --token-file FILE or set RUNUP_TOKEN, or pass a remove token with \
-                 --remove-token-file. --local cleans up only this machine."
-                    .into()
             }
             Self::NameTaken { id, .. } => format!(
                 "Choose another --name, delete that runner with `runup runners delete {id}`, or \
@@ -176,14 +193,13 @@ impl Failure for RegistrationError {
             Self::StillOnServer { .. } => {
                 "Run `runup remove` again with a token for the API; it deletes the runner by its id.".into()
             }
-            Self::MayRemain { name, .. } => format!(
-                "Run `runup remove` again with a remove token (--remove-token-file) or a token for the API, or delete it \
-                 from another machine with `runup runners delete {name}`."
-            ),
-            Self::TokenExpired { kind, .. } => create_another(kind),
-            Self::TokenRefused { kind, age, valid_until, .. } => {
-                format!("{} {}", why_refused(*age, *valid_until), create_another(kind))
-            }
+            Self::CredentialMissing { .. }
+            | Self::CannotChange { .. }
+            | Self::FilesGone
+            | Self::NoWayToDeregister { .. }
+            | Self::MayRemain { .. }
+            | Self::TokenExpired { .. }
+            | Self::TokenRefused { .. } => return self.credential_hint(),
             Self::RegistrationUnclear { .. } => {
                 "Find it with `runup runners list` and delete it with `runup runners delete`; then \
                  clean this machine with `runup remove --local`."
