@@ -162,7 +162,8 @@ fn what_cannot_be_undone_without_a_remove_token_may_remain() {
     assert_eq!(rig.state().runners.len(), 1);
 }
 
-/// A directory where a file of the runner is to be written fails the registration after `config.sh`.
+/// A directory where a file of the runner is to be written, which appears while `config.sh` runs, fails the registration
+/// after it.
 #[test]
 fn a_remove_token_undoes_what_config_sh_has_registered() {
     for with_remove_token in [false, true] {
@@ -170,8 +171,11 @@ fn a_remove_token_undoes_what_config_sh_has_registered() {
         rig.run(&["bake"]).expect(0);
         let (file, _) = token(&rig, "registration", false);
         let remove = rig.ask(&["token", "remove", "--json"]).expect(0).stdout;
-        let _ = std::fs::remove_file(rig.dir().join(".env"));
-        std::fs::create_dir(rig.dir().join(".env")).unwrap();
+        let script = rig.dir().join("config.sh");
+        let text = std::fs::read_to_string(&script).unwrap();
+        let (first, rest) = text.split_once('\n').unwrap();
+        let trap = "trap 'rm -rf \"$(dirname \"$0\")/.env\"; mkdir \"$(dirname \"$0\")/.env\"' EXIT";
+        std::fs::write(&script, format!("{first}\n{trap}\n{rest}")).unwrap();
         let mut command = rig.on_machine(&install(&file, &["--name", "left", "--env", "A=1"]));
         command.env_remove("RUNUP_TOKEN");
         if with_remove_token {
@@ -192,13 +196,11 @@ fn a_remove_token_undoes_what_config_sh_has_registered() {
 #[test]
 fn the_document_of_a_controller_registers_many_machines_and_its_life_is_shown() {
     let rig = Rig::new();
-    rig.run(&["bake"]).expect(0);
     let (file, document) = token(&rig, "registration", true);
     rig.sandbox.requests_clear();
-    for machine in 1..=3 {
-        // Each is a clone of the image that has registered nothing yet.
-        std::fs::write(rig.root().join("etc/machine-id"), format!("{machine:032x}\n")).unwrap();
-        let ran = rig.run_without_token(&install(&file, &[])).expect(0);
+    for (dir, name) in [("/opt/a", "a"), ("/opt/b", "b"), ("/opt/c", "c")] {
+        let more = ["--from-release", "--dir", dir, "--name", name];
+        let ran = rig.run_without_token(&install(&file, &more)).expect(0);
         assert!(
             ran.stderr.contains(&format!("registration token from the file {file}, good until ")),
             "{ran:#?}"

@@ -112,7 +112,7 @@ fn every_field_of_the_json_documents_is_in_the_reference() {
     let id = rig.state().runners[0].id.to_string();
     check("runners list", &rig.ask(&["runners", "list", "--json"]).expect(0), false);
     check("runners show", &rig.ask(&["runners", "show", &id, "--json"]).expect(0), false);
-    check("downloads", &rig.ask(&["downloads", "--json"]).expect(0), true);
+    check("downloads", &rig.ask(&["downloads", "--verify", "--json"]).expect(0), true);
     check("token", &rig.ask(&["token", "remove", "--json"]).expect(0), true);
     check("remove", &rig.run(&["remove", "--json"]).expect(0), false);
 }
