@@ -257,7 +257,7 @@ const DOCUMENTS: &[Document] = &[
             ("download_url", "string", "where to download it"),
             ("sha256_checksum", "string?", "SHA-256 digest"),
             ("needs_download_token", "boolean", "whether the download needs a token"),
-            ("confirmed_by[]", "string", "another source that says the same digest; only with --verify"),
+            ("confirmed_by[]", "string", "another source with the same digest; only with --verify"),
         ],
     },
     Document {

@@ -284,7 +284,7 @@ pub(super) const PAGES: [Page; 26] = [
             "Without --verify, only the server of --url is asked. With it, the public releases of github.com/actions/runner \
              are, which anyone may ask 60 times an hour.",
         ],
-        exit: &[("65", "with --verify, if sources disagree: the message says who says what")],
+        exit: &[("65", "with --verify, if sources disagree: the message lists what each has")],
         examples: &[
             (
                 "List the archives with their SHA-256 digests",
