@@ -281,6 +281,21 @@ pub(super) struct LogsFlags {
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct DownloadsFlags {
+    /// Compare the SHA-256 digests with those of the public releases and their notes; exit code 65 if any differ
+    ///
+    /// The releases are asked without a credential. --sha256, the configuration file, and SHA256SUMS of --mirror are compared
+    /// as well.
+    #[arg(long)]
+    pub verify: bool,
+    /// SHA-256 digest of the archive for this machine, to compare; needs --verify
+    #[arg(long, value_name = "HEX")]
+    pub sha256: Option<crate::transfer::Sha256Digest>,
+    /// Version of the runner that --sha256 is of [default: the newest]
+    #[arg(long, value_name = "VERSION")]
+    pub runner_version: Option<crate::runner::RunnerVersion>,
+    /// Mirror whose SHA256SUMS to compare
+    #[arg(long, value_name = "URL")]
+    pub mirror: Option<String>,
     #[command(flatten)]
     pub server: Server,
 }

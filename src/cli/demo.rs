@@ -153,7 +153,10 @@ fn request_for(sandbox: &Background, temporary: &Path) -> Result<Request, Failed
         state: temporary.join("state"),
         user: user.filter(|_| cfg!(unix)),
         target: Some(target),
-        credentials: Credentials { api: Some(Credential::Token(sandbox.token())), ..Credentials::default() },
+        credentials: Credentials {
+            api: Some(Credential::token(sandbox.token(), "the demo")),
+            ..Credentials::default()
+        },
         token_files: Vec::new(),
         archive: Archive::default(),
         registration: Some(Registration {

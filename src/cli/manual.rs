@@ -280,14 +280,21 @@ pub(super) const PAGES: [Page; 26] = [
     },
     Page {
         path: "downloads",
-        notes: &[],
-        exit: &[],
+        notes: &[
+            "Without --verify, only the server of --url is asked. With it, the public releases of github.com/actions/runner \
+             are, which anyone may ask 60 times an hour.",
+        ],
+        exit: &[("65", "with --verify, if sources disagree: the message lists what each has")],
         examples: &[
             (
                 "List the archives with their SHA-256 digests",
                 "runup downloads --url https://github.com/octo-org",
             ),
             ("Print them as JSON", "runup downloads --url https://github.com/octo-org --json"),
+            (
+                "Check the digests before a version is pinned",
+                "runup downloads --verify --url https://github.com/octo-org",
+            ),
         ],
     },
     Page {

@@ -317,6 +317,10 @@ pub(super) fn archive(flags: &flags::Archive) -> Result<Archive, super::Failed> 
     if flags.archive.is_some() && flags.mirror.is_some() {
         return Err(Error::Contradiction("--archive and --mirror cannot be used together".into()).into());
     }
+    if flags.archive.is_some() && flags.from_release {
+        let message = "--archive and --from-release cannot be used together";
+        return Err(Error::Contradiction(message.into()).into());
+    }
     if let (Some(os), true) = (flags.os, flags.arch.is_none())
         && host::detect(&Root::host()).is_ok_and(|machine| machine.platform.os != os)
     {
@@ -327,6 +331,7 @@ pub(super) fn archive(flags: &flags::Archive) -> Result<Archive, super::Failed> 
         archive: flags.archive.clone(),
         sha256: flags.sha256,
         mirror: flags.mirror.clone(),
+        from_release: flags.from_release,
         accept_unverified: flags.accept_unverified,
         no_refresh: false,
         keep_copy: KeepCopy::default(),

@@ -48,7 +48,7 @@ pub(super) async fn run(flags: SandboxFlags, session: Session) -> Result<Output,
         None => None,
     };
     let token = token.and_then(|credential| match credential {
-        Credential::Token(token) => Some(token.expose().to_owned()),
+        Credential::Token(token, _) => Some(token.expose().to_owned()),
         Credential::Command(_) | Credential::App(_) => None,
     });
     let defaults = Options::default();

@@ -72,11 +72,15 @@ pub(super) fn message(body: &[u8]) -> Option<String> {
         if let Some(detail) =
             detail.filter(|detail| text.len() < MOST_SAID && !text.contains(detail.as_str()))
         {
-            text = format!("{text}; {detail}");
+            let comma = if text.is_empty() { "" } else { "; " };
+            text = format!("{text}{comma}{detail}");
         }
     };
     if let Some(errors) = body.errors {
-        // If it is not a list, it adds nothing.
+        // GitHub sends a list, or one text. Anything else adds nothing.
+        if errors.get().starts_with('"') {
+            add(errors);
+        }
         let _ = super::listing::each(errors.get().as_bytes(), |raw: &RawValue| add(raw));
     }
     Some(text.chars().filter(|c| !c.is_control()).take(MOST_SAID).collect())

@@ -7,11 +7,12 @@ use super::document::{Application, RawToken, Runner, RunnerStatus, RunnerToken};
 use super::error::{Error, Reply};
 use super::listing::{each, parse};
 use super::meta::CallsLeft;
+use super::refusal::SentRequest;
+use super::sent::Sent;
 use super::shared::Shared;
 use super::target::Target;
 use crate::deadline::Deadline;
 use crate::net::{Answer, Call, Http, redact};
-use crate::secret::Secret;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::value::RawValue;
@@ -71,6 +72,7 @@ pub struct Client {
     calls: Arc<AtomicU32>,
     skew: Arc<Mutex<Option<SignedDuration>>>,
     left: Arc<Mutex<Option<CallsLeft>>>,
+    accepted: Arc<Mutex<Option<Sent>>>,
     shared: Option<Arc<Shared>>,
 }
 
@@ -87,6 +89,7 @@ impl Client {
             calls: Arc::default(),
             skew: Arc::default(),
             left: Arc::default(),
+            accepted: Arc::default(),
             shared: None,
         }
     }
@@ -140,6 +143,16 @@ impl Client {
     #[must_use]
     pub fn calls_left(&self) -> Option<CallsLeft> {
         *self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of the credential that the server accepted last; `None` before that.
+    #[must_use]
+    pub fn accepted(&self) -> Option<Sent> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, sent: Sent) {
+        *self.accepted.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
     }
 
     /// The runner applications that GitHub offers. An element that cannot be read is left out: it may be for a system
@@ -275,6 +288,8 @@ impl Client {
             message: message(&answer.body).unwrap_or_else(|| start(&answer.body)),
             request_id: header(&answer, "x-github-request-id").map(str::to_owned),
             accepted: None,
+            accepted_scopes: None,
+            sent: None,
             attempts: answer.attempts,
         });
         let limited = answer.status == 429 || answer.status == 403 && is_rate_limit(&answer, &reply);
@@ -345,6 +360,7 @@ impl Client {
             self.note_limit(&answer);
             debug!(%method, url = redact(&url), status = answer.status, "called GitHub");
             if is_success(&method, answer.status) {
+                self.remember(Sent::of(credential, &token, &answer));
                 return Ok(answer);
             }
             if answer.status == 401
@@ -355,7 +371,9 @@ impl Client {
                 (token, renewed) = (other, true);
                 continue;
             }
-            return Err(self.failure(&method, &url, &answer, &token, access));
+            let (token, credential) = (&token, Some(credential));
+            let asked = SentRequest { method: &method, url: &url, access, token, credential };
+            return Err(self.failure(&asked, &answer));
         }
     }
 
@@ -385,48 +403,6 @@ impl Client {
             if known.is_none_or(|known| left < known.left) {
                 *known = Some(CallsLeft { left, limit });
             }
-        }
-    }
-
-    /// The error for an answer that is not a success.
-    pub(super) fn failure(
-        &self,
-        method: &Method,
-        url: &Url,
-        answer: &Answer,
-        token: &Secret,
-        access: Access,
-    ) -> Error {
-        let status = answer.status;
-        let message = message(&answer.body);
-        // All of GitHub's errors are JSON; only these statuses mean the same if a proxy sends them.
-        if message.is_none() && !answer.body.is_empty() && !matches!(status, 401 | 403 | 429) {
-            return Error::NotJson {
-                method: method.to_string(),
-                url: redact(url),
-                status,
-                start: token.scrub(&start(&answer.body)),
-            };
-        }
-        let owned = |name| header(answer, name).map(str::to_owned);
-        let reply = Box::new(Reply {
-            method: method.to_string(),
-            url: redact(url),
-            status,
-            message: token.scrub(&message.unwrap_or_else(|| start(&answer.body))),
-            request_id: owned("x-github-request-id"),
-            accepted: owned("x-accepted-github-permissions").filter(|accepted| !accepted.is_empty()),
-            attempts: answer.attempts,
-        });
-        let needed = || needed(&self.target.scope, access);
-        match status {
-            401 => Error::Unauthorized(reply),
-            429 => Error::RateLimited { reply, until: until(answer) },
-            403 if is_rate_limit(answer, &reply) => Error::RateLimited { reply, until: until(answer) },
-            403 => Error::Forbidden { reply, needed: needed() },
-            404 => Error::NotFound { reply, scope: self.target.scope.to_string(), needed: needed() },
-            422 => Error::Unprocessable(reply),
-            _ => Error::Odd(reply),
         }
     }
 }

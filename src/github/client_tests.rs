@@ -2,6 +2,7 @@ use super::super::answer::START;
 use super::*;
 use crate::error::{Class, Failure, chain};
 use crate::net::HttpOptions;
+use crate::secret::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -30,7 +31,15 @@ async fn client_of(answers: Vec<String>) -> (Client, JoinHandle<Vec<String>>) {
         Http::new(HttpOptions { user_agent: "runup-test/1".to_owned(), ..HttpOptions::default() }).unwrap();
     let target = Target::parse(&url, None, false).unwrap();
     let timeout = Duration::from_secs(5);
-    (Client::new(http, target, Secret::new(TOKEN).map(Credential::Token), timeout), server)
+    (
+        Client::new(
+            http,
+            target,
+            Secret::new(TOKEN).map(|token| Credential::token(token, "RUNUP_TOKEN")),
+            timeout,
+        ),
+        server,
+    )
 }
 
 fn answer(status: u16, headers: &str, body: &str) -> String {

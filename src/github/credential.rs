@@ -15,8 +15,8 @@ use tokio::sync::Mutex;
 /// The credential of the REST calls.
 #[derive(Debug, Clone)]
 pub enum Credential {
-    /// A fixed token.
-    Token(Secret),
+    /// A fixed token, and where it came from: a variable's name, or `the file …`.
+    Token(Secret, Arc<str>),
     /// A command that prints a token.
     Command(Arc<TokenCommand>),
     /// A GitHub App.
@@ -30,6 +30,22 @@ pub struct TokenCommand {
 }
 
 impl Credential {
+    /// A fixed token; `source` is where it came from, in words that follow "from".
+    #[must_use]
+    pub fn token(token: Secret, source: &str) -> Self {
+        Self::Token(token, source.into())
+    }
+
+    /// Where it comes from, in such words.
+    #[must_use]
+    pub fn source(&self) -> String {
+        match self {
+            Self::Token(_, source) => source.to_string(),
+            Self::Command(command) => format!("the token command `{}`", command.command.text()),
+            Self::App(app) => format!("the GitHub App {}", app.id),
+        }
+    }
+
     /// A shell command with its environment.
     #[must_use]
     pub fn command(text: &str, environment: Vec<(String, String)>) -> Self {

@@ -1,6 +1,8 @@
 //! The errors of the REST calls.
 
 use super::app::AppError;
+use super::hint::{of_refusal, what_was_sent};
+use super::sent::Sent;
 use super::shell::CommandKind;
 use super::target::TargetError;
 use crate::error::situation::{self, Situation};
@@ -23,6 +25,10 @@ pub struct Reply {
     pub request_id: Option<String>,
     /// `X-Accepted-GitHub-Permissions`: what a fine-grained token or App needs for this call.
     pub accepted: Option<String>,
+    /// `X-Accepted-OAuth-Scopes`: the scopes one of which a classic token needs for this call.
+    pub accepted_scopes: Option<String>,
+    /// The credential that was sent; `None` if there was none, or the token of an App itself.
+    pub sent: Option<Sent>,
     /// How many requests it took: each but the last may have been carried out without an answer.
     pub attempts: u32,
 }
@@ -95,18 +101,40 @@ pub enum Error {
         source: host::Error,
     },
     /// Status 401.
-    #[error("the credential was refused: {0}")]
+    #[error("the credential was refused: {0}{sent}", sent = what_was_sent(.0))]
     Unauthorized(Box<Reply>),
     /// Status 403 without a rate limit.
-    #[error("the credential is too weak: {reply}")]
+    #[error("the credential is too weak: {reply}{}", what_was_sent(.reply))]
     Forbidden {
         /// The answer.
         reply: Box<Reply>,
         /// The permission that the call needs.
         needed: String,
     },
+    /// Status 403 with `X-GitHub-SSO: required`.
+    #[error("the credential is not authorized for the organization's single sign-on: {reply}{}", what_was_sent(.reply))]
+    SignOnRequired {
+        /// The answer.
+        reply: Box<Reply>,
+        /// The page where the owner of the credential can authorize it, if the answer names it.
+        page: Option<String>,
+    },
+    /// Status 403 because of the address of this machine, or of its proxy.
+    #[error("the server does not allow the IP address of this machine: {0}")]
+    AddressNotAllowed(Box<Reply>),
+    /// Status 403 because an organization accepts no tokens of this kind, or none that are valid for as long.
+    #[error("the organization does not accept this kind of credential: {0}{sent}", sent = what_was_sent(.0))]
+    TokenNotAllowed(Box<Reply>),
+    /// Status 403 or 409 because the owner has switched off self-hosted runners.
+    #[error("the {scope} may have no self-hosted runners: {reply}")]
+    RunnersDisabled {
+        /// The answer.
+        reply: Box<Reply>,
+        /// The scope of the call.
+        scope: String,
+    },
     /// Status 404, which has three meanings.
-    #[error("the {scope} was not found, or the credential cannot see it: {reply}")]
+    #[error("the {scope} was not found, or the credential cannot see it: {reply}{}", what_was_sent(.reply))]
     NotFound {
         /// The answer.
         reply: Box<Reply>,
@@ -205,13 +233,6 @@ pub enum Error {
     Transport(#[from] net::Error),
 }
 
-/// The sentences that name the permission that a call needs, and what the server says about it.
-fn permission(needed: &str, reply: &Reply) -> String {
-    let accepted = reply.accepted.as_deref();
-    let accepted = accepted.map(|a| format!(" The server accepts a token with: {a}.")).unwrap_or_default();
-    format!("The call needs {needed}, created by an administrator of that scope.{accepted}")
-}
-
 /// How to find out why a command of the operator fails.
 pub(super) fn by_hand(kind: CommandKind) -> String {
     format!(
@@ -226,6 +247,24 @@ impl Error {
     pub fn is_of_credential(&self) -> bool {
         matches!(self, Self::App(_) | Self::CommandFailed { .. } | Self::CommandNotRun { .. })
     }
+
+    /// Whether the server has refused the call, so that it was not carried out.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::NameTaken { .. }
+                | Self::NoJit { .. }
+                | Self::Unprocessable(_)
+                | Self::Unauthorized(_)
+                | Self::Forbidden { .. }
+                | Self::SignOnRequired { .. }
+                | Self::AddressNotAllowed(_)
+                | Self::TokenNotAllowed(_)
+                | Self::RunnersDisabled { .. }
+                | Self::NotFound { .. }
+        )
+    }
 }
 
 impl Failure for Error {
@@ -237,12 +276,16 @@ impl Failure for Error {
             | Self::TokenCommandPrinted { .. }
             | Self::Unauthorized(_)
             | Self::Forbidden { .. }
+            | Self::SignOnRequired { .. }
+            | Self::TokenNotAllowed(_)
             | Self::NotFound { .. } => Class::NoPerm,
             // The program is missing or cannot be executed, so a retry is of no use.
-            Self::CommandFailed { code: Some(126 | 127), .. } | Self::NameTaken { .. } => Class::Config,
+            Self::CommandFailed { code: Some(126 | 127), .. }
+            | Self::NameTaken { .. }
+            | Self::AddressNotAllowed(_) => Class::Config,
             Self::CommandNotRun { source, .. } => source.class(),
             Self::RateLimited { .. } | Self::Busy { .. } | Self::CommandFailed { .. } => Class::TempFail,
-            Self::NoJit { .. } => Class::Unavailable,
+            Self::NoJit { .. } | Self::RunnersDisabled { .. } => Class::Unavailable,
             Self::Odd(reply) if reply.status >= 500 => Class::TempFail,
             Self::Unprocessable(_)
             | Self::Odd(_)
@@ -272,16 +315,13 @@ impl Failure for Error {
             Self::CommandFailed { kind, .. } => Some(by_hand(*kind)),
             Self::TokenCommandPrinted { .. } => Some(by_hand(CommandKind::Token)),
             Self::CommandNotRun { source, .. } => source.hint(),
-            Self::Unauthorized(_) => Some(
-                "The token is wrong, expired or revoked, or belongs to another GitHub server. Create a new one."
-                    .to_owned(),
-            ),
-            Self::Forbidden { reply, needed } => Some(permission(needed, reply)),
-            Self::NotFound { reply, scope, needed } => Some(format!(
-                "404 means one of three things: the {scope} does not exist (check the spelling of the URL), the \
-                 credential may not see it, or the credential is for another scope. {}",
-                permission(needed, reply)
-            )),
+            Self::Unauthorized(_)
+            | Self::Forbidden { .. }
+            | Self::SignOnRequired { .. }
+            | Self::AddressNotAllowed(_)
+            | Self::TokenNotAllowed(_)
+            | Self::RunnersDisabled { .. }
+            | Self::NotFound { .. } => of_refusal(self),
             Self::RateLimited { until, .. } => Some(match until {
                 Some(until) => format!("Try again after {until}."),
                 None => "Try again in a few minutes.".to_owned(),
@@ -323,6 +363,10 @@ impl Failure for Error {
             Self::App(error) => error.situation(),
             Self::Unauthorized(_) => &situation::UNAUTHORIZED,
             Self::Forbidden { .. } => &situation::FORBIDDEN,
+            Self::SignOnRequired { .. } => &situation::SINGLE_SIGN_ON,
+            Self::AddressNotAllowed(_) => &situation::ADDRESS_NOT_ALLOWED,
+            Self::TokenNotAllowed(_) => &situation::TOKEN_NOT_ALLOWED,
+            Self::RunnersDisabled { .. } => &situation::RUNNERS_DISABLED,
             Self::NotFound { .. } => &situation::NOT_FOUND,
             Self::RateLimited { .. } => &situation::RATE_LIMITED,
             Self::Unprocessable(_) => &situation::REQUEST_REFUSED,

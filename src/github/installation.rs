@@ -8,6 +8,7 @@ use super::client::{ACCEPT, API_VERSION, Client};
 use super::credential::Credential;
 use super::document::{RawToken, RunnerToken};
 use super::error::{Error, Reply};
+use super::refusal::SentRequest;
 use super::scope::Scope;
 use crate::deadline::Deadline;
 use crate::net::Call;
@@ -34,7 +35,7 @@ impl Client {
     /// The token to send.
     pub(crate) async fn bearer(&self, credential: &Credential, deadline: Deadline) -> Result<Secret, Error> {
         match credential {
-            Credential::Token(token) => Ok(token.clone()),
+            Credential::Token(token, _) => Ok(token.clone()),
             Credential::Command(command) => Box::pin(command.token(deadline)).await,
             Credential::App(app) => Box::pin(self.installation_token(app, None, deadline)).await,
         }
@@ -48,7 +49,7 @@ impl Client {
         deadline: Deadline,
     ) -> Result<Option<Secret>, Error> {
         match credential {
-            Credential::Token(_) => Ok(None),
+            Credential::Token(..) => Ok(None),
             Credential::Command(command) => Box::pin(command.renewed(refused, deadline)).await,
             Credential::App(app) => {
                 Box::pin(self.installation_token(app, Some(refused), deadline)).await.map(Some)
@@ -212,7 +213,9 @@ impl Client {
         if (200..300).contains(&answer.status) {
             return Ok(answer);
         }
-        Err(self.failure(&method, &url, &answer, jwt, Access::Write))
+        let (access, token) = (Access::Write, jwt);
+        let asked = SentRequest { method: &method, url: &url, access, token, credential: None };
+        Err(self.failure(&asked, &answer))
     }
 }
 

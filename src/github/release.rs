@@ -1,5 +1,5 @@
-//! GitHub's public releases of the runner, for finding a newer version without a credential for the list of runner
-//! applications.
+//! GitHub's public releases of the runner: another source of its archives and of their digests than the list of runner
+//! applications, which needs no credential.
 
 use super::answer::{bad_document, read};
 use super::client::Client;
@@ -10,12 +10,19 @@ use reqwest::Method;
 use serde::Deserialize;
 use url::Url;
 
-/// The latest release of the runner (`GET /repos/actions/runner/releases/latest`).
+/// The most digests that are read from the notes: there is one for each platform, and once there were four.
+const MOST_NOTED: usize = 64;
+/// The most bytes of the notes that are read.
+const MOST_NOTES: usize = 256 << 10;
+
+/// A release of the runner (`GET /repos/actions/runner/releases/latest`, `…/tags/vVERSION`).
 #[derive(Debug, Clone)]
 pub struct Release {
     /// Its archives, in the format of the list of runner applications. The checksums are GitHub's digests of the
     /// assets.
     pub applications: Vec<Application>,
+    /// The digests in its notes, by platform (`linux-x64`), as they are written there.
+    pub noted: Vec<(String, String)>,
 }
 
 #[derive(Deserialize)]
@@ -23,6 +30,8 @@ struct RawRelease {
     tag_name: String,
     #[serde(default, deserialize_with = "few")]
     assets: Vec<RawAsset>,
+    #[serde(default)]
+    body: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -34,13 +43,17 @@ struct RawAsset {
 }
 
 impl Client {
-    /// The latest release of the runner. It needs no credential, and none is sent; GitHub then allows 60 calls per hour
-    /// and IP address.
+    /// The release of this version, or the latest one. It needs no credential, and none is sent; GitHub then allows 60
+    /// calls per hour and IP address. `None` if there is no release of this version.
     ///
     /// # Errors
-    /// [`Error::RateLimited`] beyond that; an error if the answer is not a release.
-    pub async fn latest_release(&self) -> Result<Release, Error> {
-        let answer = self.get_public(self.target().latest_release()).await?;
+    /// A rate limit beyond that; an error if the answer is not a release.
+    pub async fn release(&self, version: Option<&str>) -> Result<Option<Release>, Error> {
+        let which = version.map_or_else(|| "latest".to_owned(), |version| format!("tags/v{version}"));
+        let answer = match self.get_public(self.target().release(&which)).await {
+            Err(Error::Odd(reply)) if reply.status == 404 && version.is_some() => return Ok(None),
+            answer => answer?,
+        };
         let what = "release of the runner";
         let raw: RawRelease = read(&Method::GET, &answer, what)?;
         let version = raw.tag_name.trim_start_matches('v');
@@ -54,8 +67,27 @@ impl Client {
             ));
             return Err(bad_document(&Method::GET, &answer, what, source));
         }
-        Ok(Release { applications })
+        let noted = raw.body.as_deref().map(noted).unwrap_or_default();
+        Ok(Some(Release { applications, noted }))
     }
+}
+
+/// The digests between `<!-- BEGIN SHA linux-x64 -->` and `<!-- END SHA linux-x64 -->` in the notes of a release.
+fn noted(notes: &str) -> Vec<(String, String)> {
+    const BEGIN: &str = "<!-- BEGIN SHA ";
+    let end = notes.len().min(MOST_NOTES);
+    let notes = notes.get(..end).unwrap_or_default();
+    let marks = notes.split(BEGIN).skip(1).filter_map(|rest| {
+        let (platform, rest) = rest.split_once(" -->")?;
+        let (digest, _) = rest.split_once(&format!("<!-- END SHA {platform} -->"))?;
+        let is_word = |text: &str| {
+            (1..=80).contains(&text.len())
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        let digest = digest.trim();
+        (is_word(platform) && is_word(digest)).then(|| (platform.to_owned(), digest.to_owned()))
+    });
+    marks.take(MOST_NOTED).collect()
 }
 
 /// An asset as a runner application; `None` if it is not a complete archive for a platform.
@@ -117,11 +149,29 @@ mod tests {
     }
 
     #[test]
+    fn the_notes_tell_a_digest_for_each_platform() {
+        let (linux, win) = ("ab".repeat(32), "cd".repeat(32));
+        let notes = format!(
+            "## SHA-256 Checksums\n- actions-runner-win-x64-2.340.0.zip <!-- BEGIN SHA win-x64 -->{win}<!-- END SHA win-x64 -->\n\
+             - x <!-- BEGIN SHA linux-x64 --> {linux} <!-- END SHA linux-x64 -->\n\
+             <!-- BEGIN SHA osx-x64 -->{win}<!-- END SHA osx-arm64 -->\n<!-- BEGIN SHA a b -->c<!-- END SHA a b -->\n\
+             <!-- BEGIN SHA linux-arm -->two words<!-- END SHA linux-arm -->"
+        );
+        let platform = |name: &str, digest: &str| (name.to_owned(), digest.to_owned());
+        assert_eq!(noted(&notes), [platform("win-x64", &win), platform("linux-x64", &linux)]);
+        assert_eq!(noted(""), []);
+    }
+
+    #[test]
     fn the_releases_are_asked_for_at_github_com_or_where_the_operator_says() {
-        let of = |url, api| Target::parse(url, api, false).unwrap().latest_release().to_string();
+        let of = |url, api| Target::parse(url, api, false).unwrap().release("latest").to_string();
         let public = "https://api.github.com/repos/actions/runner/releases/latest";
         assert_eq!(of("https://github.com/octo-org", None), public);
         assert_eq!(of("https://octo.ghe.com/octo-org", None), public);
+        assert_eq!(of("https://ghe.example.com/octo-org", None), public);
+        let here = "http://127.0.0.1:9/api/v3/repos/actions/runner/releases/latest";
+        assert_eq!(of("http://127.0.0.1:9/octo-org", None), here);
+        assert_eq!(of("https://ghe.example.com/octo-org", Some("http://127.0.0.1:9/api/v3")), here);
         assert_eq!(
             of("https://github.com/octo-org", Some("http://127.0.0.1:9/api/v3")),
             "http://127.0.0.1:9/api/v3/repos/actions/runner/releases/latest"

@@ -186,17 +186,18 @@ impl Target {
         url
     }
 
-    /// The URL of GitHub's public releases of the runner. They are on github.com only, because a GHE.com tenant does
-    /// not have the repository.
+    /// The URL of one of GitHub's public releases of the runner, `latest` or `tags/vVERSION`. They are on github.com only:
+    /// neither a GHE.com tenant nor an Enterprise Server has the repository. An operator who names the API means one that
+    /// has, and so does a server on this machine.
     #[must_use]
-    pub fn latest_release(&self) -> Url {
-        let own = self.api.host_str().and_then(|api| api.strip_prefix("api.")) == self.url.host_str();
+    pub fn release(&self, which: &str) -> Url {
+        let host = self.url.host_str().unwrap_or_default();
         let mut url = self.api.clone();
-        if own && self.url.host_str() != Some("github.com") {
+        if self.api == api_of(&self.url, host) && !is_loopback(&self.url) {
             url = Url::parse("https://api.github.com/").unwrap_or(url);
         }
         let base = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&format!("{base}/repos/actions/runner/releases/latest"));
+        url.set_path(&format!("{base}/repos/actions/runner/releases/{which}"));
         url
     }
 

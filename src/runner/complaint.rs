@@ -18,6 +18,14 @@ pub struct Complaint {
     pub before_registering: bool,
 }
 
+impl Complaint {
+    /// Whether the server did not accept the token that the script was passed.
+    #[must_use]
+    pub fn is_about_the_token(&self) -> bool {
+        std::ptr::eq(self.situation, &raw const situation::UNAUTHORIZED)
+    }
+}
+
 /// The text that identifies an error, in lower case, the most specific first: the first match counts.
 static KNOWN: [(&str, Complaint); 12] = [
     (

@@ -17,6 +17,9 @@
 //! | `POST versions` | makes a newer version available: `{"version": "2.340.0"}` |
 //! | `POST deprecations` | ends the support of one: `{"version": "2.336.0", "registration_deprecates_at": "2026-01-01T00:00:00Z"}` |
 //!
+//! The name of an organization or repository decides what its owner forbids: `missing…` is hidden (404), `sso-…` requires
+//! single sign-on, `walled-…` has an IP allow list, `modern-…` accepts no classic token, `closed-…` has no runners (403).
+//!
 //! A version whose `registration_deprecates_at` has passed cannot register, one whose `runtime_deprecates_at` has
 //! passed gets no session. `GET .../deprecations/VERSION` answers 404, as github.com does, until a date was set that is
 //! not `"silent": true`.

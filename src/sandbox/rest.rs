@@ -6,12 +6,13 @@ use super::limit::Limiter;
 use super::reply::Reply;
 use super::request::Request;
 use super::route::Route;
-use super::scope::Scope;
+use super::scope::{Policy, Scope};
 use super::server::Shared;
 use super::token::CredentialKind;
 use super::world::{NewRunner, RunnerRecord, World, is_read_only};
 use super::{app, base64, clock};
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 
 /// The versions of the API that are supported.
 const API_VERSIONS: [&str; 2] = ["2022-11-28", "2026-03-10"];
@@ -34,6 +35,7 @@ pub(super) fn refusal(route: &Route, request: &Request) -> Option<Reply> {
         Route::Meta
             | Route::RateLimit
             | Route::LatestRelease
+            | Route::Release(_)
             | Route::Installation(_)
             | Route::AccessTokens(_)
     ) {
@@ -59,7 +61,65 @@ pub(super) fn refusal(route: &Route, request: &Request) -> Option<Reply> {
         }
         _ => return Some(Reply::bad_credentials()),
     }
-    route.scope().is_some_and(Scope::is_missing).then(Reply::not_found)
+    let scope = route.scope()?;
+    if scope.is_missing() {
+        return Some(Reply::not_found());
+    }
+    policy(route, scope, request)
+}
+
+/// What the owner of a scope has forbidden, whatever the credential may do otherwise.
+fn policy(route: &Route, scope: &Scope, request: &Request) -> Option<Reply> {
+    let (owner, _) = scope.names();
+    let creates = matches!(route, Route::RegistrationToken(_) | Route::JitConfig(_));
+    match scope.policy()? {
+        // A GitHub App is authorized where it is installed.
+        Policy::SignOn if request.credential.kind == CredentialKind::Api => {
+            let page = format!("{}orgs/{owner}/sso?authorization_request=AZSCKL4U", request.base);
+            let message = "Resource protected by organization SAML enforcement. You must grant your Personal Access \
+                           token access to this organization.";
+            Some(Reply::message(403, message).with("x-github-sso", format!("required; url={page}")))
+        }
+        Policy::Addresses => Some(Reply::message(
+            403,
+            &format!(
+                "Although you appear to have the correct authorization credentials, the `{owner}` organization has an \
+                 IP allow list enabled, and your IP address is not permitted to access this resource."
+            ),
+        )),
+        Policy::NoClassic if request.credential.kind == CredentialKind::Api => Some(Reply::message(
+            403,
+            &format!(
+                "`{owner}` forbids access via a personal access token (classic). Please use a GitHub App, OAuth App, or \
+                 a personal access token with fine-grained permissions."
+            ),
+        )),
+        // The reason is a text in `errors`, and not in `message`. Everything but creating a runner works.
+        Policy::NoRunners if creates => {
+            let errors = "Repository level self-hosted runners are disabled on this repository";
+            let mut body = json!({"errors": errors, "documentation_url": "https://docs.github.com/rest"});
+            if matches!(route, Route::RegistrationToken(_)) {
+                body["message"] = json!("Forbidden");
+            }
+            Some(Reply::json(403, &body))
+        }
+        _ => None,
+    }
+}
+
+/// The scopes of the API token, and what a call accepts, as for a classic personal access token.
+pub(super) fn with_scopes(reply: Reply, route: &Route, request: &Request) -> Reply {
+    let Some(scope) = route.scope().filter(|_| request.credential.kind == CredentialKind::Api) else {
+        return reply;
+    };
+    let accepted = match scope {
+        Scope::Enterprise(_) => "admin:enterprise, manage_runners:enterprise",
+        Scope::Org(_) => "admin:org",
+        Scope::Repo(..) => "repo",
+    };
+    reply
+        .with("x-oauth-scopes", "admin:enterprise, admin:org, repo")
+        .with("x-accepted-oauth-scopes", accepted)
 }
 
 fn is_api_scheme(scheme: &str) -> bool {
@@ -86,7 +146,10 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request, faults: 
         Route::RunnerGroups(_) => groups(&world),
         Route::Labels(scope, id, name) => labels(&mut world, scope, *id, name.as_deref(), request),
         Route::Installation(_) | Route::AccessTokens(_) => app::answer(&mut world, route, request, faults),
-        Route::LatestRelease => latest_release(shared, &world, request),
+        Route::LatestRelease => release(shared, (world.newest(), true), request, faults),
+        Route::Release(version) if world.versions.contains(version) => {
+            release(shared, (version, world.newest() == version), request, faults)
+        }
         Route::Meta => Reply::json(
             200,
             &json!({"verifiable_password_authentication": false, "installed_version": "3.21.0"}),
@@ -228,19 +291,37 @@ fn downloads(
     Reply::json(200, &Value::Array(list))
 }
 
-/// `GET /repos/actions/runner/releases/latest`: public, with archives that need no credential.
-fn latest_release(shared: &Shared, world: &World, request: &Request) -> Reply {
-    let version = world.newest();
-    let asset = |platform: Platform| {
+/// `GET /repos/actions/runner/releases/…`: public, with archives that need no credential, and notes that tell their
+/// digests once more. The older versions are there for one platform only.
+fn release(
+    shared: &Shared,
+    (version, is_newest): (&str, bool),
+    request: &Request,
+    faults: &[FaultKind],
+) -> Reply {
+    let mut notes = "## SHA-256 Checksums\n\n".to_owned();
+    let mut assets = Vec::new();
+    for platform in Platform::ALL.into_iter().take(if is_newest { usize::MAX } else { 1 }) {
         let archive = shared.archives.get(platform, version);
-        json!({
+        let (id, digest) = (platform.id, &archive.sha256);
+        let _ =
+            writeln!(notes, "- {} <!-- BEGIN SHA {id} -->{digest}<!-- END SHA {id} -->", archive.filename);
+        let mut asset = json!({
             "name": archive.filename,
-            "digest": format!("sha256:{}", archive.sha256),
-            "browser_download_url": format!("{}_sandbox/mirror/{}/{version}", request.base, platform.id),
-        })
-    };
-    let assets: Vec<Value> = Platform::ALL.into_iter().map(asset).collect();
-    Reply::json(200, &json!({"tag_name": format!("v{version}"), "assets": assets}))
+            "sha256_checksum": digest,
+            "browser_download_url": format!("{}_sandbox/mirror/{id}/{version}", request.base),
+        });
+        for fault in faults {
+            spoil_checksum(fault, &mut asset);
+        }
+        if let Some(fields) = asset.as_object_mut()
+            && let Some(Value::String(digest)) = fields.remove("sha256_checksum")
+        {
+            fields.insert("digest".to_owned(), json!(format!("sha256:{digest}")));
+        }
+        assets.push(asset);
+    }
+    Reply::json(200, &json!({"tag_name": format!("v{version}"), "assets": assets, "body": notes}))
 }
 
 fn spoil_checksum(fault: &FaultKind, entry: &mut Value) {

@@ -3,7 +3,7 @@
 use super::scope::Scope;
 
 /// Every route that a fault can name.
-pub const NAMES: [&str; 30] = [
+pub const NAMES: [&str; 32] = [
     "list-runners",
     "downloads",
     "registration-token",
@@ -15,12 +15,14 @@ pub const NAMES: [&str; 30] = [
     "labels",
     "deprecations",
     "latest-release",
+    "release",
     "installation",
     "access-tokens",
     "meta",
     "rate-limit",
     "archive",
     "mirror",
+    "mirror-sums",
     "runner-registration",
     "runner-groups-of-runner",
     "runner-list",
@@ -52,6 +54,8 @@ pub(super) enum Route {
     Deprecations(Scope, String),
     /// GitHub's public releases of the runner.
     LatestRelease,
+    /// The release of one version.
+    Release(String),
     /// The installation of an App in a scope, and a token of it.
     Installation(Scope),
     AccessTokens(u64),
@@ -61,6 +65,8 @@ pub(super) enum Route {
     Archive(String, String),
     /// The same archive as a storage host would serve it: without any credential.
     Mirror(String, String),
+    /// `SHA256SUMS` beside them.
+    MirrorSums,
     RunnerRegistration,
     GroupsOfRunner(Scope),
     RunnerList(Scope),
@@ -106,15 +112,29 @@ impl Route {
             ["_sandbox", "mirror", platform, version] if method == "GET" => {
                 Self::Mirror((*platform).to_owned(), (*version).to_owned())
             }
+            ["_sandbox", "mirror", "SHA256SUMS"] if method == "GET" => Self::MirrorSums,
+            ["_sandbox", "mirror", file] if method == "GET" => Self::of_file(file),
             ["_sandbox", rest @ ..] => Self::of_control(method, rest),
             _ => Self::Unknown,
         }
+    }
+
+    /// An archive of a mirror by its file name, `actions-runner-linux-x64-2.336.0.tar.gz`.
+    fn of_file(file: &str) -> Self {
+        let stem = file.strip_suffix(".tar.gz").or_else(|| file.strip_suffix(".zip"));
+        let named = stem.and_then(|stem| stem.strip_prefix("actions-runner-")?.rsplit_once('-'));
+        named.map_or(Self::Unknown, |(platform, version)| {
+            Self::Mirror(platform.to_owned(), version.to_owned())
+        })
     }
 
     fn of_api(method: &str, segments: &[&str], by_runner: bool) -> Option<Self> {
         let found = match (method, segments) {
             ("GET", ["meta"]) => Self::Meta,
             ("GET", ["repos", "actions", "runner", "releases", "latest"]) => Self::LatestRelease,
+            ("GET", ["repos", "actions", "runner", "releases", "tags", tag]) => {
+                Self::Release(tag.strip_prefix('v')?.to_owned())
+            }
             ("GET", ["rate_limit"]) => Self::RateLimit,
             ("POST", ["app", "installations", id, "access_tokens"]) => Self::AccessTokens(id.parse().ok()?),
             ("POST", ["actions", "runner-registration"]) => Self::RunnerRegistration,
@@ -211,12 +231,14 @@ impl Route {
             Self::Labels(..) => "labels",
             Self::Deprecations(..) => "deprecations",
             Self::LatestRelease => "latest-release",
+            Self::Release(_) => "release",
             Self::Installation(_) => "installation",
             Self::AccessTokens(_) => "access-tokens",
             Self::Meta => "meta",
             Self::RateLimit => "rate-limit",
             Self::Archive(..) => "archive",
             Self::Mirror(..) => "mirror",
+            Self::MirrorSums => "mirror-sums",
             Self::RunnerRegistration => "runner-registration",
             Self::GroupsOfRunner(_) => "runner-groups-of-runner",
             Self::RunnerList(_) => "runner-list",

@@ -14,6 +14,19 @@ pub enum Scope {
     Repo(String, String),
 }
 
+/// What the owner of a scope forbids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Policy {
+    /// Credentials that were not authorized for its single sign-on.
+    SignOn,
+    /// Requests from addresses that are not on its list.
+    Addresses,
+    /// Classic personal access tokens.
+    NoClassic,
+    /// Runners of the repository.
+    NoRunners,
+}
+
 impl Scope {
     /// The owner of an installation that is everywhere.
     pub(super) const ANY: &str = "*";
@@ -56,6 +69,29 @@ impl Scope {
         match self {
             Self::Enterprise(name) | Self::Org(name) => name.starts_with("missing"),
             Self::Repo(owner, repo) => owner.starts_with("missing") || repo.starts_with("missing"),
+        }
+    }
+
+    /// What its owner has forbidden, by how its last name starts.
+    pub(super) fn policy(&self) -> Option<Policy> {
+        let (owner, repository) = self.names();
+        let name = repository.unwrap_or(owner);
+        let starts = |word: &str| name.starts_with(word);
+        [
+            ("sso-", Policy::SignOn),
+            ("walled-", Policy::Addresses),
+            ("modern-", Policy::NoClassic),
+            ("closed-", Policy::NoRunners),
+        ]
+        .into_iter()
+        .find_map(|(word, policy)| starts(word).then_some(policy))
+    }
+
+    /// The owner, and the repository if it is one.
+    pub(super) fn names(&self) -> (&str, Option<&str>) {
+        match self {
+            Self::Enterprise(name) | Self::Org(name) => (name, None),
+            Self::Repo(owner, repo) => (owner, Some(repo)),
         }
     }
 

@@ -194,6 +194,7 @@ fn elsewhere(shared: &Shared, route: &Route, request: &Request) -> String {
 fn act(shared: &Shared, route: &Route, request: &Request, faults: &[FaultKind]) -> Reply {
     match route {
         Route::Archive(..) | Route::Mirror(..) => download::answer(shared, route, request, faults),
+        Route::MirrorSums => download::sums(shared, faults),
         Route::RunnerRegistration
         | Route::Register
         | Route::RunnerList(_)
@@ -206,7 +207,11 @@ fn act(shared: &Shared, route: &Route, request: &Request, faults: &[FaultKind]) 
         | Route::JobLog(_)
         | Route::JobTaken(_)
         | Route::JobDone(_) => session::answer(shared, route, request, faults),
-        _ => rest::refusal(route, request).unwrap_or_else(|| rest::answer(shared, route, request, faults)),
+        _ => {
+            let refused = rest::refusal(route, request);
+            let reply = refused.unwrap_or_else(|| rest::answer(shared, route, request, faults));
+            rest::with_scopes(reply, route, request)
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! Finds credentials: in a file, on standard input, in a variable, in a systemd credential. Never on argv.
 
 use super::app::{self, NamedApp};
-use super::{Credentials, Environment, Error};
+use super::given::TokenPlace;
+use super::{Credentials, Environment, Error, GivenToken};
 use crate::github::Credential;
 #[cfg(unix)]
 use crate::host::account;
-use crate::secret::Secret;
 use secrecy::zeroize::Zeroizing;
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -32,21 +32,21 @@ pub struct Files<'a> {
 /// What the runners of one command share: what came from standard input, which can be read once, and Apps.
 #[derive(Debug, Default)]
 pub struct Piped {
-    tokens: BTreeMap<&'static str, Secret>,
+    tokens: BTreeMap<&'static str, GivenToken>,
     /// The same App for all of them, so that what is known of it is asked for once.
     apps: BTreeMap<NamedApp, Credential>,
 }
 
 impl Piped {
-    fn read(&mut self, what: &'static str, path: &str) -> Result<Secret, Error> {
+    fn read(&mut self, what: &'static str, path: &str) -> Result<GivenToken, Error> {
         if let Some(known) = self.tokens.get(what).filter(|_| path == "-") {
             return Ok(known.clone());
         }
-        let secret = read(what, path)?;
+        let given = read(what, path)?;
         if path == "-" {
-            self.tokens.insert(what, secret.clone());
+            self.tokens.insert(what, given.clone());
         }
-        Ok(secret)
+        Ok(given)
     }
 
     fn app(&mut self, named: NamedApp, environment: &Environment) -> Result<Credential, Error> {
@@ -78,26 +78,29 @@ pub fn find_for_each(
     piped: &mut Piped,
 ) -> Result<Credentials, Error> {
     let app = files.app.map(|named| piped.app(named, environment)).transpose()?;
-    let mut one =
-        |what, file: Option<&str>, variables: &[&str], systemd: &str| -> Result<Option<Secret>, Error> {
-            if let Some(path) = file {
-                return piped.read(what, path).map(Some);
+    let mut one = |what, file: Option<&str>, variables: &[&str], systemd: &str| {
+        if let Some(path) = file {
+            return piped.read(what, path).map(Some);
+        }
+        for name in variables {
+            if let Some(value) = environment.get(name) {
+                return TokenPlace::variable(what, name).token(value).map(Some);
             }
-            for name in variables {
-                if let Some(value) = environment.get(name) {
-                    return secret(what, name, value).map(Some);
-                }
-            }
-            if let Some(dir) = environment.get("CREDENTIALS_DIRECTORY") {
-                let path = Path::new(dir).join(systemd);
-                if path.exists() {
-                    // systemd decides who can read it, and chmod could not change that.
-                    let path = path.to_string_lossy();
-                    return open(what, &path).and_then(|file| take(what, &path, file)).map(Some);
-                }
-            }
-            Ok(None)
+        }
+        let Some(dir) = environment.get("CREDENTIALS_DIRECTORY") else { return Ok(None) };
+        let path = Path::new(dir).join(systemd);
+        if !path.exists() {
+            return Ok(None);
+        }
+        // systemd decides who can read it, and chmod could not change that.
+        let path = path.to_string_lossy();
+        let place = TokenPlace {
+            source: format!("the systemd credential {systemd}"),
+            ..TokenPlace::file(what, &path)
         };
+        // The file is as old as the service, not as the credential.
+        open(what, &path).and_then(|file| place.take(file)).map(Some)
+    };
     let api = if app.is_some() {
         app
     } else if let Some(command) = files.command.filter(|_| files.api.is_none()) {
@@ -105,7 +108,8 @@ pub fn find_for_each(
     } else {
         let ours = one("token", files.api, &["RUNUP_TOKEN"], "runup.token")?;
         let github = || one("token", None, &["GITHUB_TOKEN", "GH_TOKEN"], "runup.token");
-        ours.map_or_else(github, |token| Ok(Some(token)))?.map(Credential::Token)
+        let found: Option<GivenToken> = ours.map_or_else(github, |token| Ok(Some(token)))?;
+        found.map(|found| Credential::token(found.token, &found.source))
     };
     Ok(Credentials {
         api,
@@ -142,14 +146,15 @@ pub fn jit_config(file: Option<&str>, environment: &Environment) -> Result<Optio
     }
 }
 
-fn read(what: &'static str, path: &str) -> Result<Secret, Error> {
+fn read(what: &'static str, path: &str) -> Result<GivenToken, Error> {
+    let place = TokenPlace::file(what, path);
     if path == "-" {
-        return take(what, path, std::io::stdin());
+        return place.take(std::io::stdin());
     }
     let file = open(what, path)?;
     refuse_if_open_to_all(what, path, &file)?;
     warn_if_open_to_group(what, path, &file);
-    take(what, path, file)
+    place.take_file(file)
 }
 
 fn open(what: &'static str, path: &str) -> Result<std::fs::File, Error> {
@@ -158,31 +163,6 @@ fn open(what: &'static str, path: &str) -> Result<std::fs::File, Error> {
         path: path.to_owned(),
         source,
     })
-}
-
-fn take(what: &'static str, path: &str, from: impl std::io::Read) -> Result<Secret, Error> {
-    secret(what, path, &text(what, path, from)?)
-}
-
-/// The token in a text. What only looks like one would be refused by the server later, and less clearly.
-fn secret(what: &'static str, place: &str, text: &str) -> Result<Secret, Error> {
-    let malformed = |why| Err(Error::CredentialMalformed { what, place: place.to_owned(), why });
-    // Some editors begin a file with it.
-    let text = text.trim_start_matches('\u{feff}').trim();
-    let name = text.split_once('=').map_or("", |(name, _)| name.trim_start_matches("export "));
-    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
-    if text.is_empty() {
-        malformed("is empty")
-    } else if text.starts_with(['{', '[']) {
-        malformed("is JSON, and not the token itself")
-    } else if text.starts_with(['"', '\'']) {
-        malformed("is in quotation marks")
-    } else if is_name {
-        malformed("has the form NAME=value, and is not the token itself")
-    } else {
-        let why = "is malformed (expected one word of printable characters)";
-        Secret::new(text).map_or_else(|| malformed(why), Ok)
-    }
 }
 
 /// The content, in a buffer that is wiped before its memory is freed.
@@ -255,7 +235,7 @@ mod tests {
 
     fn api(files: Files<'_>, pairs: &[(&str, &str)]) -> Option<String> {
         match find(files, &environment(pairs)).unwrap().api? {
-            Credential::Token(secret) => Some(secret.expose().to_owned()),
+            Credential::Token(secret, _) => Some(secret.expose().to_owned()),
             other => Some(format!("{other:?}")),
         }
     }
@@ -318,7 +298,7 @@ mod tests {
             assert!(said.contains(why) && !said.contains("canary"), "{text}: {said}");
         }
         let marked = find(Files::default(), &environment(&[("RUNUP_TOKEN", "\u{feff}canary=")])).unwrap();
-        assert!(matches!(marked.api, Some(Credential::Token(token)) if token.expose() == "canary="));
+        assert!(matches!(marked.api, Some(Credential::Token(token, _)) if token.expose() == "canary="));
         assert_eq!(error(&missing).class(), Class::NoInput);
 
         let spaced = find(Files::default(), &environment(&[("RUNUP_TOKEN", "two words")])).unwrap_err();

@@ -158,6 +158,11 @@ pub struct Archive {
     /// Download the archive from URL/FILENAME instead of from GitHub
     #[arg(long, value_name = "URL")]
     pub mirror: Option<String>,
+    /// Take the archive from the public releases of actions/runner instead of from the list for --url; needs no token
+    ///
+    /// A release may be ahead of what GitHub offers to this organization, because it reaches them over some days.
+    #[arg(long)]
+    pub from_release: bool,
     /// Install an archive without verification if no SHA-256 digest is known for it
     #[arg(long)]
     pub accept_unverified: bool,

@@ -7,15 +7,16 @@
 pub mod app;
 pub mod credential;
 pub mod flags;
+mod given;
 pub mod instances;
 pub mod layers;
 mod situations;
 pub mod suggestion;
 
+pub use given::{Credentials, GivenToken};
+
 use crate::error::situation::Situation;
 use crate::error::{Class, Failure};
-use crate::github::Credential;
-use crate::secret::Secret;
 use secrecy::zeroize::Zeroize as _;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -174,17 +175,6 @@ impl FromIterator<(String, String)> for Environment {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
         Self(variables.into_iter().collect())
     }
-}
-
-/// The credentials that were found.
-#[derive(Debug, Clone, Default)]
-pub struct Credentials {
-    /// For the REST API.
-    pub api: Option<Credential>,
-    /// A registration token issued elsewhere.
-    pub registration: Option<Secret>,
-    /// A remove token issued elsewhere.
-    pub remove: Option<Secret>,
 }
 
 /// What is wrong with the settings.

@@ -82,7 +82,7 @@ fn each_command_prints_what_its_schema_says() {
     let id = rig.state().runners[0].id.to_string();
     check("runners-list", &rig.ask(&["runners", "list", "--json"]).expect(0));
     check("runners-show", &rig.ask(&["runners", "show", &id, "--json"]).expect(0));
-    check("downloads", &rig.ask(&["downloads", "--json"]).expect(0));
+    check("downloads", &rig.ask(&["downloads", "--verify", "--json"]).expect(0));
     check("token", &rig.ask(&["token", "remove", "--json"]).expect(0));
     check("explain", &ran(&mut rig.command(&["explain", "--json"])).expect(0));
     check("explain-name", &ran(&mut rig.command(&["explain", "name-taken", "--json"])).expect(0));

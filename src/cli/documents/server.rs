@@ -61,6 +61,11 @@ pub(super) const DOCUMENTS: &[Document] = &[
             ("downloads[].download_url", "string", "where to download it"),
             ("downloads[].sha256_checksum", "string?", "SHA-256 digest"),
             ("downloads[].needs_download_token", "boolean", "whether the download needs a token"),
+            (
+                "downloads[].confirmed_by[]",
+                "string",
+                "another source with the same digest; only with --verify",
+            ),
         ]],
         several: &[],
     },

@@ -12,15 +12,36 @@ situations! {
     UNAUTHORIZED [NoPerm]:
         "The server does not accept the credential (401): it is wrong, expired or revoked, or belongs to another GitHub server.",
         "Create a new one. Registration and remove tokens expire after one hour.";
+    TOKEN_EXPIRED [NoPerm]:
+        "The registration or remove token that was passed has expired: the time when it does was passed with it.",
+        "Create another one with `runup token registration --json` or `runup token remove --json`. It is valid for an hour.";
+    TOKEN_REFUSED [NoPerm]:
+        "GitHub does not accept the registration or remove token that was passed (404). It says the same for a token that has expired, one for another enterprise, organization or repository, a wrong URL, and an account that has lost access.",
+        "Compare --url with where the token was created, and create another one: `runup token registration --json` also tells when it expires.";
     FORBIDDEN [NoPerm]:
-        "The credential is valid, but may not do this (403): it lacks a scope or permission, single sign-on was not authorized for it, its owner does not administer the organization, or a policy forbids self-hosted runners.",
+        "The credential is valid, but may not do this (403): it lacks a scope or permission, or its owner does not administer the enterprise, organization or repository.",
         "Use a token of an administrator. A classic token needs manage_runners:enterprise, admin:org or repo; a fine-grained one needs write access to self-hosted runners of the organization, or to administration of the repository.";
+    SINGLE_SIGN_ON [NoPerm]:
+        "The organization requires single sign-on (SAML), and the token was not authorized for it. It may be valid and strong enough otherwise.",
+        "The owner of the token opens the page in the message, or authorizes it in the settings of the token. A GitHub App needs no such step.";
+    ADDRESS_NOT_ALLOWED [Config]:
+        "The organization or enterprise has an IP allow list, and the address of this machine, or of the proxy that it uses, is not on it. The credential may be good.",
+        "An owner adds the address to the list, or the machine uses a proxy that is on it. Another credential does not help.";
+    TOKEN_NOT_ALLOWED [NoPerm]:
+        "The organization or enterprise does not accept classic tokens, or no fine-grained ones that are valid for as long as this one.",
+        "Use a kind of credential that it accepts: the message says which it refuses. A GitHub App is always accepted once it is installed.";
+    RUNNERS_DISABLED [Unavailable]:
+        "The owner has disabled self-hosted runners, or GitHub Actions, for the repository. The credential may be good.",
+        "An owner of the organization or enterprise allows them in its settings (Actions), or the runner is registered for the organization.";
     NOT_FOUND [NoPerm]:
         "The server does not know the enterprise, organization or repository, or hides it from this credential (404). It answers the same in both cases.",
         "Check the spelling of --url, and that the token belongs to an account that can see it, with the permission that the message names.";
     RATE_LIMITED [TempFail]:
         "The server's rate limit is used up, for this token or for this address. Machines that boot at once share it if they share a token.",
         "Run the same command again after the time in the message. For many machines, see docs/fleets.md: --start-spread, or one registration token for all.";
+    RELEASE_LIMITED [TempFail]:
+        "GitHub's public releases were asked without a credential, which it allows 60 times an hour for all machines behind one address.",
+        "Serve the archive from a mirror (--mirror with --runner-version and --sha256), pass --archive with --sha256, or a token for the list.";
     RUNNER_BUSY [TempFail]:
         "The runner has a job, and cannot be deleted or changed until it has ended.",
         "Wait for the job, or cancel it, and run the same command again. `runup drain` waits for it.";
@@ -54,6 +75,9 @@ situations! {
     RUNNER_NOT_ON_SERVER [Runner]:
         "config.sh says that it registered a runner, but the server does not have it, or a runner that was removed is still there.",
         "Run the same command again. If it stays, see `runup runners list` and delete what is left there.";
+    MAY_REMAIN [Runner]:
+        "A registration was undone on this machine only: there was neither a token for the API nor a remove token, so the server may still have the runner.",
+        "Run `runup remove` with one of them, or delete the runner of that name elsewhere with `runup runners delete`.";
     LISTENER_ELSEWHERE [TempFail]:
         "Another machine has the session of this runner: a copy of this disk, or a just-in-time configuration that was used twice.",
         "Stop the other machine, or give this one a runner of its own: images are made with `runup bake`, without an identity.";

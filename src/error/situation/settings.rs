@@ -40,8 +40,8 @@ situations! {
         "Nothing says what the sha256 of the archive must be, or what says it is malformed. runup unpacks nothing unverified.",
         "Pass --sha256. The notes of the release at https://github.com/actions/runner/releases have it.";
     DIGESTS_DISAGREE [Data]:
-        "--sha256 and GitHub's list of runner applications say different things of the same archive.",
-        "Find out which is right before anything is installed. Omit --sha256 to follow GitHub's list.";
+        "Sources of the sha256 of one archive say different things: GitHub's list, a public release and its notes, --sha256, the configuration, or a mirror's SHA256SUMS.",
+        "Find out which is right before anything is installed: `runup downloads --verify` asks all of them. Omit --sha256 to follow GitHub's list.";
     ARCHIVE_OPTION [Usage, Data]:
         "--archive is neither a file nor an http(s) URL, or its name does not tell its format.",
         "Pass a path or URL that ends in .tar.gz or .zip.";

@@ -113,14 +113,7 @@ pub async fn create_jit(order: &CreateJit<'_>, stop: &CancellationToken) -> Resu
             Ok(created)
         }
         // The server refused: a runner of that name is not this run's.
-        Err(Error::Github(
-            error @ (github::Error::NameTaken { .. }
-            | github::Error::NoJit { .. }
-            | github::Error::Unprocessable(_)
-            | github::Error::Unauthorized(_)
-            | github::Error::Forbidden { .. }
-            | github::Error::NotFound { .. }),
-        )) => {
+        Err(Error::Github(error)) if error.is_refusal() => {
             remove_if_present(path)?;
             Err(error.into())
         }

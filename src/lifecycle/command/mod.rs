@@ -15,3 +15,4 @@ pub mod seal;
 pub mod status;
 pub mod surplus;
 pub mod upgrade;
+pub mod verify;

@@ -127,6 +127,8 @@ pub struct Archive {
     pub sha256: Option<Sha256Digest>,
     /// Fetch from here instead of from where the list says.
     pub mirror: Option<String>,
+    /// Take it from GitHub's public releases instead of from the server's list.
+    pub from_release: bool,
     /// Proceed although no digest is known.
     pub accept_unverified: bool,
     /// A tree that is too old to register is refused, not replaced.

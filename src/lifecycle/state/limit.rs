@@ -2,7 +2,7 @@
 
 use crate::github;
 use crate::host::lock;
-use crate::lifecycle::context::error::{Error, ServiceError};
+use crate::lifecycle::context::error::{ArchiveError, Error, ServiceError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Journal;
 use crate::net;
@@ -21,6 +21,7 @@ pub(crate) fn asked(error: &Error) -> Option<Duration> {
         Error::Service(ServiceError::LimitReached { until, .. }) => {
             Some(left(Some(*until), Timestamp::now()))
         }
+        Error::Archive(ArchiveError::ReleaseLimited { source }) => asked(source),
         Error::Unwound { cause, left } if left.is_empty() => asked(cause),
         _ => None,
     }

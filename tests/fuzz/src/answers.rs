@@ -23,7 +23,7 @@ pub fn run(data: &[u8]) -> bool {
         .map(|bytes| Box::new(move |_: &str| bytes.clone()) as Box<dyn Fn(&str) -> Vec<u8> + Send>);
     let address = answering(script.collect(), Box::new(move |_| last.clone()));
     let target = Target::parse(&format!("http://{address}/octo-org"), None, false).unwrap();
-    let credential = Secret::new(TOKEN).map(Credential::Token);
+    let credential = Secret::new(TOKEN).map(|token| Credential::token(token, "RUNUP_TOKEN"));
     let client = Client::new(HTTP.clone(), target, credential, Duration::from_millis(500));
     let outcome = wait_for(ask(&client, *call));
     let _ = client.now();
@@ -50,7 +50,7 @@ async fn ask(client: &Client, call: u8) -> Result<(), Error> {
                 }
             }
         }
-        b'p' => _ = client.latest_release().await?,
+        b'p' => _ = client.release(None).await?,
         b'r' => _ = client.runners(&Filter::default()).await?,
         b'n' => _ = client.runners_where(Some("box"), |runner| runner.is_named("box")).await?,
         b'i' => _ = client.runner(23).await?,

@@ -114,7 +114,7 @@ fn a_dead_remove_token_alone_changes_nothing() {
     let file = rig.write("remove-token", rig.ask(&["token", "remove"]).expect(0).stdout);
     rig.sandbox.expire_tokens();
     let ran = rig.run_without_token(&["remove", "--trust-tree", "--remove-token-file", &file]).expect(77);
-    ran.says("GitHub did not find the token (404)").hints("expired");
+    ran.says("does not accept the remove token from the file").hints("expired");
     rig.assert_exactly_one_runner();
     // With a credential for the API, the runner is deleted by its id.
     rig.run(&["remove", "--trust-tree", "--remove-token-file", &file]).expect(0).says("by id");

@@ -76,7 +76,7 @@ pub(super) async fn checks(site: &Site<'_>, limit: Deadline) -> Vec<Check> {
 async fn without_credential(site: &Site<'_>, client: &Client, limit: Deadline) -> Option<Check> {
     let credential = site.request.credentials.api.as_ref()?;
     let late = match credential {
-        Credential::Token(_) => return None,
+        Credential::Token(..) => return None,
         Credential::Command(_) => "the command that prints it did not end in time",
         Credential::App(_) => "the GitHub App had no token in time",
     };
@@ -163,14 +163,31 @@ async fn listed(site: &Site<'_>, client: &Client) -> Vec<Check> {
     };
     let credential = match &asked {
         _ if !client.has_token() => without_token(site),
-        Ok(_) => Check::fine(
-            "credential",
-            "the server accepts it for reading; whether it may register a runner shows when it does",
-        ),
+        Ok(_) => accepted(client),
         Err(error) if answered => failed("credential", error),
         Err(_) => Check::unknown("credential", "the server did not answer"),
     };
     vec![server, clock, credential]
+}
+
+/// What the answer told of the credential.
+fn accepted(client: &Client) -> Check {
+    let sent = client.accepted();
+    let shown = sent.as_ref().map_or_else(|| "it".to_owned(), ToString::to_string);
+    match sent.as_ref().and_then(|sent| sent.lacks(&client.target().scope)) {
+        Some(scope) => Check::unknown(
+            "credential",
+            format!(
+                "the server accepts {shown} for reading, but registering a runner takes the scope {scope}"
+            ),
+        ),
+        None => Check::fine(
+            "credential",
+            format!(
+                "the server accepts {shown} for reading; whether it may register a runner shows when it does"
+            ),
+        ),
+    }
 }
 
 fn off(skew: SignedDuration) -> String {

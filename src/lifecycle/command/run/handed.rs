@@ -4,7 +4,6 @@
 //! This machine has no credential, or none for this runner. What the configuration says of the runner is recorded as a
 //! claim, to recognise an interrupted run; it never justifies a deletion.
 
-use crate::host::{Os, Platform};
 use crate::lifecycle::command::run::clean;
 use crate::lifecycle::command::{adopt, install};
 use crate::lifecycle::context::error::{ArchiveError, Error, RegistrationError, TreeError};
@@ -12,6 +11,7 @@ use crate::lifecycle::context::request::Archive;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, EntryState, Journal, Step};
 use crate::lifecycle::state::observed;
+use crate::lifecycle::step::placing::archive;
 use crate::lifecycle::step::recorded::{self, Begin};
 use crate::lifecycle::step::{registration, work};
 use crate::runner::{JitIdentity, LocalState, RunnerFile, preflight, state};
@@ -22,12 +22,12 @@ use std::sync::Arc;
 /// # Errors
 /// As for `install`; the tree belongs to another runner; a tree is neither there nor available.
 pub(crate) async fn converge(site: &Site<'_>, identity: &JitIdentity) -> Result<(), Error> {
-    let archive = without_list(site);
+    let archive = archive_of(site);
     {
         let (_lock, mut journal) = site.open_journal("run").await?;
         refuse_other_runner(site, &mut journal, identity.runner())?;
         let placed = journal.entry(Step::PlaceRunner).is_some();
-        if !placed && archive.archive.is_none() && site.eyes().is_none() {
+        if !placed && archive.archive.is_none() && !archive.from_release && site.eyes().is_none() {
             return Err(ArchiveError::NothingToPlace { dir: site.request.dir.clone() }.into());
         }
     }
@@ -65,24 +65,13 @@ pub(crate) async fn end(site: &Site<'_>, before: &clean::Snapshot) -> Result<(),
     Ok(())
 }
 
-/// A mirror needs no list if version and digest are known: the archive's name follows from them.
-fn without_list(site: &Site<'_>) -> Archive {
+/// The archive, without a list where none is needed.
+fn archive_of(site: &Site<'_>) -> Archive {
     let asked = &site.request.archive;
-    let (Some(mirror), Some(version), Some(_)) = (&asked.mirror, &asked.version, &asked.sha256) else {
-        return asked.clone();
-    };
-    let filename = filename(site.platform(), &version.to_string());
-    Archive {
-        archive: Some(format!("{}/{filename}", mirror.trim_end_matches('/'))),
-        mirror: None,
-        ..asked.clone()
+    match archive::without_list(site) {
+        Some(url) => Archive { archive: Some(url), mirror: None, ..asked.clone() },
+        None => asked.clone(),
     }
-}
-
-/// The name of GitHub's archive (contract, section 1.1).
-fn filename(platform: Platform, version: &str) -> String {
-    let suffix = if platform.os == Os::Win { "zip" } else { "tar.gz" };
-    format!("actions-runner-{platform}-{version}.{suffix}")
 }
 
 /// Refuses a tree that is another runner's. A configuration that an interrupted run left is ours, and is deleted.
@@ -104,18 +93,4 @@ fn refuse_other_runner(site: &Site<'_>, journal: &mut Journal, wanted: &RunnerFi
         return Err(RegistrationError::ConfiguredByHand { dir: dir(), name: file.agent_name, url }.into());
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::host::Arch;
-
-    #[test]
-    fn archives_are_named_as_github_names_them() {
-        let named = |os, arch| filename(Platform { os, arch }, "2.336.0");
-        assert_eq!(named(Os::Linux, Arch::X64), "actions-runner-linux-x64-2.336.0.tar.gz");
-        assert_eq!(named(Os::Osx, Arch::Arm64), "actions-runner-osx-arm64-2.336.0.tar.gz");
-        assert_eq!(named(Os::Win, Arch::X64), "actions-runner-win-x64-2.336.0.zip");
-    }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
+use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::error::words::shortened;
 use std::path::PathBuf;
 
@@ -18,8 +19,14 @@ pub enum ArchiveError {
     ChecksumEmpty { filename: String },
     #[error("the list of runner applications has an invalid sha256 for {filename}: {found:?}")]
     ChecksumMalformed { filename: String, found: String },
-    #[error("--sha256 is {given}, but the list of runner applications says {listed} for {filename}")]
-    ChecksumsDisagree { filename: String, given: String, listed: String },
+    #[error("the sources disagree on the sha256 of {filename}: {}", said(claims))]
+    SourcesDisagree { filename: String, claims: Vec<(String, String)> },
+    #[error(
+        "GitHub's limit for requests without a credential is used up: 60 an hour for all machines behind one address"
+    )]
+    ReleaseLimited { source: Box<Error> },
+    #[error("github.com/actions/runner has no release {version}")]
+    NotReleased { version: String },
     #[error("the format of {filename} is unknown: its name ends in neither .tar.gz nor .zip")]
     FormUnknown { filename: String },
     #[error("--archive {archive} needs --sha256")]
@@ -32,13 +39,19 @@ pub enum ArchiveError {
     NothingToPlace { dir: PathBuf },
 }
 
+/// Who says what.
+fn said(claims: &[(String, String)]) -> String {
+    let one = |(source, digest): &(String, String)| format!("{source} says {digest}");
+    claims.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
 impl Failure for ArchiveError {
     fn class(&self) -> Class {
         match self {
             Self::ChecksumAbsent { .. }
             | Self::ChecksumEmpty { .. }
             | Self::ChecksumMalformed { .. }
-            | Self::ChecksumsDisagree { .. }
+            | Self::SourcesDisagree { .. }
             | Self::FormUnknown { .. }
             | Self::NoRunnerInside { .. }
             | Self::PersonalInside { .. } => Class::Data,
@@ -46,6 +59,8 @@ impl Failure for ArchiveError {
                 Class::Usage
             }
             Self::ArchiveMissing { .. } => Class::NoInput,
+            Self::ReleaseLimited { .. } => Class::TempFail,
+            Self::NotReleased { .. } => Class::Unavailable,
         }
     }
 
@@ -68,8 +83,16 @@ impl Failure for ArchiveError {
                  --accept-unverified."
                     .into()
             }
-            Self::ChecksumsDisagree { .. } => {
+            Self::SourcesDisagree { .. } => {
                 "One of them is wrong. Check the release notes of that version before you continue.".into()
+            }
+            Self::ReleaseLimited { .. } => {
+                "Use a mirror with --mirror, --runner-version and --sha256, or --archive with --sha256, or \
+                 a token for the list (--token-file); or run the same command again later."
+                    .into()
+            }
+            Self::NotReleased { .. } => {
+                "See https://github.com/actions/runner/releases for the versions that there are.".into()
             }
             Self::NothingToPlace { .. } => {
                 "Bake the runner into the image, or pass --archive with --sha256, or --url with a \
@@ -89,9 +112,11 @@ impl Failure for ArchiveError {
             | Self::ChecksumEmpty { .. }
             | Self::ChecksumMalformed { .. }
             | Self::ArchiveWithoutDigest { .. } => &situation::ARCHIVE_UNVERIFIED,
-            Self::ChecksumsDisagree { .. } => &situation::DIGESTS_DISAGREE,
+            Self::SourcesDisagree { .. } => &situation::DIGESTS_DISAGREE,
             Self::FormUnknown { .. } | Self::ArchiveUnclear { .. } => &situation::ARCHIVE_OPTION,
             Self::ArchiveMissing { .. } => &situation::ARCHIVE_MISSING,
+            Self::ReleaseLimited { .. } => &situation::RELEASE_LIMITED,
+            Self::NotReleased { .. } => &situation::NOT_OFFERED,
             Self::NothingToPlace { .. } => &situation::NOTHING_TO_INSTALL,
         }
     }

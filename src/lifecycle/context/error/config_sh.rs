@@ -34,6 +34,11 @@ impl ConfigShError {
         self.reason().contains(": 409")
     }
 
+    /// Whether the server did not accept the token that it was passed.
+    pub(crate) fn is_about_the_token(&self) -> bool {
+        matches!(self, Self::Failed { cause: Some(known), .. } if known.is_about_the_token())
+    }
+
     /// The same failure, with its log.
     #[must_use]
     pub(crate) fn with_log(mut self, kept: Option<PathBuf>) -> Self {

@@ -4,6 +4,7 @@ use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::error::words::remove;
+use jiff::{SignedDuration, Timestamp};
 use std::path::PathBuf;
 
 /// What can go wrong with it.
@@ -44,6 +45,18 @@ pub enum RegistrationError {
     CannotChange { dir: PathBuf, options: Vec<&'static str> },
     #[error("the server still has the runner {name}{}", id.map(|id| format!(" (id {id})")).unwrap_or_default())]
     StillOnServer { name: String, id: Option<u64>, source: Option<Box<Error>> },
+    #[error("the runner may remain on the server: {name}{}", id.map(|id| format!(" (id {id})")).unwrap_or_default())]
+    MayRemain { name: String, id: Option<u64>, source: Option<Box<Error>> },
+    #[error("the {kind} from {place} expired at {at}")]
+    TokenExpired { kind: &'static str, place: String, at: Timestamp },
+    #[error("GitHub does not accept the {kind} from {place} for {url}")]
+    TokenRefused {
+        kind: &'static str,
+        place: String,
+        url: String,
+        age: Option<SignedDuration>,
+        valid_until: Option<Timestamp>,
+    },
     #[error("what the runner in {} is registered as cannot be read: {why}", dir.display())]
     RegistrationUnclear { dir: PathBuf, why: String },
     #[error("--url is {given}, but the runner in {} is registered at {journal}", dir.display())]
@@ -58,12 +71,72 @@ pub enum RegistrationError {
     NoSuchGroup { name: String },
 }
 
+fn create_another(kind: &str) -> String {
+    let word = kind.split(' ').next().unwrap_or_default();
+    format!(
+        "Create another one with `runup token {word} --json`, which also tells when it expires, or on the page of the \
+         runners in the settings."
+    )
+}
+
+/// GitHub answers 404 for everything that can be wrong with a token.
+fn why_refused(age: Option<SignedDuration>, valid_until: Option<Timestamp>) -> String {
+    let expired = match (valid_until, age) {
+        (Some(end), _) => format!("It was to be valid until {end}. "),
+        (None, None) => "It may have expired, an hour after it was created. ".to_owned(),
+        (None, Some(age)) => {
+            let minutes = age.as_mins();
+            let age = if minutes < 120 { format!("{minutes} min") } else { format!("{} h", minutes / 60) };
+            format!("It may have expired, an hour after it was created: the file is {age} old. ")
+        }
+    };
+    format!(
+        "{expired}Or it is for another enterprise, organization or repository, --url is wrong, or the account that \
+         created it has lost access."
+    )
+}
+
+impl RegistrationError {
+    /// What to do where a credential is missing, or was not accepted.
+    fn credential_hint(&self) -> Option<String> {
+        Some(match self {
+            Self::CredentialMissing { purpose } if purpose.starts_with("listing") => {
+                "Pass --token-file FILE or set RUNUP_TOKEN; or, without a credential, pass --from-release, or \
+                 --archive with --sha256."
+                    .into()
+            }
+            Self::CredentialMissing { .. } | Self::CannotChange { .. } => {
+                "Pass --token-file FILE or set RUNUP_TOKEN.".into()
+            }
+            Self::FilesGone => {
+                "Pass --token-file FILE or set RUNUP_TOKEN. --local cleans up only this machine.".into()
+            }
+            Self::NoWayToDeregister { .. } => {
+                "Pass --token-file FILE or set RUNUP_TOKEN, or pass a remove token with \
+                 --remove-token-file. --local cleans up only this machine."
+                    .into()
+            }
+            Self::MayRemain { name, .. } => format!(
+                "Run `runup remove` again with a remove token (--remove-token-file) or a token for the API, or delete it \
+                 from another machine with `runup runners delete {name}`."
+            ),
+            Self::TokenExpired { kind, .. } => create_another(kind),
+            Self::TokenRefused { kind, age, valid_until, .. } => {
+                format!("{} {}", why_refused(*age, *valid_until), create_another(kind))
+            }
+            _ => return None,
+        })
+    }
+}
+
 impl Failure for RegistrationError {
     fn class(&self) -> Class {
         match self {
             Self::CredentialMissing { .. }
             | Self::CannotChange { .. }
             | Self::NoWayToDeregister { .. }
+            | Self::TokenExpired { .. }
+            | Self::TokenRefused { .. }
             | Self::FilesGone => Class::NoPerm,
             Self::NameNotConfirmed { .. }
             | Self::OtherServer { .. }
@@ -76,7 +149,7 @@ impl Failure for RegistrationError {
             | Self::Withheld { .. }
             | Self::NoSuchGroup { .. }
             | Self::UrlNeededToAdopt { .. } => Class::Config,
-            Self::NotOnServer { .. } | Self::StillOnServer { .. } => Class::Runner,
+            Self::NotOnServer { .. } | Self::StillOnServer { .. } | Self::MayRemain { .. } => Class::Runner,
             Self::Busy { .. }
             | Self::BusyToChange { .. }
             | Self::NameInUse { .. }
@@ -99,20 +172,9 @@ impl Failure for RegistrationError {
             Self::Tampered { dir, .. } | Self::OtherServer { dir, .. } => {
                 format!("Find out what changed them. `{}` deregisters the journal's runner.", remove(dir))
             }
-            Self::CredentialMissing { .. } | Self::CannotChange { .. } => {
-                "Pass --token-file FILE or set RUNUP_TOKEN.".into()
-            }
             Self::BusyToChange { .. } => "Run the same command again when the job has ended.".into(),
             Self::NameNotConfirmed { name, .. } => {
                 format!("If that is the runner to delete, run the same command again with --name {name}.")
-            }
-            Self::FilesGone => {
-                "Pass --token-file FILE or set RUNUP_TOKEN. --local cleans up only this machine.".into()
-            }
-            Self::NoWayToDeregister { .. } => {
-                "Pass --token-file FILE or set RUNUP_TOKEN, or pass a remove token with \
-                 --remove-token-file. --local cleans up only this machine."
-                    .into()
             }
             Self::NameTaken { id, .. } => format!(
                 "Choose another --name, delete that runner with `runup runners delete {id}`, or \
@@ -131,6 +193,13 @@ impl Failure for RegistrationError {
             Self::StillOnServer { .. } => {
                 "Run `runup remove` again with a token for the API; it deletes the runner by its id.".into()
             }
+            Self::CredentialMissing { .. }
+            | Self::CannotChange { .. }
+            | Self::FilesGone
+            | Self::NoWayToDeregister { .. }
+            | Self::MayRemain { .. }
+            | Self::TokenExpired { .. }
+            | Self::TokenRefused { .. } => return self.credential_hint(),
             Self::RegistrationUnclear { .. } => {
                 "Find it with `runup runners list` and delete it with `runup runners delete`; then \
                  clean this machine with `runup remove --local`."
@@ -159,6 +228,9 @@ impl Failure for RegistrationError {
                 &situation::NAME_TAKEN
             }
             Self::NotOnServer { .. } | Self::StillOnServer { .. } => &situation::RUNNER_NOT_ON_SERVER,
+            Self::MayRemain { .. } => &situation::MAY_REMAIN,
+            Self::TokenExpired { .. } => &situation::TOKEN_EXPIRED,
+            Self::TokenRefused { .. } => &situation::TOKEN_REFUSED,
             Self::Busy { .. } | Self::BusyToChange { .. } => &situation::RUNNER_BUSY,
             Self::Withheld { .. } | Self::UrlNeededToAdopt { .. } => &situation::CREDENTIAL_WITHHELD,
             Self::NoSuchGroup { .. } => &situation::NO_SUCH_GROUP,

@@ -1,11 +1,20 @@
-//! Which archive is placed, where it comes from, and its digest: from the server's list, a mirror, or the operator.
+//! Which archive is placed, where it comes from, and its digest: from the server's list, GitHub's public releases, a
+//! mirror, or the operator.
 
 use crate::github::{Application, Client};
+use crate::host::{Os, Platform};
 use crate::lifecycle::context::error::{ArchiveError, Error, RegistrationError};
 use crate::lifecycle::context::site::Site;
-use crate::runner::asset;
+use crate::lifecycle::state::limit;
+use crate::lifecycle::step::placing::claims::{self, DigestClaim};
+use crate::runner::{RunnerVersion, asset};
 use crate::transfer::{DigestError, Expect, Sha256Digest, Source};
 use std::path::PathBuf;
+
+/// A public release, in messages.
+const RELEASE: &str = "the release of github.com/actions/runner";
+/// What is done when the archives are looked up.
+const DOING: &str = "asking for the runner applications";
 
 /// What is fetched, from where, and its digest.
 pub(crate) struct Choice {
@@ -28,13 +37,25 @@ pub(crate) async fn choose(site: &Site<'_>, listed: Option<&[Application]>) -> R
     if let Some(archive) = &asked.archive {
         return chosen_by_hand(site, archive);
     }
+    if let Some(archive) = without_list(site).filter(|_| listed.is_none() && site.eyes().is_none()) {
+        let choice = chosen_by_hand(site, &archive)?;
+        if let Some(mirror) = &asked.mirror {
+            check_mirror(site, mirror, &choice.filename, &choice.expect).await?;
+        }
+        return Ok(choice);
+    }
     let client = site.client.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
     let asked_now;
-    let applications = if let Some(listed) = listed {
-        listed
-    } else {
-        asked_now = list(site, client).await?;
-        &asked_now
+    let applications = match listed.filter(|_| !asked.from_release) {
+        Some(listed) => listed,
+        None if takes_release(site, client) => {
+            asked_now = released(site, client, asked.version.as_ref()).await?;
+            &asked_now
+        }
+        None => {
+            asked_now = list(site, client).await?;
+            &asked_now
+        }
     };
 
     let phase = site.phase("pick");
@@ -46,6 +67,7 @@ pub(crate) async fn choose(site: &Site<'_>, listed: Option<&[Application]>) -> R
     let expect = expected(site, &application)?;
     let source = match &asked.mirror {
         Some(mirror) => {
+            check_mirror(site, mirror, &application.filename, &expect).await?;
             let url = format!("{}/{}", mirror.trim_end_matches('/'), application.filename);
             Source::Http { url: parse_url(&url)?, bearer: None }
         }
@@ -67,21 +89,66 @@ pub(crate) async fn choose(site: &Site<'_>, listed: Option<&[Application]>) -> R
 /// # Errors
 /// Neither is available.
 pub(crate) async fn list(site: &Site<'_>, client: &Client) -> Result<Vec<Application>, Error> {
-    let doing = "asking for the runner applications";
-    let phase = site.phase("list");
-    let (listed, place) = if client.has_token() {
-        (site.within(doing, client.downloads()).await?, client.target().url.to_string())
-    } else if client.target().is_hosted() {
-        let release = site.within(doing, client.latest_release()).await?;
-        (release.applications, "github.com/actions/runner".to_owned())
-    } else {
+    if takes_release(site, client) {
+        return released(site, client, None).await;
+    }
+    if !client.has_token() {
         return Err(
             RegistrationError::CredentialMissing { purpose: "listing the runner applications" }.into()
         );
-    };
+    }
+    let phase = site.phase("list");
+    let listed = site.within(DOING, client.downloads()).await?;
     site.check_clock()?;
-    phase.end(format!("{} runner applications available at {place}", listed.len()));
+    phase.end(format!("{} runner applications available at {}", listed.len(), client.target().url));
     Ok(listed)
+}
+
+/// Whether GitHub's public releases are asked instead of the server's list.
+fn takes_release(site: &Site<'_>, client: &Client) -> bool {
+    site.request.archive.from_release || !client.has_token() && client.target().is_hosted()
+}
+
+/// The archives of a public release: of this version, or the latest.
+async fn released(
+    site: &Site<'_>,
+    client: &Client,
+    version: Option<&RunnerVersion>,
+) -> Result<Vec<Application>, Error> {
+    let phase = site.phase("list");
+    let version = version.map(ToString::to_string);
+    let asked = site.within(DOING, client.release(version.as_deref())).await;
+    let found = asked.map_err(|error| match limit::asked(&error) {
+        Some(_) => ArchiveError::ReleaseLimited { source: Box::new(error) }.into(),
+        None => error,
+    })?;
+    site.check_clock()?;
+    let Some(release) = found else {
+        return Err(ArchiveError::NotReleased { version: version.unwrap_or_default() }.into());
+    };
+    if version.is_none() {
+        tracing::info!(
+            "taking the latest release of github.com/actions/runner, which may be ahead of what GitHub offers to {}",
+            client.target().scope.name()
+        );
+    }
+    phase.end(format!("{} archives in the release of github.com/actions/runner", release.applications.len()));
+    Ok(release.applications)
+}
+
+/// The archive at a mirror, which needs no list if version and digest are known: its name follows from them.
+pub(crate) fn without_list(site: &Site<'_>) -> Option<String> {
+    let asked = &site.request.archive;
+    let (Some(mirror), Some(version), Some(_)) = (&asked.mirror, &asked.version, &asked.sha256) else {
+        return None;
+    };
+    Some(format!("{}/{}", mirror.trim_end_matches('/'), filename(site.platform(), &version.to_string())))
+}
+
+/// The name of GitHub's archive (contract, section 1.1).
+pub(crate) fn filename(platform: Platform, version: &str) -> String {
+    let suffix = if platform.os == Os::Win { "zip" } else { "tar.gz" };
+    format!("actions-runner-{platform}-{version}.{suffix}")
 }
 
 fn chosen_by_hand(site: &Site<'_>, archive: &str) -> Result<Choice, Error> {
@@ -127,14 +194,14 @@ fn expected(site: &Site<'_>, application: &Application) -> Result<Expect, Error>
             }),
         }),
     };
+    if let (Some(given), Ok(listed)) = (&asked.sha256, &listed) {
+        let of = |source, digest: &Sha256Digest| DigestClaim::new(source, &digest.to_string());
+        let list = if asked.from_release { RELEASE } else { claims::LIST };
+        let claims: Vec<DigestClaim> =
+            of(claims::OPTION, given).into_iter().chain(of(list, listed)).collect();
+        claims::agree(&filename, &claims)?;
+    }
     match (&asked.sha256, listed) {
-        (Some(given), Ok(listed)) if *given != listed => {
-            Err(Error::Archive(ArchiveError::ChecksumsDisagree {
-                filename,
-                given: given.to_string(),
-                listed: listed.to_string(),
-            }))
-        }
         (Some(given), _) => Ok(Expect::Sha256(*given)),
         (None, Ok(listed)) => Ok(Expect::Sha256(listed)),
         (None, Err(_)) if asked.accept_unverified => Ok(unverified(&filename)),
@@ -142,9 +209,40 @@ fn expected(site: &Site<'_>, application: &Application) -> Result<Expect, Error>
     }
 }
 
+/// Compares the digest with that in the mirror's own list, if it has one.
+async fn check_mirror(site: &Site<'_>, mirror: &str, filename: &str, expect: &Expect) -> Result<(), Error> {
+    let Expect::Sha256(digest) = expect else { return Ok(()) };
+    let asking =
+        async { Ok::<_, Error>(claims::of_mirror(&site.http, mirror, filename, site.deadline).await) };
+    let Some(theirs) = site.within("asking the mirror for its digests", asking).await? else { return Ok(()) };
+    let asked = &site.request.archive;
+    let source = match (&asked.sha256, asked.from_release) {
+        (Some(_), _) => claims::OPTION,
+        (None, true) => RELEASE,
+        (None, false) => claims::LIST,
+    };
+    let ours = DigestClaim::new(source, &digest.to_string());
+    let claims: Vec<DigestClaim> = ours.into_iter().chain([theirs]).collect();
+    Ok(claims::agree(filename, &claims)?)
+}
+
 fn unverified(filename: &str) -> Expect {
     tracing::warn!(
         "{filename} is NOT VERIFIED, as --accept-unverified asks: whoever can change it on its way can run anything here"
     );
     Expect::Unverified
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Arch;
+
+    #[test]
+    fn archives_are_named_as_github_names_them() {
+        let named = |os, arch| filename(Platform { os, arch }, "2.336.0");
+        assert_eq!(named(Os::Linux, Arch::X64), "actions-runner-linux-x64-2.336.0.tar.gz");
+        assert_eq!(named(Os::Osx, Arch::Arm64), "actions-runner-osx-arm64-2.336.0.tar.gz");
+        assert_eq!(named(Os::Win, Arch::X64), "actions-runner-win-x64-2.336.0.zip");
+    }
 }

@@ -1,6 +1,7 @@
 //! The step `PlaceRunner`: list, choose, then one stream from the server to a verified tree.
 
 pub mod archive;
+pub mod claims;
 pub mod decide;
 pub mod exchange;
 pub mod into;

@@ -100,7 +100,7 @@ pub(crate) async fn deregister(
     let site = &site.until(until, site.stop.clone());
     match (occasion, site.eyes()) {
         (Occasion::Removal, _) => return by_script(site, journal, &registered, &limits).await,
-        (Occasion::Unwinding, None) => return unseen(site, journal, &registered),
+        (Occasion::Unwinding, None) => return unseen(site, journal, &registered, &limits).await,
         (Occasion::Shutdown, _) => recorded::begin(journal, Act::Register(registered.clone()), Begin::New)?,
         _ => {}
     }
@@ -135,12 +135,7 @@ pub(crate) async fn deregister(
 /// The server may still have it.
 pub(crate) async fn take_back(site: &Site<'_>, registered: &Registered) -> Result<(), Error> {
     let Some(client) = site.eyes() else {
-        return Err(RegistrationError::StillOnServer {
-            name: registered.name.clone(),
-            id: None,
-            source: None,
-        }
-        .into());
+        return Err(may_remain(registered, None, None));
     };
     by_id(site, client, registered, &Occasion::Unwinding.limits()).await.map(drop)
 }
@@ -207,20 +202,34 @@ async fn delete(site: &Site<'_>, client: &Client, id: u64) -> Result<Deletion, E
     }
 }
 
-/// Without a credential nothing can be checked: if `config.sh` may have registered, the entry stays for a later run.
-fn unseen(site: &Site<'_>, journal: &mut Journal, registered: &Registered) -> Result<(), Error> {
+/// Without a credential for the API nothing can be checked. A remove token removes what `config.sh` has registered;
+/// without one, the entry stays for a later run if there may be a runner.
+async fn unseen(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    registered: &Registered,
+    limits: &Limits,
+) -> Result<(), Error> {
     let dir = site.dir();
+    let has_token = site.request.credentials.remove.is_some();
+    if has_token && script::is_configured(site, registered).is_ok_and(|is_configured| is_configured) {
+        let removed = by_script(site, journal, registered, limits).await;
+        return removed.map_err(|error| match error {
+            error if error.is_stop() => error,
+            error => may_remain(registered, registered.agent_id, Some(error)),
+        });
+    }
     let begun = registered.agent_id.is_some() || state::has_key(&dir);
     state::clean_identity(&dir)?;
     if begun {
-        return Err(RegistrationError::StillOnServer {
-            name: registered.name.clone(),
-            id: registered.agent_id,
-            source: None,
-        }
-        .into());
+        return Err(may_remain(registered, registered.agent_id, None));
     }
     recorded::never_happened(journal, Step::Register)
+}
+
+fn may_remain(registered: &Registered, id: Option<u64>, source: Option<Error>) -> Error {
+    let (name, source) = (registered.name.clone(), source.map(Box::new));
+    RegistrationError::MayRemain { name, id, source }.into()
 }
 
 /// By `config.sh remove` if that can be trusted with a token, then by id, then out of the tree.

@@ -115,7 +115,9 @@ async fn run_script(
                 state::clean_identity(&setting.dir)?;
                 recorded::never_happened(journal, Step::Register)?;
             }
-            return Err(error.into());
+            let given = site.request.credentials.registration.as_ref();
+            let refused = token::refusal(site, token::REGISTRATION, given, &registered.url, &error);
+            return Err(refused.map_or_else(|| error.into(), Error::from));
         }
         Err(error) => return Err(error),
     };

@@ -14,6 +14,7 @@ use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::state::journal::{Journal, Registered};
 use crate::lifecycle::step::placing::stage;
+use crate::lifecycle::step::registration::token;
 use crate::lifecycle::step::user;
 #[cfg(unix)]
 use crate::runner::tree;
@@ -86,7 +87,7 @@ pub(crate) async fn remove(
     let nothing = || Error::Tree(TreeError::NothingThere { dir: site.request.dir.clone() });
     let (program, account) = program(site, journal, registered)?;
     if matches!(program, Program::Own) {
-        return run(site, &site.dir(), account, client).await;
+        return run(site, &site.dir(), account, client, &registered.url).await;
     }
     if matches!(program, Program::Kept) {
         user::check_alone(site, journal, &account).await?;
@@ -95,7 +96,7 @@ pub(crate) async fn remove(
         if !is_configured(site, registered)? {
             return Err(nothing());
         }
-        return run(site, &site.dir(), account, client).await;
+        return run(site, &site.dir(), account, client, &registered.url).await;
     }
     user::end_processes(site, journal, &account).await?;
     let fresh = fresh(site, journal, &account).await?;
@@ -106,7 +107,7 @@ pub(crate) async fn remove(
             return Err(nothing());
         }
     }
-    let ran = run(site, &fresh, account, client).await;
+    let ran = run(site, &fresh, account, client, &registered.url).await;
     stage::discard(&fresh);
     ran
 }
@@ -146,9 +147,15 @@ async fn fresh(site: &Site<'_>, journal: &Journal, account: &Account) -> Result<
     Ok(staging)
 }
 
-async fn run(site: &Site<'_>, dir: &Path, account: Account, client: Option<&Client>) -> Result<(), Error> {
+async fn run(
+    site: &Site<'_>,
+    dir: &Path,
+    account: Account,
+    client: Option<&Client>,
+    url: &str,
+) -> Result<(), Error> {
     let token: Secret = match (&site.request.credentials.remove, client) {
-        (Some(token), _) => token.clone(),
+        (Some(given), _) => given.token.clone(),
         (None, Some(client)) => {
             let phase = site.phase("token");
             let token = site.within("asking for a remove token", client.remove_token()).await?;
@@ -171,13 +178,18 @@ async fn run(site: &Site<'_>, dir: &Path, account: Account, client: Option<&Clie
             phase.end("config.sh remove exited 0");
             Ok(())
         }
-        Ok(outcome) => Err(Error::ConfigSh(ConfigShError::Failed {
-            command: shown,
-            status: outcome.how(),
-            cause: complaint::recognise(&outcome.tail),
-            tail: outcome.tail,
-            log: None,
-        })),
+        Ok(outcome) => {
+            let error = ConfigShError::Failed {
+                command: shown,
+                status: outcome.how(),
+                cause: complaint::recognise(&outcome.tail),
+                tail: outcome.tail,
+                log: None,
+            };
+            let given = site.request.credentials.remove.as_ref();
+            let refused = token::refusal(site, token::REMOVE, given, url, &error);
+            Err(refused.map_or_else(|| error.into(), Error::from))
+        }
         Err(host::Error::Deadline { tail, total, .. }) => {
             Err(Error::ConfigSh(ConfigShError::Hung { command: shown, after: total, tail }))
         }
