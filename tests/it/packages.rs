@@ -41,7 +41,8 @@ fn every_line_of_the_sample_configuration_is_a_value_that_its_option_takes() {
     for (key, line) in sample() {
         for command in ["install", "run"] {
             // The url is what is complained of, once everything else was accepted.
-            let line = line.replace("/mnt/image", rig.root().to_str().unwrap());
+            let root = rig.root().to_str().unwrap();
+            let line = line.replace("/mnt/image", root).replace("/var/log", root);
             let file = rig.write("config.toml", line);
             let mut command = rig.command(&[command, "--config", &file, "--url", "nowhere"]);
             let said = finish(command.spawn().unwrap()).expect(64).stderr;

@@ -28,7 +28,7 @@ fn the_list_is_confirmed_by_the_public_release_and_its_notes_which_get_no_creden
     let ran = rig.ask(&["downloads", "--verify", "--json"]).expect(0);
     let list = ran.json();
     let confirmed = |os: &str| {
-        let one = list.as_array().unwrap().iter().find(|one| one["os"] == os).unwrap();
+        let one = list["downloads"].as_array().unwrap().iter().find(|one| one["os"] == os).unwrap();
         one["confirmed_by"].clone()
     };
     assert_eq!(confirmed("linux"), json!(["the asset of the release", "the notes of the release"]));
@@ -128,7 +128,7 @@ fn an_air_gapped_machine_is_installed_from_a_file_with_its_digest() {
     let rig = Rig::new();
     let list = rig.ask(&["downloads", "--verify", "--json"]).expect(0).json();
     let wanted = |one: &&serde_json::Value| one["filename"] == filename("2.336.0");
-    let one = list.as_array().unwrap().iter().find(wanted).unwrap();
+    let one = list["downloads"].as_array().unwrap().iter().find(wanted).unwrap();
     let digest = one["sha256_checksum"].as_str().unwrap();
     let (bytes, sha256) = archive(&rig, "2.336.0");
     assert_eq!(digest, sha256);

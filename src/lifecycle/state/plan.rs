@@ -157,6 +157,13 @@ impl Planned {
         matches!(self.change(), Some(Change::Register(new)) if !new.converts)
     }
 
+    /// A tree that it replaces does not come back if a later step fails.
+    pub(crate) fn replaces_for_good(&mut self) {
+        if let Action::Do(Change::Replace { converts }) = &mut self.action {
+            *converts = false;
+        }
+    }
+
     /// Whether a running service has to be restarted for it.
     pub(crate) fn restarts(&self) -> bool {
         let without = |change: &Change| {

@@ -29,20 +29,22 @@ pub(crate) fn plan(request: &Request, journal: &Journal, seen: &Seen) -> Result<
     if let Some(user) = &seen.user {
         steps.push(user::decide(user, request, journal, seen)?);
     }
-    let open = placing::decide::converts(request, journal, seen);
+    let converts = placing::decide::converts(request, journal, seen);
+    let mut place = placing::decide::place_runner(request, journal, seen, converts)?;
     let mut register = None;
     if let (Some(wanted), Some(name)) = (&request.registration, &seen.name) {
         let new = NewRegistration::of(name.clone(), wanted.options.clone());
         register = Some(match registration::decide::supervised(request, seen) {
             Some(unit) => Planned::keep(Step::Register, format!("{unit} runs, and registers by itself")),
-            None if open => registration::decide::take_over(request, journal, seen, new)?,
+            None if converts => registration::decide::take_over(request, journal, seen, new)?,
             None => registration::decide::register(request, journal, seen, &new)?,
         });
     }
-    // If the registration changes anyway, the old one ends first, and its tree must not come back.
-    let converts = register.as_ref().is_none_or(|planned| !planned.registers_anew());
-    let replace = open.then_some(Change::Replace { converts });
-    steps.push(placing::decide::place_runner(request, journal, seen, replace)?);
+    if register.as_ref().is_some_and(Planned::registers_anew) {
+        // The registration of the old tree ends first, so that tree must not come back.
+        place.replaces_for_good();
+    }
+    steps.push(place);
     steps.extend(environment::decide(seen));
     steps.extend(register);
     placing::decide::freshen(&mut steps, request, seen)?;

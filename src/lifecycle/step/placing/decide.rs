@@ -69,12 +69,11 @@ pub(crate) fn freshen(steps: &mut [Planned], request: &Request, seen: &Seen) -> 
     Ok(())
 }
 
-/// `replace`: what replaces a working runner whose programs jobs can change.
 pub(crate) fn place_runner(
     request: &Request,
     journal: &Journal,
     seen: &Seen,
-    replace: Option<Change>,
+    converts: bool,
 ) -> Result<Planned, Error> {
     let dir = &request.dir;
     let shown = dir.display();
@@ -88,9 +87,9 @@ pub(crate) fn place_runner(
             "replace the runner in {shown}: it belongs to the user {owner}, not to {wanted}"
         )));
     }
-    if let Some(replace) = replace {
+    if converts {
         let detail = format!("replace the runner in {shown} by one that its jobs cannot change");
-        return Ok(Planned::to_do(Step::PlaceRunner, replace, detail));
+        return Ok(Planned::to_do(Step::PlaceRunner, Change::Replace { converts: true }, detail));
     }
     if let Some(what) = other_platform(journal, seen) {
         if registered || request.archive.no_refresh {
