@@ -48,21 +48,31 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// Opens the destination.
+    /// Opens the destination. If it was `asked` for on this command line, it must be there; what is set for the machine
+    /// must not keep its runner down.
     pub(super) fn open(
         (command, destination): (&'static str, &Destination),
+        asked: bool,
         screen: &Arc<Screen>,
     ) -> Result<Self, crate::host::Error> {
-        let (path, file) = match destination {
+        let (path, opened) = match destination {
             Destination::File(path) => {
                 let path = std::path::absolute(path)?;
-                let file = append::open(&path)?;
-                (Some(path), file)
+                let opened = append::open(&path);
+                (Some(path), opened)
             }
-            Destination::Descriptor(number) => (None, Some(append::open_descriptor(*number)?)),
+            Destination::Descriptor(number) => (None, append::open_descriptor(*number).map(Some)),
+        };
+        let (file, is_said) = match opened {
+            Ok(file) => (file, false),
+            Err(error) if asked => return Err(error),
+            Err(error) => {
+                screen.warn(&format!("no events are written: {}", crate::error::chain(&error)));
+                (None, true)
+            }
         };
         let flood = Flood::new(FRAME, Instant::now());
-        let sink = Sink { path, file, lost: 0, is_torn: false, is_said: false, flood };
+        let sink = Sink { path, file, lost: 0, is_torn: false, is_said, flood };
         Ok(Self { command, screen: Arc::clone(screen), sink: Mutex::new(sink) })
     }
 

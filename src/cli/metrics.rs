@@ -21,6 +21,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use text::Samples;
 use tracing::{Event, Subscriber, span};
 use tracing_subscriber::Layer;
@@ -33,6 +34,10 @@ const STATES: [&str; 5] = ["active", "activating", "deactivating", "failed", "in
 const RESULTS: [&str; 4] = ["succeeded", "failed", "canceled", "other"];
 /// The most that is read of a file of an earlier run.
 const LIMIT: u64 = 1 << 20;
+/// How many writes may follow each other at once, and how many more each second: what is counted in between is written
+/// with the next one. A job can make its listener tell of one job after the other.
+const BURST: u32 = 30;
+const WRITES_A_SECOND: u32 = 1;
 /// What no single runner has.
 const ALL: &str = "";
 
@@ -70,6 +75,21 @@ struct Known {
     /// The samples of how the run before it ended, which are the last ones until this one ends.
     before: Vec<(&'static str, String)>,
     is_told: bool,
+    /// When something was last written because of an event, and how many writes were left then.
+    writes: Option<(Instant, f64)>,
+}
+
+impl Known {
+    /// Whether one more event may be written now.
+    fn admits(&mut self, now: Instant) -> bool {
+        let (most, more) = (f64::from(BURST), f64::from(WRITES_A_SECOND));
+        let left = self.writes.map_or(most, |(then, left)| {
+            now.saturating_duration_since(then).as_secs_f64().mul_add(more, left).min(most)
+        });
+        let admits = left >= 1.0;
+        self.writes = Some((now, if admits { left - 1.0 } else { left }));
+        admits
+    }
 }
 
 /// A runner whose metrics are written.
@@ -160,6 +180,9 @@ impl Metrics {
 
     /// The runner was removed, and so are its metrics.
     pub(super) fn forget(&self, site: &Site<'_>) {
+        if let Err(error) = self.check() {
+            return self.warn(&error);
+        }
         let prefix = format!("runup-{}-", unique_name(site));
         for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let name = entry.file_name();
@@ -262,16 +285,22 @@ impl Metrics {
     }
 
     fn put(&self, path: &Path, bytes: &[u8]) -> Result<(), String> {
-        let chain = |error: crate::host::Error| crate::error::chain(&error);
+        self.check()?;
+        replace(path, bytes, 0o644).map_err(|error| crate::error::chain(&error))
+    }
+
+    /// As root, in a directory of another user, files could be written and deleted anywhere.
+    fn check(&self) -> Result<(), String> {
         let dir =
             std::fs::File::open(&self.dir).map_err(|error| format!("{}: {error}", self.dir.display()))?;
-        // As root, in a directory of another user, it could be written to anywhere.
-        if crate::host::account::is_root()
-            && let Some(found) = who_else_can_change(&self.dir, &dir).map_err(chain)?
-        {
-            return Err(format!("{} {}", found.path.display(), found.why));
+        if !crate::host::account::is_root() {
+            return Ok(());
         }
-        replace(path, bytes, 0o644).map_err(chain)
+        match who_else_can_change(&self.dir, &dir) {
+            Ok(None) => Ok(()),
+            Ok(Some(found)) => Err(format!("{} {}", found.path.display(), found.why)),
+            Err(error) => Err(crate::error::chain(&error)),
+        }
     }
 
     /// Once: the next attempt would most likely fail as well.
@@ -313,6 +342,9 @@ impl Metrics {
 
     /// Something has happened to the runner of `run`.
     fn of_run(&self, what: impl Fn(&str, &Path)) {
+        if !self.known().admits(Instant::now()) {
+            return;
+        }
         let supervised = |(name, watched): (&String, &Watched)| {
             watched.look.is_some().then(|| (name.clone(), watched.dir.clone()))
         };
@@ -335,5 +367,23 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Ear {
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         debug_assert_eq!(event.metadata().target(), event::TARGET);
         self.0.note(&Fields::of(event), Runner::of(event, &context));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BURST, Known};
+    use std::time::{Duration, Instant};
+
+    /// A job that tells of one job after the other keeps nothing else from being done.
+    #[test]
+    fn a_flood_of_events_is_written_once_a_second() {
+        let (mut known, start) = (Known::default(), Instant::now());
+        let admitted =
+            |known: &mut Known, at: Duration| (0..1000).filter(|_| known.admits(start + at)).count();
+        assert_eq!(admitted(&mut known, Duration::ZERO), BURST as usize);
+        assert_eq!(admitted(&mut known, Duration::from_secs(1)), 1);
+        assert_eq!(admitted(&mut known, Duration::from_secs(4)), 3);
+        assert_eq!(admitted(&mut known, Duration::from_secs(4000)), BURST as usize);
     }
 }

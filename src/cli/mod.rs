@@ -123,9 +123,15 @@ struct Watchers {
 
 impl Watchers {
     /// Starts the log, the events and the metrics.
-    fn start(command: &Command, common: &Common, screen: &Arc<Screen>) -> Result<Self, Failed> {
+    fn start(
+        command: &Command,
+        given: &[Given],
+        common: &Common,
+        screen: &Arc<Screen>,
+    ) -> Result<Self, Failed> {
         let metrics = metrics::of(command).map(|it| Arc::new(Metrics::new(it, screen)));
-        let events = events::of(command).map(|it| Events::open(it, screen)).transpose();
+        let asked = given.iter().any(|given| given.key == "events" && given.origin == Origin::Flag);
+        let events = events::of(command).map(|it| Events::open(it, asked, screen)).transpose();
         let (events, refused) = match events {
             Ok(events) => (events, None),
             Err(error) => (None, Some(error)),
@@ -170,7 +176,7 @@ pub fn main() -> ExitCode {
     };
     let common = cli.common.clone();
     let screen = Screen::new(&common);
-    let watchers = match Watchers::start(&cli.command, &common, &screen) {
+    let watchers = match Watchers::start(&cli.command, &given, &common, &screen) {
         Ok(watchers) => watchers,
         Err(error) => return output::finish(Err(error), &common, None),
     };

@@ -166,6 +166,20 @@ fn a_file_that_another_user_could_have_chosen_is_refused_before_anything_happens
     rig.assert_nothing_left();
 }
 
+/// The configuration file is that of the units, too.
+#[test]
+fn a_file_of_the_configuration_that_cannot_be_opened_keeps_no_runner_down() {
+    let rig = Rig::new();
+    let missing = rig.root().join("missing/events");
+    for events in [missing.to_str().unwrap(), "fd:77"] {
+        let config = rig.write("config.toml", format!("events = \"{events}\"\n"));
+        rig.run(&["install", "--config", &config]).expect(0).says("no events are written: ");
+        rig.assert_exactly_one_runner();
+        rig.run(&["remove", "--config", &config]).expect(0).says("no events are written: ");
+    }
+    rig.assert_nothing_left();
+}
+
 /// What rotates logs moves the file away under a run that goes on for days.
 #[test]
 fn a_file_that_was_moved_away_is_created_again() {

@@ -42,7 +42,7 @@ fn every_line_of_the_sample_configuration_is_a_value_that_its_option_takes() {
         for command in ["install", "run"] {
             // The url is what is complained of, once everything else was accepted.
             let root = rig.root().to_str().unwrap();
-            let line = line.replace("/mnt/image", root).replace("/var/log", root);
+            let line = line.replace("/mnt/image", root).replace("/var/lib", root);
             let file = rig.write("config.toml", line);
             let mut command = rig.command(&[command, "--config", &file, "--url", "nowhere"]);
             let said = finish(command.spawn().unwrap()).expect(64).stderr;

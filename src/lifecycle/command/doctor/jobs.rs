@@ -79,6 +79,7 @@ pub(super) async fn hosts(site: &Site<'_>, client: &Client, limit: Deadline) -> 
 
 /// Of a name, or of a name and a port.
 fn url_of(scheme: &str, name: &str) -> Option<Url> {
+    let name = name.strip_suffix(":443").unwrap_or(name);
     let url = Url::parse(&format!("{scheme}://{name}/")).ok()?;
     (url.authority() == name.to_ascii_lowercase() && url.username().is_empty()).then_some(url)
 }
