@@ -3,8 +3,10 @@
 use crate::rig::{Rig, SCOPE, finish, names_in, signal, until};
 use runup::sandbox::{JobResult, NewJob};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Child;
+
+const WORKER: &str = "bin/Runner.Worker";
 
 /// Hides something at every place in the directory $1 that it can write to, also with modes that close it.
 const HIDE: &str = r#"
@@ -120,4 +122,96 @@ fn a_home_directory_with_files_of_the_operator_s_stays() {
     signal(&child, rustix::process::Signal::TERM);
     finish(child).expect(0).says("had files before the first job, and is not cleaned");
     assert!(!rig.root().join("tmp/hidden-by-job").exists());
+}
+
+/// Waits until the test has done something meanwhile.
+const WAIT: &str = r#"mkfifo -m 666 "$1/tmp/gate" && cat "$1/tmp/gate" && echo waited"#;
+
+/// Lets the job go on that waits.
+fn open_gate(rig: &Rig) {
+    std::fs::OpenOptions::new().write(true).open(rig.root().join("tmp/gate")).unwrap();
+}
+
+/// The file of the verified copy.
+fn copy_of(rig: &Rig, name: &str) -> PathBuf {
+    let store = rig.root().join("opt/.runup-store");
+    store.join(names_in(&store).first().unwrap()).join("tree").join(name)
+}
+
+fn is_shared(rig: &Rig, name: &str) -> bool {
+    let inode = |path: &Path| std::fs::metadata(path).unwrap().ino();
+    inode(&rig.dir().join(name)) == inode(&copy_of(rig, name))
+}
+
+/// What only a job that has become root could do to a locked tree.
+fn tamper(rig: &Rig) {
+    let at = |name: &str| rig.dir().join(name);
+    std::fs::remove_file(at(WORKER)).unwrap();
+    std::fs::write(at(WORKER), "#!/bin/sh\necho planted\n").unwrap();
+    std::fs::write(at("bin/planted.dll"), "").unwrap();
+    std::fs::set_permissions(at("externals"), std::fs::Permissions::from_mode(0o777)).unwrap();
+}
+
+fn is_whole(rig: &Rig) {
+    assert!(is_shared(rig, WORKER) && !rig.dir().join("bin/planted.dll").exists());
+    let externals = std::fs::metadata(rig.dir().join("externals")).unwrap();
+    assert_eq!(externals.mode() & 0o777, std::fs::metadata(copy_of(rig, "externals")).unwrap().mode() & 0o777);
+    assert_eq!(rig.asked("archive"), 1);
+    rig.assert_store_is_whole();
+}
+
+#[test]
+fn the_tree_is_as_its_verified_copy_before_the_next_job() {
+    let Some(rig) = machine() else { return };
+    rig.run(&["bake"]).expect(0);
+    // Of an operator's, before the first job.
+    let theirs = rig.write("opt/actions-runner/externals/node12/bin/node", "theirs");
+    let hook = rig.write("opt/actions-runner/hook.sh", "theirs");
+    let wait = queue(&rig, WAIT);
+    let child = start(&rig);
+    until("the job waits", || rig.root().join("tmp/gate").exists());
+    tamper(&rig);
+    open_gate(&rig);
+    until_idle(&rig);
+    assert!(log_of(&rig, wait).contains("waited"));
+    is_whole(&rig);
+    assert!(Path::new(&theirs).exists() && Path::new(&hook).exists());
+
+    // The same after a kill, before there is a next job.
+    let wait = queue(&rig, WAIT);
+    until("the job waits", || rig.root().join("tmp/gate").exists());
+    tamper(&rig);
+    signal(&child, rustix::process::Signal::KILL);
+    let said = finish(child).all();
+    assert!(said.contains("bin/Runner.Worker, bin/planted.dll, externals in /opt/actions-runner"), "{said}");
+    assert!(!said.contains("node12 in /opt") && said.contains("externals/node12 in the runner's directory stay"));
+    let child = start(&rig);
+    until("it is cleaned", || !rig.dir().join("bin/planted.dll").exists());
+    until("it is online", || {
+        let is_over = |id| rig.state().jobs.iter().any(|job| job.id == id && job.done);
+        is_over(wait) && rig.state().runners.iter().any(|runner| runner.online)
+    });
+    is_whole(&rig);
+    assert!(Path::new(&theirs).exists() && Path::new(&hook).exists());
+    signal(&child, rustix::process::Signal::TERM);
+    finish(child).expect(0);
+}
+
+#[test]
+fn a_tree_whose_copy_has_changed_with_it_is_downloaded_again() {
+    let Some(rig) = machine() else { return };
+    let wait = queue(&rig, WAIT);
+    let child = start(&rig);
+    until("the job waits", || rig.root().join("tmp/gate").exists());
+    assert!(is_shared(&rig, WORKER));
+    let before = std::fs::read(rig.dir().join(WORKER)).unwrap();
+    std::fs::write(rig.dir().join(WORKER), "#!/bin/sh\necho planted\n").unwrap();
+    open_gate(&rig);
+    until_idle(&rig);
+    assert!(log_of(&rig, wait).contains("waited"));
+    assert_eq!(std::fs::read(rig.dir().join(WORKER)).unwrap(), before);
+    assert_eq!(rig.asked("archive"), 2);
+    rig.assert_store_is_whole();
+    signal(&child, rustix::process::Signal::TERM);
+    finish(child).expect(0).says("is damaged");
 }

@@ -69,6 +69,25 @@ impl Item {
         if let Kind::File { size, .. } = self.kind { size } else { 0 }
     }
 
+    /// Whether this is its metadata. A copy has a time of its own, and maybe the group of the directory above.
+    #[cfg(target_os = "linux")]
+    pub fn fits(&self, stat: &rustix::fs::Statx, is_copy: bool) -> bool {
+        use rustix::fs::FileType;
+        let kind = FileType::from_raw_mode(stat.stx_mode.into());
+        let mode = u32::from(stat.stx_mode) & 0o7777 == self.mode;
+        let owner = stat.stx_uid == self.uid && (is_copy || stat.stx_gid == self.gid);
+        let time = || (stat.stx_mtime.tv_sec, i64::from(stat.stx_mtime.tv_nsec));
+        owner
+            && match &self.kind {
+                Kind::Dir => kind == FileType::Directory && mode,
+                Kind::Link { .. } => kind == FileType::Symlink,
+                Kind::File { size, modified, .. } => {
+                    let is_file = kind == FileType::RegularFile && mode && *size == stat.stx_size;
+                    is_file && (is_copy || *modified == time())
+                }
+            }
+    }
+
     /// Compares what is at `path` with it, but for the content of a file. The error is what differs.
     pub fn check(&self, path: &Path) -> Result<(), String> {
         let meta = fs_err::symlink_metadata(path).map_err(|error| error.to_string())?;

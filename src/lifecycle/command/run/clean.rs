@@ -9,6 +9,7 @@ use crate::lifecycle::command::run::running::{RunnerSource, Running};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Journal;
+use crate::lifecycle::step::placing::compared;
 use crate::lifecycle::step::user::cleaning::{self, Cleaning};
 use crate::lifecycle::step::{user, work};
 use crate::runner::{Guard, guard, kept_logs, listener, state};
@@ -88,9 +89,16 @@ pub(crate) async fn clean_tree(site: &Site<'_>, before: &Snapshot) -> Result<(),
     state::clean_identity(&dir)?;
     // First, because the rest can take so long that it fails.
     clear_top(site, &journal, before.user.is_some())?;
-    if let Some(user) = &before.user {
-        cleaning::clean(site, &journal, user).await?;
-    }
+    let user = async {
+        match &before.user {
+            Some(user) => cleaning::clean(site, &journal, user).await,
+            None => Ok(()),
+        }
+    };
+    // Nothing can change the tree any more, so it is compared meanwhile.
+    let (cleaned, restored) = tokio::join!(user, Box::pin(compared::restore(site, &journal)));
+    cleaned?;
+    restored?;
     let now = steering(site);
     for (name, (before, now)) in STEERING.iter().zip(before.steering.iter().zip(&now)) {
         if before != now {
@@ -167,6 +175,7 @@ pub(crate) async fn clean_after_earlier(
     if let Some(user) = cleaned {
         cleaning::clean(site, &journal, &user).await?;
     }
+    compared::restore(site, &journal).await?;
     work::clean(site, &journal, used, None)?;
     note_clean(site).await
 }

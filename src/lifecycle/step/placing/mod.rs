@@ -7,6 +7,11 @@ pub mod into;
 pub mod repair;
 pub mod stage;
 #[cfg(unix)]
+pub mod compared;
+#[cfg(not(unix))]
+#[path = "no_compared.rs"]
+pub mod compared;
+#[cfg(unix)]
 pub mod stored;
 #[cfg(not(unix))]
 #[path = "no_stored.rs"]

@@ -7,6 +7,7 @@
 use crate::deadline::Deadline;
 use crate::host::account::{self, Account, Writable};
 use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::finding::few;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::isolation;
 use crate::lifecycle::state::journal::Journal;
@@ -19,9 +20,6 @@ const SEARCH: Duration = Duration::from_secs(10);
 
 /// The timeout of the cleaning.
 const LIMIT: Duration = Duration::from_secs(120);
-
-/// How many directories a message names.
-const FEW: usize = 5;
 
 /// What is cleaned.
 #[derive(Debug, Clone)]
@@ -122,13 +120,4 @@ async fn has_empty_home(site: &Site<'_>, journal: &Journal, account: &Account) -
     let (_lock, mut journal) = site.open_journal("run").await?;
     journal.set_empty_home(&account.name)?;
     Ok(true)
-}
-
-/// For people.
-fn few(paths: &[PathBuf]) -> String {
-    let mut names: Vec<String> = paths.iter().take(FEW).map(|path| path.display().to_string()).collect();
-    if paths.len() > FEW {
-        names.push(format!("{} more", paths.len() - FEW));
-    }
-    names.join(", ")
 }
