@@ -9,6 +9,7 @@
 mod compare;
 mod copy;
 mod manifest;
+mod prints;
 
 use super::digest::Sha256Digest;
 use super::error::Error;
@@ -17,6 +18,7 @@ use super::{Owner, place, space};
 pub use compare::Unclear;
 use copy::{Means, reproduce};
 use manifest::{Item, Kind, Manifest};
+pub use prints::Prints;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashSet;
 use std::io;

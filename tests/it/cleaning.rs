@@ -1,12 +1,12 @@
 //! What a job of an ephemeral runner leaves outside of its tree: gone before the next one, if the user is runup's own.
 
-use crate::rig::{Rig, SCOPE, finish, names_in, signal, until};
+use crate::rig::{Rig, SCOPE, Tmpfs, finish, names_in, signal, until};
 use runup::sandbox::{JobResult, NewJob};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
-const WORKER: &str = "bin/Runner.Worker";
+const PART: &str = "bin/RunnerService.js";
 
 /// Hides something at every place in the directory $1 that it can write to, also with modes that close it.
 const HIDE: &str = r#"
@@ -146,16 +146,19 @@ fn is_shared(rig: &Rig, name: &str) -> bool {
 /// What only a job that has become root could do to a locked tree.
 fn tamper(rig: &Rig) {
     let at = |name: &str| rig.dir().join(name);
-    std::fs::remove_file(at(WORKER)).unwrap();
-    std::fs::write(at(WORKER), "#!/bin/sh\necho planted\n").unwrap();
+    std::fs::remove_file(at(PART)).unwrap();
+    std::fs::write(at(PART), "#!/bin/sh\necho planted\n").unwrap();
     std::fs::write(at("bin/planted.dll"), "").unwrap();
     std::fs::set_permissions(at("externals"), std::fs::Permissions::from_mode(0o777)).unwrap();
 }
 
 fn is_whole(rig: &Rig) {
-    assert!(is_shared(rig, WORKER) && !rig.dir().join("bin/planted.dll").exists());
+    assert!(is_shared(rig, PART) && !rig.dir().join("bin/planted.dll").exists());
     let externals = std::fs::metadata(rig.dir().join("externals")).unwrap();
-    assert_eq!(externals.mode() & 0o777, std::fs::metadata(copy_of(rig, "externals")).unwrap().mode() & 0o777);
+    assert_eq!(
+        externals.mode() & 0o777,
+        std::fs::metadata(copy_of(rig, "externals")).unwrap().mode() & 0o777
+    );
     assert_eq!(rig.asked("archive"), 1);
     rig.assert_store_is_whole();
 }
@@ -178,19 +181,21 @@ fn the_tree_is_as_its_verified_copy_before_the_next_job() {
     assert!(Path::new(&theirs).exists() && Path::new(&hook).exists());
 
     // The same after a kill, before there is a next job.
-    let wait = queue(&rig, WAIT);
+    queue(&rig, WAIT);
     until("the job waits", || rig.root().join("tmp/gate").exists());
     tamper(&rig);
     signal(&child, rustix::process::Signal::KILL);
     let said = finish(child).all();
-    assert!(said.contains("bin/Runner.Worker, bin/planted.dll, externals in /opt/actions-runner"), "{said}");
-    assert!(!said.contains("node12 in /opt") && said.contains("externals/node12 in the runner's directory stay"));
+    assert!(
+        said.contains("bin/RunnerService.js, bin/planted.dll, externals in /opt/actions-runner"),
+        "{said}"
+    );
+    assert!(
+        !said.contains("node12 in /opt") && said.contains("externals/node12 in the runner's directory stay")
+    );
     let child = start(&rig);
-    until("it is cleaned", || !rig.dir().join("bin/planted.dll").exists());
-    until("it is online", || {
-        let is_over = |id| rig.state().jobs.iter().any(|job| job.id == id && job.done);
-        is_over(wait) && rig.state().runners.iter().any(|runner| runner.online)
-    });
+    let next = queue(&rig, "true");
+    until("the next job is done", || rig.state().jobs.iter().any(|job| job.id == next && job.done));
     is_whole(&rig);
     assert!(Path::new(&theirs).exists() && Path::new(&hook).exists());
     signal(&child, rustix::process::Signal::TERM);
@@ -203,15 +208,34 @@ fn a_tree_whose_copy_has_changed_with_it_is_downloaded_again() {
     let wait = queue(&rig, WAIT);
     let child = start(&rig);
     until("the job waits", || rig.root().join("tmp/gate").exists());
-    assert!(is_shared(&rig, WORKER));
-    let before = std::fs::read(rig.dir().join(WORKER)).unwrap();
-    std::fs::write(rig.dir().join(WORKER), "#!/bin/sh\necho planted\n").unwrap();
+    assert!(is_shared(&rig, PART));
+    let before = std::fs::read(rig.dir().join(PART)).unwrap();
+    std::fs::write(rig.dir().join(PART), "#!/bin/sh\necho planted\n").unwrap();
     open_gate(&rig);
     until_idle(&rig);
     assert!(log_of(&rig, wait).contains("waited"));
-    assert_eq!(std::fs::read(rig.dir().join(WORKER)).unwrap(), before);
+    assert_eq!(std::fs::read(rig.dir().join(PART)).unwrap(), before);
     assert_eq!(rig.asked("archive"), 2);
     rig.assert_store_is_whole();
     signal(&child, rustix::process::Signal::TERM);
     finish(child).expect(0).says("is damaged");
+}
+
+#[test]
+fn a_disk_that_is_nearly_full_is_named_before_the_next_job() {
+    let Some(rig) = machine() else { return };
+    let opt = rig.root().join("opt");
+    let Some(_disk) = Tmpfs::mount(opt.clone(), "mode=755,size=64m") else { return };
+    let child = start(&rig);
+    until("it is online", || rig.state().runners.first().is_some_and(|runner| runner.online));
+    let disk = rustix::fs::statvfs(&opt).unwrap();
+    let bytes = disk.f_bavail * disk.f_frsize - (4 << 20);
+    std::fs::create_dir(opt.join("ballast")).unwrap();
+    std::fs::write(opt.join("ballast/file"), vec![1; usize::try_from(bytes).unwrap()]).unwrap();
+    queue(&rig, "true");
+    until_idle(&rig);
+    signal(&child, rustix::process::Signal::TERM);
+    let ran = finish(child).expect(0).says("of the disk of /opt/actions-runner");
+    let ran = ran.says(" is free for the next job; the cleaning has freed ");
+    ran.says(" MB in /opt/ballast");
 }

@@ -4,9 +4,10 @@
 //! the store is the same file, and has the size and time that the manifest says; a copy has the size, mode and owner.
 
 use super::copy::{Means, reproduce};
-use super::{Entry, Failed, TREE, place, space};
+use super::manifest::{Item, Kind};
+use super::{Entry, Failed, TREE, hash, place, space};
 use crate::transfer::Sha256Digest;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -47,22 +48,53 @@ impl Entry {
         }
     }
 
+    /// Puts owners, modes and times right where the content is as it should be: somebody may have changed those of a tree
+    /// that shares the files.
+    ///
+    /// # Errors
+    /// Something else has changed.
+    pub fn mend(&self, sha256: Sha256Digest) -> Result<(), Failed> {
+        let manifest = self.manifest_of(sha256)?;
+        for item in &manifest.items {
+            let path = self.path.join(TREE).join(&item.path);
+            let Err(what) = item.check(&path) else { continue };
+            let damaged = |_| Failed::Damaged(what.clone());
+            if let Kind::File { size, sha256, .. } = &item.kind {
+                let meta = fs_err::symlink_metadata(&path).map_err(damaged)?;
+                let is_same = meta.is_file() && meta.len() == *size;
+                if !is_same || hash(&path).map_err(damaged)? != *sha256 {
+                    return Err(Failed::Damaged(what));
+                }
+            }
+            item.put_right(&path).map_err(damaged)?;
+            item.check(&path).map_err(Failed::Damaged)?;
+        }
+        Ok(())
+    }
+
     /// Makes these parts of the `tree` as the entry has them, and deletes those that it does not have. No process that
     /// could change the tree may run.
     ///
     /// # Errors
     /// Some of them may be missing then.
-    pub fn restore(
-        &self,
-        sha256: Sha256Digest,
-        tree: &Path,
-        different: &[PathBuf],
-    ) -> Result<(), Failed> {
+    pub fn restore(&self, sha256: Sha256Digest, tree: &Path, different: &[PathBuf]) -> Result<(), Failed> {
         let manifest = self.manifest_of(sha256)?;
+        let items: HashMap<&Path, &Item> =
+            manifest.items.iter().map(|item| (item.path.as_path(), item)).collect();
+        let mut wanted = HashSet::new();
         for path in different {
-            place::delete(&tree.join(path)).map_err(Failed::Writing)?;
+            let there = tree.join(path);
+            match items.get(path.as_path()) {
+                // What is in it is listed for itself, and may have something that stays.
+                Some(item @ Item { kind: Kind::Dir, .. }) if is_dir(&there) => item
+                    .put_right(&there)
+                    .map_err(|source| Failed::Writing(space::full(tree, item.size(), source)))?,
+                _ => {
+                    place::delete(&there).map_err(Failed::Writing)?;
+                    wanted.insert(path.as_path());
+                }
+            }
         }
-        let wanted: HashSet<&Path> = different.iter().map(PathBuf::as_path).collect();
         let (from, mut means) = (self.path.join(TREE), Means::Link);
         for item in &manifest.items {
             if item.path.ancestors().any(|path| wanted.contains(path)) {
@@ -75,12 +107,17 @@ impl Entry {
     }
 }
 
+/// A link to one is none.
+fn is_dir(path: &Path) -> bool {
+    fs_err::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
+}
+
 #[cfg(target_os = "linux")]
 mod linux {
     use super::{Path, PathBuf, Unclear};
     use crate::transfer::store::manifest::{Item, Kind, Manifest};
     use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
-    use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Statx, StatxFlags};
+    use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Statx, StatxFlags};
     use rustix::io::Errno;
     use std::collections::{HashMap, HashSet};
     use std::ffi::OsStr;
@@ -96,7 +133,7 @@ mod linux {
         tree: OwnedFd,
         store: OwnedFd,
         different: Vec<PathBuf>,
-        /// Directories that are as they should be, and are not read yet.
+        /// Directories that are not read yet.
         open: Vec<&'a Path>,
         /// Files that could be the store's own, and are not.
         copies: Vec<&'a Path>,
@@ -144,7 +181,7 @@ mod linux {
             let here = rustix::fs::openat(&self.tree, path_here, DIRECTORY, Mode::empty());
             let here = here.map_err(unreadable)?;
             let there = rustix::fs::openat(&self.store, path_here, DIRECTORY, Mode::empty());
-            let there = there.map_err(|error| damaged(path, error.to_string()))?;
+            let there = there.map_err(|error| damaged(path, &error.to_string()))?;
             let mut found = 0;
             for item in items {
                 let name = item.path.file_name().unwrap_or_default();
@@ -155,7 +192,9 @@ mod linux {
                 found += 1;
                 if !self.is_same(item, name, &stat, here.as_fd(), there.as_fd())? {
                     self.different.push(item.path.clone());
-                } else if let Kind::Dir = item.kind {
+                }
+                // Also one with another mode or owner.
+                if matches!(item.kind, Kind::Dir) && is_directory(&stat) {
                     self.open.push(&item.path);
                 }
             }
@@ -177,9 +216,9 @@ mod linux {
                     Ok(item.fits(stat, true) && found()?.as_bytes() == target.as_os_str().as_bytes())
                 }
                 Kind::File { .. } => {
-                    let kept = look(there, name).map_err(|error| damaged(&item.path, error.to_string()))?;
+                    let kept = look(there, name).map_err(|error| damaged(&item.path, &error.to_string()))?;
                     let Some(kept) = kept.filter(|kept| item.fits(kept, false)) else {
-                        return Err(damaged(&item.path, "it has changed".to_owned()));
+                        return Err(damaged(&item.path, "it has changed"));
                     };
                     if inode(&kept) == inode(stat) {
                         self.shares = true;
@@ -228,6 +267,10 @@ mod linux {
         }
     }
 
+    fn is_directory(stat: &Statx) -> bool {
+        FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory
+    }
+
     fn inode(stat: &Statx) -> (u64, u32, u32) {
         (stat.stx_ino, stat.stx_dev_major, stat.stx_dev_minor)
     }
@@ -236,7 +279,7 @@ mod linux {
         Unclear::Unreadable(error.into())
     }
 
-    fn damaged(path: &Path, what: String) -> Unclear {
+    fn damaged(path: &Path, what: &str) -> Unclear {
         Unclear::Damaged(format!("{}: {what}", path.display()))
     }
 }

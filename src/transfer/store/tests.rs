@@ -267,4 +267,53 @@ mod compared {
             Err(Unclear::Unreadable(_))
         ));
     }
+
+    /// As after a `chmod --recursive` of a tree, which is the store's as well.
+    #[test]
+    fn a_copy_whose_modes_and_times_have_changed_is_mended_if_its_content_has_not() {
+        let (_place, _store, entry) = filled();
+        let at = |name: &str| entry.path().join("tree").join(name);
+        fs_err::set_permissions(at("run.sh"), Permissions::from_mode(0o777)).unwrap();
+        fs_err::set_permissions(at("bin"), Permissions::from_mode(0o700)).unwrap();
+        fs_err::write(at("bin/deep/data"), "data").unwrap();
+        damage(entry.verify());
+        entry.mend(digest()).unwrap();
+        assert_eq!(entry.verify().unwrap(), 6);
+        fs_err::write(at("bin/deep/data"), "DATA").unwrap();
+        assert!(damage(entry.mend(digest())).contains("bin/deep/data"));
+        fs_err::write(at("bin/deep/data"), "data").unwrap();
+        fs_err::remove_file(at("run.sh")).unwrap();
+        symlink("empty", at("run.sh")).unwrap();
+        damage(entry.mend(digest()));
+    }
+
+    /// One call for each file tells whether there is anything to compare, whatever has changed.
+    #[test]
+    fn a_tree_that_has_not_changed_has_the_same_prints_and_any_other_has_not() {
+        for (number, (harm, expected)) in HARMS.into_iter().enumerate() {
+            let (place, _store, entry) = filled();
+            let tree = place.path().join("made");
+            entry.make(digest(), &tree, SHARING).unwrap();
+            let prints = entry.prints(digest(), &tree).unwrap();
+            assert!(prints.hold(digest(), &tree, &|| false));
+            assert!(!prints.hold(Sha256Digest::new([0; 32]), &tree, &|| false));
+            assert!(!prints.hold(digest(), &tree, &|| true));
+            // The clock of a filesystem has some milliseconds.
+            let begun = std::time::Instant::now();
+            let probe = place.path().join("probe");
+            let changed = |path: &Path| {
+                let meta = fs_err::symlink_metadata(path).unwrap();
+                (meta.ctime(), meta.ctime_nsec())
+            };
+            let latest = changed(&tree.join("bin/link"));
+            while {
+                fs_err::write(&probe, "x").unwrap();
+                changed(&probe) <= latest
+            } {
+                assert!(begun.elapsed().as_secs() < 10);
+            }
+            harm(&tree);
+            assert_eq!(prints.hold(digest(), &tree, &|| false), expected.is_empty(), "{number}");
+        }
+    }
 }

@@ -35,13 +35,16 @@ pub(crate) struct Snapshot {
     mounts: Vec<PathBuf>,
     /// What a job can leave elsewhere.
     user: Option<Cleaning>,
+    /// The runner's programs.
+    last: compared::Last,
 }
 
 /// What is found out once in a run.
 #[derive(Default)]
 pub(crate) struct Known {
     user: Option<Cleaning>,
-    is_known: bool,
+    has_looked: bool,
+    last: compared::Last,
 }
 
 impl Known {
@@ -51,18 +54,19 @@ impl Known {
     /// A journal or the user database cannot be read.
     pub(crate) async fn snapshot(&mut self, site: &Site<'_>, running: &Running) -> Result<Snapshot, Error> {
         let user = self.user(site, running).await?;
-        Ok(Snapshot { steering: steering(site), mounts: work::mounted(site, site.work()), user })
+        let mounts = work::mounted(site, site.work());
+        Ok(Snapshot { steering: steering(site), mounts, user, last: self.last.clone() })
     }
 
     /// What is cleaned of the user: nothing if its jobs follow each other without that, in a persistent runner.
     async fn user(&mut self, site: &Site<'_>, running: &Running) -> Result<Option<Cleaning>, Error> {
-        if self.is_known {
+        if self.has_looked {
             return Ok(self.user.clone());
         }
         let one_job = is_ephemeral(site) || !matches!(running.source, RunnerSource::ConfigSh);
         let Some(account) = site.account()?.filter(|_| one_job) else { return Ok(None) };
         self.user = cleaning::plan(site, &account).await?;
-        self.is_known = true;
+        self.has_looked = true;
         Ok(self.user.clone())
     }
 }
@@ -89,16 +93,7 @@ pub(crate) async fn clean_tree(site: &Site<'_>, before: &Snapshot) -> Result<(),
     state::clean_identity(&dir)?;
     // First, because the rest can take so long that it fails.
     clear_top(site, &journal, before.user.is_some())?;
-    let user = async {
-        match &before.user {
-            Some(user) => cleaning::clean(site, &journal, user).await,
-            None => Ok(()),
-        }
-    };
-    // Nothing can change the tree any more, so it is compared meanwhile.
-    let (cleaned, restored) = tokio::join!(user, Box::pin(compared::restore(site, &journal)));
-    cleaned?;
-    restored?;
+    clean_rest(site, &journal, before.user.as_ref(), &before.last).await?;
     let now = steering(site);
     for (name, (before, now)) in STEERING.iter().zip(before.steering.iter().zip(&now)) {
         if before != now {
@@ -137,6 +132,29 @@ fn clear_top(site: &Site<'_>, journal: &Journal, keeps_logs: bool) -> Result<(),
     Ok(())
 }
 
+/// Compares the tree with its copy, and cleans what the user has elsewhere.
+async fn clean_rest(
+    site: &Site<'_>,
+    journal: &Journal,
+    user: Option<&Cleaning>,
+    last: &compared::Last,
+) -> Result<(), Error> {
+    let restored = Box::pin(compared::restore(site, journal, last));
+    let Some(user) = user else { return restored.await };
+    if !user.has_engine(site) {
+        // Nothing can change the tree any more, so both at the same time.
+        let (cleaned, restored) = tokio::join!(Box::pin(cleaning::clean(site, journal, user)), restored);
+        return cleaned.and(restored);
+    }
+    restored.await?;
+    // It runs as the user, and as a job has configured it.
+    Box::pin(cleaning::clear_engine(site, journal, user)).await?;
+    if journal.registered().is_none() {
+        clear_top(site, journal, true)?;
+    }
+    cleaning::clean(site, journal, user).await
+}
+
 /// The same where no job follows in this run: it does not fail because of what a job left, but the next start does.
 pub(crate) async fn leave_tree(site: &Site<'_>, before: &Snapshot) -> bool {
     let cleaned = clean_tree(site, before).await;
@@ -172,10 +190,7 @@ pub(crate) async fn clean_after_earlier(
     if journal.registered().is_none() {
         clear_top(site, &journal, cleaned.is_some())?;
     }
-    if let Some(user) = cleaned {
-        cleaning::clean(site, &journal, &user).await?;
-    }
-    compared::restore(site, &journal).await?;
+    clean_rest(site, &journal, cleaned.as_ref(), &known.last).await?;
     work::clean(site, &journal, used, None)?;
     note_clean(site).await
 }

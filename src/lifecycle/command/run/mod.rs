@@ -29,6 +29,7 @@ use crate::lifecycle::state::journal::{Act, Journal, Registered};
 use crate::lifecycle::step::listener::{HOLD, end_orphan, hold, refuse_beside_service};
 use crate::lifecycle::step::placing::compared;
 use crate::lifecycle::step::registration::deregister::{self, Occasion};
+use crate::lifecycle::step::user::room;
 use crate::runner::{Guard, JitIdentity, LocalState, config_sh, listener, state, tree};
 use crate::secret::Secret;
 use crate::settings::Credentials;
@@ -201,6 +202,7 @@ async fn job_done(
     before: &clean::Snapshot,
     result: &mut RunResult,
 ) -> Result<Option<ExitReason>, Error> {
+    let free = room::free(site);
     if running.handed().is_some() {
         handed::end(&leaving(site, running, None), before).await?;
     } else {
@@ -210,6 +212,7 @@ async fn job_done(
         if running.after_job == AfterJob::Again {
             clean::clean_tree(&site, before).await?;
             clean::note_clean(&site).await?;
+            room::tell(&site, free).await;
         } else if clean::leave_tree(&site, before).await {
             clean::note_clean(&site).await?;
         }

@@ -5,16 +5,17 @@
 //! without that record, nothing is compared.
 
 use crate::deadline::Deadline;
-use crate::host::account;
+use crate::host::{Lock, account};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::finding::few;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Changed, Journal};
 use crate::lifecycle::step::placing::stored;
 use crate::runner::Guard;
-use crate::transfer::store::{Entry, Failed, Unclear};
+use crate::transfer::store::{Entry, Failed, Prints, Unclear};
 use crate::transfer::{self, Sha256Digest, place};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::spawn_blocking;
 
@@ -24,6 +25,10 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// How many differences of an operator's are recorded. A tree with more is not compared: a filesystem that does not keep
 /// modes or owners has as many as files.
 const MOST: usize = 200;
+
+/// What the tree was like when it was last as its copy.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Last(Arc<Mutex<Option<Prints>>>);
 
 /// The copy of the tree that is placed.
 struct Copy {
@@ -74,29 +79,34 @@ pub(crate) async fn note(site: &Site<'_>) -> Result<(), Error> {
 ///
 /// # Errors
 /// Something stays that the next job could use.
-pub(crate) async fn restore(site: &Site<'_>, journal: &Journal) -> Result<(), Error> {
+pub(crate) async fn restore(site: &Site<'_>, journal: &Journal, last: &Last) -> Result<(), Error> {
     let Some(copy) = find(site, journal) else { return Ok(()) };
     let Some(theirs) = journal.changed(&copy.sha256.to_string()) else { return Ok(()) };
-    let different = match differences(site, &copy, theirs).await? {
+    if is_unchanged(site, &copy, last).await? {
+        return Ok(());
+    }
+    let (found, held) = differences_but_mended(site, &copy, theirs).await?;
+    let different = match found {
         Ok(different) => different,
-        Err(Unclear::Damaged(what)) => {
-            let _lock = stored::hold(site).await?;
-            return abandon(site, &copy, &what);
-        }
+        // The store is held since then.
+        Err(Unclear::Damaged(what)) => return abandon(site, &copy, &what),
         Err(why) => {
             tracing::warn!("the runner's files are not compared with their copy: {}", text(&why));
             return Ok(());
         }
     };
     if different.is_empty() {
-        return Ok(());
+        return remember(site, &copy, last).await;
     }
     tracing::warn!(
         "{} in {} changed during the job: as in the verified copy again",
         few(&different),
         site.request.dir.display()
     );
-    let _lock = stored::hold(site).await?;
+    let _lock = match held {
+        Some(lock) => lock,
+        None => stored::hold(site).await?,
+    };
     let (entry, sha256, tree) = (copy.entry.clone(), copy.sha256, site.dir());
     let restored = spawn_blocking(move || entry.restore(sha256, &tree, &different)).await;
     match restored.map_err(transfer::Error::Bug)? {
@@ -110,8 +120,50 @@ pub(crate) async fn restore(site: &Site<'_>, journal: &Journal) -> Result<(), Er
             make_incomplete(site)
         }
         Err(Unclear::Damaged(what)) => abandon(site, &copy, &what),
-        _ => Ok(()),
+        Ok(_) => remember(site, &copy, last).await,
+        Err(why) => {
+            tracing::debug!("{}", text(&why));
+            Ok(())
+        }
     }
+}
+
+/// Whether nothing has changed since: then there is no need to look into the copy.
+async fn is_unchanged(site: &Site<'_>, copy: &Copy, last: &Last) -> Result<bool, Error> {
+    let (last, sha256, tree) = (last.clone(), copy.sha256, site.dir());
+    let deadline = Deadline::after(LIMIT.min(site.deadline.left()));
+    let look = move || {
+        let prints = last.0.lock().unwrap_or_else(PoisonError::into_inner);
+        prints.as_ref().is_some_and(|prints| prints.hold(sha256, &tree, &|| deadline.passed()))
+    };
+    Ok(spawn_blocking(look).await.map_err(transfer::Error::Bug)?)
+}
+
+async fn remember(site: &Site<'_>, copy: &Copy, last: &Last) -> Result<(), Error> {
+    let (last, entry, sha256, tree) = (last.clone(), copy.entry.clone(), copy.sha256, site.dir());
+    let take = move || *last.0.lock().unwrap_or_else(PoisonError::into_inner) = entry.prints(sha256, &tree);
+    Ok(spawn_blocking(take).await.map_err(transfer::Error::Bug)?)
+}
+
+/// The same after owners, modes and times of the copy were put right, for which the store is held: the tree may share a
+/// file that somebody has changed.
+async fn differences_but_mended(
+    site: &Site<'_>,
+    copy: &Copy,
+    theirs: &[PathBuf],
+) -> Result<(Result<Vec<PathBuf>, Unclear>, Option<Lock>), Error> {
+    let found = differences(site, copy, theirs).await?;
+    let Err(Unclear::Damaged(what)) = &found else { return Ok((found, None)) };
+    tracing::warn!("the verified copy {} has changed: {what}", copy.entry.path().display());
+    let lock = stored::hold(site).await?;
+    let (entry, sha256) = (copy.entry.clone(), copy.sha256);
+    let mended = spawn_blocking(move || entry.mend(sha256)).await;
+    let found = match mended.map_err(transfer::Error::Bug)? {
+        Err(Failed::Damaged(what)) => Err(Unclear::Damaged(what)),
+        Err(Failed::Writing(error)) => return Err(error.into()),
+        Ok(()) => differences(site, copy, theirs).await?,
+    };
+    Ok((found, Some(lock)))
 }
 
 /// The copy is no better than the tree, which may share its files: neither is used again. The store is held.

@@ -1,16 +1,16 @@
 //! The step `PlaceRunner`: list, choose, then one stream from the server to a verified tree.
 
 pub mod archive;
-pub mod decide;
-pub mod exchange;
-pub mod into;
-pub mod repair;
-pub mod stage;
 #[cfg(unix)]
 pub mod compared;
 #[cfg(not(unix))]
 #[path = "no_compared.rs"]
 pub mod compared;
+pub mod decide;
+pub mod exchange;
+pub mod into;
+pub mod repair;
+pub mod stage;
 #[cfg(unix)]
 pub mod stored;
 #[cfg(not(unix))]

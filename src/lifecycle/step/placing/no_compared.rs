@@ -9,6 +9,9 @@ pub(crate) async fn note(_: &Site<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-pub(crate) async fn restore(_: &Site<'_>, _: &Journal) -> Result<(), Error> {
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Last;
+
+pub(crate) async fn restore(_: &Site<'_>, _: &Journal, _: &Last) -> Result<(), Error> {
     Ok(())
 }
