@@ -1,10 +1,14 @@
 //! What a job of an ephemeral runner leaves outside of its tree: gone before the next one, if the user is runup's own.
 
-use crate::rig::{Rig, SCOPE, Tmpfs, finish, names_in, signal, until};
-use runup::sandbox::{JobResult, NewJob};
+use crate::rig::{Ran, Rig, SCOPE, Tmpfs, finish, names_in, signal, until};
+use runup::host::process::with_env;
+use runup::runner::listener::MARKER;
+use runup::sandbox::{JobResult, NewJob, RunnerChange};
+use rustix::process::{Pid, Signal, kill_process};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::time::Duration;
 
 const PART: &str = "bin/RunnerService.js";
 
@@ -99,7 +103,7 @@ fn the_next_job_finds_nothing_that_an_earlier_one_hid() {
     assert_eq!(std::fs::metadata(&logs).unwrap().mode() & 0o777, 0o700);
     let root = rig.root().to_str().unwrap();
     finish(rig.command(&["logs", "--root", root]).spawn().unwrap()).expect(0).says("worker");
-    signal(&child, rustix::process::Signal::TERM);
+    signal(&child, Signal::TERM);
     finish(child).expect(0);
     rig.run(&["remove"]).expect(0);
     assert!(!runner.exists());
@@ -119,7 +123,7 @@ fn a_home_directory_with_files_of_the_operator_s_stays() {
     log_of(&rig, hide);
     let found = log_of(&rig, look);
     assert!(found.contains("home has toolchain") && !found.contains("tmp has"), "{found}");
-    signal(&child, rustix::process::Signal::TERM);
+    signal(&child, Signal::TERM);
     finish(child).expect(0).says("had files before the first job, and is not cleaned");
     assert!(!rig.root().join("tmp/hidden-by-job").exists());
 }
@@ -184,7 +188,7 @@ fn the_tree_is_as_its_verified_copy_before_the_next_job() {
     queue(&rig, WAIT);
     until("the job waits", || rig.root().join("tmp/gate").exists());
     tamper(&rig);
-    signal(&child, rustix::process::Signal::KILL);
+    signal(&child, Signal::KILL);
     let said = finish(child).all();
     assert!(
         said.contains("bin/RunnerService.js, bin/planted.dll, externals in /opt/actions-runner"),
@@ -193,15 +197,82 @@ fn the_tree_is_as_its_verified_copy_before_the_next_job() {
     assert!(
         !said.contains("node12 in /opt") && said.contains("externals/node12 in the runner's directory stay")
     );
+    let cut = rig.state().runners[0].id;
     let child = start(&rig);
-    let is_clean = || !rig.dir().join("bin/planted.dll").exists() && rig.dir().join(PART).exists();
-    until("it is cleaned", || is_clean() && !rig.root().join("tmp/gate").exists());
-    signal(&child, rustix::process::Signal::TERM);
-    // It is told to end while it begins.
-    let said = finish(child).all();
-    assert!(said.contains("externals in /opt/actions-runner changed during the job"), "{said}");
+    until(
+        "the next one is online",
+        || matches!(&rig.state().runners[..], [runner] if runner.online && runner.id != cut),
+    );
+    assert!(!rig.root().join("tmp/gate").exists());
+    signal(&child, Signal::TERM);
+    finish(child).expect(0).says("externals in /opt/actions-runner changed during the job");
     is_whole(&rig);
     assert!(Path::new(&theirs).exists() && Path::new(&hook).exists());
+}
+
+/// Kills the supervisor of a job by `kill`, and starts another one, which does the next job. Returns the result of the
+/// first job, and what the second supervisor said.
+fn next_job_after(kill: impl Fn(&Rig, &Child)) -> (Option<JobResult>, Ran) {
+    let rig = Rig::new();
+    let gate = rig.root().join("opt/actions-runner/_work/gate");
+    let cut = rig.sandbox.queue(NewJob::script(SCOPE, "mkfifo ../../gate && cat ../../gate"));
+    let child = start(&rig);
+    until("the job waits", || gate.exists());
+    kill(&rig, &child);
+    finish(child);
+    let next = rig.sandbox.queue(NewJob::script(SCOPE, "ls ../.. | sed 's/^/work has /'"));
+    let child = start(&rig);
+    until("the next job is done", || rig.state().jobs.iter().any(|job| job.id == next && job.done));
+    assert!(!log_of(&rig, next).contains("gate"));
+    until("one is online", || matches!(&rig.state().runners[..], [runner] if runner.online));
+    signal(&child, Signal::TERM);
+    let ran = finish(child).expect(0);
+    let cut = rig.state().jobs.into_iter().find(|job| job.id == cut).and_then(|job| job.result);
+    (cut, ran)
+}
+
+#[test]
+fn the_next_job_is_done_after_a_supervisor_was_killed_during_one() {
+    let (cut, ran) = next_job_after(|_, child| signal(child, Signal::KILL));
+    // Its listener could still tell the server.
+    assert_eq!(cut, Some(JobResult::Canceled));
+    ran.says("ending a listener that outlived the run that had started it");
+}
+
+#[test]
+fn the_next_job_is_done_after_all_were_killed_during_one() {
+    let (cut, ran) = next_job_after(|rig, child| {
+        signal(child, Signal::KILL);
+        let dir = rig.dir().display().to_string();
+        until("all are killed", || {
+            let pids = with_env(MARKER, &dir);
+            for pid in pids.iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).unwrap())) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            pids.is_empty()
+        });
+        rig.sandbox.end_sessions_after(Duration::from_secs(4));
+    });
+    assert_eq!(cut, Some(JobResult::Abandoned));
+    ran.says("was killed during its job, and the server has not noticed that yet");
+}
+
+#[test]
+fn a_runner_that_stays_busy_after_a_kill_is_waited_for_until_the_deadline_or_a_signal() {
+    let rig = Rig::new();
+    rig.run(&["install", "--ephemeral", "--service", "none"]).expect(0);
+    let id = rig.state().runners[0].id;
+    rig.sandbox.change_runner(id, RunnerChange { online: Some(false), busy: Some(true), deleted: false });
+    std::fs::remove_file(rig.dir().join(".runner")).unwrap();
+    rig.run(&["run", "--ephemeral", "--deadline", "3s"]).expect(75).says("is running a job");
+    let child = rig.start(&["run", "--ephemeral"]);
+    rig.routes();
+    until("it waits", || rig.asked("get-runner") > 2);
+    // Meanwhile, other commands work.
+    rig.run(&["status"]);
+    signal(&child, Signal::TERM);
+    finish(child).expect(143);
+    assert_eq!(rig.state().runners[0].id, id);
 }
 
 #[test]
@@ -219,7 +290,7 @@ fn a_tree_whose_copy_has_changed_with_it_is_downloaded_again() {
     assert_eq!(std::fs::read(rig.dir().join(PART)).unwrap(), before);
     assert_eq!(rig.asked("archive"), 2);
     rig.assert_store_is_whole();
-    signal(&child, rustix::process::Signal::TERM);
+    signal(&child, Signal::TERM);
     finish(child).expect(0).says("is damaged");
 }
 
@@ -236,7 +307,7 @@ fn a_disk_that_is_nearly_full_is_named_before_the_next_job() {
     std::fs::write(opt.join("ballast/file"), vec![1; usize::try_from(bytes).unwrap()]).unwrap();
     queue(&rig, "true");
     until_idle(&rig);
-    signal(&child, rustix::process::Signal::TERM);
+    signal(&child, Signal::TERM);
     let ran = finish(child).expect(0).says("of the disk of /opt/actions-runner");
     let ran = ran.says(" is free for the next job; the cleaning has freed ");
     ran.says(" MB in /opt/ballast");

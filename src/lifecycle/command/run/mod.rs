@@ -4,6 +4,7 @@
 //! own marks this runner as supervised: a listener found without it is an orphan.
 
 pub mod adrift;
+pub mod busy;
 pub mod clean;
 pub mod exposure;
 pub mod handed;
@@ -264,15 +265,18 @@ fn once_more(times: &mut VecDeque<Instant>) -> Result<(), usize> {
     Ok(())
 }
 
-/// Converges. If the server's rate limit is used up, waits until it is lifted, if that is asked for.
+/// Converges. If the server's rate limit is used up, waits until it is lifted, if that is asked for; and for the
+/// server to notice that a listener was killed during its job.
 async fn converge_patiently(
     site: &Site<'_>,
     running: &Running,
     held: &mut Lock,
 ) -> Result<Option<Secret>, Error> {
+    let mut idle = None;
     loop {
         let site = site.until(Deadline::after(site.request.deadline), site.stop.clone());
         match Box::pin(converge(&site, running)).await {
+            Err(error) if busy::wait(&site, running, &error, &mut idle).await? => {}
             Err(error) if running.patient && wait_for_limit(&error, &site.stop, Some(&mut *held)).await => {}
             Err(_) if running.patient && site.stop.is_cancelled() => return Err(Error::Stopped),
             converged => return converged,
