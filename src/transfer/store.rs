@@ -15,7 +15,7 @@ use super::digest::Sha256Digest;
 use super::error::Error;
 use super::names::{self, STORE};
 use super::{Owner, place, space};
-pub use compare::Unclear;
+pub use compare::{Compared, Unclear};
 use copy::{Means, reproduce};
 use manifest::{Item, Kind, Manifest};
 pub use prints::Prints;

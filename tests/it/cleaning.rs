@@ -276,6 +276,20 @@ fn a_runner_that_stays_busy_after_a_kill_is_waited_for_until_the_deadline_or_a_s
 }
 
 #[test]
+fn a_tree_that_no_job_has_changed_is_compared_once() {
+    let Some(rig) = machine() else { return };
+    rig.run(&["bake"]).expect(0);
+    for _ in 0..3 {
+        queue(&rig, "true");
+    }
+    let child = rig.start(&["run", "--ephemeral", "--after-job", "again", "--verbose"]);
+    until_idle(&rig);
+    signal(&child, Signal::TERM);
+    let ran = finish(child).expect(0);
+    assert_eq!(ran.all().matches("compared the runner's files with their copy").count(), 1, "{ran:?}");
+}
+
+#[test]
 fn a_tree_whose_copy_has_changed_with_it_is_downloaded_again() {
     let Some(rig) = machine() else { return };
     let wait = queue(&rig, WAIT);

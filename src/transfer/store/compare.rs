@@ -4,8 +4,8 @@
 //! the store is the same file, and has the size and time that the manifest says; a copy has the size, mode and owner.
 
 use super::copy::{Means, reproduce};
-use super::manifest::{Item, Kind};
-use super::{Entry, Failed, TREE, hash, place, space};
+use super::manifest::{Item, Kind, Manifest};
+use super::{Entry, Failed, Prints, TREE, hash, place, space};
 use crate::transfer::Sha256Digest;
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -22,6 +22,24 @@ pub enum Unclear {
     GivenUp,
 }
 
+/// A tree and the entry that it was made from.
+#[derive(Debug)]
+pub struct Compared {
+    /// What differs, below the tree.
+    pub different: Vec<PathBuf>,
+    /// Read once: it is large.
+    manifest: Manifest,
+}
+
+impl Compared {
+    /// What the `tree` is like now, for a look that tells sooner whether something has changed; `None` if that is not
+    /// possible here.
+    #[must_use]
+    pub fn prints(self, sha256: Sha256Digest, tree: &Path) -> Option<Prints> {
+        Prints::of(self.manifest, sha256, tree)
+    }
+}
+
 impl Entry {
     /// What differs in the `tree` that was made from this entry, relative to it: missing, another kind, size, mode, owner
     /// or target, not the same file, or not of the entry. At the top, only what is of the entry counts. Once `given_up`
@@ -34,13 +52,14 @@ impl Entry {
         sha256: Sha256Digest,
         tree: &Path,
         given_up: &dyn Fn() -> bool,
-    ) -> Result<Vec<PathBuf>, Unclear> {
+    ) -> Result<Compared, Unclear> {
         let manifest = self.manifest_of(sha256).map_err(|failed| match failed {
             Failed::Damaged(what) => Unclear::Damaged(what),
             Failed::Writing(error) => Unclear::Unreadable(io::Error::other(error)),
         })?;
         #[cfg(target_os = "linux")]
-        return linux::compare(&manifest, &self.path.join(TREE), tree, given_up);
+        return linux::compare(&manifest, &self.path.join(TREE), tree, given_up)
+            .map(|different| Compared { different, manifest });
         #[cfg(not(target_os = "linux"))]
         {
             let _ = (manifest, tree, given_up);

@@ -1,7 +1,7 @@
 //! What a tree was like when it was as its entry, by which a later look tells with one call for each file that nothing
 //! has changed: neither root nor a job can set the time of a file's last change.
 
-use super::Entry;
+use super::manifest::Manifest;
 use crate::transfer::Sha256Digest;
 use std::path::{Path, PathBuf};
 
@@ -15,19 +15,15 @@ pub struct Prints {
 /// The inode, the device, and the time of its last change.
 type Print = (u64, u64, i64, u32);
 
-impl Entry {
-    /// Takes them of the `tree` that was made from this entry; `None` if that is not possible here.
-    #[must_use]
-    pub fn prints(&self, sha256: Sha256Digest, tree: &Path) -> Option<Prints> {
-        let manifest = self.manifest_of(sha256).ok()?;
+impl Prints {
+    /// Takes them of a `tree`; `None` if that is not possible here.
+    pub(super) fn of(manifest: Manifest, sha256: Sha256Digest, tree: &Path) -> Option<Self> {
         let look = looker(tree)?;
         let items = manifest.items.into_iter().map(|item| (look(&item.path), item.path));
         let items = items.map(|(print, path)| Some((path, print?))).collect::<Option<_>>()?;
-        Some(Prints { sha256, items })
+        Some(Self { sha256, items })
     }
-}
 
-impl Prints {
     /// Whether all of them are the same in the `tree`, which is of the archive with this digest. Not if `given_up`
     /// returns true.
     #[must_use]

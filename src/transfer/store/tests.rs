@@ -164,6 +164,7 @@ mod compared {
         let mut found: Vec<String> = entry
             .compare(digest(), tree, &|| false)
             .unwrap()
+            .different
             .iter()
             .map(|path| path.display().to_string())
             .collect();
@@ -294,7 +295,7 @@ mod compared {
             let (place, _store, entry) = filled();
             let tree = place.path().join("made");
             entry.make(digest(), &tree, SHARING).unwrap();
-            let prints = entry.prints(digest(), &tree).unwrap();
+            let prints = entry.compare(digest(), &tree, &|| false).unwrap().prints(digest(), &tree).unwrap();
             assert!(prints.hold(digest(), &tree, &|| false));
             assert!(!prints.hold(Sha256Digest::new([0; 32]), &tree, &|| false));
             assert!(!prints.hold(digest(), &tree, &|| true));

@@ -58,6 +58,14 @@ impl Known {
         Ok(Snapshot { steering: steering(site), mounts, user, last: self.last.clone() })
     }
 
+    /// Records what differs in the runner's programs before their first job.
+    ///
+    /// # Errors
+    /// The journal cannot be read or written.
+    pub(crate) async fn note(&self, site: &Site<'_>) -> Result<(), Error> {
+        Box::pin(compared::note(site, &self.last)).await
+    }
+
     /// What is cleaned of the user: nothing if its jobs follow each other without that, in a persistent runner.
     async fn user(&mut self, site: &Site<'_>, running: &Running) -> Result<Option<Cleaning>, Error> {
         if self.has_looked {

@@ -28,7 +28,6 @@ use crate::lifecycle::context::request::Request;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Journal, Registered};
 use crate::lifecycle::step::listener::{HOLD, end_orphan, hold, refuse_beside_service};
-use crate::lifecycle::step::placing::compared;
 use crate::lifecycle::step::registration::deregister::{self, Occasion};
 use crate::lifecycle::step::user::room;
 use crate::runner::{Guard, JitIdentity, LocalState, config_sh, listener, state, tree};
@@ -84,7 +83,7 @@ pub async fn run(
         upgrade::start::before_start(&site).await;
         let before = known.snapshot(&site, running).await?;
         if running.after_job == AfterJob::Again {
-            compared::note(&site).await?;
+            known.note(&site).await?;
         }
         let shared = exposure::is_shared(&site)?;
         if shared && !dropped {

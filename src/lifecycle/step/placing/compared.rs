@@ -12,7 +12,7 @@ use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Changed, Journal};
 use crate::lifecycle::step::placing::stored;
 use crate::runner::Guard;
-use crate::transfer::store::{Entry, Failed, Prints, Unclear};
+use crate::transfer::store::{Compared, Entry, Failed, Prints, Unclear};
 use crate::transfer::{self, Sha256Digest, place};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,17 +49,17 @@ fn find(site: &Site<'_>, journal: &Journal) -> Option<Copy> {
 ///
 /// # Errors
 /// The journal cannot be read or written.
-pub(crate) async fn note(site: &Site<'_>) -> Result<(), Error> {
+pub(crate) async fn note(site: &Site<'_>, last: &Last) -> Result<(), Error> {
     let journal = site.read_journal()?;
     let Some(copy) = find(site, &journal).filter(|_| journal.used().is_none()) else { return Ok(()) };
     let sha256 = copy.sha256.to_string();
     if journal.changed(&sha256).is_some() {
         return Ok(());
     }
-    let paths = match compare(site, &copy).await? {
-        Ok(paths) if paths.len() <= MOST => paths,
-        Ok(paths) => {
-            tracing::debug!("{} files are not as in {}", paths.len(), copy.entry.path().display());
+    let compared = match compare(site, &copy).await? {
+        Ok(compared) if compared.different.len() <= MOST => compared,
+        Ok(Compared { different, .. }) => {
+            tracing::debug!("{} files are not as in {}", different.len(), copy.entry.path().display());
             return Ok(());
         }
         Err(why) => {
@@ -67,6 +67,8 @@ pub(crate) async fn note(site: &Site<'_>) -> Result<(), Error> {
             return Ok(());
         }
     };
+    let paths = compared.different.clone();
+    remember(site, &copy, compared, last).await?;
     if !paths.is_empty() {
         tracing::info!("{} in the runner's directory stay as they are between jobs", few(&paths));
     }
@@ -86,8 +88,8 @@ pub(crate) async fn restore(site: &Site<'_>, journal: &Journal, last: &Last) -> 
         return Ok(());
     }
     let (found, held) = differences_but_mended(site, &copy, theirs).await?;
-    let different = match found {
-        Ok(different) => different,
+    let compared = match found {
+        Ok(compared) => compared,
         // The store is held since then.
         Err(Unclear::Damaged(what)) => return abandon(site, &copy, &what),
         Err(why) => {
@@ -95,9 +97,10 @@ pub(crate) async fn restore(site: &Site<'_>, journal: &Journal, last: &Last) -> 
             return Ok(());
         }
     };
-    if different.is_empty() {
-        return remember(site, &copy, last).await;
+    if compared.different.is_empty() {
+        return remember(site, &copy, compared, last).await;
     }
+    let different = compared.different;
     tracing::warn!(
         "{} in {} changed during the job: as in the verified copy again",
         few(&different),
@@ -115,12 +118,12 @@ pub(crate) async fn restore(site: &Site<'_>, journal: &Journal, last: &Last) -> 
         Ok(()) => {}
     }
     match differences(site, &copy, theirs).await? {
-        Ok(left) if !left.is_empty() => {
-            tracing::warn!("{} cannot be put back: the next start places a new runner", few(&left));
+        Ok(Compared { different, .. }) if !different.is_empty() => {
+            tracing::warn!("{} cannot be put back: the next start places a new runner", few(&different));
             make_incomplete(site)
         }
         Err(Unclear::Damaged(what)) => abandon(site, &copy, &what),
-        Ok(_) => remember(site, &copy, last).await,
+        Ok(compared) => remember(site, &copy, compared, last).await,
         Err(why) => {
             tracing::debug!("{}", text(&why));
             Ok(())
@@ -139,9 +142,10 @@ async fn is_unchanged(site: &Site<'_>, copy: &Copy, last: &Last) -> Result<bool,
     Ok(spawn_blocking(look).await.map_err(transfer::Error::Bug)?)
 }
 
-async fn remember(site: &Site<'_>, copy: &Copy, last: &Last) -> Result<(), Error> {
-    let (last, entry, sha256, tree) = (last.clone(), copy.entry.clone(), copy.sha256, site.dir());
-    let take = move || *last.0.lock().unwrap_or_else(PoisonError::into_inner) = entry.prints(sha256, &tree);
+async fn remember(site: &Site<'_>, copy: &Copy, compared: Compared, last: &Last) -> Result<(), Error> {
+    let (last, sha256, tree) = (last.clone(), copy.sha256, site.dir());
+    let take =
+        move || *last.0.lock().unwrap_or_else(PoisonError::into_inner) = compared.prints(sha256, &tree);
     Ok(spawn_blocking(take).await.map_err(transfer::Error::Bug)?)
 }
 
@@ -151,7 +155,7 @@ async fn differences_but_mended(
     site: &Site<'_>,
     copy: &Copy,
     theirs: &[PathBuf],
-) -> Result<(Result<Vec<PathBuf>, Unclear>, Option<Lock>), Error> {
+) -> Result<(Result<Compared, Unclear>, Option<Lock>), Error> {
     let found = differences(site, copy, theirs).await?;
     let Err(Unclear::Damaged(what)) = &found else { return Ok((found, None)) };
     tracing::warn!("the verified copy {} has changed: {what}", copy.entry.path().display());
@@ -183,16 +187,16 @@ async fn differences(
     site: &Site<'_>,
     copy: &Copy,
     theirs: &[PathBuf],
-) -> Result<Result<Vec<PathBuf>, Unclear>, Error> {
+) -> Result<Result<Compared, Unclear>, Error> {
     let mut found = compare(site, copy).await?;
-    if let Ok(different) = &mut found {
+    if let Ok(Compared { different, .. }) = &mut found {
         different.retain(|path| !theirs.contains(path));
         different.sort();
     }
     Ok(found)
 }
 
-async fn compare(site: &Site<'_>, copy: &Copy) -> Result<Result<Vec<PathBuf>, Unclear>, Error> {
+async fn compare(site: &Site<'_>, copy: &Copy) -> Result<Result<Compared, Unclear>, Error> {
     let (entry, sha256, tree) = (copy.entry.clone(), copy.sha256, site.dir());
     let deadline = Deadline::after(LIMIT.min(site.deadline.left()));
     let begun = std::time::Instant::now();

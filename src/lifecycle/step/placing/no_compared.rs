@@ -5,7 +5,7 @@ use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Journal;
 
-pub(crate) async fn note(_: &Site<'_>) -> Result<(), Error> {
+pub(crate) async fn note(_: &Site<'_>, _: &Last) -> Result<(), Error> {
     Ok(())
 }
 
