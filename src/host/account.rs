@@ -2,6 +2,7 @@
 
 mod belongings;
 mod end;
+mod engine;
 mod home;
 mod keys;
 mod locks;
@@ -16,6 +17,7 @@ mod writable;
 use super::{Error, Root};
 pub use belongings::{clean, end_starters, unmount};
 pub use end::end_account;
+pub use engine::{clear as clear_podman, podman};
 pub use home::{ensure_home, has_home, is_as_created};
 pub use locks::{FileLock, foreign_lock, sweep_locks, wait_until_unlocked};
 pub use manage::{
@@ -29,7 +31,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 pub use tools::{MARKER, wait_for_survivors};
-pub use ways::ways_to_root;
+pub use ways::{has_engine, ways_to_root};
 pub use writable::{Writable, writable};
 
 /// A user.

@@ -43,6 +43,7 @@ mod sweep;
 mod sys;
 pub mod systemd;
 pub mod umask;
+pub mod usage;
 
 pub use account::Account;
 pub use cloud::{Provider, cloud};

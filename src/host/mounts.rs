@@ -69,6 +69,44 @@ fn fuse(table: &[u8], uid: u32) -> Vec<PathBuf> {
         .collect()
 }
 
+/// The root directory of the machine's first process, if this process has mounts of its own: what is there can differ.
+#[must_use]
+pub fn outside() -> Option<PathBuf> {
+    let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    (namespace("self")? != namespace("1")?).then(|| PathBuf::from("/proc/1/root"))
+}
+
+/// Whether systemd has given this process a `/tmp` of its own (`PrivateTmp=`).
+#[must_use]
+pub fn has_private_tmp() -> bool {
+    is_private(&fs_err::read("/proc/self/mountinfo").unwrap_or_default())
+}
+
+fn is_private(table: &[u8]) -> bool {
+    let lines = table.split(|byte| *byte == b'\n').map(|line| line.split(|byte| *byte == b' '));
+    let mut at_tmp = lines.filter_map(|mut fields| Some((fields.nth(3)?, fields.next()?)));
+    // The last one at a path is the one that is seen.
+    let last = at_tmp.rfind(|(_, at)| *at == b"/tmp");
+    last.is_some_and(|(root, _)| {
+        place(root).iter().any(|part| part.to_string_lossy().starts_with("systemd-private-"))
+    })
+}
+
+/// Gives this process and its children a `/dev/shm` of their own, if they have mounts of their own already.
+pub fn own_shared_memory() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::mount::MountFlags;
+        let at = Path::new("/dev/shm");
+        if !has_private_tmp() || !fs_err::symlink_metadata(at)?.is_dir() {
+            return Ok(());
+        }
+        let flags = MountFlags::NOSUID | MountFlags::NODEV;
+        rustix::mount::mount("tmpfs", at, "tmpfs", flags, c"mode=1777")?;
+    }
+    Ok(())
+}
+
 /// Whether something is mounted at `path` itself; a link is not followed.
 #[must_use]
 pub fn is_mount_point(path: &Path) -> bool {
@@ -124,6 +162,26 @@ mod tests {
     fn a_place_is_read_as_the_kernel_writes_it() {
         assert_eq!(place(br"/opt/my\040runner\134x/_work"), Path::new(r"/opt/my runner\x/_work"));
         assert_eq!(place(br"/opt/\04"), Path::new(r"/opt/\04"));
+    }
+
+    #[test]
+    fn a_tmp_of_a_service_s_own_is_told_by_its_origin() {
+        let line = |root: &str, at: &str| format!("90 80 8:1 {root} {at} rw shared:1 - ext4 /dev/sda rw\n");
+        let own = "/tmp/systemd-private-0a-runup.service-x/tmp";
+        let table =
+            |lines: &[(&str, &str)]| lines.iter().map(|(root, at)| line(root, at)).collect::<String>();
+        for (lines, expected) in [
+            (vec![("/", "/"), (own, "/tmp")], true),
+            (vec![("/", "/tmp"), ("/systemd-private-0a-x/tmp", "/tmp")], true),
+            (vec![(own, "/tmp"), ("/", "/tmp")], false),
+            (vec![("/", "/"), ("/", "/tmp"), (own, "/var/tmp")], false),
+            (vec![], false),
+        ] {
+            assert_eq!(is_private(table(&lines).as_bytes()), expected, "{lines:?}");
+        }
+        assert!(!is_private(b"broken\n"));
+        // This process may have mounts of its own, but then sees the same root through the first one.
+        assert!(outside().is_none_or(|root| root == Path::new("/proc/1/root")));
     }
 
     #[test]

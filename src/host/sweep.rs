@@ -125,7 +125,8 @@ mod linux {
                 Err(_) => return,
             };
             if mount(opened.as_fd()) != mount(parent) {
-                if owned {
+                // What is mounted there in another mount namespace does not hold its directory here.
+                if owned && rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).is_err() {
                     self.left.push(path.to_owned());
                 }
                 return;

@@ -7,6 +7,8 @@
 use super::diag::is_log;
 use super::state::LOG_DIR;
 use crate::host::{Account, Error, delete, file};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -23,8 +25,11 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 /// What a small file counts as, because its inode takes space too.
 const SMALLEST: u64 = 4096;
 
-/// How many entries of `_diag` are looked at.
-const MOST_ENTRIES: usize = 20_000;
+/// How many files are kept of a runner, and so of a job: a job could create any number of small ones.
+const MOST_FILES: usize = 2000;
+
+/// How many entries of `_diag` are looked at, which takes some seconds.
+const MOST_ENTRIES: usize = 1_000_000;
 
 /// Moves the logs from the runner's directory `dir` to the directory `to`, which is created for root alone, and deletes
 /// the log directory with everything else in it. No process of the runner's user `writer` may run.
@@ -47,41 +52,52 @@ fn keep(from: &Path, to: &Path, writer: &Account) -> Result<(), Error> {
         file::create_private_dir(parent)?;
     }
     file::create_private_dir(to)?;
-    let mut space = MOST;
-    for log in newest_first(from)? {
+    let (mut space, mut cut) = (MOST, 0);
+    for log in newest_first(from, MOST_ENTRIES)? {
         let cost = log.size.clamp(SMALLEST, LARGEST);
         if cost > space {
+            tracing::info!("the older logs of the job are more than {} MB, and are not kept", MOST >> 20);
             break;
         }
         space -= cost;
+        cut += u32::from(log.size > LARGEST);
         if let Err(error) = copy(from, to, &log, writer) {
             tracing::debug!("{}", crate::error::chain(&error));
+            // Of a disk that is full, not even a part is taken.
+            file::remove_if_present(&to.join(&log.name))?;
         }
+    }
+    if cut > 0 {
+        tracing::info!("only the last {} MB of {cut} logs of the job are kept", LARGEST >> 20);
     }
     prune(to)
 }
 
-/// A file that GitHub's programs could have written.
+/// A file that GitHub's programs could have written. The newest is the greatest.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Log {
     written: SystemTime,
     name: String,
     size: u64,
 }
 
-fn newest_first(dir: &Path) -> Result<Vec<Log>, Error> {
-    let mut logs: Vec<Log> = fs_err::read_dir(dir)?
-        .take(MOST_ENTRIES)
-        .flatten()
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok().filter(|name| is_log(name))?;
-            let meta = entry.metadata().ok().filter(std::fs::Metadata::is_file)?;
-            // A job can set any time.
-            let written = meta.modified().ok()?.min(SystemTime::now());
-            Some(Log { written, name, size: meta.len() })
-        })
-        .collect();
-    logs.sort_by(|one, other| (other.written, &other.name).cmp(&(one.written, &one.name)));
-    Ok(logs)
+/// The newest ones, however many there are, among so many entries.
+fn newest_first(dir: &Path, entries: usize) -> Result<Vec<Log>, Error> {
+    let mut newest = BinaryHeap::new();
+    let logs = fs_err::read_dir(dir)?.take(entries).flatten().filter_map(|entry| {
+        let name = entry.file_name().into_string().ok().filter(|name| is_log(name))?;
+        let meta = entry.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        // A job can set any time.
+        let written = meta.modified().ok()?.min(SystemTime::now());
+        Some(Log { written, name, size: meta.len() })
+    });
+    for log in logs {
+        newest.push(Reverse(log));
+        if newest.len() > MOST_FILES {
+            newest.pop();
+        }
+    }
+    Ok(newest.into_sorted_vec().into_iter().map(|Reverse(log)| log).collect())
 }
 
 fn copy(from: &Path, to: &Path, log: &Log, writer: &Account) -> Result<(), Error> {
@@ -102,13 +118,19 @@ fn copy(from: &Path, to: &Path, log: &Log, writer: &Account) -> Result<(), Error
 /// Deletes what is too old or too much.
 fn prune(dir: &Path) -> Result<(), Error> {
     let (mut space, now) = (MOST, SystemTime::now());
-    for log in newest_first(dir)? {
+    let mut kept = HashSet::new();
+    for log in newest_first(dir, usize::MAX)? {
         let cost = log.size.max(SMALLEST);
         let is_old = now.duration_since(log.written).is_ok_and(|age| age > AGE);
-        if is_old || cost > space {
-            file::remove_if_present(&dir.join(&log.name))?;
-        } else {
+        if !is_old && cost <= space {
             space -= cost;
+            kept.insert(log.name);
+        }
+    }
+    for entry in fs_err::read_dir(dir)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if is_log(&name) && !kept.contains(&name) {
+            file::remove_if_present(&dir.join(&name))?;
         }
     }
     Ok(())
@@ -153,6 +175,36 @@ mod tests {
         let then = SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60);
         let file = File::options().write(true).open(path);
         file.and_then(|file| file.set_modified(then)).expect("its time can be set");
+    }
+
+    #[test]
+    fn a_job_s_hundred_thousand_logs_cost_neither_the_newest_nor_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let (diag, to) = (dir.path().join(LOG_DIR), dir.path().join("log/runup/one"));
+        for round in 0..2 {
+            std::fs::create_dir(&diag).unwrap();
+            for number in 0..100_000 {
+                // Many names of few files of the job's own, which takes less time; a filesystem has a limit for each.
+                let own = dir.path().join(format!("own{round}{}", number / 30_000));
+                if !own.exists() {
+                    std::fs::write(&own, "text").unwrap();
+                    age(&own, 1);
+                }
+                std::fs::hard_link(&own, diag.join(format!("Worker_{round}_{number}.log"))).unwrap();
+            }
+            std::fs::write(diag.join(format!("Worker_new{round}.log")), "new").unwrap();
+            put_away(dir.path(), &to, &account::current()).unwrap();
+            assert!(!diag.exists());
+            let kept = names(&to);
+            assert_eq!(kept.len(), MOST_FILES);
+            assert!((0..=round).all(|round| kept.contains(&format!("Worker_new{round}.log"))));
+        }
+        // Of a kill in the middle of the next job's, or of an older version: too many are deleted.
+        for number in 0..MOST_FILES {
+            std::fs::write(to.join(format!("Worker_old{number}.log")), "").unwrap();
+        }
+        prune(&to).unwrap();
+        assert_eq!(names(&to).len(), MOST_FILES);
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct Unit {
     pub instance: Option<(u32, PathBuf)>,
     /// It belongs to [`TARGET`].
     pub in_target: bool,
+    /// It has a `/tmp` and `/var/tmp` of its own.
+    pub private_tmp: bool,
 }
 
 impl Unit {
@@ -252,11 +254,25 @@ pub fn render(unit: &Unit) -> String {
          KeyringMode=private\n",
         timeout = unit.drain + 120,
     );
+    text.push_str(&hidden(unit));
+    text + "\n[Install]\n" + if unit.in_target { WANTED_BY_BOTH } else { WANTED_BY }
+}
+
+/// What it does not see of the machine.
+fn hidden(unit: &Unit) -> String {
+    let mut text = String::new();
+    if unit.private_tmp {
+        text.push_str(
+            "# No other user of the machine shares /tmp and /var/tmp with jobs; runup adds /dev/shm. Not where they can reach a\n\
+             # container engine, which would take such paths for the machine's. PrivateTmp=no in a drop-in turns it off.\n\
+             PrivateTmp=yes\n",
+        );
+    }
     if unit.main == Main::Runsvc {
         let state = unit.state.as_ref().map(|state| format!(" -{}", percent(&state.display().to_string())));
         let _ = writeln!(text, "InaccessiblePaths=-{USUAL_STATE} -/etc/runup{}", state.unwrap_or_default());
     }
-    text + "\n[Install]\n" + if unit.in_target { WANTED_BY_BOTH } else { WANTED_BY }
+    text
 }
 
 /// The directories that have to be there before it starts.
@@ -422,6 +438,7 @@ mod tests {
             upgrades: false,
             instance: None,
             in_target: false,
+            private_tmp: false,
         }
     }
 
@@ -479,6 +496,16 @@ mod tests {
         assert!(text.contains("\nExecStart=/usr/bin/runup run --name \"my runner $$x\"\n"), "{text}");
         assert!(text.contains("\nLoadCredential=runup.token:/etc/runup/token\n"));
         assert!(!text.contains("User="));
+    }
+
+    #[test]
+    fn only_a_unit_that_may_has_a_tmp_of_its_own() {
+        let main = Main::Supervisor { arguments: vec![], credential: None };
+        assert!(!render(&unit(main.clone())).contains("PrivateTmp"));
+        let text = render(&Unit { private_tmp: true, ..unit(main) });
+        assert!(text.contains("\nPrivateTmp=yes\n"), "{text}");
+        // Without namespaces, as in some containers, systemd ignores PrivateTmp=, but refuses to start what has this.
+        assert!(!text.contains("TemporaryFileSystem="), "{text}");
     }
 
     #[test]

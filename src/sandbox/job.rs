@@ -43,7 +43,7 @@ pub enum JobResult {
     Failed,
     /// Its listener was stopped.
     Canceled,
-    /// Its listener disappeared.
+    /// Its listener disappeared, or its runner was deleted.
     Abandoned,
 }
 
@@ -169,5 +169,22 @@ mod tests {
         world.running_job(id, 2).unwrap().acknowledged = true;
         world.end_jobs(2, JobResult::Canceled);
         assert!(world.running_job(id, 2).is_none() && world.jobs[0].result == Some(JobResult::Canceled));
+    }
+
+    #[test]
+    fn a_job_fails_whose_runner_is_deleted_unless_another_can_still_take_it() {
+        let mut world =
+            World::new(Tokens::new(random(9), random(9), Duration::from_secs(60)), Vec::new(), Vec::new());
+        let org: Scope = "orgs/o".parse().unwrap();
+        for (name, acknowledged) in [("one", true), ("two", false)] {
+            let new: NewRunner = serde_json::from_value(serde_json::json!({"name": name})).unwrap();
+            let runner = world.register(org.clone(), new).unwrap_or_else(|_| panic!()).record.id;
+            let id = world.add_job(org.clone(), NewJob::script("orgs/o", "true").only_for(name));
+            assert_eq!(world.take_job(runner).unwrap().id, id);
+            world.running_job(id, runner).unwrap().acknowledged = acknowledged;
+            assert!(world.delete(runner));
+        }
+        assert_eq!(world.jobs[0].result, Some(JobResult::Abandoned));
+        assert_eq!((world.jobs[1].result, world.jobs[1].runner), (None, None));
     }
 }

@@ -348,7 +348,9 @@ impl World {
         self.runners.iter_mut().find(|runner| runner.record.id == id)
     }
 
+    /// Deletes a runner; a job that it has started fails with it.
     pub fn delete(&mut self, id: u64) -> bool {
+        self.end_jobs(id, JobResult::Abandoned);
         let before = self.runners.len();
         self.runners.retain(|runner| runner.record.id != id);
         self.runners.len() != before

@@ -6,15 +6,19 @@
 //! the store. This module does not know who uses it: the caller holds the lock, and shares files only with trees that
 //! belong to root.
 
+mod compare;
 mod copy;
 mod manifest;
+mod prints;
 
 use super::digest::Sha256Digest;
 use super::error::Error;
 use super::names::{self, STORE};
 use super::{Owner, place, space};
+pub use compare::{Compared, Unclear};
 use copy::{Means, reproduce};
 use manifest::{Item, Kind, Manifest};
+pub use prints::Prints;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashSet;
 use std::io;
@@ -224,10 +228,7 @@ impl Entry {
     /// # Errors
     /// Nothing is left at `staging`.
     pub fn make(&self, sha256: Sha256Digest, staging: &Path, making: Making) -> Result<Made, Failed> {
-        let manifest = self.manifest()?;
-        if manifest.sha256 != sha256.to_string() {
-            return Err(Failed::Damaged(format!("it is of the archive {}", manifest.sha256)));
-        }
+        let manifest = self.manifest_of(sha256)?;
         let made = self.write(&manifest, staging, making);
         if made.is_err()
             && let Err(error) = place::delete(staging)
@@ -293,6 +294,15 @@ impl Entry {
     /// Something stays.
     pub fn delete(&self) -> Result<(), Error> {
         place::remove(&self.path)
+    }
+
+    /// The manifest, if it is of the archive with this digest.
+    fn manifest_of(&self, sha256: Sha256Digest) -> Result<Manifest, Failed> {
+        let manifest = self.manifest()?;
+        if manifest.sha256 != sha256.to_string() {
+            return Err(Failed::Damaged(format!("it is of the archive {}", manifest.sha256)));
+        }
+        Ok(manifest)
     }
 
     fn manifest(&self) -> Result<Manifest, Failed> {

@@ -295,7 +295,7 @@ fn a_store_that_others_can_enter_is_not_used() {
 impl Rig {
     /// The store has what the check of an image reads, and no litter.
     #[track_caller]
-    fn assert_store_is_whole(&self) {
+    pub fn assert_store_is_whole(&self) {
         let names = names_in(&store(self));
         assert!(!names.is_empty() && names.iter().all(|name| !name.starts_with('.')), "{names:?}");
         let check = self.run(&["bake", "--check", "--dir", "/opt/actions-runner"]);

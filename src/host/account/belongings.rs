@@ -28,6 +28,9 @@ const SPOOLS: [&str; 3] = ["/var/spool/cron", "/var/spool/at", "/var/spool/atjob
 /// The same on a running machine.
 const IN_MEMORY: [&str; 2] = ["/dev/shm", "/dev/mqueue"];
 
+/// What a service can have of its own: then the machine's are others, which jobs reach by cron and the like.
+const OWN: [&str; 3] = ["tmp", "var/tmp", "dev/shm"];
+
 /// Files with the user's name from which daemons start processes.
 const STARTERS: [&str; 4] =
     ["/var/spool/cron/crontabs", "/var/spool/cron/tabs", "/var/spool/cron", "/var/lib/systemd/linger"];
@@ -165,7 +168,9 @@ fn shared(
     let ids = ids(root, account);
     let memory = IN_MEMORY.iter().filter(|_| root.is_host());
     let usual = SHARED.iter().chain(memory).filter_map(|directory| root.resolve(Path::new(directory)));
-    let directories: BTreeSet<PathBuf> = usual.chain(more.iter().cloned()).collect();
+    let outside = root.is_host().then(mounts::outside).flatten();
+    let others = outside.iter().flat_map(|outside| OWN.iter().map(|directory| outside.join(directory)));
+    let directories: BTreeSet<PathBuf> = usual.chain(more.iter().cloned()).chain(others).collect();
     let mut left = Vec::new();
     for path in directories {
         left.extend(sweep::delete_owned(&path, &ids, foreign, given_up));

@@ -74,6 +74,16 @@ pub fn ways_to_root(root: &Root, account: &Account, more: &[u32]) -> Vec<String>
     ways
 }
 
+/// The programs of container engines, and of their clients.
+const ENGINES: [&str; 5] = ["docker", "podman", "nerdctl", "dockerd-rootless.sh", "buildah"];
+
+/// Whether a container engine is installed, of root's or of a user's own.
+#[must_use]
+pub fn has_engine(root: &Root) -> bool {
+    ENGINES.iter().any(|program| installed(root, program))
+        || root.resolve(Path::new("/snap/bin/docker")).is_some()
+}
+
 struct Who<'a> {
     account: &'a Account,
     gids: &'a [u32],

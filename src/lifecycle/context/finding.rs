@@ -1,6 +1,7 @@
 //! What must not be in an image, but was found there.
 
 use serde::Serialize;
+use std::path::PathBuf;
 
 /// What must not be in an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -9,4 +10,31 @@ pub struct Finding {
     pub what: String,
     /// What to do about it.
     pub fix: String,
+}
+
+/// How many paths a message names.
+const FEW: usize = 5;
+
+/// Paths, for people; a job may have chosen the names.
+#[must_use]
+pub(crate) fn few(paths: &[PathBuf]) -> String {
+    let shown = |path: &PathBuf| path.display().to_string().escape_debug().to_string();
+    let mut names: Vec<String> = paths.iter().take(FEW).map(shown).collect();
+    if paths.len() > FEW {
+        names.push(format!("{} more", paths.len() - FEW));
+    }
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_names_few_paths_and_no_escapes() {
+        let paths: Vec<PathBuf> = (0..7).map(|number| PathBuf::from(format!("bin/{number}\u{1b}"))).collect();
+        let expected = r"bin/0\u{1b}, bin/1\u{1b}, bin/2\u{1b}, bin/3\u{1b}, bin/4\u{1b}, 2 more";
+        assert_eq!(few(&paths), expected);
+        assert_eq!(few(&[PathBuf::from("run.sh")]), "run.sh");
+    }
 }

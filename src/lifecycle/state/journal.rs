@@ -56,7 +56,19 @@ struct Record {
     /// The user whose home directory had nothing in it when its first job began, so that it is deleted between jobs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     empty_home: Option<String>,
+    /// What an operator had changed in the tree before its first job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    changed: Option<Changed>,
     entries: Vec<Entry>,
+}
+
+/// What differed in a tree from the archive with this digest before a job could change it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// The digest of the archive.
+    pub sha256: String,
+    /// The paths below the tree.
+    pub paths: Vec<PathBuf>,
 }
 
 /// What the journal says of the placed tree.
@@ -153,6 +165,7 @@ impl Journal {
             work: None,
             used: None,
             empty_home: None,
+            changed: None,
             entries: Vec::new(),
         };
         Ok(Self { path, record, exists: false, begun: Vec::new() })

@@ -14,6 +14,7 @@ pub(crate) mod needrestart;
 pub mod observed;
 pub mod ownership;
 pub mod plan;
+pub(crate) mod private_tmp;
 pub mod record;
 pub mod service;
 pub mod trust;

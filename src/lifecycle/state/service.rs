@@ -6,6 +6,7 @@ use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::by_hand;
 use crate::lifecycle::state::journal::Journal;
 use crate::lifecycle::state::needrestart;
+use crate::lifecycle::state::private_tmp;
 use crate::lifecycle::state::trust;
 use crate::runner::Guard;
 use crate::runner::unit::{self, Unit};
@@ -80,6 +81,7 @@ pub(crate) async fn look(
         trust::check(file, account)?;
     }
     let name = name(site, journal)?;
+    let groups = groups_of_unit(site, journal.unit()).await?;
     let unit = Unit {
         name: name.clone(),
         dir: dir.clone(),
@@ -94,6 +96,7 @@ pub(crate) async fn look(
         allow_metadata: site.request.allow_metadata,
         instance: site.request.instance.clone().filter(|_| wanted.by_number).map(|it| (it.number, it.first)),
         in_target: wanted.in_target,
+        private_tmp: private_tmp::applies(site, journal, wanted, account, &groups)?,
     };
     let wanted = unit::render(&unit);
     let (service, timer) = upgrades.map(|upgrades| unit::render_upgrade(&unit, upgrades)).unzip();

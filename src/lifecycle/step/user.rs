@@ -6,6 +6,7 @@
 
 pub(crate) mod cleaning;
 pub mod release;
+pub(crate) mod room;
 
 use crate::deadline::Deadline;
 use crate::host::account::{self, Account, Marked, NewUser};

@@ -46,6 +46,8 @@ listen() {
 
 listening() {
     trap - INT TERM
+    # A second process starts without the first one's handlers.
+    trap : PIPE
     open_session
     misbehave
     say ""

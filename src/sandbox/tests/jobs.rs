@@ -158,6 +158,26 @@ fn a_script_that_ignores_every_signal_is_cancelled_all_the_same() {
     assert_eq!(listener.end().status.code(), Some(0));
 }
 
+/// As after a supervisor that was killed: what it prints goes nowhere.
+#[test]
+fn a_listener_that_nobody_reads_from_any_more_still_ends_its_job_and_its_session() {
+    let sandbox = sandbox();
+    let runner = configured(&sandbox, &[]);
+    let listener = Listener::unread(&runner, "bin/Runner.Listener", &["run"]);
+    until("online", || online(&sandbox));
+    assert_eq!(
+        run(&sandbox, r#"set +e; yes | head -1; [ "${PIPESTATUS[0]}" = 141 ]"#).result,
+        Some(JobResult::Succeeded),
+        "jobs get SIGPIPE"
+    );
+    let id = sandbox.queue(NewJob::script("orgs/acme", "echo up >\"$RUNNER_TEMP/up\"; sleep 600"));
+    until("the job runs", || runner.has("_work/_temp/up"));
+    listener.signal("-INT");
+    assert_eq!(listener.end().status.code(), Some(0));
+    assert_eq!(job(&sandbox, id).result, Some(JobResult::Canceled));
+    assert!(!online(&sandbox) && !sandbox.state().runners[0].busy);
+}
+
 #[test]
 fn hooks_run_before_and_after_and_decide() {
     let sandbox = sandbox();

@@ -29,6 +29,14 @@ impl Listener {
         Self(Some(command.spawn().unwrap()))
     }
 
+    /// The same, with pipes that are closed at their other end.
+    pub fn unread(runner: &Runner, program: &str, arguments: &[&str]) -> Self {
+        let mut listener = Self::start(runner, program, arguments);
+        let child = listener.0.as_mut().unwrap();
+        drop((child.stdout.take(), child.stderr.take()));
+        listener
+    }
+
     pub fn signal(&self, signal: &str) {
         let id = self.0.as_ref().unwrap().id();
         Command::new("kill").args([signal, &id.to_string()]).status().unwrap();

@@ -69,6 +69,51 @@ impl Item {
         if let Kind::File { size, .. } = self.kind { size } else { 0 }
     }
 
+    /// Whether this is its metadata. A copy has a time of its own, and maybe the group of the directory above.
+    #[cfg(target_os = "linux")]
+    pub fn fits(&self, stat: &rustix::fs::Statx, is_copy: bool) -> bool {
+        use rustix::fs::FileType;
+        let kind = FileType::from_raw_mode(stat.stx_mode.into());
+        let mode = u32::from(stat.stx_mode) & 0o7777 == self.mode;
+        let owner = stat.stx_uid == self.uid && (is_copy || stat.stx_gid == self.gid);
+        let time = || (stat.stx_mtime.tv_sec, i64::from(stat.stx_mtime.tv_nsec));
+        owner
+            && match &self.kind {
+                Kind::Dir => kind == FileType::Directory && mode,
+                Kind::Link { .. } => kind == FileType::Symlink,
+                Kind::File { size, modified, .. } => {
+                    let is_file = kind == FileType::RegularFile && mode && *size == stat.stx_size;
+                    is_file && (is_copy || *modified == time())
+                }
+            }
+    }
+
+    /// Gives what is at `path` the owner, mode and time that it had, if it is of the same kind.
+    pub fn put_right(&self, path: &Path) -> io::Result<()> {
+        use fs_err::os::unix::fs::OpenOptionsExt as _;
+        use std::os::unix::fs::{PermissionsExt as _, fchown};
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        let flags = flags.bits().cast_signed();
+        let file = fs_err::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        let meta = file.metadata()?;
+        let is_it = match self.kind {
+            Kind::Dir => meta.is_dir(),
+            Kind::File { .. } => meta.is_file(),
+            Kind::Link { .. } => false,
+        };
+        if !is_it {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        fchown(file.file(), Some(self.uid), Some(self.gid))?;
+        file.set_permissions(std::fs::Permissions::from_mode(self.mode))?;
+        if let Kind::File { modified: (seconds, nanoseconds), .. } = self.kind {
+            let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+            let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+            rustix::fs::futimens(file.file(), &times)?;
+        }
+        Ok(())
+    }
+
     /// Compares what is at `path` with it, but for the content of a file. The error is what differs.
     pub fn check(&self, path: &Path) -> Result<(), String> {
         let meta = fs_err::symlink_metadata(path).map_err(|error| error.to_string())?;

@@ -155,3 +155,166 @@ fn a_store_that_others_can_enter_or_that_is_a_link_is_not_used() {
     store.clear().unwrap();
     assert!(moved.join("2.330.0-abababababab/manifest.json").exists());
 }
+
+#[cfg(target_os = "linux")]
+mod compared {
+    use super::*;
+
+    fn compare(entry: &Entry, tree: &Path) -> Vec<String> {
+        let mut found: Vec<String> = entry
+            .compare(digest(), tree, &|| false)
+            .unwrap()
+            .different
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        found.sort();
+        found
+    }
+
+    type Harm = fn(&Path);
+
+    /// What is done to a tree, and what is then said to differ in one that shares its files.
+    const HARMS: [(Harm, &[&str]); 9] = [
+        (|tree| fs_err::remove_file(tree.join("run.sh")).unwrap(), &["run.sh"]),
+        (
+            |tree| {
+                fs_err::remove_file(tree.join("run.sh")).unwrap();
+                fs_err::write(tree.join("run.sh"), "#!/bin/xx\n").unwrap();
+                fs_err::set_permissions(tree.join("run.sh"), Permissions::from_mode(0o755)).unwrap();
+            },
+            &["run.sh"],
+        ),
+        (
+            |tree| {
+                fs_err::remove_file(tree.join("bin/deep/data")).unwrap();
+                symlink("/etc/passwd", tree.join("bin/deep/data")).unwrap();
+            },
+            &["bin/deep/data"],
+        ),
+        (
+            |tree| {
+                fs_err::remove_file(tree.join("bin/link")).unwrap();
+                symlink("/etc/passwd", tree.join("bin/link")).unwrap();
+            },
+            &["bin/link"],
+        ),
+        (|tree| fs_err::write(tree.join("bin/deep/more"), "").unwrap(), &["bin/deep/more"]),
+        (|tree| fs_err::create_dir_all(tree.join("bin/new/deep")).unwrap(), &["bin/new"]),
+        (
+            |tree| fs_err::set_permissions(tree.join("bin/deep"), Permissions::from_mode(0o777)).unwrap(),
+            &["bin/deep"],
+        ),
+        (
+            |tree| {
+                fs_err::rename(tree.join("bin"), tree.join("other")).unwrap();
+                symlink("other", tree.join("bin")).unwrap();
+            },
+            &["bin"],
+        ),
+        // What is at the top besides is known to others.
+        (|tree| fs_err::write(tree.join(".env"), "").unwrap(), &[]),
+    ];
+
+    #[test]
+    fn what_differs_in_a_tree_is_found_and_put_back() {
+        for (number, (harm, expected)) in HARMS.into_iter().enumerate() {
+            let (place, _store, entry) = filled();
+            let tree = place.path().join("made");
+            entry.make(digest(), &tree, SHARING).unwrap();
+            assert_eq!(compare(&entry, &tree), [] as [String; 0]);
+            harm(&tree);
+            let found = compare(&entry, &tree);
+            assert_eq!(found, expected, "{number}");
+            let paths: Vec<PathBuf> = found.iter().map(PathBuf::from).collect();
+            entry.restore(digest(), &tree, &paths).unwrap();
+            assert_eq!(compare(&entry, &tree), [] as [String; 0], "{number}");
+            assert_eq!(inode(&tree.join("run.sh")), inode(&entry.path().join("tree/run.sh")), "{number}");
+            assert_eq!(entry.verify().unwrap(), 6, "the store is as it was");
+        }
+    }
+
+    /// As where hard links are impossible: each file of the tree is its own.
+    #[test]
+    fn a_tree_of_copies_is_compared_without_times() {
+        let (place, _store, entry) = filled();
+        let tree = place.path().join("made");
+        let copying = Making { closed: true, ..COPYING };
+        entry.make(digest(), &tree, copying).unwrap();
+        assert_eq!(compare(&entry, &tree), [] as [String; 0]);
+        fs_err::write(tree.join("run.sh"), "longer than it was before").unwrap();
+        fs_err::set_permissions(tree.join("empty"), Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(compare(&entry, &tree), ["empty", "run.sh"]);
+        // A link among copies tells what the tree was made of.
+        fs_err::remove_file(tree.join("run.sh")).unwrap();
+        fs_err::hard_link(entry.path().join("tree/run.sh"), tree.join("run.sh")).unwrap();
+        assert_eq!(compare(&entry, &tree), ["bin/deep/data", "empty"]);
+    }
+
+    #[test]
+    fn a_file_that_both_share_is_not_trusted_once_it_has_changed() {
+        let (place, _store, entry) = filled();
+        let tree = place.path().join("made");
+        entry.make(digest(), &tree, SHARING).unwrap();
+        fs_err::write(tree.join("run.sh"), "#!/bin/xx\n").unwrap();
+        let found = entry.compare(digest(), &tree, &|| false);
+        assert!(matches!(&found, Err(Unclear::Damaged(what)) if what.contains("run.sh")), "{found:?}");
+        let (place, _store, entry) = filled();
+        let tree = place.path().join("made");
+        entry.make(digest(), &tree, SHARING).unwrap();
+        assert!(matches!(entry.compare(digest(), &tree, &|| true), Err(Unclear::GivenUp)));
+        assert!(matches!(
+            entry.compare(digest(), &place.path().join("missing"), &|| false),
+            Err(Unclear::Unreadable(_))
+        ));
+    }
+
+    /// As after a `chmod --recursive` of a tree, which is the store's as well.
+    #[test]
+    fn a_copy_whose_modes_and_times_have_changed_is_mended_if_its_content_has_not() {
+        let (_place, _store, entry) = filled();
+        let at = |name: &str| entry.path().join("tree").join(name);
+        fs_err::set_permissions(at("run.sh"), Permissions::from_mode(0o777)).unwrap();
+        fs_err::set_permissions(at("bin"), Permissions::from_mode(0o700)).unwrap();
+        fs_err::write(at("bin/deep/data"), "data").unwrap();
+        damage(entry.verify());
+        entry.mend(digest()).unwrap();
+        assert_eq!(entry.verify().unwrap(), 6);
+        fs_err::write(at("bin/deep/data"), "DATA").unwrap();
+        assert!(damage(entry.mend(digest())).contains("bin/deep/data"));
+        fs_err::write(at("bin/deep/data"), "data").unwrap();
+        fs_err::remove_file(at("run.sh")).unwrap();
+        symlink("empty", at("run.sh")).unwrap();
+        damage(entry.mend(digest()));
+    }
+
+    /// One call for each file tells whether there is anything to compare, whatever has changed.
+    #[test]
+    fn a_tree_that_has_not_changed_has_the_same_prints_and_any_other_has_not() {
+        for (number, (harm, expected)) in HARMS.into_iter().enumerate() {
+            let (place, _store, entry) = filled();
+            let tree = place.path().join("made");
+            entry.make(digest(), &tree, SHARING).unwrap();
+            let prints = entry.compare(digest(), &tree, &|| false).unwrap().prints(digest(), &tree).unwrap();
+            assert!(prints.hold(digest(), &tree, &|| false));
+            assert!(!prints.hold(Sha256Digest::new([0; 32]), &tree, &|| false));
+            assert!(!prints.hold(digest(), &tree, &|| true));
+            // The clock of a filesystem has some milliseconds.
+            let begun = std::time::Instant::now();
+            let probe = place.path().join("probe");
+            let changed = |path: &Path| {
+                let meta = fs_err::symlink_metadata(path).unwrap();
+                (meta.ctime(), meta.ctime_nsec())
+            };
+            let latest = changed(&tree.join("bin/link"));
+            while {
+                fs_err::write(&probe, "x").unwrap();
+                changed(&probe) <= latest
+            } {
+                assert!(begun.elapsed().as_secs() < 10);
+            }
+            harm(&tree);
+            assert_eq!(prints.hold(digest(), &tree, &|| false), expected.is_empty(), "{number}");
+        }
+    }
+}

@@ -23,6 +23,8 @@ for place in $(places | sort --unique); do
     ln -s /etc $place/hidden/link; mkfifo $place/hidden/fifo
     echo "hidden: $place"
 done
+grep -q '/systemd-private-.* /tmp ' /proc/self/mountinfo && echo "private: tmp"
+[ "$(awk '$5 == "/dev/shm"' /proc/self/mountinfo | wc -l)" -ge 2 ] && [ "$(stat --format=%a /dev/shm)" = 1777 ] && echo "private: shm"
 echo 'echo hidden' >>$HOME/.bashrc; mkdir -p $HOME/.docker && echo '{"auths":{"hidden":{}}}' >$HOME/.docker/config.json; chmod 500 $HOME
 ln -s /root $tree/hidden-link
 ipcmk -Q; ipcmk -M 4096; ipcmk -S 1
@@ -60,7 +62,7 @@ SEEK
 }
 
 scenario_hide_and_seek() {
-    local first uid
+    local first uid mode
     nspawn_options+=(--system-call-filter=@keyring)
     server
     machine
@@ -70,10 +72,15 @@ scenario_hide_and_seek() {
     install --directory --mode=1777 "$root$loot" "$root/srv/shared" "$root/var/crash"
     exits 0 runup install --ephemeral
     within 30 online
+    inside systemctl cat "$unit" | grep --quiet --line-regexp PrivateTmp=yes || fail "the unit has no /tmp of its own"
+    exits 0 runup install --ephemeral
+    says "nothing to do"
     uid=$(uid_of actions-runner)
     first=$(runner_id)
     hostile "$(hide)"
     job_says over
+    job_says "private: tmp"
+    job_says "private: shm"
     for place in /tmp /var/tmp /dev/shm /dev/mqueue /run/lock /srv/shared /var/crash /home/actions-runner /opt/actions-runner \
         "user keyring" "persistent keyring" crontab at; do
         job_says "hidden: $place"
@@ -85,9 +92,19 @@ scenario_hide_and_seek() {
     job_says looked
     job_does_not_say "found: "
     within 60 fresh_runner "$first"
+    # What no job can do to a locked tree is undone before the next one, from the copy beside it.
+    first=$(runner_id)
+    mode=$(stat --format=%a "$root/opt/actions-runner/externals")
+    chmod 777 "$root/opt/actions-runner/externals"
+    touch "$root/opt/actions-runner/bin/planted"
+    hostile "echo third"
+    job_says third
+    within 60 fresh_runner "$first"
+    same "$mode" "$(stat --format=%a "$root/opt/actions-runner/externals")" "the mode of a directory of programs"
+    absent /opt/actions-runner/bin/planted
     # Root has the logs of both.
     same "0700 root" "$(stat --format='%#a %U' "$root/var/log/runup")" "the mode and owner of the kept logs"
-    same 2 "$(find "$root/var/log/runup" -name 'Worker_*.log' | wc -l)" "the number of kept logs"
+    same 3 "$(find "$root/var/log/runup" -name 'Worker_*.log' | wc -l)" "the number of kept logs"
     exits 0 runup logs
     says "worker"
     inside systemctl stop $unit

@@ -9,6 +9,7 @@ use crate::lifecycle::command::run::running::{RunnerSource, Running};
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::Journal;
+use crate::lifecycle::step::placing::compared;
 use crate::lifecycle::step::user::cleaning::{self, Cleaning};
 use crate::lifecycle::step::{user, work};
 use crate::runner::{Guard, guard, kept_logs, listener, state};
@@ -34,13 +35,16 @@ pub(crate) struct Snapshot {
     mounts: Vec<PathBuf>,
     /// What a job can leave elsewhere.
     user: Option<Cleaning>,
+    /// The runner's programs.
+    last: compared::Last,
 }
 
 /// What is found out once in a run.
 #[derive(Default)]
 pub(crate) struct Known {
     user: Option<Cleaning>,
-    is_known: bool,
+    has_looked: bool,
+    last: compared::Last,
 }
 
 impl Known {
@@ -50,18 +54,27 @@ impl Known {
     /// A journal or the user database cannot be read.
     pub(crate) async fn snapshot(&mut self, site: &Site<'_>, running: &Running) -> Result<Snapshot, Error> {
         let user = self.user(site, running).await?;
-        Ok(Snapshot { steering: steering(site), mounts: work::mounted(site, site.work()), user })
+        let mounts = work::mounted(site, site.work());
+        Ok(Snapshot { steering: steering(site), mounts, user, last: self.last.clone() })
+    }
+
+    /// Records what differs in the runner's programs before their first job.
+    ///
+    /// # Errors
+    /// The journal cannot be read or written.
+    pub(crate) async fn note(&self, site: &Site<'_>) -> Result<(), Error> {
+        Box::pin(compared::note(site, &self.last)).await
     }
 
     /// What is cleaned of the user: nothing if its jobs follow each other without that, in a persistent runner.
     async fn user(&mut self, site: &Site<'_>, running: &Running) -> Result<Option<Cleaning>, Error> {
-        if self.is_known {
+        if self.has_looked {
             return Ok(self.user.clone());
         }
         let one_job = is_ephemeral(site) || !matches!(running.source, RunnerSource::ConfigSh);
         let Some(account) = site.account()?.filter(|_| one_job) else { return Ok(None) };
         self.user = cleaning::plan(site, &account).await?;
-        self.is_known = true;
+        self.has_looked = true;
         Ok(self.user.clone())
     }
 }
@@ -88,9 +101,7 @@ pub(crate) async fn clean_tree(site: &Site<'_>, before: &Snapshot) -> Result<(),
     state::clean_identity(&dir)?;
     // First, because the rest can take so long that it fails.
     clear_top(site, &journal, before.user.is_some())?;
-    if let Some(user) = &before.user {
-        cleaning::clean(site, &journal, user).await?;
-    }
+    clean_rest(site, &journal, before.user.as_ref(), &before.last).await?;
     let now = steering(site);
     for (name, (before, now)) in STEERING.iter().zip(before.steering.iter().zip(&now)) {
         if before != now {
@@ -129,6 +140,29 @@ fn clear_top(site: &Site<'_>, journal: &Journal, keeps_logs: bool) -> Result<(),
     Ok(())
 }
 
+/// Compares the tree with its copy, and cleans what the user has elsewhere.
+async fn clean_rest(
+    site: &Site<'_>,
+    journal: &Journal,
+    user: Option<&Cleaning>,
+    last: &compared::Last,
+) -> Result<(), Error> {
+    let restored = Box::pin(compared::restore(site, journal, last));
+    let Some(user) = user else { return restored.await };
+    if !user.has_engine(site) {
+        // Nothing can change the tree any more, so both at the same time.
+        let (cleaned, restored) = tokio::join!(Box::pin(cleaning::clean(site, journal, user)), restored);
+        return cleaned.and(restored);
+    }
+    restored.await?;
+    // It runs as the user, and as a job has configured it.
+    Box::pin(cleaning::clear_engine(site, journal, user)).await?;
+    if journal.registered().is_none() {
+        clear_top(site, journal, true)?;
+    }
+    cleaning::clean(site, journal, user).await
+}
+
 /// The same where no job follows in this run: it does not fail because of what a job left, but the next start does.
 pub(crate) async fn leave_tree(site: &Site<'_>, before: &Snapshot) -> bool {
     let cleaned = clean_tree(site, before).await;
@@ -164,9 +198,7 @@ pub(crate) async fn clean_after_earlier(
     if journal.registered().is_none() {
         clear_top(site, &journal, cleaned.is_some())?;
     }
-    if let Some(user) = cleaned {
-        cleaning::clean(site, &journal, &user).await?;
-    }
+    clean_rest(site, &journal, cleaned.as_ref(), &known.last).await?;
     work::clean(site, &journal, used, None)?;
     note_clean(site).await
 }

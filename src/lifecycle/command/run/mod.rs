@@ -4,6 +4,7 @@
 //! own marks this runner as supervised: a listener found without it is an orphan.
 
 pub mod adrift;
+pub mod busy;
 pub mod clean;
 pub mod exposure;
 pub mod handed;
@@ -28,6 +29,7 @@ use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Journal, Registered};
 use crate::lifecycle::step::listener::{HOLD, end_orphan, hold, refuse_beside_service};
 use crate::lifecycle::step::registration::deregister::{self, Occasion};
+use crate::lifecycle::step::user::room;
 use crate::runner::{Guard, JitIdentity, LocalState, config_sh, listener, state, tree};
 use crate::secret::Secret;
 use crate::settings::Credentials;
@@ -80,6 +82,9 @@ pub async fn run(
         let site = afresh(&site);
         upgrade::start::before_start(&site).await;
         let before = known.snapshot(&site, running).await?;
+        if running.after_job == AfterJob::Again {
+            known.note(&site).await?;
+        }
         let shared = exposure::is_shared(&site)?;
         if shared && !dropped {
             exposure::warn(&site, running);
@@ -197,6 +202,7 @@ async fn job_done(
     before: &clean::Snapshot,
     result: &mut RunResult,
 ) -> Result<Option<ExitReason>, Error> {
+    let free = room::free(site);
     if running.handed().is_some() {
         handed::end(&leaving(site, running, None), before).await?;
     } else {
@@ -206,6 +212,7 @@ async fn job_done(
         if running.after_job == AfterJob::Again {
             clean::clean_tree(&site, before).await?;
             clean::note_clean(&site).await?;
+            room::tell(&site, free).await;
         } else if clean::leave_tree(&site, before).await {
             clean::note_clean(&site).await?;
         }
@@ -257,15 +264,18 @@ fn once_more(times: &mut VecDeque<Instant>) -> Result<(), usize> {
     Ok(())
 }
 
-/// Converges. If the server's rate limit is used up, waits until it is lifted, if that is asked for.
+/// Converges. If the server's rate limit is used up, waits until it is lifted, if that is asked for; and for the
+/// server to notice that a listener was killed during its job.
 async fn converge_patiently(
     site: &Site<'_>,
     running: &Running,
     held: &mut Lock,
 ) -> Result<Option<Secret>, Error> {
+    let mut idle = None;
     loop {
         let site = site.until(Deadline::after(site.request.deadline), site.stop.clone());
         match Box::pin(converge(&site, running)).await {
+            Err(error) if busy::wait(&site, running, &error, &mut idle).await? => {}
             Err(error) if running.patient && wait_for_limit(&error, &site.stop, Some(&mut *held)).await => {}
             Err(_) if running.patient && site.stop.is_cancelled() => return Err(Error::Stopped),
             converged => return converged,

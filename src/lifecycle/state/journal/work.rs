@@ -1,8 +1,8 @@
-//! Where the jobs of a runner work: what root may empty there, and what has to be emptied before the next job.
+//! Where the jobs of a runner work: what root may empty there, and what has to be cleaned before the next job.
 
-use crate::lifecycle::state::journal::{Error, Journal};
+use crate::lifecycle::state::journal::{Changed, Error, Journal};
 use crate::lifecycle::state::record::WorkDir;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 impl Journal {
     /// The work directory that is this runner's, if it is elsewhere.
@@ -48,5 +48,20 @@ impl Journal {
         }
         let before = std::mem::replace(&mut self.record.used, work.map(str::to_owned));
         self.write().inspect_err(|_| self.record.used = before)
+    }
+
+    /// What differed in the tree from the archive with this digest before its first job; `None` if that is not recorded.
+    #[must_use]
+    pub fn changed(&self, sha256: &str) -> Option<&[PathBuf]> {
+        self.record.changed.as_ref().filter(|changed| changed.sha256 == sha256).map(|changed| &*changed.paths)
+    }
+
+    /// Makes that durable.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_changed(&mut self, changed: Changed) -> Result<(), Error> {
+        let before = self.record.changed.replace(changed);
+        self.write().inspect_err(|_| self.record.changed = before)
     }
 }

@@ -2,6 +2,11 @@
 
 pub mod archive;
 pub mod claims;
+#[cfg(unix)]
+pub mod compared;
+#[cfg(not(unix))]
+#[path = "no_compared.rs"]
+pub mod compared;
 pub mod decide;
 pub mod exchange;
 pub mod into;

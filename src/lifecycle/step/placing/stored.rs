@@ -23,7 +23,7 @@ use tokio::task::spawn_blocking;
 /// Held while the store is read or changed.
 const LOCK: &str = "store.lock";
 
-fn store(site: &Site<'_>) -> Store {
+pub(super) fn store(site: &Site<'_>) -> Store {
     Store::beside(&site.dir())
 }
 
@@ -303,6 +303,14 @@ fn others(site: &Site<'_>) -> Option<Vec<Journal>> {
         journal.dir() != own && journal.dir().parent() == own.parent() && journal.placed().is_some()
     });
     Some(journals)
+}
+
+/// Holds back others that read or change the store.
+///
+/// # Errors
+/// A signal, or the deadline.
+pub(super) async fn hold(site: &Site<'_>) -> Result<lock::Lock, Error> {
+    take_lock(site, LOCK).await
 }
 
 async fn take_lock(site: &Site<'_>, name: &str) -> Result<lock::Lock, Error> {

@@ -6,11 +6,14 @@
 
 use crate::deadline::Deadline;
 use crate::host::account::{self, Account, Writable};
+use crate::host::mounts;
 use crate::lifecycle::context::error::Error;
+use crate::lifecycle::context::finding::few;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::isolation;
 use crate::lifecycle::state::journal::Journal;
 use crate::lifecycle::state::user::{claimant, is_created};
+use crate::lifecycle::step::user::room;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,9 +23,6 @@ const SEARCH: Duration = Duration::from_secs(10);
 /// The timeout of the cleaning.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// How many directories a message names.
-const FEW: usize = 5;
-
 /// What is cleaned.
 #[derive(Debug, Clone)]
 pub(crate) struct Cleaning {
@@ -31,6 +31,13 @@ pub(crate) struct Cleaning {
     shared: Vec<PathBuf>,
     /// Also the home directory.
     home: bool,
+}
+
+impl Cleaning {
+    /// Whether a container engine of the user's own keeps something.
+    pub(crate) fn has_engine(&self, site: &Site<'_>) -> bool {
+        account::podman(&site.request.root, &self.account, self.home).is_some()
+    }
 }
 
 /// Finds out what is to be cleaned, before a job can change that; `None` if the user is not cleaned. Says what stays.
@@ -74,7 +81,20 @@ pub(crate) async fn plan(site: &Site<'_>, account: &Account) -> Result<Option<Cl
             account.home.display()
         );
     }
+    keep_memory_apart(site);
     Ok(Some(Cleaning { account: account.clone(), shared: found.by_all, home }))
+}
+
+/// What an engine of the user's own keeps, before the rest, which its programs use.
+///
+/// # Errors
+/// A process does not end.
+pub(crate) async fn clear_engine(
+    site: &Site<'_>,
+    journal: &Journal,
+    cleaning: &Cleaning,
+) -> Result<(), Error> {
+    room::clear_engine(site, journal, &cleaning.account, cleaning.home).await
 }
 
 /// Cleans it. The processes of the user have ended.
@@ -91,6 +111,24 @@ pub(crate) async fn clean(site: &Site<'_>, journal: &Journal, cleaning: &Cleanin
     let deadline = Deadline::after(LIMIT.min(site.deadline.left()));
     let root = &site.request.root;
     Ok(account::clean(root, account, shared, *home, deadline, &site.stop).await?)
+}
+
+/// With a `/tmp` of its own, the service has a `/dev/shm` of its own as well. systemd would do both, but refuse to start
+/// the service where it cannot.
+fn keep_memory_apart(site: &Site<'_>) {
+    let root = &site.request.root;
+    if !root.is_host() || !mounts::has_private_tmp() {
+        return;
+    }
+    if account::has_engine(root) {
+        tracing::warn!(
+            "a container engine was installed after the service, whose /tmp is its own: paths below it are others for the \
+             engine; run install again"
+        );
+    }
+    if let Err(error) = mounts::own_shared_memory() {
+        tracing::warn!("jobs share /dev/shm with other users: {error}");
+    }
 }
 
 fn is_ours(site: &Site<'_>, journal: &Journal, account: &Account) -> Result<bool, Error> {
@@ -122,13 +160,4 @@ async fn has_empty_home(site: &Site<'_>, journal: &Journal, account: &Account) -
     let (_lock, mut journal) = site.open_journal("run").await?;
     journal.set_empty_home(&account.name)?;
     Ok(true)
-}
-
-/// For people.
-fn few(paths: &[PathBuf]) -> String {
-    let mut names: Vec<String> = paths.iter().take(FEW).map(|path| path.display().to_string()).collect();
-    if paths.len() > FEW {
-        names.push(format!("{} more", paths.len() - FEW));
-    }
-    names.join(", ")
 }
