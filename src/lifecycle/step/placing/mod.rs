@@ -389,8 +389,7 @@ pub fn recover(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
 /// # Errors
 /// The journal cannot be written; the old tree stays.
 pub fn conclude(site: &Site<'_>, journal: &mut Journal) -> Result<(), Error> {
-    if let Some(Entry { act, .. }) = journal.entry(Step::PlaceRunner).cloned() {
-        let mut act = act;
+    if let Some(Entry { mut act, .. }) = journal.entry(Step::PlaceRunner).cloned() {
         if let Act::PlaceRunner { replaces, .. } = &mut act {
             *replaces = None;
         }
