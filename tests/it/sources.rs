@@ -163,6 +163,30 @@ fn a_mirror_whose_sums_disagree_with_the_list_is_not_installed_from() {
     rig.assert_exactly_one_runner();
 }
 
+/// A mirror with nothing but the archives costs one request, whatever it answers.
+#[test]
+fn the_sums_of_a_mirror_are_asked_for_once_and_verify_says_that_they_are_missing() {
+    for fault in ["mirror-sums:status=503", "mirror-sums:status=404", "mirror-sums:delay=forever"] {
+        let rig = Rig::new();
+        let mirror = format!("{}_sandbox/mirror", rig.sandbox.base_url());
+        rig.faults(&[fault]);
+        let ran = rig.ask(&["downloads", "--verify", "--mirror", &mirror]).expect(0);
+        assert!(ran.stderr.contains("the mirror is not compared"), "{fault}: {ran:#?}");
+        assert!(ran.stderr.contains("/_sandbox/mirror/SHA256SUMS"), "{fault}: {ran:#?}");
+        assert_eq!(rig.asked("mirror-sums"), 1, "{fault}");
+        rig.sandbox.requests_clear();
+        rig.run(&["install", "--mirror", &mirror]).expect(0);
+        assert_eq!(rig.asked("mirror-sums"), 1, "{fault}");
+        rig.assert_exactly_one_runner();
+    }
+    // One that answers is asked once as well, for all archives of the list.
+    let rig = Rig::new();
+    let mirror = format!("{}_sandbox/mirror", rig.sandbox.base_url());
+    let ran = rig.ask(&["downloads", "--verify", "--mirror", &mirror]).expect(0).says("SHA256SUMS");
+    assert!(!ran.stderr.contains("not compared"), "{ran:#?}");
+    assert_eq!(rig.asked("mirror-sums"), 1);
+}
+
 /// The recipe of docs/fleets.md: on a machine that reaches GitHub, and then on one that reaches the server alone.
 #[test]
 fn an_air_gapped_machine_is_installed_from_a_file_with_its_digest() {

@@ -7,7 +7,7 @@ use crate::github::{Application, Client, Release};
 use crate::host::Platform;
 use crate::lifecycle::context::error::{ArchiveError, Error};
 use crate::lifecycle::state::limit;
-use crate::lifecycle::step::placing::claims::{self, DigestClaim};
+use crate::lifecycle::step::placing::claims::{self, DigestClaim, MirrorSums};
 use crate::net::Http;
 use crate::runner::{RunnerVersion, asset};
 use std::collections::BTreeMap;
@@ -50,14 +50,21 @@ pub async fn verify(
     list: &[Application],
 ) -> Result<Vec<Vec<DigestClaim>>, Error> {
     let newest = asset::choose(list, asked.platform, None).ok().and_then(|choice| choice.version);
-    let sources = Sources { http, asked, newest, releases: releases(client, asked, list).await? };
+    let mirror = match &asked.mirror {
+        Some(mirror) => MirrorSums::ask(http, mirror, asked.deadline).await.map(Some).unwrap_or_else(|why| {
+            tracing::warn!("the mirror is not compared, because it does not tell its digests: {why}");
+            None
+        }),
+        None => None,
+    };
+    let sources = Sources { asked, newest, releases: releases(client, asked, list).await?, mirror };
     let platform = asked.platform.to_string();
     let mut listed = Vec::new();
     let mut all = Vec::new();
     for one in list {
         let (here, version) = (format!("{}-{}", one.os, one.architecture), asset::version_of(one));
         let digest = one.sha256_checksum.as_deref().unwrap_or_default();
-        all.push(sources.compare(&one.filename, &here, version, digest).await?);
+        all.push(sources.compare(&one.filename, &here, version, digest)?);
         if here == platform {
             listed.push(version);
         }
@@ -67,7 +74,7 @@ pub async fn verify(
     others.dedup();
     for version in others.into_iter().filter(|version| !listed.contains(version)) {
         let filename = asset::file_name(asked.platform, version);
-        let claims = sources.compare(&filename, &platform, version, "").await?;
+        let claims = sources.compare(&filename, &platform, version, "")?;
         let names: Vec<&str> = claims.iter().map(|claim| claim.source.as_str()).collect();
         tracing::info!("{filename} is not in the list; these say the same of it: {}", names.join(", "));
     }
@@ -76,15 +83,15 @@ pub async fn verify(
 
 /// Who can say something of an archive beside the list.
 struct Sources<'a> {
-    http: &'a Http,
     asked: &'a Verify,
     newest: Option<RunnerVersion>,
     releases: BTreeMap<RunnerVersion, Release>,
+    mirror: Option<MirrorSums>,
 }
 
 impl Sources<'_> {
     /// What each says of the archive, if they agree, and if what the operator has was compared with anything.
-    async fn compare(
+    fn compare(
         &self,
         filename: &str,
         platform: &str,
@@ -101,10 +108,7 @@ impl Sources<'_> {
         let known = self.asked.known.iter().filter(is_for);
         let known: Vec<_> =
             known.filter_map(|known| DigestClaim::new(&known.source, &known.digest)).collect();
-        let mirror = match &self.asked.mirror {
-            Some(mirror) => claims::of_mirror(self.http, mirror, filename, self.asked.deadline).await,
-            None => None,
-        };
+        let mirror = self.mirror.as_ref().and_then(|sums| sums.of(filename));
         if let (Some(known), true) = (known.first(), claims.is_empty() && mirror.is_none()) {
             let (filename, known) = (filename.to_owned(), known.source.clone());
             return Err(ArchiveError::NothingToCompare { filename, known }.into());
