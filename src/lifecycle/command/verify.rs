@@ -51,10 +51,13 @@ pub async fn verify(
 ) -> Result<Vec<Vec<DigestClaim>>, Error> {
     let newest = asset::choose(list, asked.platform, None).ok().and_then(|choice| choice.version);
     let mirror = match &asked.mirror {
-        Some(mirror) => MirrorSums::ask(http, mirror, asked.deadline).await.map(Some).unwrap_or_else(|why| {
-            tracing::warn!("the mirror is not compared, because it does not tell its digests: {why}");
-            None
-        }),
+        Some(mirror) => {
+            let sums = MirrorSums::ask(http, mirror, asked.deadline).await;
+            let sums = sums.inspect_err(|why| {
+                tracing::warn!("the mirror is not compared, because it does not tell its digests: {why}");
+            });
+            sums.ok()
+        }
         None => None,
     };
     let sources = Sources { asked, newest, releases: releases(client, asked, list).await?, mirror };
