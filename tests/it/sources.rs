@@ -108,7 +108,7 @@ fn a_digest_that_is_known_is_compared_with_something_or_refused() {
     // The list has one version, which is another one for this machine.
     rig.sandbox.offer("2.340.0");
     let list = rig.ask(&["downloads", "--json"]).expect(0).json();
-    let list = list["downloads"].as_array().unwrap().to_vec();
+    let list = list["downloads"].as_array().unwrap().clone();
     let newer: Vec<_> = list.into_iter().filter(|one| one["filename"] != filename("2.336.0")).collect();
     rig.answer("downloads", &json!(newer));
     let pinned = |digest: &str, version: &str| {
