@@ -21,11 +21,16 @@ pub(super) fn of_refusal(error: &Error) -> Option<String> {
                 "Use a fine-grained token or a GitHub App, or one that expires as soon as the message requires.{}",
                 ambient_hint(reply)
             )),
-        Error::RunnersDisabled { .. } => Some(
-                "An owner can allow them in the settings of the organization or enterprise, under Actions, General or \
-                 Policies; no credential can change it. A runner of the organization may be allowed instead."
-                    .to_owned(),
-            ),
+        Error::RunnersDisabled { scope, .. } => Some(format!(
+                "An owner can allow them in the settings of the {}, under Actions, General or Policies; no credential \
+                 can change it.{}",
+                if scope.starts_with("enterprise") { "enterprise" } else { "organization or enterprise" },
+                if scope.starts_with("repository") {
+                    " A runner of the organization may be allowed instead."
+                } else {
+                    ""
+                }
+        )),
         Error::Forbidden { reply, needed } => Some(permission(needed, reply)),
         Error::NotFound { reply, scope, needed } => Some(format!(
                 "404 means one of three things: the {scope} does not exist (check the spelling of the URL), the \

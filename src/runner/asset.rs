@@ -59,6 +59,14 @@ pub fn version_of(application: &Application) -> Option<RunnerVersion> {
         .or_else(|| RunnerVersion::find_in(application.download_url.path()))
 }
 
+/// The name of the archive of a version; without one, what it would begin with.
+#[must_use]
+pub fn file_name(platform: Platform, version: Option<RunnerVersion>) -> String {
+    let form = if platform.os == Os::Win { "zip" } else { "tar.gz" };
+    let version = version.map(|version| format!("-{version}.{form}")).unwrap_or_default();
+    format!("actions-runner-{platform}{version}")
+}
+
 fn shown(version: Option<RunnerVersion>, application: &Application) -> String {
     version.map_or_else(|| application.filename.clone(), |version| version.to_string())
 }

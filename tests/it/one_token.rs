@@ -194,6 +194,37 @@ fn a_remove_token_undoes_what_config_sh_has_registered() {
 }
 
 #[test]
+fn a_remove_token_that_has_expired_is_refused_before_anything_is_done() {
+    let rig = Rig::new();
+    rig.run(&["install"]).expect(0);
+    let online = |rig: &Rig| rig.state().runners.first().is_some_and(|runner| runner.online);
+    let child = rig.start(&["run"]);
+    crate::rig::until("it is online", || online(&rig));
+    let refused = |rig: &Rig| {
+        rig.sandbox.requests_clear();
+        let token =
+            json!({"token": "AABF3JGZDX3P5PMEXLND6TS6FCWO6", "expires_at": "2020-01-22T12:13:35.123-08:00"});
+        let mut command = rig.on_machine(&["remove", "--trust-tree"]);
+        command.env_remove("RUNUP_TOKEN").env("RUNUP_REMOVE_TOKEN", token.to_string());
+        let ran = crate::rig::finish(command.spawn().unwrap()).expect(77);
+        assert!(
+            ran.stderr.contains("the remove token from RUNUP_REMOVE_TOKEN expired at 2020-01-22"),
+            "{ran:#?}"
+        );
+        assert!(ran.stderr.ends_with("more: runup explain token-expired\n"), "{ran:#?}");
+    };
+    refused(&rig);
+    assert!(online(&rig), "the runner that works was stopped");
+    crate::rig::signal(&child, rustix::process::Signal::TERM);
+    crate::rig::finish(child).expect(0);
+    let before = rig.everything();
+    refused(&rig);
+    assert_eq!(rig.routes(), [] as [&str; 0]);
+    assert_eq!(rig.everything(), before);
+    rig.assert_exactly_one_runner();
+}
+
+#[test]
 fn the_document_of_a_controller_registers_many_machines_and_its_life_is_shown() {
     let rig = Rig::new();
     let (file, document) = token(&rig, "registration", true);

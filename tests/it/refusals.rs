@@ -63,6 +63,26 @@ fn a_repository_without_runners_is_told_from_a_name_that_is_taken() {
 }
 
 #[test]
+fn another_scope_is_recommended_only_where_there_is_one() {
+    for (path, instead, owner) in [
+        ("acme/tools", true, "of the organization or enterprise, under"),
+        ("acme", false, "of the organization or enterprise, under"),
+        ("enterprises/acme", false, "of the enterprise, under"),
+    ] {
+        let rig = Rig::new().at(path);
+        let body = Some(r#"{"message": "Self-hosted runners are disabled"}"#.to_owned());
+        rig.sandbox.fault(Fault::new(
+            "registration-token",
+            FaultKind::Status { code: 403, body, headers: BTreeMap::new() },
+        ));
+        let ran = rig.ask(&["token", "registration"]).expect(69);
+        assert_eq!(name(&ran), "runners-disabled");
+        assert!(hint(&ran).contains(owner), "{ran:#?}");
+        assert_eq!(hint(&ran).contains("A runner of the organization may be allowed"), instead, "{ran:#?}");
+    }
+}
+
+#[test]
 fn single_sign_on_is_recognised_by_the_message_alone() {
     let rig = Rig::new();
     let message =

@@ -99,6 +99,47 @@ fn the_digest_of_the_configuration_file_counts_beside_that_of_the_command_line()
     rig.ask(&["downloads", "--verify", "--config", &file]).expect(0).says(&file);
 }
 
+/// The version that a fleet has pinned may have left the list.
+#[test]
+fn a_digest_that_is_known_is_compared_with_something_or_refused() {
+    let rig = Rig::new();
+    let (_, sha256) = archive(&rig, "2.336.0");
+    let wrong = "ab".repeat(32);
+    // The list has one version, which is another one for this machine.
+    rig.sandbox.offer("2.340.0");
+    let list = rig.ask(&["downloads", "--json"]).expect(0).json();
+    let list = list["downloads"].as_array().unwrap().clone();
+    let newer: Vec<_> = list.into_iter().filter(|one| one["filename"] != filename("2.336.0")).collect();
+    rig.answer("downloads", &json!(newer));
+    let pinned = |digest: &str, version: &str| {
+        rig.write("config.toml", format!("sha256 = \"{digest}\"\nrunner-version = \"{version}\"\n"))
+    };
+
+    // The public releases still have it.
+    let file = pinned(&sha256, "2.336.0");
+    rig.ask(&["downloads", "--verify", "--config", &file])
+        .expect(0)
+        .says(&format!("{} is not in the list", filename("2.336.0")))
+        .says(&file);
+    disagrees(&rig.ask(&["downloads", "--verify", "--config", &pinned(&wrong, "2.336.0")]));
+    let flags = ["downloads", "--verify", "--runner-version", "2.336.0", "--sha256"];
+    rig.ask(&[&flags[..], &[&sha256]].concat()).expect(0);
+    disagrees(&rig.ask(&[&flags[..], &[&wrong]].concat()));
+
+    // Nobody has it, however it was passed.
+    let nothing = |ran: Ran, known: &str| {
+        let says = format!("the sha256 of {} from {known} was compared with nothing", filename("2.300.0"));
+        let ran = ran.expect(65).says(&says);
+        assert!(ran.stderr.ends_with("more: runup explain nothing-to-compare\n"), "{ran:#?}");
+    };
+    let file = pinned(&wrong, "2.300.0");
+    nothing(rig.ask(&["downloads", "--verify", "--config", &file]), &file);
+    let flags = ["downloads", "--verify", "--runner-version", "2.300.0", "--sha256", &wrong];
+    nothing(rig.ask(&flags), "--sha256");
+    // Neither do the two of them confirm each other.
+    nothing(rig.ask(&[&flags[..], &["--config", &file]].concat()), "--sha256");
+}
+
 #[test]
 fn the_limit_of_the_public_releases_is_75_and_not_a_disagreement() {
     let rig = Rig::new();
@@ -120,6 +161,30 @@ fn a_mirror_whose_sums_disagree_with_the_list_is_not_installed_from() {
     rig.faults(&["mirror-sums:status=404"]);
     rig.run(&["install", "--mirror", &mirror]).expect(0);
     rig.assert_exactly_one_runner();
+}
+
+/// A mirror with nothing but the archives costs one request, whatever it answers.
+#[test]
+fn the_sums_of_a_mirror_are_asked_for_once_and_verify_says_that_they_are_missing() {
+    for fault in ["mirror-sums:status=503", "mirror-sums:status=404", "mirror-sums:delay=forever"] {
+        let rig = Rig::new();
+        let mirror = format!("{}_sandbox/mirror", rig.sandbox.base_url());
+        rig.faults(&[fault]);
+        let ran = rig.ask(&["downloads", "--verify", "--mirror", &mirror]).expect(0);
+        assert!(ran.stderr.contains("the mirror is not compared"), "{fault}: {ran:#?}");
+        assert!(ran.stderr.contains("/_sandbox/mirror/SHA256SUMS"), "{fault}: {ran:#?}");
+        assert_eq!(rig.asked("mirror-sums"), 1, "{fault}");
+        rig.sandbox.requests_clear();
+        rig.run(&["install", "--mirror", &mirror]).expect(0);
+        assert_eq!(rig.asked("mirror-sums"), 1, "{fault}");
+        rig.assert_exactly_one_runner();
+    }
+    // One that answers is asked once as well, for all archives of the list.
+    let rig = Rig::new();
+    let mirror = format!("{}_sandbox/mirror", rig.sandbox.base_url());
+    let ran = rig.ask(&["downloads", "--verify", "--mirror", &mirror]).expect(0).says("SHA256SUMS");
+    assert!(!ran.stderr.contains("not compared"), "{ran:#?}");
+    assert_eq!(rig.asked("mirror-sums"), 1);
 }
 
 /// The recipe of docs/fleets.md: on a machine that reaches GitHub, and then on one that reaches the server alone.

@@ -82,6 +82,16 @@ fn what_a_killed_upgrade_has_left_is_not_in_the_way() {
 }
 
 #[test]
+fn without_a_credential_only_what_upgrade_knows_is_recommended() {
+    let Some(rig) = sealed(&[]) else { return };
+    let ran = rig.run_without_token(&["upgrade"]).expect(77).says("upgrading a runner needs a token");
+    assert!(ran.stderr.contains("--token-file"), "{ran:#?}");
+    for option in ["--from-release", "--archive", "--sha256"] {
+        assert!(!ran.stderr.contains(option), "{ran:#?}");
+    }
+}
+
+#[test]
 fn a_sealed_runner_is_upgraded_and_stays_the_same_runner() {
     let Some(rig) = sealed(&[]) else { return };
     rig.run(&["upgrade"]).expect(0).says("runner 2.336.0 is the newest available");

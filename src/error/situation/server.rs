@@ -31,8 +31,8 @@ situations! {
         "The organization or enterprise does not accept classic tokens, or no fine-grained ones that are valid for as long as this one.",
         "Use a kind of credential that it accepts: the message says which it refuses. A GitHub App is always accepted once it is installed.";
     RUNNERS_DISABLED [Unavailable]:
-        "The owner has disabled self-hosted runners, or GitHub Actions, for the repository. The credential may be good.",
-        "An owner of the organization or enterprise allows them in its settings (Actions), or the runner is registered for the organization.";
+        "The owner has disabled self-hosted runners, or GitHub Actions, for this repository, organization or enterprise. The credential may be good.",
+        "An owner of the organization or enterprise allows them in its settings (Actions). Instead of for a repository, the runner may be registered for the organization.";
     NOT_FOUND [NoPerm]:
         "The server does not know the enterprise, organization or repository, or hides it from this credential (404). It answers the same in both cases.",
         "Check the spelling of --url, and that the token belongs to an account that can see it, with the permission that the message names.";

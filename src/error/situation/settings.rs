@@ -42,6 +42,9 @@ situations! {
     DIGESTS_DISAGREE [Data]:
         "Sources of the sha256 of one archive say different things: GitHub's list, a public release and its notes, --sha256, the configuration, or a mirror's SHA256SUMS.",
         "Find out which is right before anything is installed: `runup downloads --verify` asks all of them. Omit --sha256 to follow GitHub's list.";
+    NOTHING_TO_COMPARE [Data]:
+        "`runup downloads --verify` has a sha256 from --sha256 or the configuration, and nothing else tells the digest of that version: neither GitHub's list, nor a public release, nor a mirror.",
+        "Check the version that it is for (runner-version), or pass a --mirror whose SHA256SUMS has it.";
     ARCHIVE_OPTION [Usage, Data]:
         "--archive is neither a file nor an http(s) URL, or its name does not tell its format.",
         "Pass a path or URL that ends in .tar.gz or .zip.";

@@ -104,7 +104,14 @@ pub(crate) fn pinned(asked: &Asked) -> Option<String> {
 /// What is available at the journal's server.
 pub(crate) async fn look(site: &Site<'_>) -> Result<Offer, Error> {
     let client = site.client.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
-    let applications = archive::list(site, client).await?;
+    let listed = archive::list(site, client).await;
+    let applications = listed.map_err(|error| match error {
+        // What else could be passed to `install` is no option here.
+        Error::Registration(RegistrationError::CredentialMissing { .. }) => {
+            RegistrationError::CredentialMissing { purpose: "upgrading a runner" }.into()
+        }
+        error => error,
+    })?;
     let newest = asset::choose(&applications, site.platform(), None)?.version;
     Ok(Offer { applications, newest })
 }

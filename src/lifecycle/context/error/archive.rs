@@ -21,6 +21,8 @@ pub enum ArchiveError {
     ChecksumMalformed { filename: String, found: String },
     #[error("the sources disagree on the sha256 of {filename}: {}", said(claims))]
     SourcesDisagree { filename: String, claims: Vec<(String, String)> },
+    #[error("the sha256 of {filename} from {known} was compared with nothing: no other source tells it")]
+    NothingToCompare { filename: String, known: String },
     #[error(
         "GitHub's limit for requests without a credential is used up: 60 an hour for all machines behind one address"
     )]
@@ -52,6 +54,7 @@ impl Failure for ArchiveError {
             | Self::ChecksumEmpty { .. }
             | Self::ChecksumMalformed { .. }
             | Self::SourcesDisagree { .. }
+            | Self::NothingToCompare { .. }
             | Self::FormUnknown { .. }
             | Self::NoRunnerInside { .. }
             | Self::PersonalInside { .. } => Class::Data,
@@ -86,6 +89,11 @@ impl Failure for ArchiveError {
             Self::SourcesDisagree { .. } => {
                 "One of them is wrong. Check the release notes of that version before you continue.".into()
             }
+            Self::NothingToCompare { .. } => {
+                "Check the version (--runner-version, or runner-version in the configuration file), or pass a --mirror \
+                 with a SHA256SUMS that has it."
+                    .into()
+            }
             Self::ReleaseLimited { .. } => {
                 "Use a mirror with --mirror, --runner-version and --sha256, or --archive with --sha256, or \
                  a token for the list (--token-file); or run the same command again later."
@@ -113,6 +121,7 @@ impl Failure for ArchiveError {
             | Self::ChecksumMalformed { .. }
             | Self::ArchiveWithoutDigest { .. } => &situation::ARCHIVE_UNVERIFIED,
             Self::SourcesDisagree { .. } => &situation::DIGESTS_DISAGREE,
+            Self::NothingToCompare { .. } => &situation::NOTHING_TO_COMPARE,
             Self::FormUnknown { .. } | Self::ArchiveUnclear { .. } => &situation::ARCHIVE_OPTION,
             Self::ArchiveMissing { .. } => &situation::ARCHIVE_MISSING,
             Self::ReleaseLimited { .. } => &situation::RELEASE_LIMITED,

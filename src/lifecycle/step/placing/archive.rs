@@ -6,7 +6,7 @@ use crate::host::{Os, Platform};
 use crate::lifecycle::context::error::{ArchiveError, Error, RegistrationError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::limit;
-use crate::lifecycle::step::placing::claims::{self, DigestClaim};
+use crate::lifecycle::step::placing::claims::{self, DigestClaim, MirrorSums};
 use crate::runner::{RunnerVersion, asset};
 use crate::transfer::{DigestError, Expect, Sha256Digest, Source};
 use std::path::PathBuf;
@@ -212,9 +212,10 @@ fn expected(site: &Site<'_>, application: &Application) -> Result<Expect, Error>
 /// Compares the digest with that in the mirror's own list, if it has one.
 async fn check_mirror(site: &Site<'_>, mirror: &str, filename: &str, expect: &Expect) -> Result<(), Error> {
     let Expect::Sha256(digest) = expect else { return Ok(()) };
-    let asking =
-        async { Ok::<_, Error>(claims::of_mirror(&site.http, mirror, filename, site.deadline).await) };
-    let Some(theirs) = site.within("asking the mirror for its digests", asking).await? else { return Ok(()) };
+    let asking = async { Ok::<_, Error>(MirrorSums::ask(&site.http, mirror, site.deadline).await) };
+    let sums = site.within("asking the mirror for its digests", asking).await?;
+    let sums = sums.inspect_err(|why| tracing::debug!("the mirror does not tell its digests: {why}"));
+    let Some(theirs) = sums.ok().and_then(|sums| sums.of(filename)) else { return Ok(()) };
     let asked = &site.request.archive;
     let source = match (&asked.sha256, asked.from_release) {
         (Some(_), _) => claims::OPTION,

@@ -16,7 +16,7 @@ pub(crate) const OPTION: &str = "--sha256";
 /// The file of a mirror that tells the digests of its archives, in the format of `sha256sum`.
 const SUMS: &str = "SHA256SUMS";
 /// How long a mirror may take for it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(3);
 /// The most bytes of it that are read.
 const MOST_SUMS: usize = 256 << 10;
 
@@ -55,30 +55,35 @@ pub(crate) fn agree(filename: &str, claims: &[DigestClaim]) -> Result<(), Archiv
     Err(ArchiveError::SourcesDisagree { filename: filename.to_owned(), claims })
 }
 
-/// What the mirror's own list of digests says of the file. A mirror need not have one, and it proves nothing alone: who
-/// can change an archive there can change it as well.
-pub(crate) async fn of_mirror(
-    http: &Http,
-    mirror: &str,
-    filename: &str,
-    end: Deadline,
-) -> Option<DigestClaim> {
-    let url: Url = format!("{}/{SUMS}", mirror.trim_end_matches('/')).parse().ok()?;
-    let shown = redact(&url);
-    match http.call(Call::new(Method::GET, url, end.within(PATIENCE))).await {
-        Ok(answer) if answer.status == 200 => {
-            let end = answer.body.len().min(MOST_SUMS);
-            let text = String::from_utf8_lossy(&answer.body[..end]);
-            DigestClaim::new(&shown, listed(&text, filename)?)
+/// The mirror's own list of digests. A mirror need not have one, and it proves nothing alone: who can change an archive
+/// there can change it as well.
+pub(crate) struct MirrorSums {
+    source: String,
+    text: String,
+}
+
+impl MirrorSums {
+    /// Asks once, and not for long: most mirrors have none.
+    ///
+    /// # Errors
+    /// Why it tells nothing, in words.
+    pub(crate) async fn ask(http: &Http, mirror: &str, end: Deadline) -> Result<Self, String> {
+        let url = format!("{}/{SUMS}", mirror.trim_end_matches('/'));
+        let url: Url = url.parse().map_err(|error| format!("--mirror is not a URL: {error}"))?;
+        let source = redact(&url);
+        match http.call_once(&Call::new(Method::GET, url, end.within(PATIENCE))).await {
+            Ok(answer) if answer.status == 200 => {
+                let end = answer.body.len().min(MOST_SUMS);
+                Ok(Self { source, text: String::from_utf8_lossy(&answer.body[..end]).into_owned() })
+            }
+            Ok(answer) => Err(format!("{source} answers {}", answer.status)),
+            Err(error) => Err(crate::error::chain(&error)),
         }
-        Ok(answer) => {
-            tracing::debug!(status = answer.status, "{shown} does not tell the digests of the mirror");
-            None
-        }
-        Err(error) => {
-            tracing::debug!("{}", crate::error::chain(&error));
-            None
-        }
+    }
+
+    /// What it says of the file.
+    pub(crate) fn of(&self, filename: &str) -> Option<DigestClaim> {
+        DigestClaim::new(&self.source, listed(&self.text, filename)?)
     }
 }
 

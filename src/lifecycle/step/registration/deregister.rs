@@ -12,7 +12,7 @@ use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::state::journal::{Act, Journal, Registered, Step};
 use crate::lifecycle::state::ownership;
 use crate::lifecycle::step::recorded::{self, Begin};
-use crate::lifecycle::step::registration::script;
+use crate::lifecycle::step::registration::{script, token};
 use crate::lifecycle::step::user;
 use crate::runner::state;
 use std::sync::Arc;
@@ -354,6 +354,7 @@ pub(crate) fn check_means(site: &Site<'_>, journal: &Journal, registered: &Regis
         if request.credentials.remove.is_none() {
             return Err(RegistrationError::NoWayToDeregister { purpose: script::NO_REMOVE_TOKEN }.into());
         }
+        token::check_remove(site)?;
         // A remove token is of use only to config.sh.
         script::check(site, journal, registered).map_err(|error| match error {
             Error::Tree(TreeError::NothingThere { .. }) => RegistrationError::FilesGone.into(),

@@ -45,6 +45,18 @@ pub(crate) fn check_credential<'a>(site: &'a Site<'_>) -> Result<Option<&'a Clie
     site.eyes().map(Some).ok_or(Error::Registration(RegistrationError::CredentialMissing { purpose }))
 }
 
+/// Refuses a remove token that was passed and has expired, before anything is done with it.
+///
+/// # Errors
+/// `RegistrationError::TokenExpired`.
+pub(crate) fn check_remove(site: &Site<'_>) -> Result<(), RegistrationError> {
+    let given = site.request.credentials.remove.as_ref();
+    match given.and_then(|given| Some((given, given.expired(now(site))?))) {
+        Some((given, at)) => Err(expired(REMOVE, given, at)),
+        None => Ok(()),
+    }
+}
+
 /// A registration token: the one that was passed, or a new one.
 ///
 /// # Errors
