@@ -1,8 +1,16 @@
 //! Finds mount points. Only on Linux, with `/proc`; on other systems none are found.
 
+use super::Command;
+use crate::deadline::{Deadline, Stop};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where system programs are.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+/// How long it may take to find out what can be mounted.
+const TRYING: Duration = Duration::from_secs(5);
 
 /// The mount points in the directory `path` and below, including the directory itself.
 #[must_use]
@@ -47,7 +55,8 @@ pub fn local() -> BTreeSet<PathBuf> {
     found
 }
 
-/// Where the user with this id has mounted something with FUSE, which needs no root: the innermost first.
+/// Where the user with this id has mounted something with FUSE, which needs no root: the innermost first. What another
+/// mount hides is left out: no path leads to it.
 #[must_use]
 pub fn of_user(uid: u32) -> Vec<PathBuf> {
     let mut found = fuse(&fs_err::read("/proc/self/mountinfo").unwrap_or_default(), uid);
@@ -55,25 +64,68 @@ pub fn of_user(uid: u32) -> Vec<PathBuf> {
     found
 }
 
+/// A mount: its id, that of the one that it stands in, where it is, and whether it is one of the user's.
+type Mounted = (u64, u64, PathBuf, bool);
+
 fn fuse(table: &[u8], uid: u32) -> Vec<PathBuf> {
     let user = format!("user_id={uid}");
     let is_theirs = |options: &[u8]| options.split(|byte| *byte == b',').any(|it| it == user.as_bytes());
+    let number = |field: &[u8]| std::str::from_utf8(field).ok()?.parse().ok();
     let lines = table.split(|byte| *byte == b'\n').map(|line| line.split(|byte| *byte == b' '));
-    lines
-        .filter_map(|fields| {
-            let fields: Vec<&[u8]> = fields.collect();
-            let end = fields.iter().position(|field| *field == b"-")?;
-            let is_fuse = fields.get(end + 1)?.starts_with(b"fuse") && is_theirs(fields.get(end + 3)?);
-            is_fuse.then(|| fields.get(4).map(|path| place(path))).flatten()
-        })
-        .collect()
+    let all = lines.filter_map(|fields| {
+        let fields: Vec<&[u8]> = fields.collect();
+        let end = fields.iter().position(|field| *field == b"-")?;
+        let is_fuse = fields.get(end + 1)?.starts_with(b"fuse") && is_theirs(fields.get(end + 3)?);
+        Some((number(fields.first()?)?, number(fields.get(1)?)?, place(fields.get(4)?), is_fuse))
+    });
+    let all: Vec<Mounted> = all.collect();
+    all.iter().filter(|one| one.3 && !is_hidden(&all, one)).map(|one| one.2.clone()).collect()
 }
 
-/// The root directory of the machine's first process, if this process has mounts of its own: what is there can differ.
+/// Whether the path of a mount leads elsewhere, because something is mounted over a directory above it.
+fn is_hidden(all: &[Mounted], (id, parent, at, _): &Mounted) -> bool {
+    let is_there = |(other, _, path, _): &&Mounted| other == parent && path == at && other != id;
+    if all.iter().any(|one| is_there(&one)) {
+        return false;
+    }
+    let above = |(_, _, path, _): &&Mounted| path != at && at.starts_with(path);
+    // Of those at the same path, the last one is the one that is seen.
+    let seen = all.iter().filter(above).max_by_key(|(_, _, path, _)| path.components().count());
+    seen.is_some_and(|(seen, ..)| seen != parent)
+}
+
+/// The root directory of the machine's first process, if this process has mounts of its own: what is there can differ. Only
+/// if both have the same root directory: the first process that a container or a changed root sees can be another
+/// machine's.
 #[must_use]
 pub fn outside() -> Option<PathBuf> {
     let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
-    (namespace("self")? != namespace("1")?).then(|| PathBuf::from("/proc/1/root"))
+    let outside = Path::new("/proc/1/root");
+    (namespace("self")? != namespace("1")? && is_same_dir(Path::new("/"), &outside.join("")))
+        .then(|| outside.to_owned())
+}
+
+#[cfg(unix)]
+fn is_same_dir(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let id = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+    id(one).is_some() && id(one) == id(other)
+}
+
+#[cfg(not(unix))]
+fn is_same_dir(_: &Path, _: &Path) -> bool {
+    false
+}
+
+/// Whether this machine lets a service have mounts of its own. In some containers the namespace may be created, but
+/// nothing may be mounted in it: there systemd does not ignore `PrivateTmp=`, but fails to start the service.
+pub async fn can_be_private(stop: &Stop) -> bool {
+    let script = "mount --bind /tmp /tmp && mount -o remount,bind,nosuid /tmp";
+    let command = Command::new("unshare")
+        .args(["--mount", "--propagation", "slave", "sh", "-c", script])
+        .env("PATH", PATH)
+        .deadline(Deadline::after(TRYING));
+    command.run(stop, &mut |_, _| {}).await.is_ok_and(|outcome| outcome.success())
 }
 
 /// Whether systemd has given this process a `/tmp` of its own (`PrivateTmp=`).
@@ -193,6 +245,28 @@ mod tests {
             39 36 98:3 / /tmp/a\\040b/in rw - fuse f rw,user_id=706\n\
             broken\n";
         assert_eq!(fuse(table, 706), [Path::new("/tmp/a b"), Path::new("/tmp/a b/in")]);
+    }
+
+    /// Made by a job of cron's, on the machine's `/tmp`, which a service with one of its own has below that.
+    #[test]
+    fn a_mount_that_another_one_hides_is_left_out() {
+        let table = b"1 0 8:1 / / rw - ext4 /dev/sda rw\n\
+            2 1 8:1 /tmp/systemd-private-0a/tmp /tmp rw - ext4 /dev/sda rw\n\
+            3 1 98:0 / /tmp/hidden rw - fuse f rw,user_id=706\n\
+            4 2 98:1 / /tmp/seen rw - fuse f rw,user_id=706\n\
+            5 4 98:2 / /tmp/seen rw - fuse f rw,user_id=706\n\
+            6 1 98:3 / /home/fresh/x rw - fuse f rw,user_id=706\n";
+        let seen = ["/tmp/seen", "/tmp/seen", "/home/fresh/x"];
+        assert_eq!(fuse(table, 706), seen.map(Path::new));
+    }
+
+    /// The first process of the machine counts only if its root directory is this one.
+    #[cfg(unix)]
+    #[test]
+    fn another_root_directory_is_another_machine_s() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(is_same_dir(dir.path(), &dir.path().join("")) && !is_same_dir(dir.path(), Path::new("/")));
+        assert!(!is_same_dir(&dir.path().join("missing"), &dir.path().join("missing")));
     }
 
     #[cfg(target_os = "linux")]

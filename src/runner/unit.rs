@@ -504,7 +504,7 @@ mod tests {
         assert!(!render(&unit(main.clone())).contains("PrivateTmp"));
         let text = render(&Unit { private_tmp: true, ..unit(main) });
         assert!(text.contains("\nPrivateTmp=yes\n"), "{text}");
-        // Without namespaces, as in some containers, systemd ignores PrivateTmp=, but refuses to start what has this.
+        // Where there are no namespaces at all, systemd ignores PrivateTmp=, but refuses to start what has this.
         assert!(!text.contains("TemporaryFileSystem="), "{text}");
     }
 

@@ -4,6 +4,7 @@
 //! from nothing, so neither has them. Nothing of the runner may be below one of these directories either.
 
 use crate::host::account::{self, Account};
+use crate::host::mounts;
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::request::WantedService;
 use crate::lifecycle::context::site::Site;
@@ -26,7 +27,7 @@ const NO_ID: u32 = u32::MAX - 1;
 ///
 /// # Errors
 /// The user database cannot be read.
-pub(crate) fn applies(
+pub(crate) async fn applies(
     site: &Site<'_>,
     journal: &Journal,
     wanted: &WantedService,
@@ -65,9 +66,10 @@ pub(crate) fn applies(
     let root = &request.root;
     let mut groups = more.to_vec();
     groups.extend(request.groups.iter().filter_map(|group| account::group_id(root, group)));
-    Ok(!is_inside(&account.home)
+    let may = !is_inside(&account.home)
         && !account::has_engine(root)
-        && account::ways_to_root(root, account, &groups).is_empty())
+        && account::ways_to_root(root, account, &groups).is_empty();
+    Ok(may && (!root.is_host() || mounts::can_be_private(&site.stop).await))
 }
 
 fn is_inside(path: &Path) -> bool {

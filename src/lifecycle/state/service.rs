@@ -96,7 +96,7 @@ pub(crate) async fn look(
         allow_metadata: site.request.allow_metadata,
         instance: site.request.instance.clone().filter(|_| wanted.by_number).map(|it| (it.number, it.first)),
         in_target: wanted.in_target,
-        private_tmp: private_tmp::applies(site, journal, wanted, account, &groups)?,
+        private_tmp: private_tmp::applies(site, journal, wanted, account, &groups).await?,
     };
     let wanted = unit::render(&unit);
     let (service, timer) = upgrades.map(|upgrades| unit::render_upgrade(&unit, upgrades)).unzip();

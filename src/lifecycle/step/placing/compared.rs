@@ -57,7 +57,13 @@ pub(crate) async fn note(site: &Site<'_>, last: &Last) -> Result<(), Error> {
         return Ok(());
     }
     let compared = match compare(site, &copy).await? {
-        Ok(compared) if compared.different.len() <= MOST => compared,
+        // A name that is no text could not be recorded.
+        Ok(compared)
+            if compared.different.len() <= MOST
+                && compared.different.iter().all(|path| path.to_str().is_some()) =>
+        {
+            compared
+        }
         Ok(Compared { different, .. }) => {
             tracing::debug!("{} files are not as in {}", different.len(), copy.entry.path().display());
             return Ok(());

@@ -106,23 +106,26 @@ fn device(path: &Path) -> Option<u64> {
 /// For people.
 async fn largest(site: &Site<'_>, account: &Account, of: &Path) -> String {
     let root = &site.request.root;
-    let disk = device(of);
     let mut paths: Vec<PathBuf> = USUAL.iter().filter_map(|path| root.locate(Path::new(path))).collect();
     // Other runners, and the verified copies.
     let beside = site.dir().parent().and_then(|parent| std::fs::read_dir(parent).ok());
     paths.extend(beside.into_iter().flatten().flatten().map(|entry| entry.path()));
     paths.extend(root.locate(&account.home));
-    paths.retain(|path| device(path) == disk);
     paths.sort();
     paths.dedup();
     let deadline = Deadline::after(SEARCH);
+    let of = of.to_owned();
     let count = move || {
+        let disk = device(&of);
+        paths.retain(|path| device(path) == disk);
         let mut sizes: Vec<(u64, PathBuf)> =
             paths.into_iter().map(|path| (usage::size(&path, &|| deadline.passed()), path)).collect();
         sizes.sort_by(|one, other| other.cmp(one));
         sizes
     };
-    let sizes = spawn_blocking(count).await.unwrap_or_default();
+    // A network's filesystem may never answer.
+    let counted = tokio::time::timeout(SEARCH * 2, spawn_blocking(count)).await;
+    let sizes = counted.map(Result::unwrap_or_default).unwrap_or_default();
     let named = sizes.iter().filter(|(size, _)| *size >= SMALL).take(LARGEST);
     let named: Vec<String> =
         named.map(|(size, path)| format!("{} in {}", amount(*size), shown(site, path).display())).collect();
