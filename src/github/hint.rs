@@ -50,7 +50,9 @@ pub(super) fn what_was_sent(reply: &Reply) -> String {
 fn permission(needed: &str, reply: &Reply) -> String {
     let accepted = reply.accepted.as_deref();
     let accepted = accepted.map(|a| format!(" The server accepts a token with: {a}.")).unwrap_or_default();
-    let scopes = reply.accepted_scopes.as_deref().filter(|_| has_scopes(reply));
+    // Those that the sentence before has named are not repeated.
+    let is_news = |scopes: &&str| scopes.split(',').any(|scope| !needed.contains(scope.trim()));
+    let scopes = reply.accepted_scopes.as_deref().filter(|_| has_scopes(reply)).filter(is_news);
     let scopes =
         scopes.map(|a| format!(" The server accepts a token with the scope: {a}.")).unwrap_or_default();
     format!(

@@ -164,7 +164,7 @@ fn the_scopes_of_a_classic_token_are_compared_with_those_that_the_call_accepts()
     let ran = rig.run(&["install"]).expect(77);
     assert_eq!(name(&ran), "forbidden");
     assert!(ran.stderr.contains("RUNUP_TOKEN with the scopes read:org, repo"), "{ran:#?}");
-    assert!(hint(&ran).contains("The server accepts a token with the scope: admin:org."), "{ran:#?}");
+    assert!(hint(&ran).matches("admin:org").count() == 1, "{ran:#?}");
     rig.assert_nothing_left();
     // The doctor sees them before anything is refused.
     rig.sandbox.faults_clear();
