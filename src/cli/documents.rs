@@ -47,7 +47,7 @@ pub(super) const INSTANCES: &str = "instances";
 
 /// The number of an instance.
 pub(super) const INSTANCE: Field =
-    ("instance", "integer?", "its number; null for a runner that is no instance");
+    ("instance", "integer?", "its number; null for a runner outside the instances");
 /// The directory of a runner.
 pub(super) const DIR: Field = ("dir", "string", "directory of the runner");
 
