@@ -44,9 +44,8 @@ scenario_first_boot_with_a_bad_token() {
     server
     machine
     packaged
-    shipped persistent >"$here/fetched"
     # Without a secret manager.
-    sed 's|token-command = .*|token-file = "/etc/runup/token"|' "$here/fetched" >"$here/usual"
+    shipped persistent | sed 's|token-command = .*|token-file = "/etc/runup/token"|' >"$here/usual"
     token_file() { install -D --mode=600 /dev/stdin "$root/etc/runup/token" <<<"$1"; }
     first_boot_refused missing 66 'failed to read the token from /etc/runup/token' 'Pass a file that holds only the token' \
         <"$here/usual"
@@ -64,9 +63,15 @@ scenario_first_boot_with_a_bad_token() {
     # As the hint suggests.
     chmod 600 "$root/etc/runup/token"
     mended
+}
 
-    # A command that cannot work, and one whose secret manager starts late, which needs no fix.
-    rm "$root$vault"
+# A command that cannot work, and one whose secret manager starts late, which needs no fix.
+scenario_first_boot_with_a_bad_command() {
+    server
+    machine
+    packaged
+    shipped persistent >"$here/fetched"
+    rm --force "$root$vault"
     sed "s|cat $vault|fetch-secret|" "$here/fetched" >"$here/no-such-program"
     first_boot_refused no-such-program 78 'the token command `fetch-secret` failed' 'not found' 'Run it by hand' \
         <"$here/no-such-program"

@@ -75,11 +75,11 @@ scenario_umask_of_nothing() {
 # A runner whose user can become root is not isolated, and status reports it.
 scenario_member_of_docker() {
     with_service
-    same null "$(runup status --json | jq '.[0].isolated | if . == false then . else null end')" "isolated, of a runner that is"
+    same null "$(runup status --json | jq '.runners[0].isolated | if . == false then . else null end')" "isolated, of a runner that is"
     as_root groupadd --system docker
     as_root usermod --append --groups docker actions-runner
     runup status --json >"$here/stdout" || true
-    same false "$(jq '.[0].isolated' "$here/stdout")" "isolated, of a member of docker"
+    same false "$(jq '.runners[0].isolated' "$here/stdout")" "isolated, of a member of docker"
     attempt runup status
     says docker
     attempt runup install
