@@ -1,8 +1,9 @@
 //! Every fault at every call of every command, and pairs of them: each must end in time, with success or a classified
 //! error, and without a runner that nothing knows of; and the next run without faults must converge.
 //!
-//! `cargo test --test fault -- --seconds 600` draws cases at random; `--seed N` repeats a draw (but for the second fault of a pair, which depends on
-//! what ran before), `--all` runs every single fault, once and for ever, and those of undoing, `--command NAME` keeps to one command, `--teardown` runs the whole cross of `remove`
+//! `cargo test --test fault -- --seconds 600` draws cases at random; `--seed N` repeats a draw (but for the second fault of
+//! a pair, which depends on what ran before). `--all` runs every single fault, once and for ever, and those of undoing, in a
+//! random order; `--command NAME` keeps to one command, `--teardown` runs the whole cross of `remove`
 //! (tests/it/teardown.rs), and `--replay "COMMAND FAULT…"` one case. The calls of a command are not written down anywhere:
 //! a run without faults shows them.
 
@@ -76,19 +77,26 @@ mod unix {
         assert!(!commands.is_empty(), "no such command");
         let name = |case: &Case| (case.command.name.to_owned(), case.to_string());
         let run = |case: Case| drop(case::run(&case));
-        if flag("--all") {
-            let mut cases = commands
-                .into_iter()
-                .flat_map(|command| [case::singles(command), case::pairs(command)].concat())
-                .rev()
-                .collect::<Vec<_>>();
-            println!("{} cases", cases.len());
-            return report(&every(|| cases.pop(), run, name));
-        }
         let seed = number("--seed").unwrap_or_else(|| fastrand::u64(..1_000_000_000));
+        let mut random = fastrand::Rng::with_seed(seed);
+        if flag("--all") {
+            let every_fault = |command| [case::singles(command), case::pairs(command)].concat();
+            let mut cases: Vec<_> = commands.into_iter().flat_map(every_fault).collect();
+            // What is interrupted has seen something of everything.
+            random.shuffle(&mut cases);
+            let all = cases.len();
+            println!("{all} cases with --seed {seed}");
+            let next = || {
+                let left = cases.len();
+                if left < all && left.is_multiple_of(500) {
+                    println!("{} of {all} cases", all - left);
+                }
+                cases.pop()
+            };
+            return report(&every(next, run, name));
+        }
         let end = Instant::now() + Duration::from_secs(number("--seconds").unwrap_or(30));
         println!("faults with --seed {seed}");
-        let mut random = fastrand::Rng::with_seed(seed);
         let next = || {
             let command = commands[random.usize(..commands.len())];
             (Instant::now() < end).then(|| case::draw(command, &mut random))
