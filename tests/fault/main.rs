@@ -87,9 +87,9 @@ mod unix {
             let all = cases.len();
             println!("{all} cases with --seed {seed}");
             let next = || {
-                let left = cases.len();
-                if left < all && left.is_multiple_of(500) {
-                    println!("{} of {all} cases", all - left);
+                let begun = all - cases.len();
+                if begun > 0 && begun.is_multiple_of(500) {
+                    println!("{begun} of {all} cases");
                 }
                 cases.pop()
             };

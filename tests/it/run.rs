@@ -383,6 +383,14 @@ fn a_runner_deleted_again_and_again_is_somebody_s_will() {
 }
 
 #[test]
+fn an_ephemeral_runner_whose_session_is_refused_for_good_is_no_ghost() {
+    let rig = Rig::new();
+    rig.faults(&["session:status=404"]);
+    finish(start(&rig, &["--ephemeral"])).expect(79).says("again");
+    assert_eq!(rig.state().runners, []);
+}
+
+#[test]
 fn a_just_in_time_runner_takes_its_job_without_config_sh() {
     let rig = Rig::new();
     rig.sandbox.add_job(&scope(), "only", 0);

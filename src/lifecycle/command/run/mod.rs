@@ -21,7 +21,7 @@ use crate::lifecycle::command::run::running::{
     AfterJob, ExitReason, LeftRunner, RunResult, RunnerSource, Running, Surroundings,
 };
 use crate::lifecycle::command::run::supervise::supervise;
-use crate::lifecycle::command::run::trouble::{Ended, LOOK, Trouble};
+use crate::lifecycle::command::run::trouble::{Ended, LOOK, Lost, Trouble, once_more};
 use crate::lifecycle::command::{install, upgrade};
 use crate::lifecycle::context::error::{Error, InstanceError, ListenerError, TreeError};
 use crate::lifecycle::context::request::Request;
@@ -33,13 +33,7 @@ use crate::lifecycle::step::user::room;
 use crate::runner::{Guard, JitIdentity, LocalState, config_sh, listener, state, tree};
 use crate::secret::Secret;
 use crate::settings::Credentials;
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
-
-/// How often within [`LOST_WITHIN`] a deleted runner is re-registered, or a broken one replaced.
-const MOST_LOST: usize = 3;
-const LOST_WITHIN: Duration = Duration::from_secs(600);
 
 /// Converges, and runs the runner. The request is consumed: its credentials are wiped as soon as they are no longer
 /// needed, if jobs run as our own user.
@@ -124,19 +118,28 @@ async fn or_leave(
 ) -> Result<Ended, Error> {
     match ended {
         // A listener that failed while it was told to end counts as told to end.
-        Err(error) if !site.stop.is_cancelled() => {
-            quit(site, running, None, before, result).await.unwrap_or_else(|error| warn(&error));
-            if let Some(left) = &result.left_on_server {
-                tracing::warn!("{left}");
-            }
-            Err(error)
-        }
-        Err(error) => {
+        Err(error) if site.stop.is_cancelled() => {
             warn(&error);
             Ok(Ended::Told { cut: false, until: None })
         }
-        Ok(ended) => Ok(ended),
+        Err(error) => Err(give_up(site, running, error, before, result).await),
+        ended => ended,
     }
+}
+
+/// Leaves because of an error, as after a signal: a runner that nothing starts again must not stay on the server.
+async fn give_up(
+    site: &Site<'_>,
+    running: &Running,
+    error: Error,
+    before: &clean::Snapshot,
+    result: &mut RunResult,
+) -> Error {
+    quit(site, running, None, before, result).await.unwrap_or_else(|error| warn(&error));
+    if let Some(left) = &result.left_on_server {
+        tracing::warn!("{left}");
+    }
+    error
 }
 
 /// Handles the listener's end: returns why `run` ends, or `None` for another round.
@@ -151,7 +154,6 @@ async fn finish(
 ) -> Result<Option<ExitReason>, Error> {
     let ephemeral = clean::is_ephemeral(site);
     let ended = or_leave(site, running, ended, before, result).await?;
-    let deleted_again = |times| ListenerError::DeletedAgain { dir: result.dir.clone(), times };
     match ended {
         Ended::Told { cut, until } => {
             quit(site, running, until, before, result).await?;
@@ -174,22 +176,25 @@ async fn finish(
         Ended::Itself | Ended::Deleted if site.is_being_removed()? => Ok(Some(ExitReason::Removed)),
         Ended::Itself if !is_lost(site).await? => Ok(Some(ExitReason::ListenerDone)),
         Ended::Broken if site.stop.is_cancelled() => Ok(Some(ExitReason::Told)),
-        Ended::Broken => {
-            mend(site, lost).await?;
-            Ok(None)
-        }
-        // A job can forge the listener's output: the server's answer counts if it can be asked.
-        Ended::Deleted if site.eyes().is_some() && !is_lost(site).await? => {
-            once_more(&mut lost.deleted).map_err(deleted_again)?;
-            Ok(None)
-        }
-        Ended::Itself | Ended::Deleted => {
+        Ended::Broken => match mend(site, lost).await {
+            Ok(()) => Ok(None),
+            Err(error) => Err(give_up(site, running, error, before, result).await),
+        },
+        lost_by @ (Ended::Itself | Ended::Deleted) => {
             if site.stop.is_cancelled() {
                 return Ok(Some(ExitReason::Told));
             }
-            once_more(&mut lost.deleted).map_err(deleted_again)?;
-            tracing::warn!("the server has deleted the runner; registering it again");
-            state::clean_identity(&site.dir())?;
+            // A job can forge the listener's output: the server's answer counts if it can be asked.
+            let asked = matches!(lost_by, Ended::Deleted) && site.eyes().is_some();
+            let is_there = asked && !is_lost(site).await?;
+            if let Err(times) = once_more(&mut lost.deleted) {
+                let error = ListenerError::DeletedAgain { dir: site.request.dir.clone(), times };
+                return Err(give_up(site, running, error.into(), before, result).await);
+            }
+            if !is_there {
+                tracing::warn!("the server has deleted the runner; registering it again");
+                state::clean_identity(&site.dir())?;
+            }
             Ok(None)
         }
     }
@@ -236,13 +241,6 @@ async fn mend(site: &Site<'_>, lost: &mut Lost) -> Result<(), Error> {
     end_orphan(site).await
 }
 
-/// Recent corrections, and when they were made.
-#[derive(Default)]
-struct Lost {
-    deleted: VecDeque<Instant>,
-    broken: VecDeque<Instant>,
-}
-
 /// Whether the request has what a registration needs.
 fn can_register(request: &Request) -> bool {
     request.credentials.api.is_some() || request.credentials.registration.is_some()
@@ -251,17 +249,6 @@ fn can_register(request: &Request) -> bool {
 /// Whether the request has what deregistering needs.
 fn can_deregister(request: &Request) -> bool {
     request.credentials.api.is_some() || request.credentials.remove.is_some()
-}
-
-/// Whether one more correction is allowed; if there were too many lately, how many.
-fn once_more(times: &mut VecDeque<Instant>) -> Result<(), usize> {
-    let now = Instant::now();
-    times.retain(|then| now.duration_since(*then) < LOST_WITHIN);
-    if times.len() >= MOST_LOST {
-        return Err(times.len());
-    }
-    times.push_back(now);
-    Ok(())
 }
 
 /// Converges. If the server's rate limit is used up, waits until it is lifted, if that is asked for; and for the
@@ -352,8 +339,7 @@ async fn is_lost(site: &Site<'_>) -> Result<bool, Error> {
     if !matches!(state::read(&site.dir())?, LocalState::Configured(_)) {
         return Ok(true);
     }
-    let journal = site.read_journal()?;
-    let id = journal.registered().and_then(|(_, registered)| registered.agent_id);
+    let id = site.read_journal()?.registered().and_then(|(_, registered)| registered.agent_id);
     let site = afresh(site);
     let (Some(client), Some(id)) = (site.eyes(), id) else { return Ok(false) };
     Ok(site.within("asking for the runner", client.runner(id)).await?.is_none())

@@ -11,8 +11,9 @@ use crate::lifecycle::context::site::Site;
 use crate::runner::listener::{self, Next};
 use crate::runner::{asset, complaint, tree};
 use jiff::Timestamp;
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often to check whether a job still runs, or an update is through.
 pub(crate) const LOOK: Duration = Duration::from_millis(250);
@@ -23,6 +24,10 @@ const UPDATE: Duration = Duration::from_secs(60);
 /// How often within [`LATELY`] a runner may update itself.
 const MOST_UPDATES: usize = 3;
 const LATELY: Duration = Duration::from_secs(60 * 60);
+
+/// How often within [`LOST_WITHIN`] a deleted runner is re-registered, or a broken one replaced.
+const MOST_LOST: usize = 3;
+const LOST_WITHIN: Duration = Duration::from_secs(600);
 
 /// The pause between two attempts at a session that is in use. The listener itself has waited for minutes then.
 const CONFLICT: Duration = Duration::from_secs(5);
@@ -224,6 +229,24 @@ async fn deprecated(site: &Site<'_>) -> Error {
     }
     let text = |version: Option<crate::runner::RunnerVersion>| version.map(|version| version.to_string());
     Error::Listener(ListenerError::VersionDeprecated { here: text(here), newest: text(newest) })
+}
+
+/// Recent corrections, and when they were made.
+#[derive(Default)]
+pub(crate) struct Lost {
+    pub deleted: VecDeque<Instant>,
+    pub broken: VecDeque<Instant>,
+}
+
+/// Whether one more correction is allowed; if there were too many lately, how many.
+pub(crate) fn once_more(times: &mut VecDeque<Instant>) -> Result<(), usize> {
+    let now = Instant::now();
+    times.retain(|then| now.duration_since(*then) < LOST_WITHIN);
+    if times.len() >= MOST_LOST {
+        return Err(times.len());
+    }
+    times.push_back(now);
+    Ok(())
 }
 
 #[cfg(test)]
