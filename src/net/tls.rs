@@ -45,7 +45,7 @@ pub(super) fn config(roots: &Roots<'_>) -> ClientConfig {
     tracing::debug!(added, ignored, "read the machine's root certificates");
     if added == 0 {
         tracing::warn!("this machine has no root certificates; using the bundled Mozilla set");
-        store.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
+        store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     store.add_parsable_certificates(extra.iter().cloned());
     named.extend(extra.iter().cloned());

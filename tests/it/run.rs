@@ -383,11 +383,13 @@ fn a_runner_deleted_again_and_again_is_somebody_s_will() {
 }
 
 #[test]
-fn an_ephemeral_runner_whose_session_is_refused_for_good_is_no_ghost() {
-    let rig = Rig::new();
-    rig.faults(&["session:status=404"]);
-    finish(start(&rig, &["--ephemeral"])).expect(79).says("again");
-    assert_eq!(rig.state().runners, []);
+fn an_ephemeral_runner_whose_listener_gives_up_is_no_ghost() {
+    for (fault, code) in [("session:status=404", 79), ("message:status=404", 79), ("session:1:exit=0", 0)] {
+        let rig = Rig::new();
+        rig.faults(&[fault]);
+        finish(start(&rig, &["--ephemeral"])).expect(code);
+        assert_eq!(rig.state().runners, [], "{fault}");
+    }
 }
 
 #[test]

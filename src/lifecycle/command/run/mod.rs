@@ -174,7 +174,12 @@ async fn finish(
             Ok(Some(ExitReason::ListenerDone))
         }
         Ended::Itself | Ended::Deleted if site.is_being_removed()? => Ok(Some(ExitReason::Removed)),
-        Ended::Itself if !is_lost(site).await? => Ok(Some(ExitReason::ListenerDone)),
+        Ended::Itself if !is_lost(site).await? => {
+            if ephemeral {
+                quit(site, running, None, before, result).await?;
+            }
+            Ok(Some(ExitReason::ListenerDone))
+        }
         Ended::Broken if site.stop.is_cancelled() => Ok(Some(ExitReason::Told)),
         Ended::Broken => match mend(site, lost).await {
             Ok(()) => Ok(None),
