@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::io::{self, Cursor, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use tar::{EntryType, Header};
 use zip::write::SimpleFileOptions;
 
@@ -45,11 +45,16 @@ pub(super) struct Archive {
     pub sha256: String,
 }
 
-/// The archives that were built so far.
+/// The archives of one server.
 pub(super) struct Archives {
     require_libicu: bool,
-    built: Mutex<HashMap<(Platform, String), Arc<Archive>>>,
 }
+
+/// What an archive depends on: its platform and version, and whether its runner requires libicu.
+type Key = (Platform, String, bool);
+
+/// Those that were built so far, of all servers of this process.
+static BUILT: LazyLock<Mutex<HashMap<Key, Arc<Archive>>>> = LazyLock::new(Mutex::default);
 
 /// The owner in GitHub's archives, which an installer must not restore.
 const BUILD_USER: u64 = 1001;
@@ -58,14 +63,14 @@ const BUILD_TIME: u64 = 1_767_225_600;
 
 impl Archives {
     pub fn new(require_libicu: bool) -> Self {
-        Self { require_libicu, built: Mutex::new(HashMap::new()) }
+        Self { require_libicu }
     }
 
     /// The archive of this platform and version.
     pub fn get(&self, platform: Platform, version: &str) -> Arc<Archive> {
-        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
         let archive = built
-            .entry((platform, version.to_owned()))
+            .entry((platform, version.to_owned(), self.require_libicu))
             .or_insert_with(|| Arc::new(build(platform, version, self.require_libicu)));
         Arc::clone(archive)
     }
