@@ -78,11 +78,18 @@ async fn runners(
     let checks = ones.iter().map(async |(site, looking)| {
         let dir = &site.request.dir;
         match tokio::time::timeout(LIMIT, Box::pin(lifecycle::status(site, looking))).await {
-            Ok(status) => status::check(dir, status),
-            Err(_) => Check::unknown("runner", format!("{}: no answer in time", dir.display())),
+            Ok(status) => {
+                let cause = match &status {
+                    Ok(status) => lifecycle::last_failure(site, status).await,
+                    Err(_) => None,
+                };
+                [Some(status::check(dir, status)), cause].into_iter().flatten().collect()
+            }
+            Err(_) => vec![Check::unknown("runner", format!("{}: no answer in time", dir.display()))],
         }
     });
-    Ok(together(checks).await)
+    let checks: Vec<Vec<Check>> = together(checks).await;
+    Ok(checks.concat())
 }
 
 fn lines(checks: &[Check]) -> String {

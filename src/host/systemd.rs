@@ -302,9 +302,15 @@ fn journalctl(units: &[String]) -> Command {
     units.iter().fold(command, |command, unit| command.arg(format!("--unit={unit}")))
 }
 
+/// Whether SELinux keeps programs of this machine to its policy.
+#[must_use]
+pub fn selinux_is_enforcing() -> bool {
+    std::fs::read_to_string("/sys/fs/selinux/enforce").is_ok_and(|text| text.trim() == "1")
+}
+
 /// Gives a file the label of the SELinux policy for its path, if SELinux is enforcing and `restorecon` is installed.
 pub async fn relabel(path: &Path, stop: &Stop) {
-    let enforcing = std::fs::read_to_string("/sys/fs/selinux/enforce").is_ok_and(|text| text.trim() == "1");
+    let enforcing = selinux_is_enforcing();
     let Some(restorecon) = super::find_program("restorecon", PATH).filter(|_| enforcing) else { return };
     let command = Command::new(restorecon).arg(path).env("PATH", PATH).deadline(Deadline::after(SHORT));
     if let Err(error) = run(command, stop).await {

@@ -23,7 +23,7 @@ pub use command::adoption::{install, plan};
 pub use command::create_jit::{
     CreateJit, DeletedByReceipt, Receipt, create_jit, delete_by_receipt, write_jit_config,
 };
-pub use command::doctor::{Check, Verdict, doctor, worst};
+pub use command::doctor::{Check, Verdict, doctor, last_failure, worst};
 pub use command::facts::{Facts, facts, unique_name, unit_state};
 pub use command::install::{Installed, RegisteredRunner, bake};
 pub use command::limit::wait_for_limit;

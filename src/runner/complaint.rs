@@ -1,9 +1,9 @@
-//! Recognises the error messages of `config.sh`, whose exit code is always 1.
+//! Recognises the error messages of `config.sh`, whose exit code is always 1, and those in the listener's log.
 
 use crate::error::Class;
 use crate::error::situation::{self, Situation};
 
-/// A known error of `config.sh`.
+/// A known error of `config.sh`, or of the listener.
 #[derive(Debug, Clone, Copy)]
 pub struct Complaint {
     /// What happened, in a few words.
@@ -151,6 +151,42 @@ static KNOWN: [(&str, Complaint); 12] = [
     ),
 ];
 
+/// The same for what the listener prints when it ends.
+static OF_LISTENER: [(&str, Complaint); 4] = [
+    ("registration has been deleted from the server", DELETED),
+    ("runner no longer exists on the server", DELETED),
+    (
+        "a session for this runner already exists",
+        Complaint {
+            cause: "another listener has this runner's session",
+            fix: "Find the machine that runs with a copy of this runner's files; after a power cut of this one, wait \
+            a few minutes.",
+            class: Class::TempFail,
+            situation: &situation::LISTENER_ELSEWHERE,
+            before_registering: false,
+        },
+    ),
+    (
+        "not configured. run config.",
+        Complaint {
+            cause: "its registration is missing from its directory",
+            fix: "Run `runup install`, which registers it again.",
+            class: Class::Config,
+            situation: &situation::RUNNER_INCOMPLETE,
+            before_registering: false,
+        },
+    ),
+];
+
+const DELETED: Complaint = Complaint {
+    cause: "the server has deleted the runner",
+    fix: "Find out what deletes it (the settings page of the runners, `runup runners prune`, another machine), then \
+    run `runup install`, which registers it again.",
+    class: Class::Config,
+    situation: &situation::DELETED_AGAIN,
+    before_registering: false,
+};
+
 /// What the script prints if the server or the network failed for a while. It has tried each call three times by then.
 const PASSING: [&str; 20] = [
     // .NET's text for a status code; 409 is the second try of a registration whose first answer was lost.
@@ -195,8 +231,26 @@ pub fn refuses_disable_update(output: &str) -> bool {
 #[must_use]
 pub fn recognise(output: &str) -> Option<&'static Complaint> {
     let output = output.to_lowercase();
-    let known = KNOWN.iter().find(|(text, _)| output.contains(text)).map(|(_, complaint)| complaint);
-    known.or_else(|| PASSING.iter().any(|text| output.contains(text)).then_some(&SERVER_FAILED))
+    first(&KNOWN, &output).or_else(|| passing(&output))
+}
+
+/// The same for the lines of the listener's log. The last one counts; a network that failed for a while only if there
+/// is no other: a listener outlives that.
+#[must_use]
+pub fn recognise_last<'a>(lines: &[&'a str]) -> Option<(&'a str, &'static Complaint)> {
+    let ends = |line: &str| first(&OF_LISTENER, line).or_else(|| first(&KNOWN, line));
+    let last = |known: &dyn Fn(&str) -> Option<&'static Complaint>| {
+        lines.iter().rev().find_map(|line| Some((*line, known(&line.to_lowercase())?)))
+    };
+    last(&ends).or_else(|| last(&passing))
+}
+
+fn first(known: &'static [(&str, Complaint)], output: &str) -> Option<&'static Complaint> {
+    known.iter().find(|(text, _)| output.contains(text)).map(|(_, complaint)| complaint)
+}
+
+fn passing(output: &str) -> Option<&'static Complaint> {
+    PASSING.iter().any(|text| output.contains(text)).then_some(&SERVER_FAILED)
 }
 
 #[cfg(test)]
@@ -248,5 +302,19 @@ mod tests {
             );
         }
         assert!(recognise("something new").is_none());
+    }
+
+    #[test]
+    fn the_last_end_of_a_listener_counts_and_an_outage_only_if_there_is_no_other() {
+        let said = |lines: &[&str]| recognise_last(lines).map(|(_, known)| known.cause);
+        let deleted = "An error occurred: The runner registration has been deleted from the server, please re-configure.";
+        let conflict = "A session for this runner already exists.";
+        assert_eq!(said(&[deleted, conflict, "later"]), Some("another listener has this runner's session"));
+        assert_eq!(
+            said(&[conflict, deleted, "Connection refused"]),
+            Some("the server has deleted the runner")
+        );
+        assert_eq!(said(&["Connection refused", "x"]), Some("GitHub could not be reached, or failed"));
+        assert_eq!(said(&["Listening for Jobs"]), None);
     }
 }

@@ -97,6 +97,28 @@ fn an_installed_machine_is_checked_without_options() {
     assert_eq!(verdict(&ran, "runner"), "fails");
 }
 
+/// The listener's own words tell why, in a log that nobody looks for at night.
+#[test]
+fn the_last_failure_is_told_with_its_cause() {
+    let rig = Rig::new();
+    rig.run(&["install"]).expect(0);
+    let gone = runup::sandbox::RunnerChange { deleted: true, ..Default::default() };
+    assert!(rig.sandbox.change_runner(rig.state().runners[0].id, gone));
+    let silent = rig.run(&["doctor", "--json"]).expect(78);
+    assert_eq!(verdict(&silent, "last-failure"), "unknown", "{silent:?}");
+    let mut listener = std::process::Command::new(rig.dir().join("bin/Runner.Listener"));
+    let ended = listener.arg("run").current_dir(rig.dir()).output().unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let ran = rig.run(&["doctor", "--json"]).expect(78);
+    assert_eq!(verdict(&ran, "last-failure"), "fails", "{ran:?}");
+    let found = checks(&ran).into_iter().find(|check| check.0 == "last-failure").unwrap().2;
+    assert!(found.contains("the server has deleted the runner, as its log told at 20"), "{found}");
+    assert!(ran.stdout.contains("\"deleted-again\""), "{ran:?}");
+    let runs = rig.run(&["install"]).expect(0);
+    let healed = rig.run(&["doctor", "--json"]).expect(0);
+    assert!(!healed.stdout.contains("last-failure"), "{runs:?} {healed:?}");
+}
+
 /// With a URL in the configuration file, the runners of the machine count all the same.
 #[test]
 fn a_runner_that_is_gone_is_seen_although_the_file_has_a_url() {

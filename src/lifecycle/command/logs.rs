@@ -61,8 +61,7 @@ pub async fn logs(
     if !site.dir().is_dir() && journal.entries().is_empty() {
         return Err(TreeError::NothingThere { dir: site.request.dir.clone() }.into());
     }
-    let has_systemd = systemd::is_running() && site.request.root.is_host();
-    let units: Vec<String> = journal.unit().filter(|_| has_systemd).map(units).unwrap_or_default();
+    let units = units_of(site, &journal);
     let (mut lines, cursor) = of_units(site, &units).await?;
     let mut diag = Diag::of(site)?;
     lines.extend(diag.read(LINES));
@@ -75,8 +74,19 @@ pub async fn logs(
     if follow { go_on(site, &units, cursor, &mut diag, show).await } else { Ok(()) }
 }
 
+/// What the service and the listener have said lately, the oldest line first; nothing that a job has printed.
+pub(crate) async fn of_listener(site: &Site<'_>) -> Result<Vec<LogLine>, Error> {
+    let (mut lines, _) = of_units(site, &units_of(site, &site.read_journal()?)).await?;
+    lines.extend(Diag::of(site)?.read(LINES));
+    lines.retain(|line| line.source != LogSource::Worker);
+    lines.sort_by_key(|line| line.at);
+    Ok(lines)
+}
+
 /// The units whose log is the runner's.
-fn units(unit: &str) -> Vec<String> {
+fn units_of(site: &Site<'_>, journal: &Journal) -> Vec<String> {
+    let has_systemd = systemd::is_running() && site.request.root.is_host();
+    let Some(unit) = journal.unit().filter(|_| has_systemd) else { return Vec::new() };
     let [upgrade, _] = upgrades::names(unit);
     vec![unit.to_owned(), upgrade]
 }

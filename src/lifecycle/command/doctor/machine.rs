@@ -24,6 +24,7 @@ pub(super) async fn checks(site: &Site<'_>, limit: Deadline) -> Vec<Check> {
         checks.push(needs(site).await);
         checks.extend(init(site));
         checks.push(journals(site));
+        checks.push(selinux(site));
         checks.push(jobs::engine(site));
         let (synchronized, store) = tokio::join!(jobs::time_sync(site), jobs::store(site, limit));
         checks.push(synchronized);
@@ -153,4 +154,19 @@ fn journals(site: &Site<'_>) -> Check {
         Err(error) => Check::fails("journal", &error),
         Ok(journals) => Check::fine("journal", format!("{} runners are recorded in {state}", journals.len())),
     }
+}
+
+/// Whether the files of the service can get the labels without which systemd may not read them.
+fn selinux(site: &Site<'_>) -> Check {
+    const ID: &str = "selinux";
+    let root = &site.request.root;
+    if !root.is_host() || !systemd::selinux_is_enforcing() {
+        return Check::fine(ID, "SELinux does not enforce a policy here");
+    }
+    if host::has_program(root, "restorecon") {
+        return Check::fine(ID, "SELinux enforces a policy, and restorecon gives files its labels");
+    }
+    let detail = "SELinux enforces a policy, and without restorecon files do not get its labels";
+    let fix = Some("Install policycoreutils, which has restorecon.".to_owned());
+    Check { fix, ..Check::unknown(ID, detail) }
 }

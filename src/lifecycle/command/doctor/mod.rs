@@ -1,6 +1,7 @@
 //! What an installation and the runner need, checked side by side. Nothing is changed: `install` converges.
 
 mod jobs;
+mod last_failure;
 mod machine;
 mod network;
 
@@ -8,6 +9,7 @@ use crate::deadline::Deadline;
 use crate::error::situation::{self, Situation};
 use crate::error::{Class, Failure, chain};
 use crate::lifecycle::context::site::Site;
+pub use last_failure::last_failure;
 use serde::Serialize;
 use std::time::Duration;
 
