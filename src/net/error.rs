@@ -1,6 +1,6 @@
 //! The errors of requests.
 
-use super::{ProxyInUse, ProxyProblem, tls};
+use super::{ProxyInUse, ProxyProblem, Url, tls};
 use crate::error::situation::Situation;
 use crate::error::{Class, Failure};
 use rustls::CertificateError;
@@ -218,7 +218,8 @@ impl Trouble {
     }
 
     /// Whether it happened while connecting, which with a proxy is about the proxy and not about the server.
-    fn is_connecting(self) -> bool {
+    #[must_use]
+    pub fn is_connecting(self) -> bool {
         matches!(self, Self::Dns | Self::Refused | Self::ConnectTimeout | Self::Connect)
     }
 
@@ -343,6 +344,16 @@ impl Error {
         match self {
             Self::Transport { trouble, .. } => Some(*trouble),
             Self::Deadline { last: Some(last), .. } => last.trouble(),
+            _ => None,
+        }
+    }
+
+    /// What was asked when the request failed on the way: after a redirect, not the URL that was asked first.
+    #[must_use]
+    pub fn url(&self) -> Option<Url> {
+        match self {
+            Self::Transport { url, .. } => Url::parse(url).ok(),
+            Self::Deadline { last: Some(last), .. } => last.url(),
             _ => None,
         }
     }

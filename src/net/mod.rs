@@ -25,9 +25,10 @@ pub use verdict::{Backoff, Outcome, Verdict, answered_at, verdict};
 use crate::deadline::Deadline;
 use crate::secret::Secret;
 use jiff::Timestamp;
-use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderName, HeaderValue};
 use reqwest::{Client, Proxy, Response};
 use rustls::pki_types::CertificateDer;
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -79,6 +80,8 @@ struct Inner {
     plain: Client,
     /// Created for the first https URL, because reading the machine's root certificates takes milliseconds.
     tls: OnceLock<Client>,
+    /// The API that answered first.
+    answered: OnceLock<Url>,
 }
 
 /// A request to the API: small, and retried until its answer is final or its deadline passes.
@@ -134,7 +137,15 @@ impl Http {
     pub fn new(options: HttpOptions) -> Result<Self, Error> {
         let extra_roots = options.ca_file.as_deref().map(tls::read_ca_file).transpose()?.unwrap_or_default();
         let plain = client(&options, &tls::Roots::None)?;
-        Ok(Self { inner: Arc::new(Inner { options, extra_roots, plain, tls: OnceLock::new() }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                options,
+                extra_roots,
+                plain,
+                tls: OnceLock::new(),
+                answered: OnceLock::new(),
+            }),
+        })
     }
 
     /// Calls the API until the answer is final ([`verdict`]), and returns that answer whatever its status. Fails if
@@ -201,8 +212,6 @@ impl Http {
         range: Option<Range>,
     ) -> Result<Body, Error> {
         let mut headers = HeaderMap::new();
-        // A body that was compressed for the transfer could not be compared with the digest of the file.
-        headers.insert(reqwest::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(range) = range {
             range.write(&mut headers, url)?;
         }
@@ -220,6 +229,7 @@ impl Http {
         let body = call.body.as_deref();
         let response =
             self.follow(call.method.clone(), &call.url, call.bearer.as_ref(), &headers, body).await?;
+        self.inner.answered.get_or_init(|| call.url.clone());
         let mut body = Body::new(response, call.method.clone());
         let mut bytes = Vec::new();
         loop {
@@ -240,6 +250,13 @@ impl Http {
             bytes.extend_from_slice(&chunk);
         }
         let (status, headers, url) = body.into_parts();
+        if let Some(plain) = unpacked(&bytes, &headers) {
+            if plain.len() > BODY_LIMIT {
+                let method = call.method.to_string();
+                return Err(Error::BodyTooLarge { method, url: redact(&url), limit: BODY_LIMIT });
+            }
+            bytes = plain;
+        }
         Ok(Answer { status, headers, body: bytes, url, attempts: 1 })
     }
 
@@ -297,7 +314,7 @@ impl Http {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(Error::Scheme { url: redact(url) });
         }
-        let Inner { options, extra_roots, plain, tls } = &*self.inner;
+        let Inner { options, extra_roots, plain, tls, .. } = &*self.inner;
         let secure = |url: &Url| url.scheme() == "https";
         if !secure(url) && !options.proxy.proxy_for(url).is_some_and(secure) {
             return Ok(plain);
@@ -310,10 +327,25 @@ impl Http {
     }
 }
 
+/// A body that something on the way has compressed, although that was not accepted; `None` for any other. One byte more
+/// than [`BODY_LIMIT`] at most.
+fn unpacked(bytes: &[u8], headers: &HeaderMap) -> Option<Vec<u8>> {
+    let encoding = headers.get(CONTENT_ENCODING)?.to_str().ok()?;
+    if !["gzip", "x-gzip"].iter().any(|known| encoding.eq_ignore_ascii_case(known)) {
+        return None;
+    }
+    let mut plain = Vec::new();
+    let limit = BODY_LIMIT as u64 + 1;
+    flate2::read::MultiGzDecoder::new(bytes).take(limit).read_to_end(&mut plain).ok()?;
+    Some(plain)
+}
+
 fn client(options: &HttpOptions, roots: &tls::Roots<'_>) -> Result<Client, Error> {
     let rules = options.proxy.clone();
     Client::builder()
         .user_agent(&options.user_agent)
+        // A body that was compressed for the transfer could not be compared with the digest of the file.
+        .default_headers([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))].into_iter().collect())
         .connect_timeout(options.connect_timeout)
         .read_timeout(options.stall_timeout)
         .tcp_keepalive(Duration::from_secs(15))

@@ -3,7 +3,9 @@
 use super::{Http, ProxyInUse, Url};
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
 
 impl Http {
     /// The proxy for `url`, without its password.
@@ -19,7 +21,30 @@ impl Http {
         let host = hop.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         (host.to_owned(), hop.port_or_known_default().unwrap_or(443))
     }
+
+    /// The API that has answered, if it can be reached now although the host of `url` cannot: a firewall lets the one
+    /// through and not the other.
+    pub async fn reached_instead(&self, url: &Url) -> Option<&Url> {
+        let api = self.inner.answered.get()?;
+        let hop = self.first_hop(api);
+        // A proxy answers for all hosts.
+        if hop == self.first_hop(url) && self.proxy_for(url).is_none() {
+            return None;
+        }
+        let connecting = async {
+            for address in addresses(&hop.0, hop.1).await.ok()? {
+                if connects(address).await.is_ok() {
+                    return Some(api);
+                }
+            }
+            None
+        };
+        timeout(CONNECTING, connecting).await.ok()?
+    }
 }
+
+/// Of all addresses.
+const CONNECTING: Duration = Duration::from_secs(5);
 
 /// The addresses of a host.
 ///

@@ -237,6 +237,39 @@ async fn a_proxy_that_cannot_be_reached_is_named_with_its_variable() {
     }
 }
 
+/// A middlebox may compress what it was asked to leave alone.
+#[tokio::test]
+async fn an_answer_that_was_compressed_on_the_way_is_read_up_to_the_limit() {
+    use std::io::Write as _;
+    let compressed = |body: &[u8]| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(body).unwrap();
+        gzip.finish().unwrap()
+    };
+    let cut = compressed(b"{\"a\": 1}")[..9].to_vec();
+    let bodies = [compressed(b"{\"a\": 1}"), cut.clone(), compressed(&vec![b' '; BODY_LIMIT + 1])];
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("http://{}/x", listener.local_addr().unwrap())).unwrap();
+    let server = tokio::spawn(async move {
+        let mut requests = Vec::new();
+        for body in bodies {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            requests.push(request(&mut stream).await);
+            let head = answer("200 OK", "content-encoding: GZIP\r\n", "")
+                .replace("-length: 0", &format!("-length: {}", body.len()));
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let _ = stream.write_all(&body).await;
+        }
+        requests
+    });
+    let http = http();
+    assert_eq!(http.call(call(&url, 60)).await.unwrap().body, b"{\"a\": 1}");
+    assert_eq!(http.call(call(&url, 60)).await.unwrap().body, cut, "what cannot be read is shown as it is");
+    let error = http.call(call(&url, 60)).await.unwrap_err();
+    assert!(matches!(error, Error::BodyTooLarge { .. }), "{error:?}");
+    assert!(server.await.unwrap().iter().all(|request| request.contains("accept-encoding: identity")));
+}
+
 /// With a tunnel it is a failed connection, without one an answer: both were repeated or taken for GitHub's.
 #[tokio::test]
 async fn a_proxy_that_refuses_the_credentials_is_final_and_named() {

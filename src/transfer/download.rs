@@ -6,10 +6,12 @@ use crate::net::{self, Backoff, Body, Http, Method, Outcome, Range, Url, Verdict
 use crate::secret::Secret;
 use bytes::{Buf, Bytes};
 use jiff::Timestamp;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// After this many received bytes, earlier failures no longer count.
 const PROGRESS: u64 = 1 << 20;
+/// How long a host may be out of reach while the API is not. A network that comes up late has both out of reach.
+const BLOCKED: Duration = if cfg!(test) { Duration::from_millis(600) } else { Duration::from_secs(30) };
 /// How much of a refusal is read to find out whether it is a rate limit.
 const REFUSAL_LIMIT: usize = 4096;
 
@@ -35,6 +37,7 @@ pub(super) struct Download<'a> {
 
 /// A sequence of failures without enough progress in between.
 struct Trouble {
+    since: Instant,
     until: Deadline,
     at: u64,
     cause: Option<net::Error>,
@@ -225,6 +228,16 @@ impl<'a> Download<'a> {
         if !passes || wait >= self.trouble(None).until.left() {
             return Err(Error::Download { url, received, source: Box::new(error) });
         }
+        let since = self.trouble(None).since.elapsed();
+        if since >= BLOCKED
+            && error.trouble().is_some_and(net::Trouble::is_connecting)
+            && let Some(asked) = error.url()
+            && let Some(api) = self.http.reached_instead(&asked).await
+        {
+            let host = |url: &Url| url.host_str().unwrap_or_default().to_owned();
+            let (host, api) = (host(&asked), host(api));
+            return Err(Error::Blocked { host, api, seconds: since.as_secs(), source: Box::new(error) });
+        }
         let cause = crate::error::chain(&error);
         crate::event::retry(&cause, wait);
         tracing::info!(cause, ?wait, received, "resuming the download");
@@ -237,6 +250,7 @@ impl<'a> Download<'a> {
     fn trouble(&mut self, cause: Option<net::Error>) -> &mut Trouble {
         let (retry_timeout, at) = (self.retry_timeout, self.received);
         let trouble = self.trouble.get_or_insert_with(|| Trouble {
+            since: Instant::now(),
             until: Deadline::after(retry_timeout),
             at,
             cause: None,

@@ -24,6 +24,18 @@ pub enum Error {
         /// The failure.
         source: Box<net::Error>,
     },
+    /// The host of the archive cannot be reached, and the API can.
+    #[error("{host}, which has the archive, was not reached for {seconds} s, while {api} was")]
+    Blocked {
+        /// The host.
+        host: String,
+        /// The host of the API.
+        api: String,
+        /// How long it was tried.
+        seconds: u64,
+        /// The last failure.
+        source: Box<net::Error>,
+    },
     /// The server refused the request.
     #[error("failed to download {url}: the server answered {status}")]
     Status {
@@ -364,7 +376,7 @@ impl Failure for Error {
         match self {
             // The caller knows which signal it was; this is the usual one.
             Self::Stopped => Class::Signal(15),
-            Self::NotResumed { .. } | Self::AskedToWait { .. } => Class::TempFail,
+            Self::NotResumed { .. } | Self::AskedToWait { .. } | Self::Blocked { .. } => Class::TempFail,
             Self::Download { source, .. } => source.class(),
             Self::Status { status, .. } => match status {
                 401 | 403 => Class::NoPerm,
@@ -403,6 +415,12 @@ impl Failure for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Download { source, .. } => return source.hint(),
+            Self::Blocked { host, .. } => {
+                return Some(format!(
+                    "Allow connections from this machine to {host}, or pass --mirror or --archive. `runup doctor` \
+                    checks the hosts that jobs need too."
+                ));
+            }
             Self::Status { status: 401 | 403, .. } => {
                 "The download credential was not accepted. It is short-lived, so try again; a mirror may need a credential \
                 of its own."

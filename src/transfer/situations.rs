@@ -9,6 +9,7 @@ pub(super) fn of(error: &Error) -> &'static Situation {
     match error {
         Error::Stopped => &situation::STOPPED,
         Error::Download { source, .. } => source.situation(),
+        Error::Blocked { .. } => &situation::NOT_REACHED,
         Error::NotResumed { .. } => &situation::CONNECTION_CUT,
         Error::Status { .. } | Error::AskedToWait { .. } => &situation::DOWNLOAD_REFUSED,
         Error::Length { .. } => &situation::DOWNLOAD_LENGTH,

@@ -1,6 +1,8 @@
 //! Downloads over bad connections. The server answers each connection by the next of a list of behaviours.
 
 use super::*;
+use crate::deadline::Deadline;
+use crate::net::{Call, Method};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -198,6 +200,30 @@ async fn the_timeout_ends_with_the_source_as_the_cause() {
     assert!(matches!(error, Error::Download { received: 50_000, .. }), "{error:?}");
     assert_eq!(error.class(), Class::TempFail);
     assert!(!format!("{error:?} {}", crate::error::chain(&error)).contains("canary"));
+}
+
+/// A firewall that lets the API through, and not the host that has the archives.
+#[tokio::test]
+async fn a_host_that_is_out_of_reach_while_the_api_is_not_is_named_soon() {
+    let bench = Bench::new();
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("http://{}/archive", closed.local_addr().unwrap())).unwrap();
+    drop(closed);
+    let order = |limit| {
+        let source = Source::Http { url: url.clone(), bearer: None };
+        let order = bench.order(source, Format::TarGz, Expect::Unverified);
+        Order { retry_timeout: limit, ..order }
+    };
+    // The network may not be up yet.
+    let error = bench.stage(&order(Duration::from_secs(2))).await.unwrap_err();
+    assert!(matches!(error, Error::Download { .. }), "{error:?}");
+    let (api, _server) = serve(vec![reply("200 OK", "", b"{}", 2), reply("200 OK", "", b"", 0)]).await;
+    let Source::Http { url: api, .. } = api else { unreachable!() };
+    let call = Call::new(Method::GET, api, Deadline::after(Duration::from_secs(5)));
+    bench.http.call(call).await.unwrap();
+    let error = bench.stage(&order(Duration::from_secs(60))).await.unwrap_err();
+    assert!(matches!(&error, Error::Blocked { host, .. } if host == "127.0.0.1"), "{error:?}");
+    assert_eq!(error.class(), Class::TempFail);
 }
 
 #[tokio::test]
