@@ -322,8 +322,12 @@ async fn quit(
         return Ok(());
     }
     deregister(&leaves, Occasion::Shutdown).await.inspect_err(|_| {
+        let journal = site.read_journal().ok();
+        let name =
+            journal.as_ref().and_then(Journal::registered).map(|(_, registered)| registered.name.as_str());
         tracing::warn!(
-            "the server may still have the runner; the journal knows it, and the next run finishes this"
+            "{} may be left on the server; the journal knows it, and the next run finishes this",
+            name.unwrap_or("the runner")
         );
     })?;
     result.deregistered = true;
