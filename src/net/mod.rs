@@ -80,7 +80,7 @@ struct Inner {
     plain: Client,
     /// Created for the first https URL, because reading the machine's root certificates takes milliseconds.
     tls: OnceLock<Client>,
-    /// The API that answered first.
+    /// What was called first and answered.
     answered: OnceLock<Url>,
 }
 
@@ -229,7 +229,9 @@ impl Http {
         let body = call.body.as_deref();
         let response =
             self.follow(call.method.clone(), &call.url, call.bearer.as_ref(), &headers, body).await?;
-        self.inner.answered.get_or_init(|| call.url.clone());
+        if response.status().as_u16() < 500 {
+            self.inner.answered.get_or_init(|| call.url.clone());
+        }
         let mut body = Body::new(response, call.method.clone());
         let mut bytes = Vec::new();
         loop {

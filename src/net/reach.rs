@@ -22,29 +22,20 @@ impl Http {
         (host.to_owned(), hop.port_or_known_default().unwrap_or(443))
     }
 
-    /// The API that has answered, if it can be reached now although the host of `url` cannot: a firewall lets the one
-    /// through and not the other.
+    /// The server that has answered calls, if it answers now too, although the host of `url` cannot be reached: a
+    /// firewall or a proxy lets the one through and not the other.
     pub async fn reached_instead(&self, url: &Url) -> Option<&Url> {
         let api = self.inner.answered.get()?;
-        let hop = self.first_hop(api);
-        // A proxy answers for all hosts.
-        if hop == self.first_hop(url) && self.proxy_for(url).is_none() {
+        let place = |url: &Url| (url.host_str().map(str::to_owned), url.port_or_known_default());
+        if place(api) == place(url) {
             return None;
         }
-        let connecting = async {
-            for address in addresses(&hop.0, hop.1).await.ok()? {
-                if connects(address).await.is_ok() {
-                    return Some(api);
-                }
-            }
-            None
-        };
-        timeout(CONNECTING, connecting).await.ok()?
+        let answer = timeout(ANSWERING, Box::pin(self.open(api, None, None))).await;
+        matches!(answer, Ok(Ok(body)) if body.status() < 500).then_some(api)
     }
 }
 
-/// Of all addresses.
-const CONNECTING: Duration = Duration::from_secs(5);
+const ANSWERING: Duration = Duration::from_secs(5);
 
 /// The addresses of a host.
 ///

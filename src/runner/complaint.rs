@@ -231,26 +231,22 @@ pub fn refuses_disable_update(output: &str) -> bool {
 #[must_use]
 pub fn recognise(output: &str) -> Option<&'static Complaint> {
     let output = output.to_lowercase();
-    first(&KNOWN, &output).or_else(|| passing(&output))
+    first(&KNOWN, &output)
+        .or_else(|| PASSING.iter().any(|text| output.contains(text)).then_some(&SERVER_FAILED))
 }
 
-/// The same for the lines of the listener's log. The last one counts; a network that failed for a while only if there
-/// is no other: a listener outlives that.
+/// The same for the lines of the listener's log, of which the last one counts. A network that failed for a while is no
+/// cause: a listener outlives that.
 #[must_use]
 pub fn recognise_last<'a>(lines: &[&'a str]) -> Option<(&'a str, &'static Complaint)> {
-    let ends = |line: &str| first(&OF_LISTENER, line).or_else(|| first(&KNOWN, line));
-    let last = |known: &dyn Fn(&str) -> Option<&'static Complaint>| {
-        lines.iter().rev().find_map(|line| Some((*line, known(&line.to_lowercase())?)))
-    };
-    last(&ends).or_else(|| last(&passing))
+    lines.iter().rev().find_map(|line| {
+        let text = line.to_lowercase();
+        Some((*line, first(&OF_LISTENER, &text).or_else(|| first(&KNOWN, &text))?))
+    })
 }
 
 fn first(known: &'static [(&str, Complaint)], output: &str) -> Option<&'static Complaint> {
     known.iter().find(|(text, _)| output.contains(text)).map(|(_, complaint)| complaint)
-}
-
-fn passing(output: &str) -> Option<&'static Complaint> {
-    PASSING.iter().any(|text| output.contains(text)).then_some(&SERVER_FAILED)
 }
 
 #[cfg(test)]
@@ -305,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_end_of_a_listener_counts_and_an_outage_only_if_there_is_no_other() {
+    fn the_last_end_of_a_listener_counts_and_an_outage_is_none() {
         let said = |lines: &[&str]| recognise_last(lines).map(|(_, known)| known.cause);
         let deleted = "An error occurred: The runner registration has been deleted from the server, please re-configure.";
         let conflict = "A session for this runner already exists.";
@@ -314,7 +310,7 @@ mod tests {
             said(&[conflict, deleted, "Connection refused"]),
             Some("the server has deleted the runner")
         );
-        assert_eq!(said(&["Connection refused", "x"]), Some("GitHub could not be reached, or failed"));
+        assert_eq!(said(&["Connection refused", "x"]), None);
         assert_eq!(said(&["Listening for Jobs"]), None);
     }
 }

@@ -33,11 +33,12 @@ pub(super) struct Download<'a> {
     resumed: u32,
     backoff: Backoff,
     trouble: Option<Trouble>,
+    /// Since when no connection could be made.
+    unreached: Option<Instant>,
 }
 
 /// A sequence of failures without enough progress in between.
 struct Trouble {
-    since: Instant,
     until: Deadline,
     at: u64,
     cause: Option<net::Error>,
@@ -72,6 +73,7 @@ impl<'a> Download<'a> {
             resumed: 0,
             backoff: Backoff::default(),
             trouble: None,
+            unreached: None,
         }
     }
 
@@ -124,6 +126,7 @@ impl<'a> Download<'a> {
             let range = self.range()?;
             match self.http.open(self.url, self.bearer, range).await {
                 Ok(body) => {
+                    self.unreached = None;
                     if let Step::Flowing = self.judge(body).await? {
                         return Ok(());
                     }
@@ -228,15 +231,16 @@ impl<'a> Download<'a> {
         if !passes || wait >= self.trouble(None).until.left() {
             return Err(Error::Download { url, received, source: Box::new(error) });
         }
-        let since = self.trouble(None).since.elapsed();
-        if since >= BLOCKED
-            && error.trouble().is_some_and(net::Trouble::is_connecting)
+        let connects = !error.trouble().is_some_and(net::Trouble::is_connecting);
+        self.unreached = if connects { None } else { Some(self.unreached.unwrap_or_else(Instant::now)) };
+        let unreached = self.unreached.map_or(Duration::ZERO, |since| since.elapsed());
+        if unreached >= BLOCKED
             && let Some(asked) = error.url()
             && let Some(api) = self.http.reached_instead(&asked).await
         {
             let host = |url: &Url| url.host_str().unwrap_or_default().to_owned();
             let (host, api) = (host(&asked), host(api));
-            return Err(Error::Blocked { host, api, seconds: since.as_secs(), source: Box::new(error) });
+            return Err(Error::Blocked { host, api, seconds: unreached.as_secs(), source: Box::new(error) });
         }
         let cause = crate::error::chain(&error);
         crate::event::retry(&cause, wait);
@@ -250,7 +254,6 @@ impl<'a> Download<'a> {
     fn trouble(&mut self, cause: Option<net::Error>) -> &mut Trouble {
         let (retry_timeout, at) = (self.retry_timeout, self.received);
         let trouble = self.trouble.get_or_insert_with(|| Trouble {
-            since: Instant::now(),
             until: Deadline::after(retry_timeout),
             at,
             cause: None,

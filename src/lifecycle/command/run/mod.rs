@@ -9,6 +9,7 @@ pub mod clean;
 pub mod exposure;
 pub mod handed;
 pub mod jit;
+pub mod leave;
 pub mod running;
 pub mod supervise;
 pub mod trouble;
@@ -17,8 +18,9 @@ use crate::deadline::{Deadline, Stop};
 use crate::host::lock::Lock;
 use crate::host::{self, Command};
 use crate::lifecycle::command::limit::wait_for_limit;
+use crate::lifecycle::command::run::leave::{deregister, give_up, leave, leaving, quit};
 use crate::lifecycle::command::run::running::{
-    AfterJob, ExitReason, LeftRunner, RunResult, RunnerSource, Running, Surroundings,
+    AfterJob, ExitReason, RunResult, RunnerSource, Running, Surroundings,
 };
 use crate::lifecycle::command::run::supervise::supervise;
 use crate::lifecycle::command::run::trouble::{Ended, LOOK, Lost, Trouble, once_more};
@@ -28,7 +30,7 @@ use crate::lifecycle::context::request::Request;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::journal::{Act, Journal, Registered};
 use crate::lifecycle::step::listener::{HOLD, end_orphan, hold, refuse_beside_service};
-use crate::lifecycle::step::registration::deregister::{self, Occasion};
+use crate::lifecycle::step::registration::deregister::Occasion;
 use crate::lifecycle::step::user::room;
 use crate::runner::{Guard, JitIdentity, LocalState, config_sh, listener, state, tree};
 use crate::secret::Secret;
@@ -127,19 +129,17 @@ async fn or_leave(
     }
 }
 
-/// Leaves because of an error, as after a signal: a runner that nothing starts again must not stay on the server.
-async fn give_up(
+/// Whether the registration is gone; leaves if that cannot be told.
+async fn lost_or_leave(
     site: &Site<'_>,
     running: &Running,
-    error: Error,
     before: &clean::Snapshot,
     result: &mut RunResult,
-) -> Error {
-    quit(site, running, None, before, result).await.unwrap_or_else(|error| warn(&error));
-    if let Some(left) = &result.left_on_server {
-        tracing::warn!("{left}");
+) -> Result<bool, Error> {
+    match is_lost(site).await {
+        Err(error) => Err(give_up(site, running, error, before, result).await),
+        lost => lost,
     }
-    error
 }
 
 /// Handles the listener's end: returns why `run` ends, or `None` for another round.
@@ -174,24 +174,28 @@ async fn finish(
             Ok(Some(ExitReason::ListenerDone))
         }
         Ended::Itself | Ended::Deleted if site.is_being_removed()? => Ok(Some(ExitReason::Removed)),
-        Ended::Itself if !is_lost(site).await? => {
+        Ended::Itself if !lost_or_leave(site, running, before, result).await? => {
             if ephemeral {
-                quit(site, running, None, before, result).await?;
+                leave(site, running, before, result).await;
             }
             Ok(Some(ExitReason::ListenerDone))
         }
-        Ended::Broken if site.stop.is_cancelled() => Ok(Some(ExitReason::Told)),
+        Ended::Broken if site.stop.is_cancelled() => {
+            leave(site, running, before, result).await;
+            Ok(Some(ExitReason::Told))
+        }
         Ended::Broken => match mend(site, lost).await {
             Ok(()) => Ok(None),
             Err(error) => Err(give_up(site, running, error, before, result).await),
         },
         lost_by @ (Ended::Itself | Ended::Deleted) => {
             if site.stop.is_cancelled() {
+                leave(site, running, before, result).await;
                 return Ok(Some(ExitReason::Told));
             }
             // A job can forge the listener's output: the server's answer counts if it can be asked.
             let asked = matches!(lost_by, Ended::Deleted) && site.eyes().is_some();
-            let is_there = asked && !is_lost(site).await?;
+            let is_there = asked && !lost_or_leave(site, running, before, result).await?;
             if let Err(times) = once_more(&mut lost.deleted) {
                 let error = ListenerError::DeletedAgain { dir: site.request.dir.clone(), times };
                 return Err(give_up(site, running, error.into(), before, result).await);
@@ -251,11 +255,6 @@ fn can_register(request: &Request) -> bool {
     request.credentials.api.is_some() || request.credentials.registration.is_some()
 }
 
-/// Whether the request has what deregistering needs.
-fn can_deregister(request: &Request) -> bool {
-    request.credentials.api.is_some() || request.credentials.remove.is_some()
-}
-
 /// Converges. If the server's rate limit is used up, waits until it is lifted, if that is asked for; and for the
 /// server to notice that a listener was killed during its job.
 async fn converge_patiently(
@@ -288,59 +287,6 @@ async fn converge(site: &Site<'_>, running: &Running) -> Result<Option<Secret>, 
 /// The same context with a new deadline: `run` has no time limit, its parts do.
 pub(crate) fn afresh<'a>(site: &Site<'a>) -> Site<'a> {
     site.until(Deadline::after(site.request.deadline), site.stop.clone())
-}
-
-/// For what has to be done in spite of a signal.
-fn leaving<'a>(site: &Site<'a>, running: &Running, until: Option<Deadline>) -> Site<'a> {
-    let patience = until.map_or(running.leaving, |until| running.leaving.min(until.left()));
-    site.until(Deadline::after(patience), CancellationToken::new())
-}
-
-/// Takes the runner off the server and out of its directory, if that was requested and is possible; else records the
-/// one that stays there.
-async fn quit(
-    site: &Site<'_>,
-    running: &Running,
-    until: Option<Deadline>,
-    before: &clean::Snapshot,
-    result: &mut RunResult,
-) -> Result<(), Error> {
-    let leaves = leaving(site, running, until);
-    if let Some(identity) = running.handed() {
-        let runner = identity.runner();
-        result.left_on_server =
-            Some(LeftRunner { name: runner.agent_name.clone(), id: Some(runner.agent_id) });
-        return handed::end(&leaves, before).await;
-    }
-    if !(running.remove_on_shutdown && can_deregister(&site.request)) {
-        let journal = site.read_journal()?;
-        let ephemeral = clean::is_ephemeral(site);
-        result.left_on_server = journal
-            .registered()
-            .filter(|_| ephemeral)
-            .map(|(_, registered)| LeftRunner { name: registered.name.clone(), id: registered.agent_id });
-        return Ok(());
-    }
-    deregister(&leaves, Occasion::Shutdown).await.inspect_err(|_| {
-        let journal = site.read_journal().ok();
-        let name =
-            journal.as_ref().and_then(Journal::registered).map(|(_, registered)| registered.name.as_str());
-        tracing::warn!(
-            "{} may be left on the server; the journal knows it, and the next run finishes this",
-            name.unwrap_or("the runner")
-        );
-    })?;
-    result.deregistered = true;
-    if clean::leave_tree(&leaves, before).await {
-        clean::note_clean(&leaves).await?;
-    }
-    Ok(())
-}
-
-/// Takes the runner of the journal off the server.
-async fn deregister(site: &Site<'_>, occasion: Occasion) -> Result<(), Error> {
-    let (_lock, mut journal) = site.open_journal("run").await?;
-    deregister::deregister(site, &mut journal, occasion).await
 }
 
 /// Whether the runner that ended by itself has no registration any more.
@@ -403,7 +349,7 @@ async fn power_off(stop: &Stop) -> Result<(), Error> {
     Ok(())
 }
 
-fn warn(error: &Error) {
+pub(crate) fn warn(error: &Error) {
     tracing::warn!("{}", crate::error::chain(error));
 }
 
