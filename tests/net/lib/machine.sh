@@ -35,6 +35,9 @@ every_check() {
     exits 0 env "${environment[@]}" "$bin" install --url "$org_url" --service none
     mkdir --parents /run/systemd/system
     doctor 71 --url "$org_url" --service systemd
+    control PATCH "runners/$(runner_id)" '{"deleted":true}'
+    rmdir /run/systemd/system
+    doctor 78
 }
 
 # What has changed on this machine, without the log of a runner that runs.

@@ -185,7 +185,7 @@ scenario_job_hosts() {
     echo "10.9.9.8 results.test" >>/etc/hosts
     needs_hosts "$open"
     doctor 0 --url "$org_url"
-    fine job-hosts "1 hosts that jobs need answer" "*.actions.test could not be tried"
+    fine job-hosts "1 of 1 hosts that jobs need answer" "*.actions.test could not be tried"
     no_faults
     needs_hosts "$open" results.test
     doctor 0 --url "$org_url"
@@ -220,6 +220,20 @@ scenario_runner() {
     # Doctor finds the server by the runner, and the token in its own environment.
     doctor 78
     fails runner "" 78 /opt/actions-runner "runup status --dir /opt/actions-runner"
+}
+
+# The listener's own words tell why, in a log that nobody looks for at night.
+scenario_last_failure() {
+    github
+    exits 0 env "${environment[@]}" "$bin" install --url "$org_url" --service none
+    doctor 0
+    no_check last-failure
+    control PATCH "runners/$(runner_id)" '{"deleted":true}'
+    doctor 78
+    unknown last-failure "/opt/actions-runner: its log names no known cause" "runup logs --dir /opt/actions-runner"
+    exits 1 setpriv --reuid=actions-runner --regid=actions-runner --clear-groups /opt/actions-runner/bin/Runner.Listener run
+    doctor 78
+    fails last-failure deleted-again 79 "/opt/actions-runner: the server has deleted the runner" "runup install"
 }
 
 # It registered, and the network is gone since.

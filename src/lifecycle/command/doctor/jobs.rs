@@ -66,7 +66,7 @@ pub(super) async fn hosts(site: &Site<'_>, client: &Client, limit: Deadline) -> 
         _ => format!("; {} could not be tried", few(hosts.patterns.iter().map(String::as_str))),
     };
     if blocked.is_empty() {
-        return Check::fine(ID, format!("{count} hosts that jobs need answer{rest}"));
+        return Check::fine(ID, format!("{count} of {count} hosts that jobs need answer{rest}"));
     }
     let names = few(blocked.iter().map(|(host, _)| host.as_str()));
     let why = blocked.iter().find_map(|(_, error)| error.as_ref()).map(|error| chain(error));
