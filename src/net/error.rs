@@ -351,11 +351,8 @@ impl Error {
     /// What was asked when the request failed on the way: after a redirect, not the URL that was asked first.
     #[must_use]
     pub fn url(&self) -> Option<Url> {
-        match self {
-            Self::Transport { url, .. } => Url::parse(url).ok(),
-            Self::Deadline { last: Some(last), .. } => last.url(),
-            _ => None,
-        }
+        let Self::Transport { url, .. } = self else { return None };
+        Url::parse(url).ok()
     }
 
     /// The status code, if the last attempt failed with one.

@@ -413,53 +413,7 @@ impl Failure for Error {
     }
 
     fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::Download { source, .. } => return source.hint(),
-            Self::Blocked { host, .. } => {
-                return Some(format!(
-                    "Allow connections from this machine to {host}, or pass --mirror or --archive. `runup doctor` \
-                    checks the hosts that jobs need too."
-                ));
-            }
-            Self::Status { status: 401 | 403, .. } => {
-                "The download credential was not accepted. It is short-lived, so try again; a mirror may need a credential \
-                of its own."
-            }
-            Self::Status { status: 404 | 410, .. } => {
-                "Check the URL of the archive, and that this version is available."
-            }
-            Self::Status { .. } | Self::NotResumed { .. } | Self::AskedToWait { .. } => "Try again later.",
-            Self::Length { .. } | Self::NotGzip { .. } | Self::NotZip { .. } | Self::Empty => {
-                "A proxy or a mirror probably answered in place of the server; download the URL by hand to see the answer."
-            }
-            Self::DigestMismatch { .. } => {
-                "The archive is not the published one, or the SHA-256 is that of another version. Do not use it; \
-                check the mirror or proxy that it came through."
-            }
-            Self::Truncated { .. } | Self::Damaged { .. } | Self::Trailing | Self::Header { .. } => {
-                "Download the archive again, and compare its SHA-256 with the published one."
-            }
-            Self::NoMoreFiles { .. } => {
-                "The filesystem is out of inodes (`df -i`), or a quota is used up; delete files, or use another filesystem."
-            }
-            Self::DiskFull { .. } => "Free some space, or use a directory on another filesystem.",
-            Self::Write { source, .. } | Self::Staging { source, .. } | Self::Rename { source, .. } => {
-                match source.kind() {
-                    io::ErrorKind::ReadOnlyFilesystem => {
-                        "The filesystem is read-only; use a writable directory."
-                    }
-                    io::ErrorKind::PermissionDenied => {
-                        "Run it as a user that may write there (usually root), or use another directory."
-                    }
-                    io::ErrorKind::NotFound => "Create the parent directory first.",
-                    _ => return None,
-                }
-            }
-            Self::StagingExists { .. } => "Another run may be using it; if not, delete it and try again.",
-            Self::Occupied { .. } => "Use another directory, or remove what is there.",
-            _ => return None,
-        };
-        Some(hint.to_owned())
+        super::hints::of(self)
     }
 
     fn situation(&self) -> &'static Situation {

@@ -17,6 +17,7 @@
 mod digest;
 mod download;
 mod error;
+mod hints;
 mod names;
 mod path;
 mod pipe;

@@ -4,7 +4,6 @@ use crate::deadline::Deadline;
 use crate::lifecycle::command::run::clean;
 use crate::lifecycle::command::run::handed;
 use crate::lifecycle::command::run::running::{LeftRunner, RunResult, Running};
-use crate::lifecycle::command::run::warn;
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::request::Request;
 use crate::lifecycle::context::site::Site;
@@ -93,4 +92,8 @@ pub(crate) fn leaving<'a>(site: &Site<'a>, running: &Running, until: Option<Dead
 /// Whether the request has what deregistering needs.
 fn can_deregister(request: &Request) -> bool {
     request.credentials.api.is_some() || request.credentials.remove.is_some()
+}
+
+pub(crate) fn warn(error: &Error) {
+    tracing::warn!("{}", crate::error::chain(error));
 }

@@ -18,7 +18,7 @@ use crate::deadline::{Deadline, Stop};
 use crate::host::lock::Lock;
 use crate::host::{self, Command};
 use crate::lifecycle::command::limit::wait_for_limit;
-use crate::lifecycle::command::run::leave::{deregister, give_up, leave, leaving, quit};
+use crate::lifecycle::command::run::leave::{deregister, give_up, leave, leaving, quit, warn};
 use crate::lifecycle::command::run::running::{
     AfterJob, ExitReason, RunResult, RunnerSource, Running, Surroundings,
 };
@@ -347,10 +347,6 @@ async fn power_off(stop: &Stop) -> Result<(), Error> {
     let shown = command.render();
     command.run(stop, &mut |_, _| {}).await?.into_success(&shown)?;
     Ok(())
-}
-
-pub(crate) fn warn(error: &Error) {
-    tracing::warn!("{}", crate::error::chain(error));
 }
 
 /// Waits until no job of the runner in `dir` runs on this machine. Any user can start a process of that name: only
