@@ -50,7 +50,9 @@ pub fn prepare(
         let groups: Vec<Gid> = identity.groups.into_iter().map(Gid::from_raw).collect();
         (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid), groups)
     });
+    let parent = rustix::process::getpid();
     let setup = move || -> io::Result<()> {
+        die_with(parent)?;
         rustix::process::setsid()?;
         reset_signals()?;
         // Done before the ids change, so that the keyring counts against runup's quota, which the user cannot exhaust.
@@ -66,7 +68,8 @@ pub fn prepare(
             rustix::process::chdir(cwd)?;
         }
         close_on_exec();
-        Ok(())
+        // From here on its user or its environment tells whose it is.
+        Ok(rustix::process::set_parent_process_death_signal(None)?)
     };
     // SAFETY: the closure makes system calls only, on values that were allocated before the fork and are not freed in
     // it.
@@ -107,6 +110,19 @@ pub fn prepare(
 ) -> io::Result<()> {
     if let Some(cwd) = cwd {
         child.current_dir(cwd);
+    }
+    Ok(())
+}
+
+/// Until the child is the program, nothing tells it from runup, so that no later run would find one that was left: it is
+/// killed with `parent`, which waits for it meanwhile.
+#[cfg(target_os = "linux")]
+fn die_with(parent: rustix::process::Pid) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    // None: runup's children are in a process namespace of their own.
+    if rustix::process::getppid().is_some_and(|now| now != parent) {
+        // SAFETY: it was killed before this, so there is nobody to whom an error could be told.
+        unsafe { libc::_exit(1) }
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use crate::rig::{Ran, Rig, finish, signal, until};
 use runup::lifecycle::checkpoint::{Checkpoint, VARIABLE};
+use runup::runner::{config_sh, listener};
 use runup::sandbox::{Act, Fault, FaultKind};
 use rustix::process::Signal;
 use std::process::Command;
@@ -144,8 +145,7 @@ fn die_inside_config_sh(rig: &Rig, arguments: &[&str], cut: Cut) {
     assert!(!rig.dir().join(".runner").exists());
     signal(&child, Signal::KILL);
     child.wait().unwrap();
-    let left =
-        runup::host::process::with_env(runup::runner::config_sh::MARKER, &rig.dir().display().to_string());
+    let left = runup::host::process::with_env(config_sh::MARKER, &rig.dir().display().to_string());
     assert!(!left.is_empty(), "config.sh outlives us, as it would");
     if cut == Cut::Power {
         for pid in left {
@@ -156,8 +156,7 @@ fn die_inside_config_sh(rig: &Rig, arguments: &[&str], cut: Cut) {
 }
 
 fn no_config_sh_is_left(rig: &Rig) {
-    let left =
-        runup::host::process::with_env(runup::runner::config_sh::MARKER, &rig.dir().display().to_string());
+    let left = runup::host::process::with_env(config_sh::MARKER, &rig.dir().display().to_string());
     assert_eq!(left, [] as [u32; 0]);
 }
 
@@ -186,6 +185,37 @@ fn killed_between_the_server_s_entry_and_the_file_then_remove_is_none() {
             no_config_sh_is_left(&rig);
         }
     }
+}
+
+/// It cleans up its identity as soon as it learns that its own runner is gone, and that would be the new one.
+#[test]
+fn a_listener_that_outlived_a_killed_run_is_ended_before_its_directory_gets_another_identity() {
+    let rig = rig();
+    let mut child = rig.on_machine(&["run", "--ephemeral"]).spawn().unwrap();
+    until("it is online", || rig.state().runners.first().is_some_and(|runner| runner.online));
+    signal(&child, Signal::KILL);
+    child.wait().unwrap();
+    let left = || runup::host::process::with_env(listener::MARKER, &rig.dir().display().to_string());
+    assert!(!left().is_empty(), "the listener outlives us, as it would");
+
+    rig.run(&["install"]).expect(0).says("ending a listener that outlived the run that had started it");
+    assert_eq!(left(), [] as [u32; 0]);
+    rig.assert_exactly_one_runner();
+}
+
+#[test]
+fn a_runner_that_run_supervises_is_not_registered_again_beside_it() {
+    let rig = rig();
+    let child = rig.on_machine(&["run"]).spawn().unwrap();
+    until("it is online", || rig.state().runners.first().is_some_and(|runner| runner.online));
+    // What changes nothing of the runner needs nobody to leave.
+    rig.run(&["install"]).expect(0).says("(id 1)");
+    rig.run(&["install", "--work", "elsewhere"]).expect(75).says("`run` (process");
+    assert!(rig.state().runners[0].online);
+    signal(&child, Signal::TERM);
+    assert!(!finish(child).expect(0).stderr.contains("the server has deleted the runner"));
+    rig.run(&["install", "--work", "elsewhere"]).expect(0).says("(id 2)");
+    rig.assert_exactly_one_runner();
 }
 
 #[test]

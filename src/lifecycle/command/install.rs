@@ -14,7 +14,7 @@ use crate::lifecycle::state::{index, isolation};
 use crate::lifecycle::step::placing::stage;
 use crate::lifecycle::step::precheck::Prepared;
 use crate::lifecycle::step::registration::deregister::Occasion;
-use crate::lifecycle::step::{libraries, sequence, service, user};
+use crate::lifecycle::step::{libraries, listener, sequence, service, user};
 use crate::runner::{Guard, preflight};
 use serde::Serialize;
 use std::time::Duration;
@@ -83,7 +83,11 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     let before = service::Before::look(&journal, &seen);
     // A tree is not exchanged under a service that runs from it either.
     let places = plan.takes(Step::PlaceRunner);
-    let stops = seen.service.as_ref().is_some_and(|one| one.state.runs() && (places || !one.is_written()));
+    let runs = seen.service.as_ref().is_some_and(|one| one.state.runs());
+    if !runs && (places || plan.registers(&site.request)) {
+        listener::refuse_beside_run(site).await?;
+    }
+    let stops = seen.service.as_ref().is_some_and(|one| runs && (places || !one.is_written()));
     if stops {
         // A service that registers by itself deregisters when it is stopped, and needs the lock for that: what has to
         // be done is known only afterwards.

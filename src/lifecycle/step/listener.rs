@@ -71,6 +71,20 @@ pub(crate) async fn dismiss(site: &Site<'_>) -> Result<(), Error> {
     hold(site, site.deadline).await.map(drop)
 }
 
+/// For `install`, before it replaces a runner or registers it anew: a `run` would take that for a deletion, and register
+/// it again. This process can be that `run`.
+///
+/// # Errors
+/// One supervises this runner.
+pub(crate) async fn refuse_beside_run(site: &Site<'_>) -> Result<(), Error> {
+    let path = Journal::run_lock_for(&site.state, &site.request.dir);
+    let ours = || lock::holder(&path).is_some_and(|holder| holder.pid == std::process::id());
+    if !lock::is_held(&path)? || ours() {
+        return Ok(());
+    }
+    hold(site, Deadline::after(HOLD).within(site.deadline.left())).await.map(drop)
+}
+
 /// For `remove`: checks that no `run` supervises this runner, and ends a listener that a killed `run` left.
 pub(crate) async fn end_if_orphaned(site: &Site<'_>) -> Result<(), Error> {
     let _held = hold(site, Deadline::after(HOLD).within(site.deadline.left())).await?;

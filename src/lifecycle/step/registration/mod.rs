@@ -25,7 +25,7 @@ use crate::lifecycle::step::environment;
 use crate::lifecycle::step::recorded::{self, Begin};
 use crate::lifecycle::step::registration::attempts::Configured;
 use crate::lifecycle::step::registration::token::Token;
-use crate::lifecycle::step::{user, work};
+use crate::lifecycle::step::{listener, user, work};
 use crate::runner::{Guard, LocalState, RunnerFile, config_sh, guard, preflight, state, tree};
 use crate::transfer::place;
 use std::time::Duration;
@@ -214,9 +214,11 @@ pub(crate) fn settle(site: &Site<'_>, journal: &mut Journal, seen: &Seen) -> Res
     Ok(())
 }
 
-/// Before a program of the tree gets a token: ends the runner user's processes, and gives what can be run to root.
+/// Before a program of the tree gets a token: ends a listener that a killed `run` left, which would delete the new
+/// identity because its own is gone; ends the runner user's processes; and gives what can be run to root.
 async fn open_for_config(site: &Site<'_>, journal: &mut Journal, account: &Account) -> Result<(), Error> {
     let dir = site.dir();
+    listener::end_orphan(site).await?;
     user::end_processes(site, journal, account).await?;
     if !site.isolates(account) {
         return Ok(());
