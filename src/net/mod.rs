@@ -332,14 +332,20 @@ impl Http {
 /// A body that something on the way has compressed, although that was not accepted; `None` for any other. One byte more
 /// than [`BODY_LIMIT`] at most.
 fn unpacked(bytes: &[u8], headers: &HeaderMap) -> Option<Vec<u8>> {
-    let encoding = headers.get(CONTENT_ENCODING)?.to_str().ok()?;
-    if !["gzip", "x-gzip"].iter().any(|known| encoding.eq_ignore_ascii_case(known)) {
+    if !is_gzip(headers) {
         return None;
     }
     let mut plain = Vec::new();
     let limit = BODY_LIMIT as u64 + 1;
     flate2::read::MultiGzDecoder::new(bytes).take(limit).read_to_end(&mut plain).ok()?;
     Some(plain)
+}
+
+/// Whether the body is compressed for the transfer, by what its headers say.
+pub(crate) fn is_gzip(headers: &HeaderMap) -> bool {
+    let encoding = headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok());
+    encoding
+        .is_some_and(|encoding| ["gzip", "x-gzip"].iter().any(|known| encoding.eq_ignore_ascii_case(known)))
 }
 
 fn client(options: &HttpOptions, roots: &tls::Roots<'_>) -> Result<Client, Error> {

@@ -28,6 +28,8 @@ pub(super) struct Download<'a> {
     /// Bytes at the start of the current body that were received before.
     skip: u64,
     total: Option<u64>,
+    /// The body is compressed for the transfer, by its headers: then ranges are those of another file.
+    pub compressed: bool,
     etag: Option<String>,
     modified: Option<String>,
     resumed: u32,
@@ -68,6 +70,7 @@ impl<'a> Download<'a> {
             received: 0,
             skip: 0,
             total: None,
+            compressed: false,
             etag: None,
             modified: None,
             resumed: 0,
@@ -143,7 +146,7 @@ impl<'a> Download<'a> {
         }
         let if_range = self.etag.clone().or_else(|| self.modified.clone());
         // Without a validator and a digest, nothing would show that the rest belongs to another file.
-        if if_range.is_none() && !self.verified {
+        if self.compressed || if_range.is_none() && !self.verified {
             return Err(self.not_resumed());
         }
         Ok(Some(Range { from: self.received, if_range }))
@@ -152,7 +155,8 @@ impl<'a> Download<'a> {
     async fn judge(&mut self, body: Body) -> Result<Step, Error> {
         match body.status() {
             200 if self.received == 0 => {
-                self.total = body.length();
+                self.compressed = net::is_gzip(body.headers());
+                self.total = body.length().filter(|_| !self.compressed);
                 self.etag = strong_etag(&body);
                 self.modified = body.header("last-modified").map(ToOwned::to_owned);
             }

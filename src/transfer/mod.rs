@@ -14,6 +14,7 @@
 //! Small bounded queues connect the three stages, so that memory does not grow with the archive. The bytes are hashed
 //! as they are received; nothing leaves the staging directory before the digest is compared.
 
+mod coding;
 mod digest;
 mod download;
 mod error;

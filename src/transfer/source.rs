@@ -1,5 +1,6 @@
 //! Reads an archive from a file or a server, one piece at a time.
 
+use super::coding::Coding;
 use super::download::Download;
 use super::error::Error;
 use super::{Order, Source};
@@ -13,7 +14,7 @@ const FILE_PIECE: usize = 256 << 10;
 /// An archive that is being read.
 pub(super) enum Feed<'a> {
     File(LocalFile),
-    Http(Box<Download<'a>>),
+    Http(Box<Download<'a>>, Box<Coding>),
     #[cfg(any(test, fuzzing))]
     Pieces(std::vec::IntoIter<Bytes>),
 }
@@ -27,7 +28,8 @@ impl<'a> Feed<'a> {
                 let verified = order.expect != super::Expect::Unverified;
                 let mut download = Download::new(http, url, bearer.as_ref(), order.retry_timeout, verified);
                 download.connect().await?;
-                Ok(Self::Http(Box::new(download)))
+                let coding = Coding::new(download.compressed, order.format);
+                Ok(Self::Http(Box::new(download), Box::new(coding)))
             }
             #[cfg(any(test, fuzzing))]
             Source::Pieces(pieces) => Ok(Self::Pieces(pieces.clone().into_iter())),
@@ -38,7 +40,7 @@ impl<'a> Feed<'a> {
     pub fn total(&self) -> Option<u64> {
         match self {
             Self::File(file) => Some(file.length),
-            Self::Http(download) => download.total(),
+            Self::Http(download, _) => download.total(),
             #[cfg(any(test, fuzzing))]
             Self::Pieces(_) => None,
         }
@@ -48,7 +50,7 @@ impl<'a> Feed<'a> {
     pub fn resumed(&self) -> u32 {
         match self {
             Self::File(_) => 0,
-            Self::Http(download) => download.resumed(),
+            Self::Http(download, _) => download.resumed(),
             #[cfg(any(test, fuzzing))]
             Self::Pieces(_) => 0,
         }
@@ -58,7 +60,14 @@ impl<'a> Feed<'a> {
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         match self {
             Self::File(file) => file.next().await,
-            Self::Http(download) => download.next().await,
+            Self::Http(download, coding) => loop {
+                if let Some(piece) = coding.next() {
+                    return Ok(Some(piece));
+                }
+                download.compressed &= coding.is_on();
+                let Some(piece) = download.next().await? else { return Ok(coding.end()) };
+                coding.put(piece);
+            },
             #[cfg(any(test, fuzzing))]
             Self::Pieces(pieces) => Ok(pieces.next()),
         }

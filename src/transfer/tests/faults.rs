@@ -1,5 +1,6 @@
 //! Downloads over bad connections. The server answers each connection by the next of a list of behaviours.
 
+use super::archive::zip;
 use super::*;
 use crate::deadline::Deadline;
 use crate::net::{Call, Method};
@@ -122,6 +123,72 @@ async fn a_file_that_changed_is_started_over() {
         assert!(!server.await.unwrap()[2].contains("range:"));
         place::sweep(&bench.target()).unwrap();
     }
+}
+
+const ENCODED: &str = "content-encoding: gzip\r\netag: \"a\"\r\n";
+
+/// A middlebox compresses all that passes it: the rest of what broke off would be that of another file.
+#[tokio::test]
+async fn what_was_compressed_on_the_way_is_decompressed() {
+    let bench = Bench::new();
+    let bytes = archive();
+    let sent = gzip(&bytes);
+    let (source, server) = serve(vec![whole(&sent, 5000, ENCODED), whole(&sent, sent.len(), ENCODED)]).await;
+    let order = bench.order(source, Format::TarGz, Expect::Sha256(sha256(&bytes)));
+    let staged = bench.stage(&order).await.unwrap();
+    assert_eq!((staged.resumed, staged.received), (0, bytes.len() as u64));
+    assert!(!server.await.unwrap()[1].contains("range:"));
+    place::sweep(&bench.target()).unwrap();
+    // A small one, and one of another format.
+    for (bytes, format) in [
+        (gzip(&Tar::new().file("x", 0o644, b"x").finish()), Format::TarGz),
+        (zip(&[("x", Some(0o644), b"x")]), Format::Zip),
+    ] {
+        let sent = gzip(&bytes);
+        let (source, _server) = serve(vec![whole(&sent, sent.len(), ENCODED)]).await;
+        let order = bench.order(source, format, Expect::Sha256(sha256(&bytes)));
+        assert_eq!(bench.stage(&order).await.unwrap().received, bytes.len() as u64);
+        place::sweep(&bench.target()).unwrap();
+    }
+}
+
+/// A web server says that of a file because of its name.
+#[tokio::test]
+async fn an_archive_that_is_only_said_to_be_compressed_is_taken_as_it_is_and_resumed() {
+    let bench = Bench::new();
+    let bytes = archive();
+    let (source, _server) = serve(vec![whole(&bytes, 5000, ENCODED), rest(&bytes, 5000, bytes.len())]).await;
+    let order = bench.order(source, Format::TarGz, Expect::Sha256(sha256(&bytes)));
+    let staged = bench.stage(&order).await.unwrap();
+    assert_eq!((staged.resumed, staged.received), (1, bytes.len() as u64));
+    place::sweep(&bench.target()).unwrap();
+    for (bytes, format) in [
+        (gzip(&Tar::new().file("x", 0o644, b"x").finish()), Format::TarGz),
+        (zip(&[("x", Some(0o644), b"x")]), Format::Zip),
+    ] {
+        let (source, _server) = serve(vec![whole(&bytes, bytes.len(), ENCODED)]).await;
+        let order = bench.order(source, format, Expect::Sha256(sha256(&bytes)));
+        assert_eq!(bench.stage(&order).await.unwrap().received, bytes.len() as u64);
+        place::sweep(&bench.target()).unwrap();
+    }
+}
+
+/// What grows a thousand times is not held in memory, and ends at the limit.
+#[tokio::test]
+async fn a_bomb_that_is_no_archive_is_refused_in_little_memory() {
+    let bench = Bench::new();
+    let mut zeros = archive();
+    zeros.truncate(2);
+    zeros.resize(64 << 20, 0);
+    let sent = gzip(&zeros);
+    let (source, _server) = serve(vec![whole(&sent, sent.len(), ENCODED)]).await;
+    let mut order = bench.order(source, Format::TarGz, Expect::Unverified);
+    order.limits.received = 1 << 20;
+    let error = bench.stage(&order).await.unwrap_err();
+    assert!(
+        matches!(error, Error::TooLong { .. } | Error::Damaged { .. } | Error::NotGzip { .. }),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
