@@ -336,8 +336,8 @@ impl Failure for Error {
                     .to_owned(),
             ),
             Self::NotJson { status, .. } if *status < 500 => Some(
-                "The answer does not come from GitHub's REST API: check the host of --url, --api-url, and any proxy or \
-                 sign-in page in between."
+                "The answer does not come from GitHub's REST API: sign in to the network if a captive portal answered, or \
+                 check the host of --url and --api-url, and any proxy."
                     .to_owned(),
             ),
             Self::EndlessPages { .. } | Self::ListTooLong { .. } => Some(

@@ -11,14 +11,16 @@ mod redact;
 mod redirect;
 mod situations;
 mod tls;
+mod trouble;
 mod verdict;
 
 pub use body::{Body, Range};
-pub use error::{Error, Trouble};
+pub use error::Error;
 pub use proxy::{ProxyInUse, ProxyProblem, ProxyRules, ignored};
 pub use redact::redact;
 pub use reqwest::Method;
 pub use reqwest::header::HeaderMap;
+pub use trouble::Trouble;
 pub use url::Url;
 pub use verdict::{Backoff, Outcome, Verdict, answered_at, verdict};
 
@@ -377,7 +379,7 @@ fn asks_to_wait(method: &Method, body: &Body) -> bool {
 
 fn transport_error(method: &Method, url: &Url, proxy: Option<ProxyInUse>, source: reqwest::Error) -> Error {
     let proxy = match proxy {
-        Some(proxy) if error::is_refused_by_proxy(&source) => return proxy_refused(method, url, proxy),
+        Some(proxy) if trouble::is_refused_by_proxy(&source) => return proxy_refused(method, url, proxy),
         proxy => proxy,
     };
     let trouble = Trouble::of(&source);

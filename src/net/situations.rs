@@ -1,6 +1,7 @@
 //! The situation of each error of a request.
 
-use super::error::{Error, Trouble};
+use super::error::Error;
+use super::trouble::Trouble;
 use crate::error::situation::{self, Situation};
 
 pub(super) fn of(error: &Error) -> &'static Situation {
@@ -30,7 +31,9 @@ pub(super) fn of(error: &Error) -> &'static Situation {
 fn of_trouble(trouble: Trouble) -> &'static Situation {
     match trouble {
         Trouble::Dns => &situation::NAME_NOT_RESOLVED,
-        Trouble::Refused | Trouble::ConnectTimeout | Trouble::Connect => &situation::NOT_REACHED,
+        Trouble::Refused | Trouble::ConnectTimeout | Trouble::NoTunnel | Trouble::Connect => {
+            &situation::NOT_REACHED
+        }
         Trouble::Stalled | Trouble::Cut => &situation::CONNECTION_CUT,
         Trouble::Certificate => &situation::CERTIFICATE,
         Trouble::NotYetValid => &situation::CERTIFICATE_NOT_YET_VALID,

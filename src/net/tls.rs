@@ -131,8 +131,8 @@ fn is_authority(error: &CertificateError) -> bool {
 pub(super) fn certificate_hint(fault: Option<&CertificateError>) -> &'static str {
     match fault {
         Some(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
-            "Use the host name that the certificate is for, or give the server a certificate with this name as a subject \
-             alternative name."
+            "Use the host name that the certificate is for, or give the server one with this name. A captive portal answers \
+             with a certificate of its own: sign in to the network first."
         }
         Some(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             "Renew the server's certificate, or set this machine's clock if that is ahead."

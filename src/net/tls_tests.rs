@@ -1,6 +1,6 @@
 //! Tests the client with real TLS on loopback, with certificates created for the test.
 
-use super::error::Trouble;
+use super::Trouble;
 use super::*;
 use crate::error::{Class, Failure};
 use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};

@@ -46,7 +46,10 @@ pub fn verdict(method: &Method, outcome: &Outcome<'_>) -> Verdict {
     match outcome {
         Outcome::Failed(Error::Transport { trouble, .. }) => {
             use super::Trouble;
-            let unsent = matches!(trouble, Trouble::Dns | Trouble::Refused | Trouble::ConnectTimeout);
+            let unsent = matches!(
+                trouble,
+                Trouble::Dns | Trouble::Refused | Trouble::ConnectTimeout | Trouble::NoTunnel
+            );
             if trouble.passes() && (repeatable || unsent) { Verdict::Retry } else { Verdict::Fatal }
         }
         Outcome::Failed(_) => Verdict::Fatal,

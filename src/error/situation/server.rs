@@ -61,8 +61,8 @@ situations! {
         "The server understood the request and refused it (422). Its message says why.",
         "Change what the message names: usually a label, a group or a name.";
     NOT_GITHUB [Protocol, TempFail]:
-        "The answer is not one of GitHub's REST API: a sign-in page, a proxy's error page, or another service.",
-        "Check the host of --url, --api-url, and any proxy or sign-in page in between.";
+        "The answer is not one of GitHub's REST API: the sign-in page of a network (a captive portal), a proxy's error page, or another service.",
+        "Sign in to the network if it has a captive portal. Check the host of --url and --api-url, and any proxy in between.";
     UNEXPECTED_ANSWER [Protocol, TempFail]:
         "The server answered with a status or a document that its documentation does not have for this call.",
         "Run the same command again later. If it stays, check --api-url, and report it with the request id in the message.";

@@ -119,7 +119,7 @@ scenario_server_by_proxy_that_forbids() {
     behind_squid "deny all"
     doctor 75 "${far[@]}" --proxy "http://$proxy"
     fine connection "$proxy"
-    fails server not-reached 75 "$proxy" "allow the connection"
+    fails server not-reached 75 "$proxy" "refused to connect to this host" "Allow the host in the proxy"
 }
 
 scenario_server_by_proxy_that_cuts() {

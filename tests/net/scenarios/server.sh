@@ -38,6 +38,27 @@ scenario_server_with_a_bad_certificate() {
     fails server certificate 78 certificate expired
 }
 
+# The network wants a login first: it leads every name to its own page, which it cannot have certificates for.
+scenario_server_behind_a_captive_portal() {
+    github
+    private_ca
+    certificate portal.test
+    mkdir "$here/portal"
+    echo '<html><title>Welcome to our guest network</title>' >"$here/portal/index.html"
+    nginx_with 127.0.0.1 443 "listen 127.0.0.1:443 ssl;
+        ssl_certificate $here/tls/portal.test.pem;
+        ssl_certificate_key $here/tls/portal.test.key;
+        return 302 http://portal.test/;"
+    nginx_with 127.0.0.1 80 "listen 127.0.0.1:80 default_server;
+        root $here/portal;
+        location / { try_files \$uri /index.html; }"
+    printf '127.0.0.1 %s\n' $far_host portal.test >>/etc/hosts
+    doctor 78 --url "https://$far_host/acme" --ca-file "$here/ca.pem"
+    fails server certificate 78 portal.test "captive portal" "sign in to the network"
+    doctor 76 --url "http://$far_host/acme" --allow-http
+    fails credential not-github 76 "Welcome to our guest network" "captive portal" "sign in to the network"
+}
+
 # Its last second is over.
 has_expired() {
     local last
