@@ -30,6 +30,8 @@ pub(super) struct Download<'a> {
     total: Option<u64>,
     /// The body is compressed for the transfer, by its headers: then ranges are those of another file.
     pub compressed: bool,
+    /// The headers said so of the first body, and that may not be true.
+    labelled: bool,
     etag: Option<String>,
     modified: Option<String>,
     resumed: u32,
@@ -71,6 +73,7 @@ impl<'a> Download<'a> {
             skip: 0,
             total: None,
             compressed: false,
+            labelled: false,
             etag: None,
             modified: None,
             resumed: 0,
@@ -155,11 +158,14 @@ impl<'a> Download<'a> {
     async fn judge(&mut self, body: Body) -> Result<Step, Error> {
         match body.status() {
             200 if self.received == 0 => {
-                self.compressed = net::is_gzip(body.headers());
+                self.labelled = net::is_gzip(body.headers());
+                self.compressed = self.labelled;
                 self.total = body.length().filter(|_| !self.compressed);
                 self.etag = strong_etag(&body);
                 self.modified = body.header("last-modified").map(ToOwned::to_owned);
             }
+            // The rest, compressed by itself.
+            200 | 206 if net::is_gzip(body.headers()) && !self.labelled => return Err(self.not_resumed()),
             206 if self.received > 0 && self.fits(&body) => self.resumed += 1,
             // The whole file again. If it is certainly the same file, the bytes received before can be skipped.
             200 if self.etag.is_some() && self.etag == strong_etag(&body) => {

@@ -23,6 +23,9 @@ static NOISE: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 static ARCHIVE: LazyLock<Vec<u8>> = LazyLock::new(|| gzip(&tar_of("noise", &NOISE)));
 
+static PACKED_ARCHIVE: LazyLock<Vec<u8>> = LazyLock::new(|| gzip(&ARCHIVE));
+const PACKED: &str = "content-encoding: gzip\r\netag: \"a\"\r\n";
+
 /// The first byte: whether the digest is known. Then three bytes for each fault: its kind, and a number.
 pub fn run(data: &[u8]) -> bool {
     let [first, rest @ ..] = data else { return false };
@@ -63,7 +66,7 @@ pub fn run(data: &[u8]) -> bool {
 fn faulty(kind: u8, number: usize, head: &str) -> Vec<u8> {
     let at = number % ARCHIVE.len();
     let bare = |status: usize, headers: &str| answer(&status.to_string(), headers, b"", 0);
-    match kind % 11 {
+    match kind % 13 {
         0 => partial(head, at, "a", 0),
         1 => partial(head, at, "b", 0),
         2 => whole(at, "a"),
@@ -78,7 +81,11 @@ fn faulty(kind: u8, number: usize, head: &str) -> Vec<u8> {
             answer("200", "etag: \"c\"\r\n", &wrong, wrong.len())
         }
         9 => answer("200", "", &ARCHIVE, ARCHIVE.len() + 1 + number % 10),
-        _ => Vec::new(),
+        10 => Vec::new(),
+        11 => {
+            answer("200", PACKED, &PACKED_ARCHIVE[..number.min(PACKED_ARCHIVE.len())], PACKED_ARCHIVE.len())
+        }
+        _ => answer("200", PACKED, &ARCHIVE[..at], ARCHIVE.len()),
     }
 }
 
