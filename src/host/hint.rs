@@ -55,7 +55,7 @@ pub(super) fn of(error: &Error) -> Option<String> {
             "GitHub publishes runners for Linux (x64, arm64, arm), macOS (x64, arm64) and Windows (x64, arm64). \
          If the detection is wrong, pass --os and --arch."
         }
-        Error::Locked { .. } => "Wait until it is done, then try again.",
+        Error::Locked { .. } => "Wait until it is done, or stop it, then try again.",
         Error::Metadata(error) => error.hint(),
         Error::Spawn { .. }
         | Error::Wait { .. }

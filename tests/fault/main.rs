@@ -3,9 +3,9 @@
 //!
 //! `cargo test --test fault -- --seconds 600` draws cases at random; `--seed N` repeats a draw (but for the second fault of
 //! a pair, which depends on what ran before). `--all` runs every single fault, once and for ever, and those of undoing, in a
-//! random order; `--command NAME` keeps to one command, `--teardown` runs the whole cross of `remove`
-//! (tests/it/teardown.rs), and `--replay "COMMAND FAULT…"` one case. The calls of a command are not written down anywhere:
-//! a run without faults shows them.
+//! random order, from the Nth on with `--seed N --from N`; `--command NAME` keeps to one command, `--teardown` runs the whole
+//! cross of `remove` (tests/it/teardown.rs), and `--replay "COMMAND FAULT…"` one case. The calls of a command are not written
+//! down anywhere: a run without faults shows them.
 
 #[cfg(unix)]
 mod case;
@@ -86,6 +86,7 @@ mod unix {
             random.shuffle(&mut cases);
             let all = cases.len();
             println!("{all} cases with --seed {seed}");
+            cases.truncate(all - usize::try_from(number("--from").unwrap_or(0)).unwrap().min(all));
             let next = || {
                 let begun = all - cases.len();
                 if begun > 0 && begun.is_multiple_of(500) {
