@@ -127,6 +127,8 @@ pub struct Unit {
     pub job: bool,
     /// The groups that `SupplementaryGroups=` adds, by name or number.
     pub groups: Vec<String>,
+    /// The umask of its processes.
+    pub umask: Option<u32>,
 }
 
 impl Unit {
@@ -167,6 +169,7 @@ impl Unit {
                 "StateChangeTimestamp" if !value.is_empty() => unit.since = Some(value.to_owned()),
                 "Job" => unit.job = !matches!(value, "" | "0"),
                 "SupplementaryGroups" => unit.groups = value.split_whitespace().map(str::to_owned).collect(),
+                "UMask" => unit.umask = u32::from_str_radix(value, 8).ok(),
                 "NRestarts" => unit.restarts = value.parse().unwrap_or(0),
                 _ => {}
             }
@@ -178,7 +181,7 @@ impl Unit {
 /// Queries the state of the unit; an unknown one has the load state `not-found`.
 pub async fn show(unit: &str, stop: &Stop) -> Result<Unit, Error> {
     let properties = "LoadState,ActiveState,SubState,UnitFileState,Result,FragmentPath,NRestarts,Job,\
-                      StateChangeTimestamp,SupplementaryGroups";
+                      StateChangeTimestamp,SupplementaryGroups,UMask";
     let command = systemctl(SHORT).arg("show").arg(unit).arg("--property").arg(properties);
     let rendered = command.render();
     let mut text = String::new();
@@ -370,6 +373,7 @@ mod tests {
         assert_eq!(format!("{} {} {}", other.load, other.active, other.enabled), "bad-setting maintenance ");
         assert_eq!(Unit::parse("SupplementaryGroups=docker 44\n").groups, ["docker", "44"]);
         assert_eq!(Unit::parse("SupplementaryGroups=\n").groups, [] as [&str; 0]);
+        assert_eq!(Unit::parse("UMask=0077\n").umask, Some(0o77));
         assert!(!Unit::parse("LoadState=not-found\nActiveState=inactive\nFragmentPath=\n").is_up());
     }
 }

@@ -74,10 +74,14 @@ scenario_install_to_online() {
     same "$pid" "$(property $unit MainPID)" "the service's process after a second install"
     registered_once
     # The operator's drop-in is kept.
-    install -D --mode=644 /dev/stdin "$root/etc/systemd/system/$unit.d/nice.conf" <<<$'[Service]\nNice=5'
+    install -D --mode=644 /dev/stdin "$root/etc/systemd/system/$unit.d/nice.conf" <<<$'[Service]\nNice=5\nUMask=0077'
     exits 0 runup install
     same "$pid" "$(property $unit MainPID)" "the service's process after an install with a drop-in"
     must test -e "$root/etc/systemd/system/$unit.d/nice.conf"
+    # What it means for jobs is said.
+    inside systemctl daemon-reload
+    exits 0 runup doctor --json
+    same "jobs of $unit get 077" "$(jq --raw-output '.checks[] | select(.id == "umask") | .detail | split(":")[0]' "$here/stdout")" "the umask that doctor tells"
 }
 
 scenario_reboot_to_online() {

@@ -166,6 +166,14 @@ scenario_journal_of_another_user() {
     says file-permission /var/lib/runup "as root"
 }
 
+# Whatever it is here, jobs get the usual one; a drop-in of a service that changes it is in tests/boot.
+scenario_umask() {
+    github
+    umask 077
+    doctor 0 --url "$org_url"
+    fine umask "jobs get 022, and not the 077"
+}
+
 scenario_engine() {
     rm --force /usr/bin/{docker,podman}
     doctor 0

@@ -3,6 +3,7 @@
 use crate::deadline::Deadline;
 use crate::error::situation;
 use crate::host::{self, Os, account, systemd};
+use crate::lifecycle::command::doctor::umask::umask;
 use crate::lifecycle::command::doctor::{Check, Verdict, jobs};
 use crate::lifecycle::context::error::{Error, ServiceError};
 use crate::lifecycle::context::site::Site;
@@ -25,6 +26,7 @@ pub(super) async fn checks(site: &Site<'_>, limit: Deadline) -> Vec<Check> {
         checks.extend(init(site));
         checks.push(journals(site));
         checks.push(selinux(site));
+        checks.push(umask(site).await);
         checks.push(jobs::engine(site));
         let (synchronized, store) = tokio::join!(jobs::time_sync(site), jobs::store(site, limit));
         checks.push(synchronized);

@@ -4,6 +4,7 @@ mod jobs;
 mod last_failure;
 mod machine;
 mod network;
+mod umask;
 
 use crate::deadline::Deadline;
 use crate::error::situation::{self, Situation};
