@@ -52,7 +52,7 @@ pub fn prepare(
     });
     let parent = rustix::process::getpid();
     let setup = move || -> io::Result<()> {
-        die_with(parent)?;
+        die_with(parent);
         rustix::process::setsid()?;
         reset_signals()?;
         // Done before the ids change, so that the keyring counts against runup's quota, which the user cannot exhaust.
@@ -69,7 +69,8 @@ pub fn prepare(
         }
         close_on_exec();
         // From here on its user or its environment tells whose it is.
-        Ok(rustix::process::set_parent_process_death_signal(None)?)
+        let _ = rustix::process::set_parent_process_death_signal(None);
+        Ok(())
     };
     // SAFETY: the closure makes system calls only, on values that were allocated before the fork and are not freed in
     // it.
@@ -115,16 +116,15 @@ pub fn prepare(
 }
 
 /// Until the child is the program, nothing tells it from runup, so that no later run would find one that was left: it is
-/// killed with `parent`, which waits for it meanwhile.
+/// killed with `parent`, which waits for it meanwhile. A sandbox may forbid that, and is no reason not to start it.
 #[cfg(target_os = "linux")]
-fn die_with(parent: rustix::process::Pid) -> io::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+fn die_with(parent: rustix::process::Pid) {
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     // None: runup's children are in a process namespace of their own.
     if rustix::process::getppid().is_some_and(|now| now != parent) {
         // SAFETY: it was killed before this, so there is nobody to whom an error could be told.
         unsafe { libc::_exit(1) }
     }
-    Ok(())
 }
 
 /// Resets all signals: an ignored signal stays ignored across exec, and a listener that ignores SIGINT could not be
