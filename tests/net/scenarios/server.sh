@@ -196,6 +196,23 @@ scenario_job_hosts() {
     doctor 0 --url "$org_url"
     unknown job-hosts "did not name the hosts"
 }
+
+# The server has an IPv6 address, and not all that jobs need has one.
+scenario_job_hosts_without_ipv4() {
+    github
+    private_ca
+    certificate $far_host
+    network_without_ipv4
+    tls "[$gateway6]" $far_host
+    printf '%s %s\n10.9.9.8 results.test\n10.9.9.7 pipelines.test\n' $gateway6 $far_host >>/etc/hosts
+    echo "10.9.9.8 $far_host" >>/etc/hosts
+    needs_hosts $far_host pipelines.test results.test absent.test
+    doctor 0 --url "https://$far_host/acme" --ca-file "$here/ca.pem"
+    fine server
+    unknown job-hosts "3 of 4 hosts that jobs need did not answer: pipelines.test, results.test (no IPv6 address" \
+        "absent.test (" NAT64 "set a proxy"
+}
+
 needs_hosts() {
     instead meta "$(jq --null-input --compact-output \
         '{domains: {actions_inbound: {full_domains: $ARGS.positional, wildcard_domains: ["*.actions.test"]}}}' --args "$@")"

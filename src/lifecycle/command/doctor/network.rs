@@ -4,21 +4,15 @@ use crate::deadline::Deadline;
 use crate::error::{Failure, chain};
 use crate::github::{self, Client, Credential};
 use crate::lifecycle::command::adoption;
-use crate::lifecycle::command::doctor::{Check, Verdict, jobs};
+use crate::lifecycle::command::doctor::{Check, Verdict, hosts, reached};
 use crate::lifecycle::context::error::{Error, RegistrationError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::step::placing::archive;
 use crate::lifecycle::step::registration;
-use crate::net::{self, Range, reach, redact};
+use crate::net::{self, Range, redact};
 use crate::transfer::Source;
 use jiff::SignedDuration;
-use std::net::SocketAddr;
-use std::time::Duration;
-use tokio::task::JoinSet;
-use tokio::time::{timeout, timeout_at};
-
-/// Of one connection.
-const CONNECTING: Duration = Duration::from_secs(2);
+use tokio::time::timeout_at;
 
 /// A check that ends with this error, unless only the limit of the doctor has ended it.
 fn failed(id: &'static str, error: &Error) -> Check {
@@ -37,7 +31,7 @@ pub(super) async fn checks(site: &Site<'_>, limit: Deadline) -> Vec<Check> {
         return vec![Check::unknown("server", "--url was not passed, so no server was asked")];
     };
     let mut checks = Vec::new();
-    let reached = reached(site, client, limit).await;
+    let reached = reached::checks(site, client, limit).await;
     // A host may accept connections at some of its addresses only.
     let connects = reached.iter().all(|check| check.verdict != Verdict::Fails) && reached.len() > 1;
     checks.extend(reached);
@@ -55,7 +49,7 @@ pub(super) async fn checks(site: &Site<'_>, limit: Deadline) -> Vec<Check> {
             ["rate-limit", "archive", "install"]
                 .map(|id| Check::unknown(id, "not asked without a credential")),
         );
-        checks.push(Box::pin(jobs::hosts(site, client, limit)).await);
+        checks.push(Box::pin(hosts::check(site, client, limit)).await);
         return checks;
     }
     let asked = Box::pin(timeout_at(limit.instant(), listed(site, client))).await;
@@ -63,9 +57,9 @@ pub(super) async fn checks(site: &Site<'_>, limit: Deadline) -> Vec<Check> {
     let (archive, plan, hosts) = tokio::join!(
         timeout_at(limit.instant(), archive(site)),
         timeout_at(limit.instant(), plan(site)),
-        Box::pin(jobs::hosts(site, client, limit)),
+        Box::pin(hosts::check(site, client, limit)),
     );
-    checks.push(jobs::limit(client));
+    checks.push(hosts::limit(client));
     checks.push(archive.unwrap_or_else(|_| late("archive")));
     checks.push(plan.unwrap_or_else(|_| late("install")));
     checks.push(hosts);
@@ -89,63 +83,6 @@ async fn without_credential(site: &Site<'_>, client: &Client, limit: Deadline) -
         }
         _ => Some(Check::unknown("credential", late)),
     }
-}
-
-/// The name and the connection: of the server, or of the proxy in between.
-async fn reached(site: &Site<'_>, client: &Client, limit: Deadline) -> Vec<Check> {
-    let url = &client.target().api;
-    let (host, port) = site.http.first_hop(url);
-    let proxy = site.http.proxy_for(url);
-    let through = proxy.map(|proxy| format!(" ({proxy})")).unwrap_or_default();
-    let addresses = match timeout_at(limit.instant(), reach::addresses(&host, port)).await {
-        Ok(Ok(addresses)) => addresses,
-        Ok(Err(error)) => {
-            let mut check =
-                Check::new("dns", Verdict::Fails, format!("{host}{through} could not be resolved: {error}"));
-            check.fix =
-                Some("Check the spelling of the host, and the name servers in /etc/resolv.conf.".into());
-            return vec![check.named(&crate::error::situation::NAME_NOT_RESOLVED)];
-        }
-        Err(_) => return vec![Check::unknown("dns", format!("no name server answered for {host} in time"))],
-    };
-    let six = addresses.iter().filter(|address| address.is_ipv6()).count();
-    let four = addresses.len() - six;
-    let dns = Check::fine("dns", format!("{host}{through} has {four} IPv4 and {six} IPv6 addresses"));
-    let tried = connections(&addresses).await;
-    let closed: Vec<&String> = tried.iter().filter_map(|tried| tried.as_ref().err()).collect();
-    let open = tried.len() - closed.len();
-    let closed = closed.iter().map(|why| why.as_str()).collect::<Vec<_>>().join(", ");
-    let connection = if open == tried.len() {
-        Check::fine("connection", format!("{host}:{port} accepts connections"))
-    } else if open > 0 {
-        // GitHub's runner does not try the other family.
-        let detail = format!("{host}:{port} accepts connections at some addresses, but {closed}");
-        Check::unknown("connection", detail)
-    } else {
-        let mut check =
-            Check::new("connection", Verdict::Fails, format!("{host}:{port} was not reached: {closed}"));
-        check.fix = Some(format!("Allow connections from this machine to {host}:{port}, or set a proxy."));
-        check.named(&crate::error::situation::NOT_REACHED)
-    };
-    vec![dns, connection]
-}
-
-/// Connects to all of them at once; returns why it could not, for each.
-async fn connections(addresses: &[SocketAddr]) -> Vec<Result<(), String>> {
-    let mut all = JoinSet::new();
-    for (number, address) in addresses.iter().copied().enumerate() {
-        all.spawn(async move {
-            let tried = match timeout(CONNECTING, reach::connects(address)).await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(format!("{address}: {error}")),
-                Err(_) => Err(format!("{address}: no answer within {} s", CONNECTING.as_secs())),
-            };
-            (number, tried)
-        });
-    }
-    let mut tried = all.join_all().await;
-    tried.sort_by_key(|(number, _)| *number);
-    tried.into_iter().map(|(_, tried)| tried).collect()
 }
 
 /// The first call of an installation: it shows the server, its certificate, the clock and the credential.
