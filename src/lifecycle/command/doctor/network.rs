@@ -7,12 +7,19 @@ use crate::lifecycle::command::adoption;
 use crate::lifecycle::command::doctor::{Check, Verdict, hosts, reached};
 use crate::lifecycle::context::error::{Error, RegistrationError};
 use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state;
 use crate::lifecycle::step::placing::archive;
 use crate::lifecycle::step::registration;
 use crate::net::{self, Range, redact};
 use crate::transfer::Source;
 use jiff::SignedDuration;
 use tokio::time::timeout_at;
+
+/// What is asked of the server.
+const ALL: [&str; 7] = ["server", "clock", "credential", "rate-limit", "archive", "install", "job-hosts"];
+
+const SILENT: &str = "the server did not answer";
+const WITHOUT: &str = "not asked without a credential";
 
 /// A check that ends with this error, unless only the limit of the doctor has ended it.
 fn failed(id: &'static str, error: &Error) -> Check {
@@ -36,34 +43,71 @@ pub(super) async fn checks(site: &Site<'_>, limit: Deadline) -> Vec<Check> {
     let connects = reached.iter().all(|check| check.verdict != Verdict::Fails) && reached.len() > 1;
     checks.extend(reached);
     if !connects {
-        for id in ["server", "clock", "credential", "rate-limit", "archive", "install", "job-hosts"] {
-            checks.push(Check::unknown(id, "the server was not reached"));
-        }
+        checks.extend(ALL.map(|id| Check::unknown(id, "the server was not reached")));
         return checks;
     }
-    let late = |id| Check::unknown(id, "no answer in time");
     if let Some(check) = without_credential(site, client, limit).await {
-        checks.extend(["server", "clock"].map(|id| Check::unknown(id, "not asked without a credential")));
+        checks.extend(["server", "clock"].map(|id| Check::unknown(id, WITHOUT)));
         checks.push(check);
-        checks.extend(
-            ["rate-limit", "archive", "install"]
-                .map(|id| Check::unknown(id, "not asked without a credential")),
-        );
+        checks.extend(["rate-limit", "archive", "install"].map(|id| Check::unknown(id, WITHOUT)));
         checks.push(Box::pin(hosts::check(site, client, limit)).await);
         return checks;
     }
-    let asked = Box::pin(timeout_at(limit.instant(), listed(site, client))).await;
-    checks.extend(asked.unwrap_or_else(|_| vec![late("server")]));
+    let Ok(asked) = Box::pin(timeout_at(limit.instant(), archive::list(site, client))).await else {
+        checks.extend(ALL.map(late));
+        return checks;
+    };
+    checks.extend(first_call(site, client, asked.as_ref().err()));
+    let untold = asked.as_ref().err().and_then(|error| untold(site, client, error));
+    let unlisted = asked.is_err().then_some("the server did not list the archives");
+    let unlisted = untold.or(unlisted.filter(|_| client.has_token()));
     let (archive, plan, hosts) = tokio::join!(
-        timeout_at(limit.instant(), archive(site)),
-        timeout_at(limit.instant(), plan(site)),
-        Box::pin(hosts::check(site, client, limit)),
+        told("archive", unlisted.filter(|_| site.request.archive.archive.is_none()), limit, archive(site)),
+        told("install", untold, limit, plan(site)),
+        told(
+            "job-hosts",
+            untold.filter(|why| *why == SILENT),
+            limit,
+            Box::pin(hosts::check(site, client, limit))
+        ),
     );
-    checks.push(hosts::limit(client));
-    checks.push(archive.unwrap_or_else(|_| late("archive")));
-    checks.push(plan.unwrap_or_else(|_| late("install")));
-    checks.push(hosts);
+    checks.push(match &asked {
+        Err(error) if state::limit::asked(error).is_some() => Check::fails("rate-limit", error),
+        _ if untold == Some(SILENT) => Check::unknown("rate-limit", SILENT),
+        _ => hosts::limit(client),
+    });
+    checks.extend([archive, plan, hosts]);
     checks
+}
+
+fn late(id: &'static str) -> Check {
+    Check::unknown(id, "no answer in time")
+}
+
+/// The result of a check, unless something before it has failed.
+async fn told(
+    id: &'static str,
+    untold: Option<&str>,
+    limit: Deadline,
+    check: impl Future<Output = Check>,
+) -> Check {
+    if let Some(why) = untold {
+        return Check::unknown(id, why);
+    }
+    timeout_at(limit.instant(), check).await.unwrap_or_else(|_| late(id))
+}
+
+/// Why nothing else can be told after the first call has failed: it would fail in the same way.
+fn untold(site: &Site<'_>, client: &Client, error: &Error) -> Option<&'static str> {
+    match error {
+        _ if state::limit::asked(error).is_some() => Some("the rate limit is used up"),
+        Error::ClockOff { .. } => Some("the server was not asked with a clock that is off"),
+        Error::Github(github::Error::Unauthorized(_)) => Some("the server refused the credential"),
+        Error::Registration(RegistrationError::CredentialMissing { .. }) => {
+            site.request.credentials.registration.is_none().then_some(WITHOUT)
+        }
+        _ => client.clock_skew().is_none().then_some(SILENT),
+    }
 }
 
 /// Why the credential cannot be had, if it is not only a file.
@@ -86,11 +130,14 @@ async fn without_credential(site: &Site<'_>, client: &Client, limit: Deadline) -
 }
 
 /// The first call of an installation: it shows the server, its certificate, the clock and the credential.
-async fn listed(site: &Site<'_>, client: &Client) -> Vec<Check> {
-    let asked = archive::list(site, client).await;
-    let answered = client.clock_skew().is_some();
-    let server = match &asked {
-        Err(error) if !answered => failed("server", error),
+fn first_call(site: &Site<'_>, client: &Client, error: Option<&Error>) -> [Check; 3] {
+    let limited = error.is_some_and(|error| state::limit::asked(error).is_some());
+    let answered = client.clock_skew().is_some() || limited;
+    let server = match error {
+        Some(Error::Registration(RegistrationError::CredentialMissing { .. })) => {
+            Check::unknown("server", WITHOUT)
+        }
+        Some(error) if !answered => failed("server", error),
         _ => Check::fine("server", format!("{} answers", redact(&client.target().api))),
     };
     let clock = match (client.clock_skew(), site.check_clock()) {
@@ -98,13 +145,15 @@ async fn listed(site: &Site<'_>, client: &Client) -> Vec<Check> {
         (_, Err(error)) => Check::fails("clock", &error),
         (Some(skew), _) => Check::fine("clock", off(skew)),
     };
-    let credential = match &asked {
+    let credential = match error {
         _ if !client.has_token() => without_token(site),
-        Ok(_) => accepted(client),
-        Err(error) if answered => failed("credential", error),
-        Err(_) => Check::unknown("credential", "the server did not answer"),
+        // The clock is looked at once the list is there.
+        None | Some(Error::ClockOff { .. }) => accepted(client),
+        _ if limited => Check::unknown("credential", "the rate limit is used up"),
+        Some(error) if answered => failed("credential", error),
+        Some(_) => Check::unknown("credential", SILENT),
     };
-    vec![server, clock, credential]
+    [server, clock, credential]
 }
 
 /// What the answer told of the credential.
