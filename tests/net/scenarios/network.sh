@@ -129,7 +129,7 @@ scenario_server_by_proxy() {
     doctor 75 "${far[@]}"
     fails connection not-reached 75 $far_host:443 refused
     doctor 0 "${far[@]}" --proxy "http://$proxy"
-    fine dns "$proxy"
+    fine dns "$proxy (from --proxy)"
     fine connection "$proxy accepts"
     for id in server clock credential archive install; do fine "$id"; done
     must proxied "200 CONNECT $far_host:443"
