@@ -5,9 +5,10 @@ use super::fan_out::together;
 use super::install::One;
 use super::manual::Page;
 use super::output::{Failed, Output};
-use super::{Session, jobs, request, status};
+use super::{Session, jobs, request, service, status};
 use crate::host::Stream;
-use crate::lifecycle::{self, Check, LocalRunners, Looking, Site, Verdict, Watch};
+use crate::lifecycle::{self, Check, LocalRunner, LocalRunners, Looking, ServiceError, Site, Verdict, Watch};
+use crate::settings::flags::ServiceKind;
 use crate::transfer::Progress;
 use serde_json::json;
 use std::fmt::Write as _;
@@ -34,11 +35,17 @@ pub(super) const PAGE: Page = Page {
     ],
 };
 
-pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Output, Failed> {
+pub(super) async fn run(mut flags: Box<InstallFlags>, session: Session) -> Result<Output, Failed> {
+    // An installation is refused; here the other checks are made all the same.
+    let lacks_systemd = service::lacks_systemd(&flags) && flags.converge.place.root.is_none();
+    if lacks_systemd {
+        flags.service.service = ServiceKind::None;
+    }
     let (server, place) = (&flags.converge.server, &flags.converge.place);
     let mut own = session.clone();
     own.environment = jobs::reach(&session.environment, server, Some(place));
-    let (request, refused) = request::look(server, place, false, &own)?;
+    let (mut request, refused) = request::look(server, place, false, &own)?;
+    request.deps = flags.libraries.deps;
     let http = request::http(server, &own.environment)?;
     let stop = session.signals.stop();
     let here = Site::new(&request, http, stop.clone(), &Quiet)?;
@@ -49,7 +56,20 @@ pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Ou
     } else {
         Box::pin(session.or_stop(lifecycle::doctor(&here))).await?
     };
-    checks.extend(runners(&flags, &session, &here, refused.as_deref()).await?);
+    if lacks_systemd {
+        let place = checks.iter().position(|check| check.id == "journal").unwrap_or(checks.len());
+        checks.insert(place, Check::fails("init", &lifecycle::Error::from(ServiceError::NoSystemd)));
+    }
+    match LocalRunners::find(&here) {
+        Ok(found) => {
+            checks.extend(runners(&flags, &session, found.found, refused.as_deref()).await?);
+        }
+        Err(error) => {
+            let check = Check::fails("runner", &error);
+            // What the check of the journals has told is told once.
+            checks.extend(Some(check).filter(|check| checks.iter().all(|told| told.detail != check.detail)));
+        }
+    }
     let failed = checks.iter().filter(|check| check.verdict == Verdict::Fails).count();
     let text = match failed {
         0 => format!("{}\nno check fails", lines(&checks)),
@@ -63,11 +83,10 @@ pub(super) async fn run(flags: Box<InstallFlags>, session: Session) -> Result<Ou
 async fn runners(
     flags: &InstallFlags,
     session: &Session,
-    here: &Site<'_>,
+    found: Vec<LocalRunner>,
     refused: Option<&str>,
 ) -> Result<Vec<Check>, Failed> {
     let (server, place) = (&flags.converge.server, &flags.converge.place);
-    let found = LocalRunners::find(here)?.found;
     let looking = Looking { refused: refused.map(str::to_owned), ..Looking::default() };
     let ones = found.iter().map(|one| {
         let http = request::http_of_runner((server, place, false), &session.environment, &one.request.dir)?;

@@ -201,7 +201,11 @@ pub(super) fn lasting_client(server: &Server, session: &Session) -> Result<Clien
 pub(super) fn http(server: &Server, environment: &Environment) -> Result<Http, super::Failed> {
     let options = HttpOptions {
         ca_file: jobs::ca_file(server, environment),
-        proxy: ProxyRules::from_vars(environment.iter())?,
+        proxy: match server.proxy {
+            // `jobs::reach` has put it into the variables.
+            Some(_) => ProxyRules::from_option("--proxy", environment.iter())?,
+            None => ProxyRules::from_vars(environment.iter())?,
+        },
         allow_http: server.allow_http,
         ..HttpOptions::default()
     };

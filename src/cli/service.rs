@@ -62,7 +62,7 @@ pub(super) fn wanted(flags: &InstallFlags, session: &Session) -> Result<Option<W
             let message = "--service systemd needs root, and cannot be used with --root";
             return Err(Error::Contradiction(message.into()).into());
         }
-        ServiceKind::Systemd if !systemd::is_running() => {
+        ServiceKind::Systemd if lacks_systemd(flags) => {
             return Err(crate::lifecycle::ServiceError::NoSystemd.into());
         }
         ServiceKind::Auto if !here => return Ok(None),
@@ -88,6 +88,11 @@ pub(super) fn wanted(flags: &InstallFlags, session: &Session) -> Result<Option<W
         by_number: session.by_number(),
         in_target: false,
     }))
+}
+
+/// Whether a service of systemd is requested that this machine cannot have.
+pub(super) fn lacks_systemd(flags: &InstallFlags) -> bool {
+    flags.service.service == ServiceKind::Systemd && !systemd::is_running()
 }
 
 /// A runner that was set up by hand stays registered, and its name is confirmed by an explicit `--name`.

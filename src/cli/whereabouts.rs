@@ -105,15 +105,8 @@ fn state(as_root: bool, environment: &Environment, beside: Option<&Path>) -> Pat
     chosen.or(candidates.first()).cloned().unwrap_or_else(|| PathBuf::from(ROOT_STATE))
 }
 
-#[cfg(unix)]
 fn may_write(dir: &Path) -> bool {
-    use rustix::fs::{Access, access};
-    dir.is_dir() && access(dir, Access::WRITE_OK | Access::EXEC_OK).is_ok()
-}
-
-#[cfg(not(unix))]
-fn may_write(dir: &Path) -> bool {
-    dir.is_dir()
+    dir.is_dir() && host::check_writable(dir).is_ok()
 }
 
 /// The directories with journals of runners that this user's could be confused with: their own, and root's.

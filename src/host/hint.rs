@@ -16,7 +16,8 @@ pub(super) fn of(error: &Error) -> Option<String> {
         | Error::ProgramMissing { .. }
         | Error::InterpreterMissing { .. }
         | Error::AccountsLocked { .. }
-        | Error::HomeTaken { .. } => return naming(error),
+        | Error::HomeTaken { .. }
+        | Error::Failed { .. } => return naming(error),
         Error::SymbolicLink { .. }
         | Error::NotAFile { .. }
         | Error::TooLarge { .. }
@@ -59,7 +60,6 @@ pub(super) fn of(error: &Error) -> Option<String> {
         Error::Metadata(error) => error.hint(),
         Error::Spawn { .. }
         | Error::Wait { .. }
-        | Error::Failed { .. }
         | Error::Lookup { .. }
         | Error::AccountUnchanged { .. }
         | Error::NotAName { .. }
@@ -101,6 +101,12 @@ fn naming(error: &Error) -> Option<String> {
             format!(
                 "{what}, one that was killed or a power cut has left the file: delete it with `rm {path}`."
             )
+        }
+        // "Failed to connect to bus", in any wording: systemd, or D-Bus, does not run.
+        Error::Failed { command, tail, .. } if command.starts_with("systemctl") && tail.contains("to bus") => {
+            "Check that systemd and D-Bus run on this machine; without them, pass --service none and start the runner \
+            yourself."
+                .to_owned()
         }
         Error::HomeTaken { home, .. } => {
             format!("Move {} away, or pass another name with --user.", home.display())

@@ -54,6 +54,8 @@ pub use lock::Lock;
 pub use metadata_error::MetadataError;
 pub use output::CUT;
 pub use platform::{Arch, Distribution, Libc, Machine, Os, Platform, UnknownWord, detect};
-pub use resources::{forbids_programs, free_inodes, free_space, hostname, machine_id, memory};
+pub use resources::{
+    check_writable, forbids_programs, free_inodes, free_space, hostname, machine_id, memory,
+};
 pub use root::Root;
 pub use signals::Signals;

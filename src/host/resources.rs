@@ -51,6 +51,24 @@ pub fn free_space(path: &Path) -> Result<u64, Error> {
     })
 }
 
+/// Whether this user may create files in a directory, which must exist.
+///
+/// # Errors
+/// The system's reason why not.
+pub fn check_writable(dir: &Path) -> Result<(), Error> {
+    #[cfg(unix)]
+    {
+        use rustix::fs::{Access, access};
+        access(dir, Access::WRITE_OK | Access::EXEC_OK).map_err(|source| Error::Path {
+            doing: "write to",
+            path: dir.to_path_buf(),
+            source: source.into(),
+        })?;
+    }
+    let _ = dir;
+    Ok(())
+}
+
 /// Files that can still be created on the filesystem of `path`, which must exist; `None` if it has no fixed number of
 /// them, or does not tell.
 #[must_use]

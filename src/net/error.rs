@@ -36,7 +36,7 @@ pub enum Error {
     /// A proxy that neither runup nor the runner can use. The URL is not shown: it may hold a password.
     #[error("the proxy in {variable} cannot be used: {problem}")]
     Proxy {
-        /// The environment variable that sets it.
+        /// The environment variable or the option that sets it.
         variable: String,
         /// What is wrong with it.
         problem: ProxyProblem,
@@ -249,10 +249,11 @@ impl Failure for Error {
                 ));
             }
             Self::ProxyRefused { proxy, .. } => {
+                let variable = &proxy.variable;
+                let place = if variable.starts_with('-') { "" } else { "--proxy or " };
                 return Some(format!(
-                    "Set the user and the password in --proxy or {}, as http://USER:PASSWORD@HOST:PORT, with special \
-                     characters as %XX.",
-                    proxy.variable
+                    "Set the user and the password in {place}{variable}, as http://USER:PASSWORD@HOST:PORT, with special \
+                     characters as %XX."
                 ));
             }
             Self::PlainBearer { .. } => {

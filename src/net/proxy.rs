@@ -17,7 +17,7 @@ pub struct ProxyRules {
     direct: Vec<Bypass>,
 }
 
-/// A proxy, and the environment variable that sets it.
+/// A proxy, and the environment variable or the option that sets it.
 #[derive(Clone)]
 struct Setting {
     url: Url,
@@ -29,7 +29,7 @@ struct Setting {
 pub struct ProxyInUse {
     /// Its URL, redacted.
     pub url: String,
-    /// The environment variable that sets it.
+    /// The environment variable or the option that sets it.
     pub variable: String,
 }
 
@@ -74,6 +74,22 @@ impl ProxyRules {
             https: proxy("https_proxy")?,
             direct: value("no_proxy").map(|(_, list)| bypasses(&list)).unwrap_or_default(),
         })
+    }
+
+    /// The same for variables that an option has set: messages name the option.
+    ///
+    /// # Errors
+    /// [`Error::Proxy`].
+    pub fn from_option(
+        option: &str,
+        vars: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Error> {
+        let named = |setting: Setting| Setting { variable: option.to_owned(), ..setting };
+        match Self::from_vars(vars) {
+            Ok(rules) => Ok(Self { http: rules.http.map(named), https: rules.https.map(named), ..rules }),
+            Err(Error::Proxy { problem, .. }) => Err(Error::Proxy { variable: option.to_owned(), problem }),
+            Err(error) => Err(error),
+        }
     }
 
     /// The proxy for `url`, with its credentials as user information; `None` is a direct connection. Loopback is always
@@ -270,6 +286,16 @@ mod tests {
         for text in fine {
             assert!(ProxyRules::from_vars([("http_proxy".to_owned(), text.to_owned())]).is_ok(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_proxy_of_an_option_is_shown_with_the_option() {
+        let vars = |proxy: &str| [("https_proxy".to_owned(), proxy.to_owned())];
+        let rules = ProxyRules::from_option("--proxy", vars("http://p:3128")).unwrap();
+        let shown = rules.proxy_in_use(&Url::parse("https://host/").unwrap()).unwrap().to_string();
+        assert_eq!(shown, "proxy http://p:3128 (from --proxy)");
+        let error = ProxyRules::from_option("--proxy", vars("socks5://p")).unwrap_err().to_string();
+        assert!(error.starts_with("the proxy in --proxy cannot be used"), "{error}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{Http, ProxyInUse, Url};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
@@ -53,4 +53,45 @@ pub async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 /// As the operating system says.
 pub async fn connects(address: SocketAddr) -> io::Result<()> {
     TcpStream::connect(address).await.map(drop)
+}
+
+/// An address of github.com. Any other public one would do.
+const PUBLIC: IpAddr = IpAddr::V4(Ipv4Addr::new(140, 82, 112, 3));
+
+/// Whether this machine has a route to public IPv4 addresses.
+#[must_use]
+pub fn has_ipv4() -> bool {
+    has_route(PUBLIC)
+}
+
+/// Whether this machine has a route to the address. A UDP socket is connected, which sends nothing.
+#[must_use]
+pub fn has_route(to: IpAddr) -> bool {
+    let from: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    // It fails on a machine where the family is off.
+    let Ok(socket) = UdpSocket::bind((from, 0)) else { return false };
+    let Err(error) = socket.connect((to, 443)) else { return true };
+    // What a firewall forbids has a route.
+    let absent =
+        [io::ErrorKind::NetworkUnreachable, io::ErrorKind::HostUnreachable, io::ErrorKind::AddrNotAvailable];
+    !absent.contains(&error.kind())
+}
+
+/// Whether a host with these addresses cannot be reached because it has no IPv6 address and this machine no IPv4.
+#[must_use]
+pub fn lacks_ipv4(addresses: &[SocketAddr]) -> bool {
+    let stranded = |address: &SocketAddr| address.is_ipv4() && !has_route(address.ip());
+    !has_ipv4() && addresses.iter().all(stranded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_a_route_to_itself() {
+        assert!(has_route(Ipv4Addr::LOCALHOST.into()));
+        assert!(!lacks_ipv4(&[(Ipv4Addr::LOCALHOST, 443).into()]));
+        assert!(!lacks_ipv4(&[(Ipv6Addr::LOCALHOST, 443).into()]));
+    }
 }

@@ -42,6 +42,9 @@ fn a_refused_token_fails_as_the_installation_would_and_the_rest_is_checked_all_t
     assert_eq!(verdict(&ran, "server"), "fine");
     assert_eq!(verdict(&ran, "credential"), "fails");
     assert_eq!(verdict(&ran, "disk"), "fine");
+    for id in ["archive", "install"] {
+        assert_eq!(verdict(&ran, id), "unknown", "{id}: the credential is the one cause: {ran:?}");
+    }
     let document = ran.json();
     let check =
         document["checks"].as_array().unwrap().iter().find(|check| check["id"] == "credential").unwrap();
@@ -61,6 +64,33 @@ fn a_server_that_cannot_be_reached_leaves_the_rest_untold() {
     assert_eq!(verdict(&ran, "connection"), "fails");
     for id in ["server", "clock", "credential", "rate-limit", "archive", "install", "job-hosts"] {
         assert_eq!(verdict(&ran, id), "unknown", "{id}");
+    }
+}
+
+/// They used to fail as well, with the same words.
+#[test]
+fn what_depends_on_a_server_that_is_down_is_untold() {
+    let rig = Rig::new();
+    let down = FaultKind::Status { code: 503, body: None, headers: std::collections::BTreeMap::new() };
+    rig.sandbox.fault(Fault::new("*", down));
+    let ran = rig.run(&["doctor", "--json"]).expect(75);
+    assert_eq!(verdict(&ran, "server"), "fails", "{ran:?}");
+    for id in ["credential", "rate-limit", "archive", "install", "job-hosts"] {
+        assert_eq!(verdict(&ran, id), "unknown", "{id} {ran:?}");
+    }
+}
+
+/// The server used to fail, although it answered.
+#[test]
+fn a_rate_limit_that_is_used_up_is_what_fails() {
+    let rig = Rig::new();
+    rig.sandbox.fault(Fault::new("*", FaultKind::RateLimit { seconds: 600 }));
+    let ran = rig.run(&["doctor", "--json"]).expect(75);
+    assert_eq!(verdict(&ran, "server"), "fine", "{ran:?}");
+    assert_eq!(verdict(&ran, "rate-limit"), "fails", "{ran:?}");
+    assert!(ran.stdout.contains("\"rate-limited\""), "{ran:?}");
+    for id in ["credential", "archive", "install"] {
+        assert_eq!(verdict(&ran, id), "unknown", "{id} {ran:?}");
     }
 }
 

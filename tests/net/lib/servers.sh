@@ -2,7 +2,7 @@
 # Servers around the machine. They end with the scenario's processes.
 
 # The name of the fake GitHub server where it is not on this machine, the gateway to it, and an address that leads nowhere.
-readonly far_host=github.test gateway=10.0.0.1 nowhere=10.9.9.9
+readonly far_host=github.test gateway=10.0.0.1 nowhere=10.9.9.9 gateway6=fd00::1
 
 # Starts the fake GitHub server with the flags "$@"; doctor gets its token.
 github() {
@@ -59,6 +59,21 @@ network_of_its_own() {
     "${inside[@]}" sh -c "ip link set lo up; ip address add 10.0.0.2/24 dev inside; ip link set inside up
         ip route add default via $gateway"
 }
+
+# The same without IPv4, but for loopback.
+network_without_ipv4() {
+    unshare --net sleep infinity &
+    local pid=$!
+    within 10 other_network "$pid"
+    ip link add outside type veth peer name inside netns "$pid"
+    # Its address is used at once, so nothing may wait for a duplicate.
+    ip address add $gateway6/64 dev outside nodad
+    ip link set outside up
+    inside=(nsenter --target "$pid" --net)
+    "${inside[@]}" sh -c "ip link set lo up; ip address add fd00::2/64 dev inside nodad; ip link set inside up
+        ip route add default via $gateway6"
+}
+
 other_network() { [[ $(readlink "/proc/$1/ns/net") != "$(readlink /proc/self/ns/net)" ]]; }
 
 # listens ADDRESS PORT
@@ -82,7 +97,7 @@ certificate() {
         -extfile "$here/tls/$name.names" -out "$here/tls/$name.pem" "$@" 2>>"$here/openssl.log"
 }
 
-# tls ADDRESS NAME: nginx in front of the fake server, with the certificate of that name.
+# tls ADDRESS NAME: nginx (an IPv6 address is in brackets) in front of the fake server, with the certificate of that name.
 tls() {
     nginx_with "$1" 443 "listen $1:443 ssl;
         ssl_certificate $here/tls/$2.pem;
@@ -117,7 +132,7 @@ http {
 }
 NGINX
     beside nginx nginx -e stderr -c "$file"
-    within 20 listens "$1" "$2"
+    within 20 listens "${1//[][]/}" "$2"
 }
 
 # start_squid RULES [USER:PASSWORD]: Debian's squid at the gateway, with these http_access rules. Sets `proxy`.

@@ -39,6 +39,20 @@ scenario_directory() {
     fine directory
 }
 
+# An ordinary user cannot write to root's directories, and root not to a filesystem that is read-only.
+scenario_directory_that_is_not_writable() {
+    useradd --create-home bob
+    inside=(setpriv --reuid=bob --regid=bob --init-groups env HOME=/home/bob)
+    doctor 0
+    fine directory "/home/bob/actions-runner can be created"
+    doctor 77 --dir /opt/actions-runner
+    fails directory file-permission 77 "write to /opt" "as root"
+    inside=()
+    mount -t tmpfs -o ro,mode=755 tmpfs /opt
+    doctor 73
+    fails directory read-only 73 "write to /opt" "writable filesystem"
+}
+
 # Another user could swap the runner.
 scenario_directory_that_others_can_write() {
     chmod 777 /opt
@@ -94,6 +108,8 @@ scenario_libraries() {
     for library in libicuuc libgssapi_krb5; do rm "$(dirname "$(library_path "$library")")/$library".so*; done
     doctor 71
     fails libraries libraries-missing 71 libicu Kerberos apt-get "--deps"
+    doctor 0 --deps
+    unknown libraries "--deps would install" libicu
     github
     doctor 0 --url "$org_url" --deps
     unknown libraries "--deps would install" libicu
@@ -116,11 +132,12 @@ scenario_init() {
     mkdir --parents /run/systemd/system
     doctor 71 --url "$org_url" --service systemd
     fine init "systemd runs this machine"
-    verdict install fails systemctl "connect to bus"
+    verdict install fails systemctl "connect to bus" D-Bus "--service none"
     rmdir /run/systemd/system
-    # It is refused as a combination of options, before the first check.
-    exits 78 env "${environment[@]}" "$bin" doctor --json --url "$org_url" --service systemd
-    says no-systemd "runs systemd" "--service none"
+    doctor 78 --url "$org_url" --service systemd
+    fails init no-systemd 78 "runs systemd" "--service none"
+    fine server
+    fine install
     asked_only
 }
 
@@ -161,9 +178,11 @@ scenario_journal_of_another_user() {
     useradd --create-home bob
     install --directory --mode=700 /var/lib/runup
     inside=(setpriv --reuid=bob --regid=bob --init-groups env HOME=/home/bob)
-    # It ends before the first check, because it cannot know which runners there are.
-    exits 77 "${inside[@]}" "$bin" doctor --json --state-dir /var/lib/runup
-    says file-permission /var/lib/runup "as root"
+    doctor 77 --state-dir /var/lib/runup
+    fails journal file-permission 77 /var/lib/runup "as root"
+    fine directory
+    no_check store
+    no_check runner
 }
 
 # Whatever it is here, jobs get the usual one; a drop-in of a service that changes it is in tests/boot.

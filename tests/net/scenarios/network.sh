@@ -60,7 +60,45 @@ scenario_connection_to_some_addresses() {
     printf '127.0.0.1 %s\n10.9.9.8 %s\n' $far_host $far_host >>/etc/hosts
     doctor 0 --url "http://$far_host:${server_url##*:}/acme" --allow-http
     fine dns "2 IPv4"
-    unknown connection "at some addresses" 10.9.9.8
+    unknown connection "at some addresses" 10.9.9.8 "does not fall back" "Allow connections"
+    fine server
+}
+
+# IPv6 that is forbidden stops GitHub's runner, and IPv6 that is absent does not.
+scenario_connection_with_half_of_dual_stack() {
+    local url
+    github
+    url=http://$far_host:${server_url##*:}/acme
+    printf '127.0.0.1 %s\nfd09::9 %s\n' $far_host $far_host >>/etc/hosts
+    doctor 0 --url "$url" --allow-http
+    fine dns "1 IPv4 and 1 IPv6"
+    fine connection
+    ip -6 route add prohibit fd09::9
+    doctor 0 --url "$url" --allow-http
+    unknown connection "at some addresses" fd09::9 "does not fall back" "Repair IPv6" net.ipv6.conf.all.disable_ipv6=1
+    fine server
+}
+
+# github.com has no IPv6 address.
+scenario_connection_without_ipv4() {
+    local id
+    github
+    private_ca
+    certificate $far_host
+    network_without_ipv4
+    tls "[$gateway6]" $far_host
+    echo "140.82.112.5 $far_host" >>/etc/hosts
+    doctor 75 --url "https://$far_host/acme" --ca-file "$here/ca.pem"
+    fine dns "1 IPv4 and 0 IPv6"
+    fails connection not-reached 75 "$far_host has no IPv6 address" "no route to IPv4" NAT64 "set a proxy"
+    for id in server job-hosts; do unknown "$id" "not reached"; done
+    doctor 75 --url "https://other.test/acme" --proxy "http://$far_host:3128"
+    fails connection not-reached 75 "no IPv6 address" "a proxy that has an IPv6 address"
+    # With both, the other family is not missed.
+    echo "$gateway6 $far_host" >>/etc/hosts
+    doctor 0 --url "https://$far_host/acme" --ca-file "$here/ca.pem"
+    fine dns "1 IPv4 and 1 IPv6"
+    fine connection
     fine server
 }
 
@@ -91,7 +129,7 @@ scenario_server_by_proxy() {
     doctor 75 "${far[@]}"
     fails connection not-reached 75 $far_host:443 refused
     doctor 0 "${far[@]}" --proxy "http://$proxy"
-    fine dns "$proxy"
+    fine dns "$proxy (from --proxy)"
     fine connection "$proxy accepts"
     for id in server clock credential archive install; do fine "$id"; done
     must proxied "200 CONNECT $far_host:443"

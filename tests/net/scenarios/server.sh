@@ -11,7 +11,7 @@ scenario_server() {
     doctor 78 --url "https://$far_host/acme"
     fine connection
     fails server certificate 78 certificate --ca-file
-    unknown credential
+    for id in credential archive install; do unknown "$id" "the server did not answer"; done
     doctor 0 --url "https://$far_host/acme" --ca-file "$here/ca.pem"
     for id in server clock credential archive install; do fine "$id"; done
     # Trusted by the whole machine.
@@ -68,9 +68,11 @@ has_expired() {
 
 # A maintenance page, and a server that takes the request and is silent.
 scenario_server_that_is_down() {
+    local id
     github --fault '*:status=503'
     doctor 75 --url "$org_url"
     fails server server-failed 75 503
+    for id in credential rate-limit archive install job-hosts; do unknown "$id" "the server did not answer"; done
     no_faults
     fault '{"route":"*","kind":"delay","ms":20000}'
     doctor 0 --url "$org_url"
@@ -81,12 +83,15 @@ scenario_server_that_is_down() {
 }
 
 scenario_clock() {
+    local id
     github
     doctor 0 --url "$org_url"
     fine clock "agrees"
     fault '{"route":"*","kind":"clock","seconds":-7200}'
     doctor 75 --url "$org_url"
     fails clock clock-off 75 "2 h ahead of"
+    fine credential
+    for id in archive install; do unknown "$id" "clock"; done
     no_faults
     fault '{"route":"*","kind":"clock","seconds":60}'
     doctor 0 --url "$org_url"
@@ -94,6 +99,7 @@ scenario_clock() {
 }
 
 scenario_credential() {
+    local id
     github
     doctor 0 --url "$org_url"
     fine credential "the server accepts"
@@ -102,9 +108,11 @@ scenario_credential() {
     doctor 77 --url "$org_url"
     fine server
     fails credential unauthorized 77
+    for id in archive install; do unknown "$id" "refused the credential"; done
     environment=()
     doctor 77 --url "$org_url"
     fails credential no-credential 77 --token-file
+    for id in server archive install; do unknown "$id" "without a credential"; done
     fine directory
 }
 
@@ -144,11 +152,12 @@ scenario_rate_limit() {
 
 # None is left.
 scenario_rate_limit_used_up() {
+    local id
     github --fault '*:rate-limit=600'
     doctor 75 --url "$org_url"
-    # The answer to the first call, so it is the server's.
-    fails server rate-limited 75 "rate limited until" "Try again after"
-    unknown rate-limit
+    fine server
+    fails rate-limit rate-limited 75 "rate limited until" "Try again after"
+    for id in credential archive install; do unknown "$id" "rate limit is used up"; done
 }
 
 # A firewall that knows github.com, and not the host of its archives.
@@ -217,6 +226,23 @@ scenario_job_hosts() {
     doctor 0 --url "$org_url"
     unknown job-hosts "did not name the hosts"
 }
+
+# The server has an IPv6 address, and not all that jobs need has one.
+scenario_job_hosts_without_ipv4() {
+    github
+    private_ca
+    certificate $far_host
+    network_without_ipv4
+    tls "[$gateway6]" $far_host
+    printf '%s %s\n10.9.9.8 results.test\n10.9.9.7 pipelines.test\n' $gateway6 $far_host >>/etc/hosts
+    echo "10.9.9.8 $far_host" >>/etc/hosts
+    needs_hosts $far_host pipelines.test results.test absent.test
+    doctor 0 --url "https://$far_host/acme" --ca-file "$here/ca.pem"
+    fine server
+    unknown job-hosts "3 of 4 hosts that jobs need did not answer: pipelines.test, results.test (no IPv6 address" \
+        "absent.test (" NAT64 "set a proxy"
+}
+
 needs_hosts() {
     instead meta "$(jq --null-input --compact-output \
         '{domains: {actions_inbound: {full_domains: $ARGS.positional, wildcard_domains: ["*.actions.test"]}}}' --args "$@")"

@@ -30,7 +30,8 @@ pub(super) async fn checks(site: &Site<'_>, limit: Deadline) -> Vec<Check> {
         checks.push(jobs::engine(site));
         let (synchronized, store) = tokio::join!(jobs::time_sync(site), jobs::store(site, limit));
         checks.push(synchronized);
-        checks.extend(store);
+        // Journals that cannot be read are told once.
+        checks.extend(store.filter(|store| checks.iter().all(|check| check.detail != store.detail)));
     }
     checks
 }
@@ -68,6 +69,9 @@ fn directory(site: &Site<'_>) -> Check {
         let detail = format!("no program in {dir} can be started: its filesystem is mounted with noexec");
         let check = Check::new("directory", Verdict::Fails, detail).named(&situation::PROGRAM_MISSING);
         return Check { fix: Some("Pass another --dir, or mount it without noexec.".into()), ..check };
+    }
+    if let Err(error) = host::check_writable(existing) {
+        return Check::fails("directory", &error);
     }
     Check::fine("directory", format!("{dir} {}", if here.exists() { "exists" } else { "can be created" }))
 }

@@ -1,9 +1,11 @@
 //! What an installation and the runner need, checked side by side. Nothing is changed: `install` converges.
 
+mod hosts;
 mod jobs;
 mod last_failure;
 mod machine;
 mod network;
+mod reached;
 mod umask;
 
 use crate::deadline::Deadline;

@@ -4,21 +4,22 @@ use crate::deadline::Deadline;
 use crate::error::{Failure, chain};
 use crate::github::{self, Client, Credential};
 use crate::lifecycle::command::adoption;
-use crate::lifecycle::command::doctor::{Check, Verdict, jobs};
+use crate::lifecycle::command::doctor::{Check, Verdict, hosts, reached};
 use crate::lifecycle::context::error::{Error, RegistrationError};
 use crate::lifecycle::context::site::Site;
+use crate::lifecycle::state;
 use crate::lifecycle::step::placing::archive;
 use crate::lifecycle::step::registration;
-use crate::net::{self, Range, reach, redact};
+use crate::net::{self, Range, redact};
 use crate::transfer::Source;
 use jiff::SignedDuration;
-use std::net::SocketAddr;
-use std::time::Duration;
-use tokio::task::JoinSet;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout_at;
 
-/// Of one connection.
-const CONNECTING: Duration = Duration::from_secs(2);
+/// What is asked of the server.
+const ALL: [&str; 7] = ["server", "clock", "credential", "rate-limit", "archive", "install", "job-hosts"];
+
+const SILENT: &str = "the server did not answer";
+const WITHOUT: &str = "not asked without a credential";
 
 /// A check that ends with this error, unless only the limit of the doctor has ended it.
 fn failed(id: &'static str, error: &Error) -> Check {
@@ -37,39 +38,76 @@ pub(super) async fn checks(site: &Site<'_>, limit: Deadline) -> Vec<Check> {
         return vec![Check::unknown("server", "--url was not passed, so no server was asked")];
     };
     let mut checks = Vec::new();
-    let reached = reached(site, client, limit).await;
+    let reached = reached::checks(site, client, limit).await;
     // A host may accept connections at some of its addresses only.
     let connects = reached.iter().all(|check| check.verdict != Verdict::Fails) && reached.len() > 1;
     checks.extend(reached);
     if !connects {
-        for id in ["server", "clock", "credential", "rate-limit", "archive", "install", "job-hosts"] {
-            checks.push(Check::unknown(id, "the server was not reached"));
-        }
+        checks.extend(ALL.map(|id| Check::unknown(id, "the server was not reached")));
         return checks;
     }
-    let late = |id| Check::unknown(id, "no answer in time");
     if let Some(check) = without_credential(site, client, limit).await {
-        checks.extend(["server", "clock"].map(|id| Check::unknown(id, "not asked without a credential")));
+        checks.extend(["server", "clock"].map(|id| Check::unknown(id, WITHOUT)));
         checks.push(check);
-        checks.extend(
-            ["rate-limit", "archive", "install"]
-                .map(|id| Check::unknown(id, "not asked without a credential")),
-        );
-        checks.push(Box::pin(jobs::hosts(site, client, limit)).await);
+        checks.extend(["rate-limit", "archive", "install"].map(|id| Check::unknown(id, WITHOUT)));
+        checks.push(Box::pin(hosts::check(site, client, limit)).await);
         return checks;
     }
-    let asked = Box::pin(timeout_at(limit.instant(), listed(site, client))).await;
-    checks.extend(asked.unwrap_or_else(|_| vec![late("server")]));
+    let Ok(asked) = Box::pin(timeout_at(limit.instant(), archive::list(site, client))).await else {
+        checks.extend(ALL.map(late));
+        return checks;
+    };
+    checks.extend(first_call(site, client, asked.as_ref().err()));
+    let untold = asked.as_ref().err().and_then(|error| untold(site, client, error));
+    let unlisted = asked.is_err().then_some("the server did not list the archives");
+    let unlisted = untold.or(unlisted.filter(|_| client.has_token()));
     let (archive, plan, hosts) = tokio::join!(
-        timeout_at(limit.instant(), archive(site)),
-        timeout_at(limit.instant(), plan(site)),
-        Box::pin(jobs::hosts(site, client, limit)),
+        told("archive", unlisted.filter(|_| site.request.archive.archive.is_none()), limit, archive(site)),
+        told("install", untold, limit, plan(site)),
+        told(
+            "job-hosts",
+            untold.filter(|why| *why == SILENT),
+            limit,
+            Box::pin(hosts::check(site, client, limit))
+        ),
     );
-    checks.push(jobs::limit(client));
-    checks.push(archive.unwrap_or_else(|_| late("archive")));
-    checks.push(plan.unwrap_or_else(|_| late("install")));
-    checks.push(hosts);
+    checks.push(match &asked {
+        Err(error) if state::limit::asked(error).is_some() => Check::fails("rate-limit", error),
+        _ if untold == Some(SILENT) => Check::unknown("rate-limit", SILENT),
+        _ => hosts::limit(client),
+    });
+    checks.extend([archive, plan, hosts]);
     checks
+}
+
+fn late(id: &'static str) -> Check {
+    Check::unknown(id, "no answer in time")
+}
+
+/// The result of a check, unless something before it has failed.
+async fn told(
+    id: &'static str,
+    untold: Option<&str>,
+    limit: Deadline,
+    check: impl Future<Output = Check>,
+) -> Check {
+    if let Some(why) = untold {
+        return Check::unknown(id, why);
+    }
+    timeout_at(limit.instant(), check).await.unwrap_or_else(|_| late(id))
+}
+
+/// Why nothing else can be told after the first call has failed: it would fail in the same way.
+fn untold(site: &Site<'_>, client: &Client, error: &Error) -> Option<&'static str> {
+    match error {
+        _ if state::limit::asked(error).is_some() => Some("the rate limit is used up"),
+        Error::ClockOff { .. } => Some("the server was not asked with a clock that is off"),
+        Error::Github(github::Error::Unauthorized(_)) => Some("the server refused the credential"),
+        Error::Registration(RegistrationError::CredentialMissing { .. }) => {
+            site.request.credentials.registration.is_none().then_some(WITHOUT)
+        }
+        _ => client.clock_skew().is_none().then_some(SILENT),
+    }
 }
 
 /// Why the credential cannot be had, if it is not only a file.
@@ -91,69 +129,15 @@ async fn without_credential(site: &Site<'_>, client: &Client, limit: Deadline) -
     }
 }
 
-/// The name and the connection: of the server, or of the proxy in between.
-async fn reached(site: &Site<'_>, client: &Client, limit: Deadline) -> Vec<Check> {
-    let url = &client.target().api;
-    let (host, port) = site.http.first_hop(url);
-    let proxy = site.http.proxy_for(url);
-    let through = proxy.map(|proxy| format!(" ({proxy})")).unwrap_or_default();
-    let addresses = match timeout_at(limit.instant(), reach::addresses(&host, port)).await {
-        Ok(Ok(addresses)) => addresses,
-        Ok(Err(error)) => {
-            let mut check =
-                Check::new("dns", Verdict::Fails, format!("{host}{through} could not be resolved: {error}"));
-            check.fix =
-                Some("Check the spelling of the host, and the name servers in /etc/resolv.conf.".into());
-            return vec![check.named(&crate::error::situation::NAME_NOT_RESOLVED)];
-        }
-        Err(_) => return vec![Check::unknown("dns", format!("no name server answered for {host} in time"))],
-    };
-    let six = addresses.iter().filter(|address| address.is_ipv6()).count();
-    let four = addresses.len() - six;
-    let dns = Check::fine("dns", format!("{host}{through} has {four} IPv4 and {six} IPv6 addresses"));
-    let tried = connections(&addresses).await;
-    let closed: Vec<&String> = tried.iter().filter_map(|tried| tried.as_ref().err()).collect();
-    let open = tried.len() - closed.len();
-    let closed = closed.iter().map(|why| why.as_str()).collect::<Vec<_>>().join(", ");
-    let connection = if open == tried.len() {
-        Check::fine("connection", format!("{host}:{port} accepts connections"))
-    } else if open > 0 {
-        // GitHub's runner does not try the other family.
-        let detail = format!("{host}:{port} accepts connections at some addresses, but {closed}");
-        Check::unknown("connection", detail)
-    } else {
-        let mut check =
-            Check::new("connection", Verdict::Fails, format!("{host}:{port} was not reached: {closed}"));
-        check.fix = Some(format!("Allow connections from this machine to {host}:{port}, or set a proxy."));
-        check.named(&crate::error::situation::NOT_REACHED)
-    };
-    vec![dns, connection]
-}
-
-/// Connects to all of them at once; returns why it could not, for each.
-async fn connections(addresses: &[SocketAddr]) -> Vec<Result<(), String>> {
-    let mut all = JoinSet::new();
-    for (number, address) in addresses.iter().copied().enumerate() {
-        all.spawn(async move {
-            let tried = match timeout(CONNECTING, reach::connects(address)).await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(format!("{address}: {error}")),
-                Err(_) => Err(format!("{address}: no answer within {} s", CONNECTING.as_secs())),
-            };
-            (number, tried)
-        });
-    }
-    let mut tried = all.join_all().await;
-    tried.sort_by_key(|(number, _)| *number);
-    tried.into_iter().map(|(_, tried)| tried).collect()
-}
-
 /// The first call of an installation: it shows the server, its certificate, the clock and the credential.
-async fn listed(site: &Site<'_>, client: &Client) -> Vec<Check> {
-    let asked = archive::list(site, client).await;
-    let answered = client.clock_skew().is_some();
-    let server = match &asked {
-        Err(error) if !answered => failed("server", error),
+fn first_call(site: &Site<'_>, client: &Client, error: Option<&Error>) -> [Check; 3] {
+    let limited = error.is_some_and(|error| state::limit::asked(error).is_some());
+    let answered = client.clock_skew().is_some() || limited;
+    let server = match error {
+        Some(Error::Registration(RegistrationError::CredentialMissing { .. })) => {
+            Check::unknown("server", WITHOUT)
+        }
+        Some(error) if !answered => failed("server", error),
         _ => Check::fine("server", format!("{} answers", redact(&client.target().api))),
     };
     let clock = match (client.clock_skew(), site.check_clock()) {
@@ -161,13 +145,15 @@ async fn listed(site: &Site<'_>, client: &Client) -> Vec<Check> {
         (_, Err(error)) => Check::fails("clock", &error),
         (Some(skew), _) => Check::fine("clock", off(skew)),
     };
-    let credential = match &asked {
+    let credential = match error {
         _ if !client.has_token() => without_token(site),
-        Ok(_) => accepted(client),
-        Err(error) if answered => failed("credential", error),
-        Err(_) => Check::unknown("credential", "the server did not answer"),
+        // The clock is looked at once the list is there.
+        None | Some(Error::ClockOff { .. }) => accepted(client),
+        _ if limited => Check::unknown("credential", "the rate limit is used up"),
+        Some(error) if answered => failed("credential", error),
+        Some(_) => Check::unknown("credential", SILENT),
     };
-    vec![server, clock, credential]
+    [server, clock, credential]
 }
 
 /// What the answer told of the credential.
