@@ -19,6 +19,7 @@ use tokio::time::timeout_at;
 const ALL: [&str; 7] = ["server", "clock", "credential", "rate-limit", "archive", "install", "job-hosts"];
 
 const SILENT: &str = "the server did not answer";
+const FOREIGN: &str = "something else answered in the server's place";
 const WITHOUT: &str = "not asked without a credential";
 
 /// A check that ends with this error, unless only the limit of the doctor has ended it.
@@ -66,15 +67,17 @@ pub(super) async fn checks(site: &Site<'_>, limit: Deadline) -> Vec<Check> {
         told("install", untold, limit, plan(site)),
         told(
             "job-hosts",
-            untold.filter(|why| *why == SILENT),
+            untold.filter(|why| [SILENT, FOREIGN].contains(why)),
             limit,
             Box::pin(hosts::check(site, client, limit))
         ),
     );
     checks.push(match &asked {
         Err(error) if state::limit::asked(error).is_some() => Check::fails("rate-limit", error),
-        _ if untold == Some(SILENT) => Check::unknown("rate-limit", SILENT),
-        _ => hosts::limit(client),
+        _ => match untold.filter(|why| [SILENT, FOREIGN].contains(why)) {
+            Some(why) => Check::unknown("rate-limit", why),
+            None => hosts::limit(client),
+        },
     });
     checks.extend([archive, plan, hosts]);
     checks
@@ -102,12 +105,18 @@ fn untold(site: &Site<'_>, client: &Client, error: &Error) -> Option<&'static st
     match error {
         _ if state::limit::asked(error).is_some() => Some("the rate limit is used up"),
         Error::ClockOff { .. } => Some("the server was not asked with a clock that is off"),
+        error if is_foreign(error) => Some(FOREIGN),
         Error::Github(github::Error::Unauthorized(_)) => Some("the server refused the credential"),
         Error::Registration(RegistrationError::CredentialMissing { .. }) => {
             site.request.credentials.registration.is_none().then_some(WITHOUT)
         }
         _ => client.clock_skew().is_none().then_some(SILENT),
     }
+}
+
+/// Whether it was not GitHub that answered: a captive portal, a proxy.
+fn is_foreign(error: &Error) -> bool {
+    matches!(error, Error::Github(github::Error::NotJson { .. } | github::Error::BadDocument { .. }))
 }
 
 /// Why the credential cannot be had, if it is not only a file.
@@ -132,7 +141,8 @@ async fn without_credential(site: &Site<'_>, client: &Client, limit: Deadline) -
 /// The first call of an installation: it shows the server, its certificate, the clock and the credential.
 fn first_call(site: &Site<'_>, client: &Client, error: Option<&Error>) -> [Check; 3] {
     let limited = error.is_some_and(|error| state::limit::asked(error).is_some());
-    let answered = client.clock_skew().is_some() || limited;
+    let foreign = error.is_some_and(is_foreign);
+    let answered = (client.clock_skew().is_some() || limited) && !foreign;
     let server = match error {
         Some(Error::Registration(RegistrationError::CredentialMissing { .. })) => {
             Check::unknown("server", WITHOUT)
@@ -140,7 +150,7 @@ fn first_call(site: &Site<'_>, client: &Client, error: Option<&Error>) -> [Check
         Some(error) if !answered => failed("server", error),
         _ => Check::fine("server", format!("{} answers", redact(&client.target().api))),
     };
-    let clock = match (client.clock_skew(), site.check_clock()) {
+    let clock = match (client.clock_skew().filter(|_| !foreign), site.check_clock()) {
         (None, _) => Check::unknown("clock", "the server did not tell the time"),
         (_, Err(error)) => Check::fails("clock", &error),
         (Some(skew), _) => Check::fine("clock", off(skew)),
@@ -151,7 +161,7 @@ fn first_call(site: &Site<'_>, client: &Client, error: Option<&Error>) -> [Check
         None | Some(Error::ClockOff { .. }) => accepted(client),
         _ if limited => Check::unknown("credential", "the rate limit is used up"),
         Some(error) if answered => failed("credential", error),
-        Some(_) => Check::unknown("credential", SILENT),
+        Some(_) => Check::unknown("credential", if foreign { FOREIGN } else { SILENT }),
     };
     [server, clock, credential]
 }
