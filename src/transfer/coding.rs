@@ -53,13 +53,13 @@ impl Coding {
             if let Some(seen) = &mut self.undecided {
                 seen.extend_from_slice(&step);
             }
-            let decodes = decoder.write_all(&step).and_then(|()| decoder.flush()).is_ok();
+            let works = decoder.write_all(&step).and_then(|()| decoder.flush()).is_ok();
             let enough = decoder.get_ref().len() >= self.magic.len();
-            if self.undecided.is_some() && (enough || !decodes) {
+            if self.undecided.is_some() && (enough || !works) {
                 self.decide();
                 continue;
             }
-            if !decodes {
+            if !works {
                 // What is missing then fails the digest, or the archive.
                 self.waiting = Bytes::new();
                 return None;
