@@ -56,7 +56,10 @@ pub(super) fn of(error: &Error) -> Option<String> {
             "GitHub publishes runners for Linux (x64, arm64, arm), macOS (x64, arm64) and Windows (x64, arm64). \
          If the detection is wrong, pass --os and --arch."
         }
-        Error::Locked { .. } => "Wait until it is done, or stop it, then try again.",
+        Error::Locked { holder: Some(by), .. } if by.command == "run" => {
+            "Wait until it is done, or stop it if it supervises the runner, then try again."
+        }
+        Error::Locked { .. } => "Wait until it is done, then try again.",
         Error::Metadata(error) => error.hint(),
         Error::Spawn { .. }
         | Error::Wait { .. }
@@ -102,8 +105,10 @@ fn naming(error: &Error) -> Option<String> {
                 "{what}, one that was killed or a power cut has left the file: delete it with `rm {path}`."
             )
         }
-        // "Failed to connect to bus", in any wording: systemd, or D-Bus, does not run.
-        Error::Failed { command, tail, .. } if command.starts_with("systemctl") && tail.contains("to bus") => {
+        // "…to bus", or "…to system scope bus via local transport": systemd, or D-Bus, does not run.
+        Error::Failed { command, tail, .. }
+            if command.starts_with("systemctl") && tail.contains("Failed to connect to") =>
+        {
             "Check that systemd and D-Bus run on this machine; without them, pass --service none and start the runner \
             yourself."
                 .to_owned()

@@ -6,9 +6,11 @@
 use super::Error;
 use crate::deadline::Deadline;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::io::{Seek as _, SeekFrom, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -32,9 +34,13 @@ pub struct Holder {
     pub waits_until: Option<String>,
 }
 
+/// The locks that this process holds.
+static OURS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
 /// A lock that is held; dropping it releases it.
 #[derive(Debug)]
 pub struct Lock {
+    path: PathBuf,
     file: File,
     holder: Holder,
 }
@@ -95,7 +101,8 @@ pub async fn acquire(
     }
     let since = jiff::Timestamp::now().to_string();
     let holder = Holder { pid: std::process::id(), command: what.into(), since, waits_until: None };
-    let mut lock = Lock { file, holder };
+    let mut lock = Lock { path: path.to_path_buf(), file, holder };
+    ours(|ours| ours.insert(path.to_path_buf()));
     lock.write().map_err(failed)?;
     Ok(lock)
 }
@@ -121,8 +128,19 @@ pub fn is_held(path: &Path) -> Result<bool, Error> {
     }
 }
 
+/// Whether this process holds it. The file does not tell: another namespace has other process ids.
+#[must_use]
+pub fn is_ours(path: &Path) -> bool {
+    ours(|ours| ours.contains(path))
+}
+
+fn ours<T>(work: impl FnOnce(&mut BTreeSet<PathBuf>) -> T) -> T {
+    work(&mut OURS.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
+        ours(|ours| ours.remove(&self.path));
         // The file must not name a former holder. Closing the file releases the lock.
         if let Err(error) = self.file.set_len(0) {
             tracing::debug!(%error, "the lock file keeps its holder's name");
@@ -161,7 +179,9 @@ mod tests {
         assert_eq!((by.pid, by.command.as_str()), (std::process::id(), "runup install"));
         assert!(error.to_string().contains("`runup install` (process"), "{error}");
 
+        assert!(is_ours(&path));
         drop(first);
+        assert!(!is_ours(&path));
         assert_eq!(holder(&path), None);
         acquire(&path, "runup remove", soon(), &stop).await.unwrap();
     }

@@ -63,6 +63,8 @@ pub fn prepare(
             rustix::thread::set_thread_groups(groups)?;
             rustix::thread::set_thread_res_gid(*gid, *gid, *gid)?;
             rustix::thread::set_thread_res_uid(*uid, *uid, *uid)?;
+            // Another user's process loses it.
+            die_with(parent);
         }
         if let Some(cwd) = &cwd {
             rustix::process::chdir(cwd)?;

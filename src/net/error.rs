@@ -260,7 +260,7 @@ impl Failure for Error {
                 "Use https://. On a trusted network, pass --allow-http: anyone on the network can then read the token."
             }
             Self::Transport { trouble: Trouble::NoTunnel, .. } => {
-                "Allow the host in the proxy; its log says why it refused."
+                "Check that the proxy allows this host, and can reach it; its log says why."
             }
             Self::Transport { trouble, proxy: Some(proxy), .. } if trouble.is_connecting() => {
                 return Some(format!(

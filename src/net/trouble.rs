@@ -39,7 +39,7 @@ impl fmt::Display for Trouble {
             Self::Dns => "the host name could not be resolved",
             Self::Refused => "connection refused",
             Self::ConnectTimeout => "connection timed out",
-            Self::NoTunnel => "it refused to connect to this host",
+            Self::NoTunnel => "it did not open a connection to this host",
             Self::Connect => "connection failed",
             Self::Stalled => "the server stopped sending",
             Self::Cut => "the connection was cut before the answer was complete",

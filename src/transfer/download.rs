@@ -25,6 +25,8 @@ pub(super) struct Download<'a> {
     verified: bool,
     body: Option<Body>,
     received: u64,
+    /// The most bytes of a body.
+    pub limit: u64,
     /// Bytes at the start of the current body that were received before.
     skip: u64,
     total: Option<u64>,
@@ -70,6 +72,7 @@ impl<'a> Download<'a> {
             verified,
             body: None,
             received: 0,
+            limit: u64::MAX,
             skip: 0,
             total: None,
             compressed: false,
@@ -100,7 +103,12 @@ impl<'a> Download<'a> {
             };
             match body.chunk().await {
                 Ok(Some(piece)) => {
-                    if let Some(piece) = self.take(piece) {
+                    let piece = self.take(piece);
+                    // What is decoded counts by itself, and may be nothing.
+                    if self.received > self.limit {
+                        return Err(Error::TooLong { limit: self.limit });
+                    }
+                    if let Some(piece) = piece {
                         return Ok(Some(piece));
                     }
                 }

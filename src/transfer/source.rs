@@ -28,6 +28,7 @@ impl<'a> Feed<'a> {
                 let verified = order.expect != super::Expect::Unverified;
                 let mut download = Download::new(http, url, bearer.as_ref(), order.retry_timeout, verified);
                 download.connect().await?;
+                download.limit = order.limits.received;
                 let coding = Coding::new(download.compressed, order.format);
                 Ok(Self::Http(Box::new(download), Box::new(coding)))
             }

@@ -38,7 +38,7 @@ situations! {
         "Run the same command as root, for example with sudo.";
     LOCKED [TempFail]:
         "Another run of runup, or another program that changes the users of this machine, holds a lock.",
-        "Wait for it, or stop it if it is `run`, which goes on for as long as its runner; the message names its process. What a killed program has left behind is recognized, and not waited for.";
+        "Wait for it, or stop it if it is `run`, which runs as long as its runner; the message names its process. What a killed program has left behind is recognized, and not waited for.";
     STILL_RUNNING [TempFail]:
         "Processes do not end, although they were killed: they wait for a disk or a network file system.",
         "Look at them with `ps -o pid,stat,wchan,args`, mend what they wait for, or restart the machine.";

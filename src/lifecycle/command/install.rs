@@ -84,7 +84,7 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     // A tree is not exchanged under a service that runs from it either.
     let places = plan.takes(Step::PlaceRunner);
     let runs = seen.service.as_ref().is_some_and(|one| one.state.runs());
-    if !runs && (places || plan.registers(&site.request)) {
+    if !runs && (places || plan.registers(&site.request) || plan.starts_service()) {
         listener::refuse_beside_run(site).await?;
     }
     let stops = seen.service.as_ref().is_some_and(|one| runs && (places || !one.is_written()));

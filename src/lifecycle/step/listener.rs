@@ -78,8 +78,7 @@ pub(crate) async fn dismiss(site: &Site<'_>) -> Result<(), Error> {
 /// One supervises this runner.
 pub(crate) async fn refuse_beside_run(site: &Site<'_>) -> Result<(), Error> {
     let path = Journal::run_lock_for(&site.state, &site.request.dir);
-    let ours = || lock::holder(&path).is_some_and(|holder| holder.pid == std::process::id());
-    if !lock::is_held(&path)? || ours() {
+    if lock::is_ours(&path) || !lock::is_held(&path)? {
         return Ok(());
     }
     hold(site, Deadline::after(HOLD).within(site.deadline.left())).await.map(drop)

@@ -81,7 +81,7 @@ scenario_install_to_online() {
     # What it means for jobs is said.
     inside systemctl daemon-reload
     exits 0 runup doctor --json
-    same "jobs of $unit get 077" "$(jq --raw-output '.checks[] | select(.id == "umask") | .detail | split(":")[0]' "$here/stdout")" "the umask that doctor tells"
+    same "the drop-ins of $unit give its jobs 077" "$(jq --raw-output '.checks[] | select(.id == "umask") | .detail | split(":")[0]' "$here/stdout")" "the umask that doctor tells"
 }
 
 scenario_reboot_to_online() {

@@ -76,6 +76,17 @@ network_without_ipv4() {
 
 other_network() { [[ $(readlink "/proc/$1/ns/net") != "$(readlink /proc/self/ns/net)" ]]; }
 
+# silent_network ADDRESS: a network with this address of ours, in which nobody answers.
+silent_network() {
+    local at_once=""
+    [[ $1 != *:* ]] || at_once=nodad
+    ip link add silent type veth peer name silence
+    ip link set silence up
+    ip link set silent up
+    # shellcheck disable=SC2086 # Nothing, or a word.
+    ip address add "$1" dev silent $at_once
+}
+
 # listens ADDRESS PORT
 listens() { (exec 3<>"/dev/tcp/$1/$2") 2>/dev/null; }
 

@@ -132,7 +132,7 @@ scenario_init() {
     mkdir --parents /run/systemd/system
     doctor 71 --url "$org_url" --service systemd
     fine init "systemd runs this machine"
-    verdict install fails systemctl "connect to bus" D-Bus "--service none"
+    verdict install fails systemctl "Failed to connect to" D-Bus "--service none"
     rmdir /run/systemd/system
     doctor 78 --url "$org_url" --service systemd
     fails init no-systemd 78 "runs systemd" "--service none"
@@ -191,6 +191,9 @@ scenario_umask() {
     umask 077
     doctor 0 --url "$org_url"
     fine umask "jobs get 022, and not the 077"
+    umask 022
+    doctor 0 --url "$org_url"
+    same "jobs get 022" "$(of umask detail)" "the umask"
 }
 
 scenario_engine() {

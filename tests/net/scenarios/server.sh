@@ -11,7 +11,7 @@ scenario_server() {
     doctor 78 --url "https://$far_host/acme"
     fine connection
     fails server certificate 78 certificate --ca-file
-    for id in credential archive install; do unknown "$id" "the server did not answer"; done
+    for id in credential archive install; do unknown "$id" "the first call to the server failed"; done
     doctor 0 --url "https://$far_host/acme" --ca-file "$here/ca.pem"
     for id in server clock credential archive install; do fine "$id"; done
     # Trusted by the whole machine.
@@ -74,7 +74,7 @@ scenario_server_that_is_down() {
     github --fault '*:status=503'
     doctor 75 --url "$org_url"
     fails server server-failed 75 503
-    for id in credential rate-limit archive install job-hosts; do unknown "$id" "the server did not answer"; done
+    for id in credential rate-limit archive install job-hosts; do unknown "$id" "the first call to the server failed"; done
     no_faults
     fault '{"route":"*","kind":"delay","ms":20000}'
     doctor 0 --url "$org_url"
@@ -110,7 +110,7 @@ scenario_credential() {
     doctor 77 --url "$org_url"
     fine server
     fails credential unauthorized 77
-    for id in archive install; do unknown "$id" "refused the credential"; done
+    for id in archive install; do unknown "$id" "refused the first call"; done
     environment=()
     doctor 77 --url "$org_url"
     fails credential no-credential 77 --token-file

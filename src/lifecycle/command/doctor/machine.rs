@@ -26,10 +26,10 @@ pub(super) async fn checks(site: &Site<'_>, limit: Deadline) -> Vec<Check> {
         checks.extend(init(site));
         checks.push(journals(site));
         checks.push(selinux(site));
-        checks.push(umask(site).await);
         checks.push(jobs::engine(site));
-        let (synchronized, store) = tokio::join!(jobs::time_sync(site), jobs::store(site, limit));
-        checks.push(synchronized);
+        let (umask, synchronized, store) =
+            tokio::join!(umask(site, limit), jobs::time_sync(site), jobs::store(site, limit));
+        checks.extend([umask, synchronized]);
         // Journals that cannot be read are told once.
         checks.extend(store.filter(|store| checks.iter().all(|check| check.detail != store.detail)));
     }

@@ -18,7 +18,7 @@ use tokio::time::timeout_at;
 /// What is asked of the server.
 const ALL: [&str; 7] = ["server", "clock", "credential", "rate-limit", "archive", "install", "job-hosts"];
 
-const SILENT: &str = "the server did not answer";
+const SILENT: &str = "the first call to the server failed";
 const FOREIGN: &str = "something else answered in the server's place";
 const WITHOUT: &str = "not asked without a credential";
 
@@ -106,7 +106,9 @@ fn untold(site: &Site<'_>, client: &Client, error: &Error) -> Option<&'static st
         _ if state::limit::asked(error).is_some() => Some("the rate limit is used up"),
         Error::ClockOff { .. } => Some("the server was not asked with a clock that is off"),
         error if is_foreign(error) => Some(FOREIGN),
-        Error::Github(github::Error::Unauthorized(_)) => Some("the server refused the credential"),
+        Error::Github(
+            github::Error::Unauthorized(_) | github::Error::Forbidden { .. } | github::Error::NotFound { .. },
+        ) => Some("the server refused the first call"),
         Error::Registration(RegistrationError::CredentialMissing { .. }) => {
             site.request.credentials.registration.is_none().then_some(WITHOUT)
         }
@@ -116,7 +118,7 @@ fn untold(site: &Site<'_>, client: &Client, error: &Error) -> Option<&'static st
 
 /// Whether it was not GitHub that answered: a captive portal, a proxy.
 fn is_foreign(error: &Error) -> bool {
-    matches!(error, Error::Github(github::Error::NotJson { .. } | github::Error::BadDocument { .. }))
+    matches!(error, Error::Github(github::Error::NotJson { .. }))
 }
 
 /// Why the credential cannot be had, if it is not only a file.

@@ -68,7 +68,7 @@ fn open(host: &str, port: u16, tried: &[Tried]) -> Check {
     let fix = if closed.iter().all(|(address, _)| address.is_ipv6()) && works(false) && !works(true) {
         "Repair IPv6 on this machine, or disable it: sysctl -w net.ipv6.conf.all.disable_ipv6=1."
     } else {
-        "Allow connections from this machine to these addresses, or remove them from the name of the host."
+        "Allow connections from this machine to these addresses, or remove them from the host's DNS records."
     };
     let detail = format!(
         "{host}:{port} accepts connections at some addresses only, and GitHub's runner does not fall back to \
