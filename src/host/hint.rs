@@ -16,6 +16,7 @@ pub(super) fn of(error: &Error) -> Option<String> {
         | Error::ProgramMissing { .. }
         | Error::InterpreterMissing { .. }
         | Error::AccountsLocked { .. }
+        | Error::Locked { .. }
         | Error::HomeTaken { .. }
         | Error::Failed { .. } => return naming(error),
         Error::SymbolicLink { .. }
@@ -56,10 +57,6 @@ pub(super) fn of(error: &Error) -> Option<String> {
             "GitHub publishes runners for Linux (x64, arm64, arm), macOS (x64, arm64) and Windows (x64, arm64). \
          If the detection is wrong, pass --os and --arch."
         }
-        Error::Locked { holder: Some(by), .. } if by.command == "run" => {
-            "Wait until it is done, or stop it if it supervises the runner, then try again."
-        }
-        Error::Locked { .. } => "Wait until it is done, then try again.",
         Error::Metadata(error) => error.hint(),
         Error::Spawn { .. }
         | Error::Wait { .. }
@@ -93,6 +90,10 @@ fn naming(error: &Error) -> Option<String> {
         Error::InterpreterMissing { program } => {
             format!("Install the interpreter that the first line of {program} names.")
         }
+        Error::Locked { holder: Some(by), .. } if by.command == "run" => {
+            "Wait until it is done, or stop it if it supervises the runner, then try again.".to_owned()
+        }
+        Error::Locked { .. } => "Wait until it is done, then try again.".to_owned(),
         Error::AccountsLocked { lock, .. } => {
             let path = lock.path.display();
             let what = match &lock.holder {
