@@ -64,20 +64,30 @@ pub fn has_ipv4() -> bool {
     has_route(PUBLIC)
 }
 
-/// Whether this machine has a route to the address, and no rule that rejects it. A UDP socket is connected, which sends
-/// nothing: so the C library finds out which addresses to try last.
+/// Whether this machine has a route to the address, and no rule that rejects it: so the C library finds out which
+/// addresses to try last.
 #[must_use]
 pub fn has_route(to: IpAddr) -> bool {
+    find_route(to).is_ok()
+}
+
+/// A UDP socket is connected, which sends nothing.
+fn find_route(to: IpAddr) -> io::Result<()> {
     let from: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     // It fails on a machine where the family is off.
-    let Ok(socket) = UdpSocket::bind((from, 0)) else { return false };
-    socket.connect((to, 443)).is_ok()
+    let socket = UdpSocket::bind((from, 0)).map_err(|_| io::ErrorKind::NetworkUnreachable)?;
+    socket.connect((to, 443))
 }
 
 /// Whether a host with these addresses cannot be reached because it has no IPv6 address and this machine no IPv4.
 #[must_use]
 pub fn lacks_ipv4(addresses: &[SocketAddr]) -> bool {
-    let stranded = |address: &SocketAddr| address.is_ipv4() && !has_route(address.ip());
+    // What a rule rejects is not missing.
+    let missing =
+        [io::ErrorKind::NetworkUnreachable, io::ErrorKind::HostUnreachable, io::ErrorKind::AddrNotAvailable];
+    let stranded = |address: &SocketAddr| {
+        address.is_ipv4() && find_route(address.ip()).is_err_and(|error| missing.contains(&error.kind()))
+    };
     !has_ipv4() && addresses.iter().all(stranded)
 }
 
