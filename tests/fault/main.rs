@@ -3,9 +3,9 @@
 //!
 //! `cargo test --test fault -- --seconds 600` draws cases at random; `--seed N` repeats a draw (but for the second fault of
 //! a pair, which depends on what ran before). `--all` runs every single fault, once and for ever, and those of undoing, in a
-//! random order, from the Nth on with `--seed N --from N`; `--command NAME` keeps to one command, `--teardown` runs the whole
-//! cross of `remove` (tests/it/teardown.rs), and `--replay "COMMAND FAULT…"` one case. The calls of a command are not written
-//! down anywhere: a run without faults shows them.
+//! random order, from the Nth on with `--seed N --from N`, and `--jobs N` at once, which mostly wait; `--command NAME` keeps to
+//! one command, `--teardown` runs the whole cross of `remove` (tests/it/teardown.rs), and `--replay "COMMAND FAULT…"` one case.
+//! The calls of a command are not written down anywhere: a run without faults shows them.
 
 #[cfg(unix)]
 mod case;
@@ -57,6 +57,9 @@ mod unix {
         };
         let number = |name: &str| value(name).map(|text| text.parse::<u64>().expect("a number"));
         let flag = |name: &str| arguments.iter().any(|argument| argument == name);
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let jobs =
+            number("--jobs").map_or(processors * THREADS_PER_PROCESSOR, |jobs| jobs.try_into().unwrap());
         if let Some(text) = value("--replay") {
             println!("{}: no violation", case::run(&text.parse().unwrap()));
             return 0;
@@ -66,6 +69,7 @@ mod unix {
         if flag("--teardown") {
             let mut cases = teardown::Case::all();
             return report(&every(
+                jobs,
                 || cases.pop(),
                 teardown::Case::run,
                 |case| ("remove".to_owned(), case.to_string()),
@@ -94,7 +98,7 @@ mod unix {
                 }
                 cases.pop()
             };
-            return report(&every(next, run, name));
+            return report(&every(jobs, next, run, name));
         }
         let end = Instant::now() + Duration::from_secs(number("--seconds").unwrap_or(30));
         println!("faults with --seed {seed}");
@@ -102,7 +106,7 @@ mod unix {
             let command = commands[random.usize(..commands.len())];
             (Instant::now() < end).then(|| case::draw(command, &mut random))
         };
-        report(&every(next, run, name))
+        report(&every(jobs, next, run, name))
     }
 
     /// What ran: how often by command, and the violations.
@@ -113,14 +117,14 @@ mod unix {
     }
 
     fn every<T: Copy + Send>(
+        jobs: usize,
         next: impl FnMut() -> Option<T> + Send,
         run: impl Fn(T) + Sync,
         name: impl Fn(&T) -> (String, String) + Sync,
     ) -> Results {
         let (next, results) = (Mutex::new(next), Mutex::new(Results::default()));
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         std::thread::scope(|scope| {
-            for _ in 0..processors * THREADS_PER_PROCESSOR {
+            for _ in 0..jobs {
                 scope.spawn(|| {
                     loop {
                         // What a command does without faults is found out here as well.
