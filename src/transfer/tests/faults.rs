@@ -128,6 +128,20 @@ async fn a_file_that_changed_is_started_over() {
     }
 }
 
+/// One of each format, as `sent` makes it, with a header that says that it is compressed.
+async fn small_ones_arrive(bench: &Bench, sent: fn(&[u8]) -> Vec<u8>) {
+    for (bytes, format) in [
+        (gzip(&Tar::new().file("x", 0o644, b"x").finish()), Format::TarGz),
+        (zip(&[("x", Some(0o644), b"x")]), Format::Zip),
+    ] {
+        let sent = sent(&bytes);
+        let (source, _server) = serve(vec![whole(&sent, sent.len(), ENCODED)]).await;
+        let order = bench.order(source, format, Expect::Sha256(sha256(&bytes)));
+        assert_eq!(bench.stage(&order).await.unwrap().received, bytes.len() as u64);
+        place::sweep(&bench.target()).unwrap();
+    }
+}
+
 const ENCODED: &str = "content-encoding: gzip\r\netag: \"a\"\r\n";
 
 /// A middlebox compresses all that passes it: the rest of what broke off would be that of another file.
@@ -142,17 +156,7 @@ async fn what_was_compressed_on_the_way_is_decompressed() {
     assert_eq!((staged.resumed, staged.received), (0, bytes.len() as u64));
     assert!(!server.await.unwrap()[1].contains("range:"));
     place::sweep(&bench.target()).unwrap();
-    // A small one, and one of another format.
-    for (bytes, format) in [
-        (gzip(&Tar::new().file("x", 0o644, b"x").finish()), Format::TarGz),
-        (zip(&[("x", Some(0o644), b"x")]), Format::Zip),
-    ] {
-        let sent = gzip(&bytes);
-        let (source, _server) = serve(vec![whole(&sent, sent.len(), ENCODED)]).await;
-        let order = bench.order(source, format, Expect::Sha256(sha256(&bytes)));
-        assert_eq!(bench.stage(&order).await.unwrap().received, bytes.len() as u64);
-        place::sweep(&bench.target()).unwrap();
-    }
+    small_ones_arrive(&bench, gzip).await;
 }
 
 /// A web server says that of a file because of its name.
@@ -167,18 +171,10 @@ async fn an_archive_that_is_only_said_to_be_compressed_is_taken_as_it_is_and_res
     let staged = bench.stage(&order).await.unwrap();
     assert_eq!((staged.resumed, staged.received), (1, bytes.len() as u64));
     place::sweep(&bench.target()).unwrap();
-    for (bytes, format) in [
-        (gzip(&Tar::new().file("x", 0o644, b"x").finish()), Format::TarGz),
-        (zip(&[("x", Some(0o644), b"x")]), Format::Zip),
-    ] {
-        let (source, _server) = serve(vec![whole(&bytes, bytes.len(), ENCODED)]).await;
-        let order = bench.order(source, format, Expect::Sha256(sha256(&bytes)));
-        assert_eq!(bench.stage(&order).await.unwrap().received, bytes.len() as u64);
-        place::sweep(&bench.target()).unwrap();
-    }
+    small_ones_arrive(&bench, <[u8]>::to_vec).await;
 }
 
-/// Blocks of nothing count as well, before the first byte and after it.
+/// Blocks of nothing count as well.
 #[tokio::test]
 async fn what_is_decoded_to_nothing_ends_at_the_limit() {
     let bench = Bench::new();
