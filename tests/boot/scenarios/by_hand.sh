@@ -29,8 +29,9 @@ set_up_by_hand() {
 
 as_alice() { as_root setpriv --reuid=alice --regid=alice --init-groups env --chdir=$hand HOME=/home/alice "$@"; }
 
-# What a job leaves running without the marks by which a runner ends it.
-hidden='(env --ignore-environment PATH="$PATH" setsid sleep 600 </dev/null >/dev/null 2>&1 &)'
+# What a job leaves running without the marks by which a runner ends it. It has them until it is another program, and only then
+# closes the pipe for which the job waits.
+hidden=': "$(env --ignore-environment PATH="$PATH" setsid sh -c "exec sleep 600 </dev/null >/dev/null 2>&1" &)"'
 
 # A job that runs SCRIPT; prints its number.
 script_job() { jq --null-input --arg script "$1" '{scope: "orgs/acme", script: $script}' >"$here/job.json" && control POST jobs "@$here/job.json" | jq .id; }
@@ -121,7 +122,7 @@ scenario_made_by_hand_removed() {
     exits 78 as_alice /usr/bin/runup remove --dir $hand --url "$org_url"
     says "as root"
     script_job "$hidden" >/dev/null
-    within 20 inside pgrep --uid alice --full "sleep 600"
+    within 60 inside pgrep --uid alice --full "sleep 600"
     exits 0 runup remove --dir $hand --url "$org_url" --drain 20s
     says "$hand_unit"
     nothing_of_it

@@ -21,8 +21,9 @@ set +e
 work=${RUNNER_TEMP%/_temp}
 tree=${work%/*}
 loot=/srv/loot
-# hide COMMAND…: keeps running after the job, in a session of its own, without the marks that identify a job's children.
-hide() { (env --ignore-environment "PATH=$PATH" setsid "$@" </dev/null >/dev/null 2>&1 &); }
+# hide COMMAND…: keeps running after the job, in a session of its own, without the marks that identify a job's children. It has
+# them until it is another program, and only then closes the pipe for which this waits.
+hide() { : "$(env --ignore-environment "PATH=$PATH" setsid sh -c 'exec "$@" </dev/null >/dev/null 2>&1' hidden "$@" &)"; }
 # escape SCRIPT: the same as a job of atd, outside the runner's control groups. at keeps its environment.
 escape() { printf '%s\n' "$1" | env --ignore-environment "PATH=$PATH" at now 2>&1; }
 # plant FILE: replaces FILE with stdin by any means; prints whether that worked.

@@ -39,7 +39,7 @@ cat >/tmp/fork.pl <<'PERL'
 $SIG{$_} = 'IGNORE' for qw(TERM INT HUP);
 while (1) { exit if fork; select(undef, undef, undef, 0.001) }
 PERL
-(env --ignore-environment PATH=$PATH setsid perl /tmp/fork.pl </dev/null >/dev/null 2>&1 &)
+hide perl /tmp/fork.pl
 echo over
 HIDE
 }
