@@ -6,7 +6,7 @@ use super::whereabouts::{self, absolute};
 use crate::host::Root;
 use crate::lifecycle::journal::Journal;
 use crate::net;
-use crate::runner::environment::HOOKS;
+use crate::runner::environment::{HOOKS, TOOL_CACHE_VARIABLES};
 use crate::runner::{Requested, RunnerEnvironment, WantedEnvironment};
 use crate::settings::flags::{Jobs, Place, Server};
 use crate::settings::{Environment, Error, Given, Origin};
@@ -97,6 +97,7 @@ pub(super) fn without_those_of_the_file(flags: &mut ConvergeFlags, recorded: &[S
         ("hook-job-started", &mut jobs.hook_job_started),
         ("hook-job-completed", &mut jobs.hook_job_completed),
         ("path", &mut jobs.path),
+        ("tool-cache", &mut jobs.tool_cache),
     ] {
         option.take_if(|_| drops(&[key]));
     }
@@ -196,7 +197,24 @@ pub(super) fn add(environment: &mut WantedEnvironment, flags: &Jobs) -> Result<(
         Requested::of(flags.hook_job_completed.as_deref(), |file| hook("--hook-job-completed", file))?,
     ];
     environment.path = Requested::of(flags.path.as_deref(), path)?;
+    environment.tool_cache = Requested::of(flags.tool_cache.as_deref(), |dir| {
+        refuse_control("--tool-cache", dir)?;
+        absolute(Path::new(dir)).map_err(Failed::from)
+    })?;
+    if environment.tool_cache.value().is_some()
+        && let Some(name) = moved_tool_cache(environment)
+    {
+        let message =
+            format!("--tool-cache links to tools from each runner's own directory, and {name} replaces that");
+        return Err(Error::Contradiction(message).into());
+    }
     Ok(())
+}
+
+/// The variable by which the options move the runner's own tool cache elsewhere.
+fn moved_tool_cache(environment: &WantedEnvironment) -> Option<&str> {
+    let mut names = environment.jobs.iter().flatten().map(|(name, _)| name.as_str());
+    names.find(|name| TOOL_CACHE_VARIABLES.contains(name))
 }
 
 /// A variable for jobs. Its value can be a secret, so no message has it.

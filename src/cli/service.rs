@@ -15,8 +15,17 @@ use std::path::{Path, PathBuf};
 
 /// Options whose values are recorded beside the journal, where the unit's own runup finds them: a command line can be read
 /// by every user.
-const RECORDED: [&str; 8] =
-    ["ca-file", "proxy", "no-proxy", "env", "env-file", "hook-job-started", "hook-job-completed", "path"];
+const RECORDED: [&str; 9] = [
+    "ca-file",
+    "proxy",
+    "no-proxy",
+    "env",
+    "env-file",
+    "hook-job-started",
+    "hook-job-completed",
+    "path",
+    "tool-cache",
+];
 
 /// Options that are not passed to the unit's `runup run`: they concern this run only, or are passed in another way.
 const NOT_FOR_THE_UNIT: [&str; 18] = [

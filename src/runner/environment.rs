@@ -19,6 +19,12 @@ const CA_VARIABLES: [&str; 4] = ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "CURL_C
 /// The variables of the hooks of GitHub's runner, before and after each job.
 pub const HOOKS: [&str; 2] = ["ACTIONS_RUNNER_HOOK_JOB_STARTED", "ACTIONS_RUNNER_HOOK_JOB_COMPLETED"];
 
+/// The name of the directory with tools, which is no variable: jobs get links to it.
+const TOOL_CACHE: &str = "tool-cache";
+
+/// The variables by which an operator moves a runner's tool cache elsewhere.
+pub const TOOL_CACHE_VARIABLES: [&str; 2] = ["RUNNER_TOOL_CACHE", "AGENT_TOOLSDIRECTORY"];
+
 /// The variables that decide how GitHub is reached.
 const NETWORK: [&str; 7] =
     ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_DIR"];
@@ -39,6 +45,7 @@ pub struct RunnerEnvironment {
     variables: BTreeMap<String, String>,
     path: Option<String>,
     ca_file: Option<PathBuf>,
+    tool_cache: Option<PathBuf>,
 }
 
 /// What one run asks for.
@@ -58,6 +65,8 @@ pub struct WantedEnvironment {
     pub hooks: [Requested<String>; 2],
     /// The PATH of the jobs.
     pub path: Requested<String>,
+    /// The directory with tools for the jobs of all runners.
+    pub tool_cache: Requested<PathBuf>,
 }
 
 /// What a request says of one setting.
@@ -135,7 +144,8 @@ impl RunnerEnvironment {
             Requested::Unset => Some(config_sh::PATH.to_owned()),
             wanted => wanted.after(self.path.as_ref()),
         };
-        Self { variables, path, ca_file }
+        let tool_cache = wanted.tool_cache.after(self.tool_cache.as_ref());
+        Self { variables, path, ca_file, tool_cache }
     }
 
     /// All variables, for the listener and its jobs.
@@ -170,11 +180,18 @@ impl RunnerEnvironment {
         self.ca_file.as_deref()
     }
 
+    /// The directory with tools for the jobs of all runners.
+    #[must_use]
+    pub fn tool_cache(&self) -> Option<&Path> {
+        self.tool_cache.as_deref()
+    }
+
     /// The names of what is set; the values can be secrets.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         let path = self.path.is_some().then_some("PATH");
-        self.variables.keys().map(String::as_str).chain(path).map(str::to_owned).collect()
+        let tools = self.tool_cache.is_some().then_some(TOOL_CACHE);
+        self.variables.keys().map(String::as_str).chain(path).chain(tools).map(str::to_owned).collect()
     }
 
     /// The names of what differs.
@@ -184,12 +201,10 @@ impl RunnerEnvironment {
         names.extend(other.names());
         names.sort();
         names.dedup();
-        names.retain(|name| {
-            if name == "PATH" {
-                self.path != other.path
-            } else {
-                self.variables.get(name) != other.variables.get(name)
-            }
+        names.retain(|name| match name.as_str() {
+            "PATH" => self.path != other.path,
+            TOOL_CACHE => self.tool_cache != other.tool_cache,
+            _ => self.variables.get(name) != other.variables.get(name),
         });
         if self.ca_file != other.ca_file && names.is_empty() {
             names.push("SSL_CERT_FILE".to_owned());
@@ -211,6 +226,7 @@ impl RunnerEnvironment {
         let extra = [
             ("path", self.path.clone()),
             ("ca-file", self.ca_file.as_ref().map(|file| file.display().to_string())),
+            (TOOL_CACHE, self.tool_cache.as_ref().map(|dir| dir.display().to_string())),
         ];
         for (key, value) in extra {
             if let Some(value) = value {
@@ -233,6 +249,7 @@ impl RunnerEnvironment {
                 match key {
                     "path" => environment.path = Some(unquoted(value)?),
                     "ca-file" => environment.ca_file = Some(unquoted(value)?.into()),
+                    TOOL_CACHE => environment.tool_cache = Some(unquoted(value)?.into()),
                     _ => {}
                 }
             } else if !line.starts_with('#') && !line.is_empty() {

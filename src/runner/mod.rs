@@ -18,6 +18,7 @@ pub mod listener;
 pub mod name;
 pub mod preflight;
 pub mod state;
+pub mod tool_cache;
 pub mod tree;
 pub mod unit;
 pub mod version;

@@ -269,6 +269,13 @@ pub struct Jobs {
     /// Script that the runner runs after each job; none for no script
     #[arg(long, value_name = "FILE")]
     pub hook_job_completed: Option<String>,
+    /// Directory with tools for the jobs of all runners, as in `_work/_tool`, such as /opt/hostedtoolcache; none for no such
+    /// directory
+    ///
+    /// It stays as it is: only root may be able to change it. Each runner's own tool cache gets links to its complete tools
+    /// before the runner starts, and is where jobs add what it lacks.
+    #[arg(long, value_name = "DIR")]
+    pub tool_cache: Option<String>,
     /// Groups of the machine that the user that runup creates also gets, such as docker, separated by commas
     ///
     /// Members of some groups can become root: with docker, jobs are not isolated from the machine.

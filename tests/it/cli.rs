@@ -101,7 +101,8 @@ fn example(option: &str) -> &'static str {
         | "remove-token-file"
         | "receipt"
         | "jit-config-out"
-        | "jit-config-file" => "/nowhere",
+        | "jit-config-file"
+        | "tool-cache" => "/nowhere",
         "proxy" => "http://proxy.test:3128",
         "env" => "A=1",
         "env-file" | "hook-job-started" | "hook-job-completed" => "/nowhere.sh",
@@ -218,8 +219,17 @@ fn each_option_arrives_from_the_environment_and_from_the_file() {
         })
         // Files that are not there are refused, and of a variable only the name is shown.
         .filter(|it| {
-            !["env", "env-file", "hook-job-started", "hook-job-completed", "groups", "user-id", "group-id"]
-                .contains(&it.as_str())
+            ![
+                "env",
+                "env-file",
+                "hook-job-started",
+                "hook-job-completed",
+                "tool-cache",
+                "groups",
+                "user-id",
+                "group-id",
+            ]
+            .contains(&it.as_str())
         })
         .collect();
     let lines: Vec<String> = mine.iter().map(|it| format!("{it} = {:?}", example(it))).collect();

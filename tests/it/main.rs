@@ -52,6 +52,7 @@ mod store;
 mod storm;
 mod teardown;
 mod token_command;
+mod tools;
 mod update;
 mod upgrade;
 mod users;

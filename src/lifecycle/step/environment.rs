@@ -11,6 +11,7 @@ use crate::lifecycle::state::journal::{Journal, Step};
 use crate::lifecycle::state::observed::Seen;
 use crate::lifecycle::state::plan::{Change, Planned};
 use crate::lifecycle::state::trust;
+use crate::lifecycle::step::tools;
 use crate::runner::environment::{CA_BUNDLE, HOOKS};
 use crate::runner::{Guard, guard};
 use std::path::Path;
@@ -35,10 +36,10 @@ pub(crate) fn decide(seen: &Seen) -> Option<Planned> {
         .then(|| Planned::keep(step, format!("{} set for the runner and its jobs", names.join(", "))))
 }
 
-/// Refuses a hook that the runner could not run, or that its jobs could change.
+/// Refuses a hook that the runner could not run, or that its jobs could change, and such tools.
 ///
 /// # Errors
-/// `JobsError::HookUnusable`.
+/// `JobsError::HookUnusable`, `JobsError::ToolCacheUnusable`.
 pub(crate) fn check(site: &Site<'_>, account: Option<&Account>) -> Result<(), Error> {
     let own = if site.request.adopt { own_hooks(site) } else { Vec::new() };
     let own = own.iter().map(|(variable, hook)| (*variable, hook.as_path()));
@@ -65,7 +66,7 @@ pub(crate) fn check(site: &Site<'_>, account: Option<&Account>) -> Result<(), Er
             return refused(&format!("{who} can change {}", path.display()));
         }
     }
-    Ok(())
+    tools::check(site, account)
 }
 
 fn option_of(variable: &str) -> &'static str {

@@ -9,5 +9,6 @@ pub mod recorded;
 pub mod registration;
 pub mod sequence;
 pub mod service;
+pub mod tools;
 pub mod user;
 pub mod work;

@@ -13,6 +13,10 @@ pub enum JobsError {
     WorkUnusable { work: PathBuf, why: String },
     #[error("{option} {} cannot be used: {why}", hook.display())]
     HookUnusable { option: &'static str, hook: PathBuf, why: String },
+    #[error("--tool-cache {} cannot be used: {why}", dir.display())]
+    ToolCacheUnusable { dir: PathBuf, why: String },
+    #[error("the tools of {} cannot be linked in {}", cache.display(), own.display())]
+    ToolsNotLinked { cache: PathBuf, own: PathBuf, source: std::io::Error },
     #[error("what an earlier job left in {} cannot be deleted", work.display())]
     Leftovers { work: PathBuf, source: Box<transfer::Error> },
     #[error("an earlier job has mounted {} and it cannot be unmounted", mount.display())]
@@ -22,7 +26,10 @@ pub enum JobsError {
 impl Failure for JobsError {
     fn class(&self) -> Class {
         match self {
-            Self::WorkUnusable { .. } | Self::HookUnusable { .. } => Class::Config,
+            Self::WorkUnusable { .. }
+            | Self::HookUnusable { .. }
+            | Self::ToolCacheUnusable { .. }
+            | Self::ToolsNotLinked { .. } => Class::Config,
             // Another machine or container, or this one once it is cleaned, can take the next job.
             Self::Leftovers { .. } | Self::LeftMounted { .. } => Class::TempFail,
         }
@@ -35,6 +42,11 @@ impl Failure for JobsError {
             }
             Self::HookUnusable { .. } => {
                 "Install an executable script that only root can change, such as /usr/local/bin/hook.sh."
+                    .into()
+            }
+            Self::ToolCacheUnusable { .. } | Self::ToolsNotLinked { .. } => {
+                "Pass a directory of TOOL/VERSION/ARCH that only root can change (`chown --recursive root`, `chmod \
+                 --recursive go-w`), or omit --tool-cache: jobs then download their tools."
                     .into()
             }
             Self::Leftovers { .. } if is_root() => {
@@ -55,6 +67,7 @@ impl Failure for JobsError {
         match self {
             Self::WorkUnusable { .. } => &situation::WORK_UNUSABLE,
             Self::HookUnusable { .. } => &situation::HOOK_UNUSABLE,
+            Self::ToolCacheUnusable { .. } | Self::ToolsNotLinked { .. } => &situation::TOOL_CACHE_UNUSABLE,
             Self::Leftovers { .. } => &situation::WORK_LEFTOVERS,
             Self::LeftMounted { .. } => &situation::MOUNT_INSIDE,
         }
