@@ -7,7 +7,7 @@ server() {
     rm --force "$ready"
     setpriv --pdeathsig KILL "${RUNUP_SANDBOX_BIN:-$bin}" sandbox "$@" >"$ready" 2>"$here/server.log" </dev/null &
     server_pid=$!
-    within 10 test -s "$ready"
+    within 60 test -s "$ready"
     server_url=$(jq --raw-output .url "$ready")
     org_url=$(jq --raw-output .org_url "$ready")
     api_token=$(jq --raw-output .token "$ready")
@@ -29,7 +29,7 @@ server_on() {
 # control METHOD PATH [JSON]: a control call of the fake server. The token is passed on stdin, not on the command line.
 control() {
     printf 'header = "Authorization: Bearer %s"\n' "$api_token" |
-        curl --silent --show-error --fail --max-time 10 --config - --request "$1" "$server_url/_sandbox/$2" ${3+--data "$3"}
+        curl --silent --show-error --fail --max-time 60 --config - --request "$1" "$server_url/_sandbox/$2" ${3+--data "$3"}
 }
 
 # state FILTER…: jq over the server's whole state.
@@ -63,7 +63,7 @@ job_of() { state --argjson id "$1" ".jobs[] | select(.id == \$id) | $2"; }
 
 # finished ID: waits for the end of a job, whatever its result. Its output goes to the log, where `job_says` looks.
 finished() {
-    within 60 job_done "$1"
+    within 200 job_done "$1"
     echo "--- job $1: $(job_of "$1" .result)"
     job_of "$1" .log | sed 's/^/  job: /'
     last_job=$1

@@ -11,7 +11,7 @@ without_libraries() {
     (
         # Several scenarios may do this in parallel.
         exec {debs_lock}>"${base%/*}/debs.lock"
-        flock --wait 150 "$debs_lock"
+        flock --wait 600 "$debs_lock"
         # shellcheck disable=SC2086 # two words
         [[ -d $kept ]] || fetch_debs "$kept" $wanted_debs
     )
@@ -127,16 +127,16 @@ scenario_libraries_while_others_install() {
         open(my $held, ">", "$sign.held"); select(undef, undef, undef, 0.05) until -e "$sign.free";'
     in_background others-lists perl -e "$hold" /var/lib/apt/lists/lock /lists
     in_background others-dpkg perl -e "$hold" /var/lib/dpkg/lock-frontend /dpkg
-    within 10 test -e "$root/lists.held"
-    within 10 test -e "$root/dpkg.held"
+    within 60 test -e "$root/lists.held"
+    within 60 test -e "$root/dpkg.held"
     in_background baking runup bake --deps
-    within 20 journal_says baking "waiting for another package manager to finish"
+    within 60 journal_says baking "waiting for another package manager to finish"
     touch "$root/lists.free"
-    within 20 journal_says baking "Waiting for cache lock"
+    within 60 journal_says baking "Waiting for cache lock"
     must_not has_icu
     touch "$root/dpkg.free"
     within 60 journal_says baking "installed libicu72"
-    within 20 journal_says baking "sealed"
+    within 60 journal_says baking "sealed"
     must has_icu
 }
 

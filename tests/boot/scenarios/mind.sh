@@ -2,7 +2,7 @@
 
 # The same runner is online, its service runs, and no other runner was registered.
 undisturbed() {
-    within 30 online
+    within 60 online
     must active $unit
     same "$before" "$(runner_id)" "the runner's id"
     same 1 "$(runners)" "the number of runners"
@@ -48,7 +48,7 @@ scenario_change_of_mind() {
     exits 79 runup status
     says "not registered" "run install again"
     exits 0 runup install --drain 7m --work elsewhere
-    within 30 online
+    within 60 online
     before=$(runner_id)
     undisturbed
     registered_as elsewhere
@@ -97,7 +97,7 @@ scenario_cut_off_before_online() {
     inside pkill --signal=STOP --full "^/bin/bash $tree/bin/Runner.Listener run"
     forget_session
     in_background converge /usr/bin/runup install
-    within 20 waits_for_it "$file"
+    within 60 waits_for_it "$file"
     must offline
     inside pkill --signal=CONT --full "^/bin/bash $tree/bin/Runner.Listener run"
     within 60 inactive converge

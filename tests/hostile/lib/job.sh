@@ -168,11 +168,11 @@ knows_upgrade() { "$bin" upgrade --help >/dev/null 2>&1; }
 # leaves.
 typed_by_root() {
     mkfifo "$here/keys"
-    inside_deadline=90 inside script --quiet --return --command "bash --norc -i" /dev/null <"$here/keys" >"$here/screen" 2>&1 &
+    inside_deadline=300 inside script --quiet --return --command "bash --norc -i" /dev/null <"$here/keys" >"$here/screen" 2>&1 &
     local shell=$! keys
     exec {keys}>"$here/keys"
     printf '%s; touch /root/typed\n' "$1" >&"$keys"
-    within 60 test -e "$root/root/typed"
+    within 240 test -e "$root/root/typed"
     sleep "$2"
     printf 'exit\n' >&"$keys"
     exec {keys}>&-

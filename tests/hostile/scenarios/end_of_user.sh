@@ -51,7 +51,7 @@ escape 'exec perl /srv/loot/bomb.pl'
 sleep 2; ps -u \$(id -u) | wc -l"
     from=$(now)
     # A loaded machine with a fork bomb has little time for it.
-    inside_deadline=150 inside systemctl stop $unit
+    inside systemctl stop $unit
     note "stopped in $(since "$from")"
     inside systemctl start --no-block $unit
     attempt as_root timeout 100 /usr/bin/runup remove --deadline 60s

@@ -71,7 +71,7 @@ scenario_hide_and_seek() {
     # As an operator may have done for all users of the machine.
     install --directory --mode=1777 "$root$loot" "$root/srv/shared" "$root/var/crash"
     exits 0 runup install --ephemeral
-    within 30 online
+    within 60 online
     inside systemctl cat "$unit" | grep --quiet --line-regexp PrivateTmp=yes || fail "the unit has no /tmp of its own"
     exits 0 runup install --ephemeral
     says "nothing to do"

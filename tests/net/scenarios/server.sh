@@ -33,7 +33,7 @@ scenario_server_with_a_bad_certificate() {
     certificate old.test -days 0
     tls 127.0.0.2 old.test
     echo "127.0.0.2 old.test" >>/etc/hosts
-    within 5 has_expired old.test
+    within 60 has_expired old.test
     doctor 78 --url "https://old.test/acme" --ca-file "$here/ca.pem"
     fails server certificate 78 certificate expired
 }
@@ -258,14 +258,14 @@ scenario_runner() {
     exits 0 env "${environment[@]}" "$bin" install --url "$org_url" --service none
     beside runner env "${environment[@]}" "$bin" run --url "$org_url"
     runs=$!
-    within 30 online
+    within 60 online
     doctor 0
     fine runner "/opt/actions-runner: registered"
     # It would register again.
     kill -TERM "$runs"
     wait "$runs" || true
     control PATCH "runners/$(runner_id)" '{"deleted":true}'
-    within 30 no_runner
+    within 60 no_runner
     # Doctor finds the server by the runner, and the token in its own environment.
     doctor 78
     fails runner "" 78 /opt/actions-runner "runup status --dir /opt/actions-runner"
