@@ -144,6 +144,7 @@ in_background() {
 
 active() { [[ $(inside systemctl is-active "$1") == active ]]; }
 inactive() { [[ $(inside systemctl is-active "$1") =~ ^(inactive|unknown)$ ]]; }
+stopping() { [[ $(inside systemctl is-active "$1") == deactivating ]]; }
 failed() { [[ $(inside systemctl is-failed "$1") == failed ]]; }
 enabled() { [[ $(inside systemctl is-enabled "$1") == enabled ]]; }
 # A unit's property.

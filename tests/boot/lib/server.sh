@@ -61,6 +61,28 @@ script() {
 # job_of ID FILTER: jq over one job.
 job_of() { state --argjson id "$1" ".jobs[] | select(.id == \$id) | $2"; }
 
+# held_job [RUNNER]: queues a job that runs until `release`, so that the slowest look finds it at work, and prints its id.
+held_job() {
+    hold
+    script "$held" "${1:-}"
+}
+held='until [ -e /srv/free ]; do sleep 0.2; done'
+hold() { rm --force "$root/srv/free"; }
+release() { touch "$root/srv/free"; }
+
+# release_once COMMAND…: releases the job in the background, two seconds after the command succeeds; `released` waits for that. What
+# the last `exits` printed is gone then.
+release_once() {
+    : >"$here/stdout"
+    : >"$here/stderr"
+    { within 60 "$@" && sleep 2 && release; } &
+    releasing=$!
+}
+released() { wait "$releasing"; }
+
+# The command that runs says that it waits for the end of a job.
+says_to_wait() { cat "$here/stdout" "$here/stderr" | grep --extended-regexp 'a job is running|is running a job' >/dev/null; }
+
 # finished ID: waits for the end of a job, whatever its result. Its output goes to the log, where `job_says` looks.
 finished() {
     within 200 job_done "$1"

@@ -76,12 +76,15 @@ scenario_made_by_hand_adopted() {
 
     # Its job is not cancelled: without enough time, nothing has happened.
     pid=$(property $hand_unit MainPID)
-    id=$(script_job 'sleep 12; echo whole; '"$hidden")
+    hold
+    id=$(script_job "$held; echo whole; $hidden")
     within 60 busy
     exits 75 runup install --adopt --dir $hand --drain 1s
     says "not idle"
     same "$pid" "$(property $hand_unit MainPID)" "the process of its service"
+    release_once says_to_wait
     exits 0 runup install --adopt --dir $hand
+    released
     same Succeeded "$(of_job "$id" .result)" "the result of the job that ran"
     must online
     same 1 "$(runners)" "the number of runners"

@@ -149,7 +149,7 @@ scenario_package_upgrade() {
         must online
         pid=$(property $unit MainPID) id=$(runner_id)
         inode=$(stat --format=%i "$root/usr/bin/runup")
-        job=$(job 6)
+        job=$(held_job)
         within 60 busy
         exits 0 dpkg --install /root/newer.deb
         must busy
@@ -159,7 +159,9 @@ scenario_package_upgrade() {
         must inactive runup.service
         [[ $inode != "$(stat --format=%i "$root/usr/bin/runup")" ]] || fail "the program was not replaced"
         same 99.0.0-1 "$(inside dpkg-query --show --showformat='${Version}' runup)" "the package's version"
+        release
         within 60 job_done "$job"
+        hold
         must online
         same 1 "$(runners)" "the number of runners"
         status_is 0 .state registered '.drift | length' 0

@@ -48,11 +48,13 @@ scenario_run_and_stop() {
     must no_root_in "$run_unit"
     must metadata_denied
     local job from
-    job=$(job 3)
+    job=$(held_job)
     within 60 busy
     from=$(now)
+    release_once stopping $run_unit
     exits 0 inside systemctl stop $run_unit
-    note "drained a job of 3 s in $(since "$from")"
+    released
+    note "drained a job in $(since "$from")"
     must job_done "$job"
     same 0 "$(exit_status)" "the exit code of run"
     # It stays registered, as removal was not requested. The server would keep a session that is not ended for twenty seconds.
@@ -297,9 +299,11 @@ scenario_spot_notice() {
     write_run_unit --ephemeral --drain 60s --cloud aws --metadata-url "$metadata_url"
     inside systemctl start $run_unit
     within 60 online
-    job=$(job 8)
+    job=$(held_job)
     within 60 busy
     touch "$root/var/lib/metadata/notice"
+    within 60 journal_says $run_unit "waiting for its end"
+    release
     within 60 job_done "$job"
     within 60 no_runner
     within 60 inactive $run_unit

@@ -213,11 +213,13 @@ scenario_self_update_supervised() {
 scenario_stop_drains() {
     with_service
     local job from
-    job=$(job 6)
+    job=$(held_job)
     within 60 busy
     from=$(now)
+    release_once stopping $unit
     inside systemctl stop $unit
-    note "a job of 6 s, stopped after $(since "$from")"
+    released
+    note "with a job, stopped after $(since "$from")"
     must job_done "$job"
     # The server would keep a session that is not ended for twenty seconds.
     within 15 offline
@@ -289,9 +291,11 @@ scenario_remove_an_edited_unit() {
         not_read) printf '[Service]\nExecStart=/bin/sleep infinity\n' >"$root$file" ;;
         esac
         [[ $kind == not_read ]] || inside systemctl daemon-reload
-        job=$(job 6)
+        job=$(held_job)
         within 60 busy
+        release_once processes '^/usr/bin/runup remove'
         exits 0 runup remove --drain 60s
+        released
         must job_done "$job"
         must no_runner
         must inactive $unit
@@ -321,9 +325,11 @@ scenario_remove_while_a_job_runs() {
     absent $tree "/etc/systemd/system/$unit"
 
     exits 0 runup install
-    job=$(job 4)
+    job=$(held_job)
     within 60 busy
-    exits 0 runup remove --drain 30s
+    release_once processes '^/usr/bin/runup remove'
+    exits 0 runup remove --drain 60s
+    released
     must job_done "$job"
     must no_runner
     absent $tree "/etc/systemd/system/$unit"
@@ -603,9 +609,10 @@ scenario_status_tells() {
     status_is 0 .state registered .server online .busy false .version 2.336.0 .service.unit $unit .service.active active \
         .service.enabled enabled '.drift | length' 0
     local job
-    job=$(job 3)
+    job=$(held_job)
     within 60 busy
     status_is 0 .busy true .job true .listener true
+    release
     within 60 job_done "$job"
     exits 0 runup status --local
     says "waits for jobs"
@@ -779,9 +786,11 @@ scenario_service_leaves_at_shutdown() {
     within 60 online
     same 1 "$(runners)" "the number of runners"
     # A running job gets its time, then the runner is deregistered.
-    job=$(job 4)
+    job=$(held_job)
     within 60 busy
+    release_once stopping $unit
     switch_off
+    released
     must job_done "$job"
     must no_runner
     switch_on
@@ -820,13 +829,15 @@ Environment=RUNUP_CLOUD=aws RUNUP_METADATA_URL=$metadata_url
 DROPIN
     exits 0 runup install --ephemeral
     local job from
-    job=$(job 3)
+    job=$(held_job)
     within 60 busy
     from=$(now)
     touch "$root/var/lib/metadata/notice"
+    within 60 journal_says $unit "waiting for its end"
+    release
     within 60 job_done "$job"
     within 60 no_runner
-    note "a job of 3 s done, and gone $(since "$from") after the notice"
+    note "a job done, and gone $(since "$from") after the notice"
     # It must not come back while the machine is being reclaimed.
     sleep 20
     must no_runner

@@ -29,11 +29,13 @@ scenario_upgrade_by_hand() {
     echo keep >"$root$tree/_work/cache"
     mkdir "$root$tree/hooks"
     offer 2.340.0
-    job=$(job 4)
+    job=$(held_job)
     within 60 busy
     from=$(now)
+    release_once says_to_wait
     exits 0 runup upgrade --json
-    note "waited for a job of 4 s and upgraded in $(since "$from")"
+    released
+    note "waited for a job and upgraded in $(since "$from")"
     same true "$(jq .changed "$here/stdout")" "whether it was upgraded"
     must job_done "$job"
     must online_as 2.340.0
@@ -107,11 +109,12 @@ scenario_upgrade_by_timer() {
     local job
     looked_days_ago 1
     offer 2.342.0
-    job=$(job 30)
+    job=$(held_job)
     within 60 busy
     exits 75 runup upgrade --window 2s
     says "was not idle"
     must_not failed $upgrade_unit
+    release
     within 60 job_done "$job"
     must online_as 2.341.0
     # The operator disables upgrades.
@@ -126,14 +129,16 @@ scenario_upgrade_that_cannot_wait() {
     local job
     within 60 inactive $upgrade_unit
     offer 2.340.0
-    job=$(job 15)
+    job=$(held_job)
     within 60 busy
     # GitHub Enterprise Server gives a day, of which some is left.
     looked "21 hours ago"
     exits 75 runup upgrade --daily --window 1s
     must_not job_done "$job"
     looked_days_ago 26
+    release_once says_to_wait
     exits 0 runup upgrade --daily --window 1s
+    released
     says "ends soon"
     must online_as 2.340.0
     same Succeeded "$(state --argjson id "$job" '.jobs[] | select(.id == $id) | .result')" "the job that was waited for"
@@ -145,9 +150,11 @@ scenario_upgrade_under_a_supervisor() {
     with_service --remove-on-shutdown
     local job
     offer 2.340.0
-    job=$(job 3)
+    job=$(held_job)
     within 60 busy
+    release_once says_to_wait
     exits 0 runup upgrade
+    released
     must job_done "$job"
     must online_as 2.340.0
     same 1 "$(runners)" "the number of runners"

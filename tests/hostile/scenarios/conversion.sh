@@ -45,9 +45,12 @@ scenario_conversion_of_a_machine_of_before() {
     victim
     new_program
     # The running job gets its time.
-    job=$(job_begin 'sleep 5; echo whole')
+    hold
+    job=$(job_begin "$held; echo whole")
     within 60 busy
+    release_once processes '^/usr/bin/runup install'
     attempt runup install
+    released
     succeeded
     same Succeeded "$(job_of "$job" .result)" "the result of the job that ran"
     within 60 own_online
