@@ -10,9 +10,9 @@ scenario_drain_held_up_by_another_user() {
         "cd /; exec -a /bin/bash tail $tree/bin/Runner.Worker -F spawnclient"
     in_background decoy3 setpriv --reuid=other --regid=other --clear-groups env RUNUP_LISTENER_DIR=$tree sleep 6000
     within 60 processes Runner.Worker
-    attempt as_root timeout 60 /usr/bin/runup drain --deadline 8s
+    attempt as_root timeout 60 /usr/bin/runup drain --deadline 40s
     succeeded
-    attempt as_root timeout 100 /usr/bin/runup remove --drain 8s --deadline 60s
+    attempt as_root timeout 170 /usr/bin/runup remove --drain 40s --deadline 120s
     succeeded
     # The other user's processes were not touched.
     must active decoy
