@@ -45,7 +45,7 @@ no_runner_processes() { must_not processes "$tree/"; }
 scenario_run_and_stop() {
     with_run --drain 60s
     registered_once
-    must no_root_in "$run_unit"
+    within 60 no_root_in "$run_unit"
     must metadata_denied
     local job from
     job=$(held_job)

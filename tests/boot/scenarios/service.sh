@@ -847,6 +847,7 @@ DROPIN
 
 # A second runner in another directory shares the user, and neither can affect the other.
 scenario_several_runners() {
+    local log
     with_service
     exits 0 runup install --dir /opt/second --name second
     within 60 online 2
@@ -872,9 +873,19 @@ scenario_several_runners() {
     exits 0 runup logs --dir /opt/second
     says "journal  |" "Listening for Jobs"
     must_not grep -F "$unit" "$here/stdout"
-    exits 0 as_root sh -c '{ sleep 3; echo "[2026-01-31 12:00:00Z INFO Listener] added"; } >>/opt/second/_diag/Runner_9.log &
-        exec timeout --preserve-status --signal=INT 8 /usr/bin/runup logs --follow --dir /opt/second'
-    says "Listening for Jobs" "listener | [INFO Listener] added"
+    in_background following sh -c 'trap : INT; /usr/bin/runup logs --follow --dir /opt/second >/root/followed 2>&1; echo $? >/root/code'
+    within 60 grep --fixed-strings "Listening for Jobs" "$root/root/followed"
+    # The newest file is followed, and the listener may write to its own at any time.
+    log=$root/opt/second/_diag/Runner_9.log
+    echo "[2026-01-31 12:00:00Z INFO Listener] begun" >"$log.new"
+    touch --date="1 hour" "$log.new"
+    mv "$log.new" "$log"
+    within 60 grep --fixed-strings "listener | [INFO Listener] begun" "$root/root/followed"
+    echo "[2026-01-31 12:00:00Z INFO Listener] added" >>"$log"
+    within 60 grep --fixed-strings "listener | [INFO Listener] added" "$root/root/followed"
+    inside systemctl kill --signal=INT following
+    within 60 test -s "$root/root/code"
+    same 0 "$(<"$root/root/code")" "the exit code of logs --follow after a signal"
     exits 0 runup remove --dir $tree
     same second "$(state '.runners[].name')" "the runner that is left"
     must active runup-opt-second.service

@@ -77,7 +77,7 @@ while :; do
 done
 SNOOPER
 escape 'exec bash /srv/loot/snooper.sh'
-sleep 2; ps -o args -u \$(id -u)"
+for try in {1..300}; do pgrep --full snooper.sh >/dev/null && break; sleep 0.1; done; ps -o args -u \$(id -u)"
     job_says snooper.sh
     attempt runup install --work elsewhere
     nothing_was_taken
