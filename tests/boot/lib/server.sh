@@ -44,7 +44,7 @@ no_runner() { [[ $(runners) == 0 ]]; }
 
 # Number of successful requests of the route $1; `register` counts registrations.
 requests() {
-    control GET requests | jq --arg route "$1" '[.[] | select(.route == $route and (.status // 0) < 300)] | length'
+    control GET requests | jq --arg route "$1" '[.[] | select(.route == $route and (.status // 999) < 300)] | length'
 }
 
 # job SECONDS: queues a job.
@@ -92,7 +92,7 @@ finished() {
 }
 
 # job_says TEXT: the last finished job printed it.
-job_says() { job_of "$last_job" .log | grep --quiet --fixed-strings -- "$1" || fail "the job did not print: $1"; }
+job_says() { job_of "$last_job" .log | grep --fixed-strings -- "$1" >/dev/null || fail "the job did not print: $1"; }
 job_does_not_say() { ! job_of "$last_job" .log | grep --fixed-strings -- "$1" || fail "the job printed: $1"; }
 
 # fault JSON: for example {"route":"*","kind":"status","code":503}.

@@ -104,7 +104,7 @@ scenario_made_by_hand_adopted() {
     same "[]" "$(jq --compact-output .drift "$here/stdout")" "what differs"
     id=$(script_job 'echo "cache=$CACHE user=$(id --user --name)"')
     within 60 job_done "$id"
-    of_job "$id" .log | grep --quiet "cache=/srv/cache user=alice" || fail "the job printed: $(of_job "$id" .log)"
+    of_job "$id" .log | grep "cache=/srv/cache user=alice" >/dev/null || fail "the job printed: $(of_job "$id" .log)"
 
     exits 0 runup install --dir $hand
     says "nothing to do"

@@ -44,7 +44,7 @@ packages_from() { echo "deb [trusted=yes] $1 ./" >"$root/etc/apt/sources.list"; 
 
 has_icu() { compgen -G "$root/usr/lib/*-linux-gnu/libicuuc.so.72" >/dev/null; }
 journal_of() { inside journalctl --quiet --unit="$1" --output=cat; }
-journal_says() { journal_of "$1" | grep --quiet --fixed-strings "$2"; }
+journal_says() { journal_of "$1" | grep --fixed-strings "$2" >/dev/null; }
 
 # Records every start of a package manager from now on.
 watch_package_managers() {

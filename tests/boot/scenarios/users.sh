@@ -26,7 +26,7 @@ job_prints() {
     state --argjson id "$job" '.jobs[] | select(.id == $id) | .log' | sed --quiet 's/^job: //p'
 }
 
-says_waiting() { inside journalctl --quiet --unit="$1" --output=cat | grep --quiet "waiting for it"; }
+says_waiting() { inside journalctl --quiet --unit="$1" --output=cat | grep "waiting for it" >/dev/null; }
 
 # A user of a directory service is waited for, used with its groups, and neither created nor deleted.
 scenario_user_of_a_service() {

@@ -167,7 +167,7 @@ only_logs_and_work() {
 }
 
 # Whether the program under test has this option.
-knows() { "$bin" install --help 2>/dev/null | grep --quiet -- "$1"; }
+knows() { "$bin" install --help 2>/dev/null | grep -- "$1" >/dev/null; }
 
 knows_upgrade() { "$bin" upgrade --help >/dev/null 2>&1; }
 

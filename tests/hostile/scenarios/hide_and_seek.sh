@@ -72,7 +72,7 @@ scenario_hide_and_seek() {
     install --directory --mode=1777 "$root$loot" "$root/srv/shared" "$root/var/crash"
     exits 0 runup install --ephemeral
     within 60 online
-    inside systemctl cat "$unit" | grep --quiet --line-regexp PrivateTmp=yes || fail "the unit has no /tmp of its own"
+    inside systemctl cat "$unit" | grep --line-regexp PrivateTmp=yes >/dev/null || fail "the unit has no /tmp of its own"
     exits 0 runup install --ephemeral
     says "nothing to do"
     uid=$(uid_of actions-runner)
