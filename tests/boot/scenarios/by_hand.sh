@@ -60,7 +60,8 @@ nothing_of_it() {
     absent $hand "/etc/systemd/system/$hand_unit" "/etc/systemd/system/$new_unit" "/run/systemd/system/$hand_unit.d"
     absent "/etc/systemd/system/multi-user.target.wants/$hand_unit"
     must_not ls "$root"/var/lib/runup/*hand*.json
-    must_not inside pgrep --uid alice
+    # Without those that only wait for process 1.
+    must_not inside pgrep --uid alice --runstates D,R,S,T
     others_untouched
 }
 

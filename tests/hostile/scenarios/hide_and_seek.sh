@@ -118,7 +118,7 @@ scenario_hide_and_seek() {
 # Nothing that the job of the user $1 has started runs.
 no_process_of_the_job_of() {
     local found
-    found=$(inside ps -e -o uid= -o args= | awk -v uid="$1" '$1 == uid && /sleep 6000|perl/')
+    found=$(inside ps -e -o uid= -o stat= -o args= | awk -v uid="$1" '$1 == uid && $2 !~ /^Z/ && /sleep 6000|perl/')
     same "" "$found" "what the job left running"
 }
 
