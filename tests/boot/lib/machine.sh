@@ -89,7 +89,7 @@ switch_on() {
     local from
     from=$(now)
     switch_on_at_once
-    within "${boot_deadline:-60}" is_up
+    within 180 is_up
     boot_seconds=$(since "$from")
     echo "up in $boot_seconds"
 }
@@ -104,7 +104,7 @@ switch_on_at_once() {
     ) </dev/null >>"$here/console.log" 2>&1 &
     nspawn=$!
     leader=""
-    within 30 find_leader
+    within 60 find_leader
 }
 
 find_leader() {
@@ -121,9 +121,9 @@ is_up() {
     [[ $(inside systemctl is-system-running) =~ ^(running|degraded)$ ]]
 }
 
-# inside COMMAND…: runs it in the machine directly, to look at something.
+# inside COMMAND…: runs it in the machine directly, to look at something. Past the time limit, what it started there goes on.
 inside() {
-    timeout --kill-after=5 "${inside_deadline:-60}" nsenter --target "$leader" --mount --uts --ipc --pid -- \
+    timeout --kill-after=5 "${inside_deadline:-180}" nsenter --target "$leader" --mount --uts --ipc --pid -- \
         env --ignore-environment PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 "$@"
 }
 
@@ -144,6 +144,7 @@ in_background() {
 
 active() { [[ $(inside systemctl is-active "$1") == active ]]; }
 inactive() { [[ $(inside systemctl is-active "$1") =~ ^(inactive|unknown)$ ]]; }
+stopping() { [[ $(inside systemctl is-active "$1") == deactivating ]]; }
 failed() { [[ $(inside systemctl is-failed "$1") == failed ]]; }
 enabled() { [[ $(inside systemctl is-enabled "$1") == enabled ]]; }
 # A unit's property.
@@ -177,7 +178,7 @@ is_off() { [[ ! -e /proc/$nspawn || $(awk '/^State:/ { print $2 }' "/proc/$nspaw
 # The power fails: every process ends, between any two instructions.
 power_cut() {
     kill -KILL "$leader"
-    within 10 is_off
+    within 60 is_off
     wait "$nspawn" || true
     leader="" nspawn=""
 }

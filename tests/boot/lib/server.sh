@@ -7,7 +7,7 @@ server() {
     rm --force "$ready"
     setpriv --pdeathsig KILL "${RUNUP_SANDBOX_BIN:-$bin}" sandbox "$@" >"$ready" 2>"$here/server.log" </dev/null &
     server_pid=$!
-    within 10 test -s "$ready"
+    within 60 test -s "$ready"
     server_url=$(jq --raw-output .url "$ready")
     org_url=$(jq --raw-output .org_url "$ready")
     api_token=$(jq --raw-output .token "$ready")
@@ -29,7 +29,7 @@ server_on() {
 # control METHOD PATH [JSON]: a control call of the fake server. The token is passed on stdin, not on the command line.
 control() {
     printf 'header = "Authorization: Bearer %s"\n' "$api_token" |
-        curl --silent --show-error --fail --max-time 10 --config - --request "$1" "$server_url/_sandbox/$2" ${3+--data "$3"}
+        curl --silent --show-error --fail --max-time 60 --config - --request "$1" "$server_url/_sandbox/$2" ${3+--data "$3"}
 }
 
 # state FILTER…: jq over the server's whole state.
@@ -44,7 +44,7 @@ no_runner() { [[ $(runners) == 0 ]]; }
 
 # Number of successful requests of the route $1; `register` counts registrations.
 requests() {
-    control GET requests | jq --arg route "$1" '[.[] | select(.route == $route and (.status // 0) < 300)] | length'
+    control GET requests | jq --arg route "$1" '[.[] | select(.route == $route and (.status // 999) < 300)] | length'
 }
 
 # job SECONDS: queues a job.
@@ -61,16 +61,38 @@ script() {
 # job_of ID FILTER: jq over one job.
 job_of() { state --argjson id "$1" ".jobs[] | select(.id == \$id) | $2"; }
 
+# held_job [RUNNER]: queues a job that runs until `release`, so that the slowest look finds it at work, and prints its id.
+held_job() {
+    hold
+    script "$held" "${1:-}"
+}
+held='until [ -e /srv/free ]; do sleep 0.2; done'
+hold() { rm --force "$root/srv/free"; }
+release() { touch "$root/srv/free"; }
+
+# release_once COMMAND…: releases the job in the background, two seconds after the command succeeds; `released` waits for that. What
+# the last `exits` printed is gone then.
+release_once() {
+    : >"$here/stdout"
+    : >"$here/stderr"
+    { within 60 "$@" && sleep 2 && release; } &
+    releasing=$!
+}
+released() { wait "$releasing"; }
+
+# The command that runs says that it waits for the end of a job.
+says_to_wait() { cat "$here/stdout" "$here/stderr" | grep --extended-regexp 'a job is running|is running a job' >/dev/null; }
+
 # finished ID: waits for the end of a job, whatever its result. Its output goes to the log, where `job_says` looks.
 finished() {
-    within 60 job_done "$1"
+    within 200 job_done "$1"
     echo "--- job $1: $(job_of "$1" .result)"
     job_of "$1" .log | sed 's/^/  job: /'
     last_job=$1
 }
 
 # job_says TEXT: the last finished job printed it.
-job_says() { job_of "$last_job" .log | grep --quiet --fixed-strings -- "$1" || fail "the job did not print: $1"; }
+job_says() { job_of "$last_job" .log | grep --fixed-strings -- "$1" >/dev/null || fail "the job did not print: $1"; }
 job_does_not_say() { ! job_of "$last_job" .log | grep --fixed-strings -- "$1" || fail "the job printed: $1"; }
 
 # fault JSON: for example {"route":"*","kind":"status","code":503}.

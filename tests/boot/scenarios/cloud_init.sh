@@ -113,7 +113,7 @@ scenario_cloud_init_to_online() {
     fetched=$(requests archive)
     # The second boot changes nothing.
     reboot
-    within 30 sessions 2
+    within 60 sessions 2
     cloud_init "done"
     converged
     registered_once
@@ -137,7 +137,7 @@ scenario_cloud_init_ephemeral() {
     must no_runner
     # If such a machine is not deleted, it becomes a new runner when it is switched on.
     switch_on
-    within 30 online
+    within 60 online
     same 1 "$(runners)" "the number of runners"
     converged
     cloud_init "done"
@@ -148,12 +148,12 @@ scenario_cloud_init_ephemeral() {
     user_data <"$here/again"
     instance another
     switch_on
-    within 30 online
+    within 60 online
     cloud_init "done"
     for _ in 1 2; do
         first=$(runner_id)
         job=$(job 1)
-        within 30 job_done "$job"
+        within 60 job_done "$job"
         within 60 fresh_runner "$first"
         same 1 "$(runners)" "the number of runners"
     done
@@ -189,7 +189,7 @@ scenario_cloud_init_before_the_network() {
     on_the_console 'github.test'
     plain "$here/said"
     reboot
-    within 30 sessions 2
+    within 60 sessions 2
     converged
     registered_once
 }
@@ -203,7 +203,7 @@ scenario_cloud_init_twice_at_once() {
         user_data
     must grep --quiet 'wait \$one' "$root/var/lib/cloud/seed/nocloud/user-data"
     switch_on
-    within 30 online
+    within 60 online
     cloud_init "done"
     on_the_console 'both ended well' 'waiting for the lock /var/lib/runup/' 'holds it'
     plain "$here/said"

@@ -109,7 +109,7 @@ scenario_power_cut_before_the_unit_is_enabled() {
     cloud_init "done"
     registered_once
     reboot
-    within 30 sessions 2
+    within 60 sessions 2
     converged
     registered_once
 }

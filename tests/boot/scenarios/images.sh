@@ -45,9 +45,9 @@ scenario_baked_image() {
     must_not cmp --quiet "$one/etc/machine-id" "$root/etc/machine-id"
     # After a reboot, each has the same identity.
     reboot
-    within 30 sessions 3
+    within 60 sessions 3
     converged
-    within 30 online 2
+    within 60 online 2
     same 2 "$(requests register)" "the number of registrations"
     same "$fetched" "$(requests archive)" "the number of downloads"
 }

@@ -10,7 +10,7 @@ with_instances() {
     printf 'name = "box"\n' >>"$root/etc/runup/config.toml"
     switch_on
     exits 0 runup install --count "$number" "$@"
-    within 30 online "$number"
+    within 60 online "$number"
 }
 
 # The unit of the instance with this number.
@@ -52,8 +52,8 @@ CONFIG
     must denied 4
     # All stop and start together.
     exits 0 inside systemctl stop runup.target
-    within 30 none_active 4
-    within 30 offline 4
+    within 60 none_active 4
+    within 60 offline 4
     exits 0 inside systemctl start runup.target
     within 60 online 4
     reboot
@@ -78,13 +78,17 @@ CONFIG
 
 scenario_lower_count() {
     with_instances 3
-    local short long
-    short=$(script "sleep 6" box-3)
+    local short long asked
+    short=$(held_job box-3)
     long=$(script "sleep 600" box-2)
-    within 20 busy_runner box-3
-    within 20 busy_runner box-2
-    # One ends its job in time; the other one has it for longer, and goes on with it.
-    exits 75 runup install --count 1 --drain 20s
+    within 60 busy_runner box-3
+    within 60 busy_runner box-2
+    # One ends its job in time; the other one has it for longer, and goes on with it. Whether they are idle shows when the server is
+    # asked to delete them.
+    asked=$(asked delete-runner)
+    release_once asked_more_than $((asked + 1)) delete-runner
+    exits 75 runup install --count 1 --drain 25s
+    released
     says "box-2" "still running a job, and stays"
     must job_done "$short"
     same Succeeded "$(job_of "$short" .result)" "the result of the short job"
@@ -102,11 +106,14 @@ scenario_lower_count() {
     # One that registers by itself must not come back once it is off the server.
     exits 0 runup remove
     exits 0 runup install --ephemeral --count 2
-    within 30 online 2
-    short=$(script "sleep 4" box-2)
-    within 20 busy_runner box-2
+    within 60 online 2
+    short=$(held_job box-2)
+    within 60 busy_runner box-2
+    asked=$(asked delete-runner)
+    release_once asked_more_than "$asked" delete-runner
     exits 0 runup install --ephemeral --count 1 --drain 60s
-    within 5 job_done "$short"
+    released
+    within 60 job_done "$short"
     same Succeeded "$(job_of "$short" .result)" "the result of the job"
     absent /opt/actions-runner-2
     same "box" "$(names)" "the runners"

@@ -11,7 +11,7 @@ without_libraries() {
     (
         # Several scenarios may do this in parallel.
         exec {debs_lock}>"${base%/*}/debs.lock"
-        flock --wait 150 "$debs_lock"
+        flock --wait 600 "$debs_lock"
         # shellcheck disable=SC2086 # two words
         [[ -d $kept ]] || fetch_debs "$kept" $wanted_debs
     )
@@ -44,7 +44,7 @@ packages_from() { echo "deb [trusted=yes] $1 ./" >"$root/etc/apt/sources.list"; 
 
 has_icu() { compgen -G "$root/usr/lib/*-linux-gnu/libicuuc.so.72" >/dev/null; }
 journal_of() { inside journalctl --quiet --unit="$1" --output=cat; }
-journal_says() { journal_of "$1" | grep --quiet --fixed-strings "$2"; }
+journal_says() { journal_of "$1" | grep --fixed-strings "$2" >/dev/null; }
 
 # Records every start of a package manager from now on.
 watch_package_managers() {
@@ -127,16 +127,16 @@ scenario_libraries_while_others_install() {
         open(my $held, ">", "$sign.held"); select(undef, undef, undef, 0.05) until -e "$sign.free";'
     in_background others-lists perl -e "$hold" /var/lib/apt/lists/lock /lists
     in_background others-dpkg perl -e "$hold" /var/lib/dpkg/lock-frontend /dpkg
-    within 10 test -e "$root/lists.held"
-    within 10 test -e "$root/dpkg.held"
+    within 60 test -e "$root/lists.held"
+    within 60 test -e "$root/dpkg.held"
     in_background baking runup bake --deps
-    within 20 journal_says baking "waiting for another package manager to finish"
+    within 60 journal_says baking "waiting for another package manager to finish"
     touch "$root/lists.free"
-    within 20 journal_says baking "Waiting for cache lock"
+    within 60 journal_says baking "Waiting for cache lock"
     must_not has_icu
     touch "$root/dpkg.free"
     within 60 journal_says baking "installed libicu72"
-    within 20 journal_says baking "sealed"
+    within 60 journal_says baking "sealed"
     must has_icu
 }
 

@@ -38,9 +38,9 @@ scenario_unit_by_hand() {
     cp "$root/opt/actions-runner/bin/runsvc.sh" "$root/opt/actions-runner/runsvc.sh"
     inside systemctl daemon-reload
     inside systemctl enable --now by-hand.service
-    within 10 online
+    within 60 online
     reboot
-    within 10 online
+    within 60 online
     same 1 "$(requests register)" "the number of registrations"
     # Two services would fight for the runner's session.
     exits 78 runup install

@@ -86,11 +86,11 @@ scenario_package_to_online() {
     note "online by runup.service $(since "$from") after the start of a reboot"
     registered_once
     # Interrupted while it still waits, it would undo what it did, as `install` does.
-    within 30 inactive runup.service
+    within 60 inactive runup.service
     # A machine with a runner does not get another.
     reboot
     within 60 online
-    within 30 inactive runup.service
+    within 60 inactive runup.service
     same success "$(property runup.service Result)" "how runup.service ended"
     registered_once
     status_is 0 .state registered
@@ -149,8 +149,8 @@ scenario_package_upgrade() {
         must online
         pid=$(property $unit MainPID) id=$(runner_id)
         inode=$(stat --format=%i "$root/usr/bin/runup")
-        job=$(job 6)
-        within 10 busy
+        job=$(held_job)
+        within 60 busy
         exits 0 dpkg --install /root/newer.deb
         must busy
         same "$pid" "$(property $unit MainPID)" "the service's process after an upgrade"
@@ -159,7 +159,9 @@ scenario_package_upgrade() {
         must inactive runup.service
         [[ $inode != "$(stat --format=%i "$root/usr/bin/runup")" ]] || fail "the program was not replaced"
         same 99.0.0-1 "$(inside dpkg-query --show --showformat='${Version}' runup)" "the package's version"
-        within 20 job_done "$job"
+        release
+        within 60 job_done "$job"
+        hold
         must online
         same 1 "$(runners)" "the number of runners"
         status_is 0 .state registered '.drift | length' 0
@@ -175,7 +177,7 @@ scenario_package_upgrade() {
     must no_runner
     exits 0 dpkg --install /root/newer.deb
     inside systemctl start $unit
-    within 30 online
+    within 60 online
     exits 0 runup remove
     must no_runner
     exits 0 dpkg --purge runup
@@ -214,7 +216,7 @@ scenario_package_by_rpm() {
     must not_enabled
     inside systemctl enable --now --quiet runup.service
     within 60 online
-    within 30 inactive runup.service
+    within 60 inactive runup.service
     registered_once
     switch_off
     exits 0 "${rpm[@]}" --erase --nodeps runup

@@ -29,11 +29,13 @@ scenario_upgrade_by_hand() {
     echo keep >"$root$tree/_work/cache"
     mkdir "$root$tree/hooks"
     offer 2.340.0
-    job=$(job 4)
-    within 10 busy
+    job=$(held_job)
+    within 60 busy
     from=$(now)
+    release_once says_to_wait
     exits 0 runup upgrade --json
-    note "waited for a job of 4 s and upgraded in $(since "$from")"
+    released
+    note "waited for a job and upgraded in $(since "$from")"
     same true "$(jq .changed "$here/stdout")" "whether it was upgraded"
     must job_done "$job"
     must online_as 2.340.0
@@ -46,7 +48,7 @@ scenario_upgrade_by_hand() {
     must test -e "$root$tree/_diag"
     status_is 0 .version 2.340.0 .guard sealed '.drift | length' 0
     job=$(job 0)
-    within 20 job_done "$job"
+    within 60 job_done "$job"
     exits 0 runup install
     says "nothing to do"
     # A pinned version stays, and status prints how long it is supported.
@@ -83,7 +85,7 @@ scenario_upgrade_by_timer() {
     must grep --quiet '^OnCalendar=\*-\*-\* 02:30:00$' "$root/etc/systemd/system/$upgrade_timer"
     must grep --quiet '^RandomizedDelaySec=1800s$' "$root/etc/systemd/system/$upgrade_timer"
     # The first start of the service has checked, so the next one does not.
-    within 20 inactive $upgrade_unit
+    within 60 inactive $upgrade_unit
     offer 2.340.0
     inside systemctl start $upgrade_unit
     must online_as 2.336.0
@@ -99,7 +101,7 @@ scenario_upgrade_by_timer() {
     inside systemctl restart $unit
     must active $unit
     within 60 online_as 2.341.0
-    within 20 inactive $upgrade_unit
+    within 60 inactive $upgrade_unit
     same "$id" "$(runner_id)" "the runner's id"
     registered_once
     sealed_alone
@@ -107,11 +109,12 @@ scenario_upgrade_by_timer() {
     local job
     looked_days_ago 1
     offer 2.342.0
-    job=$(job 30)
-    within 10 busy
+    job=$(held_job)
+    within 60 busy
     exits 75 runup upgrade --window 2s
     says "was not idle"
     must_not failed $upgrade_unit
+    release
     within 60 job_done "$job"
     must online_as 2.341.0
     # The operator disables upgrades.
@@ -124,16 +127,18 @@ scenario_upgrade_by_timer() {
 scenario_upgrade_that_cannot_wait() {
     with_service
     local job
-    within 20 inactive $upgrade_unit
+    within 60 inactive $upgrade_unit
     offer 2.340.0
-    job=$(job 15)
-    within 10 busy
+    job=$(held_job)
+    within 60 busy
     # GitHub Enterprise Server gives a day, of which some is left.
     looked "21 hours ago"
     exits 75 runup upgrade --daily --window 1s
     must_not job_done "$job"
     looked_days_ago 26
+    release_once says_to_wait
     exits 0 runup upgrade --daily --window 1s
+    released
     says "ends soon"
     must online_as 2.340.0
     same Succeeded "$(state --argjson id "$job" '.jobs[] | select(.id == $id) | .result')" "the job that was waited for"
@@ -145,15 +150,17 @@ scenario_upgrade_under_a_supervisor() {
     with_service --remove-on-shutdown
     local job
     offer 2.340.0
-    job=$(job 3)
-    within 10 busy
+    job=$(held_job)
+    within 60 busy
+    release_once says_to_wait
     exits 0 runup upgrade
+    released
     must job_done "$job"
     must online_as 2.340.0
     same 1 "$(runners)" "the number of runners"
     status_is 0 .version 2.340.0 .guard sealed '.drift | length' 0
     inside systemctl stop $unit
-    within 20 no_runner
+    within 60 no_runner
     exits 0 runup remove
 }
 
@@ -166,7 +173,7 @@ scenario_upgrade_comes_back() {
     offer 2.340.0
     control POST deprecations '{"version":"2.340.0","runtime_deprecates_at":"2026-01-01T00:00:00Z","silent":true}'
     from=$(now)
-    inside_deadline=150 exits 79 runup upgrade
+    exits 79 runup upgrade
     note "rolled back after $(since "$from")"
     says "2.340.0" "did not come online" "2.336.0 is back and online"
     must online_as 2.336.0
@@ -175,7 +182,7 @@ scenario_upgrade_comes_back() {
     sealed_alone
     status_is 0 .version 2.336.0 .guard sealed '.drift | length' 0
     job=$(job 0)
-    within 20 job_done "$job"
+    within 60 job_done "$job"
 }
 
 # Killed anywhere: the next run finishes the upgrade or keeps the old version, and the runner is the same.
@@ -209,32 +216,40 @@ scenario_upgrade_cut_off() {
     offer "2.$version.0"
     must_not as_root env RUNUP_KILL_AT=upgrade-stopped /usr/bin/runup upgrade
     exits 0 runup install
-    within 30 online
+    within 60 online
     status_is 0 '.drift | length' 0
     same "$id" "$(runner_id)" "the runner's id"
     registered_once
     job=$(job 0)
-    within 20 job_done "$job"
+    within 60 job_done "$job"
 }
 
-all_done() { [[ $(state '[.jobs[] | select(.done | not)] | length') == 0 ]]; }
+some_done() { [[ $(state '[.jobs[] | select(.done)] | length') != 0 ]]; }
+left() { state '[.jobs[] | select(.done | not)] | length'; }
+all_done() { [[ $(left) == 0 ]]; }
 
 # A queue that is never empty: every job is done exactly once.
 scenario_upgrade_between_jobs() {
     with_service
-    local id number from
+    local id number from helped jobs
     id=$(runner_id)
     offer 2.340.0
     for ((number = 0; number < 25; number++)); do job $((number % 2)) >/dev/null; done
-    within 10 busy
+    within 60 some_done
+    # A busy machine may need more of them.
+    while [[ ! -e $here/upgraded ]]; do (($(left) > 15)) || job 1 >/dev/null; sleep 0.25; done &
+    helped=$!
     from=$(now)
-    inside_deadline=120 exits 0 runup upgrade
-    note "between jobs after $(since "$from"), $(state '[.jobs[] | select(.done | not)] | length') of 25 left"
+    exits 0 runup upgrade
     must_not all_done
+    touch "$here/upgraded"
+    wait "$helped"
+    jobs=$(state '.jobs | length')
+    note "between jobs after $(since "$from"), $(left) of $jobs left"
     must online_as 2.340.0
-    within 120 all_done
-    same 25 "$(state '[.jobs[] | select(.result == "Succeeded")] | length')" "the number of jobs that succeeded"
-    same 25 "$(requests job-done)" "how often the end of a job was reported"
+    within 300 all_done
+    same "$jobs" "$(state '[.jobs[] | select(.result == "Succeeded")] | length')" "the number of jobs that succeeded"
+    same "$jobs" "$(requests job-done)" "how often the end of a job was reported"
     same "$id" "$(runner_id)" "the runner's id"
     registered_once
     sealed_alone

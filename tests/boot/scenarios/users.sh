@@ -5,7 +5,7 @@ with_another_source() {
     local kept=${base%/*}/debs-extrausers-${base##*-} database
     (
         exec {debs_lock}>"${base%/*}/debs.lock"
-        flock --wait 150 "$debs_lock"
+        flock --wait 600 "$debs_lock"
         [[ -d $kept ]] || fetch_debs "$kept" libnss-extrausers
     )
     cp "$kept"/libnss-extrausers_*.deb "$root/extrausers.deb"
@@ -22,11 +22,11 @@ with_another_source() {
 job_prints() {
     local job
     job=$(control POST jobs "$(jq --null-input --arg script "echo \"job: \$($1 | xargs)\"" '{scope: "orgs/acme", script: $script}')" | jq .id)
-    within 30 job_done "$job"
+    within 60 job_done "$job"
     state --argjson id "$job" '.jobs[] | select(.id == $id) | .log' | sed --quiet 's/^job: //p'
 }
 
-says_waiting() { inside journalctl --quiet --unit="$1" --output=cat | grep --quiet "waiting for it"; }
+says_waiting() { inside journalctl --quiet --unit="$1" --output=cat | grep "waiting for it" >/dev/null; }
 
 # A user of a directory service is waited for, used with its groups, and neither created nor deleted.
 scenario_user_of_a_service() {
@@ -45,7 +45,7 @@ scenario_user_of_a_service() {
     must_not grep '^ci:' "$root/etc/passwd"
     # The service appears while it is waited for.
     in_background converge /usr/bin/runup install --user ci
-    within 20 says_waiting converge
+    within 60 says_waiting converge
     must no_runner
     echo 'ci:x:7001:7001::/home/ci:/bin/sh' >"$root/var/lib/extrausers/passwd"
     within 60 online
@@ -53,7 +53,7 @@ scenario_user_of_a_service() {
     same ci "$(inside ps -o user:32= --pid "$(property $unit MainPID)")" "the service's user"
     for kind in "" --ephemeral; do
         exits 0 runup install --user ci $kind
-        within 30 online
+        within 60 online
         first=$(runner_id)
         same "ci 7001 7002" "$(job_prints '{ id -un; id -G | tr " " "\n" | sort -n; }')" "the user and the groups of a job of a service $kind"
         [[ -z $kind ]] || within 60 fresh_runner "$first"
@@ -82,7 +82,7 @@ scenario_groups_of_a_drop_in() {
     switch_on
     as_root sh -c 'groupadd --gid 7010 device && groupadd --gid 7011 docker'
     exits 0 runup install --ephemeral
-    within 30 online
+    within 60 online
     first=$(runner_id)
     same "$(inside id -g actions-runner)" "$(job_prints 'id -G')" "the groups of a job without a drop-in"
     within 60 fresh_runner "$first"
@@ -121,10 +121,10 @@ scenario_any_user_of_group_0() {
     control POST versions '{"version":"2.340.0"}'
     control POST deprecations '{"version":"2.336.0","registration_deprecates_at":"2020-01-01T00:00:00Z"}'
     in_background anyone "${anyone[@]}" /usr/bin/runup run --ephemeral --after-job stop
-    within 30 online
+    within 60 online
     same 2.340.0 "$(state '.runners[0].version')" "the version on the server"
     same "1000650000 0" "$(job_prints 'echo $(id -u) $(id -G)')" "the user and the groups of a job"
-    within 30 inactive anyone
+    within 60 inactive anyone
     must no_runner
     # A user of no group of root's may do nothing there.
     must_not inside setpriv --reuid=1000650000 --regid=1000 --clear-groups ls /var/lib/runup

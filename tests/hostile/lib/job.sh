@@ -24,8 +24,15 @@ loot=/srv/loot
 # hide COMMAND…: keeps running after the job, in a session of its own, without the marks that identify a job's children. It has
 # them until it is another program, and only then closes the pipe for which this waits.
 hide() { : "$(env --ignore-environment "PATH=$PATH" setsid sh -c 'exec "$@" </dev/null >/dev/null 2>&1' hidden "$@" &)"; }
-# escape SCRIPT: the same as a job of atd, outside the runner's control groups. at keeps its environment.
-escape() { printf '%s\n' "$1" | env --ignore-environment "PATH=$PATH" at now 2>&1; }
+# escape SCRIPT: the same as a job of atd, outside the runner's control groups. at keeps its environment, and atd starts it a
+# while later: this waits until it has begun.
+escape() {
+    local begun try
+    begun=$(mktemp --dry-run $loot/begun.XXXXXX)
+    printf ': >%s\n%s\n' "$begun" "$1" | env --ignore-environment "PATH=$PATH" at now 2>&1
+    for try in {1..300}; do [ -e "$begun" ] && break; sleep 0.1; done
+    rm -f "$begun"
+}
 # plant FILE: replaces FILE with stdin by any means; prints whether that worked.
 plant() {
     rm -rf "$1" 2>/dev/null
@@ -160,7 +167,7 @@ only_logs_and_work() {
 }
 
 # Whether the program under test has this option.
-knows() { "$bin" install --help 2>/dev/null | grep --quiet -- "$1"; }
+knows() { "$bin" install --help 2>/dev/null | grep -- "$1" >/dev/null; }
 
 knows_upgrade() { "$bin" upgrade --help >/dev/null 2>&1; }
 
@@ -168,11 +175,11 @@ knows_upgrade() { "$bin" upgrade --help >/dev/null 2>&1; }
 # leaves.
 typed_by_root() {
     mkfifo "$here/keys"
-    inside_deadline=90 inside script --quiet --return --command "bash --norc -i" /dev/null <"$here/keys" >"$here/screen" 2>&1 &
+    inside_deadline=300 inside script --quiet --return --command "bash --norc -i" /dev/null <"$here/keys" >"$here/screen" 2>&1 &
     local shell=$! keys
     exec {keys}>"$here/keys"
     printf '%s; touch /root/typed\n' "$1" >&"$keys"
-    within 60 test -e "$root/root/typed"
+    within 240 test -e "$root/root/typed"
     sleep "$2"
     printf 'exit\n' >&"$keys"
     exec {keys}>&-

@@ -45,12 +45,15 @@ scenario_conversion_of_a_machine_of_before() {
     victim
     new_program
     # The running job gets its time.
-    job=$(job_begin 'sleep 5; echo whole')
-    within 20 busy
+    hold
+    job=$(job_begin "$held; echo whole")
+    within 60 busy
+    release_once processes '^/usr/bin/runup install'
     attempt runup install
+    released
     succeeded
     same Succeeded "$(job_of "$job" .result)" "the result of the job that ran"
-    within 30 own_online
+    within 60 own_online
     same 1 "$(state '[.runners[] | select(.name != "victim")] | length')" "the number of this machine's runners"
     # The names of the old file's lines are printed, without their values, and the file is kept where only root can read it.
     says EVIL
@@ -58,7 +61,7 @@ scenario_conversion_of_a_machine_of_before() {
     must grep --recursive --quiet evil-value "$root/var/lib/runup" "$root/opt"
     converted
     reboot
-    within 30 own_online
+    within 60 own_online
     converted
     exits 0 runup install
     says "nothing to do"
@@ -97,14 +100,14 @@ scenario_conversion_without_a_credential() {
     attempt runup status
     says "not locked"
     reboot
-    within 30 online
+    within 60 online
     same "$before" "$(runner_id)" "the runner's id"
     hostile 'echo still at work'
     job_says "still at work"
     # With a credential again, it is converted.
     credentials
     exits 0 runup install
-    within 30 online
+    within 60 online
     converted
 }
 
@@ -117,16 +120,16 @@ scenario_conversion_that_cannot_be_done() {
     fault '{"route":"archive","kind":"status","code":404}'
     attempt runup install --deadline 40s
     no_faults
-    within 30 online
+    within 60 online
     same "$before" "$(runner_id)" "the runner's id"
     fault '{"route":"registration-token","kind":"status","code":403}'
     attempt runup install --deadline 40s
     no_faults
-    within 30 online
+    within 60 online
     hostile 'echo still at work'
     job_says "still at work"
     exits 0 runup install
-    within 30 online
+    within 60 online
     converted
 }
 
@@ -135,22 +138,22 @@ scenario_conversion_beside_a_runner_of_the_same_user() {
     local second
     with_old_service
     exits 0 runup install --dir /opt/second --name second
-    within 20 online 2
+    within 60 online 2
     new_program
     second=$(property runup-second.service MainPID)
     attempt runup install
     succeeded
-    within 30 online 2
+    within 60 online 2
     same "$second" "$(property runup-second.service MainPID)" "the process of the second runner"
     attempt runup remove --dir /opt/actions-runner --drain 10s
     succeeded
     same "$second" "$(property runup-second.service MainPID)" "the process of the second runner"
-    within 20 online
+    within 60 online
     hostile 'echo still at work' second
     job_says "still at work"
     # Now the only runner of its user, it is converted.
     exits 0 runup install --dir /opt/second --name second
-    within 30 online
+    within 60 online
     only_logs_and_work /opt/second "$(inside stat --format=%U /opt/second/_work)"
     exits 0 runup remove --dir /opt/second
     must no_runner
@@ -163,10 +166,10 @@ scenario_conversion_without_a_server() {
     fault '{"route":"registration-token","kind":"status","code":502}'
     attempt runup install --deadline 30s
     no_faults
-    within 30 online
+    within 60 online
     must active $unit
     exits 0 runup install
-    within 30 online
+    within 60 online
     converted
 }
 
@@ -177,7 +180,7 @@ scenario_adoption_of_a_tampered_runner() {
     # In its service's control group, a hidden process does not outlive it; root's other jobs of the same user are another matter.
     hostile "$(old_job | grep --invert-match EVIL=evil-value | sed 's|^escape .*|hide bash /srv/loot/snooper.sh|')"
     exits 0 runup install --adopt --dir $hand
-    within 30 online
+    within 60 online
     same "$before" "$(runner_id)" "the runner's id"
     absent "/etc/systemd/system/$hand_unit" $loot/ran
     only_logs_and_work $hand alice

@@ -71,8 +71,8 @@ scenario_hide_and_seek() {
     # As an operator may have done for all users of the machine.
     install --directory --mode=1777 "$root$loot" "$root/srv/shared" "$root/var/crash"
     exits 0 runup install --ephemeral
-    within 30 online
-    inside systemctl cat "$unit" | grep --quiet --line-regexp PrivateTmp=yes || fail "the unit has no /tmp of its own"
+    within 60 online
+    inside systemctl cat "$unit" | grep --line-regexp PrivateTmp=yes >/dev/null || fail "the unit has no /tmp of its own"
     exits 0 runup install --ephemeral
     says "nothing to do"
     uid=$(uid_of actions-runner)
@@ -118,7 +118,7 @@ scenario_hide_and_seek() {
 # Nothing that the job of the user $1 has started runs.
 no_process_of_the_job_of() {
     local found
-    found=$(inside ps -e -o uid= -o args= | awk -v uid="$1" '$1 == uid && /sleep 6000|perl/')
+    found=$(inside ps -e -o uid= -o stat= -o args= | awk -v uid="$1" '$1 == uid && $2 !~ /^Z/ && /sleep 6000|perl/')
     same "" "$found" "what the job left running"
 }
 

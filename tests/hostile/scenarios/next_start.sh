@@ -53,7 +53,7 @@ scenario_steering_the_next_registration() {
     credentials
     switch_on
     exits 0 runup install --ephemeral
-    within 30 online
+    within 60 online
     first=$(runner_id)
     hostile "$(steer)"
     within 60 fresh_or_steered "$first"
@@ -98,7 +98,7 @@ ls -la . _diag"
         inside systemctl reset-failed $unit
         inside systemctl restart --no-block $unit
         within 60 sessions $((++starts))
-        within 30 online
+        within 60 online
     done
     attempt as_root timeout 100 /usr/bin/runup remove --deadline 60s
     succeeded
@@ -121,7 +121,7 @@ scenario_directories_that_lead_elsewhere() {
     install --mode=644 /dev/stdin "$root/srv/shared/file" <<<shared
     exits 0 runup install --ephemeral
     for place in /etc /srv/shared; do
-        within 30 online
+        within 60 online
         first=$(runner_id)
         hostile "rm -rf \$tree/_diag; ln -s $place \$tree/_diag && echo moved
 mv \$work \$tree/away; ln -s $place \$work; mkdir -p \$tree/.runner \$tree/.credentials_migrated/x
@@ -129,7 +129,7 @@ ln -s /root/precious \$tree/.runner_migrated; ls -la \$tree"
         within 60 fresh_runner "$first"
     done
     # Not accessible to others, including the next listener of the same user.
-    within 30 online
+    within 60 online
     first=$(runner_id)
     hostile 'rm -rf $tree/_diag && mkdir -m 000 $tree/_diag; mv $work $tree/away && mkdir -m 000 $work'
     within 60 fresh_runner "$first"

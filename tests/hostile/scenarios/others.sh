@@ -9,10 +9,10 @@ scenario_drain_held_up_by_another_user() {
     in_background decoy2 setpriv --reuid=other --regid=other --clear-groups bash -c \
         "cd /; exec -a /bin/bash tail $tree/bin/Runner.Worker -F spawnclient"
     in_background decoy3 setpriv --reuid=other --regid=other --clear-groups env RUNUP_LISTENER_DIR=$tree sleep 6000
-    within 10 processes Runner.Worker
-    attempt as_root timeout 60 /usr/bin/runup drain --deadline 8s
+    within 60 processes Runner.Worker
+    attempt as_root timeout 60 /usr/bin/runup drain --deadline 40s
     succeeded
-    attempt as_root timeout 100 /usr/bin/runup remove --drain 8s --deadline 60s
+    attempt as_root timeout 170 /usr/bin/runup remove --drain 40s --deadline 120s
     succeeded
     # The other user's processes were not touched.
     must active decoy
@@ -92,7 +92,7 @@ scenario_two_runners_two_users() {
     with_service
     name=$(state '.runners[0].name')
     exits 0 runup install --dir /opt/second --name second
-    within 30 online 2
+    within 60 online 2
     [[ $(stat --format=%u "$root/opt/second/_work") != $(stat --format=%u "$root$tree/_work") ]] || fail "both runners have the same user"
     hostile 'cd /opt/second && echo entered; cat /opt/second/.credentials && echo read; touch /opt/second/_work/x && echo written
 kill -9 $(pgrep --full /opt/second/bin/Runner.Listener) && echo killed; echo over' "$name"
@@ -125,7 +125,7 @@ scenario_a_user_that_is_shared() {
     succeeded
     must inside id actions-runner
     inside systemctl start $unit
-    within 30 online
+    within 60 online
 }
 
 # The group of an existing user has other members: the runner gets a group of its own.

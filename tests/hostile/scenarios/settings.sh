@@ -18,7 +18,7 @@ install_with_settings() {
         --env "OF_THE_JOBS=$of_jobs" --hook-job-started /usr/local/bin/started.sh \
         --path /usr/local/bin:/usr/bin:/bin:/opt/tools "$@"
     must_not grep canary "$here/stdout" "$here/stderr"
-    within 30 own_online
+    within 60 own_online
 }
 
 # The values are in files of root only.
@@ -51,7 +51,7 @@ scenario_what_the_operator_sets() {
     exits 0 runup install
     says "nothing to do"
     as_root systemctl restart "$unit"
-    within 30 own_online
+    within 60 own_online
     hostile 'env; plant $tree/.env </dev/null; alter $tree/.path s,/opt/tools,/tmp,'
     job_says OWN=mine
     job_says no_proxy=other.test
@@ -60,7 +60,7 @@ scenario_what_the_operator_sets() {
     # A new registration does not lose them.
     exits 0 runup runners delete "$(own_id)"
     exits 0 runup install
-    within 30 own_online
+    within 60 own_online
     hostile env
     job_says OWN=mine
     job_says "OF_THE_JOBS=$of_jobs"
@@ -129,7 +129,7 @@ scenario_work_directories_that_are_taken() {
     exits 78 runup install --work /srv/data
     same "" "$(state '.runners[].name')" "the runners"
     exits 0 runup install --work /srv/new/work
-    within 30 own_online
+    within 60 own_online
     hostile 'echo left >$work/left; pwd'
     same actions-runner "$(inside stat --format=%U /srv/new/work)" "the owner of the work directory"
     exits 0 runup install --work /srv/new/work
@@ -162,5 +162,5 @@ scenario_hooks_that_are_no_hooks() {
     as_root chmod 644 /usr/local/bin/started.sh
     exits 78 runup plan --hook-job-started /usr/local/bin/started.sh
     says "it is not executable"
-    within 30 own_online
+    within 60 own_online
 }

@@ -34,7 +34,7 @@ scenario_terminal_of_run() {
     local id
     id=$(job_begin "$(typist)
 perl \$loot/typist.pl; echo done")
-    typed_by_root "timeout --foreground --signal=INT 20 runup run --ephemeral" 1
+    typed_by_root "timeout --foreground --signal=INT 120 runup run --ephemeral" 1
     must job_done "$id"
     absent /root/owned $loot/had-a-terminal
 }

@@ -64,7 +64,7 @@ hide bash \$loot/racer.sh"
     nothing_was_taken
     absent $loot/won
     succeeded
-    within 30 online 2
+    within 60 online 2
     [[ $(stat --format=%u "$root/opt/second/_work") != $(stat --format=%u "$root$tree/_work") ]] || fail "both runners have the same user"
 }
 
@@ -77,7 +77,7 @@ while :; do
 done
 SNOOPER
 escape 'exec bash /srv/loot/snooper.sh'
-sleep 2; ps -o args -u \$(id -u)"
+for try in {1..300}; do pgrep --full snooper.sh >/dev/null && break; sleep 0.1; done; ps -o args -u \$(id -u)"
     job_says snooper.sh
     attempt runup install --work elsewhere
     nothing_was_taken
@@ -161,11 +161,11 @@ scenario_token_for_a_crontab() {
     credentials
     switch_on
     in_background ephemeral /usr/bin/runup run --ephemeral --after-job again
-    within 30 online
+    within 60 online
     hostile 'echo "* * * * * cat /proc/[0-9]*/environ >>$loot/seen 2>/dev/null" | crontab - && crontab -l
 echo "sleep 1" | at now + 1 minute 2>&1'
     job_says "* * * * *"
-    within 30 own_online
+    within 60 own_online
     same "" "$(find "$root/var/spool/cron" -type f -user "$(uid_of actions-runner)" ! -name .SEQ)" "what cron and at would start"
     must_not inside crontab -l -u actions-runner
     inside systemctl stop ephemeral

@@ -73,7 +73,7 @@ scenario_victim_of_run() {
     credentials
     switch_on
     exits 0 runup install --ephemeral
-    within 30 own_online
+    within 60 own_online
     first=$(own_id)
     hostile "$(impostor)"
     within 60 victim_gone_or_online_as_another_than "$first"
@@ -94,7 +94,7 @@ scenario_victim_of_run_jit() {
     switch_on
     write_run_unit --jit --after-job again
     inside systemctl enable --now --quiet $run_unit
-    within 30 own_online
+    within 60 own_online
     fault '{"route":"jitconfig","kind":"status","code":403,"count":1}'
     hostile "$(liar $tree)"
     # The call failed, and the rest of the runner was undone.

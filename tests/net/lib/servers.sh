@@ -50,7 +50,7 @@ beside() {
 network_of_its_own() {
     unshare --net sleep infinity &
     local pid=$!
-    within 10 other_network "$pid"
+    within 60 other_network "$pid"
     ip link add outside type veth peer name inside netns "$pid"
     ip address add $gateway/24 dev outside
     ip link set outside up
@@ -64,7 +64,7 @@ network_of_its_own() {
 network_without_ipv4() {
     unshare --net sleep infinity &
     local pid=$!
-    within 10 other_network "$pid"
+    within 60 other_network "$pid"
     ip link add outside type veth peer name inside netns "$pid"
     # Its address is used at once, so nothing may wait for a duplicate.
     ip address add $gateway6/64 dev outside nodad
@@ -143,7 +143,7 @@ http {
 }
 NGINX
     beside nginx nginx -e stderr -c "$file"
-    within 20 listens "${1//[][]/}" "$2"
+    within 60 listens "${1//[][]/}" "$2"
 }
 
 # start_squid RULES [USER:PASSWORD]: Debian's squid at the gateway, with these http_access rules. Sets `proxy`.
@@ -164,7 +164,7 @@ start_squid() {
         printf 'http_access %s\nhttp_access deny all\n' "$1"
     } >"$dir/squid.conf"
     beside squid squid -N -f "$dir/squid.conf"
-    within 20 listens "$gateway" 3128
+    within 60 listens "$gateway" 3128
 }
 
 # proxied TEXT: squid's log has it.
@@ -176,7 +176,7 @@ cutting_proxy() {
     beside proxy perl -MIO::Socket::INET -e '
         my $listens = IO::Socket::INET->new(LocalAddr => $ARGV[0], LocalPort => $ARGV[1], Listen => 8) or die $!;
         while (my $client = $listens->accept) { sysread $client, my $request, 4096; close $client }' "$1" "$2"
-    within 20 listens "$1" "$2"
+    within 60 listens "$1" "$2"
 }
 
 # name_server ADDRESS CODE: answers every question with it: 3 is "no such name", 2 "server failure".
@@ -190,5 +190,5 @@ name_server() {
             $name += 1 + ord substr $query, $name, 1 while ord substr $query, $name, 1;
             $socket->send(pack("a2 n n4", substr($query, 0, 2), 0x8180 | $ARGV[1], 1, 0, 0, 0) . substr($query, 12, $name - 7));
         }' "$1" "$2" "$here/name-server.ready"
-    within 20 test -e "$here/name-server.ready"
+    within 60 test -e "$here/name-server.ready"
 }

@@ -211,7 +211,7 @@ scenario_engine() {
     # shellcheck disable=SC2016 # Perl's variables.
     beside engine perl -MIO::Socket::UNIX -e '
         my $listens = IO::Socket::UNIX->new(Local => "/run/docker.sock", Listen => 1) or die $!; sleep'
-    within 10 test -S /run/docker.sock
+    within 60 test -S /run/docker.sock
     chgrp docker /run/docker.sock
     chmod 660 /run/docker.sock
     doctor 0 --user actions-runner
