@@ -3,18 +3,31 @@
 
 use super::Account;
 use crate::deadline::{Deadline, Stop};
-use crate::host::{Command, Root, find_program};
+use crate::host::{Command, Root, Stream, delete, find_program};
 use std::path::{Path, PathBuf};
 
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
 
 /// Deletes what a job can leave for the next one, pods before the volumes that they use.
-const CLEAR: [&[&str]; 4] = [
+const CLEAR: [&[&str]; 5] = [
     &["pod", "rm", "--all", "--force"],
     &["rm", "--all", "--force"],
     &["volume", "rm", "--all", "--force"],
     &["network", "prune", "--force"],
+    &["secret", "rm", "--all"],
 ];
+
+/// Lists the containers that stay then: those of a build that was killed, which Podman does not take for its own.
+const LIST: &[&str] = &["ps", "--all", "--external", "--quiet", "--no-trunc"];
+
+/// How many of these are deleted: they are words of one command line.
+const MOST: usize = 1000;
+
+/// Deletes everything, also where something keeps the rest from working.
+const RESET: &[&str] = &["system", "reset", "--force"];
+
+/// What a Podman prints that does not have the command yet, and nothing that it would delete.
+const UNKNOWN: &str = "unrecognized command";
 
 /// Deletes images that no container uses, and that are older than a day.
 const PRUNE: &[&str] = &["image", "prune", "--all", "--force", "--filter", "until=24h"];
@@ -38,8 +51,9 @@ fn is_elsewhere(text: &str) -> bool {
     text.lines().any(|line| line.trim_start().starts_with("rootless_storage_path"))
 }
 
-/// Deletes the user's containers, volumes and networks, and with `images` what is old of its images. No other process of
-/// the user runs; this may leave some. Returns what failed.
+/// Deletes the user's containers, volumes, networks and secrets, and with `images` what is old of its images. No other
+/// process of the user runs, and nothing is left of those that did in `/tmp` and the like: Podman would look for them. This
+/// may leave some. Returns what failed.
 pub async fn clear(
     podman: &Path,
     account: &Account,
@@ -47,41 +61,114 @@ pub async fn clear(
     deadline: Deadline,
     stop: &Stop,
 ) -> Vec<String> {
-    let mut failed = Vec::new();
-    for arguments in CLEAR.into_iter().chain(images.then_some(PRUNE)) {
-        if let Err(why) = run(podman, arguments, account, deadline, stop).await {
-            failed.push(format!("podman {}: {why}", arguments.join(" ")));
-        }
-    }
-    failed
+    let runtime = PathBuf::from(format!("/run/user/{}", account.uid));
+    Podman { program: podman, account, runtime: &runtime, deadline, stop }.clear(images).await
 }
 
-async fn run(
-    podman: &Path,
-    arguments: &[&str],
-    account: &Account,
+fn is_id(line: &str) -> bool {
+    !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+struct Podman<'a> {
+    program: &'a Path,
+    account: &'a Account,
+    /// What systemd-logind gives the user for a session, and takes away with it.
+    runtime: &'a Path,
     deadline: Deadline,
-    stop: &Stop,
-) -> Result<(), String> {
-    let mut command = Command::new(podman)
-        .args(arguments.iter().copied())
-        .account(account)
-        .cwd("/")
-        .env("PATH", PATH)
-        .env("LANG", "C.UTF-8")
-        .env("HOME", &account.home)
-        .env("USER", &account.name)
-        .env("LOGNAME", &account.name)
-        .deadline(deadline);
-    let runtime = format!("/run/user/{}", account.uid);
-    if Path::new(&runtime).is_dir() {
-        command = command.env("XDG_RUNTIME_DIR", runtime);
+    stop: &'a Stop,
+}
+
+impl Podman<'_> {
+    async fn clear(&self, images: bool) -> Vec<String> {
+        let mut failed = self.delete().await;
+        if let Some(first) = failed.first()
+            && !self.stop.is_cancelled()
+            && !self.deadline.passed()
+        {
+            tracing::warn!(
+                "all that {} has in Podman is deleted, with its images: {first}",
+                self.account.name
+            );
+            self.reset().await;
+            failed = self.delete().await;
+        }
+        if images {
+            self.run(PRUNE, &mut failed).await;
+        }
+        failed
     }
-    let outcome = command.run(stop, &mut |_, line| tracing::debug!(line, "podman")).await;
-    match outcome {
-        Ok(outcome) if outcome.success() => Ok(()),
-        Ok(outcome) => Err(outcome.how()),
-        Err(error) => Err(crate::error::chain(&error)),
+
+    async fn delete(&self) -> Vec<String> {
+        let mut failed = Vec::new();
+        for arguments in CLEAR {
+            self.run(arguments, &mut failed).await;
+        }
+        let ids: Vec<String> =
+            self.run(LIST, &mut failed).await.into_iter().filter(|id| is_id(id)).take(MOST).collect();
+        if !ids.is_empty() {
+            let arguments: Vec<&str> =
+                ["rm", "--force"].into_iter().chain(ids.iter().map(String::as_str)).collect();
+            self.run(&arguments, &mut failed).await;
+        }
+        failed
+    }
+
+    /// Podman keeps where its runtime state was at first, and does not start where it cannot have it there: if the user had
+    /// a session, below a directory that is gone. It is there for the reset only, or Podman would choose it again.
+    async fn reset(&self) {
+        let made = self.make_runtime();
+        self.run(RESET, &mut Vec::new()).await;
+        if made {
+            let _ = delete::delete_dir(self.runtime);
+        }
+    }
+
+    /// Whether it was missing, and is there now.
+    fn make_runtime(&self) -> bool {
+        #[cfg(unix)]
+        if fs_err::create_dir(self.runtime).is_ok() {
+            use std::os::unix::fs::{PermissionsExt as _, chown};
+            let (uid, gid) = (self.account.uid, self.account.gid);
+            let _ = fs_err::set_permissions(self.runtime, std::fs::Permissions::from_mode(0o700));
+            let _ = chown(self.runtime, Some(uid), Some(gid));
+            return true;
+        }
+        false
+    }
+
+    /// Runs it, and returns the lines that it printed on standard output.
+    async fn run(&self, arguments: &[&str], failed: &mut Vec<String>) -> Vec<String> {
+        let account = self.account;
+        let command = Command::new(self.program)
+            .args(arguments.iter().copied())
+            .account(account)
+            .cwd("/")
+            .env("PATH", PATH)
+            .env("LANG", "C.UTF-8")
+            .env("HOME", &account.home)
+            .env("USER", &account.name)
+            .env("LOGNAME", &account.name)
+            .deadline(self.deadline);
+        let mut lines = Vec::new();
+        let outcome = command
+            .run(self.stop, &mut |stream, line| {
+                tracing::debug!(line, "podman");
+                if stream == Stream::Out {
+                    lines.push(line.to_owned());
+                }
+            })
+            .await;
+        let why = match outcome {
+            Ok(outcome) if outcome.success() || outcome.tail.contains(UNKNOWN) => return lines,
+            Ok(outcome) => match outcome.tail.lines().rev().find(|line| !line.trim().is_empty()) {
+                Some(last) => format!("{}: {}", outcome.how(), last.trim()),
+                None => outcome.how(),
+            },
+            Err(error) => crate::error::chain(&error),
+        };
+        let words = &arguments[..arguments.len().min(4)];
+        failed.push(format!("podman {}: {why}", words.join(" ")));
+        lines
     }
 }
 
@@ -114,20 +201,57 @@ mod tests {
         (dir, podman, account)
     }
 
+    /// The commands that the fake one was started with.
+    fn said(podman: &Path) -> Vec<String> {
+        let said = std::fs::read_to_string(podman.with_file_name("said")).expect("the script has written it");
+        said.lines().map(str::to_owned).collect()
+    }
+
     #[tokio::test]
-    async fn it_runs_as_the_user_with_a_clean_environment_and_goes_on_after_a_failure() {
-        let (_dir, podman, account) = fake(
-            "echo \"$(id -u) $(pwd) $HOME $* ${RUNUP_TOKEN-none}\" >>\"${0%/*}/said\"\n[ \"$1\" != volume ]",
-        );
+    async fn it_runs_as_the_user_with_a_clean_environment() {
+        let (_dir, podman, account) =
+            fake("echo \"$(id -u) $(pwd) $HOME $* ${RUNUP_TOKEN-none}\" >>\"${0%/*}/said\"");
         let deadline = Deadline::after(Duration::from_secs(60));
         let failed = clear(&podman, &account, true, deadline, &Stop::never()).await;
-        assert_eq!(failed, ["podman volume rm --all --force: exit code 1"]);
-        let said = std::fs::read_to_string(podman.with_file_name("said")).unwrap();
+        assert_eq!(failed, [""; 0]);
         let line = |words: &&[&str]| {
-            format!("{} / {} {} none\n", account.uid, account.home.display(), words.join(" "))
+            format!("{} / {} {} none", account.uid, account.home.display(), words.join(" "))
         };
-        let expected: String = CLEAR.iter().chain([&PRUNE]).map(line).collect();
-        assert_eq!(said, expected);
+        let expected: Vec<String> = CLEAR.iter().chain([&LIST, &PRUNE]).map(line).collect();
+        assert_eq!(said(&podman), expected);
+    }
+
+    #[tokio::test]
+    async fn containers_of_builds_are_deleted_by_their_ids_and_an_old_podman_need_not_know_secrets() {
+        let (_dir, podman, account) = fake(
+            "echo \"$*\" >>\"${0%/*}/said\"\ncase $1 in\n\
+             ps) printf '0a1b\\n--all\\n\\nc2d3\\n'; echo ffff >&2 ;;\n\
+             secret) echo 'Error: unrecognized command `podman secret`' >&2; exit 125 ;;\nesac",
+        );
+        let deadline = Deadline::after(Duration::from_secs(60));
+        let failed = clear(&podman, &account, false, deadline, &Stop::never()).await;
+        assert_eq!(failed, [""; 0]);
+        assert_eq!(said(&podman).last().map(String::as_str), Some("rm --force 0a1b c2d3"));
+    }
+
+    #[tokio::test]
+    async fn one_that_fails_is_reset_once_beside_the_runtime_directory_and_goes_on() {
+        let (dir, podman, account) = fake(
+            "echo \"$*\" >>\"${0%/*}/said\"\ncase $1 in\n\
+             system) [ -d \"${0%/*}/runtime\" ] && echo with it >>\"${0%/*}/said\" ;;\n\
+             volume) [ ! -d \"${0%/*}/runtime\" ] && echo in use >&2 && echo >&2 && exit 2 ;;\nesac",
+        );
+        let runtime = dir.path().join("runtime");
+        let (deadline, stop) = (Deadline::after(Duration::from_secs(60)), Stop::never());
+        let podman = Podman { program: &podman, account: &account, runtime: &runtime, deadline, stop: &stop };
+        let failed = podman.clear(true).await;
+        assert_eq!(failed, ["podman volume rm --all --force: exit code 2: in use"]);
+        assert!(!runtime.exists(), "the runtime directory is left");
+        let delete: Vec<String> = CLEAR.iter().chain([&LIST]).map(|words| words.join(" ")).collect();
+        let reset = [RESET.join(" "), "with it".to_owned()];
+        let expected: Vec<String> =
+            [delete.clone(), reset.to_vec(), delete, vec![PRUNE.join(" ")]].into_iter().flatten().collect();
+        assert_eq!(said(podman.program), expected);
     }
 
     #[tokio::test]
@@ -135,6 +259,6 @@ mod tests {
         let (_dir, podman, account) = fake("exec sleep 600");
         let deadline = Deadline::after(Duration::from_millis(100));
         let failed = clear(&podman, &account, false, deadline, &Stop::never()).await;
-        assert_eq!(failed.len(), CLEAR.len(), "{failed:?}");
+        assert_eq!(failed.len(), CLEAR.len() + 1, "{failed:?}");
     }
 }

@@ -1,6 +1,6 @@
 # What some scenarios need beside the machines' root file system: more of Debian's packages, and a network with servers in it.
 
-readonly extra_packages="busybox-static curl docker.io iptables needrestart nginx squid"
+readonly extra_packages="busybox-static curl docker.io iptables needrestart nginx podman squid uidmap"
 
 # Sets `extras` to a layer above the root file system with these packages, and builds it if it does not exist. None of their
 # services is enabled.
@@ -26,7 +26,8 @@ build_extras() {
     # shellcheck disable=SC2086 # several words
     nsenter --net="$RUNUP_BOOT_NET" chroot "$build" env DEBIAN_FRONTEND=noninteractive apt-get --quiet=2 \
         --option=APT::Sandbox::User=root --option=Dpkg::Use-Pty=0 install --yes --no-install-recommends $extra_packages >"$here/extras.log" 2>&1
-    chroot "$build" systemctl --quiet disable containerd docker.service docker.socket nginx squid
+    chroot "$build" systemctl --quiet disable containerd docker.service docker.socket nginx podman.service podman.socket \
+        podman-auto-update.service podman-auto-update.timer podman-restart.service squid
     rm --recursive "$build"/var/cache/apt/archives/*.deb "$build"/var/lib/apt/lists/* "$build/usr/sbin/policy-rc.d" \
         "$build/etc/resolv.conf"
     if umount "$build" 2>/dev/null; then mv "$dir/upper" "$extras"; else mv "$build" "$extras"; fi

@@ -155,7 +155,9 @@ async fn clean_rest(
         return cleaned.and(restored);
     }
     restored.await?;
-    // It runs as the user, and as a job has configured it.
+    // First what is left of killed containers in /tmp, with which Podman does not start, and how a job has configured it.
+    Box::pin(cleaning::clean(site, journal, user)).await?;
+    // It runs as the user, and leaves files of its own.
     Box::pin(cleaning::clear_engine(site, journal, user)).await?;
     if journal.registered().is_none() {
         clear_top(site, journal, true)?;
