@@ -20,7 +20,7 @@ const CLEAR: [&[&str]; 5] = [
 /// Lists the containers that stay then: those of a build that was killed, which Podman does not take for its own.
 const LIST: &[&str] = &["ps", "--all", "--external", "--quiet", "--no-trunc"];
 
-/// How many of these are deleted: they are words of one command line.
+/// How many of these are deleted at once: they are words of one command line. More than these are a reason for a reset.
 const MOST: usize = 1000;
 
 /// Deletes everything, also where something keeps the rest from working.
@@ -103,12 +103,14 @@ impl Podman<'_> {
         for arguments in CLEAR {
             self.run(arguments, &mut failed).await;
         }
-        let ids: Vec<String> =
-            self.run(LIST, &mut failed).await.into_iter().filter(|id| is_id(id)).take(MOST).collect();
-        if !ids.is_empty() {
-            let arguments: Vec<&str> =
-                ["rm", "--force"].into_iter().chain(ids.iter().map(String::as_str)).collect();
-            self.run(&arguments, &mut failed).await;
+        let ids = self.run(LIST, &mut failed).await;
+        if ids.is_empty() {
+            return failed;
+        }
+        let words = ["rm", "--force"].into_iter().chain(ids.iter().map(String::as_str));
+        self.run(&words.collect::<Vec<_>>(), &mut failed).await;
+        if !self.run(LIST, &mut failed).await.is_empty() {
+            failed.push("podman rm: containers of builds stay".to_owned());
         }
         failed
     }
@@ -136,7 +138,7 @@ impl Podman<'_> {
         false
     }
 
-    /// Runs it, and returns the lines that it printed on standard output.
+    /// Runs it, and returns the ids that it printed, [`MOST`] of them.
     async fn run(&self, arguments: &[&str], failed: &mut Vec<String>) -> Vec<String> {
         let account = self.account;
         let command = Command::new(self.program)
@@ -149,17 +151,19 @@ impl Podman<'_> {
             .env("USER", &account.name)
             .env("LOGNAME", &account.name)
             .deadline(self.deadline);
-        let mut lines = Vec::new();
+        let mut ids = Vec::new();
         let outcome = command
             .run(self.stop, &mut |stream, line| {
                 tracing::debug!(line, "podman");
-                if stream == Stream::Out {
-                    lines.push(line.to_owned());
+                if stream == Stream::Out && is_id(line) && ids.len() < MOST {
+                    ids.push(line.to_owned());
                 }
             })
             .await;
         let why = match outcome {
-            Ok(outcome) if outcome.success() || outcome.tail.contains(UNKNOWN) => return lines,
+            Ok(outcome) if outcome.success() => return ids,
+            // One that does not have the command has no secrets.
+            Ok(outcome) if arguments[0] == "secret" && outcome.tail.contains(UNKNOWN) => return ids,
             Ok(outcome) => match outcome.tail.lines().rev().find(|line| !line.trim().is_empty()) {
                 Some(last) => format!("{}: {}", outcome.how(), last.trim()),
                 None => outcome.how(),
@@ -168,7 +172,7 @@ impl Podman<'_> {
         };
         let words = &arguments[..arguments.len().min(4)];
         failed.push(format!("podman {}: {why}", words.join(" ")));
-        lines
+        ids
     }
 }
 
@@ -225,13 +229,28 @@ mod tests {
     async fn containers_of_builds_are_deleted_by_their_ids_and_an_old_podman_need_not_know_secrets() {
         let (_dir, podman, account) = fake(
             "echo \"$*\" >>\"${0%/*}/said\"\ncase $1 in\n\
-             ps) printf '0a1b\\n--all\\n\\nc2d3\\n'; echo ffff >&2 ;;\n\
+             ps) [ -e \"${0%/*}/gone\" ] || printf '0a1b\\n--all\\n\\nc2d3\\n'; echo ffff >&2 ;;\n\
+             rm) [ $2 != --force ] || touch \"${0%/*}/gone\" ;;\n\
              secret) echo 'Error: unrecognized command `podman secret`' >&2; exit 125 ;;\nesac",
         );
         let deadline = Deadline::after(Duration::from_secs(60));
         let failed = clear(&podman, &account, false, deadline, &Stop::never()).await;
         assert_eq!(failed, [""; 0]);
-        assert_eq!(said(&podman).last().map(String::as_str), Some("rm --force 0a1b c2d3"));
+        let said = said(&podman);
+        assert!(said.iter().any(|line| line == "rm --force 0a1b c2d3"), "{said:?}");
+    }
+
+    #[tokio::test]
+    async fn containers_that_stay_are_a_reason_for_a_reset() {
+        let (_dir, podman, account) = fake("echo \"$*\" >>\"${0%/*}/said\"\n[ $1 != ps ] || seq 1200 2400");
+        let deadline = Deadline::after(Duration::from_secs(60));
+        let failed = clear(&podman, &account, false, deadline, &Stop::never()).await;
+        assert_eq!(failed, ["podman rm: containers of builds stay"]);
+        let said = said(&podman);
+        assert!(said.contains(&RESET.join(" ")), "{said:?}");
+        let words =
+            said.iter().filter(|line| line.starts_with("rm --force")).map(|line| line.split(' ').count());
+        assert_eq!(words.collect::<Vec<_>>(), [MOST + 2, MOST + 2]);
     }
 
     #[tokio::test]
