@@ -5,6 +5,7 @@
 
 mod body;
 mod error;
+mod pause;
 mod proxy;
 pub mod reach;
 mod redact;
@@ -157,6 +158,7 @@ impl Http {
         let mut attempts = 0;
         let mut last = None;
         loop {
+            pause::wait(&call).await;
             attempts += 1;
             let attempt = tokio::time::timeout_at(call.deadline.instant(), self.attempt(&call)).await;
             let Ok(outcome) = attempt else { return Err(gave_up(&call, attempts, last)) };
@@ -179,6 +181,9 @@ impl Http {
                 },
             };
             let (wait, asked) = backoff.obey(verdict);
+            if asked {
+                pause::note(&call, wait);
+            }
             if wait >= call.deadline.left() {
                 return Err(match failure.status() {
                     Some(status) if asked => rate_limited(&call, status, wait),
