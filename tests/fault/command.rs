@@ -12,6 +12,8 @@ pub enum Before {
     Installed,
     /// It has run, and as root its tree is sealed; a newer version came out since.
     RanLongAgo,
+    /// With three runners of one configuration.
+    Three,
     /// The command needs no machine; the server has a runner of another one.
     NoMachine,
 }
@@ -29,6 +31,8 @@ pub enum Leaves {
     NoneOrSame,
     /// One in place of the other; with a failure perhaps none.
     Exchanged,
+    /// With success this many; with a failure, each of the three is there or not.
+    OfThree(usize),
 }
 
 #[derive(Debug)]
@@ -54,7 +58,7 @@ const fn command(
     Command { name, before, arguments, leaves }
 }
 
-pub const ALL: [Command; 23] = [
+pub const ALL: [Command; 28] = [
     command("install", Before::Bare, &["install"], Leaves::OneOrNone),
     command("ephemeral", Before::Bare, &["install", "--ephemeral"], Leaves::OneOrNone),
     command("boot", Before::Baked, &["install"], Leaves::OneOrNone),
@@ -78,9 +82,25 @@ pub const ALL: [Command; 23] = [
     command("token", Before::NoMachine, &["token", "registration"], Leaves::Same),
     command("remove-token", Before::NoMachine, &["token", "remove"], Leaves::Same),
     command("create-jit", Before::Bare, &["runners", "create-jit"], Leaves::OneOrNone),
+    command("three", Before::Bare, &["install", "--count", "3"], Leaves::OfThree(3)),
+    command("three-baked", Before::Baked, &["install", "--count", "3"], Leaves::OfThree(3)),
+    command("three-again", Before::Three, &["install"], Leaves::Same),
+    command("fewer", Before::Three, &["install", "--count", "1"], Leaves::OfThree(1)),
+    command("remove-all", Before::Three, &["remove", "--all"], Leaves::OfThree(0)),
 ];
 
 impl Command {
+    /// Whether it is about several runners, each of which has a user of its own.
+    pub fn is_of_several(&self) -> bool {
+        self.before == Before::Three || matches!(self.leaves, Leaves::OfThree(_))
+    }
+
+    /// Whether this machine can take it: root needs programs that make users.
+    pub fn is_possible(&self) -> bool {
+        let rig = Rig::new().making_a_user();
+        !self.is_of_several() || rig.user.is_none() || rig.makes_a_user()
+    }
+
     /// Whether it ends by itself only once a job is done.
     pub fn runs(&self) -> bool {
         self.arguments[0] == "run"
@@ -92,7 +112,7 @@ impl Command {
 
     /// The machine, and the server as the command finds it.
     pub fn prepare(&self) -> Rig {
-        let rig = Rig::new();
+        let rig = if self.is_of_several() { Rig::new().making_a_user() } else { Rig::new() };
         let done = |arguments: &[&str]| drop(rig.run(arguments).expect(0));
         match self.before {
             Before::Bare => {}
@@ -102,6 +122,7 @@ impl Command {
                 rig.sandbox.offer(NEWER);
             }
             Before::Installed => done(&["install"]),
+            Before::Three => done(&["install", "--count", "3"]),
             Before::RanLongAgo => {
                 let child = rig.start(&["run"]);
                 until("it is online", || rig.state().runners.first().is_some_and(|runner| runner.online));
