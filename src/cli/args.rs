@@ -36,6 +36,9 @@ pub(super) enum Command {
     /// Prepare the runner's directories before its service starts
     #[command(hide = true)]
     PrepareStart(PrepareStartFlags),
+    /// Link the tools that all runners share, as the runner's user
+    #[command(hide = true)]
+    LinkTools(LinkToolsFlags),
     /// Wait until the runner on this machine is idle
     Drain(DrainFlags),
     /// Install a runner into a machine image, without registering it
@@ -139,6 +142,14 @@ pub(super) struct RunFlags {
     pub stream: EventStream,
     #[command(flatten)]
     pub metrics: MetricsDir,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct LinkToolsFlags {
+    /// Directory with the tools
+    pub cache: PathBuf,
+    /// Tool cache of the runner
+    pub own: PathBuf,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -6,7 +6,7 @@ use super::whereabouts::{self, absolute};
 use crate::host::Root;
 use crate::lifecycle::journal::Journal;
 use crate::net;
-use crate::runner::environment::{HOOKS, TOOL_CACHE_VARIABLES};
+use crate::runner::environment::HOOKS;
 use crate::runner::{Requested, RunnerEnvironment, WantedEnvironment};
 use crate::settings::flags::{Jobs, Place, Server};
 use crate::settings::{Environment, Error, Given, Origin};
@@ -201,20 +201,7 @@ pub(super) fn add(environment: &mut WantedEnvironment, flags: &Jobs) -> Result<(
         refuse_control("--tool-cache", dir)?;
         absolute(Path::new(dir)).map_err(Failed::from)
     })?;
-    if environment.tool_cache.value().is_some()
-        && let Some(name) = moved_tool_cache(environment)
-    {
-        let message =
-            format!("--tool-cache links to tools from each runner's own directory, and {name} replaces that");
-        return Err(Error::Contradiction(message).into());
-    }
     Ok(())
-}
-
-/// The variable by which the options move the runner's own tool cache elsewhere.
-fn moved_tool_cache(environment: &WantedEnvironment) -> Option<&str> {
-    let mut names = environment.jobs.iter().flatten().map(|(name, _)| name.as_str());
-    names.find(|name| TOOL_CACHE_VARIABLES.contains(name))
 }
 
 /// A variable for jobs. Its value can be a secret, so no message has it.

@@ -24,6 +24,7 @@ mod instances;
 mod interface;
 mod jobs;
 mod keys;
+mod link_tools;
 mod log;
 mod logs;
 mod man;
@@ -234,7 +235,7 @@ fn warn_of_the_machines_file(environment: &Environment) {
 /// Whether a configuration file can change what the command does.
 fn uses_settings(command: &Command) -> bool {
     match command {
-        Command::Explain(_) | Command::Generate(_) => false,
+        Command::Explain(_) | Command::Generate(_) | Command::LinkTools(_) => false,
         #[cfg(feature = "sandbox")]
         Command::Sandbox(_) | Command::Demo => false,
         _ => true,
@@ -246,7 +247,8 @@ async fn dispatch(mut command: Command, session: Session) -> Result<Output, Fail
     match command {
         Command::Install(flags) => Box::pin(install::run(flags, session)).await,
         Command::Run(flags) => run::run(flags, session).await,
-        Command::PrepareStart(flags) => prepare_start::run(&flags, &session),
+        Command::PrepareStart(flags) => prepare_start::run(&flags, &session).await,
+        Command::LinkTools(flags) => link_tools::run(&flags),
         Command::Drain(flags) => drain::run(flags, session).await,
         Command::Bake(flags) => bake::run(flags, session).await,
         Command::Upgrade(flags) => upgrade::run(flags, session).await,

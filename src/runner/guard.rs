@@ -164,7 +164,8 @@ pub fn unseal(dir: &Path, keeper: Keeper) -> Result<(), Error> {
 }
 
 /// Deletes what jobs left at the top of a guarded tree: everything that does not belong to root, except the logs and
-/// the work directory if they are directories. In a locked tree a job can replace these by a link.
+/// the work directory if they are directories. In a locked tree a job can replace these by a link, or by a file of root's
+/// that it has moved.
 ///
 /// # Errors
 /// Something could not be deleted.
@@ -174,8 +175,9 @@ pub fn sweep(dir: &Path, work: &str) -> Result<(), Error> {
         let entry = entry?;
         let name = entry.file_name();
         let named = name == LOG_DIR || work == Some(Component::Normal(&name));
-        let kept = named && entry.file_type()?.is_dir();
-        if !kept && !is_roots(&dir.join(&name))? {
+        let kind = entry.file_type()?;
+        let kept = named && kind.is_dir();
+        if !kept && (named && kind.is_file() || !is_roots(&dir.join(&name))?) {
             state::unlink(&dir.join(&name))?;
         }
     }

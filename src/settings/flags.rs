@@ -114,7 +114,8 @@ pub struct Server {
     /// Time limit for the whole command
     ///
     /// `install` needs at least 20s. `install`, `bake` and `run` keep a quarter of it, a minute at most, for undoing what
-    /// fails. A service that ran before a run that failed is started again even after that.
+    /// fails. A service that ran before a run that failed is started again even after that. Of several runners, each has
+    /// this time, so that none cuts the job of the next one short.
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = parse_duration)]
     pub deadline: Duration,
 }
@@ -272,8 +273,8 @@ pub struct Jobs {
     /// Directory with tools for the jobs of all runners, as in `_work/_tool`, such as /opt/hostedtoolcache; none for no such
     /// directory
     ///
-    /// It stays as it is: only root may be able to change it. Each runner's own tool cache gets links to its complete tools
-    /// before the runner starts, and is where jobs add what it lacks.
+    /// Only root may be able to change it. Before a runner starts, its own tool cache gets links to the complete tools, and
+    /// jobs add there what is missing.
     #[arg(long, value_name = "DIR")]
     pub tool_cache: Option<String>,
     /// Groups of the machine that the user that runup creates also gets, such as docker, separated by commas

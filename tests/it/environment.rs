@@ -326,7 +326,11 @@ fn what_the_runner_could_not_use_is_refused_before_anything_is_done() {
         (&["--path", "relative:/bin"], 64, "absolute"),
         (&["--tool-cache", "/nowhere/tools"], 78, "it is not a directory"),
         (&["--tool-cache", "/usr/local/bin/plain.sh"], 78, "it is not a directory"),
-        (&["--tool-cache", "/usr", "--env", "RUNNER_TOOL_CACHE=/usr"], 64, "RUNNER_TOOL_CACHE replaces that"),
+        (
+            &["--tool-cache", "/usr", "--env", "RUNNER_TOOL_CACHE=/usr"],
+            78,
+            "RUNNER_TOOL_CACHE is set for the jobs",
+        ),
     ] {
         for command in ["plan", "install"] {
             let ran = rig.run(&[&[command], arguments].concat()).expect(code).says(why);

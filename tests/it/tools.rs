@@ -1,6 +1,6 @@
 //! Tools that the jobs of all runners share.
 
-use crate::rig::{Rig, SCOPE, finish, signal, until};
+use crate::rig::{Ran, Rig, SCOPE, finish, signal, until};
 use runup::sandbox::{JobResult, NewJob};
 use rustix::process::Signal;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,7 +10,7 @@ const TOOLS: [&str; 2] = ["node/20.1.0/x64", "node/22.0.0/x64"];
 
 /// Looks as `actions/setup-node` does, tries to change a tool, and adds one.
 const JOB: &str = r#"
-    cd "$RUNNER_TOOL_CACHE/node"
+    mkdir -p "$RUNNER_TOOL_CACHE/node" && cd "$RUNNER_TOOL_CACHE/node"
     for tool in */*.complete; do
         # Not a link that leads nowhere.
         [ ! -e $tool ] || echo "found $tool: $("${tool%.complete}/bin/node")"
@@ -46,9 +46,9 @@ fn start(rig: &Rig, more: &[&str]) -> Child {
     rig.start(&[&["run", "--drain", "60s"], more].concat())
 }
 
-fn stop(child: Child) {
+fn stop(child: Child) -> Ran {
     signal(&child, Signal::TERM);
-    finish(child).expect(0);
+    finish(child).expect(0)
 }
 
 const SHARED: &str =
@@ -57,7 +57,10 @@ const ADDED: &str = "found 24.0.0/x64.complete: added\n";
 
 #[test]
 fn each_job_of_an_ephemeral_runner_finds_them_and_not_what_another_job_added() {
-    let rig = Rig::new();
+    let rig = Rig::new().making_a_user();
+    if rig.user.is_some() && !rig.makes_a_user() {
+        return;
+    }
     shared(&rig);
     let (first, second) = (queue(&rig), queue(&rig));
     let child = start(&rig, &["--ephemeral", "--after-job", "again", "--tool-cache", "/srv/tools"]);
@@ -65,6 +68,11 @@ fn each_job_of_an_ephemeral_runner_finds_them_and_not_what_another_job_added() {
         let log = log_of(&rig, id);
         assert!(log.contains(SHARED) && !log.contains(ADDED), "{log}");
     }
+    // One that is gone later does not stop the next rounds.
+    std::fs::rename(rig.root().join("srv/tools"), rig.root().join("srv/gone")).unwrap();
+    let without = [queue(&rig), queue(&rig)].map(|id| log_of(&rig, id));
+    assert!(!without[1].contains("found 20.1.0"), "{without:?}");
+    std::fs::rename(rig.root().join("srv/gone"), rig.root().join("srv/tools")).unwrap();
     until("the next one is online", || rig.state().runners.first().is_some_and(|runner| runner.online));
     stop(child);
     rig.run(&["remove"]).expect(0);
@@ -91,10 +99,13 @@ fn a_runner_that_stays_keeps_what_its_jobs_add_and_the_setting() {
     stop(child);
     // A job can do without, so what is wrong with them later stops none.
     std::fs::remove_dir_all(rig.root().join("srv/tools")).unwrap();
-    let child = start(&rig, &["--tool-cache", "none"]);
-    let log = log_of(&rig, queue(&rig));
-    assert!(log.contains(ADDED) && !log.contains("found 20.1.0"), "{log}");
-    stop(child);
+    for more in [&[] as &[&str], &["--tool-cache", "none"]] {
+        let child = start(&rig, more);
+        let log = log_of(&rig, queue(&rig));
+        assert!(log.contains(ADDED) && !log.contains("found 20.1.0"), "{log}");
+        let said = stop(child).stderr;
+        assert_eq!(said.contains("jobs do not find the tools of --tool-cache"), more.is_empty(), "{said}");
+    }
     let plan = rig.run(&["plan", "--json"]).expect(0);
     assert!(!plan.all().contains("tool-cache"), "{plan:?}");
 }

@@ -61,8 +61,8 @@ situations! {
         "The hook cannot be used: jobs could change it, or the runner's user cannot execute it.",
         "Make root its owner, and everyone able to read and execute it.";
     TOOL_CACHE_UNUSABLE [Config]:
-        "The shared tool cache cannot be used: it is no directory, or jobs could change it for each other.",
-        "Make root the owner of all that is in it, and let nobody else write to it; or omit --tool-cache.";
+        "The shared tool cache cannot be used: it is not a directory, or jobs could change it for each other.",
+        "Make root the owner of everything in it, and the only one who can write there; or omit --tool-cache.";
     UNIT_PATH [Config]:
         "A path contains a character that cannot be written to a unit file.",
         "Pass a --dir without spaces, quotes, $ and \\.";

@@ -13,7 +13,7 @@ use crate::runner::{Guard, Keeper, LocalState, guard, state};
 ///
 /// # Errors
 /// They cannot be created; the metadata cannot be denied.
-pub fn prepare(site: &Site<'_>) -> Result<(), Error> {
+pub async fn prepare(site: &Site<'_>) -> Result<(), Error> {
     let mut journal = site.read_journal()?;
     let Some(account) = site.account()? else { return Ok(()) };
     metadata::deny(site, &account)?;
@@ -24,7 +24,7 @@ pub fn prepare(site: &Site<'_>) -> Result<(), Error> {
     if site.isolates(&account) && journal.guard() != Guard::Open {
         make_ready(site, &mut journal, keeper, &work, persistent)?;
     }
-    tools::link(site, &account, keeper, &work);
+    tools::link(site, &account, &work).await;
     Ok(())
 }
 

@@ -36,7 +36,7 @@ pub(crate) fn decide(seen: &Seen) -> Option<Planned> {
         .then(|| Planned::keep(step, format!("{} set for the runner and its jobs", names.join(", "))))
 }
 
-/// Refuses a hook that the runner could not run, or that its jobs could change, and such tools.
+/// Refuses a hook that the runner could not run, or that its jobs could change; and the same for shared tools.
 ///
 /// # Errors
 /// `JobsError::HookUnusable`, `JobsError::ToolCacheUnusable`.

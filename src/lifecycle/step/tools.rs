@@ -1,69 +1,144 @@
 //! The tools that the jobs of all runners share: checked when they are set, and linked before a runner starts.
 
+use crate::host::Command;
+use crate::host::Stream;
 use crate::host::account::{self, Account};
 use crate::lifecycle::context::error::{Error, JobsError, TrustError};
-use crate::lifecycle::context::finding::few;
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::environment::recorded;
-use crate::lifecycle::state::trust;
 use crate::lifecycle::step::work::{self, Place};
-use crate::runner::{Keeper, tool_cache};
-use std::path::Path;
+use crate::runner::environment::TOOL_CACHE_VARIABLES;
+use crate::runner::tool_cache;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-/// Refuses a directory that is none, or that jobs could change for each other.
+/// The command by which runup calls itself as the runner's user.
+pub const LINK_TOOLS: &str = "link-tools";
+
+/// How long that may take: a disk or a server may not answer.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// How many of the tools that are left out a warning names.
+const NAMED: usize = 5;
+
+/// Refuses a directory that jobs could not use, or could change for each other. One that was fine when it was set does not
+/// stop a runner: its jobs can do without.
 ///
 /// # Errors
 /// `JobsError::ToolCacheUnusable`.
 pub(crate) fn check(site: &Site<'_>, account: Option<&Account>) -> Result<(), Error> {
     let Some(dir) = site.environment.tool_cache() else { return Ok(()) };
-    let refused =
-        |why: &str| Err(JobsError::ToolCacheUnusable { dir: dir.to_owned(), why: why.to_owned() }.into());
+    let refused = |why: String| Err(JobsError::ToolCacheUnusable { dir: dir.to_owned(), why }.into());
+    let moved =
+        site.environment.variables().into_iter().find(|(name, _)| TOOL_CACHE_VARIABLES.contains(&&**name));
+    if let Some((name, _)) = moved {
+        return refused(format!(
+            "{name} is set for the jobs, and replaces the tool cache that gets the links"
+        ));
+    }
+    if recorded(site)?.tool_cache() == Some(dir) {
+        return Ok(());
+    }
     if cfg!(windows) {
-        return refused("links need a privilege on Windows");
+        return refused("links need a privilege on Windows".into());
     }
     let Some(here) = site.request.root.locate(dir).filter(|dir| dir.is_dir()) else {
-        return refused("it is not a directory");
+        return refused("it is not a directory".into());
     };
     if here.starts_with(site.dir()) {
-        return refused("it is in the runner's directory");
+        return refused("it is in the runner's directory".into());
     }
     let isolates = account.map_or_else(account::is_root, |account| site.isolates(account));
-    if isolates
-        && let Err(Error::Trust(TrustError::NotForRoot { path, who, .. })) = trust::check(&here, account)
-    {
-        return refused(&format!("{who} can change {}", path.display()));
-    }
-    Ok(())
-}
-
-/// Links them to the tool cache of this runner. A job can do without, so what fails is a warning.
-pub(crate) fn link(site: &Site<'_>, account: &Account, keeper: Keeper, work: &str) {
-    if let Err(error) = try_to_link(site, account, keeper, work) {
-        tracing::warn!("jobs do not find the tools of --tool-cache: {}", crate::error::chain(&error));
+    match refusal(site, &here, isolates)? {
+        Some(why) => refused(why),
+        None => Ok(()),
     }
 }
 
-fn try_to_link(site: &Site<'_>, account: &Account, keeper: Keeper, work: &str) -> Result<(), Error> {
+/// Why the jobs of this runner must not use the directory, as far as that is seen at its top.
+#[cfg(unix)]
+fn refusal(site: &Site<'_>, cache: &Path, strict: bool) -> Result<Option<String>, Error> {
+    if strict {
+        match site.check_above(&cache.join(tool_cache::OWN)) {
+            Err(Error::Trust(TrustError::UnsafeParent { directory, .. })) => {
+                return Ok(Some(format!("not only root can change {}", directory.display())));
+            }
+            checked => checked?,
+        }
+    }
+    Ok(tool_cache::refusal(&fs_err::metadata(cache).map_err(crate::host::Error::from)?, strict)
+        .map(str::to_owned))
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
+fn refusal(_: &Site<'_>, _: &Path, _: bool) -> Result<Option<String>, Error> {
+    Ok(None)
+}
+
+/// Links them in the tool cache of this runner. Jobs can do without, so what fails is a warning.
+pub(crate) async fn link(site: &Site<'_>, account: &Account, work: &str) {
+    match try_to_link(site, account, work).await {
+        Ok(left_out) if left_out.is_empty() => {}
+        Ok(left_out) => {
+            let more = left_out.len().saturating_sub(NAMED);
+            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+            let named = left_out.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join("; ");
+            tracing::warn!("jobs do not find all tools of --tool-cache: {}{more}", named.escape_debug());
+        }
+        Err(error) => {
+            tracing::warn!("jobs do not find the tools of --tool-cache: {}", crate::error::chain(&error));
+        }
+    }
+}
+
+/// Returns what is left out.
+async fn try_to_link(site: &Site<'_>, account: &Account, work: &str) -> Result<Vec<String>, Error> {
     let set = recorded(site)?;
     let cache = set.tool_cache().and_then(|cache| site.request.root.locate(cache));
     let dir = site.dir();
-    let (Some(cache), Some(place)) = (cache, work::locate(&dir, work)) else { return Ok(()) };
-    let (base, own) = match &place {
-        Place::Inside(_) => (dir.as_path(), Path::new(work).strip_prefix(&dir).unwrap_or(Path::new(work))),
-        Place::Elsewhere(path) => (path.as_path(), Path::new("")),
+    let (Some(cache), Some(place)) = (cache, work::locate(&dir, work)) else { return Ok(Vec::new()) };
+    let own = match place {
+        Place::Inside(_) => dir.join(work),
+        Place::Elsewhere(path) => path,
     };
-    // Jobs cannot replace it, whatever they do in it.
-    site.check_above(base)?;
-    let keeper = site.isolates(account).then_some(keeper);
-    if keeper.is_some() {
-        trust::check(&cache, Some(account))?;
+    let own = own.join(tool_cache::OWN);
+    let strict = site.isolates(account);
+    if let Some(why) = refusal(site, &cache, strict)? {
+        return Err(JobsError::ToolCacheUnusable { dir: cache, why }.into());
     }
-    let linked = tool_cache::link(&cache, base, &own.join(tool_cache::OWN), keeper).map_err(|source| {
-        JobsError::ToolsNotLinked { own: base.join(own).join(tool_cache::OWN), cache: cache.clone(), source }
-    })?;
-    tracing::debug!(tools = linked.tools, "linked the tools of {}", cache.display());
-    if !linked.changeable.is_empty() {
-        tracing::warn!("tools that not only root can change are not linked: {}", few(&linked.changeable));
+    if strict {
+        return link_as(site, account, &cache, &own).await;
     }
-    Ok(())
+    let linked = tool_cache::link(&cache, &own, false);
+    Ok(linked.map_err(|source| JobsError::ToolsNotLinked { cache, own, source })?)
+}
+
+/// Links them as the runner's user: jobs own the directory, so with root's rights their links could lead anywhere, and
+/// with root's name the links would stay where jobs move them.
+async fn link_as(site: &Site<'_>, account: &Account, cache: &Path, own: &Path) -> Result<Vec<String>, Error> {
+    let command = Command::new(this_program())
+        .args([LINK_TOOLS.as_ref(), cache.as_os_str(), own.as_os_str()])
+        .account(account)
+        .cwd("/")
+        .deadline(site.deadline.within(LIMIT));
+    let shown = command.render();
+    let mut left_out = Vec::new();
+    let outcome = command
+        .run(&site.stop, &mut |stream, line| {
+            if stream == Stream::Out && !line.is_empty() {
+                left_out.push(line.to_owned());
+            }
+        })
+        .await?;
+    outcome.into_success(&shown)?;
+    Ok(left_out)
+}
+
+/// The file of this process, wherever its path is: the user may not be able to enter that.
+fn this_program() -> PathBuf {
+    if cfg!(target_os = "linux") {
+        return PathBuf::from("/proc/self/exe");
+    }
+    std::env::current_exe().unwrap_or_else(|_| PathBuf::from("runup"))
 }

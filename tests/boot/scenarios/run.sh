@@ -164,6 +164,7 @@ scenario_shutdown_without_network() {
     switch_off 60
     no_faults
     note "off without the server in $off_seconds"
+    ((${off_seconds%.*} < 45)) || fail "it took $off_seconds"
     same 1 "$(runners)" "the number of runners"
     forget_session
     switch_on
@@ -187,7 +188,7 @@ scenario_spot_notice_without_network() {
     credentials
     switch_on
     metadata
-    local work from
+    local work from took
     for work in idle job; do
         rm --force "$root/var/lib/metadata/notice"
         write_run_unit --ephemeral --drain 1h --cloud gcp --metadata-url "$metadata_url"
@@ -201,7 +202,9 @@ scenario_spot_notice_without_network() {
         from=$(now)
         touch "$root/var/lib/metadata/notice"
         within 60 ended $run_unit
-        note "$work: stopped $(since "$from") after the notice"
+        took=$(since "$from")
+        note "$work: stopped $took after the notice"
+        ((${took%.*} < 45)) || fail "it took $took"
         no_runner_processes
         no_faults
         rm "$root/var/lib/metadata/notice"

@@ -49,7 +49,7 @@ pub(crate) async fn supervise(
     let account = site
         .account()?
         .ok_or_else(|| Error::Tree(TreeError::NothingThere { dir: site.request.dir.clone() }))?;
-    crate::lifecycle::command::prepare_start::prepare(site)?;
+    crate::lifecycle::command::prepare_start::prepare(site).await?;
     // A unit that starts us as root has set its groups for us, not for the runner.
     let groups = service::groups_of_unit(site, systemd::own_service().as_deref()).await?;
     let setting = site.listener_setting(account, groups);
