@@ -158,7 +158,7 @@ impl Http {
         let mut attempts = 0;
         let mut last = None;
         loop {
-            pause::wait(&call).await;
+            pause::wait(&call, &mut backoff).await;
             attempts += 1;
             let attempt = tokio::time::timeout_at(call.deadline.instant(), self.attempt(&call)).await;
             let Ok(outcome) = attempt else { return Err(gave_up(&call, attempts, last)) };

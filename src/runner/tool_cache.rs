@@ -43,9 +43,9 @@ pub fn refusal(meta: &std::fs::Metadata, strict: bool) -> Option<&'static str> {
     if !meta.is_dir() {
         Some("it is not a directory")
     } else if strict && (meta.uid() != 0 || meta.mode() & 0o022 != 0) {
-        Some("not only root can change it")
+        Some("users other than root can change it")
     } else if strict && meta.mode() & 0o005 != 0o005 {
-        Some("not everybody can read it")
+        Some("not all users can read it")
     } else {
         None
     }
@@ -68,13 +68,13 @@ mod unix {
             if versions.is_file() || !is_usable(&versions, strict, &mut left_out) {
                 continue;
             }
-            for version in names(&versions)? {
+            for version in names_or_say(&versions, &mut left_out) {
                 let dir = versions.join(&version);
                 if dir.is_file() || !is_usable(&dir, strict, &mut left_out) {
                     continue;
                 }
                 let into = own.join(&tool).join(&version);
-                for name in complete(&dir)? {
+                for name in complete(&names_or_say(&dir, &mut left_out)) {
                     let arch = dir.join(&name);
                     if is_usable(&arch, strict, &mut left_out)
                         && let Err(error) = put_both(cache, &dir, &into, &name)
@@ -95,17 +95,24 @@ mod unix {
         Ok(names)
     }
 
+    /// None where it cannot be read.
+    fn names_or_say(dir: &Path, left_out: &mut Vec<String>) -> Vec<OsString> {
+        names(dir).unwrap_or_else(|error| {
+            left_out.push(error.to_string());
+            Vec::new()
+        })
+    }
+
     fn marked(name: &OsString) -> OsString {
         let mut mark = name.clone();
         mark.push(COMPLETE);
         mark
     }
 
-    /// The architectures of a version that are complete.
-    fn complete(dir: &Path) -> io::Result<Vec<OsString>> {
-        let all = names(dir)?;
+    /// The architectures that are complete, of the sorted names in the directory of a version.
+    fn complete(all: &[OsString]) -> Vec<OsString> {
         let is_complete = |name: &&OsString| all.binary_search(&marked(name)).is_ok();
-        Ok(all.iter().filter(is_complete).cloned().collect())
+        all.iter().filter(is_complete).cloned().collect()
     }
 
     fn is_usable(dir: &Path, strict: bool, left_out: &mut Vec<String>) -> bool {
@@ -266,10 +273,10 @@ mod tests {
         }
         std::os::unix::fs::chown(&theirs, Some(65534), None).unwrap();
         let expected = [
-            (theirs, "not only root can change it"),
-            (closed, "not everybody can read it"),
-            (open, "not only root can change it"),
-            (group, "not only root can change it"),
+            (theirs, "users other than root can change it"),
+            (closed, "not all users can read it"),
+            (open, "users other than root can change it"),
+            (group, "users other than root can change it"),
         ];
         let expected: Vec<String> =
             expected.into_iter().map(|(dir, why)| format!("{}: {why}", dir.display())).collect();

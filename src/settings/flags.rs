@@ -114,8 +114,8 @@ pub struct Server {
     /// Time limit for the whole command
     ///
     /// `install` needs at least 20s. `install`, `bake` and `run` keep a quarter of it, a minute at most, for undoing what
-    /// fails. A service that ran before a run that failed is started again even after that. Of several runners, each has
-    /// this time, so that none cuts the job of the next one short.
+    /// fails. A service that ran before a run that failed is started again even after that. With several runners, it
+    /// applies to each.
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = parse_duration)]
     pub deadline: Duration,
 }

@@ -76,11 +76,14 @@ mod unix {
             ));
         }
         let only = value("--command");
-        let commands: Vec<_> = command::ALL
+        let (commands, impossible): (Vec<_>, Vec<_>) = command::ALL
             .iter()
-            .filter(|command| only.is_none_or(|only| only == command.name) && command.is_possible())
-            .collect();
-        assert!(!commands.is_empty(), "no such command");
+            .filter(|command| only.is_none_or(|only| only == command.name))
+            .partition(|command| command.is_possible());
+        for command in impossible {
+            println!("{} is skipped: this machine has no programs that make users", command.name);
+        }
+        assert!(!commands.is_empty(), "no such command, or none that is possible here");
         let name = |case: &Case| (case.command.name.to_owned(), case.to_string());
         let run = |case: Case| drop(case::run(&case));
         let seed = number("--seed").unwrap_or_else(|| fastrand::u64(..1_000_000_000));

@@ -329,7 +329,7 @@ fn what_the_runner_could_not_use_is_refused_before_anything_is_done() {
         (
             &["--tool-cache", "/usr", "--env", "RUNNER_TOOL_CACHE=/usr"],
             78,
-            "RUNNER_TOOL_CACHE is set for the jobs",
+            "RUNNER_TOOL_CACHE is set for jobs",
         ),
     ] {
         for command in ["plan", "install"] {

@@ -104,7 +104,11 @@ fn a_runner_that_stays_keeps_what_its_jobs_add_and_the_setting() {
         let log = log_of(&rig, queue(&rig));
         assert!(log.contains(ADDED) && !log.contains("found 20.1.0"), "{log}");
         let said = stop(child).stderr;
-        assert_eq!(said.contains("jobs do not find the tools of --tool-cache"), more.is_empty(), "{said}");
+        assert_eq!(
+            said.contains("the tools of --tool-cache are not available to jobs"),
+            more.is_empty(),
+            "{said}"
+        );
     }
     let plan = rig.run(&["plan", "--json"]).expect(0);
     assert!(!plan.all().contains("tool-cache"), "{plan:?}");

@@ -26,7 +26,8 @@ const MOST: usize = 1000;
 /// Deletes everything, also where something keeps the rest from working.
 const RESET: &[&str] = &["system", "reset", "--force"];
 
-/// What a Podman prints that does not have the command yet, and nothing that it would delete.
+/// What an old Podman does not have yet, with what it prints then.
+const NEWER: [&str; 2] = ["secret", "network"];
 const UNKNOWN: &str = "unrecognized command";
 
 /// Deletes images that no container uses, and that are older than a day.
@@ -110,7 +111,7 @@ impl Podman<'_> {
         let words = ["rm", "--force"].into_iter().chain(ids.iter().map(String::as_str));
         self.run(&words.collect::<Vec<_>>(), &mut failed).await;
         if !self.run(LIST, &mut failed).await.is_empty() {
-            failed.push("podman rm: containers of builds stay".to_owned());
+            failed.push("podman rm: build containers remain".to_owned());
         }
         failed
     }
@@ -162,8 +163,8 @@ impl Podman<'_> {
             .await;
         let why = match outcome {
             Ok(outcome) if outcome.success() => return ids,
-            // One that does not have the command has no secrets.
-            Ok(outcome) if arguments[0] == "secret" && outcome.tail.contains(UNKNOWN) => return ids,
+            // One that does not have the command has nothing of the kind.
+            Ok(outcome) if NEWER.contains(&arguments[0]) && outcome.tail.contains(UNKNOWN) => return ids,
             Ok(outcome) => match outcome.tail.lines().rev().find(|line| !line.trim().is_empty()) {
                 Some(last) => format!("{}: {}", outcome.how(), last.trim()),
                 None => outcome.how(),
@@ -245,7 +246,7 @@ mod tests {
         let (_dir, podman, account) = fake("echo \"$*\" >>\"${0%/*}/said\"\n[ $1 != ps ] || seq 1200 2400");
         let deadline = Deadline::after(Duration::from_secs(60));
         let failed = clear(&podman, &account, false, deadline, &Stop::never()).await;
-        assert_eq!(failed, ["podman rm: containers of builds stay"]);
+        assert_eq!(failed, ["podman rm: build containers remain"]);
         let said = said(&podman);
         assert!(said.contains(&RESET.join(" ")), "{said:?}");
         let words =

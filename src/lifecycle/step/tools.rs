@@ -21,8 +21,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// How many of the tools that are left out a warning names.
 const NAMED: usize = 5;
 
-/// Refuses a directory that jobs could not use, or could change for each other. One that was fine when it was set does not
-/// stop a runner: its jobs can do without.
+/// Refuses a directory that jobs could not use, or could change for each other.
 ///
 /// # Errors
 /// `JobsError::ToolCacheUnusable`.
@@ -33,10 +32,11 @@ pub(crate) fn check(site: &Site<'_>, account: Option<&Account>) -> Result<(), Er
         site.environment.variables().into_iter().find(|(name, _)| TOOL_CACHE_VARIABLES.contains(&&**name));
     if let Some((name, _)) = moved {
         return refused(format!(
-            "{name} is set for the jobs, and replaces the tool cache that gets the links"
+            "{name} is set for jobs, so they would not look in the tool cache that has the links"
         ));
     }
-    if recorded(site)?.tool_cache() == Some(dir) {
+    // One that was fine when it was set stops no runner.
+    if site.request.supervised && recorded(site)?.tool_cache() == Some(dir) {
         return Ok(());
     }
     if cfg!(windows) {
@@ -61,7 +61,7 @@ fn refusal(site: &Site<'_>, cache: &Path, strict: bool) -> Result<Option<String>
     if strict {
         match site.check_above(&cache.join(tool_cache::OWN)) {
             Err(Error::Trust(TrustError::UnsafeParent { directory, .. })) => {
-                return Ok(Some(format!("not only root can change {}", directory.display())));
+                return Ok(Some(format!("users other than root can change {}", directory.display())));
             }
             checked => checked?,
         }
@@ -84,10 +84,13 @@ pub(crate) async fn link(site: &Site<'_>, account: &Account, work: &str) {
             let more = left_out.len().saturating_sub(NAMED);
             let more = if more > 0 { format!("; and {more} more") } else { String::new() };
             let named = left_out.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join("; ");
-            tracing::warn!("jobs do not find all tools of --tool-cache: {}{more}", named.escape_debug());
+            let named = named.escape_debug();
+            tracing::warn!("some tools of --tool-cache are not available to jobs: {named}{more}");
         }
+        Err(_) if site.stop.is_cancelled() => {}
         Err(error) => {
-            tracing::warn!("jobs do not find the tools of --tool-cache: {}", crate::error::chain(&error));
+            let why = crate::error::chain(&error);
+            tracing::warn!("the tools of --tool-cache are not available to jobs: {why}");
         }
     }
 }
@@ -121,8 +124,9 @@ async fn link_as(site: &Site<'_>, account: &Account, cache: &Path, own: &Path) -
         .args([LINK_TOOLS.as_ref(), cache.as_os_str(), own.as_os_str()])
         .account(account)
         .cwd("/")
+        // Not that of the user, which jobs can write.
+        .env("RUNUP_CONFIG", "/dev/null")
         .deadline(site.deadline.within(LIMIT));
-    let shown = command.render();
     let mut left_out = Vec::new();
     let outcome = command
         .run(&site.stop, &mut |stream, line| {
@@ -131,8 +135,12 @@ async fn link_as(site: &Site<'_>, account: &Account, cache: &Path, own: &Path) -
             }
         })
         .await?;
-    outcome.into_success(&shown)?;
-    Ok(left_out)
+    if outcome.success() {
+        return Ok(left_out);
+    }
+    let why = outcome.tail.lines().find_map(|line| line.strip_prefix("error: ")).map(str::to_owned);
+    let source = std::io::Error::other(why.unwrap_or_else(|| outcome.how()));
+    Err(JobsError::ToolsNotLinked { cache: cache.to_owned(), own: own.to_owned(), source }.into())
 }
 
 /// The file of this process, wherever its path is: the user may not be able to enter that.

@@ -27,7 +27,7 @@ scenario_shared_tools() {
     chmod 777 "$root$shared"
     switch_on
     exits 78 runup install --count 2 --tool-cache $shared
-    says "not only root can change $shared"
+    says "users other than root can change $shared"
     must no_runner
     chmod 755 "$root$shared"
     exits 0 runup install --count 2 --tool-cache $shared
@@ -36,6 +36,7 @@ scenario_shared_tools() {
 plant $RUNNER_TOOL_CACHE/node/20.1.0/x64/bin/tool <<<"echo mine"; plant /opt/hostedtoolcache/Ruby/3.3.0/x64/bin/tool <<<"echo mine"
 touch /opt/hostedtoolcache/mine && echo "created one"
 mkdir -p go/1.0.0/x64/bin && echo "echo added" >go/1.0.0/x64/bin/tool && chmod 755 go/1.0.0/x64/bin/tool && touch go/1.0.0/x64.complete
+mkdir -p ~/.config/runup && echo json = true >~/.config/runup/config.toml
 rm -r Ruby && mkdir $loot/elsewhere && ln -s $loot/elsewhere Ruby && echo over' box
     for name in node/20.1.0/x64 Ruby/3.3.0/x64 "could not plant" over; do job_says "$name"; done
     job_does_not_say "planted"
@@ -43,6 +44,7 @@ rm -r Ruby && mkdir $loot/elsewhere && ln -s $loot/elsewhere Ruby && echo over' 
     # The links are made at each start.
     inside systemctl restart $unit
     within 60 online 2
+    must_not sh -c "journalctl --quiet --directory='$root/var/log/journal' | grep -F 'available to jobs: {'"
     same "" "$(find "$root$loot/elsewhere" -mindepth 1 -uid 0)" "what root put where a link led"
     hostile "$(find_tools)"'
 cd ..; rm -r _tool; ln -s $loot/elsewhere _tool; echo over' box
@@ -62,7 +64,7 @@ cd ..; rm -r _tool; ln -s $loot/elsewhere _tool; echo over' box
     hostile "$(find_tools)"
     job_says "tool Ruby/3.3.0/x64"
     job_does_not_say node
-    journal | grep "jobs do not find all tools of --tool-cache: $shared/node/20.1.0/x64: not only root can change it" >/dev/null ||
+    journal | grep "some tools of --tool-cache are not available to jobs: $shared/node/20.1.0/x64: users other than root can change it" >/dev/null ||
         fail "nothing tells that a tool is left out"
 }
 

@@ -45,8 +45,8 @@ impl Failure for JobsError {
                     .into()
             }
             Self::ToolCacheUnusable { .. } | Self::ToolsNotLinked { .. } => {
-                "Pass a directory of TOOL/VERSION/ARCH that only root can change (`chown --recursive root`, `chmod \
-                 --recursive go-w`), or omit --tool-cache: jobs then download their tools."
+                "Pass a directory of TOOL/VERSION/ARCH that only root can change and all can read (`chown --recursive root`, \
+                 `chmod --recursive go-w,a+rX`), or omit --tool-cache: jobs then download their tools."
                     .into()
             }
             Self::Leftovers { .. } if is_root() => {
