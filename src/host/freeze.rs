@@ -20,6 +20,9 @@ const POLL: Duration = Duration::from_millis(2);
 pub struct Frozen {
     which: Which,
     pids: BTreeSet<u32>,
+    /// All that were suspended, by their ids.
+    #[cfg(target_os = "linux")]
+    suspended: std::collections::BTreeMap<u32, std::os::fd::OwnedFd>,
 }
 
 impl Frozen {
@@ -50,6 +53,11 @@ impl Frozen {
 impl Drop for Frozen {
     fn drop(&mut self) {
         thaw(&self.which);
+        // One that was about to become another program is not found any more.
+        #[cfg(target_os = "linux")]
+        for process in self.suspended.values() {
+            let _ = rustix::process::pidfd_send_signal(process, rustix::process::Signal::CONT);
+        }
     }
 }
 
@@ -68,7 +76,12 @@ pub fn thaw(which: &Which) {
 /// # Errors
 /// [`Error::StillRunning`] if not all of them are suspended within two seconds; then all of them continue.
 pub async fn freeze(which: &Which) -> Result<Frozen, Error> {
-    let mut frozen = Frozen { which: which.clone(), pids: BTreeSet::new() };
+    let mut frozen = Frozen {
+        which: which.clone(),
+        pids: BTreeSet::new(),
+        #[cfg(target_os = "linux")]
+        suspended: std::collections::BTreeMap::new(),
+    };
     #[cfg(target_os = "linux")]
     {
         use super::process::linux;
@@ -85,7 +98,8 @@ pub async fn freeze(which: &Which) -> Result<Frozen, Error> {
                 let parent = linux::parent(*pid).filter(|parent| found.contains(parent));
                 // One that does not stop in time does not protect its children.
                 if parent.is_none_or(linux::is_stopped) || deadline.left() < STOPPING / 2 {
-                    linux::send(which, *pid, rustix::process::Signal::STOP);
+                    let process = linux::suspend(which, *pid);
+                    frozen.suspended.extend(process.map(|process| (*pid, process)));
                 }
             }
             frozen.pids.clone_from(&found);
@@ -192,6 +206,31 @@ mod tests {
         while size() == before {
             assert!(std::time::Instant::now() < deadline, "it never went on");
             std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_becomes_another_program_while_it_is_suspended_goes_on_as_well() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let (program, file) = (dir.path().join("listener"), dir.path().join("beats"));
+        // It is about to start another program most of the time.
+        let script =
+            format!("#!/bin/bash\necho up\nwhile :; do /bin/true; echo x >>{}; done\n", file.display());
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut child = Running(Command::new(&program).stdout(Stdio::piped()).spawn().unwrap());
+        let mut line = String::new();
+        std::io::BufReader::new(child.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let which = Which::Program { uid: None, below: dir.path().to_owned(), name: "listener".into() };
+        let size = || std::fs::metadata(&file).map_or(0, |meta| meta.len());
+        for _ in 0..1000 {
+            drop(freeze(&which).await.unwrap());
+            let (before, began) = (size(), std::time::Instant::now());
+            while size() == before {
+                assert!(began.elapsed() < Duration::from_secs(20), "it does not go on");
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
     }
 

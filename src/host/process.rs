@@ -251,6 +251,15 @@ pub(super) mod linux {
         tracing::debug!(pid, ?signal, ?result, "signalled a process");
     }
 
+    /// Suspends the process, as above. The descriptor lets it continue, whatever program it is by then: it may have been
+    /// about to become another one.
+    pub fn suspend(which: &Which, pid: u32) -> Option<std::os::fd::OwnedFd> {
+        let id = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+        let process = rustix::process::pidfd_open(id, PidfdFlags::empty()).ok();
+        send(which, pid, Signal::STOP);
+        process
+    }
+
     fn matches(which: &Which, pid: u32) -> bool {
         let Some(status) = Status::of(pid) else { return false };
         if status.ended {
