@@ -22,7 +22,7 @@ pub struct Frozen {
     pids: BTreeSet<u32>,
     /// All that were suspended, by their ids.
     #[cfg(target_os = "linux")]
-    suspended: std::collections::BTreeMap<u32, std::os::fd::OwnedFd>,
+    suspended: Vec<(u32, std::os::fd::OwnedFd)>,
 }
 
 impl Frozen {
@@ -55,7 +55,7 @@ impl Drop for Frozen {
         thaw(&self.which);
         // One that was about to become another program is not found any more.
         #[cfg(target_os = "linux")]
-        for process in self.suspended.values() {
+        for (_, process) in &self.suspended {
             let _ = rustix::process::pidfd_send_signal(process, rustix::process::Signal::CONT);
         }
     }
@@ -80,7 +80,7 @@ pub async fn freeze(which: &Which) -> Result<Frozen, Error> {
         which: which.clone(),
         pids: BTreeSet::new(),
         #[cfg(target_os = "linux")]
-        suspended: std::collections::BTreeMap::new(),
+        suspended: Vec::new(),
     };
     #[cfg(target_os = "linux")]
     {
@@ -99,6 +99,7 @@ pub async fn freeze(which: &Which) -> Result<Frozen, Error> {
                 // One that does not stop in time does not protect its children.
                 if parent.is_none_or(linux::is_stopped) || deadline.left() < STOPPING / 2 {
                     let process = linux::suspend(which, *pid);
+                    frozen.suspended.retain(|(known, _)| known != pid);
                     frozen.suspended.extend(process.map(|process| (*pid, process)));
                 }
             }
