@@ -18,6 +18,8 @@ mod coding;
 mod digest;
 mod download;
 mod error;
+mod flush;
+mod gather;
 mod hints;
 mod names;
 mod path;

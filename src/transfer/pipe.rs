@@ -11,12 +11,12 @@ use std::io::{self, BufRead, Read};
 use std::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// How many pieces of the archive can wait for the inflater. The HTTP client determines their size, up to about 400
-/// KiB.
-pub(super) const PIECES: usize = 4;
+/// How many pieces of the archive can wait for the inflater.
+pub(super) const PIECES: usize = 2;
 /// The number of buffers for inflated data, each in use by one of the two threads or waiting between them.
-const BUFFERS: usize = 8;
-const BUFFER_SIZE: usize = 256 << 10;
+const BUFFERS: usize = 4;
+/// Each that is passed on wakes the other thread, which takes longer than filling a small one.
+const BUFFER_SIZE: usize = 1 << 20;
 /// Below this many bytes the ratio is not meaningful.
 const RATIO_FROM: u64 = 64 << 20;
 

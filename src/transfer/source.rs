@@ -5,7 +5,7 @@ use super::download::Download;
 use super::error::Error;
 use super::{Order, Source};
 use crate::net::Http;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -47,6 +47,15 @@ impl<'a> Feed<'a> {
         }
     }
 
+    /// Whether each piece is passed on as it is: tests cut the archive where they want the pieces to end.
+    pub fn is_cut(&self) -> bool {
+        match self {
+            Self::File(_) | Self::Http(..) => false,
+            #[cfg(any(test, fuzzing))]
+            Self::Pieces(_) => true,
+        }
+    }
+
     /// How often a broken download was resumed.
     pub fn resumed(&self) -> u32 {
         match self {
@@ -80,6 +89,8 @@ pub(super) struct LocalFile {
     path: PathBuf,
     file: Option<fs_err::File>,
     length: u64,
+    /// Is used again once the piece is not needed any more.
+    buffer: BytesMut,
 }
 
 impl LocalFile {
@@ -91,21 +102,26 @@ impl LocalFile {
         }
         let file = fs_err::File::open(path).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
-        Ok(Self { path: path.to_owned(), file: Some(file), length })
+        Ok(Self { path: path.to_owned(), file: Some(file), length, buffer: BytesMut::new() })
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         let Some(file) = self.file.take() else { return Ok(None) };
-        let read = tokio::task::spawn_blocking(move || read_piece(file)).await.map_err(Error::Bug)?;
-        let (file, piece) = read.map_err(|source| Error::File { path: self.path.clone(), source })?;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let read = move || {
+            let piece = read_piece(&file, &mut buffer)?;
+            Ok((file, buffer, piece))
+        };
+        let read = tokio::task::spawn_blocking(read).await.map_err(Error::Bug)?;
+        let (file, buffer, piece) = read.map_err(|source| Error::File { path: self.path.clone(), source })?;
+        self.buffer = buffer;
         self.file = (!piece.is_empty()).then_some(file);
         Ok(Some(piece).filter(|piece| !piece.is_empty()))
     }
 }
 
-fn read_piece(mut file: fs_err::File) -> io::Result<(fs_err::File, Bytes)> {
-    let mut piece = vec![0; FILE_PIECE];
-    let length = file.read(&mut piece)?;
-    piece.truncate(length);
-    Ok((file, piece.into()))
+fn read_piece(mut file: &fs_err::File, buffer: &mut BytesMut) -> io::Result<Bytes> {
+    buffer.resize(FILE_PIECE, 0);
+    let length = file.read(buffer)?;
+    Ok(buffer.split_to(length).freeze())
 }

@@ -1,6 +1,7 @@
 //! Runs the pipe, and decides which of several failures was the first.
 
 use super::error::Error;
+use super::gather::Gather;
 use super::pipe::{Ended, Inlet, PIECES, Piece, inflate, queue};
 use super::source::Feed;
 use super::tree::Tree;
@@ -171,7 +172,11 @@ async fn fill(
 
 /// Unpacks the spooled file.
 async fn unpack_zip(file: File, mut tree: Tree, stop: CancellationToken) -> Result<Tree, Error> {
-    let unpacked = spawn_blocking(move || unzip(file, &mut tree, &stop).map(|()| tree)).await;
+    let unpacked = spawn_blocking(move || {
+        unzip(file, &mut tree, &stop)?;
+        tree.flushed().map(|()| tree)
+    });
+    let unpacked = unpacked.await;
     unpacked.map_err(Error::Bug)?.map_err(|ended| match ended {
         Ended::Failed(error) => error,
         Ended::HungUp => Error::Stopped,
@@ -187,7 +192,10 @@ fn unpack_tar(
 ) -> JoinHandle<Result<Tree, Ended>> {
     let (outlet, blocks) = queue(stop);
     let inflating = spawn_blocking(move || inflate(inlet, &outlet, &limits));
-    let writing = spawn_blocking(move || untar(blocks, &mut tree).map(|()| tree));
+    let writing = spawn_blocking(move || {
+        untar(blocks, &mut tree)?;
+        tree.flushed().map(|()| tree)
+    });
     tokio::spawn(async move {
         let bug = |error| Ended::Failed(Error::Bug(error));
         let inflated = inflating.await.map_err(bug).flatten();
@@ -253,34 +261,49 @@ impl Pump<'_, '_> {
 
     /// Reads the source to its end, and sends the pieces to `pieces`, if there is a queue.
     async fn run(&mut self, pieces: Option<mpsc::Sender<Piece>>) -> Result<Fed, Error> {
+        let mut gather = Gather::new();
         loop {
             let piece = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Err(Error::Stopped),
                 piece = self.feed.next() => piece?,
             };
-            let Some(piece) = piece else { break };
+            let Some(mut piece) = piece else { break };
             self.received += piece.len() as u64;
             if self.received > self.limit {
                 return Err(Error::TooLong { limit: self.limit });
             }
             self.hash.update(&piece);
             self.progress.received(self.received);
-            if let Some(pieces) = &pieces {
-                let sent = tokio::select! {
-                    biased;
-                    () = self.stop.cancelled() => return Err(Error::Stopped),
-                    sent = pieces.send(Piece::Data(piece)) => sent,
-                };
-                if sent.is_err() {
+            let Some(pieces) = &pieces else { continue };
+            while !piece.is_empty() {
+                gather.add(&mut piece);
+                // A stage that waits gets what there is.
+                let waits = self.feed.is_cut() || pieces.capacity() == pieces.max_capacity();
+                if (gather.is_full() || waits && piece.is_empty())
+                    && let Fed::HungUp = self.pass(pieces, &mut gather).await?
+                {
                     return Ok(Fed::HungUp);
                 }
             }
         }
-        match pieces {
-            Some(pieces) if pieces.send(Piece::End).await.is_err() => Ok(Fed::HungUp),
-            _ => Ok(Fed::All),
+        let Some(pieces) = pieces else { return Ok(Fed::All) };
+        if let Fed::HungUp = self.pass(&pieces, &mut gather).await? {
+            return Ok(Fed::HungUp);
         }
+        let ended = pieces.send(Piece::End).await;
+        Ok(if ended.is_err() { Fed::HungUp } else { Fed::All })
+    }
+
+    /// Sends what was gathered.
+    async fn pass(&self, pieces: &mpsc::Sender<Piece>, gather: &mut Gather) -> Result<Fed, Error> {
+        let Some(piece) = gather.take() else { return Ok(Fed::All) };
+        let sent = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Err(Error::Stopped),
+            sent = pieces.send(Piece::Data(piece)) => sent,
+        };
+        Ok(if sent.is_err() { Fed::HungUp } else { Fed::All })
     }
 
     fn digest(&self) -> Sha256Digest {

@@ -4,6 +4,7 @@
 //! The staging directory has mode 0700 meanwhile, so that no other user can change what was unpacked.
 
 use super::error::{Error, Refusal, shown};
+use super::flush::Flush;
 use super::path::{entry_path, link_target};
 use super::pipe::Ended;
 use super::{Limits, Order, Owner, Progress};
@@ -40,6 +41,7 @@ pub(super) struct Tree {
     extensions: u64,
     bytes: u64,
     needed: u64,
+    flush: Flush,
 }
 
 impl Tree {
@@ -59,6 +61,7 @@ impl Tree {
             extensions: 0,
             bytes: 0,
             needed,
+            flush: Flush::new(&order.staging),
         }
     }
 
@@ -135,6 +138,8 @@ impl Tree {
                 return Err(self.write_error(name, source));
             }
             self.bytes += amount as u64;
+            let path = &self.root;
+            self.flush.written(self.bytes).map_err(|source| Error::Sync { path: path.clone(), source })?;
             self.progress.unpacked(self.entries, self.bytes);
             if self.stop.is_cancelled() {
                 return Err(Error::Stopped.into());
@@ -171,6 +176,14 @@ impl Tree {
     pub fn open_up(&self) -> Result<(), Error> {
         finish_dir(&self.root, self.root_mode, self.owner)
             .map_err(|source| Error::Staging { path: self.root.clone(), source })
+    }
+
+    /// Waits for what is being written to the disk, which need not be all of it.
+    pub fn flushed(&mut self) -> Result<(), Ended> {
+        let (path, stop) = (&self.root, &self.stop);
+        let is_over = self.flush.finish(&|| stop.is_cancelled());
+        let is_over = is_over.map_err(|source| Error::Sync { path: path.clone(), source })?;
+        if is_over { Ok(()) } else { Err(Error::Stopped.into()) }
     }
 
     /// Counts an extension header, so that an archive of extension headers only is limited too.
