@@ -1,12 +1,14 @@
 //! Measures placing (download, verify, extract, move into place) against `curl`, `sha256sum` and `tar xzf`, from the same
-//! server, onto the same tmpfs, in turns. What counts are ratios within one run; seconds depend on the machine.
+//! server, onto the same filesystem, in turns; both end when all of it is on the disk. What counts are ratios within one
+//! run; seconds depend on the machine.
 //!
 //! ```text
 //! RUNUP_BENCH_ARCHIVE=actions-runner-linux-x64-2.999.0.tar.gz cargo bench --bench place
 //! ```
 //!
-//! `RUNUP_BENCH_ROUNDS` (5) and `RUNUP_BENCH_FOLDER` (`/dev/shm`) can be set too. Each part is a process of its own,
-//! this program called with other arguments, so that memory and processor time are those of placing alone.
+//! `RUNUP_BENCH_ROUNDS` (5) and `RUNUP_BENCH_DIR` (`/dev/shm`) can be set too. The budgets are those of the static binary
+//! (`--target x86_64-unknown-linux-musl`); a disk is a journalled ext4 or XFS. Each part is a process of its own, this
+//! program called with other arguments, so that memory and processor time are those of placing alone.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -55,10 +57,9 @@ fn measure() -> Outcome<()> {
         return Ok(());
     };
     let rounds: usize = std::env::var("RUNUP_BENCH_ROUNDS").ok().map_or(Ok(5), |text| text.parse())?;
-    let base =
-        std::env::var_os("RUNUP_BENCH_FOLDER").map_or_else(|| PathBuf::from("/dev/shm"), PathBuf::from);
+    let base = std::env::var_os("RUNUP_BENCH_DIR").map_or_else(|| PathBuf::from("/dev/shm"), PathBuf::from);
     let folder = tempfile::tempdir_in(base)?;
-    // On the tmpfs too, so that the disk of the archive has no part in it.
+    // Beside what is placed, so that the disk of the archive has no part in it.
     let copy = folder.path().join("archive.tar.gz");
     std::fs::copy(&archive, &copy)?;
     let sums = Command::new("sha256sum").arg(&copy).output()?.stdout;
@@ -149,8 +150,8 @@ fn report(ours: &[Figures], theirs: &[f64]) -> Outcome<()> {
     println!("runup                        {:.2} s", median(ours.iter().map(|run| run.wall)));
     println!("  processor time             {:.2} s", median(ours.iter().map(|run| run.cpu)));
     println!("  its busiest thread         {:.2} s", median(ours.iter().map(|run| run.slowest)));
-    println!("times faster than the three  {:.2}   (at least 3.5)", ratios(theirs));
-    println!("times its floor              {against_floor:.2}   (at most 1.25)");
+    println!("times faster than the three  {:.2}   (at least 4.0 on a tmpfs, 3.0 on a disk)", ratios(theirs));
+    println!("times its floor              {against_floor:.2}   (at most 1.2 on a tmpfs)");
     // On a busy machine the best rounds come closest to what a quiet one would show.
     let best_theirs = theirs.iter().copied().fold(f64::INFINITY, f64::min);
     let best_ours = ours.iter().map(|run| run.wall).fold(f64::INFINITY, f64::min);
@@ -225,12 +226,14 @@ fn place_once(url: &str, sha256: &str, target: &Path) -> Outcome<()> {
         place::commit(&staged.path, target)?;
         let threads = thread_seconds()?;
         let busiest = threads.iter().copied().fold(0.0, f64::max);
-        println!("{} {busiest} {}", threads.iter().sum::<f64>(), peak_kilobytes()?);
+        let all = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        let all = Duration::try_from(all)?.as_secs_f64();
+        println!("{all} {busiest} {}", peak_kilobytes()?);
         Ok(())
     })
 }
 
-/// The processor time of each thread of this process in seconds, to the nanosecond.
+/// The processor time of each thread of this process that has not ended, in seconds, to the nanosecond.
 fn thread_seconds() -> Outcome<Vec<f64>> {
     let mut seconds = Vec::new();
     for thread in std::fs::read_dir("/proc/self/task")? {
