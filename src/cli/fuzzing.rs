@@ -1,7 +1,7 @@
 //! The entry points of `tests/fuzz` that are not public otherwise.
 
+use super::line::{Line, ParseError};
 use super::output::Failed;
-use super::{ParseError, parse};
 use crate::error::{Failure as _, chain};
 use crate::settings::Environment;
 use std::ffi::OsString;
@@ -11,7 +11,7 @@ use std::path::Path;
 pub fn install_with(path: &Path) -> Result<usize, (u8, String)> {
     let arguments = ["runup", "install", "--config"].map(OsString::from);
     let arguments: Vec<OsString> = arguments.into_iter().chain([path.into()]).collect();
-    match parse(&arguments, &Environment::default(), None) {
+    match Line::new(&arguments).read(&Environment::default(), None) {
         Ok(parsed) => Ok(parsed.given.len()),
         Err(ParseError::Clap(error, _)) => Err((64, error.to_string())),
         Err(ParseError::Settings(error)) => {

@@ -1,9 +1,10 @@
 //! The instances of a machine: the same command line and the same file, read for each of them.
 
 use super::args::{Command, ConvergeFlags};
+use super::line::{ParseError, Parsed};
 use super::output::Failed;
 use super::whereabouts::whereabouts;
-use super::{ParseError, Parsed, Session, credential, jobs, request};
+use super::{Session, credential, jobs, request};
 use crate::host::account;
 use crate::lifecycle::{Instance, Instances, LocalRunner, Request};
 use crate::net::Http;
@@ -118,7 +119,7 @@ impl Session {
 
     /// The command and the settings of one instance.
     pub(super) fn of_instance(&self, number: u32) -> Result<(Command, Self), Failed> {
-        let parsed = super::parse(&self.arguments, &self.environment, Some(number));
+        let parsed = self.line.read(&self.environment, Some(number));
         let Parsed { cli, given, own, number, .. } = parsed.map_err(|error| match error {
             ParseError::Settings(error) => error,
             // It was parsed before.

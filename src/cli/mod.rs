@@ -24,6 +24,7 @@ mod instances;
 mod interface;
 mod jobs;
 mod keys;
+mod line;
 mod link_tools;
 mod log;
 mod logs;
@@ -57,9 +58,9 @@ use crate::host::umask;
 use crate::settings::credential::Piped;
 use crate::settings::flags::Common;
 use crate::settings::{Environment, Given, Origin, layers};
-use args::{Cli, Command};
-use clap::FromArgMatches as _;
+use args::Command;
 use events::Events;
+use line::{Line, ParseError, Parsed};
 use metrics::Metrics;
 use output::{Failed, Output};
 use screen::Screen;
@@ -74,8 +75,8 @@ use std::time::{Duration, Instant};
 /// What every command gets.
 #[derive(Clone)]
 struct Session {
-    /// What the command line was, to read it again for another instance.
-    arguments: Arc<[OsString]>,
+    /// The command line, to read it again for another instance.
+    line: Arc<Line>,
     environment: Environment,
     signals: Signals,
     screen: Arc<Screen>,
@@ -164,7 +165,8 @@ pub fn main() -> ExitCode {
     let hidden = memory::hide();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let environment = Environment::of_process();
-    let Parsed { cli, given, own, tables, number } = match parse(&arguments, &environment, None) {
+    let line = Line::new(&arguments);
+    let Parsed { cli, given, own, tables, number } = match line.read(&environment, None) {
         Ok(parsed) => parsed,
         Err(error) => {
             let common = Common::of_broken(&arguments, &environment);
@@ -198,7 +200,7 @@ pub fn main() -> ExitCode {
             Err(error) => return (Err(Failed::from(error)), None),
         };
         let session = Session {
-            arguments: arguments.into(),
+            line: Arc::new(line),
             environment,
             signals: signals.clone(),
             screen: Arc::clone(&screen),
@@ -267,75 +269,4 @@ async fn dispatch(mut command: Command, session: Session) -> Result<Output, Fail
         #[cfg(feature = "sandbox")]
         Command::Demo => Box::pin(demo::run(session)).await,
     }
-}
-
-enum ParseError {
-    Clap(clap::Error, Origin),
-    Settings(crate::settings::Error),
-}
-
-/// A command line, with the layers below it.
-struct Parsed {
-    cli: Cli,
-    given: Vec<Given>,
-    own: BTreeSet<String>,
-    tables: BTreeSet<u32>,
-    number: Option<u32>,
-}
-
-/// Parses the command line, for one instance if the caller or the command line chooses one.
-fn parse(
-    arguments: &[OsString],
-    environment: &Environment,
-    number: Option<u32>,
-) -> Result<Parsed, ParseError> {
-    let (arguments, off) = layers::switches(arguments, &interface::bare());
-    let parse_over = |file: &layers::File| parse_over(file, &arguments, environment);
-    let file = layers::File::find(&arguments, environment).map_err(ParseError::Settings);
-    let parsed = file.and_then(|file| {
-        let file = file.without(off.clone());
-        let parsed = parse_over(&file)?;
-        // Whichever one this is about: a mistake in the file is not to appear with the next one only.
-        file.instances().try_for_each(|number| parse_over(&file.of_instance(number)).map(drop))?;
-        match number.or_else(|| instances::number(&parsed.cli.command)) {
-            Some(number) => Ok(Parsed { number: Some(number), ..parse_over(&file.of_instance(number))? }),
-            None => Ok(parsed),
-        }
-    });
-    let Err(ParseError::Settings(error)) = parsed else { return parsed };
-    // Whatever is wrong with the file, what uses no setting works.
-    match parse_over(&layers::File::default().without(off.clone())) {
-        Ok(parsed) if !uses_settings(&parsed.cli.command) => Ok(parsed),
-        Err(ParseError::Clap(shown, origin)) if !shown.use_stderr() => Err(ParseError::Clap(shown, origin)),
-        _ => Err(ParseError::Settings(error)),
-    }
-}
-
-fn parse_over(
-    file: &layers::File,
-    arguments: &[OsString],
-    environment: &Environment,
-) -> Result<Parsed, ParseError> {
-    let command = layers::lay_under(interface::bare(), file).map_err(ParseError::Settings)?;
-    let matches = match command.clone().try_get_matches_from(arguments) {
-        Err(error) if error.kind() != clap::error::ErrorKind::DisplayVersion => {
-            // The error may be the help.
-            let documented = layers::lay_under(interface::command(), file).map_err(ParseError::Settings)?;
-            documented.try_get_matches_from(arguments)
-        }
-        result => result,
-    };
-    let matches = matches.map_err(|error| {
-        let origin = usage::origin(&error, file, arguments, environment);
-        ParseError::Clap(error, origin)
-    })?;
-    let (mut chosen, mut below) = (&command, &matches);
-    while let Some((name, next)) = below.subcommand() {
-        chosen = chosen.find_subcommand(name).expect("clap matched a subcommand that it knows");
-        below = next;
-    }
-    let given = layers::given(chosen, below, file);
-    let cli = Cli::from_arg_matches(&matches).map_err(|error| ParseError::Clap(error, Origin::Flag))?;
-    let tables = file.instances().collect();
-    Ok(Parsed { cli, given, own: file.own().clone(), tables, number: None })
 }

@@ -91,7 +91,8 @@ pub fn switches(arguments: &[OsString], command: &Command) -> (Vec<OsString>, BT
 }
 
 /// The commands that the arguments choose, from `root` on. Their options are known before the rest can be parsed.
-fn chosen<'a>(arguments: &[OsString], root: &'a Command) -> Vec<&'a Command> {
+#[must_use]
+pub fn chosen<'a>(arguments: &[OsString], root: &'a Command) -> Vec<&'a Command> {
     let mut chosen = vec![root];
     let mut is_value = false;
     for argument in arguments.iter().skip(1) {
@@ -189,6 +190,19 @@ impl File {
     #[must_use]
     pub fn own(&self) -> &BTreeSet<String> {
         &self.own
+    }
+
+    /// Refuses a key that no option has.
+    ///
+    /// # Errors
+    /// `Error::FileUnknownKey`.
+    pub fn check(&self, known: &BTreeSet<String>) -> Result<(), Error> {
+        let mut keys = self.values.keys().chain(self.instances.values().flat_map(BTreeMap::keys));
+        let Some(key) = keys.find(|key| !known.contains(*key)) else { return Ok(()) };
+        let known: Vec<&str> = known.iter().map(String::as_str).filter(|key| *key != "config").collect();
+        let similar = suggestion::option(key, &known).map(str::to_owned);
+        let line = self.lines.get(key).copied();
+        Err(Error::FileUnknownKey { path: self.path.clone(), key: key.clone(), line, similar })
     }
 
     fn sets(&self, key: &str) -> Option<&String> {
@@ -326,21 +340,8 @@ fn as_text(key: &str, value: &toml::Value) -> Option<String> {
 }
 
 /// `command` with the environment and the file as the defaults of every option of every subcommand.
-///
-/// # Errors
-/// The file has a key that belongs to no option of any command.
-pub fn lay_under(command: Command, file: &File) -> Result<Command, Error> {
-    let mut known = BTreeSet::new();
-    let command = lay(command, file, &mut known);
-    let mut keys = file.values.keys().chain(file.instances.values().flat_map(BTreeMap::keys));
-    let Some(key) = keys.find(|key| !known.contains(*key)) else { return Ok(command) };
-    let known: Vec<&str> = known.iter().map(String::as_str).filter(|key| *key != "config").collect();
-    let similar = suggestion::option(key, &known).map(str::to_owned);
-    let line = file.lines.get(key).copied();
-    Err(Error::FileUnknownKey { path: file.path.clone(), key: key.clone(), line, similar })
-}
-
-fn lay(command: Command, file: &File, known: &mut BTreeSet<String>) -> Command {
+#[must_use]
+pub fn lay_under(command: Command, file: &File) -> Command {
     let command = command.mut_args(|argument| {
         let Some(key) = key(&argument) else { return argument };
         let is_switch = is_switch(&argument);
@@ -357,10 +358,16 @@ fn lay(command: Command, file: &File, known: &mut BTreeSet<String>) -> Command {
         {
             argument = argument.default_value(value.clone());
         }
-        known.insert(key);
         argument
     });
-    command.mut_subcommands(|subcommand| lay(subcommand, file, known))
+    command.mut_subcommands(|subcommand| lay_under(subcommand, file))
+}
+
+/// The keys of all options of a command and of those below it.
+#[must_use]
+pub fn keys(command: &Command) -> BTreeSet<String> {
+    let below = command.get_subcommands().flat_map(keys);
+    command.get_arguments().filter_map(key).chain(below).collect()
 }
 
 /// The value of an option as it may be shown: variables of jobs can hold secrets, and so can the address of a proxy.
@@ -429,7 +436,7 @@ mod tests {
     }
 
     fn origins(arguments: &[&str], file: &File) -> Vec<(String, String, Origin)> {
-        let command = lay_under(command(), file).unwrap();
+        let command = lay_under(command(), file);
         let matches = command.clone().try_get_matches_from(arguments).unwrap();
         let (name, matches) = matches.subcommand().unwrap();
         given(command.find_subcommand(name).unwrap(), matches, file)
@@ -455,7 +462,7 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused_by_name_with_the_one_that_was_meant() {
         use crate::error::Failure as _;
-        let error = lay_under(command(), &file("runer-size = 1").unwrap()).unwrap_err();
+        let error = file("runer-size = 1").unwrap().check(&keys(&command())).unwrap_err();
         assert!(error.to_string().contains("runer-size"), "{error}");
         assert!(error.hint().unwrap().contains("runner-size ="), "{:?}", error.hint());
         assert!(matches!(file("a = { b = 1 }").unwrap_err(), Error::FileValue { .. }));
