@@ -14,8 +14,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// The pause between two attempts to take a contended lock.
-const POLL: Duration = Duration::from_millis(100);
+/// The first pause between two attempts to take a contended lock: many hold one for a few milliseconds only.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+/// The longest one.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The most that is read of a lock file.
 const HOLDER_LIMIT: u64 = 4096;
@@ -73,7 +75,7 @@ pub async fn acquire(
 ) -> Result<Lock, Error> {
     let failed = |source| Error::Path { doing: "lock", path: path.to_path_buf(), source };
     let file = open(path).map_err(failed)?;
-    let mut told = false;
+    let (mut told, mut pause) = (false, FIRST_PAUSE);
     loop {
         match file.try_lock() {
             Ok(()) => break,
@@ -96,8 +98,9 @@ pub async fn acquire(
             () = stop.cancelled() => {
                 return Err(Error::Stopped { doing: format!("waiting for the lock {}", path.display()) });
             }
-            () = tokio::time::sleep(POLL.min(deadline.left())) => {}
+            () = tokio::time::sleep(pause.min(deadline.left())) => {}
         }
+        pause = (pause * 2).min(PAUSE);
     }
     let since = jiff::Timestamp::now().to_string();
     let holder = Holder { pid: std::process::id(), command: what.into(), since, waits_until: None };
