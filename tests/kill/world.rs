@@ -6,7 +6,7 @@ use runup::host::account::OWN_IDS;
 use runup::sandbox::{RunnerChange, RunnerRecord};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -50,8 +50,8 @@ impl Machine {
     /// What is killed first.
     pub fn commands(self) -> &'static [Command] {
         match self {
-            Self::Bare => &[&["install"], &["bake"], &["install", "--ephemeral"], &["run", "--ephemeral"]],
-            Self::Baked => &[&["install"], &["remove"], &["run", "--ephemeral"]],
+            Self::Bare => &[&["install"], &["bake"], &["install", "--ephemeral"], SHARING],
+            Self::Baked => &[&["install"], &["remove"], SHARING],
             Self::BakedLongAgo => &[&["install"], &["remove"], &["bake"]],
             Self::Installed => &[&["remove"], &["install", "--work", "third"], &["remove", "--all"]],
             Self::InstalledElsewhere => &[&["remove"], &["install", "--work", "third"], &["install"]],
@@ -68,7 +68,7 @@ impl Machine {
             Self::ByHand => self.commands(),
             Self::SealedLongAgo => &[&["upgrade"], &["install"], &["run"], &["remove"]],
             Self::Three => &[THREE, &["install", "--name", "box", "--count", "2"], &["remove", "--all"]],
-            Self::Bare | Self::Baked => &[&["install"], &["install"], &["remove"], &["run", "--ephemeral"]],
+            Self::Bare | Self::Baked => &[&["install"], &["install"], &["remove"], SHARING],
             _ => &[&["install"], &["install"], &["remove"]],
         }
     }
@@ -104,6 +104,8 @@ impl Machine {
     }
 }
 
+/// For one job, which gets the tools of all.
+const SHARING: Command = &["run", "--ephemeral", "--tool-cache", "/srv/tools"];
 const THREE: Command = &["install", "--name", "box", "--count", "3"];
 
 /// Another runner on the machine.
@@ -161,6 +163,13 @@ impl World {
         };
         if neighbour == Neighbour::WithItsOwnUser {
             world.add_neighbour("neighbour");
+        }
+        for path in ["srv/tools/node/22.0.0/x64/bin/node", "srv/tools/node/22.0.0/x64.complete"] {
+            world.rig.write(path, "");
+        }
+        for above in Path::new("srv/tools/node/22.0.0/x64/bin").ancestors().take(6) {
+            let open = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(world.root().join(above), open).unwrap();
         }
         world.before = world.rig.everything().into_iter().collect();
         world.accounts = ACCOUNTS.into_iter().map(|name| (name, world.account_file(name))).collect();
