@@ -9,51 +9,44 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel};
-use std::thread::Builder;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle, sleep};
 use std::time::Duration;
 
 /// After how many more bytes it syncs again. A small tree is left to the end.
 const STEP: u64 = 64 << 20;
 
-/// Syncs one filesystem.
-pub(super) struct Flush {
-    /// Opened before anything is written: an error is reported to those who had the filesystem open before it.
-    dir: Option<File>,
-    next: u64,
-    syncing: Option<Syncing>,
-}
+/// Syncs a filesystem.
+type SyncCall = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
 
-struct Syncing {
-    /// Nothing waits in it: what comes while the thread is busy is for the next time.
-    again: SyncSender<()>,
-    ended: Receiver<io::Result<()>>,
+/// What is written to a filesystem.
+pub(super) struct Flush {
+    /// The directory is opened before anything is written: an error is reported to those who had the filesystem open before.
+    sync: Option<SyncCall>,
+    next: u64,
+    syncing: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Flush {
     /// For the filesystem of this directory.
     pub fn new(dir: &Path) -> Self {
         let dir = if cfg!(target_os = "linux") { File::open(dir).ok() } else { None };
-        Self { dir, next: STEP, syncing: None }
+        let sync = dir.map(|dir| -> SyncCall { Arc::new(move || sync(&dir)) });
+        Self { sync, next: STEP, syncing: None }
     }
 
-    /// Syncs if so much has been written, in all, that it is time to.
+    /// Syncs if so much has been written, in all, that it is time to, and the last sync is over.
     ///
     /// # Errors
     /// Something was not written to the disk before.
     pub fn written(&mut self, bytes: u64) -> io::Result<()> {
-        if bytes < self.next {
+        let is_busy = self.syncing.as_ref().is_some_and(|thread| !thread.is_finished());
+        let Some(sync) = self.sync.as_ref().filter(|_| bytes >= self.next && !is_busy).map(Arc::clone) else {
             return Ok(());
-        }
-        if let Some(dir) = self.dir.take() {
-            self.syncing = Syncing::start(move || sync(&dir)).ok();
-        }
-        let Some(syncing) = &self.syncing else { return Ok(()) };
-        match syncing.again.try_send(()) {
-            Ok(()) => self.next = bytes + STEP,
-            Err(TrySendError::Full(())) => {}
-            Err(TrySendError::Disconnected(())) => return self.finish(&|| false).map(|_| ()),
-        }
+        };
+        self.next = bytes + STEP;
+        self.finish(&|| false)?;
+        self.syncing = Builder::new().name("flush".into()).spawn(move || sync()).ok();
         Ok(())
     }
 
@@ -62,31 +55,14 @@ impl Flush {
     /// # Errors
     /// Something was not written to the disk.
     pub fn finish(&mut self, given_up: &dyn Fn() -> bool) -> io::Result<bool> {
-        self.syncing.take().map_or(Ok(true), |syncing| syncing.finish(given_up))
-    }
-}
-
-impl Syncing {
-    fn start(mut sync: impl FnMut() -> io::Result<()> + Send + 'static) -> io::Result<Self> {
-        let ((again, times), (end, ended)) = (sync_channel::<()>(0), channel());
-        Builder::new().name("flush".into()).spawn(move || {
-            let synced = times.iter().try_for_each(|()| sync());
-            // It may not be waited for.
-            let _ = end.send(synced);
-        })?;
-        Ok(Self { again, ended })
-    }
-
-    fn finish(self, given_up: &dyn Fn() -> bool) -> io::Result<bool> {
-        drop(self.again);
-        while !given_up() {
-            match self.ended.recv_timeout(Duration::from_millis(50)) {
-                Ok(synced) => return synced.map(|()| true),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("syncing panicked")),
+        let Some(thread) = self.syncing.take() else { return Ok(true) };
+        while !thread.is_finished() {
+            if given_up() {
+                return Ok(false);
             }
+            sleep(Duration::from_millis(1));
         }
-        Ok(false)
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("syncing panicked"))).map(|()| true)
     }
 }
 
@@ -104,44 +80,41 @@ fn sync(_: &File) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc::channel;
 
     /// A flush that does this instead of a sync.
-    fn flush(sync: impl FnMut() -> io::Result<()> + Send + 'static) -> Flush {
-        Flush { dir: None, next: STEP, syncing: Some(Syncing::start(sync).unwrap()) }
+    fn flush(sync: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Flush {
+        Flush { sync: Some(Arc::new(sync)), next: STEP, syncing: None }
     }
 
     #[test]
     fn what_could_not_be_written_fails_the_next_time_or_in_the_end() {
         let full = || Err(io::ErrorKind::StorageFull.into());
         let mut next = flush(full);
+        next.written(STEP).unwrap();
         let error = loop {
-            if let Err(error) = next.written(u64::MAX / 2) {
+            if let Err(error) = next.written(2 * STEP) {
                 break error;
             }
-            next.next = STEP;
         };
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
 
         let mut end = flush(full);
-        while end.next == STEP {
-            end.written(STEP).unwrap();
-        }
+        end.written(STEP).unwrap();
         assert_eq!(end.finish(&|| false).unwrap_err().kind(), io::ErrorKind::StorageFull);
     }
 
     #[test]
     fn a_disk_that_does_not_answer_delays_neither_the_writer_nor_who_gives_up() {
         let (answer, answered) = channel::<()>();
+        let answered = std::sync::Mutex::new(answered);
         let mut flush = flush(move || {
-            let _ = answered.recv();
+            let _ = answered.lock().unwrap().recv();
             Ok(())
         });
-        while flush.next == STEP {
-            flush.written(STEP).unwrap();
-        }
-        let next = flush.next;
-        flush.written(next).unwrap();
-        assert_eq!(flush.next, next, "it is busy");
+        flush.written(STEP).unwrap();
+        flush.written(2 * STEP).unwrap();
+        assert_eq!(flush.next, 2 * STEP, "it is busy");
         assert!(!flush.finish(&|| true).unwrap());
         drop(answer);
     }
