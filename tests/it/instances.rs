@@ -325,6 +325,31 @@ fn two_runs_with_other_counts_follow_each_other() {
     rig.assert_nothing_left();
 }
 
+/// A `config.sh` that outlives its killed run registers after the next run has listed the runners for a new one.
+#[test]
+fn a_runner_that_a_killed_run_registers_late_is_known_as_ours() {
+    let Some(rig) = rig() else { return };
+    count(&rig, "1").expect(0);
+    rig.die_at(Checkpoint::RegisterTokenMinted, &["install", "--name", "box", "--count", "2"]);
+    let state = rig.root().join("var/lib/runup");
+    let lock = names_in(&state)
+        .into_iter()
+        .find(|name| name.starts_with("opt-actions-runner-2") && name.ends_with(".lock"));
+    let lock = std::fs::File::open(state.join(lock.unwrap())).unwrap();
+    lock.lock().unwrap();
+    rig.sandbox.requests_clear();
+    let installing = rig.start(&["install", "--name", "box", "--count", "3"]);
+    rig.until_asked("list-runners");
+    crate::rig::until("box-3 is there", || on_server(&rig).contains(&"box-3".to_owned()));
+    rig.sandbox.add_runner(&SCOPE.parse().unwrap(), "box-2", &[]).unwrap();
+    rig.write("opt/actions-runner-2/.credentials_rsaparams", "{}");
+    drop(lock);
+    finish(installing).expect(0).says("which was registered before");
+    assert_eq!(on_server(&rig), ["box", "box-2", "box-3"]);
+    rig.run(&["remove", "--all"]).expect(0);
+    rig.assert_nothing_left();
+}
+
 #[test]
 fn the_token_on_standard_input_is_for_all() {
     let Some(rig) = rig() else { return };

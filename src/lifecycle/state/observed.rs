@@ -438,6 +438,10 @@ async fn ask(
         Some(id) => {
             site.within("asking for the runner", client.runner_unless_gone(id, name.name.as_str())).await?
         }
+        // Its `config.sh` may have got there after its neighbours asked.
+        None if registered.is_some() => {
+            site.within("asking for the name", client.runner_named(name.name.as_str())).await?
+        }
         None => site.within("asking for the name", client.runner_named_lately(name.name.as_str())).await?,
     };
     Ok(match answer {
