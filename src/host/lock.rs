@@ -11,13 +11,15 @@ use std::fs::{File, TryLockError};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// The first pause between two attempts to take a contended lock: many hold one for a few milliseconds only.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
 /// The longest one.
 const PAUSE: Duration = Duration::from_millis(100);
+/// What part of the time that was waited a pause is: whoever waits loses that part at most.
+const PART: u32 = 20;
 
 /// The most that is read of a lock file.
 const HOLDER_LIMIT: u64 = 4096;
@@ -75,7 +77,7 @@ pub async fn acquire(
 ) -> Result<Lock, Error> {
     let failed = |source| Error::Path { doing: "lock", path: path.to_path_buf(), source };
     let file = open(path).map_err(failed)?;
-    let (mut told, mut pause) = (false, FIRST_PAUSE);
+    let (mut told, began) = (false, Instant::now());
     loop {
         match file.try_lock() {
             Ok(()) => break,
@@ -94,13 +96,13 @@ pub async fn acquire(
             let by = super::error::holder_text(holder(path).as_ref());
             tracing::info!("waiting for the lock {}: {by} holds it", path.display());
         }
+        let pause = (began.elapsed() / PART).clamp(FIRST_PAUSE, PAUSE);
         tokio::select! {
             () = stop.cancelled() => {
                 return Err(Error::Stopped { doing: format!("waiting for the lock {}", path.display()) });
             }
             () = tokio::time::sleep(pause.min(deadline.left())) => {}
         }
-        pause = (pause * 2).min(PAUSE);
     }
     let since = jiff::Timestamp::now().to_string();
     let holder = Holder { pid: std::process::id(), command: what.into(), since, waits_until: None };
