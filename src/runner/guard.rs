@@ -68,7 +68,7 @@ pub struct Keeper {
 
 /// Writes the files that config.sh and run.sh would write as the runner's user, to a tree that no other user can reach
 /// yet: the environment of the jobs, their PATH, the origin of the runner, and the helper of `run.sh`. Existing files
-/// are kept.
+/// are kept. Whoever puts the tree in its place makes it durable.
 ///
 /// # Errors
 /// One of them cannot be written.
@@ -90,13 +90,13 @@ pub fn furnish(
         (".setup_info", format!("{origin}\n"), 0o644),
     ] {
         if missing(name) {
-            file::write_atomic(&dir.join(name), text.as_bytes(), mode)?;
+            file::replace(&dir.join(name), text.as_bytes(), mode)?;
         }
     }
     give_group(&dir.join(".env"), keeper)?;
     let template = file::read_untrusted_in(dir, "run-helper.sh.template", LIMIT)?;
     if let Some(text) = template.filter(|_| missing("run-helper.sh")) {
-        file::write_atomic(&dir.join("run-helper.sh"), &text, 0o755)?;
+        file::replace(&dir.join("run-helper.sh"), &text, 0o755)?;
     }
     Ok(())
 }
@@ -142,7 +142,7 @@ pub fn carry(from: &Path, to: &Path, keeper: Keeper) -> Result<(), Error> {
         if name == ".setup_info" && String::from_utf8_lossy(&bytes).contains(PROVENANCE) {
             continue;
         }
-        file::write_atomic(&to.join(name), &bytes, mode)?;
+        file::replace(&to.join(name), &bytes, mode)?;
         if mode == 0o640 {
             give_group(&to.join(name), keeper)?;
         }

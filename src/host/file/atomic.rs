@@ -15,7 +15,8 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     sync_dir(put(path, bytes, mode, true)?)
 }
 
-/// The same for what is worth nothing after a power cut: it waits for no disk.
+/// The same for what is worth nothing after a power cut, or is made durable with the tree that it is in: it waits for no
+/// disk.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     put(path, bytes, mode, false).map(drop)
 }

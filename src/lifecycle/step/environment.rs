@@ -3,7 +3,7 @@
 //! It undoes nothing: the record goes with the journal, and the files with the tree.
 
 use crate::host::account::{self, Account};
-use crate::host::file;
+use crate::host::{self, file};
 use crate::lifecycle::context::error::{Error, JobsError, TrustError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::environment::{Wanted, is_there, own_hooks, own_path, record, wanted_files};
@@ -118,13 +118,13 @@ fn write_what_differs(
     let (dir, guard) = (site.dir(), journal.guard());
     for wanted in files {
         if !is_there(site, &dir, wanted, guard) {
-            write(site, journal, account, &dir, wanted)?;
+            write(site, journal, account, &dir, wanted, file::write_atomic)?;
         }
     }
     Ok(())
 }
 
-/// Writes them to a tree that is to replace the one in the runner's directory, if `replaces` says so: the operator's
+/// Writes them to a tree that is to replace the one in the runner's directory and becomes durable then, if `replaces` says so: the operator's
 /// own lines come along, unless a job could have written them. An operator who adopts a runner was shown them.
 ///
 /// # Errors
@@ -141,10 +141,11 @@ pub(crate) fn furnish(
     let trusted = !site.isolates(account) || guard != Guard::Open || adopts;
     let own = (replaces && trusted).then_some(dir.as_path());
     for wanted in wanted_files(site, own, guard)? {
-        write(site, journal, account, staging, &wanted)?;
+        write(site, journal, account, staging, &wanted, file::replace)?;
     }
     if let Some(text) = own.filter(|_| adopts).and_then(|dir| own_path(site, dir)) {
-        write(site, journal, account, staging, &Wanted { name: ".path", text, mode: 0o644 })?;
+        let wanted = Wanted { name: ".path", text, mode: 0o644 };
+        write(site, journal, account, staging, &wanted, file::replace)?;
     }
     Ok(())
 }
@@ -155,12 +156,13 @@ fn write(
     account: &Account,
     dir: &Path,
     wanted: &Wanted,
+    put: fn(&Path, &[u8], u32) -> Result<(), host::Error>,
 ) -> Result<(), Error> {
     let path = dir.join(wanted.name);
     let isolates = site.isolates(account);
     // Only the runner's own group is to read what can be secret.
     let mode = if wanted.mode == 0o640 && !isolates { 0o600 } else { wanted.mode };
-    file::write_atomic(&path, wanted.text.as_bytes(), mode)?;
+    put(&path, wanted.text.as_bytes(), mode)?;
     if isolates && wanted.mode == 0o640 {
         guard::give_group(&path, site.keeper(account, journal))?;
     }

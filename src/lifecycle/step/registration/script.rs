@@ -7,8 +7,8 @@
 use crate::deadline::Deadline;
 use crate::github::{Client, Target};
 use crate::host::account::{self, Account};
-use crate::host::file::{read_untrusted_in, write_atomic};
-use crate::host::{self};
+use crate::host::file::read_untrusted_in;
+use crate::host::{self, file};
 use crate::lifecycle::context::error::{ConfigShError, Error, RegistrationError, TreeError, TrustError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
@@ -139,7 +139,8 @@ async fn fresh(site: &Site<'_>, journal: &Journal, account: &Account) -> Result<
     let staging = stage::stage_fresh(site, account, keeper, None, false).await?.staging;
     for name in IDENTITY {
         let Some(bytes) = read_untrusted_in(&dir, name, LIMIT)? else { continue };
-        write_atomic(&staging.join(name), &bytes, 0o600)?;
+        // For this one call of the script.
+        file::replace(&staging.join(name), &bytes, 0o600)?;
         guard::give(&staging.join(name), keeper)?;
     }
     guard::lock(&staging, keeper)?;
