@@ -105,6 +105,12 @@ fn witness(root: &Root) -> Option<(String, Facts)> {
     })
 }
 
+/// The dynamic loader that a program of this machine names; `None` if it names none, or is a script.
+#[must_use]
+pub fn loader(program: &Path) -> Option<String> {
+    elf::parse(&beginning(program)?)?.loader
+}
+
 /// The beginning of a file, which may be an ELF header; `None` if it is not a regular file.
 pub(super) fn beginning(file: &Path) -> Option<Vec<u8>> {
     use std::io::Read as _;

@@ -48,6 +48,7 @@ pub mod usage;
 pub use account::Account;
 pub use cloud::{Provider, cloud};
 pub use command::{Command, Outcome, Stream, Word};
+pub use detect::loader;
 pub use error::{CREATE_DIR, Error};
 pub use library::{find_program, has_library, has_program};
 pub use lock::Lock;

@@ -18,6 +18,8 @@ const PROBED: [&str; 3] = [
     "bin/libSystem.Security.Cryptography.Native.OpenSsl.so",
     "bin/libSystem.IO.Compression.Native.so",
 ];
+/// What runs the script: its loader is the one that `ldd` asks.
+const INTERPRETER: &str = "/bin/bash";
 const SCRIPT_LIMIT: u64 = 256 * 1024;
 /// How long one of the checks may take.
 const PROBING: Duration = Duration::from_secs(20);
@@ -119,7 +121,7 @@ pub fn libc(machine: &Machine) -> Result<(), Error> {
 
 /// Checks the runner in `dir` for `account`.
 ///
-/// `ldd` runs the loader of the file, so it runs as the runner's user, like `config.sh` itself.
+/// `ldd` runs the loader on the file, so it runs as the runner's user, like `config.sh` itself.
 ///
 /// # Errors
 /// The first thing that `config.sh` would refuse.
@@ -137,19 +139,33 @@ pub async fn check(
     }
     let script = host::file::read_untrusted(&dir.join("config.sh"), SCRIPT_LIMIT)?.unwrap_or_default();
     let script = String::from_utf8_lossy(&script).to_lowercase();
-    if script.contains("ldd") {
+    let looks_for_icu = script.contains("libicu");
+    let ldconfig = host::find_program("ldconfig", PATH).filter(|_| looks_for_icu);
+    let for_libraries = async {
+        if !script.contains("ldd") {
+            return Ok(Vec::new());
+        }
         program("ldd", stop).await?;
-        let missing = missing_libraries(root, dir, account, (deadline, stop)).await?;
-        if !missing.is_empty() {
-            let install = remedy(&missing, stop).await?;
-            return Err(Error::LibrariesMissing { missing, install });
+        missing_libraries(root, dir, account, (deadline, stop)).await
+    };
+    let for_icu = async {
+        match &ldconfig {
+            Some(ldconfig) => has_icu(ldconfig, (deadline, stop)).await,
+            None => Ok(!looks_for_icu),
         }
+    };
+    // Side by side: on a machine that has just booted, both wait for the disk.
+    let (missing, has_icu) = tokio::join!(for_libraries, for_icu);
+    let missing = missing?;
+    if !missing.is_empty() {
+        let install = remedy(&missing, stop).await?;
+        return Err(Error::LibrariesMissing { missing, install });
     }
-    if script.contains("libicu") {
-        let ldconfig = program("ldconfig", stop).await?;
-        if !has_icu(&ldconfig, (deadline, stop)).await? {
-            return Err(Error::IcuMissing { install: remedy(&["libicuuc.so.".to_owned()], stop).await? });
-        }
+    if looks_for_icu && ldconfig.is_none() {
+        program("ldconfig", stop).await?;
+    }
+    if !has_icu? {
+        return Err(Error::IcuMissing { install: remedy(&["libicuuc.so.".to_owned()], stop).await? });
     }
     Ok(())
 }
@@ -182,27 +198,34 @@ async fn missing_libraries(
     account: &Account,
     (deadline, stop): (Deadline, &Stop),
 ) -> Result<Vec<String>, Error> {
-    let mut missing = Vec::new();
-    let libraries = PROBED.iter().filter(|library| dir.join(library).exists());
-    let libraries: Vec<String> = libraries.map(|library| format!("./{library}")).collect();
-    if libraries.is_empty() {
-        return Ok(missing);
-    }
-    let command = Command::new("ldd")
-        .args(&libraries)
-        .cwd(dir)
-        .account(account)
-        .groups_of(root)
-        .env("PATH", PATH)
-        .env("LC_ALL", "C")
-        .all_lines()
-        .deadline(deadline.within(PROBING));
+    let (mut missing, mut open) = (Vec::new(), Vec::new());
     let mut collect = |_, line: &str| {
         if let Some((name, _)) = line.split_once("=> not found") {
             missing.push(name.trim().to_owned());
         }
     };
-    command.run(stop, &mut collect).await?;
+    let loader = host::loader(Path::new(INTERPRETER));
+    let prepare = |command: Command| {
+        let command = command.cwd(dir).account(account).groups_of(root).env("PATH", PATH).env("LC_ALL", "C");
+        command.all_lines().deadline(deadline.within(PROBING))
+    };
+    for library in PROBED.iter().filter(|library| dir.join(library).exists()) {
+        let library = format!("./{library}");
+        // What `ldd` asks after much else, as it is a script: that takes five times as long.
+        let listed = match &loader {
+            Some(loader) => {
+                let command = prepare(Command::new(loader).arg("--list").arg(&library));
+                command.run(stop, &mut collect).await.is_ok_and(|outcome| outcome.success())
+            }
+            None => false,
+        };
+        if !listed {
+            open.push(library);
+        }
+    }
+    if !open.is_empty() {
+        prepare(Command::new("ldd").args(&open)).run(stop, &mut collect).await?;
+    }
     missing.sort();
     missing.dedup();
     Ok(missing)
@@ -241,6 +264,39 @@ fn is_there(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A copy of a library of this machine that needs one which nobody has.
+    #[cfg(target_os = "linux")]
+    fn broken_library() -> Option<Vec<u8>> {
+        let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+        let path = maps.split_whitespace().find(|word| word.ends_with("/libgcc_s.so.1"))?;
+        let mut bytes = std::fs::read(path).ok()?;
+        let (needed, none) = (b"libc.so.6", b"libq.so.6");
+        let found: Vec<usize> =
+            (0..bytes.len() - needed.len()).filter(|at| bytes[*at..].starts_with(needed)).collect();
+        for at in &found {
+            bytes[*at..*at + none.len()].copy_from_slice(none);
+        }
+        (!found.is_empty()).then_some(bytes)
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_library_that_another_one_needs_is_named() {
+        let Some(broken) = broken_library() else { return };
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("bin")).unwrap();
+        let missing = async || {
+            let limits = (Deadline::after(Duration::from_secs(60)), &Stop::never());
+            missing_libraries(&Root::host(), dir.path(), &host::account::current(), limits).await.unwrap()
+        };
+        assert_eq!(missing().await, [] as [String; 0]);
+        std::fs::write(dir.path().join(PROBED[1]), broken).unwrap();
+        assert_eq!(missing().await, ["libq.so.6"]);
+        // The loader refuses this one, and `ldd` has nothing to say of it.
+        std::fs::write(dir.path().join(PROBED[0]), "no library").unwrap();
+        assert_eq!(missing().await, ["libq.so.6"]);
+    }
 
     #[test]
     fn a_library_that_was_removed_may_still_be_in_the_cache() {

@@ -12,7 +12,7 @@ use crate::lifecycle::state::plan::{Plan, Planned};
 use crate::lifecycle::state::user::not_found_yet;
 use crate::lifecycle::state::{index, isolation};
 use crate::lifecycle::step::placing::stage;
-use crate::lifecycle::step::precheck::Prepared;
+use crate::lifecycle::step::precheck::{self, Prepared};
 use crate::lifecycle::step::registration::deregister::Occasion;
 use crate::lifecycle::step::{libraries, listener, sequence, service, user};
 use crate::runner::{Guard, preflight};
@@ -78,8 +78,7 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     let (mut lock, mut journal) = prepare(site, "install").await?;
     site.refuse_beside_removal()?;
     sequence::recover(site, &mut journal).await?;
-    let (mut plan, mut seen) = decide(site, &journal).await?;
-    let mut prepared = Prepared::default().check(site, &plan, &seen).await?;
+    let (mut plan, mut seen, mut prepared) = Box::pin(decide_and_check(site, &journal)).await?;
     let before = service::Before::look(&journal, &seen);
     // A tree is not exchanged under a service that runs from it either.
     let places = plan.takes(Step::PlaceRunner);
@@ -135,6 +134,17 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     let cause = Box::pin(unwind(site, &mut journal, &plan, cause)).await;
     before.resume(site, &journal).await;
     Err(cause)
+}
+
+/// Decides, and checks what the plan needs; meanwhile, whether the machine has what `config.sh` does.
+async fn decide_and_check(site: &Site<'_>, journal: &Journal) -> Result<(Plan, Seen, Prepared), Error> {
+    let decided = async {
+        let (plan, seen) = decide(site, journal).await?;
+        let prepared = Prepared::default().check(site, &plan, &seen).await?;
+        Ok((plan, seen, prepared))
+    };
+    let (decided, can_register) = tokio::join!(decided, precheck::can_register(site, journal));
+    decided.map(|(plan, seen, prepared)| (plan, seen, Prepared { can_register, ..prepared }))
 }
 
 /// Stops the service, which may write to the journal until it ends, and decides again.

@@ -91,13 +91,16 @@ pub(crate) async fn take(
                     service::quiet(site, seen).await?;
                 }
                 placing::take(site, journal, change, seen, account, prepared.choice.take()).await?;
+                // That was about the tree before.
+                prepared.can_register = false;
             }
             Change::WriteEnvironment { .. } => environment::take(site, journal, known(owner.as_ref()))?,
             Change::Relabel { id } => registration::relabel(site, journal, *id).await?,
             Change::Register(new) => {
                 service::quiet(site, seen).await?;
                 let account = known(owner.as_ref());
-                status = registration::take(site, journal, new, seen, account, prepared.token.take()).await?;
+                let (token, can_register) = (prepared.token.take(), prepared.can_register);
+                status = registration::take(site, journal, new, seen, account, token, can_register).await?;
                 if new.converts {
                     placing::conclude(site, journal)?;
                 }

@@ -33,7 +33,8 @@ use std::time::Duration;
 /// How long a `config.sh` that was left may take to end.
 const ENDING: Duration = Duration::from_secs(20);
 
-/// Takes the step; returns what the server says of the runner, if it could be asked.
+/// Takes the step; returns what the server says of the runner, if it could be asked. `can_register` tells that `config.sh`
+/// was found to have what it needs.
 ///
 /// # Errors
 /// Nothing of the runner is on the server then, unless the error says so.
@@ -43,7 +44,8 @@ pub async fn take(
     new: &NewRegistration,
     seen: &Seen,
     account: &Account,
-    prepared: Option<Token>,
+    token: Option<Token>,
+    can_register: bool,
 ) -> Result<Option<String>, Error> {
     let request = &site.request;
     let target = request.target.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
@@ -52,7 +54,9 @@ pub async fn take(
     user::check_alone(site, journal, account).await?;
 
     let phase = site.phase("preflight");
-    preflight::check(&request.root, &setting.dir, account, (site.deadline, &site.stop)).await?;
+    if !can_register {
+        preflight::check(&request.root, &setting.dir, account, (site.deadline, &site.stop)).await?;
+    }
     phase.end("config.sh finds what it needs");
     if let Some(port) = target.port_warning() {
         tracing::warn!("{port}");
@@ -76,7 +80,7 @@ pub async fn take(
     let how = if new.converts { Begin::Over } else { Begin::New };
     let (status, kept) = recorded::take(journal, Act::Register(registered), how, async |journal, act| {
         let Act::Register(registered) = act else { unreachable!("it was just passed") };
-        run_script(site, journal, new, seen, &setting, registered, prepared).await
+        run_script(site, journal, new, seen, &setting, registered, token).await
     })
     .await?;
     if let Some(why) = seen.open_because.filter(|_| kept == Guard::Open) {
