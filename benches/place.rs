@@ -6,7 +6,8 @@
 //! RUNUP_BENCH_ARCHIVE=actions-runner-linux-x64-2.999.0.tar.gz cargo bench --bench place
 //! ```
 //!
-//! `RUNUP_BENCH_ROUNDS` (5) and `RUNUP_BENCH_DIR` (`/dev/shm`) can be set too. The budgets are those of the static binary
+//! `RUNUP_BENCH_ROUNDS` (5) and `RUNUP_BENCH_DIR` (`/dev/shm`) can be set too; with `RUNUP_BENCH_WRITER=200`, syncing while
+//! unpacking is compared with one sync at the end, beside a process that writes 200 MB/s. The budgets are those of the static binary
 //! (`--target x86_64-unknown-linux-musl`); a disk is a journalled ext4 or XFS. Each part is a process of its own, this
 //! program called with other arguments, so that memory and processor time are those of placing alone.
 
@@ -18,7 +19,7 @@ use runup::net::{Http, HttpOptions, Url};
 use runup::transfer::store::{Cost, Making, Store};
 use runup::transfer::{Expect, Format, Limits, Order, Source, place, stage};
 use std::error::Error;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -33,7 +34,12 @@ fn main() -> Outcome<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["serve", archive] => serve(Path::new(archive)),
-        ["place", url, sha256, folder] => place_once(url, sha256, Path::new(folder)),
+        ["place", url, sha256, folder] => place_once(url, sha256, Path::new(folder), Limits::default()),
+        ["place-and-sync", url, sha256, folder] => {
+            let limits = Limits { unsynced: u64::MAX, ..Limits::default() };
+            place_once(url, sha256, Path::new(folder), limits)
+        }
+        ["write", folder, rate] => write_on(Path::new(folder), rate.parse()?),
         _ => measure(),
     }
 }
@@ -64,22 +70,25 @@ fn measure() -> Outcome<()> {
     std::fs::copy(&archive, &copy)?;
     let sums = Command::new("sha256sum").arg(&copy).output()?.stdout;
     let sha256 = String::from_utf8(sums)?.split(' ').next().unwrap_or_default().to_owned();
-    let (server, url) = Server::start(&copy)?;
+    let (server, url) = Background::serve(&copy)?;
 
     let mut ours = Vec::new();
     let mut theirs = Vec::new();
     for round in 0..rounds {
         // In turns, so that a machine that becomes slower or faster does so for both.
         if round % 2 == 0 {
-            ours.push(run_ours(&url, &sha256, folder.path())?);
+            ours.push(run_ours("place", &url, &sha256, folder.path())?);
             theirs.push(run_theirs(&url, &sha256, folder.path())?);
         } else {
             theirs.push(run_theirs(&url, &sha256, folder.path())?);
-            ours.push(run_ours(&url, &sha256, folder.path())?);
+            ours.push(run_ours("place", &url, &sha256, folder.path())?);
         }
     }
     report(&ours, &theirs)?;
     share(&url, &sha256, folder.path(), rounds)?;
+    if let Some(rate) = std::env::var("RUNUP_BENCH_WRITER").ok().filter(|rate| !rate.is_empty()) {
+        beside_a_writer(&url, &sha256, folder.path(), rounds, &rate)?;
+    }
     drop(server);
     Ok(())
 }
@@ -115,6 +124,27 @@ fn share(url: &str, sha256: &str, folder: &Path, rounds: usize) -> Outcome<()> {
         "a second runner from it      {:.2} s, {disk}   (at most 0.3 s, 5 %)",
         median(seconds.into_iter())
     );
+    Ok(())
+}
+
+/// Compares syncing meanwhile with one sync at the end while another process writes to the same filesystem, at `rate` MB/s.
+fn beside_a_writer(url: &str, sha256: &str, folder: &Path, rounds: usize, rate: &str) -> Outcome<()> {
+    let writer = Background::write(folder, rate)?;
+    let (mut meanwhile, mut at_the_end) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let mut turns = [("place", &mut meanwhile), ("place-and-sync", &mut at_the_end)];
+        if round % 2 == 1 {
+            turns.reverse();
+        }
+        for (how, all) in turns {
+            all.push(run_ours(how, url, sha256, folder)?.wall);
+        }
+    }
+    drop(writer);
+    let ratios = meanwhile.iter().zip(&at_the_end).map(|(meanwhile, at_the_end)| meanwhile / at_the_end);
+    println!("beside a writer of {rate} MB/s  {:.2} s", median(meanwhile.iter().copied()));
+    println!("  with one sync at the end   {:.2} s", median(at_the_end.iter().copied()));
+    println!("  ratio                      {:.2}   (at most 1.0)", median(ratios));
     Ok(())
 }
 
@@ -170,11 +200,11 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn run_ours(url: &str, sha256: &str, folder: &Path) -> Outcome<Figures> {
+fn run_ours(how: &str, url: &str, sha256: &str, folder: &Path) -> Outcome<Figures> {
     let target = folder.join("runner");
     let start = Instant::now();
     let output = Command::new(std::env::current_exe()?)
-        .args(["place", url, sha256])
+        .args([how, url, sha256])
         .arg(&target)
         .stderr(Stdio::inherit())
         .output()?;
@@ -208,7 +238,7 @@ fn run_theirs(url: &str, sha256: &str, folder: &Path) -> Outcome<f64> {
 }
 
 /// Places the archive, and prints its processor time, that of its busiest thread, and its peak memory.
-fn place_once(url: &str, sha256: &str, target: &Path) -> Outcome<()> {
+fn place_once(url: &str, sha256: &str, target: &Path, limits: Limits) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let http = Http::new(HttpOptions::default())?;
@@ -219,7 +249,7 @@ fn place_once(url: &str, sha256: &str, target: &Path) -> Outcome<()> {
             staging: place::staging_path(target),
             owner: None,
             closed: false,
-            limits: Limits::default(),
+            limits,
             retry_timeout: Duration::from_secs(60),
         };
         let staged = stage(&http, &order, Arc::new(()), &CancellationToken::new()).await?;
@@ -250,11 +280,16 @@ fn peak_kilobytes() -> Outcome<u64> {
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
-/// The server as a process, which ends when this is dropped.
-struct Server(Child);
+/// A process that ends when this is dropped.
+struct Background(Child);
 
-impl Server {
-    fn start(archive: &Path) -> Outcome<(Self, String)> {
+impl Background {
+    fn write(folder: &Path, rate: &str) -> Outcome<Self> {
+        let program = std::env::current_exe()?;
+        Ok(Self(Command::new(program).arg("write").arg(folder).arg(rate).spawn()?))
+    }
+
+    fn serve(archive: &Path) -> Outcome<(Self, String)> {
         let mut child = Command::new(std::env::current_exe()?)
             .arg("serve")
             .arg(archive)
@@ -275,11 +310,36 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for Background {
     fn drop(&mut self) {
-        // It serves for ever; nothing is lost.
+        // It goes on for ever; nothing is lost.
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// Writes one file over and over, so many millions of bytes a second.
+fn write_on(folder: &Path, rate: f64) -> Outcome<()> {
+    const CHUNK: u32 = 2 << 20;
+    const SIZE: u64 = 1 << 30;
+    let mut file = std::fs::File::create(folder.join("writer"))?;
+    let chunk: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(CHUNK as usize).collect();
+    let (mut start, mut written, mut position) = (Instant::now(), 0.0, 0);
+    loop {
+        file.write_all(&chunk)?;
+        written += f64::from(CHUNK);
+        position += u64::from(CHUNK);
+        if position >= SIZE {
+            file.rewind()?;
+            position = 0;
+        }
+        let ahead = written / (rate * 1e6) - start.elapsed().as_secs_f64();
+        if ahead > 0.0 {
+            std::thread::sleep(Duration::from_secs_f64(ahead));
+        } else if ahead < -2.0 {
+            // The disk is slower than that: what was not written is not made up for.
+            (start, written) = (Instant::now(), 0.0);
+        }
     }
 }
 

@@ -8,12 +8,13 @@
 //! - `between`: from the exit of an ephemeral runner's listener to the first call of its next registration, with a user of
 //!   its own and the cleaning after jobs.
 //!
-//! It empties the caches of the whole machine. Users are created on the way, one after another.
+//! `cargo bench --bench boot -- eight` measures one of them. It empties the caches of the whole machine. Users are created on the way, one after another.
 //!
 //! A missed budget is no failure, as the machine may be busy; what does not work at all is one.
 //!
 //! `RUNUP_BENCH_ARCHIVE` names an archive of real shape: the image has its files beside the sandbox's runner. Without it, the
-//! tree is that of the sandbox, with some fifty files. `RUNUP_BENCH_ROUNDS` (5) can be set too. Everything is below a directory
+//! tree is that of the sandbox, with some fifty files. `RUNUP_BENCH_ROUNDS` (5) can be set too, and `RUNUP_BIN`, which names
+//! the binary to measure, such as the static one that is shipped. Everything is below a directory
 //! in `TMPDIR`, which must be on a disk for what is cold to be cold.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
@@ -49,15 +50,29 @@ fn main() -> Outcome<()> {
     println!("rounds                       {rounds}");
     println!("cores                        {}", std::thread::available_parallelism()?);
     println!("entries of the runner's tree {}", image.entries()?);
-    registered::measure(&image, rounds)?;
-    eight::measure(&image, rounds)?;
-    between::measure(&image, rounds)?;
+    if wanted("registered") {
+        registered::measure(&image, rounds)?;
+    }
+    if wanted("eight") {
+        eight::measure(&image, rounds)?;
+    }
+    if wanted("between") {
+        between::measure(&image, rounds)?;
+    }
     Ok(())
 }
 
 #[cfg(not(target_os = "linux"))]
 fn main() {
     println!("nothing measured: this is not Linux");
+}
+
+/// Whether this is measured: what the arguments name, or everything.
+#[cfg(target_os = "linux")]
+fn wanted(name: &str) -> bool {
+    // Cargo adds an option of its own.
+    let mut names = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
+    names.peek().is_none() || names.any(|other| other == name)
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

@@ -13,9 +13,6 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle, sleep};
 use std::time::Duration;
 
-/// After how many more bytes it syncs again. A small tree is left to the end.
-const STEP: u64 = 64 << 20;
-
 /// Syncs a filesystem.
 type SyncCall = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
 
@@ -23,16 +20,18 @@ type SyncCall = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
 pub(super) struct Flush {
     /// The directory is opened before anything is written: an error is reported to those who had the filesystem open before.
     sync: Option<SyncCall>,
+    /// After how many more bytes it syncs again.
+    step: u64,
     next: u64,
     syncing: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Flush {
-    /// For the filesystem of this directory.
-    pub fn new(dir: &Path) -> Self {
+    /// For the filesystem of this directory: each time that so many bytes have been written.
+    pub fn new(dir: &Path, step: u64) -> Self {
         let dir = if cfg!(target_os = "linux") { File::open(dir).ok() } else { None };
         let sync = dir.map(|dir| -> SyncCall { Arc::new(move || sync(&dir)) });
-        Self { sync, next: STEP, syncing: None }
+        Self { sync, step, next: step, syncing: None }
     }
 
     /// Syncs if so much has been written, in all, that it is time to, and the last sync is over.
@@ -44,7 +43,7 @@ impl Flush {
         let Some(sync) = self.sync.as_ref().filter(|_| bytes >= self.next && !is_busy).map(Arc::clone) else {
             return Ok(());
         };
-        self.next = bytes + STEP;
+        self.next = bytes + self.step;
         self.finish(&|| false)?;
         self.syncing = Builder::new().name("flush".into()).spawn(move || sync()).ok();
         Ok(())
@@ -82,9 +81,11 @@ mod tests {
     use super::*;
     use std::sync::mpsc::channel;
 
+    const STEP: u64 = 1;
+
     /// A flush that does this instead of a sync.
     fn flush(sync: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Flush {
-        Flush { sync: Some(Arc::new(sync)), next: STEP, syncing: None }
+        Flush { sync: Some(Arc::new(sync)), step: STEP, next: STEP, syncing: None }
     }
 
     #[test]

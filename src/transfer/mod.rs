@@ -110,11 +110,13 @@ pub struct Limits {
     pub received: u64,
     /// Unpacked bytes per packed byte, checked after 64 MiB of unpacked data; 200 by default. A runner has 3.
     pub ratio: u64,
+    /// Unpacked bytes before the filesystem is synced again, meanwhile; 64 MiB by default. A small tree is left to the end.
+    pub unsynced: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { entries: 60_000, bytes: 8 << 30, received: 4 << 30, ratio: 200 }
+        Self { entries: 60_000, bytes: 8 << 30, received: 4 << 30, ratio: 200, unsynced: 64 << 20 }
     }
 }
 

@@ -61,7 +61,7 @@ impl Tree {
             extensions: 0,
             bytes: 0,
             needed,
-            flush: Flush::new(&order.staging),
+            flush: Flush::new(&order.staging, order.limits.unsynced),
         }
     }
 

@@ -210,7 +210,6 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     let key = state::has_key(&dir);
     let platform = site.platform().to_string();
     let traces = if matches!(tree, Tree::Ours { .. }) { traces(site, journal)? } else { Vec::new() };
-    let offer = None;
     let isolates = account.as_ref().map_or_else(account::is_root, |account| site.isolates(account));
     let neighbour = match &account {
         Some(account) if guard == Guard::Open && wanted_guard != Guard::Open => {
@@ -244,7 +243,7 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
         clone,
         name,
         server,
-        offer,
+        offer: None,
         service,
     })
 }
@@ -434,19 +433,18 @@ async fn ask(
 ) -> Result<(Server, bool), Error> {
     let (Some(client), Some(name)) = (site.eyes(), name) else { return Ok((Server::NotAsked, false)) };
     let known_id = registered.and_then(|registered| registered.agent_id);
+    let named = name.name.as_str();
     let answer = match known_id {
-        Some(id) => {
-            site.within("asking for the runner", client.runner_unless_gone(id, name.name.as_str())).await?
-        }
+        Some(id) => site.within("asking for the runner", client.runner_unless_gone(id, named)).await?,
         // Its `config.sh` may have got there after its neighbours asked.
         None if registered.is_some() => {
-            site.within("asking for the name", client.runner_named(name.name.as_str())).await?
+            site.within("asking for the name", client.runner_named(named)).await?
         }
-        None => site.within("asking for the name", client.runner_named_lately(name.name.as_str())).await?,
+        None => site.within("asking for the name", client.runner_named_lately(named)).await?,
     };
     Ok(match answer {
         // An id whose runner has another name is another machine's.
-        Some(runner) if runner.is_named(name.name.as_str()) => (Server::Has(runner), false),
+        Some(runner) if runner.is_named(named) => (Server::Has(runner), false),
         _ => (Server::Nothing, known_id.is_none()),
     })
 }
