@@ -7,9 +7,10 @@
 //! ```
 //!
 //! `RUNUP_BENCH_ROUNDS` (5) and `RUNUP_BENCH_DIR` (`/dev/shm`) can be set too; with `RUNUP_BENCH_WRITER=200`, syncing while
-//! unpacking is compared with one sync at the end, beside a process that writes 200 MB/s. The budgets are those of the static binary
-//! (`--target x86_64-unknown-linux-musl`); a disk is a journalled ext4 or XFS. Each part is a process of its own, this
-//! program called with other arguments, so that memory and processor time are those of placing alone.
+//! unpacking is compared with one sync at the end, beside a process that writes 200 MB/s, or as much of it as the disk takes:
+//! for that, the directory must be on a disk, with more than 2 GiB of free space. The budgets are those of the static binary
+//! (`--target x86_64-unknown-linux-musl`); a disk is a journalled ext4 or XFS. Each part is a process of its own, this program
+//! called with other arguments, so that memory and processor time are those of placing alone.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -129,7 +130,9 @@ fn share(url: &str, sha256: &str, folder: &Path, rounds: usize) -> Outcome<()> {
 
 /// Compares syncing meanwhile with one sync at the end while another process writes to the same filesystem, at `rate` MB/s.
 fn beside_a_writer(url: &str, sha256: &str, folder: &Path, rounds: usize, rate: &str) -> Outcome<()> {
-    let writer = Background::write(folder, rate)?;
+    let mut writer = Background::write(folder, rate)?;
+    // Until it has filled what the kernel keeps in memory.
+    std::thread::sleep(Duration::from_secs(3));
     let (mut meanwhile, mut at_the_end) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         let mut turns = [("place", &mut meanwhile), ("place-and-sync", &mut at_the_end)];
@@ -139,6 +142,9 @@ fn beside_a_writer(url: &str, sha256: &str, folder: &Path, rounds: usize, rate: 
         for (how, all) in turns {
             all.push(run_ours(how, url, sha256, folder)?.wall);
         }
+    }
+    if let Some(status) = writer.0.try_wait()? {
+        return Err(format!("the writer has ended: {status}").into());
     }
     drop(writer);
     let ratios = meanwhile.iter().zip(&at_the_end).map(|(meanwhile, at_the_end)| meanwhile / at_the_end);

@@ -8,14 +8,15 @@
 //! - `between`: from the exit of an ephemeral runner's listener to the first call of its next registration, with a user of
 //!   its own and the cleaning after jobs.
 //!
-//! `cargo bench --bench boot -- eight` measures one of them. It empties the caches of the whole machine. Users are created on the way, one after another.
+//! `cargo bench --bench boot -- eight` measures one of them. It empties the caches of the whole machine. Users are created on the
+//! way, one after another.
 //!
 //! A missed budget is no failure, as the machine may be busy; what does not work at all is one.
 //!
 //! `RUNUP_BENCH_ARCHIVE` names an archive of real shape: the image has its files beside the sandbox's runner. Without it, the
 //! tree is that of the sandbox, with some fifty files. `RUNUP_BENCH_ROUNDS` (5) can be set too, and `RUNUP_BIN`, which names
-//! the binary to measure, such as the static one that is shipped. Everything is below a directory
-//! in `TMPDIR`, which must be on a disk for what is cold to be cold.
+//! the binary to measure, such as the static one that is shipped. Everything is below a directory in `TMPDIR`, which must be on a
+//! disk for what is cold to be cold.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![cfg_attr(not(target_os = "linux"), allow(unused, reason = "only Linux has such processes"))]
@@ -44,6 +45,8 @@ fn main() -> Outcome<()> {
         return Err("only root can let jobs have a user of their own".into());
     }
     let rounds: usize = std::env::var("RUNUP_BENCH_ROUNDS").ok().map_or(Ok(5), |text| text.parse())?;
+    let names = named()?;
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|other| other == name);
     let _processes = processes::Processes::adopt()?;
     let directory = tempfile::tempdir()?;
     let image = machine::Image::bake(directory.path())?;
@@ -67,12 +70,13 @@ fn main() {
     println!("nothing measured: this is not Linux");
 }
 
-/// Whether this is measured: what the arguments name, or everything.
+/// What the arguments name; nothing is everything.
 #[cfg(target_os = "linux")]
-fn wanted(name: &str) -> bool {
+fn named() -> Outcome<Vec<String>> {
     // Cargo adds an option of its own.
-    let mut names = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
-    names.peek().is_none() || names.any(|other| other == name)
+    let names: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let unknown = names.iter().find(|name| !["registered", "eight", "between"].contains(&name.as_str()));
+    unknown.map_or(Ok(names.clone()), |name| Err(format!("nothing is named {name}").into()))
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

@@ -16,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 /// The first pause between two attempts to take a contended lock: many hold one for a few milliseconds only.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
-/// The longest one.
-const PAUSE: Duration = Duration::from_millis(100);
-/// What part of the time that was waited a pause is: whoever waits loses that part at most.
-const PART: u32 = 20;
+/// The longest one: whoever waits for long is not to be behind all newcomers.
+const PAUSE: Duration = Duration::from_millis(25);
+/// In between, each pause is this fraction of the time waited so far.
+const FRACTION: u32 = 20;
 
 /// The most that is read of a lock file.
 const HOLDER_LIMIT: u64 = 4096;
@@ -96,7 +96,7 @@ pub async fn acquire(
             let by = super::error::holder_text(holder(path).as_ref());
             tracing::info!("waiting for the lock {}: {by} holds it", path.display());
         }
-        let pause = (began.elapsed() / PART).clamp(FIRST_PAUSE, PAUSE);
+        let pause = (began.elapsed() / FRACTION).clamp(FIRST_PAUSE, PAUSE);
         tokio::select! {
             () = stop.cancelled() => {
                 return Err(Error::Stopped { doing: format!("waiting for the lock {}", path.display()) });

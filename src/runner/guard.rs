@@ -68,7 +68,7 @@ pub struct Keeper {
 
 /// Writes the files that config.sh and run.sh would write as the runner's user, to a tree that no other user can reach
 /// yet: the environment of the jobs, their PATH, the origin of the runner, and the helper of `run.sh`. Existing files
-/// are kept. Whoever puts the tree in its place makes it durable.
+/// are kept. They are not synced: the caller syncs the whole tree.
 ///
 /// # Errors
 /// One of them cannot be written.
@@ -129,7 +129,7 @@ pub fn seal(dir: &Path, keeper: Keeper, work: &str) -> Result<(), Error> {
 }
 
 /// Copies the identity, and root's settings for jobs, from a sealed tree to a staged one that [`furnish`] has prepared.
-/// The origin in the staged tree is kept, unless an operator has written another.
+/// The origin in the staged tree is kept, unless an operator has written another. They are not synced either.
 ///
 /// # Errors
 /// A file is not a regular file, or cannot be written.

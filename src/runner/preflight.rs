@@ -18,10 +18,12 @@ const PROBED: [&str; 3] = [
     "bin/libSystem.Security.Cryptography.Native.OpenSsl.so",
     "bin/libSystem.IO.Compression.Native.so",
 ];
-/// What runs the script: its loader is the one that `ldd` asks.
+/// The script's interpreter, whose loader is this system's.
 const INTERPRETER: &str = "/bin/bash";
 const SCRIPT_LIMIT: u64 = 256 * 1024;
-/// How long one of the checks may take.
+/// The most names of missing libraries: a job may have written the library that lacks them.
+const MOST_NAMES: usize = 100;
+/// How long the checks may take.
 const PROBING: Duration = Duration::from_secs(20);
 
 /// What the machine lacks.
@@ -119,9 +121,18 @@ pub fn libc(machine: &Machine) -> Result<(), Error> {
     Ok(())
 }
 
+/// What `config.sh` would refuse.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// A program is missing.
+    Program(&'static str),
+    /// Libraries are missing.
+    Libraries(Vec<String>),
+    /// libicu is missing.
+    Icu,
+}
+
 /// Checks the runner in `dir` for `account`.
-///
-/// `ldd` runs the loader on the file, so it runs as the runner's user, like `config.sh` itself.
 ///
 /// # Errors
 /// The first thing that `config.sh` would refuse.
@@ -129,52 +140,59 @@ pub async fn check(
     root: &Root,
     dir: &Path,
     account: &Account,
-    (deadline, stop): (Deadline, &Stop),
+    limits: (Deadline, &Stop),
 ) -> Result<(), Error> {
+    let Some(lack) = lacks(root, dir, account, limits).await? else { return Ok(()) };
+    let names = match &lack {
+        Lack::Program(name) => vec![(*name).to_owned()],
+        Lack::Libraries(missing) => missing.clone(),
+        Lack::Icu => vec!["libicuuc.so.".to_owned()],
+    };
+    let install = remedy(&names, limits.1).await?;
+    Err(match lack {
+        Lack::Program(program) => Error::ProgramMissing { program, install },
+        Lack::Libraries(missing) => Error::LibrariesMissing { missing, install },
+        Lack::Icu => Error::IcuMissing { install },
+    })
+}
+
+/// The same without how to get what is missing, for which a package manager is asked.
+///
+/// # Errors
+/// A directory above the runner cannot be read; a program does not answer.
+pub async fn lacks(
+    root: &Root,
+    dir: &Path,
+    account: &Account,
+    (deadline, stop): (Deadline, &Stop),
+) -> Result<Option<Lack>, Error> {
     if let Some(ancestor) = host::account::first_unreadable_ancestor(root, dir, account) {
         return Err(Error::AncestorUnreadable { user: account.name.clone(), dir: ancestor });
     }
     if !cfg!(target_os = "linux") {
-        return Ok(());
+        return Ok(None);
     }
     let script = host::file::read_untrusted(&dir.join("config.sh"), SCRIPT_LIMIT)?.unwrap_or_default();
     let script = String::from_utf8_lossy(&script).to_lowercase();
-    let looks_for_icu = script.contains("libicu");
-    let ldconfig = host::find_program("ldconfig", PATH).filter(|_| looks_for_icu);
-    let for_libraries = async {
-        if !script.contains("ldd") {
-            return Ok(Vec::new());
+    let limits = (deadline.within(PROBING), stop);
+    if script.contains("ldd") {
+        if host::find_program("ldd", PATH).is_none() {
+            return Ok(Some(Lack::Program("ldd")));
         }
-        program("ldd", stop).await?;
-        missing_libraries(root, dir, account, (deadline, stop)).await
-    };
-    let for_icu = async {
-        match &ldconfig {
-            Some(ldconfig) => has_icu(ldconfig, (deadline, stop)).await,
-            None => Ok(!looks_for_icu),
+        let missing = missing_libraries(root, dir, account, limits).await?;
+        if !missing.is_empty() {
+            return Ok(Some(Lack::Libraries(missing)));
         }
-    };
-    // Side by side: on a machine that has just booted, both wait for the disk.
-    let (missing, has_icu) = tokio::join!(for_libraries, for_icu);
-    let missing = missing?;
-    if !missing.is_empty() {
-        let install = remedy(&missing, stop).await?;
-        return Err(Error::LibrariesMissing { missing, install });
     }
-    if looks_for_icu && ldconfig.is_none() {
-        program("ldconfig", stop).await?;
+    if script.contains("libicu") {
+        let Some(ldconfig) = host::find_program("ldconfig", PATH) else {
+            return Ok(Some(Lack::Program("ldconfig")));
+        };
+        if !has_icu(&ldconfig, limits).await? {
+            return Ok(Some(Lack::Icu));
+        }
     }
-    if !has_icu? {
-        return Err(Error::IcuMissing { install: remedy(&["libicuuc.so.".to_owned()], stop).await? });
-    }
-    Ok(())
-}
-
-async fn program(name: &'static str, stop: &Stop) -> Result<PathBuf, Error> {
-    if let Some(program) = host::find_program(name, PATH) {
-        return Ok(program);
-    }
-    Err(Error::ProgramMissing { program: name, install: remedy(&[name.to_owned()], stop).await? })
+    Ok(None)
 }
 
 /// The hint for missing names, which `config.sh` looks for on the machine on which it runs.
@@ -192,39 +210,36 @@ async fn remedy(missing: &[String], stop: &Stop) -> Result<String, Error> {
     }
 }
 
+/// The loader maps the library, so it runs as the runner's user, like `config.sh` itself.
 async fn missing_libraries(
     root: &Root,
     dir: &Path,
     account: &Account,
-    (deadline, stop): (Deadline, &Stop),
+    (end, stop): (Deadline, &Stop),
 ) -> Result<Vec<String>, Error> {
-    let (mut missing, mut open) = (Vec::new(), Vec::new());
+    let mut missing = Vec::new();
     let mut collect = |_, line: &str| {
-        if let Some((name, _)) = line.split_once("=> not found") {
+        if let Some((name, _)) = line.split_once("=> not found").filter(|_| missing.len() < MOST_NAMES) {
             missing.push(name.trim().to_owned());
         }
     };
     let loader = host::loader(Path::new(INTERPRETER));
-    let prepare = |command: Command| {
-        let command = command.cwd(dir).account(account).groups_of(root).env("PATH", PATH).env("LC_ALL", "C");
-        command.all_lines().deadline(deadline.within(PROBING))
-    };
     for library in PROBED.iter().filter(|library| dir.join(library).exists()) {
-        let library = format!("./{library}");
-        // What `ldd` asks after much else, as it is a script: that takes five times as long.
-        let listed = match &loader {
-            Some(loader) => {
-                let command = prepare(Command::new(loader).arg("--list").arg(&library));
-                command.run(stop, &mut collect).await.is_ok_and(|outcome| outcome.success())
+        // `ldd` is a script that runs the loader twice, which takes five times as long. The loader fails if a library is
+        // missing, and then `ldd` names it.
+        let direct = loader.iter().map(|loader| Command::new(loader).arg("--list"));
+        let mut asked = Ok(());
+        for command in direct.chain([Command::new("ldd")]) {
+            let command = command.arg(format!("./{library}")).cwd(dir).account(account).groups_of(root);
+            let command = command.env("PATH", PATH).env("LC_ALL", "C").all_lines().deadline(end);
+            let outcome = command.run(stop, &mut collect).await;
+            let is_listed = outcome.as_ref().is_ok_and(host::Outcome::success);
+            asked = outcome.map(drop);
+            if is_listed {
+                break;
             }
-            None => false,
-        };
-        if !listed {
-            open.push(library);
         }
-    }
-    if !open.is_empty() {
-        prepare(Command::new("ldd").args(&open)).run(stop, &mut collect).await?;
+        asked?;
     }
     missing.sort();
     missing.dedup();
@@ -233,15 +248,11 @@ async fn missing_libraries(
 
 /// The script's own check: by name in the loader's cache and directories. It fails even for a runner that is configured
 /// to run without libicu.
-async fn has_icu(ldconfig: &Path, (deadline, stop): (Deadline, &Stop)) -> Result<bool, Error> {
+async fn has_icu(ldconfig: &Path, (end, stop): (Deadline, &Stop)) -> Result<bool, Error> {
     // The script opens every library of the machine; reading the cache first takes a hundredth of that.
     for option in ["-p", "-NXv"] {
-        let command = Command::new(ldconfig)
-            .arg(option)
-            .env("PATH", PATH)
-            .env("LC_ALL", "C")
-            .all_lines()
-            .deadline(deadline.within(PROBING));
+        let command =
+            Command::new(ldconfig).arg(option).env("PATH", PATH).env("LC_ALL", "C").all_lines().deadline(end);
         let mut found = false;
         let mut look = |_, line: &str| found |= line.contains("libicu") && is_there(line);
         command.run(stop, &mut look).await?;
@@ -265,31 +276,33 @@ fn is_there(line: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// A copy of a library of this machine that needs one which nobody has.
+    /// A library of this machine, and a copy of it that needs one which nobody has. `None` without glibc.
     #[cfg(target_os = "linux")]
-    fn broken_library() -> Option<Vec<u8>> {
+    fn libraries() -> Option<(Vec<u8>, Vec<u8>)> {
         let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
         let path = maps.split_whitespace().find(|word| word.ends_with("/libgcc_s.so.1"))?;
-        let mut bytes = std::fs::read(path).ok()?;
+        let whole = std::fs::read(path).ok()?;
+        let mut bytes = whole.clone();
         let (needed, none) = (b"libc.so.6", b"libq.so.6");
         let found: Vec<usize> =
             (0..bytes.len() - needed.len()).filter(|at| bytes[*at..].starts_with(needed)).collect();
         for at in &found {
             bytes[*at..*at + none.len()].copy_from_slice(none);
         }
-        (!found.is_empty()).then_some(bytes)
+        (!found.is_empty()).then_some((whole, bytes))
     }
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn a_library_that_another_one_needs_is_named() {
-        let Some(broken) = broken_library() else { return };
+        let Some((whole, broken)) = libraries() else { return };
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("bin")).unwrap();
         let missing = async || {
             let limits = (Deadline::after(Duration::from_secs(60)), &Stop::never());
             missing_libraries(&Root::host(), dir.path(), &host::account::current(), limits).await.unwrap()
         };
+        std::fs::write(dir.path().join(PROBED[2]), &whole).unwrap();
         assert_eq!(missing().await, [] as [String; 0]);
         std::fs::write(dir.path().join(PROBED[1]), broken).unwrap();
         assert_eq!(missing().await, ["libq.so.6"]);

@@ -110,7 +110,7 @@ pub struct Limits {
     pub received: u64,
     /// Unpacked bytes per packed byte, checked after 64 MiB of unpacked data; 200 by default. A runner has 3.
     pub ratio: u64,
-    /// Unpacked bytes before the filesystem is synced again, meanwhile; 64 MiB by default. A small tree is left to the end.
+    /// Unpacked bytes between two syncs of the filesystem while unpacking; 64 MiB by default. A small tree is left to the end.
     pub unsynced: u64,
 }
 

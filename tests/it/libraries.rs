@@ -237,3 +237,33 @@ fn run_has_no_such_option_and_reads_a_file_that_sets_it() {
     // Not the key is refused: the option that comes after it.
     rig.run(&["run", "--config", &file, "--after-job", "again"]).expect(64).says("--after-job needs");
 }
+
+/// A library of this machine that needs one which nobody has; `None` without glibc.
+#[cfg(target_os = "linux")]
+fn broken() -> Option<Vec<u8>> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let path = maps.split_whitespace().find(|word| word.ends_with("/libgcc_s.so.1"))?;
+    let mut bytes = std::fs::read(path).ok()?;
+    for at in 0..bytes.len() - 9 {
+        if bytes[at..].starts_with(b"libc.so.6") {
+            bytes[at + 3] = b'q';
+        }
+    }
+    Some(bytes)
+}
+
+/// The libraries of an image are looked into while the server is asked; what is missing there is not forgotten.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_runner_of_an_image_whose_libraries_are_missing_is_not_registered() {
+    let Some(broken) = broken() else { return };
+    let rig = Rig::new();
+    rig.run(&["bake"]).expect(0);
+    let library = rig.write("opt/actions-runner/bin/libcoreclr.so", broken);
+    std::fs::set_permissions(&library, std::fs::Permissions::from_mode(0o644)).unwrap();
+    rig.run(&["install"]).expect(71).says("libraries that are not installed: libq.so.6");
+    assert_eq!(rig.state().runners, []);
+    std::fs::remove_file(library).unwrap();
+    rig.run(&["install"]).expect(0);
+    rig.assert_exactly_one_runner();
+}

@@ -136,15 +136,16 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     Err(cause)
 }
 
-/// Decides, and checks what the plan needs; meanwhile, whether the machine has what `config.sh` does.
+/// Decides, and checks what the plan needs. Meanwhile, looks whether the machine has what `config.sh` needs.
 async fn decide_and_check(site: &Site<'_>, journal: &Journal) -> Result<(Plan, Seen, Prepared), Error> {
     let decided = async {
         let (plan, seen) = decide(site, journal).await?;
         let prepared = Prepared::default().check(site, &plan, &seen).await?;
-        Ok((plan, seen, prepared))
+        Ok::<_, Error>((plan, seen, prepared))
     };
-    let (decided, can_register) = tokio::join!(decided, precheck::can_register(site, journal));
-    decided.map(|(plan, seen, prepared)| (plan, seen, Prepared { can_register, ..prepared }))
+    let early = async { Ok(precheck::can_register(site, journal).await) };
+    let ((plan, seen, prepared), can_register) = tokio::try_join!(decided, early)?;
+    Ok((plan, seen, Prepared { can_register, ..prepared }))
 }
 
 /// Stops the service, which may write to the journal until it ends, and decides again.
@@ -157,8 +158,9 @@ async fn stop_and_decide(
     service::stop_without_lock(site, journal, drain).await?;
     let (lock, journal) = prepare(site, "install").await?;
     let (plan, seen) = decide(site, &journal).await?;
-    // A job may have taken so long that the link to the archive has expired.
-    let prepared = Prepared { choice: None, ..prepared }.check(site, &plan, &seen).await?;
+    // A job may have taken so long that the link to the archive has expired, and have changed the machine.
+    let prepared =
+        Prepared { choice: None, can_register: false, ..prepared }.check(site, &plan, &seen).await?;
     Ok((lock, journal, plan, seen, prepared))
 }
 

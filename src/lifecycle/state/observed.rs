@@ -436,7 +436,7 @@ async fn ask(
     let named = name.name.as_str();
     let answer = match known_id {
         Some(id) => site.within("asking for the runner", client.runner_unless_gone(id, named)).await?,
-        // Its `config.sh` may have got there after its neighbours asked.
+        // Its `config.sh` may have registered after the list was fetched.
         None if registered.is_some() => {
             site.within("asking for the name", client.runner_named(named)).await?
         }

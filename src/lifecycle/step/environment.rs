@@ -124,7 +124,7 @@ fn write_what_differs(
     Ok(())
 }
 
-/// Writes them to a tree that is to replace the one in the runner's directory and becomes durable then, if `replaces` says so: the operator's
+/// Writes them to a staged tree, which the caller syncs. If it `replaces` the one in the runner's directory, the operator's
 /// own lines come along, unless a job could have written them. An operator who adopts a runner was shown them.
 ///
 /// # Errors

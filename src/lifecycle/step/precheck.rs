@@ -21,7 +21,7 @@ use crate::runner::preflight;
 /// Less memory than this leaves little for jobs beside the runner's own two processes.
 const SMALL: u64 = 512 << 20;
 
-/// What the checks have fetched.
+/// What the checks have fetched or found.
 #[derive(Default)]
 pub(crate) struct Prepared {
     /// The archive that is to be placed.
@@ -41,7 +41,7 @@ pub(crate) async fn can_register(site: &Site<'_>, journal: &Journal) -> bool {
     }
     let Ok(Some(account)) = site.account() else { return false };
     let limits = (site.deadline, &site.stop);
-    preflight::check(&site.request.root, &site.dir(), &account, limits).await.is_ok()
+    matches!(preflight::lacks(&site.request.root, &site.dir(), &account, limits).await, Ok(None))
 }
 
 impl Prepared {

@@ -91,7 +91,7 @@ pub(crate) async fn take(
                     service::quiet(site, seen).await?;
                 }
                 placing::take(site, journal, change, seen, account, prepared.choice.take()).await?;
-                // That was about the tree before.
+                // It was found for the previous tree.
                 prepared.can_register = false;
             }
             Change::WriteEnvironment { .. } => environment::take(site, journal, known(owner.as_ref()))?,

@@ -9,7 +9,8 @@ use runup::transfer::{Expect, Format, Limits, Order, Source};
 use std::io::Write as _;
 use std::time::Duration;
 
-const LIMITS: Limits = Limits { entries: 64, bytes: 1 << 20, received: 1 << 20, ratio: 200 };
+const LIMITS: Limits =
+    Limits { entries: 64, bytes: 1 << 20, received: 1 << 20, ratio: 200, unsynced: 1 << 20 };
 /// The first byte: the rest is not a tar stream, but the gzip file itself.
 const IS_GZIP: u8 = 1;
 /// The first byte: checksums stay as they are. Otherwise the fuzzer would have to guess them.
