@@ -63,8 +63,6 @@ fn keep(from: &Path, to: &Path, writer: &Account) -> Result<(), Error> {
         cut += u32::from(log.size > LARGEST);
         if let Err(error) = copy(from, to, &log, writer) {
             tracing::debug!("{}", crate::error::chain(&error));
-            // Of a disk that is full, not even a part is taken.
-            file::remove_if_present(&to.join(&log.name))?;
         }
     }
     if cut > 0 {
@@ -100,19 +98,73 @@ fn newest_first(dir: &Path, entries: usize) -> Result<Vec<Log>, Error> {
     Ok(newest.into_sorted_vec().into_iter().map(|Reverse(log)| log).collect())
 }
 
+/// What a copy may be until it is complete: nobody's to read.
+const INCOMPLETE: u32 = 0o200;
+
 fn copy(from: &Path, to: &Path, log: &Log, writer: &Account) -> Result<(), Error> {
     let Some(mut opened) = file::open_untrusted_for(Some(writer), from, &log.name)? else { return Ok(()) };
-    let path = to.join(&log.name);
-    // One that a killed run has copied in part.
-    file::remove_if_present(&path)?;
+    let Some(path) = place_for(to, log)? else { return Ok(()) };
     opened.seek(SeekFrom::Start(log.size.saturating_sub(LARGEST)))?;
     let mut options = fs_err::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
-    fs_err::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    fs_err::os::unix::fs::OpenOptionsExt::mode(&mut options, INCOMPLETE);
     let mut kept = options.open(&path)?;
-    std::io::copy(&mut opened.take(LARGEST), &mut kept)?;
-    Ok(kept.file().set_modified(log.written)?)
+    let copied = std::io::copy(&mut opened.take(LARGEST), &mut kept)
+        .and_then(|_| kept.file().set_modified(log.written))
+        .and_then(|()| complete(kept.file()));
+    if let Err(error) = copied {
+        // Of a disk that is full, not even a part is taken.
+        file::remove_if_present(&path)?;
+        return Err(error.into());
+    }
+    Ok(())
+}
+
+/// Where the log is copied to; `None` if it was already. Two jobs within a second give the same name to theirs, and a job
+/// could write one with the name of an earlier job's: that stays.
+fn place_for(to: &Path, log: &Log) -> Result<Option<PathBuf>, Error> {
+    let stem = log.name.strip_suffix(".log").unwrap_or(&log.name);
+    for number in 1..=MOST_FILES {
+        let name = if number == 1 { log.name.clone() } else { format!("{stem}-{number}.log") };
+        if !is_log(&name) {
+            break;
+        }
+        let path = to.join(name);
+        let Ok(meta) = std::fs::symlink_metadata(&path) else { return Ok(Some(path)) };
+        if is_incomplete(&meta) {
+            // A killed run has begun it.
+            file::remove_if_present(&path)?;
+            return Ok(Some(path));
+        }
+        if meta.modified().is_ok_and(|at| at == log.written) && meta.len() == log.size.min(LARGEST) {
+            return Ok(None);
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(unix)]
+fn is_incomplete(meta: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    meta.permissions().mode() & 0o777 == INCOMPLETE
+}
+
+#[cfg(not(unix))]
+fn is_incomplete(_: &std::fs::Metadata) -> bool {
+    false
+}
+
+#[cfg(unix)]
+fn complete(file: &std::fs::File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
+fn complete(_: &std::fs::File) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// Deletes what is too old or too much.
@@ -205,6 +257,36 @@ mod tests {
         }
         prune(&to).unwrap();
         assert_eq!(names(&to).len(), MOST_FILES);
+    }
+
+    #[test]
+    fn a_log_with_the_name_of_an_earlier_job_s_replaces_it_no_more_than_a_killed_run_doubles_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (diag, to) = (dir.path().join(LOG_DIR), dir.path().join("log/runup/one"));
+        for (content, kept) in [("first", 1), ("second", 2), ("second", 2)] {
+            std::fs::create_dir(&diag).unwrap();
+            std::fs::write(diag.join("Worker_1.log"), content).unwrap();
+            age(&diag.join("Worker_1.log"), 1);
+            if kept == 2 {
+                // As a killed run leaves it: what is complete, and what is not.
+                let then = std::fs::metadata(to.join("Worker_1-2.log")).and_then(|meta| meta.modified());
+                let log = File::options().write(true).open(diag.join("Worker_1.log")).unwrap();
+                let _ = then.map(|then| log.set_modified(then).unwrap());
+                std::fs::write(to.join("Worker_3.log"), "par").unwrap();
+                std::fs::set_permissions(
+                    to.join("Worker_3.log"),
+                    std::fs::Permissions::from_mode(INCOMPLETE),
+                )
+                .unwrap();
+                std::fs::write(diag.join("Worker_3.log"), "partial").unwrap();
+            }
+            put_away(dir.path(), &to, &account::current()).unwrap();
+            let of_one = names(&to).iter().filter(|name| name.starts_with("Worker_1")).count();
+            assert_eq!(of_one, kept, "{:?}", names(&to));
+        }
+        let read = |name: &str| std::fs::read_to_string(to.join(name)).unwrap();
+        assert_eq!((read("Worker_1.log"), read("Worker_1-2.log")), ("first".to_owned(), "second".to_owned()));
+        assert_eq!(read("Worker_3.log"), "partial");
     }
 
     #[test]
