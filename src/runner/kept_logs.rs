@@ -99,6 +99,7 @@ fn newest_first(dir: &Path, entries: usize) -> Result<Vec<Log>, Error> {
 }
 
 /// What a copy may be until it is complete: nobody's to read.
+#[cfg(unix)]
 const INCOMPLETE: u32 = 0o200;
 
 fn copy(from: &Path, to: &Path, log: &Log, writer: &Account) -> Result<(), Error> {
