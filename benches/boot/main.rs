@@ -39,6 +39,15 @@ use std::error::Error;
 /// What goes wrong is shown and ends the benchmark.
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
+/// Measures, in so many rounds, and prints.
+#[cfg(target_os = "linux")]
+type Measure = fn(&machine::Image, usize) -> Outcome<()>;
+
+/// What is measured, in this order.
+#[cfg(target_os = "linux")]
+const PARTS: [(&str, Measure); 3] =
+    [("registered", registered::measure), ("eight", eight::measure), ("between", between::measure)];
+
 #[cfg(target_os = "linux")]
 fn main() -> Outcome<()> {
     if !rustix::process::geteuid().is_root() {
@@ -46,21 +55,15 @@ fn main() -> Outcome<()> {
     }
     let rounds: usize = std::env::var("RUNUP_BENCH_ROUNDS").ok().map_or(Ok(5), |text| text.parse())?;
     let names = named()?;
-    let wanted = |name: &str| names.is_empty() || names.iter().any(|other| other == name);
     let _processes = processes::Processes::adopt()?;
     let directory = tempfile::tempdir()?;
     let image = machine::Image::bake(directory.path())?;
     println!("rounds                       {rounds}");
     println!("cores                        {}", std::thread::available_parallelism()?);
     println!("entries of the runner's tree {}", image.entries()?);
-    if wanted("registered") {
-        registered::measure(&image, rounds)?;
-    }
-    if wanted("eight") {
-        eight::measure(&image, rounds)?;
-    }
-    if wanted("between") {
-        between::measure(&image, rounds)?;
+    for (_, measure) in PARTS.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|it| it == name))
+    {
+        measure(&image, rounds)?;
     }
     Ok(())
 }
@@ -75,7 +78,7 @@ fn main() {
 fn named() -> Outcome<Vec<String>> {
     // Cargo adds an option of its own.
     let names: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let unknown = names.iter().find(|name| !["registered", "eight", "between"].contains(&name.as_str()));
+    let unknown = names.iter().find(|name| PARTS.iter().all(|(part, _)| part != name));
     unknown.map_or(Ok(names.clone()), |name| Err(format!("nothing is named {name}").into()))
 }
 

@@ -90,7 +90,8 @@ pub fn sync_dir(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn set_mode(file: &std::fs::File, mode: u32) -> std::io::Result<()> {
+/// The mode of an open file; ignored on Windows.
+pub(crate) fn set_mode(file: &std::fs::File, mode: u32) -> std::io::Result<()> {
     // The umask applies to the mode of the open call, but not here.
     #[cfg(unix)]
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;

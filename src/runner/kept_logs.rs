@@ -113,7 +113,7 @@ fn copy(from: &Path, to: &Path, log: &Log, writer: &Account) -> Result<(), Error
     let mut kept = options.open(&path)?;
     let copied = std::io::copy(&mut opened.take(LARGEST), &mut kept)
         .and_then(|_| kept.file().set_modified(log.written))
-        .and_then(|()| complete(kept.file()));
+        .and_then(|()| file::set_mode(kept.file(), 0o600));
     if let Err(error) = copied {
         // Of a disk that is full, not even a part is taken.
         file::remove_if_present(&path)?;
@@ -154,18 +154,6 @@ fn is_incomplete(meta: &std::fs::Metadata) -> bool {
 #[cfg(not(unix))]
 fn is_incomplete(_: &std::fs::Metadata) -> bool {
     false
-}
-
-#[cfg(unix)]
-fn complete(file: &std::fs::File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    file.set_permissions(std::fs::Permissions::from_mode(0o600))
-}
-
-#[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
-fn complete(_: &std::fs::File) -> std::io::Result<()> {
-    Ok(())
 }
 
 /// Deletes what is too old or too much.
