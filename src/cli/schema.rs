@@ -113,7 +113,7 @@ fn list(several: &Several, fields: &[&[Field]]) -> Value {
     let mut elements = vec![element(fields).schema()];
     for (_, or) in several.or {
         let mut node = element(&[or]);
-        if std::ptr::eq(*or, FAILED) {
+        if *or == FAILED {
             // A runner whose journal cannot be read has no number, and perhaps no directory.
             node.add(&[&[("dir", "string?", DIR.2)]]);
             if !numbered.is_empty() {

@@ -32,7 +32,9 @@ fn the_reference_in_the_repository_is_what_the_program_generates() {
     assert_eq!(generated, committed, "other files: run `{REGENERATE}`");
     for name in generated {
         let read = |dir: &Path| std::fs::read_to_string(dir.join(&name)).unwrap();
-        assert!(read(&dir) == read(&reference()), "docs/reference/{name} has changed: run `{REGENERATE}`");
+        let (generated, committed) = (read(&dir), read(&reference()));
+        let lines = generated.lines().zip(committed.lines()).find(|(one, other)| one != other);
+        assert!(generated == committed, "docs/reference/{name} is not {lines:?}: run `{REGENERATE}`");
     }
 }
 
