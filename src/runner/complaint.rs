@@ -19,6 +19,12 @@ pub struct Complaint {
 }
 
 impl Complaint {
+    /// Whether the script lacks a library or a program of the system's.
+    #[must_use]
+    pub fn is_about_libraries(&self) -> bool {
+        std::ptr::eq(self.situation, &raw const situation::LIBRARIES_MISSING)
+    }
+
     /// Whether the server did not accept the token that the script was passed.
     #[must_use]
     pub fn is_about_the_token(&self) -> bool {
@@ -27,7 +33,7 @@ impl Complaint {
 }
 
 /// The text that identifies an error, in lower case, the most specific first: the first match counts.
-static KNOWN: [(&str, Complaint); 12] = [
+static KNOWN: [(&str, Complaint); 14] = [
     (
         "a runner exists with the same name",
         Complaint {
@@ -105,6 +111,27 @@ static KNOWN: [(&str, Complaint); 12] = [
             fix: "Pass an unprivileged --user, or --user root if jobs really should run as root.",
             class: Class::Config,
             situation: &situation::CONFIG_SH_FAILED,
+            before_registering: true,
+        },
+    ),
+    (
+        // Also of GLIBCXX, which is as old.
+        "version `glibc",
+        Complaint {
+            cause: "this system's C library is too old for the runner",
+            fix: "Use a newer distribution: the runner needs glibc 2.28 or newer.",
+            class: Class::Unavailable,
+            situation: &situation::UNSUPPORTED_MACHINE,
+            before_registering: true,
+        },
+    ),
+    (
+        "can not find 'ld",
+        Complaint {
+            cause: "a program that config.sh needs is missing",
+            fix: "Install the program that the line above names: ldd and ldconfig belong to the C library.",
+            class: Class::Os,
+            situation: &situation::LIBRARIES_MISSING,
             before_registering: true,
         },
     ),
@@ -275,6 +302,12 @@ mod tests {
                 Class::Config,
             ),
             ("Must not run with sudo", Class::Config),
+            (
+                "./bin/libcoreclr.so: /lib64/libc.so.6: version `GLIBC_2.27' not found (required by ./bin/libcoreclr.so)\n\
+                 Dependencies is missing for Dotnet Core 6.0",
+                Class::Unavailable,
+            ),
+            ("Can not find 'ldd'. Please install 'ldd' and try again.", Class::Os),
             ("Libicu's dependencies is missing for Dotnet Core 6.0", Class::Os),
             ("Dependencies is missing for Dotnet Core 6.0", Class::Os),
             (

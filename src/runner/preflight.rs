@@ -1,4 +1,5 @@
-//! Checks what `config.sh` would refuse before anything is registered, and names the package that fixes it.
+//! Checks what `config.sh` would refuse, and names the package that fixes it: before something is deleted that a refusal
+//! would not bring back, for a runner that is started without it, and to explain what it has refused.
 //!
 //! The checks depend on the text of the script, so a runner that no longer needs a library is not refused for it.
 
@@ -122,13 +123,9 @@ pub fn libc(machine: &Machine) -> Result<(), Error> {
 }
 
 /// What `config.sh` would refuse.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Lack {
-    /// A program is missing.
+enum Lack {
     Program(&'static str),
-    /// Libraries are missing.
     Libraries(Vec<String>),
-    /// libicu is missing.
     Icu,
 }
 
@@ -142,6 +139,7 @@ pub async fn check(
     account: &Account,
     limits: (Deadline, &Stop),
 ) -> Result<(), Error> {
+    readable(root, dir, account)?;
     let Some(lack) = lacks(root, dir, account, limits).await? else { return Ok(()) };
     let names = match &lack {
         Lack::Program(name) => vec![(*name).to_owned()],
@@ -156,19 +154,24 @@ pub async fn check(
     })
 }
 
-/// The same without how to get what is missing, for which a package manager is asked.
+/// Checks that `account` can read its way down to the runner in `dir`.
 ///
 /// # Errors
-/// A directory above the runner cannot be read; a program does not answer.
-pub async fn lacks(
+/// [`Error::AncestorUnreadable`].
+pub fn readable(root: &Root, dir: &Path, account: &Account) -> Result<(), Error> {
+    match host::account::first_unreadable_ancestor(root, dir, account) {
+        Some(ancestor) => Err(Error::AncestorUnreadable { user: account.name.clone(), dir: ancestor }),
+        None => Ok(()),
+    }
+}
+
+/// What the machine lacks, the first thing that `config.sh` would look for.
+async fn lacks(
     root: &Root,
     dir: &Path,
     account: &Account,
     (deadline, stop): (Deadline, &Stop),
 ) -> Result<Option<Lack>, Error> {
-    if let Some(ancestor) = host::account::first_unreadable_ancestor(root, dir, account) {
-        return Err(Error::AncestorUnreadable { user: account.name.clone(), dir: ancestor });
-    }
     if !cfg!(target_os = "linux") {
         return Ok(None);
     }

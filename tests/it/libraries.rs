@@ -252,7 +252,7 @@ fn broken() -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The libraries of an image are looked into while the server is asked; what is missing there is not forgotten.
+/// `config.sh` refuses, and what it refuses is explained.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_runner_of_an_image_whose_libraries_are_missing_is_not_registered() {
@@ -265,5 +265,25 @@ fn a_runner_of_an_image_whose_libraries_are_missing_is_not_registered() {
     assert_eq!(rig.state().runners, []);
     std::fs::remove_file(library).unwrap();
     rig.run(&["install"]).expect(0);
+    rig.assert_exactly_one_runner();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_runner_is_deleted_for_a_new_one_that_could_not_be_registered() {
+    let Some(broken) = broken() else { return };
+    let rig = Rig::new();
+    let scope: runup::sandbox::Scope = "orgs/octo-org".parse().unwrap();
+    let id = rig.sandbox.add_runner(&scope, "box", &[]).unwrap();
+    let offline = runup::sandbox::RunnerChange { online: Some(false), ..Default::default() };
+    rig.sandbox.change_runner(id, offline);
+    rig.run(&["bake"]).expect(0);
+    let library = rig.write("opt/actions-runner/bin/libcoreclr.so", broken);
+    std::fs::set_permissions(&library, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let install = ["install", "--name", "box", "--replace=if-offline"];
+    rig.run(&install).expect(71).says("libraries that are not installed: libq.so.6");
+    assert_eq!(rig.state().runners.len(), 1, "the old one is still there");
+    std::fs::remove_file(library).unwrap();
+    rig.run(&install).expect(0);
     rig.assert_exactly_one_runner();
 }

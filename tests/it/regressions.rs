@@ -33,7 +33,7 @@ fn a_copy_whose_install_fails_early_leaves_the_runner_of_the_first_machine() {
     let rig = Rig::new();
     rig.run(&["install"]).expect(0);
     becomes_a_copy(&rig);
-    // The runner's user cannot read its way down: the preflight fails, before the step has begun.
+    // The runner's user cannot read its way down: that is refused before the step has begun.
     std::fs::set_permissions(rig.root(), std::fs::Permissions::from_mode(0o711)).unwrap();
     rig.run(&["install"]).expect(77);
     assert_eq!(rig.state().runners.len(), 1, "the first machine's runner is untouched");

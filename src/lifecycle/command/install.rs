@@ -12,7 +12,7 @@ use crate::lifecycle::state::plan::{Plan, Planned};
 use crate::lifecycle::state::user::not_found_yet;
 use crate::lifecycle::state::{index, isolation};
 use crate::lifecycle::step::placing::stage;
-use crate::lifecycle::step::precheck::{self, Prepared};
+use crate::lifecycle::step::precheck::Prepared;
 use crate::lifecycle::step::registration::deregister::Occasion;
 use crate::lifecycle::step::{libraries, listener, sequence, service, user};
 use crate::runner::{Guard, preflight};
@@ -78,7 +78,8 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     let (mut lock, mut journal) = prepare(site, "install").await?;
     site.refuse_beside_removal()?;
     sequence::recover(site, &mut journal).await?;
-    let (mut plan, mut seen, mut prepared) = Box::pin(decide_and_check(site, &journal)).await?;
+    let (mut plan, mut seen) = decide(site, &journal).await?;
+    let mut prepared = Prepared::default().check(site, &plan, &seen).await?;
     let before = service::Before::look(&journal, &seen);
     // A tree is not exchanged under a service that runs from it either.
     let places = plan.takes(Step::PlaceRunner);
@@ -136,18 +137,6 @@ pub async fn install(site: &Site<'_>) -> Result<Installed, Error> {
     Err(cause)
 }
 
-/// Decides, and checks what the plan needs. Meanwhile, looks whether the machine has what `config.sh` needs.
-async fn decide_and_check(site: &Site<'_>, journal: &Journal) -> Result<(Plan, Seen, Prepared), Error> {
-    let decided = async {
-        let (plan, seen) = decide(site, journal).await?;
-        let prepared = Prepared::default().check(site, &plan, &seen).await?;
-        Ok::<_, Error>((plan, seen, prepared))
-    };
-    let early = async { Ok(precheck::can_register(site, journal).await) };
-    let ((plan, seen, prepared), can_register) = tokio::try_join!(decided, early)?;
-    Ok((plan, seen, Prepared { can_register, ..prepared }))
-}
-
 /// Stops the service, which may write to the journal until it ends, and decides again.
 async fn stop_and_decide(
     site: &Site<'_>,
@@ -158,9 +147,8 @@ async fn stop_and_decide(
     service::stop_without_lock(site, journal, drain).await?;
     let (lock, journal) = prepare(site, "install").await?;
     let (plan, seen) = decide(site, &journal).await?;
-    // A job may have taken so long that the link to the archive has expired, and have changed the machine.
-    let prepared =
-        Prepared { choice: None, can_register: false, ..prepared }.check(site, &plan, &seen).await?;
+    // A job may have taken so long that the link to the archive has expired.
+    let prepared = Prepared { choice: None, ..prepared }.check(site, &plan, &seen).await?;
     Ok((lock, journal, plan, seen, prepared))
 }
 

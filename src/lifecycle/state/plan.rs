@@ -126,6 +126,12 @@ impl NewRegistration {
         let (clean_identity, reclaim_name, converts) = (false, false, false);
         Self { name, options, clean_identity, traces: Vec::new(), ghost: None, reclaim_name, converts }
     }
+
+    /// Whether something is deleted or stopped before `config.sh` registers.
+    #[must_use]
+    pub fn loses(&self) -> bool {
+        self.clean_identity || !self.traces.is_empty() || self.ghost.is_some() || self.converts
+    }
 }
 
 impl Planned {

@@ -6,7 +6,6 @@
 use crate::host;
 use crate::lifecycle::context::error::Error;
 use crate::lifecycle::context::site::Site;
-use crate::lifecycle::state::journal::{Entry, EntryState, Journal};
 use crate::lifecycle::state::observed::Seen;
 use crate::lifecycle::state::plan::{Change, Plan, Planned};
 use crate::lifecycle::state::record::Step;
@@ -16,32 +15,17 @@ use crate::lifecycle::step::registration::check_group;
 use crate::lifecycle::step::registration::taken;
 use crate::lifecycle::step::registration::token::{self, Token};
 use crate::lifecycle::step::work;
-use crate::runner::preflight;
 
 /// Less memory than this leaves little for jobs beside the runner's own two processes.
 const SMALL: u64 = 512 << 20;
 
-/// What the checks have fetched or found.
+/// What the checks have fetched.
 #[derive(Default)]
 pub(crate) struct Prepared {
     /// The archive that is to be placed.
     pub choice: Option<Choice>,
     /// The token that the runner is to be registered with.
     pub token: Option<Token>,
-    /// `config.sh` was found to have what it needs.
-    pub can_register: bool,
-}
-
-/// Whether `config.sh` has what it needs, if the runner is there to be registered: while the server is asked, this takes no
-/// time. If it lacks anything, the next steps may still change that.
-pub(crate) async fn can_register(site: &Site<'_>, journal: &Journal) -> bool {
-    let placed = matches!(journal.entry(Step::PlaceRunner), Some(Entry { state: EntryState::Done, .. }));
-    if !placed || journal.registered().is_some() || site.request.jit {
-        return false;
-    }
-    let Ok(Some(account)) = site.account() else { return false };
-    let limits = (site.deadline, &site.stop);
-    matches!(preflight::lacks(&site.request.root, &site.dir(), &account, limits).await, Ok(None))
 }
 
 impl Prepared {

@@ -91,16 +91,14 @@ pub(crate) async fn take(
                     service::quiet(site, seen).await?;
                 }
                 placing::take(site, journal, change, seen, account, prepared.choice.take()).await?;
-                // It was found for the previous tree.
-                prepared.can_register = false;
             }
             Change::WriteEnvironment { .. } => environment::take(site, journal, known(owner.as_ref()))?,
             Change::Relabel { id } => registration::relabel(site, journal, *id).await?,
             Change::Register(new) => {
                 service::quiet(site, seen).await?;
                 let account = known(owner.as_ref());
-                let (token, can_register) = (prepared.token.take(), prepared.can_register);
-                status = registration::take(site, journal, new, seen, account, token, can_register).await?;
+                let token = prepared.token.take();
+                status = registration::take(site, journal, new, seen, account, token).await?;
                 if new.converts {
                     placing::conclude(site, journal)?;
                 }

@@ -13,7 +13,7 @@ if [[ $(uname) == Linux && -e ./bin/libcoreclr.so ]]; then
         exit 1
     fi
     for library in libcoreclr.so libSystem.Security.Cryptography.Native.OpenSsl.so libSystem.IO.Compression.Native.so; do
-        if ldd "./bin/$library" | grep -q 'not found'; then
+        if ldd "./bin/$library" | grep 'not found'; then
             echo "Dependencies is missing for Dotnet Core 6.0"
             echo "Execute sudo ./bin/installdependencies.sh to install any missing Dotnet Core 6.0 dependencies."
             exit 1

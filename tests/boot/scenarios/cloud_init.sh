@@ -99,7 +99,7 @@ scenario_cloud_init_to_online() {
     note "online $(since "$from") after power-on"
     within 60 is_up
     cloud_init "done"
-    on_the_console 'the server says online' 'preflight' 'config.sh'
+    on_the_console 'the server says online' 'config.sh'
     plain "$here/said"
     plain "$root$output"
     must_not grep --quiet --fixed-strings "$api_token" "$root$output"

@@ -33,8 +33,7 @@ use std::time::Duration;
 /// How long a `config.sh` that was left may take to end.
 const ENDING: Duration = Duration::from_secs(20);
 
-/// Takes the step; returns what the server says of the runner, if it could be asked. `can_register` tells that `config.sh`
-/// was found to have what it needs.
+/// Takes the step; returns what the server says of the runner, if it could be asked.
 ///
 /// # Errors
 /// Nothing of the runner is on the server then, unless the error says so.
@@ -45,7 +44,6 @@ pub async fn take(
     seen: &Seen,
     account: &Account,
     token: Option<Token>,
-    can_register: bool,
 ) -> Result<Option<String>, Error> {
     let request = &site.request;
     let target = request.target.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
@@ -53,11 +51,15 @@ pub async fn take(
     let setting = site.config_setting(account.clone());
     user::check_alone(site, journal, account).await?;
 
-    let phase = site.phase("preflight");
-    if !can_register {
+    if new.loses() || taken::applies(site, new) {
+        // What it would refuse must be known before that.
+        let phase = site.phase("preflight");
         preflight::check(&request.root, &setting.dir, account, (site.deadline, &site.stop)).await?;
+        phase.end("config.sh finds what it needs");
+    } else {
+        // The rest config.sh looks for itself, before it registers.
+        preflight::readable(&request.root, &setting.dir, account)?;
     }
-    phase.end("config.sh finds what it needs");
     if let Some(port) = target.port_warning() {
         tracing::warn!("{port}");
     }
@@ -118,6 +120,11 @@ async fn run_script(
                 // A runner of that name on the server now is not ours.
                 state::clean_identity(&setting.dir)?;
                 recorded::never_happened(journal, Step::Register)?;
+                if known.is_about_libraries() {
+                    // It names what is missing, and the command that installs it.
+                    let limits = (site.deadline, &site.stop);
+                    preflight::check(&site.request.root, &setting.dir, &setting.account, limits).await?;
+                }
             }
             let given = site.request.credentials.registration.as_ref();
             let refused = token::refusal(site, token::REGISTRATION, given, &registered.url, &error);

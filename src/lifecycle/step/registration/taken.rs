@@ -72,7 +72,7 @@ pub(crate) async fn free(site: &Site<'_>, client: &Client, name: &str) -> Result
 }
 
 /// A runner that is known to be ours is not replaced, but taken back.
-fn applies(site: &Site<'_>, new: &NewRegistration) -> bool {
+pub(crate) fn applies(site: &Site<'_>, new: &NewRegistration) -> bool {
     replaces_offline(&site.request) && !new.converts && !new.reclaim_name
 }
 
