@@ -2,7 +2,7 @@
 
 use crate::events::{Spent, now, print_spent, read, spent};
 use crate::machine::Image;
-use crate::processes::{Processes, threads};
+use crate::processes::{Processes, Unused, threads};
 use crate::{Outcome, median};
 use runup::deadline::Deadline;
 use std::path::Path;
@@ -20,6 +20,7 @@ struct Round {
     processor: f64,
     /// Processor time of the sandbox and of this program, which share the cores with them; without threads that have ended.
     server: f64,
+    unused: Unused,
     /// Where the time went, of each of its runners.
     spent: Vec<Spent>,
 }
@@ -32,9 +33,9 @@ pub fn measure(image: &Image, rounds: usize) -> Outcome<()> {
     let cores = f64::from(u32::try_from(std::thread::available_parallelism()?.get())?);
     let of = |figure: fn(&Round) -> f64| median(taken.iter().map(figure));
     let times = |round: &Round, shared: f64| (round.wall * cores - shared) / round.processor;
-    let with_server = median(taken.iter().map(|round| times(round, 0.0)));
-    // A lower bound: some of the server's time may have been nobody else's.
-    let each: Vec<f64> = taken.iter().map(|round| times(round, round.server)).collect();
+    let with_all = median(taken.iter().map(|round| times(round, 0.0)));
+    // A lower bound: some of that time may have been nobody else's.
+    let each: Vec<f64> = taken.iter().map(|round| times(round, round.server + round.unused.stolen)).collect();
     let (ratio, best) = (median(each.iter().copied()), each.iter().copied().fold(f64::INFINITY, f64::min));
     println!("eight at once, online        {:.2} s", of(|round| round.wall));
     println!("  processor time             {:.2} s", of(|round| round.processor));
@@ -42,9 +43,14 @@ pub fn measure(image: &Image, rounds: usize) -> Outcome<()> {
         "  of sandbox and bench       {:.2} s, taken off: a real server is another machine",
         of(|round| round.server)
     );
+    println!(
+        "  stolen by the hypervisor   {:.2} s, taken off: it ran another machine",
+        of(|round| round.unused.stolen)
+    );
+    println!("  idle                       {:.2} s", of(|round| round.unused.idle));
     println!("  floor                      {:.2} s", of(|round| round.processor) / cores);
     println!(
-        "times its floor              {ratio:.2}   (at most 1.2); {with_server:.2} with the server's share"
+        "times its floor              {ratio:.2}   (at most 1.2); {with_all:.2} with what was taken off"
     );
     println!("  best round                 {best:.2}");
     // Those of a round overlap: the median runner.
@@ -67,14 +73,14 @@ fn boot(image: &Image) -> Outcome<Round> {
         commands.push(command);
     }
     let ours = rustix::process::getpid();
-    let (before, began, start) = (threads(ours)?, now(), Instant::now());
+    let (before, unused, began, start) = (threads(ours)?, Unused::now()?, now(), Instant::now());
     let children: Result<Vec<_>, _> = commands.iter_mut().map(std::process::Command::spawn).collect();
     let deadline = Deadline::after(PATIENCE);
     while children.is_ok() && online(&machine.sandbox) < RUNNERS && !deadline.passed() {
         std::thread::sleep(Duration::from_millis(2));
     }
     let wall = start.elapsed().as_secs_f64();
-    let server = threads(ours)? - before;
+    let (server, unused) = (threads(ours)? - before, Unused::now()?.since(unused));
     let processor = Processes::halt()?;
     let online = online(&machine.sandbox);
     Processes::end();
@@ -85,7 +91,7 @@ fn boot(image: &Image) -> Outcome<Round> {
     }
     let spent: Outcome<Vec<_>> =
         (1..=RUNNERS).map(|number| until_online(&machine.events(&number.to_string()), began)).collect();
-    Ok(Round { wall, processor, server, spent: spent? })
+    Ok(Round { wall, processor, server, unused, spent: spent? })
 }
 
 /// Where the time went until it was online: the event may be missing, as the server knows first.

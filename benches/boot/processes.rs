@@ -107,6 +107,37 @@ pub fn threads(pid: Pid) -> Outcome<f64> {
     Ok(Duration::from_nanos(sum).as_secs_f64())
 }
 
+/// What the processors did that was nobody's work, in seconds of a processor since the machine began.
+#[derive(Clone, Copy)]
+pub struct Unused {
+    /// There was nothing to do, or a disk was waited for.
+    pub idle: f64,
+    /// The hypervisor ran another machine.
+    pub stolen: f64,
+}
+
+impl Unused {
+    pub fn now() -> Outcome<Self> {
+        let text = std::fs::read_to_string("/proc/stat")?;
+        let ticks: Result<Vec<u32>, _> =
+            text.lines().next().unwrap_or_default().split_whitespace().skip(1).map(str::parse).collect();
+        match ticks?[..] {
+            [_, _, _, idle, disk, _, _, stolen, ..] => {
+                Ok(Self { idle: hundredths(idle) + hundredths(disk), stolen: hundredths(stolen) })
+            }
+            _ => Err("/proc/stat has other fields".into()),
+        }
+    }
+
+    pub fn since(self, before: Self) -> Self {
+        Self { idle: self.idle - before.idle, stolen: self.stolen - before.stolen }
+    }
+}
+
+fn hundredths(ticks: u32) -> f64 {
+    f64::from(ticks) / 100.0
+}
+
 /// `None` if there is no such process any more.
 pub fn look(pid: Pid) -> Option<Seen> {
     let text = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
