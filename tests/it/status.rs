@@ -118,6 +118,7 @@ fn every_runner_of_the_machine_is_shown_and_the_worst_exit_code_counts() {
     rig.write("var/lib/runup/broken.json", "{");
     let ran = rig.run(&["status"]).says("/srv/b").says("broken.json");
     assert!(ran.code >= 78, "{ran:#?}");
+    crate::schema::assert_documented(&rig.run(&["status", "--json"]).json());
 }
 
 #[test]

@@ -267,9 +267,12 @@ pub(crate) fn keep(
     let (dir, keeper) = (site.dir(), site.keeper(account, journal));
     match kept {
         Guard::Open => {
+            // It copies what it shares with other runners, which can take seconds.
+            let phase = site.phase("owner");
             // From here on, nothing of it is trusted.
             journal.set_guard(kept)?;
             guard::open(&dir, keeper)?;
+            phase.end(format!("{} owns the files of the runner", account.name));
         }
         Guard::Locked => {}
         Guard::Sealed => {
