@@ -33,7 +33,7 @@ impl Complaint {
 }
 
 /// The text that identifies an error, in lower case, the most specific first: the first match counts.
-static KNOWN: [(&str, Complaint); 14] = [
+static KNOWN: [(&str, Complaint); 16] = [
     (
         "a runner exists with the same name",
         Complaint {
@@ -165,6 +165,8 @@ static KNOWN: [(&str, Complaint); 14] = [
             before_registering: true,
         },
     ),
+    ("no space left on device", DISK_FULL),
+    ("disk quota exceeded", DISK_FULL),
     (
         "http response code: notfound",
         Complaint {
@@ -204,6 +206,14 @@ static OF_LISTENER: [(&str, Complaint); 4] = [
         },
     ),
 ];
+
+const DISK_FULL: Complaint = Complaint {
+    cause: "the disk is full",
+    fix: "Free some space on the disk of the runner's directory, then run the same command again.",
+    class: Class::Io,
+    situation: &situation::DISK_FULL,
+    before_registering: false,
+};
 
 const DELETED: Complaint = Complaint {
     cause: "the server has deleted the runner",
@@ -318,6 +328,7 @@ mod tests {
                 "Http response code: NotFound from 'POST https://api.github.com/actions/runner-registration' (Request Id: 1)",
                 Class::NoPerm,
             ),
+            ("No space left on device : '/opt/actions-runner/.credentials_rsaparams'", Class::Io),
             ("Response status code does not indicate success: 502 (Bad Gateway).", Class::TempFail),
             ("Response status code does not indicate success: 409 (Conflict).", Class::TempFail),
             ("Connection refused (api.github.com:443)", Class::TempFail),

@@ -70,7 +70,10 @@ newest() {
 
 # write FILE: saves standard input.
 write() {
-    { cat >"$root/$1"; } 2>/dev/null || denied "$1"
+    local said
+    said=$({ cat >"$root/$1"; } 2>&1) && return
+    [[ $said != *'No space left on device' ]] || throw "No space left on device : '$root/$1'"
+    denied "$1"
 }
 
 # An exception: configure and remove print it and exit 1, run exits 2.
