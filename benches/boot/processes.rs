@@ -119,11 +119,11 @@ pub struct Unused {
 impl Unused {
     pub fn now() -> Outcome<Self> {
         let text = std::fs::read_to_string("/proc/stat")?;
-        let ticks: Result<Vec<u32>, _> =
+        let ticks: Result<Vec<f64>, _> =
             text.lines().next().unwrap_or_default().split_whitespace().skip(1).map(str::parse).collect();
         match ticks?[..] {
             [_, _, _, idle, disk, _, _, stolen, ..] => {
-                Ok(Self { idle: hundredths(idle) + hundredths(disk), stolen: hundredths(stolen) })
+                Ok(Self { idle: (idle + disk) / 100.0, stolen: stolen / 100.0 })
             }
             _ => Err("/proc/stat has other fields".into()),
         }
@@ -132,10 +132,6 @@ impl Unused {
     pub fn since(self, before: Self) -> Self {
         Self { idle: self.idle - before.idle, stolen: self.stolen - before.stolen }
     }
-}
-
-fn hundredths(ticks: u32) -> f64 {
-    f64::from(ticks) / 100.0
 }
 
 /// `None` if there is no such process any more.

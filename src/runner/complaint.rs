@@ -34,6 +34,9 @@ impl Complaint {
 
 /// The text that identifies an error, in lower case, the most specific first: the first match counts.
 static KNOWN: [(&str, Complaint); 16] = [
+    // First: the script may have registered by then, whatever else it complains of.
+    ("no space left on device", DISK_FULL),
+    ("disk quota exceeded", DISK_FULL),
     (
         "a runner exists with the same name",
         Complaint {
@@ -115,10 +118,10 @@ static KNOWN: [(&str, Complaint); 16] = [
         },
     ),
     (
-        // Also of GLIBCXX, which is as old.
+        // Also of GLIBCXX.
         "version `glibc",
         Complaint {
-            cause: "this system's C library is too old for the runner",
+            cause: "this system's C or C++ library is too old for the runner",
             fix: "Use a newer distribution: the runner needs glibc 2.28 or newer.",
             class: Class::Unavailable,
             situation: &situation::UNSUPPORTED_MACHINE,
@@ -165,8 +168,6 @@ static KNOWN: [(&str, Complaint); 16] = [
             before_registering: true,
         },
     ),
-    ("no space left on device", DISK_FULL),
-    ("disk quota exceeded", DISK_FULL),
     (
         "http response code: notfound",
         Complaint {

@@ -71,6 +71,14 @@ pub enum Error {
     Host(#[from] host::Error),
 }
 
+impl Error {
+    /// Whether a library or a program of the system's is missing.
+    #[must_use]
+    pub fn is_about_libraries(&self) -> bool {
+        matches!(self, Self::ProgramMissing { .. } | Self::IcuMissing { .. } | Self::LibrariesMissing { .. })
+    }
+}
+
 impl Failure for Error {
     fn class(&self) -> Class {
         match self {

@@ -72,7 +72,10 @@ newest() {
 write() {
     local said
     said=$({ cat >"$root/$1"; } 2>&1) && return
-    [[ $said != *'No space left on device' ]] || throw "No space left on device : '$root/$1'"
+    case $said in
+    *'No space left on device') throw "No space left on device : '$root/$1'" ;;
+    *'Disk quota exceeded') throw "Disk quota exceeded : '$root/$1'" ;;
+    esac
     denied "$1"
 }
 

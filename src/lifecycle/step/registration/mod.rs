@@ -120,10 +120,14 @@ async fn run_script(
                 // A runner of that name on the server now is not ours.
                 state::clean_identity(&setting.dir)?;
                 recorded::never_happened(journal, Step::Register)?;
-                if known.is_about_libraries() {
+                let limits = (site.deadline, &site.stop);
+                if known.is_about_libraries()
+                    && let Err(lack) =
+                        preflight::check(&site.request.root, &setting.dir, &setting.account, limits).await
+                    && lack.is_about_libraries()
+                {
                     // It names what is missing, and the command that installs it.
-                    let limits = (site.deadline, &site.stop);
-                    preflight::check(&site.request.root, &setting.dir, &setting.account, limits).await?;
+                    return Err(lack.into());
                 }
             }
             let given = site.request.credentials.registration.as_ref();
