@@ -4,8 +4,8 @@
 //!   caches and, where `/proc/sys/vm/drop_caches` can be written, with cold ones. The answers of the sandbox are part of it:
 //!   each takes well under a millisecond. What follows in that command is not: without a service it gives the tree to its user.
 //! - `eight`: eight `runup run --instance N` of one image at once until all are online, and the processor time of all their
-//!   processes until then. That time divided by the cores is the floor. What the sandbox used
-//!   and the hypervisor stole is taken off, and both ratios are printed.
+//!   processes until then. That time divided by the cores is the floor. What the sandbox used and
+//!   the hypervisor stole is taken off, and both ratios are printed.
 //! - `between`: from the exit of an ephemeral runner's listener to the first call of its next registration, with a user of
 //!   its own and the cleaning after jobs.
 //!

@@ -92,9 +92,12 @@ impl Drop for Processes {
 impl Seen {
     /// The processor time, to the nanosecond where the threads of the process tell it so.
     fn seconds(&self) -> f64 {
-        let seconds = |ticks: u64| Duration::from_millis(ticks * TICK).as_secs_f64();
         seconds(self.own).max(threads(self.pid).unwrap_or(0.0)) + seconds(self.children)
     }
+}
+
+fn seconds(ticks: u64) -> f64 {
+    Duration::from_millis(ticks * TICK).as_secs_f64()
 }
 
 /// The processor time of the threads that a process has.
@@ -119,11 +122,11 @@ pub struct Unused {
 impl Unused {
     pub fn now() -> Outcome<Self> {
         let text = std::fs::read_to_string("/proc/stat")?;
-        let ticks: Result<Vec<f64>, _> =
+        let ticks: Result<Vec<u64>, _> =
             text.lines().next().unwrap_or_default().split_whitespace().skip(1).map(str::parse).collect();
         match ticks?[..] {
             [_, _, _, idle, disk, _, _, stolen, ..] => {
-                Ok(Self { idle: (idle + disk) / 100.0, stolen: stolen / 100.0 })
+                Ok(Self { idle: seconds(idle + disk), stolen: seconds(stolen) })
             }
             _ => Err("/proc/stat has other fields".into()),
         }

@@ -75,7 +75,7 @@ impl Error {
     /// Whether a library or a program of the system's is missing.
     #[must_use]
     pub fn is_about_libraries(&self) -> bool {
-        matches!(self, Self::ProgramMissing { .. } | Self::IcuMissing { .. } | Self::LibrariesMissing { .. })
+        std::ptr::eq(self.situation(), &raw const situation::LIBRARIES_MISSING)
     }
 }
 

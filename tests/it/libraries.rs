@@ -273,10 +273,7 @@ fn a_runner_of_an_image_whose_libraries_are_missing_is_not_registered() {
 fn no_runner_is_deleted_for_a_new_one_that_could_not_be_registered() {
     let Some(broken) = broken() else { return };
     let rig = Rig::new();
-    let scope: runup::sandbox::Scope = "orgs/octo-org".parse().unwrap();
-    let id = rig.sandbox.add_runner(&scope, "box", &[]).unwrap();
-    let offline = runup::sandbox::RunnerChange { online: Some(false), ..Default::default() };
-    rig.sandbox.change_runner(id, offline);
+    rig.add_offline_runner("box");
     rig.run(&["bake"]).expect(0);
     let library = rig.write("opt/actions-runner/bin/libcoreclr.so", broken);
     std::fs::set_permissions(&library, std::fs::Permissions::from_mode(0o644)).unwrap();

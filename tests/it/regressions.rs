@@ -64,10 +64,7 @@ fn removing_a_copy_leaves_the_runner_of_the_first_machine() {
 #[test]
 fn taking_a_name_over_fails_without_deleting_its_owner() {
     let rig = Rig::new();
-    let scope: runup::sandbox::Scope = "orgs/octo-org".parse().unwrap();
-    let id = rig.sandbox.add_runner(&scope, "box", &[]).unwrap();
-    let offline = runup::sandbox::RunnerChange { online: Some(false), ..Default::default() };
-    rig.sandbox.change_runner(id, offline);
+    rig.add_offline_runner("box");
     fault(&rig, "registration-token:status=403");
     rig.run(&["install", "--name", "box", "--replace"]).expect(77);
     assert_eq!(rig.state().runners.len(), 1, "config.sh --replace had not run");

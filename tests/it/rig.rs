@@ -1,7 +1,7 @@
 //! A machine in a directory and a GitHub on loopback: the real binary, real processes, real HTTP.
 
 use runup::lifecycle::checkpoint::{Checkpoint, VARIABLE};
-use runup::sandbox::{Background, Fault, FaultKind, Options, Snapshot, spawn_in_thread};
+use runup::sandbox::{Background, Fault, FaultKind, Options, RunnerChange, Snapshot, spawn_in_thread};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -111,6 +111,13 @@ impl Rig {
 
     pub fn dir(&self) -> PathBuf {
         self.root().join("opt/actions-runner")
+    }
+
+    /// Another machine's runner, which is offline.
+    pub fn add_offline_runner(&self, name: &str) {
+        let id = self.sandbox.add_runner(&SCOPE.parse().unwrap(), name, &[]).unwrap();
+        let offline = RunnerChange { online: Some(false), ..RunnerChange::default() };
+        self.sandbox.change_runner(id, offline);
     }
 
     pub fn state(&self) -> Snapshot {
