@@ -12,6 +12,9 @@ pub const UNIT_FOLDER: &str = "/etc/systemd/system";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The timeout of calls that only query or tell the manager something.
 const SHORT: Duration = Duration::from_secs(30);
+/// How often a unit is stopped that somebody else starts each time, and what `systemctl` says then.
+const STOPS: u32 = 5;
+const CANCELLED: &str = " canceled.";
 /// The timeout of reading the end of a log.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -226,9 +229,19 @@ pub async fn start_alone(unit: &str, stop: &Stop) -> Result<(), Error> {
     run(alone.arg(unit), stop).await
 }
 
-/// Stops the unit; `timeout` must be longer than the unit's own stop timeout.
+/// Stops the unit; `timeout` must be longer than the unit's own stop timeout. Of two jobs of the manager the later one
+/// counts, so a start by somebody else cancels the stop: then the unit is stopped again.
 pub async fn stop_unit(unit: &str, timeout: Duration, stop: &Stop) -> Result<(), Error> {
-    run(systemctl(timeout).arg("stop").arg(unit), stop).await
+    let deadline = Deadline::after(timeout);
+    for _ in 1..STOPS {
+        match run(systemctl(deadline.left()).arg("stop").arg(unit), stop).await {
+            Err(Error::Failed { tail, .. }) if tail.contains(CANCELLED) => {
+                tracing::debug!("something has started {unit} while it was being stopped");
+            }
+            ended => return ended,
+        }
+    }
+    run(systemctl(deadline.left()).arg("stop").arg(unit), stop).await
 }
 
 /// Tells the manager to stop the unit, and does not wait.

@@ -1014,6 +1014,34 @@ scenario_service_cut_off() {
     done
 }
 
+# Somebody starts the service while it is being stopped, which cancels the stop: an upgrade does that where it finishes what
+# a killed run has begun. Only the stop counts.
+scenario_start_during_a_stop() {
+    with_service
+    # Its stop takes until the file is gone.
+    as_root mkdir --parents "/run/systemd/system/$unit.d"
+    as_root sh -c 'printf "[Service]\nExecStop=/bin/sh -c \"while [ -e /run/keep ]; do sleep 0.1; done\"\n" >"$1"' \
+        sh "/run/systemd/system/$unit.d/slow.conf"
+    as_root systemctl daemon-reload
+    as_root touch /run/keep
+    in_background removing sh -c '/usr/bin/runup remove; echo $? >/root/code'
+    local start
+    for start in 1 2; do
+        echo "start $start"
+        within 30 being_stopped
+        # From here on, a stop that is seen is another one.
+        as_root systemctl start --no-block $unit
+    done
+    within 30 being_stopped
+    as_root rm /run/keep
+    within 60 test -e "$root/root/code"
+    same 0 "$(<"$root/root/code")" "the exit code of remove"
+    must no_runner
+    absent $tree "/etc/systemd/system/$unit"
+}
+
+being_stopped() { inside systemctl list-jobs --no-legend | grep --extended-regexp "$unit +stop "; }
+
 # A removal that cannot succeed leaves the service as it was.
 scenario_remove_refused() {
     with_service
