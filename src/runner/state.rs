@@ -15,14 +15,11 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 /// The files that identify a runner: with them in an image, every clone would be the same runner.
-pub const IDENTITY_FILES: [&str; 6] = [
-    ".runner",
-    ".runner_migrated",
-    ".credentials",
-    ".credentials_migrated",
-    ".credentials_rsaparams",
-    ".service",
-];
+pub const IDENTITY_FILES: [&str; 6] =
+    [".runner", ".runner_migrated", ".credentials", ".credentials_migrated", KEY, ".service"];
+
+/// The key, which `config.sh` creates just before it registers.
+const KEY: &str = ".credentials_rsaparams";
 
 /// The other files that `config.sh` and `run.sh` create, and that `config.sh remove` leaves.
 pub const GENERATED_FILES: [&str; 8] = [
@@ -143,7 +140,7 @@ pub fn personal_in(dir: &Path) -> Result<Vec<String>, Error> {
 /// Whether `config.sh` has created its key, which it does just before it registers.
 #[must_use]
 pub fn has_key(dir: &Path) -> bool {
-    fs_err::symlink_metadata(dir.join(".credentials_rsaparams")).is_ok()
+    fs_err::symlink_metadata(dir.join(KEY)).is_ok()
 }
 
 /// The unit in `.service`, if the file exists and names one.
@@ -172,7 +169,13 @@ pub fn traces(dir: &Path) -> Result<Vec<&'static str>, Error> {
 
 /// Deletes the identity files in `dir`, but not `.service`, because the service may still exist.
 pub fn clean_identity(dir: &Path) -> Result<(), Error> {
-    for name in IDENTITY_FILES.into_iter().filter(|name| *name != ".service") {
+    clean_all_but_key(dir)?;
+    unlink(&dir.join(KEY))
+}
+
+/// The same, except for the key, which `config.sh` uses again (`RSAFileKeyManager.CreateKey` in GitHub's runner).
+pub fn clean_all_but_key(dir: &Path) -> Result<(), Error> {
+    for name in IDENTITY_FILES.into_iter().filter(|name| ![".service", KEY].contains(name)) {
         unlink(&dir.join(name))?;
     }
     Ok(())

@@ -64,6 +64,26 @@ fn the_runner_of_a_lost_answer_is_not_a_ghost() {
     rig.run_without_token(&install).expect(75).says("not undone: the runner may remain on the server: box");
 }
 
+/// What the last attempt says of itself says nothing of those before it.
+#[test]
+fn an_attempt_that_is_refused_does_not_hide_what_an_earlier_one_has_registered() {
+    let faults = ["register:1:lost-answer", "runner-registration+1:status=404"];
+    for options in [&["--name", "box", "--replace"][..], &["--name", "box"], &[]] {
+        let rig = Rig::new();
+        rig.faults(&faults);
+        rig.refuses(77, options).says("GitHub did not find the token (404)");
+    }
+    // Nobody can look for it then.
+    for options in [&["--name", "box", "--replace"][..], &[]] {
+        let rig = Rig::new();
+        rig.run(&["bake"]).expect(0);
+        let file = rig.write("token", rig.ask(&["token", "registration"]).expect(0).stdout);
+        rig.faults(&faults);
+        let install = [&["install", "--registration-token-file", &file], options].concat();
+        rig.run_without_token(&install).expect(77).says("not undone: the runner may remain on the server");
+    }
+}
+
 #[test]
 fn an_outage_that_lasts_ends_before_the_deadline_and_leaves_nothing() {
     let rig = Rig::new();

@@ -34,6 +34,16 @@ impl ConfigShError {
         self.reason().contains(": 409")
     }
 
+    /// Whether it says that it has registered nothing.
+    pub(crate) fn is_before_registering(&self) -> bool {
+        matches!(self, Self::Failed { cause: Some(known), .. } if known.before_registering)
+    }
+
+    /// Whether it lacks a library or a program of the system's.
+    pub(crate) fn is_about_libraries(&self) -> bool {
+        matches!(self, Self::Failed { cause: Some(known), .. } if known.is_about_libraries())
+    }
+
     /// Whether the server did not accept the token that it was passed.
     pub(crate) fn is_about_the_token(&self) -> bool {
         matches!(self, Self::Failed { cause: Some(known), .. } if known.is_about_the_token())

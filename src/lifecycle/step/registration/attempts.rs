@@ -27,10 +27,24 @@ pub(crate) struct Configured {
     pub kept: Guard,
 }
 
+/// The last failure.
+pub(crate) struct Refused {
+    /// What it was.
+    pub error: Error,
+    /// No attempt can have registered anything.
+    pub is_certain: bool,
+}
+
+impl<E: Into<Error>> From<E> for Refused {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), is_certain: false }
+    }
+}
+
 /// Registers by `config.sh`; what can pass is tried again.
 ///
 /// # Errors
-/// The last failure; then the server may have a runner if `config.sh` got that far.
+/// The last failure; the server may have a runner, unless that is certain.
 pub(crate) async fn register(
     site: &Site<'_>,
     new: &NewRegistration,
@@ -38,10 +52,12 @@ pub(crate) async fn register(
     setting: &config_sh::Setting,
     registered: &Registered,
     prepared: Option<Token>,
-) -> Result<Configured, Error> {
+) -> Result<Configured, Refused> {
     let mut token = prepared;
     let mut backoff = Backoff::default();
-    let mut earlier = None;
+    let mut earlier: Option<ConfigShError> = None;
+    // An attempt before this one may have registered a runner that is still there.
+    let mut may_have = false;
     let mut replace = new.options.replace || new.reclaim_name;
     loop {
         let usable = match token.take().filter(Token::is_fresh) {
@@ -53,7 +69,7 @@ pub(crate) async fn register(
         let (outcome, shown, kept) = match (configured, earlier) {
             // The deadline has cut it off: what failed before is the reason.
             (Err(Error::ConfigSh(ConfigShError::Hung { .. })), Some(earlier)) => {
-                return Err(Error::ConfigSh(earlier));
+                return Err(earlier.into());
             }
             (configured, _) => configured?,
         };
@@ -68,35 +84,65 @@ pub(crate) async fn register(
         };
         let pause = PAUSE + backoff.wait();
         if !failure.may_pass() || site.deadline.left() < pause {
-            return Err(failure.into());
+            let is_certain = !may_have && failure.is_before_registering();
+            return Err(Refused { error: failure.into(), is_certain });
         }
         // The request may have arrived although its answer was lost.
-        if state::has_key(&setting.dir) && !replace {
-            match site.eyes() {
-                // The name was free moments ago: config.sh had looked. If all that is known is that the server failed,
-                // another machine may have a name since then that is not this one's alone.
-                Some(_) if registered.unique || failure.is_conflict() => {
-                    match Box::pin(deregister::take_back(site, registered)).await {
-                        Err(error) if error.is_stop() && site.stop.is_cancelled() => return Err(error),
-                        Err(error) => {
-                            tracing::warn!("{}", crate::error::chain(&error));
-                            return Err(failure.into());
-                        }
-                        Ok(()) => {}
-                    }
-                }
-                Some(_) => {}
-                None if registered.unique => replace = true,
-                None => return Err(failure.into()),
+        if state::has_key(&setting.dir) {
+            match settle(site, registered, &failure, replace).await? {
+                Settled::TakenBack => may_have = false,
+                Settled::LeftAlone => may_have = true,
+                Settled::TakeOver => (may_have, replace) = (true, true),
+                Settled::Not => return Err(failure.into()),
             }
         }
-        state::clean_identity(&setting.dir)?;
+        if may_have && replace {
+            // What shows that a runner of this name is ours outlasts the next attempt, which uses it again, and a kill.
+            state::clean_all_but_key(&setting.dir)?;
+        } else {
+            state::clean_identity(&setting.dir)?;
+        }
         crate::event::retry(format_args!("config.sh failed: {}", failure.reason()), pause);
         tracing::warn!("config.sh failed: {}; trying again in {} s", failure.reason(), pause.as_secs());
         site.pause("registering", pause).await?;
         token = Some(usable);
         earlier = Some(failure);
     }
+}
+
+/// What becomes of the runner that a failed attempt may have registered.
+enum Settled {
+    TakenBack,
+    LeftAlone,
+    TakeOver,
+    /// Another attempt could only fail, or leave a second one.
+    Not,
+}
+
+async fn settle(
+    site: &Site<'_>,
+    registered: &Registered,
+    failure: &ConfigShError,
+    replace: bool,
+) -> Result<Settled, Error> {
+    Ok(match site.eyes() {
+        _ if replace => Settled::TakeOver,
+        // The name was free moments ago: config.sh had looked. If all that is known is that the server failed, another
+        // machine may have a name since then that is not this one's alone.
+        Some(_) if registered.unique || failure.is_conflict() => {
+            match Box::pin(deregister::take_back(site, registered)).await {
+                Err(error) if error.is_stop() && site.stop.is_cancelled() => return Err(error),
+                Err(error) => {
+                    tracing::warn!("{}", crate::error::chain(&error));
+                    Settled::Not
+                }
+                Ok(()) => Settled::TakenBack,
+            }
+        }
+        Some(_) => Settled::LeftAlone,
+        None if registered.unique => Settled::TakeOver,
+        None => Settled::Not,
+    })
 }
 
 /// Runs config.sh; returns how it ended, its command line for people, and how the runner's tree is to be guarded.

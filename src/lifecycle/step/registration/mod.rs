@@ -12,7 +12,7 @@ pub mod token;
 
 use crate::host::process::{self, Which};
 use crate::host::{self, Account};
-use crate::lifecycle::context::error::{ConfigShError, Error, RegistrationError, TrustError};
+use crate::lifecycle::context::error::{Error, RegistrationError, TrustError};
 use crate::lifecycle::context::site::Site;
 use crate::lifecycle::state::checkpoint::{Checkpoint, reach};
 use crate::lifecycle::state::drift;
@@ -23,7 +23,7 @@ use crate::lifecycle::state::observed::{Seen, Server};
 use crate::lifecycle::state::plan::NewRegistration;
 use crate::lifecycle::step::environment;
 use crate::lifecycle::step::recorded::{self, Begin};
-use crate::lifecycle::step::registration::attempts::Configured;
+use crate::lifecycle::step::registration::attempts::{Configured, Refused};
 use crate::lifecycle::step::registration::token::Token;
 use crate::lifecycle::step::{listener, user, work};
 use crate::runner::{Guard, LocalState, RunnerFile, config_sh, guard, preflight, state, tree};
@@ -111,30 +111,28 @@ async fn run_script(
     let configured = attempts::register(site, new, seen, setting, registered, prepared).await;
     let Configured { file, kept } = match configured {
         Ok(configured) => configured,
-        Err(Error::ConfigSh(error)) => {
+        Err(Refused { error: Error::ConfigSh(error), is_certain }) => {
             // Undoing deletes the tree, and its logs with it.
             let error = error.with_log(kept::keep_log(site, journal));
-            if let ConfigShError::Failed { cause: Some(known), .. } = &error
-                && known.before_registering
-            {
+            if is_certain {
                 // A runner of that name on the server now is not ours.
                 state::clean_identity(&setting.dir)?;
                 recorded::never_happened(journal, Step::Register)?;
-                let limits = (site.deadline, &site.stop);
-                if known.is_about_libraries()
-                    && let Err(lack) =
-                        preflight::check(&site.request.root, &setting.dir, &setting.account, limits).await
-                    && lack.is_about_libraries()
-                {
-                    // It names what is missing, and the command that installs it.
-                    return Err(lack.into());
-                }
+            }
+            let limits = (site.deadline, &site.stop);
+            if error.is_about_libraries()
+                && let Err(lack) =
+                    preflight::check(&site.request.root, &setting.dir, &setting.account, limits).await
+                && lack.is_about_libraries()
+            {
+                // It names what is missing, and the command that installs it.
+                return Err(lack.into());
             }
             let given = site.request.credentials.registration.as_ref();
             let refused = token::refusal(site, token::REGISTRATION, given, &registered.url, &error);
             return Err(refused.map_or_else(|| error.into(), Error::from));
         }
-        Err(error) => return Err(error),
+        Err(Refused { error, .. }) => return Err(error),
     };
     kept::forget_log(journal)?;
     phase.end(format!("registered {} (id {}) as {}", file.agent_name, file.agent_id, setting.account.name));
