@@ -33,7 +33,7 @@ impl Complaint {
 }
 
 /// The text that identifies an error, in lower case, the most specific first: the first match counts.
-static KNOWN: [(&str, Complaint); 16] = [
+static KNOWN: [(&str, Complaint); 19] = [
     // First: the script may have registered by then, whatever else it complains of.
     ("no space left on device", DISK_FULL),
     ("disk quota exceeded", DISK_FULL),
@@ -148,16 +148,11 @@ static KNOWN: [(&str, Complaint); 16] = [
             before_registering: true,
         },
     ),
-    (
-        "dependencies is missing for dotnet",
-        Complaint {
-            cause: "libraries that the runner needs are missing",
-            fix: "Install the libraries that the lines above name, or run `runup install --deps`.",
-            class: Class::Os,
-            situation: &situation::LIBRARIES_MISSING,
-            before_registering: true,
-        },
-    ),
+    ("dependencies is missing for dotnet", Complaint { before_registering: true, ..LIBRARIES }),
+    // The runner's program itself, where config.sh found nothing to complain of.
+    ("cannot open shared object file", LIBRARIES),
+    ("find a valid icu package", LIBRARIES),
+    ("no usable version of libssl", LIBRARIES),
     (
         "permission to read the directory contents is required",
         Complaint {
@@ -216,6 +211,14 @@ const DISK_FULL: Complaint = Complaint {
     before_registering: false,
 };
 
+const LIBRARIES: Complaint = Complaint {
+    cause: "libraries that the runner needs are missing",
+    fix: "Install the libraries that the lines above name, or run `runup install --deps`.",
+    class: Class::Os,
+    situation: &situation::LIBRARIES_MISSING,
+    before_registering: false,
+};
+
 const DELETED: Complaint = Complaint {
     cause: "the server has deleted the runner",
     fix: "Find out what deletes it (the settings page of the runners, `runup runners prune`, another machine), then \
@@ -268,7 +271,12 @@ pub fn refuses_disable_update(output: &str) -> bool {
 /// The known error in `output`, the end of the script's output; `None` if it is not known.
 #[must_use]
 pub fn recognise(output: &str) -> Option<&'static Complaint> {
-    let output = output.to_lowercase();
+    let mut text = String::new();
+    for line in output.lines().filter(|line| !names_a_job(line)) {
+        text.push_str(line);
+        text.push('\n');
+    }
+    let output = text.to_lowercase();
     first(&KNOWN, &output)
         .or_else(|| PASSING.iter().any(|text| output.contains(text)).then_some(&SERVER_FAILED))
 }
@@ -277,10 +285,15 @@ pub fn recognise(output: &str) -> Option<&'static Complaint> {
 /// cause: a listener outlives that.
 #[must_use]
 pub fn recognise_last<'a>(lines: &[&'a str]) -> Option<(&'a str, &'static Complaint)> {
-    lines.iter().rev().find_map(|line| {
+    lines.iter().rev().filter(|line| !names_a_job(line)).find_map(|line| {
         let text = line.to_lowercase();
         Some((*line, first(&OF_LISTENER, &text).or_else(|| first(&KNOWN, &text))?))
     })
+}
+
+/// Whether it is a line of the listener's with the name of a job, which whoever wrote the workflow has chosen.
+fn names_a_job(line: &str) -> bool {
+    line.contains("Running job: ") || line.contains(" completed with result: ")
 }
 
 fn first(known: &'static [(&str, Complaint)], output: &str) -> Option<&'static Complaint> {
@@ -322,6 +335,13 @@ mod tests {
             ("Libicu's dependencies is missing for Dotnet Core 6.0", Class::Os),
             ("Dependencies is missing for Dotnet Core 6.0", Class::Os),
             (
+                "./bin/Runner.Listener: error while loading shared libraries: libstdc++.so.6: cannot open shared object file: \
+                 No such file or directory",
+                Class::Os,
+            ),
+            ("Couldn't find a valid ICU package installed on the system.", Class::Os),
+            ("No usable version of libssl was found", Class::Os),
+            (
                 "Permission to read the directory contents is required for '/home/x' and each directory up the hierarchy.",
                 Class::NoPerm,
             ),
@@ -355,6 +375,12 @@ mod tests {
             said(&[conflict, deleted, "Connection refused"]),
             Some("the server has deleted the runner")
         );
+        let named = [
+            "2026-11-30 07:00:00Z: Running job: is deprecated and cannot",
+            "2026-11-30 07:00:09Z: Job is deprecated and cannot completed with result: Succeeded",
+        ];
+        assert_eq!(said(&named), None);
+        assert!(recognise(&named.join("\n")).is_none());
         assert_eq!(said(&["Connection refused", "x"]), None);
         assert_eq!(said(&["Listening for Jobs"]), None);
     }
