@@ -8,6 +8,14 @@ pub mod situation;
 use situation::Situation;
 use std::fmt;
 
+/// The first of many names, and how many more there are.
+#[must_use]
+pub(crate) fn few(names: &[String], most: usize) -> String {
+    let more = names.len().saturating_sub(most);
+    let shown = names[..names.len() - more].join(", ");
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
+}
+
 /// How a failed run ends. The exit codes are those of `sysexits.h` where it has a fitting one, so that systemd knows
 /// their names; 79 and 80 are specific to runup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

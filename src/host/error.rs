@@ -1,7 +1,7 @@
 //! The errors of this module.
 
 use crate::error::situation::Situation;
-use crate::error::{Class, Failure};
+use crate::error::{Class, Failure, few};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,16 +14,11 @@ pub(super) fn holder_text(holder: Option<&super::lock::Holder>) -> String {
     )
 }
 
+/// How many files a message names.
+const FEW: usize = 5;
+
 fn tail_text(tail: &str) -> String {
     if tail.is_empty() { String::from("; it printed nothing") } else { format!("; it printed:\n{tail}") }
-}
-
-/// The first few elements of a list that may be long.
-fn few(list: &[String]) -> String {
-    const FEW: usize = 5;
-    let more = list.len().saturating_sub(FEW);
-    let few = list[..list.len() - more].join(", ");
-    if more == 0 { few } else { format!("{few} and {more} more") }
 }
 
 /// The operation in [`Error::Path`] when a directory could not be created, which has its own class.
@@ -219,7 +214,7 @@ pub enum Error {
     },
 
     /// A user is not deleted, because some of its files could not be deleted.
-    #[error("failed to delete the user {name}: {} could not be deleted", few(left))]
+    #[error("failed to delete the user {name}: {} could not be deleted", few(left, FEW))]
     FilesLeft {
         /// The user.
         name: String,
@@ -228,7 +223,7 @@ pub enum Error {
     },
 
     /// A job left something of its user that could not be deleted.
-    #[error("failed to clean up after the jobs of the user {name}: {} could not be deleted", few(left))]
+    #[error("failed to clean up after the jobs of the user {name}: {} could not be deleted", few(left, FEW))]
     LeftBehind {
         /// The user.
         name: String,

@@ -1,5 +1,6 @@
 //! What must not be in an image, but was found there.
 
+use crate::error;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -19,11 +20,7 @@ const FEW: usize = 5;
 #[must_use]
 pub(crate) fn few(paths: &[PathBuf]) -> String {
     let shown = |path: &PathBuf| path.display().to_string().escape_debug().to_string();
-    let mut names: Vec<String> = paths.iter().take(FEW).map(shown).collect();
-    if paths.len() > FEW {
-        names.push(format!("{} more", paths.len() - FEW));
-    }
-    names.join(", ")
+    error::few(&paths.iter().map(shown).collect::<Vec<_>>(), FEW)
 }
 
 #[cfg(test)]
@@ -33,7 +30,7 @@ mod tests {
     #[test]
     fn a_message_names_few_paths_and_no_escapes() {
         let paths: Vec<PathBuf> = (0..7).map(|number| PathBuf::from(format!("bin/{number}\u{1b}"))).collect();
-        let expected = r"bin/0\u{1b}, bin/1\u{1b}, bin/2\u{1b}, bin/3\u{1b}, bin/4\u{1b}, 2 more";
+        let expected = r"bin/0\u{1b}, bin/1\u{1b}, bin/2\u{1b}, bin/3\u{1b}, bin/4\u{1b} and 2 more";
         assert_eq!(few(&paths), expected);
         assert_eq!(few(&[PathBuf::from("run.sh")]), "run.sh");
     }

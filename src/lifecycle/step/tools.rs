@@ -1,5 +1,6 @@
 //! The tools that the jobs of all runners share: checked when they are set, and linked before a runner starts.
 
+use crate::error::{chain, few};
 use crate::host::Command;
 use crate::host::Stream;
 use crate::host::account::{self, Account};
@@ -81,15 +82,13 @@ pub(crate) async fn link(site: &Site<'_>, account: &Account, work: &str) {
     match try_to_link(site, account, work).await {
         Ok(left_out) if left_out.is_empty() => {}
         Ok(left_out) => {
-            let more = left_out.len().saturating_sub(NAMED);
-            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-            let named = left_out.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join("; ");
+            let named = few(&left_out, NAMED);
             let named = named.escape_debug();
-            tracing::warn!("some tools of --tool-cache are not available to jobs: {named}{more}");
+            tracing::warn!("some tools of --tool-cache are not available to jobs: {named}");
         }
         Err(_) if site.stop.is_cancelled() => {}
         Err(error) => {
-            let why = crate::error::chain(&error);
+            let why = chain(&error);
             tracing::warn!("the tools of --tool-cache are not available to jobs: {why}");
         }
     }

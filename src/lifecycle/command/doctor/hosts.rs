@@ -1,7 +1,7 @@
 //! What jobs need of the network: the hosts that the server names, and calls that are left.
 
 use crate::deadline::Deadline;
-use crate::error::chain;
+use crate::error::{chain, few};
 use crate::github::Client;
 use crate::lifecycle::command::doctor::Check;
 use crate::lifecycle::context::site::Site;
@@ -59,7 +59,7 @@ pub(super) async fn check(site: &Site<'_>, client: &Client, limit: Deadline) -> 
     blocked.sort_by(|one, other| one.host.cmp(&other.host));
     let rest = match hosts.patterns.len() {
         0 => String::new(),
-        _ => format!("; {} could not be tried", few(hosts.patterns.iter().map(String::as_str), FEW)),
+        _ => format!("; {} could not be tried", few(&hosts.patterns, FEW)),
     };
     if blocked.is_empty() {
         return Check::fine(ID, format!("{count} of {count} hosts that jobs need answer{rest}"));
@@ -96,15 +96,16 @@ async fn ask(http: Http, url: Url, has_ipv4: bool) -> Option<Blocked> {
 /// The hosts with the reason, those first for which it is certain.
 fn why(blocked: &[Blocked]) -> String {
     let (stranded, others): (Vec<&Blocked>, Vec<&Blocked>) = blocked.iter().partition(|one| one.lacks_ipv4);
+    let names = |of: &[&Blocked]| of.iter().map(|one| one.host.clone()).collect::<Vec<_>>();
     let mut parts = Vec::new();
     if !stranded.is_empty() {
-        let names = few(stranded.iter().map(|one| one.host.as_str()), SOME);
-        parts.push(format!("{names} (no IPv6 address, and this machine has no route to IPv4)"));
+        let hosts = few(&names(&stranded), SOME);
+        parts.push(format!("{hosts} (no IPv6 address, and this machine has no route to IPv4)"));
     }
     if !others.is_empty() {
         let error = others.iter().find_map(|one| one.error.as_ref()).map(|error| chain(error));
         let error = error.unwrap_or_else(|| format!("no answer within {} s", ANSWERING.as_secs()));
-        parts.push(format!("{} ({error})", few(others.iter().map(|one| one.host.as_str()), FEW)));
+        parts.push(format!("{} ({error})", few(&names(&others), FEW)));
     }
     parts.join("; ")
 }
@@ -140,15 +141,6 @@ pub(super) fn limit(client: &Client) -> Check {
             Check::fine(ID, format!("{} of {} calls are left in this hour", calls.left, calls.limit))
         }
     }
-}
-
-fn few<'a>(names: impl ExactSizeIterator<Item = &'a str>, most: usize) -> String {
-    let more = names.len().saturating_sub(most);
-    let mut shown: Vec<String> = names.take(most).map(str::to_owned).collect();
-    if more > 0 {
-        shown.push(format!("{more} more"));
-    }
-    shown.join(", ")
 }
 
 #[cfg(test)]

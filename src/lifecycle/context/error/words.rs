@@ -1,5 +1,6 @@
 //! What several messages and hints say in the same words.
 
+use crate::error;
 use std::path::{Path, PathBuf};
 
 /// The command that removes the runner in `dir`: without the directory, it could mean another one on the machine.
@@ -26,9 +27,5 @@ pub(super) fn listed(paths: &[PathBuf]) -> String {
 /// The first of many names.
 pub(super) fn shortened(names: &[String]) -> String {
     const SHOWN: usize = 8;
-    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
+    error::few(names, SHOWN)
 }
