@@ -233,15 +233,14 @@ pub async fn start_alone(unit: &str, stop: &Stop) -> Result<(), Error> {
 /// counts, so a start by somebody else cancels the stop: then the unit is stopped again.
 pub async fn stop_unit(unit: &str, timeout: Duration, stop: &Stop) -> Result<(), Error> {
     let deadline = Deadline::after(timeout);
-    for _ in 1..STOPS {
+    let mut stops = STOPS;
+    loop {
+        stops -= 1;
         match run(systemctl(deadline.left()).arg("stop").arg(unit), stop).await {
-            Err(Error::Failed { tail, .. }) if tail.contains(CANCELLED) => {
-                tracing::debug!("something has started {unit} while it was being stopped");
-            }
+            Err(Error::Failed { tail, .. }) if stops > 0 && tail.contains(CANCELLED) => {}
             ended => return ended,
         }
     }
-    run(systemctl(deadline.left()).arg("stop").arg(unit), stop).await
 }
 
 /// Tells the manager to stop the unit, and does not wait.

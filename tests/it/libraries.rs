@@ -1,8 +1,9 @@
 //! `--deps`: what is said where nothing may be installed, and package managers that are not this machine's, as
 //! stand-ins in a root of their own. Debian's real one is at work in `tests/boot`.
 
-use crate::rig::{Ran, Rig, finish};
-use std::os::unix::fs::PermissionsExt;
+use crate::rig::{Ran, Rig, finish, names_in};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::PathBuf;
 use std::process::Command;
 
 const FEDORA: &str = "ID=fedora\nVERSION_ID=42\nPRETTY_NAME=\"Fedora Linux 42\"\n";
@@ -252,6 +253,28 @@ fn broken() -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// The files of the runner, each with its mode and owner.
+#[cfg(target_os = "linux")]
+fn files(rig: &Rig) -> Vec<(PathBuf, u32, u32, u32)> {
+    let ours = rig.everything().into_iter().filter(|path| path.starts_with(rig.dir()));
+    ours.map(|path| {
+        let meta = std::fs::symlink_metadata(&path).unwrap();
+        (path, meta.mode(), meta.uid(), meta.gid())
+    })
+    .collect()
+}
+
+/// What the journal says of the runner; whose logs are in its directory is noted when it is first registered.
+#[cfg(target_os = "linux")]
+fn journal(rig: &Rig) -> serde_json::Value {
+    let state = rig.root().join("var/lib/runup");
+    let name = names_in(&state).into_iter().find(|name| name.ends_with(".json")).unwrap();
+    let mut journal: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(state.join(name)).unwrap()).unwrap();
+    journal.as_object_mut().unwrap().remove("machine");
+    journal
+}
+
 /// `config.sh` refuses, and what it refuses is explained.
 #[cfg(target_os = "linux")]
 #[test]
@@ -261,8 +284,11 @@ fn a_runner_of_an_image_whose_libraries_are_missing_is_not_registered() {
     rig.run(&["bake"]).expect(0);
     let library = rig.write("opt/actions-runner/bin/libcoreclr.so", broken);
     std::fs::set_permissions(&library, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let baked = (files(&rig), journal(&rig));
     rig.run(&["install"]).expect(71).says("libraries that are not installed: libq.so.6");
     assert_eq!(rig.state().runners, []);
+    let changed: Vec<_> = files(&rig).into_iter().filter(|file| !baked.0.contains(file)).collect();
+    assert_eq!((changed, journal(&rig)), (vec![], baked.1), "the image is as it was");
     std::fs::remove_file(library).unwrap();
     rig.run(&["install"]).expect(0);
     rig.assert_exactly_one_runner();
