@@ -4,6 +4,7 @@ use crate::deadline::Deadline;
 use crate::error::{Class, Failure as _};
 use crate::github::{self, Client};
 use crate::host::lock::{self, Lock};
+use crate::host::process::Which;
 use crate::host::systemd;
 use crate::lifecycle::command::remove::{Removed, remove};
 use crate::lifecycle::context::error::{Error, InstanceError, RegistrationError};
@@ -15,12 +16,16 @@ use crate::lifecycle::state::{observed, ownership};
 use crate::lifecycle::step::listener;
 use crate::lifecycle::step::registration::deregister;
 use crate::lifecycle::step::service::target;
+use crate::runner::listener::workers;
 use std::time::Duration;
 
-/// How soon the server is asked again to delete a busy runner, at first and at last, for each one that is too many: a
-/// request to delete is an expensive one, and GitHub limits those of a minute and of an hour.
+/// How soon the server is asked again to delete a busy runner: first, and later for each one that is too many. A request
+/// to delete is an expensive one, and GitHub limits those of a minute and of an hour.
 const ASK: Duration = Duration::from_secs(3);
 const ASK_LATER: Duration = Duration::from_secs(30);
+/// How often this machine is searched for the worker of its job: where the worker ends, the server is asked at once,
+/// because the moment until the next job is short.
+const POLL: Duration = Duration::from_millis(500);
 /// How long one attempt holds the lock, for which the runner's own service may wait.
 const ATTEMPT: Duration = Duration::from_secs(15);
 /// Lets the tests of a debug build be faster.
@@ -52,7 +57,9 @@ pub async fn remove_surplus(site: &Site<'_>, drain: Duration, surplus: u32) -> R
     let patience = Deadline::after(drain);
     let site = &site.until(Deadline::after(site.request.deadline.saturating_add(drain)), site.stop.clone());
     let is_fast = cfg!(debug_assertions) && std::env::var_os(FAST).is_some();
-    let mut pause = if is_fast { ASK / 60 } else { ASK };
+    let shortest = if is_fast { ASK / 60 } else { ASK };
+    let mut pause = shortest;
+    let worker = workers(&site.dir(), site.runner_uid());
     let (mut known, mut failing) = (None, None);
     // Until it is removed, nothing registers it again, whatever supervises it.
     let _leaving = lock_removal(site).await?;
@@ -77,14 +84,34 @@ pub async fn remove_surplus(site: &Site<'_>, drain: Duration, surplus: u32) -> R
         if until.passed() {
             return Err(why);
         }
-        site.pause("waiting for the end of its job", (pause * surplus).min(until.left())).await?;
-        pause = (pause * 2).min(ASK_LATER);
+        let longest = (pause * surplus).min(until.left());
+        let wait = async |pause| site.pause("waiting for the end of its job", pause).await;
+        let has_ended = wait_for_end(&worker, shortest, longest, wait).await?;
+        pause = if has_ended { shortest } else { (pause * 2).min(ASK_LATER) };
     };
     phase.end("it has no job, and gets none any more");
     if !is_told {
         listener::dismiss(site).await?;
     }
     Box::pin(remove(site, RemoveScope::Server, Duration::ZERO)).await
+}
+
+/// Waits until a worker has ended, for the `shortest` time at least and the `longest` at most; returns whether one has.
+async fn wait_for_end(
+    worker: &Which,
+    shortest: Duration,
+    longest: Duration,
+    wait: impl AsyncFn(Duration) -> Result<(), Error>,
+) -> Result<bool, Error> {
+    let (mut waited, mut works, mut has_ended) = (Duration::ZERO, false, false);
+    while waited < longest && !(has_ended && waited >= shortest) {
+        let step = POLL.min(longest.saturating_sub(waited));
+        wait(step).await?;
+        waited += step;
+        let before = std::mem::replace(&mut works, !worker.find().is_empty());
+        has_ended |= before && !works;
+    }
+    Ok(has_ended)
 }
 
 /// Asks the server to delete the runner; `None` if it has none of this instance any more.
@@ -151,4 +178,53 @@ async fn begin_to_stop(site: &Site<'_>, journal: &Journal) -> Result<bool, Error
         return Ok(true);
     }
     Ok(false)
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use super::*;
+    use std::cell::{Cell, RefCell};
+    use std::os::unix::process::CommandExt as _;
+    use std::path::Path;
+    use std::process::{Child, Command};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn worker(dir: &Path) -> Child {
+        Command::new("sleep").arg0(dir.join("bin/Runner.Worker")).arg("600").spawn().unwrap()
+    }
+
+    fn end(child: &mut Child) {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_server_is_asked_again_as_soon_as_a_worker_has_ended_but_not_for_each_of_many() {
+        let dir = tempfile::tempdir().unwrap();
+        let which = workers(dir.path(), None);
+        let child = RefCell::new(worker(dir.path()));
+        let waits = Cell::new(0);
+        let wait = async |_| {
+            waits.set(waits.get() + 1);
+            if waits.get() == 20 {
+                end(&mut child.borrow_mut());
+            }
+            Ok(())
+        };
+        assert!(wait_for_end(&which, ASK, HOUR, &wait).await.unwrap());
+        assert_eq!(waits.get(), 20);
+
+        // It ends before it is due to ask again.
+        *child.borrow_mut() = worker(dir.path());
+        waits.set(18);
+        assert!(wait_for_end(&which, ASK, HOUR, &wait).await.unwrap());
+        assert_eq!(waits.get(), 18 + 6);
+
+        // None ends.
+        waits.set(100);
+        assert!(!wait_for_end(&which, ASK, ASK * 2, &wait).await.unwrap());
+        assert_eq!(waits.get(), 112);
+    }
 }

@@ -230,7 +230,7 @@ impl<'a> Site<'a> {
         } else if now != Guard::Open {
             (kept, None)
         } else if request.service.is_none() && !request.supervised {
-            (Guard::Open, Some("nothing else would update it, without a service or `runup run`"))
+            (Guard::Open, Some("it has no service and no `runup run`, which would update it"))
         } else if !request.credential_lasts && !hosted && !ephemeral {
             (Guard::Open, Some("updating it needs a credential that lasts, such as --token-file"))
         } else {

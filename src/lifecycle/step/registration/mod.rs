@@ -86,7 +86,8 @@ pub async fn take(
     })
     .await?;
     if let Some(why) = seen.open_because.filter(|_| kept == Guard::Open) {
-        tracing::info!("the runner may update itself, and its user owns its programs: {why}");
+        let may = if new.options.disable_update { "" } else { "the runner may update itself, and " };
+        tracing::info!("{may}its user owns its programs: {why}");
     }
     if !site.environment.is_empty() {
         // config.sh writes its own PATH where it can.
