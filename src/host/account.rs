@@ -17,7 +17,7 @@ mod writable;
 use super::{Error, Root};
 pub use belongings::{clean, end_starters, unmount};
 pub use end::end_account;
-pub use engine::{clear as clear_podman, podman};
+pub use engine::{clear as clear_podman, podman, podman_storage};
 pub use home::{ensure_home, has_home, is_as_created};
 pub use locks::{FileLock, foreign_lock, sweep_locks, wait_until_unlocked};
 pub use manage::{

@@ -40,16 +40,28 @@ pub fn podman(root: &Root, account: &Account, home_goes: bool) -> Option<PathBuf
         return None;
     }
     let storage = account.home.join(".local/share/containers/storage");
-    let elsewhere = ["/etc/containers/storage.conf", "/usr/share/containers/storage.conf"]
-        .iter()
-        .any(|file| fs_err::read_to_string(file).is_ok_and(|text| is_elsewhere(&text)));
-    let stays = elsewhere || !home_goes && fs_err::symlink_metadata(storage).is_ok();
+    let stays =
+        podman_storage(root, account).is_some() || !home_goes && fs_err::symlink_metadata(storage).is_ok();
     find_program("podman", PATH).filter(|_| stays)
 }
 
-/// Whether storage.conf(5) puts what users have elsewhere than in their home directories.
-fn is_elsewhere(text: &str) -> bool {
-    text.lines().any(|line| line.trim_start().starts_with("rootless_storage_path"))
+/// Where the machine's `storage.conf(5)` puts what Podman has of the user, if not in the home directory.
+#[must_use]
+pub fn podman_storage(root: &Root, account: &Account) -> Option<PathBuf> {
+    let files = ["/etc/containers/storage.conf", "/usr/share/containers/storage.conf"];
+    let found = |file: &&str| elsewhere(&fs_err::read_to_string(file).ok()?, account);
+    files.iter().find_map(found).filter(|_| root.is_host())
+}
+
+fn elsewhere(text: &str, account: &Account) -> Option<PathBuf> {
+    let table: toml::Table = text.parse().ok()?;
+    let path = table.get("storage")?.get("rootless_storage_path")?.as_str()?;
+    let (home, uid) = (account.home.display().to_string(), account.uid.to_string());
+    let known = [("HOME", home.as_str()), ("USER", &account.name), ("UID", &uid)];
+    let path = known.iter().fold(path.to_owned(), |path, (name, value)| {
+        path.replace(&format!("${{{name}}}"), value).replace(&format!("${name}"), value)
+    });
+    Some(path.into())
 }
 
 /// Deletes the user's containers, volumes, networks and secrets, and with `images` what is old of its images. No other
@@ -185,8 +197,11 @@ mod tests {
 
     #[test]
     fn storage_elsewhere_is_told_by_the_setting() {
-        assert!(is_elsewhere("[storage]\n  rootless_storage_path = \"/srv/$UID\"\n"));
-        assert!(!is_elsewhere("[storage]\n# rootless_storage_path = \"/srv/$UID\"\n"));
+        let account = Account { name: "ci".into(), uid: 999, gid: 999, home: "/home/ci".into() };
+        let path = |text: &str| elsewhere(text, &account).map(|path| path.display().to_string());
+        let set = "[storage]\n  rootless_storage_path = \"/srv/$USER-$UID/${HOME}\"\n";
+        assert_eq!(path(set).as_deref(), Some("/srv/ci-999//home/ci"));
+        assert_eq!(path("[storage]\n# rootless_storage_path = \"/srv/$UID\"\n"), None);
     }
 
     /// A script in the place of Podman, and a user who may run it and write beside it.

@@ -233,6 +233,39 @@ scenario_podman_in_the_home() {
     remove_the_user_of_podman
 }
 
+# The disk with the storage fills up: between two jobs, what is old of it goes.
+scenario_podman_on_a_full_disk() {
+    local first storage=/srv/containers/actions-runner
+    server
+    machine_with_podman 3
+    # shellcheck disable=SC2016 # Podman expands it.
+    printf '[storage]\ndriver = "vfs"\nrootless_storage_path = "/srv/containers/$USER"\n' >"$root/etc/containers/storage.conf"
+    switch_on
+    as_root install --directory /srv/containers
+    as_root mount -t tmpfs -o mode=755,size=200m none /srv/containers
+    exits 0 runup install --ephemeral
+    within 30 online
+    as_root install --directory --owner=actions-runner --mode=700 $storage
+    first=$(runner_id)
+    finished "$(script 'cd /srv/tiny && tar --create . | podman import - tiny
+        cd && head --bytes=30M /dev/zero >large
+        printf "FROM tiny\nCOPY large /large\n" >Containerfile
+        podman build --network none --timestamp 1000000000 --tag old .
+        podman images && echo there are two')"
+    job_says localhost/old
+    job_says "there are two"
+    within 60 fresh_runner "$first"
+    first=$(runner_id)
+    as_root sh -c 'head --bytes="$(($(df --output=avail --block-size=1 /srv/containers | tail --lines=1) - 10000000))" /dev/zero >/srv/containers/others'
+    finished "$(script 'podman image exists old && echo nothing goes during a job')"
+    job_says "nothing goes during a job"
+    within 60 fresh_runner "$first"
+    finished "$(script 'podman images')"
+    job_says localhost/tiny
+    job_does_not_say localhost/old
+    must grep --extended-regexp "images that are older than a day, which has freed [3-9][0-9] MB" <<<"$(journal --unit="$unit")"
+}
+
 # Installs a higher version of the package $1, which is the same otherwise, with the real dpkg and all hooks of apt.
 upgrade_library() {
     local package=$1 version dir=$root/root/library

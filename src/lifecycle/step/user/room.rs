@@ -50,9 +50,19 @@ pub(crate) async fn clear_engine(
 ) -> Result<(), Error> {
     let Some(podman) = account::podman(&site.request.root, account, home_goes) else { return Ok(()) };
     let images = places(site, account).iter().filter_map(|path| Room::at(path)).any(|room| room.is_little());
+    let storage =
+        account::podman_storage(&site.request.root, account).unwrap_or_else(|| account.home.clone());
+    let free = || Room::at(&storage).map_or(0, |room| room.free);
+    let before = free();
     let deadline = Deadline::after(ENGINE.min(site.deadline.left()));
     for failed in account::clear_podman(&podman, account, images, deadline, &site.stop).await {
         tracing::warn!("the next job may find containers or volumes of an earlier one: {failed}");
+    }
+    if images {
+        let freed = amount(free().saturating_sub(before));
+        tracing::info!(
+            "a disk is nearly full: deleted Podman's images that are older than a day, which has freed {freed}"
+        );
     }
     user::end_processes(site, journal, account).await
 }
@@ -85,8 +95,9 @@ fn places(site: &Site<'_>, account: &Account) -> Vec<PathBuf> {
     let dir = site.dir();
     let work = work::locate(&dir, site.work()).map(|place| place.path().to_owned());
     let home = site.request.root.locate(&account.home);
+    let containers = account::podman_storage(&site.request.root, account);
     let mut found: Vec<(u64, PathBuf)> = Vec::new();
-    for path in [Some(dir), work, home].into_iter().flatten() {
+    for path in [Some(dir), work, home, containers].into_iter().flatten() {
         let Some(device) = device(&path) else { continue };
         if !found.iter().any(|(known, _)| *known == device) {
             found.push((device, path));
