@@ -4,7 +4,6 @@ use crate::deadline::Deadline;
 use crate::error::{Class, Failure as _};
 use crate::github::{self, Client};
 use crate::host::lock::{self, Lock};
-use crate::host::process::Which;
 use crate::host::systemd;
 use crate::lifecycle::command::remove::{Removed, remove};
 use crate::lifecycle::context::error::{Error, InstanceError, RegistrationError};
@@ -85,9 +84,13 @@ pub async fn remove_surplus(site: &Site<'_>, drain: Duration, surplus: u32) -> R
             return Err(why);
         }
         let longest = (pause * surplus).min(until.left());
-        let wait = async |pause| site.pause("waiting for the end of its job", pause).await;
-        let has_ended = wait_for_end(&worker, shortest, longest, wait).await?;
-        pause = if has_ended { shortest } else { (pause * 2).min(ASK_LATER) };
+        let mut watch = Watch { waited: Duration::ZERO, works: false, has_ended: false };
+        while !watch.is_over(shortest, longest) {
+            let step = POLL.min(longest.saturating_sub(watch.waited));
+            site.pause("waiting for the end of its job", step).await?;
+            watch.see(step, !worker.find().is_empty());
+        }
+        pause = if watch.has_ended { shortest } else { (pause * 2).min(ASK_LATER) };
     };
     phase.end("it has no job, and gets none any more");
     if !is_told {
@@ -96,22 +99,25 @@ pub async fn remove_surplus(site: &Site<'_>, drain: Duration, surplus: u32) -> R
     Box::pin(remove(site, RemoveScope::Server, Duration::ZERO)).await
 }
 
-/// Waits until a worker has ended, for the `shortest` time at least and the `longest` at most; returns whether one has.
-async fn wait_for_end(
-    worker: &Which,
-    shortest: Duration,
-    longest: Duration,
-    wait: impl AsyncFn(Duration) -> Result<(), Error>,
-) -> Result<bool, Error> {
-    let (mut waited, mut works, mut has_ended) = (Duration::ZERO, false, false);
-    while waited < longest && !(has_ended && waited >= shortest) {
-        let step = POLL.min(longest.saturating_sub(waited));
-        wait(step).await?;
-        waited += step;
-        let before = std::mem::replace(&mut works, !worker.find().is_empty());
-        has_ended |= before && !works;
+/// What is seen of the worker between two times that the server is asked.
+struct Watch {
+    waited: Duration,
+    works: bool,
+    has_ended: bool,
+}
+
+impl Watch {
+    fn see(&mut self, after: Duration, works: bool) {
+        self.waited += after;
+        self.has_ended |= self.works && !works;
+        self.works = works;
     }
-    Ok(has_ended)
+
+    /// Whether to ask again: if a worker has ended, not before the `shortest` time, because a job can make any number of
+    /// processes that look like one.
+    fn is_over(&self, shortest: Duration, longest: Duration) -> bool {
+        self.waited >= longest || self.has_ended && self.waited >= shortest
+    }
 }
 
 /// Asks the server to delete the runner; `None` if it has none of this instance any more.
@@ -181,50 +187,28 @@ async fn begin_to_stop(site: &Site<'_>, journal: &Journal) -> Result<bool, Error
 }
 
 #[cfg(test)]
-#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
-    use std::cell::{Cell, RefCell};
-    use std::os::unix::process::CommandExt as _;
-    use std::path::Path;
-    use std::process::{Child, Command};
 
-    const HOUR: Duration = Duration::from_secs(3600);
-
-    fn worker(dir: &Path) -> Child {
-        Command::new("sleep").arg0(dir.join("bin/Runner.Worker")).arg("600").spawn().unwrap()
+    /// How often the machine is looked at until the server is asked again, and whether a worker has ended.
+    fn looks(seen: impl IntoIterator<Item = bool>, longest: Duration) -> (usize, bool) {
+        let mut watch = Watch { waited: Duration::ZERO, works: false, has_ended: false };
+        let mut seen = seen.into_iter();
+        let mut looks = 0;
+        while !watch.is_over(ASK, longest) {
+            watch.see(POLL, seen.next().unwrap());
+            looks += 1;
+        }
+        (looks, watch.has_ended)
     }
 
-    fn end(child: &mut Child) {
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-
-    #[tokio::test]
-    async fn the_server_is_asked_again_as_soon_as_a_worker_has_ended_but_not_for_each_of_many() {
-        let dir = tempfile::tempdir().unwrap();
-        let which = workers(dir.path(), None);
-        let child = RefCell::new(worker(dir.path()));
-        let waits = Cell::new(0);
-        let wait = async |_| {
-            waits.set(waits.get() + 1);
-            if waits.get() == 20 {
-                end(&mut child.borrow_mut());
-            }
-            Ok(())
-        };
-        assert!(wait_for_end(&which, ASK, HOUR, &wait).await.unwrap());
-        assert_eq!(waits.get(), 20);
-
-        // It ends before it is due to ask again.
-        *child.borrow_mut() = worker(dir.path());
-        waits.set(18);
-        assert!(wait_for_end(&which, ASK, HOUR, &wait).await.unwrap());
-        assert_eq!(waits.get(), 18 + 6);
-
-        // None ends.
-        waits.set(100);
-        assert!(!wait_for_end(&which, ASK, ASK * 2, &wait).await.unwrap());
-        assert_eq!(waits.get(), 112);
+    #[test]
+    fn the_server_is_asked_again_as_soon_as_a_worker_has_ended_but_not_for_each_of_many() {
+        let works_for = |looks| (0..).map(move |look| look < looks);
+        assert_eq!(looks(works_for(20), ASK_LATER), (21, true));
+        assert_eq!(looks(works_for(1), ASK_LATER), (6, true), "never sooner than three seconds");
+        assert_eq!(looks((0..).map(|look| look % 2 == 0), ASK_LATER), (6, true));
+        assert_eq!(looks(works_for(100), ASK * 2), (12, false));
+        assert_eq!(looks(works_for(0), ASK * 2), (12, false));
     }
 }
