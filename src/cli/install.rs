@@ -3,7 +3,7 @@
 use super::args::{Command, InstallFlags};
 use super::fan_out::{self, Results, Turns};
 use super::output::{Failed, Output};
-use super::{Session, in_cloud, instances, jobs, request, service};
+use super::{Session, in_cloud, instances, jobs, request, run as supervise, service};
 use crate::cloud::Identity;
 use crate::deadline::Deadline;
 use crate::lifecycle::{
@@ -12,7 +12,7 @@ use crate::lifecycle::{
 };
 use crate::net::Http;
 use crate::settings::flags::{AfterJob, ServiceKind};
-use crate::settings::{Error, app};
+use crate::settings::{Error, Given, Origin, app};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -56,6 +56,10 @@ impl One {
         request.deps = flags.libraries.deps;
         request.service = service::wanted(&flags, &session)?;
         request.no_service = flags.service.service == ServiceKind::None;
+        let is_asked = |given: &Given| given.key == "after-job" && given.origin == Origin::Flag;
+        if !request.is_ephemeral() && session.given.iter().any(is_asked) {
+            return Err(supervise::not_cleaned("--ephemeral").into());
+        }
         if flags.service.after_job == AfterJob::Again
             && request.is_ephemeral()
             && request.registers_by_itself()

@@ -114,6 +114,8 @@ pub(super) fn bare() -> Command {
         Arg::new(name).long(name).short(short).action(action).help(help).help_heading(GLOBAL)
     };
     Cli::command()
+        // Whatever a downloaded file is called.
+        .bin_name("runup")
         .disable_help_flag(true)
         .disable_version_flag(true)
         .arg(flag("help", 'h', ArgAction::Help, "Print help; -h prints a summary").global(true))

@@ -122,9 +122,7 @@ fn requested(flags: &RunFlags, session: &Session) -> Result<(Request, RunnerSour
         // Just-in-time runners always take a single job.
         registration.options.ephemeral |= !matches!(source, RunnerSource::ConfigSh);
         if !registration.options.ephemeral && run.after_job != flags::AfterJob::Stop {
-            let message = "--after-job needs --ephemeral or --jit, because a persistent runner is not cleaned between two \
-                           jobs: pass --ephemeral --after-job again for that";
-            return Err(Error::Contradiction(message.into()).into());
+            return Err(not_cleaned("--ephemeral or --jit").into());
         }
     }
     if run.after_job == flags::AfterJob::Poweroff
@@ -144,6 +142,14 @@ fn requested(flags: &RunFlags, session: &Session) -> Result<(Request, RunnerSour
         return Err(Error::Contradiction(message.into()).into());
     }
     Ok((request, source))
+}
+
+/// What is asked for applies to the `one_job` of a runner only.
+pub(super) fn not_cleaned(one_job: &str) -> Error {
+    Error::Contradiction(format!(
+        "--after-job needs {one_job}, because a persistent runner is not cleaned between two jobs: pass --ephemeral \
+         --after-job again for that"
+    ))
 }
 
 /// Refuses options that a just-in-time configuration already sets, and the deletion of the runner, which belongs to its

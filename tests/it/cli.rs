@@ -535,6 +535,10 @@ fn a_flag_switches_off_what_the_file_or_the_environment_switches_on() {
     rig.run(&["plan", "--ephemeral=maybe"]).expect(64).says("true or false").says("--no-ephemeral");
     rig.run(&["remove", "--no-ephemeral"]).expect(64).says("unknown option").says("`runup install`");
     rig.run(&["remove", "--ephemeral=false"]).expect(64).says("unknown option");
+    // Whatever the file of a download is called.
+    let mut renamed = rig.on_machine(&["remove", "--wat"]);
+    std::os::unix::process::CommandExt::arg0(&mut renamed, "./runup-x86_64-unknown-linux-musl");
+    ran(&mut renamed).expect(64).says("unknown option --wat of `runup remove`");
     rig.run(&["plan", "--name", "remove", "--no-ephemeral"]).expect(0);
     // An option that takes a word as well is switched off in the same way, and what comes last counts.
     let replaces = |arguments: &[&str]| config_sh(&plan(arguments)).contains("--replace");

@@ -541,6 +541,9 @@ fn a_spot_notice_is_a_stop_signal_with_an_end() {
 fn options_that_make_no_sense_are_refused() {
     let rig = Rig::new();
     finish(start(&rig, &["--after-job", "again"])).expect(64).says("--ephemeral --after-job again");
+    for command in ["install", "plan"] {
+        rig.run(&[command, "--after-job", "again"]).expect(64).says("--ephemeral --after-job again");
+    }
     finish(start(&rig, &["--ephemeral", "--after-job", "poweroff"])).expect(64).says("--root");
 }
 
