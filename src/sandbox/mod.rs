@@ -68,6 +68,7 @@ pub use world::{RequestRecord, RunnerChange, RunnerRecord, Snapshot};
 
 use crate::secret::Secret;
 use archive::Archives;
+use axum::handler::Handler as _;
 use server::Shared;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -167,11 +168,11 @@ pub async fn start(options: Options) -> Result<Sandbox, Error> {
     let mut world = World::new(tokens, options.faults, versions);
     world.limiter = options.limit_window.map(limit::Limiter::new);
     let shared = Arc::new(Shared::new(base, world, Archives::new(options.require_libicu)));
-    let router = axum::Router::new().fallback(server::answer).with_state(Arc::clone(&shared));
+    let service = server::answer.with_state(Arc::clone(&shared)).into_make_service();
     let mut servers = tokio::task::JoinSet::new();
     for listener in listeners {
         let stopped = shared.stop.clone().cancelled_owned();
-        servers.spawn(axum::serve(listener, router.clone()).with_graceful_shutdown(stopped).into_future());
+        servers.spawn(axum::serve(listener, service.clone()).with_graceful_shutdown(stopped).into_future());
     }
     let server = tokio::spawn(async move {
         for served in servers.join_all().await {
