@@ -56,11 +56,8 @@ pub fn podman_storage(root: &Root, account: &Account) -> Option<PathBuf> {
 fn elsewhere(text: &str, account: &Account) -> Option<PathBuf> {
     let table: toml::Table = text.parse().ok()?;
     let path = table.get("storage")?.get("rootless_storage_path")?.as_str()?;
-    let (home, uid) = (account.home.display().to_string(), account.uid.to_string());
-    let known = [("HOME", home.as_str()), ("USER", &account.name), ("UID", &uid)];
-    let path = known.iter().fold(path.to_owned(), |path, (name, value)| {
-        path.replace(&format!("${{{name}}}"), value).replace(&format!("${name}"), value)
-    });
+    let path = path.replace("$HOME", &account.home.display().to_string());
+    let path = path.replace("$USER", &account.name).replace("$UID", &account.uid.to_string());
     Some(path.into())
 }
 
@@ -199,7 +196,7 @@ mod tests {
     fn storage_elsewhere_is_told_by_the_setting() {
         let account = Account { name: "ci".into(), uid: 999, gid: 999, home: "/home/ci".into() };
         let path = |text: &str| elsewhere(text, &account).map(|path| path.display().to_string());
-        let set = "[storage]\n  rootless_storage_path = \"/srv/$USER-$UID/${HOME}\"\n";
+        let set = "[storage]\n  rootless_storage_path = \"/srv/$USER-$UID/$HOME\"\n";
         assert_eq!(path(set).as_deref(), Some("/srv/ci-999//home/ci"));
         assert_eq!(path("[storage]\n# rootless_storage_path = \"/srv/$UID\"\n"), None);
     }
