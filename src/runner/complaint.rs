@@ -33,12 +33,13 @@ impl Complaint {
 }
 
 /// The text that identifies an error, in lower case, the most specific first: the first match counts.
-static KNOWN: [(&str, Complaint); 19] = [
+static KNOWN: [(&str, Complaint); 16] = [
     // First: the script may have registered by then, whatever else it complains of.
     ("no space left on device", DISK_FULL),
     ("disk quota exceeded", DISK_FULL),
     (
-        "a runner exists with the same name",
+        // The name follows where it is refused. With --replace, the line ends here, and is no error.
+        "a runner exists with the same name ",
         Complaint {
             cause: "the name is taken by another runner",
             fix: "Pass another --name, remove the other runner, or replace it with --replace.",
@@ -84,7 +85,8 @@ static KNOWN: [(&str, Complaint); 19] = [
             fix: "Set the clock, for example with `timedatectl set-ntp true`, and try again.",
             class: Class::Config,
             situation: &situation::CONFIG_SH_FAILED,
-            before_registering: true,
+            // It is noticed with the first token of the new runner.
+            before_registering: false,
         },
     ),
     (
@@ -149,10 +151,6 @@ static KNOWN: [(&str, Complaint); 19] = [
         },
     ),
     ("dependencies is missing for dotnet", Complaint { before_registering: true, ..LIBRARIES }),
-    // The runner's program itself, where config.sh found nothing to complain of.
-    ("cannot open shared object file", LIBRARIES),
-    ("find a valid icu package", LIBRARIES),
-    ("no usable version of libssl", LIBRARIES),
     (
         "permission to read the directory contents is required",
         Complaint {
@@ -201,6 +199,14 @@ static OF_LISTENER: [(&str, Complaint); 4] = [
             before_registering: false,
         },
     ),
+];
+
+/// What the runner's program itself prints where config.sh found nothing to complain of, if there is nothing else: some of
+/// it is a warning.
+static OF_LOADER: [(&str, Complaint); 3] = [
+    ("cannot open shared object file", LIBRARIES),
+    ("find a valid icu package", LIBRARIES),
+    ("no usable version of libssl", LIBRARIES),
 ];
 
 const DISK_FULL: Complaint = Complaint {
@@ -272,28 +278,33 @@ pub fn refuses_disable_update(output: &str) -> bool {
 #[must_use]
 pub fn recognise(output: &str) -> Option<&'static Complaint> {
     let mut text = String::new();
-    for line in output.lines().filter(|line| !names_a_job(line)) {
+    for line in output.lines().filter(|line| !is_beside_it(line)) {
         text.push_str(line);
         text.push('\n');
     }
     let output = text.to_lowercase();
     first(&KNOWN, &output)
         .or_else(|| PASSING.iter().any(|text| output.contains(text)).then_some(&SERVER_FAILED))
+        .or_else(|| first(&OF_LOADER, &output))
 }
 
 /// The same for the lines of the listener's log, of which the last one counts. A network that failed for a while is no
 /// cause: a listener outlives that.
 #[must_use]
 pub fn recognise_last<'a>(lines: &[&'a str]) -> Option<(&'a str, &'static Complaint)> {
-    lines.iter().rev().filter(|line| !names_a_job(line)).find_map(|line| {
-        let text = line.to_lowercase();
-        Some((*line, first(&OF_LISTENER, &text).or_else(|| first(&KNOWN, &text))?))
-    })
+    let last = |lists: &[&'static [(&str, Complaint)]]| {
+        lines.iter().rev().filter(|line| !is_beside_it(line)).find_map(|line| {
+            let text = line.to_lowercase();
+            Some((*line, lists.iter().find_map(|list| first(list, &text))?))
+        })
+    };
+    last(&[&OF_LISTENER, &KNOWN]).or_else(|| last(&[&OF_LOADER]))
 }
 
-/// Whether it is a line of the listener's with the name of a job, which whoever wrote the workflow has chosen.
-fn names_a_job(line: &str) -> bool {
-    line.contains("Running job: ") || line.contains(" completed with result: ")
+/// Whether the line tells no cause: it has the name of a job, which whoever wrote the workflow has chosen; or it is the
+/// loader's warning of an `/etc/ld.so.preload` that leads nowhere, which every program prints.
+fn is_beside_it(line: &str) -> bool {
+    ["Running job:", "completed with result:", " cannot be preloaded"].iter().any(|text| line.contains(text))
 }
 
 fn first(known: &'static [(&str, Complaint)], output: &str) -> Option<&'static Complaint> {
@@ -363,6 +374,28 @@ mod tests {
             );
         }
         assert!(recognise("something new").is_none());
+    }
+
+    #[test]
+    fn what_is_no_error_hides_none() {
+        let replaces = "A runner exists with the same name\nResponse status code does not indicate success: 502 (Bad Gateway).";
+        assert_eq!(recognise(replaces).map(|known| known.class), Some(Class::TempFail));
+        let preload = "ERROR: ld.so: object '/usr/lib/x.so' from /etc/ld.so.preload cannot be preloaded (cannot open shared \
+                       object file): ignored.";
+        assert!(recognise(preload).is_none());
+        let warning = "Cannot load library libgssapi_krb5.so.2: cannot open shared object file: No such file or directory";
+        let expired =
+            "Http response code: NotFound from 'POST https://api.github.com/actions/runner-registration'";
+        for error in [expired, "Connection refused (api.github.com:443)", "Must not run with sudo"] {
+            let alone = recognise(error).map(|known| known.cause);
+            assert_eq!(recognise(&format!("{preload}\n{warning}\n{error}")).map(|known| known.cause), alone);
+        }
+        let cause = |lines: &[&str]| recognise_last(lines).map(|(_, known)| known.cause);
+        assert_eq!(
+            cause(&["A session for this runner already exists.", warning]),
+            cause(&["A session for this runner already exists."])
+        );
+        assert_eq!(cause(&[warning]), Some(LIBRARIES.cause));
     }
 
     #[test]

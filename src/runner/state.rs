@@ -18,7 +18,8 @@ use std::path::Path;
 pub const IDENTITY_FILES: [&str; 6] =
     [".runner", ".runner_migrated", ".credentials", ".credentials_migrated", KEY, ".service"];
 
-/// The key, which `config.sh` creates just before it registers.
+/// The key, which `config.sh` creates as soon as the server has accepted its token, before it asks for the group and the
+/// name and registers.
 const KEY: &str = ".credentials_rsaparams";
 
 /// The other files that `config.sh` and `run.sh` create, and that `config.sh remove` leaves.
@@ -137,7 +138,7 @@ pub fn personal_in(dir: &Path) -> Result<Vec<String>, Error> {
     Ok(found)
 }
 
-/// Whether `config.sh` has created its key, which it does just before it registers.
+/// Whether `config.sh` has created its key: without it, nothing was registered.
 #[must_use]
 pub fn has_key(dir: &Path) -> bool {
     fs_err::symlink_metadata(dir.join(KEY)).is_ok()

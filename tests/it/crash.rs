@@ -17,7 +17,7 @@ fn of_install(rig: &Rig) -> impl Iterator<Item = Checkpoint> {
             && !name.starts_with("adopt-")
             && !name.starts_with("service-")
             && (makes_user || !name.starts_with("user-"))
-            && *checkpoint != Checkpoint::RegisterGhostGone
+            && ![Checkpoint::RegisterGhostGone, Checkpoint::Refused].contains(checkpoint)
     })
 }
 

@@ -86,6 +86,23 @@ fn a_part_of_the_runner_is_no_work_directory() {
     rig.assert_nothing_left();
 }
 
+#[test]
+fn a_refused_conversion_that_is_killed_leaves_the_runner_as_it_was() {
+    if !is_root() {
+        return;
+    }
+    for name in [&[] as &[&str], &["--name", "box"]] {
+        let rig = Rig::new();
+        run(&rig, &[&["--self-update"], name].concat());
+        let id = rig.state().runners[0].id;
+        rig.faults(&["runner-registration:status=404"]);
+        rig.die_at(Checkpoint::Refused, &[&["run"], name].concat());
+        rig.sandbox.faults_clear();
+        run(&rig, name);
+        converted(&rig, id, "refused");
+    }
+}
+
 /// An operator's file system is not given away with what is on it.
 #[test]
 fn a_work_directory_with_something_in_it_stays_whose_it_is() {

@@ -14,6 +14,7 @@ mod commands;
 mod crash;
 mod deadline;
 mod doctor;
+mod doubt;
 mod drift;
 mod environment;
 mod events;

@@ -111,6 +111,7 @@ fn the_runners_of_every_folder_of_this_machine_are_kept_even_while_they_register
             agent_id: None,
             confirmed: true,
             name_was_free: true,
+            may_exist: false,
             unused: false,
             asked: None,
             adopted: false,

@@ -115,6 +115,7 @@ pub(crate) fn adopted(file: &RunnerFile, url: String, api_url: String) -> Regist
         agent_id: Some(file.agent_id),
         confirmed: false,
         name_was_free: false,
+        may_exist: false,
         unused: false,
         asked: None,
         adopted: false,

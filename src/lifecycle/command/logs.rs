@@ -74,8 +74,8 @@ pub async fn logs(
     if follow { go_on(site, &units, cursor, &mut diag, show).await } else { Ok(()) }
 }
 
-/// What the service and the listener have said since the listener last waited for jobs, the oldest line first, without
-/// the lines that name a job. Jobs of an open tree can write the listener's log.
+/// What the service and the listener have said since the listener last waited for jobs, the oldest line first.
+/// Jobs of an open tree can write the listener's log.
 pub(crate) async fn since_it_listened(site: &Site<'_>) -> Result<Vec<LogLine>, Error> {
     let unit = units_of(site, &site.read_journal()?).into_iter().take(1).collect::<Vec<_>>();
     let (mut lines, _) = of_units(site, &unit).await?;
@@ -83,8 +83,7 @@ pub(crate) async fn since_it_listened(site: &Site<'_>) -> Result<Vec<LogLine>, E
     lines.sort_by_key(|line| line.at);
     let listened = lines.iter().rposition(|line| line.text.contains("Listening for Jobs"));
     lines.drain(..listened.map_or(0, |at| at + 1));
-    let names_a_job = |text: &str| text.contains("Running job:") || text.contains("completed with result:");
-    lines.retain(|line| line.source != LogSource::Worker && !names_a_job(&line.text));
+    lines.retain(|line| line.source != LogSource::Worker);
     Ok(lines)
 }
 

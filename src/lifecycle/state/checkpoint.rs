@@ -28,6 +28,8 @@ pub enum Checkpoint {
     RegisterTokenMinted,
     /// `config.sh` has ended; its result was not checked yet.
     RegisterConfigured,
+    /// Registering has failed, and nothing is undone yet.
+    Refused,
     /// The server confirmed the runner; the journal does not say so.
     RegisterConfirmed,
     /// The journal says that the unit is about to be written; it is not.
@@ -117,7 +119,7 @@ impl Checkpoint {
     }
 
     /// All of them, in the order in which `install`, `upgrade` and then `remove` reach them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::UserBegun,
         Self::UserMade,
         Self::PlaceBegun,
@@ -128,6 +130,7 @@ impl Checkpoint {
         Self::RegisterBegun,
         Self::RegisterTokenMinted,
         Self::RegisterConfigured,
+        Self::Refused,
         Self::RegisterConfirmed,
         Self::ServiceBegun,
         Self::ServiceWritten,
@@ -164,6 +167,7 @@ impl Checkpoint {
             Self::RegisterGhostGone => "register-ghost-gone",
             Self::RegisterBegun => "register-begun",
             Self::RegisterTokenMinted => "register-token-minted",
+            Self::Refused => "refused",
             Self::RegisterConfigured => "register-configured",
             Self::RegisterConfirmed => "register-confirmed",
             Self::ServiceBegun => "service-begun",

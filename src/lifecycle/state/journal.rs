@@ -456,6 +456,7 @@ mod tests {
             agent_id: Some(23),
             confirmed: false,
             name_was_free: false,
+            may_exist: false,
             unused: false,
             asked: None,
             adopted: false,

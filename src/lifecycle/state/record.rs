@@ -91,6 +91,9 @@ pub struct Registered {
     /// Whether the server said just before that no runner had the name: one that has it since then is this one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub name_was_free: bool,
+    /// Whether an earlier run or attempt may have registered it, although nothing else on this machine shows that any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_exist: bool,
     /// Whether no listener was started with it yet, so that no job can have run in its tree.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unused: bool,

@@ -291,6 +291,7 @@ impl Found {
                 // Until it has gone offline with its service.
                 confirmed: false,
                 name_was_free: false,
+                may_exist: false,
                 unused: false,
                 asked: Asked::of(request),
                 adopted: true,

@@ -65,12 +65,12 @@ switch ($command) {
         }
         Locate $values.url
         $service = Ask POST "$api/actions/runner-registration" $values.token @{ url = $values.url; runner_event = 'register' }
-        $name = if ($values.name) { $values.name } else { [Environment]::MachineName }
-        $found = Ask GET "$entity/actions/runners?name=$([Uri]::EscapeDataString($name))" $service.token
-        if ($found.total_count -gt 0 -and -not $flags.replace) { Fail "A runner exists with the same name $name." }
         if (-not (Test-Path (Join-Path $root '.credentials_rsaparams'))) {
             Save '.credentials_rsaparams' @{ d = [Guid]::NewGuid().ToString() }
         }
+        $name = if ($values.name) { $values.name } else { [Environment]::MachineName }
+        $found = Ask GET "$entity/actions/runners?name=$([Uri]::EscapeDataString($name))" $service.token
+        if ($found.total_count -gt 0 -and -not $flags.replace) { Fail "A runner exists with the same name $name." }
         $labels = @()
         if (-not $flags['no-default-labels']) { $labels += 'self-hosted', '@OS_LABEL@', '@ARCH@' }
         if ($values.labels) { $labels += $values.labels -split ',' | Where-Object { $_ } }

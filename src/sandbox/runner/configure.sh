@@ -21,22 +21,22 @@ configure() {
     say "# Runner Registration"
     say ""
     local group group_id name found
+    # GitHub's order: there is a key before anything is asked of the server.
+    write_rsa
     choose_group
     answer name "Enter the name of runner:" "$(hostname 2>/dev/null || uname -n)"
     name=$answer
     ask GET "$entity/actions/runners?name=$(encode "$name")" "RemoteAuth $credential" ||
         { refused GET "$entity/actions/runners?name=$name"; exit 1; }
     found=$(value id "$http_body")
-    if [[ -n $found ]] && ! flag replace; then
-        fail "A runner exists with the same name $name."
+    if [[ -n $found ]]; then
+        say "A runner exists with the same name"
+        flag replace || fail "A runner exists with the same name $name."
     fi
-    [[ -z $found ]] || say "Successfully replaced the runner"
-
-    write_rsa
     register_runner
+    if [[ -n $found ]]; then say "√ Successfully replaced the runner"; else say "√ Runner successfully added"; fi
     misbehave registered
     write_credentials
-    say "√ Runner successfully added"
     say "√ Runner connection is good"
     say ""
     say "# Runner settings"

@@ -1034,7 +1034,7 @@ scenario_start_during_a_stop() {
     done
     within 30 being_stopped
     as_root rm /run/keep
-    within 60 test -e "$root/root/code"
+    within 60 test -s "$root/root/code"
     same 0 "$(<"$root/root/code")" "the exit code of remove"
     must no_runner
     absent $tree "/etc/systemd/system/$unit"

@@ -112,6 +112,7 @@ async fn make(
         agent_id: None,
         confirmed: false,
         name_was_free: true,
+        may_exist: false,
         unused: true,
         asked: Asked::of(&site.request),
         adopted: false,

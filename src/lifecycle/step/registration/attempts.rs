@@ -27,24 +27,20 @@ pub(crate) struct Configured {
     pub kept: Guard,
 }
 
-/// The last failure.
-pub(crate) struct Refused {
-    /// What it was.
-    pub error: Error,
-    /// No attempt can have registered anything.
-    pub is_certain: bool,
-}
-
-impl<E: Into<Error>> From<E> for Refused {
-    fn from(error: E) -> Self {
-        Self { error: error.into(), is_certain: false }
-    }
+/// What failed attempts, or an earlier run, may have left on the server.
+#[derive(Default)]
+pub(crate) struct Tried {
+    /// A runner may be there.
+    pub may_have: bool,
+    /// It cannot be told from one of another machine.
+    pub left_alone: bool,
 }
 
 /// Registers by `config.sh`; what can pass is tried again.
 ///
 /// # Errors
-/// The last failure; the server may have a runner, unless that is certain.
+/// The last failure; besides what was `tried` before, that attempt may have registered a runner if `config.sh` got that
+/// far.
 pub(crate) async fn register(
     site: &Site<'_>,
     new: &NewRegistration,
@@ -52,12 +48,12 @@ pub(crate) async fn register(
     setting: &config_sh::Setting,
     registered: &Registered,
     prepared: Option<Token>,
-) -> Result<Configured, Refused> {
+    tried: &mut Tried,
+) -> Result<Configured, Error> {
     let mut token = prepared;
     let mut backoff = Backoff::default();
     let mut earlier: Option<ConfigShError> = None;
-    // An attempt before this one may have registered a runner that is still there.
-    let mut may_have = false;
+    tried.may_have = registered.may_exist;
     let mut replace = new.options.replace || new.reclaim_name;
     loop {
         let usable = match token.take().filter(Token::is_fresh) {
@@ -84,19 +80,18 @@ pub(crate) async fn register(
         };
         let pause = PAUSE + backoff.wait();
         if !failure.may_pass() || site.deadline.left() < pause {
-            let is_certain = !may_have && failure.is_before_registering();
-            return Err(Refused { error: failure.into(), is_certain });
+            return Err(failure.into());
         }
         // The request may have arrived although its answer was lost.
         if state::has_key(&setting.dir) {
             match settle(site, registered, &failure, replace).await? {
-                Settled::TakenBack => may_have = false,
-                Settled::LeftAlone => may_have = true,
-                Settled::TakeOver => (may_have, replace) = (true, true),
+                Settled::TakenBack => tried.may_have = false,
+                Settled::LeftAlone => *tried = Tried { may_have: true, left_alone: true },
+                Settled::TakeOver => (tried.may_have, replace) = (true, true),
                 Settled::Not => return Err(failure.into()),
             }
         }
-        if may_have && replace {
+        if tried.may_have && replace {
             // What shows that a runner of this name is ours outlasts the next attempt, which uses it again, and a kill.
             state::clean_all_but_key(&setting.dir)?;
         } else {

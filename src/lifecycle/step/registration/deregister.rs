@@ -112,6 +112,7 @@ pub(crate) async fn deregister(
             phase.end(gone.map_err(|error| {
                 match occasion {
                     // Whatever kept it from being deleted, the operator has to know which runner may be left.
+                    _ if matches!(error, Error::Registration(RegistrationError::MayRemain { .. })) => error,
                     Occasion::Unwinding if !error.is_stop() => RegistrationError::StillOnServer {
                         name: registered.name.clone(),
                         id: registered.agent_id,
@@ -162,6 +163,14 @@ async fn by_id(
         found = ownership::ours(site, client, registered, limits.offline).await?;
     }
     let Some(runner) = found else {
+        let was_tried = registered.may_exist || state::has_key(&site.dir());
+        if limits.in_flight.is_some()
+            && was_tried
+            && let Some(named) =
+                site.within("asking for the runner's name", client.runner_named(name)).await?
+        {
+            return Err(may_remain(registered, Some(named.id), None));
+        }
         return Ok(format!("the server no longer has {name} of this machine"));
     };
     Ok(match delete(site, client, runner.id).await? {
@@ -219,7 +228,7 @@ async fn unseen(
             error => may_remain(registered, registered.agent_id, Some(error)),
         });
     }
-    let begun = registered.agent_id.is_some() || state::has_key(&dir);
+    let begun = registered.agent_id.is_some() || registered.may_exist || state::has_key(&dir);
     state::clean_identity(&dir)?;
     if begun {
         return Err(may_remain(registered, registered.agent_id, None));

@@ -23,7 +23,7 @@ use crate::lifecycle::state::observed::{Seen, Server};
 use crate::lifecycle::state::plan::NewRegistration;
 use crate::lifecycle::step::environment;
 use crate::lifecycle::step::recorded::{self, Begin};
-use crate::lifecycle::step::registration::attempts::{Configured, Refused};
+use crate::lifecycle::step::registration::attempts::{Configured, Tried};
 use crate::lifecycle::step::registration::token::Token;
 use crate::lifecycle::step::{listener, user, work};
 use crate::runner::{Guard, LocalState, RunnerFile, config_sh, guard, preflight, state, tree};
@@ -76,7 +76,7 @@ pub async fn take(
     }
     unseal(site, &new.traces)?;
     work::claim(site, journal, account)?;
-    let registered = describe(site, journal, new, seen.name_is_free || cleared).await?;
+    let registered = describe(site, journal, new, seen, cleared).await?;
     journal.set_machine(observed::fingerprint(site));
     // The runner to be converted works until config.sh has replaced it.
     let how = if new.converts { Begin::Over } else { Begin::New };
@@ -109,17 +109,19 @@ async fn run_script(
     prepared: Option<Token>,
 ) -> Result<(Option<String>, Guard), Error> {
     let phase = site.phase("config.sh");
-    let configured = attempts::register(site, new, seen, setting, registered, prepared).await;
+    let mut tried = Tried::default();
+    let configured = attempts::register(site, new, seen, setting, registered, prepared, &mut tried).await;
     let Configured { file, kept } = match configured {
         Ok(configured) => configured,
-        Err(Refused { error: Error::ConfigSh(error), is_certain }) => {
+        Err(error) => {
             // Undoing deletes the tree, and its logs with it.
-            let error = error.with_log(kept::keep_log(site, journal));
-            if is_certain {
-                // A runner of that name on the server now is not ours.
-                state::clean_identity(&setting.dir)?;
-                recorded::never_happened(journal, Step::Register)?;
+            let log = kept::keep_log(site, journal);
+            if !new.converts {
+                note(site, journal, &error, &tried, registered)?;
             }
+            reach(Checkpoint::Refused);
+            let Error::ConfigSh(error) = error else { return Err(error) };
+            let error = error.with_log(log);
             let limits = (site.deadline, &site.stop);
             if error.is_about_libraries()
                 && let Err(lack) =
@@ -133,7 +135,6 @@ async fn run_script(
             let refused = token::refusal(site, token::REGISTRATION, given, &registered.url, &error);
             return Err(refused.map_or_else(|| error.into(), Error::from));
         }
-        Err(Refused { error, .. }) => return Err(error),
     };
     kept::forget_log(journal)?;
     phase.end(format!("registered {} (id {}) as {}", file.agent_name, file.agent_id, setting.account.name));
@@ -141,7 +142,32 @@ async fn run_script(
     registered.agent_id = Some(file.agent_id);
     let status = confirm(site, &file, new.name.name.as_str()).await?;
     registered.confirmed = status.is_some();
+    registered.may_exist = false;
     Ok((status, kept))
+}
+
+/// Records what is known of the server after a registration that has failed. That of a conversion stays, for the tree
+/// that comes back.
+fn note(
+    site: &Site<'_>,
+    journal: &mut Journal,
+    error: &Error,
+    tried: &Tried,
+    registered: &Registered,
+) -> Result<(), Error> {
+    let is_before = matches!(error, Error::ConfigSh(error) if error.is_before_registering());
+    if is_before && !tried.may_have {
+        // A runner of that name on the server now is not ours.
+        state::clean_identity(&site.dir())?;
+        return recorded::never_happened(journal, Step::Register);
+    }
+    if tried.left_alone {
+        // The key is the last attempt's, which says nothing of whose runner has the name.
+        state::clean_identity(&site.dir())?;
+        let registered = Registered { may_exist: true, ..registered.clone() };
+        return recorded::begin(journal, Act::Register(registered), Begin::Over);
+    }
+    Ok(())
 }
 
 /// What the journal is to say of the new registration.
@@ -149,19 +175,25 @@ async fn describe(
     site: &Site<'_>,
     journal: &Journal,
     new: &NewRegistration,
-    name_is_free: bool,
+    seen: &Seen,
+    cleared: bool,
 ) -> Result<Registered, Error> {
     let request = &site.request;
     let wanted = request.registration.as_ref().expect("a plan with this step has a registration");
     let name = &new.name;
     let target = request.target.as_ref().ok_or(crate::settings::Error::UrlMissing)?;
     let free = match site.eyes() {
-        _ if name_is_free || new.ghost.is_some() => true,
+        _ if seen.name_is_free || cleared || new.ghost.is_some() => true,
         Some(client) if !wanted.options.replace && !new.reclaim_name => {
             let asking = client.runner_named(name.name.as_str());
             site.within("asking for the name", asking).await?.is_none()
         }
         _ => false,
+    };
+    // The server may not have listed it yet.
+    let interrupted = match journal.registered() {
+        Some((EntryState::Begun, before)) => new.reclaim_name || seen.key || before.may_exist,
+        _ => new.reclaim_name,
     };
     // Taking over the name keeps the id.
     let old = journal.registered().filter(|_| new.converts).map(|(_, old)| old);
@@ -174,6 +206,7 @@ async fn describe(
         agent_id: old.and_then(|old| old.agent_id),
         confirmed: old.is_some_and(|old| old.confirmed),
         name_was_free: free,
+        may_exist: interrupted && !new.converts,
         // What a job may have left is still there, unless the tree is a fresh one.
         unused: new.converts || journal.registered().is_none_or(|(_, old)| old.unused),
         asked: Asked::of(request),
@@ -212,7 +245,8 @@ pub(crate) fn settle(site: &Site<'_>, journal: &mut Journal, seen: &Seen) -> Res
             Server::Has(runner) => (runner.id, true),
             _ => (file.agent_id, false),
         };
-        let registered = Registered { agent_id: Some(agent_id), confirmed, ..registered.clone() };
+        let registered =
+            Registered { agent_id: Some(agent_id), confirmed, may_exist: false, ..registered.clone() };
         journal.done(Act::Register(registered))?;
     }
     if matches!(seen.server, Server::Has(_)) {
