@@ -122,11 +122,18 @@ no_process_of_the_job_of() {
     same "" "$found" "what the job left running"
 }
 
-# Outside of its home directory and its tree, the user $1 has nothing, here and in the kernel.
+# Outside of its home directory and its tree, the user $1 has nothing, here and in the kernel. Prints what there is of it.
 nothing_of_but_home() {
+    echo "--- find / -xdev -user $1, ps -u $1, ipcs, /dev/mqueue: what is there of it"
+    find "$root" -xdev -uid "$1" -printf '/%P\n' | awk -F/ '{ n["/" $2 "/" $3]++ } END { for (dir in n) print n[dir], "in", dir }'
+    inside ps -u "$1" -o pid=,stat=,args= || true
+    inside ipcs
+    inside ls -la /dev/mqueue
+    echo "---"
     local found
     found=$(find "$root" -xdev -uid "$1" -not -path "$root/home/actions-runner*" -not -path "$root/opt/actions-runner/*" -print)
     same "" "$found" "what still belongs to the user"
+    same "" "$(inside ps -u "$1" -o args= || true)" "what the user still runs"
     found=$(inside find /tmp /var/tmp /dev/shm /run /dev/mqueue -uid "$1" -print 2>/dev/null)
     same "" "$found" "what still belongs to the user in memory"
     found=$(inside sh -c 'cat /proc/sysvipc/msg /proc/sysvipc/sem /proc/sysvipc/shm' | awk -v uid="$1" '{ for (i = 4; i <= NF; i++) if ($i == uid) print }')
