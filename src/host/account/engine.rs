@@ -45,17 +45,22 @@ pub fn podman(root: &Root, account: &Account, home_goes: bool) -> Option<PathBuf
     find_program("podman", PATH).filter(|_| stays)
 }
 
-/// Where the machine's `storage.conf(5)` puts what Podman has of the user, if not in the home directory.
+/// Where the machine's `storage.conf(5)` puts what Podman has of the user, if not in the home directory. The first of the
+/// two files counts.
 #[must_use]
 pub fn podman_storage(root: &Root, account: &Account) -> Option<PathBuf> {
     let files = ["/etc/containers/storage.conf", "/usr/share/containers/storage.conf"];
-    let found = |file: &&str| elsewhere(&fs_err::read_to_string(file).ok()?, account);
-    files.iter().find_map(found).filter(|_| root.is_host())
+    let text = files.iter().find_map(|file| fs_err::read_to_string(file).ok()).filter(|_| root.is_host())?;
+    elsewhere(&text, account)
 }
 
 fn elsewhere(text: &str, account: &Account) -> Option<PathBuf> {
-    let table: toml::Table = text.parse().ok()?;
-    let path = table.get("storage")?.get("rootless_storage_path")?.as_str()?;
+    const KEY: &str = "rootless_storage_path";
+    let Ok(table) = text.parse::<toml::Table>() else {
+        // Podman may read it all the same.
+        return text.lines().any(|line| line.trim_start().starts_with(KEY)).then(|| account.home.clone());
+    };
+    let path = table.get("storage")?.get(KEY)?.as_str()?.replace("${", "$").replace('}', "");
     let path = path.replace("$HOME", &account.home.display().to_string());
     let path = path.replace("$USER", &account.name).replace("$UID", &account.uid.to_string());
     Some(path.into())
@@ -196,9 +201,10 @@ mod tests {
     fn storage_elsewhere_is_told_by_the_setting() {
         let account = Account { name: "ci".into(), uid: 999, gid: 999, home: "/home/ci".into() };
         let path = |text: &str| elsewhere(text, &account).map(|path| path.display().to_string());
-        let set = "[storage]\n  rootless_storage_path = \"/srv/$USER-$UID/$HOME\"\n";
+        let set = "[storage]\n  rootless_storage_path = \"/srv/${USER}-$UID/$HOME\"\n";
         assert_eq!(path(set).as_deref(), Some("/srv/ci-999//home/ci"));
         assert_eq!(path("[storage]\n# rootless_storage_path = \"/srv/$UID\"\n"), None);
+        assert_eq!(path("[storage\nrootless_storage_path = \"/srv/$UID\"\n").as_deref(), Some("/home/ci"));
     }
 
     /// A script in the place of Podman, and a user who may run it and write beside it.

@@ -49,20 +49,20 @@ pub(crate) async fn clear_engine(
     home_goes: bool,
 ) -> Result<(), Error> {
     let Some(podman) = account::podman(&site.request.root, account, home_goes) else { return Ok(()) };
-    let images = places(site, account).iter().filter_map(|path| Room::at(path)).any(|room| room.is_little());
     let storage =
         account::podman_storage(&site.request.root, account).unwrap_or_else(|| account.home.clone());
-    let free = || Room::at(&storage).map_or(0, |room| room.free);
-    let before = free();
+    let before = Room::at(&storage).filter(Room::is_little);
     let deadline = Deadline::after(ENGINE.min(site.deadline.left()));
-    for failed in account::clear_podman(&podman, account, images, deadline, &site.stop).await {
-        tracing::warn!("the next job may find containers or volumes of an earlier one: {failed}");
-    }
-    if images {
-        let freed = amount(free().saturating_sub(before));
+    let failed = account::clear_podman(&podman, account, before.is_some(), deadline, &site.stop).await;
+    if let (Some(before), Some(now), true) = (before, Room::at(&storage), failed.is_empty()) {
+        let freed = amount(now.free.saturating_sub(before.free));
         tracing::info!(
-            "a disk is nearly full: deleted Podman's images that are older than a day, which has freed {freed}"
+            "the disk of Podman's storage is nearly full: deleted its containers, volumes, and images that are older than a \
+             day, which has freed {freed}"
         );
+    }
+    for failed in failed {
+        tracing::warn!("the next job may find containers or volumes of an earlier one: {failed}");
     }
     user::end_processes(site, journal, account).await
 }
