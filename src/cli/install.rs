@@ -57,7 +57,10 @@ impl One {
         request.service = service::wanted(&flags, &session)?;
         request.no_service = flags.service.service == ServiceKind::None;
         let is_asked = |given: &Given| given.key == "after-job" && given.origin == Origin::Flag;
-        if !request.is_ephemeral() && session.given.iter().any(is_asked) {
+        if !request.is_ephemeral()
+            && flags.service.after_job != AfterJob::Stop
+            && session.given.iter().any(is_asked)
+        {
             return Err(supervise::not_cleaned("--ephemeral").into());
         }
         if flags.service.after_job == AfterJob::Again

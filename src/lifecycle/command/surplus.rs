@@ -16,7 +16,7 @@ use crate::lifecycle::step::listener;
 use crate::lifecycle::step::registration::deregister;
 use crate::lifecycle::step::service::target;
 use crate::runner::listener::workers;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How soon the server is asked again to delete a busy runner: first, and later for each one that is too many. A request
 /// to delete is an expensive one, and GitHub limits those of a minute and of an hour.
@@ -57,7 +57,7 @@ pub async fn remove_surplus(site: &Site<'_>, drain: Duration, surplus: u32) -> R
     let site = &site.until(Deadline::after(site.request.deadline.saturating_add(drain)), site.stop.clone());
     let is_fast = cfg!(debug_assertions) && std::env::var_os(FAST).is_some();
     let shortest = if is_fast { ASK / 60 } else { ASK };
-    let mut pause = shortest;
+    let (mut pause, mut soonest) = (shortest, shortest);
     let worker = workers(&site.dir(), site.runner_uid());
     let (mut known, mut failing) = (None, None);
     // Until it is removed, nothing registers it again, whatever supervises it.
@@ -85,12 +85,17 @@ pub async fn remove_surplus(site: &Site<'_>, drain: Duration, surplus: u32) -> R
         }
         let longest = (pause * surplus).min(until.left());
         let mut watch = Watch { waited: Duration::ZERO, works: false, has_ended: false };
-        while !watch.is_over(shortest, longest) {
-            let step = POLL.min(longest.saturating_sub(watch.waited));
+        while !watch.is_over(soonest, longest) {
+            let (from, step) = (Instant::now(), POLL.min(longest.saturating_sub(watch.waited)));
             site.pause("waiting for the end of its job", step).await?;
-            watch.see(step, !worker.find().is_empty());
+            watch.see(from.elapsed(), !worker.find().is_empty());
         }
-        pause = if watch.has_ended { shortest } else { (pause * 2).min(ASK_LATER) };
+        if watch.has_ended {
+            // The next job has come first. A queue of short ones must not use up what GitHub allows.
+            (pause, soonest) = (shortest, (soonest * 2).min(ASK_LATER * surplus));
+        } else {
+            pause = (pause * 2).min(ASK_LATER);
+        }
     };
     phase.end("it has no job, and gets none any more");
     if !is_told {
