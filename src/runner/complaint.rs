@@ -25,6 +25,12 @@ impl Complaint {
         std::ptr::eq(self.situation, &raw const situation::LIBRARIES_MISSING)
     }
 
+    /// Whether another runner of its name kept the script from registering.
+    #[must_use]
+    pub fn is_name_taken(&self) -> bool {
+        std::ptr::eq(self.situation, &raw const situation::NAME_TAKEN)
+    }
+
     /// Whether the server did not accept the token that the script was passed.
     #[must_use]
     pub fn is_about_the_token(&self) -> bool {

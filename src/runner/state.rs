@@ -13,6 +13,7 @@ use crate::host::{
 use serde::Serialize;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::time::Duration;
 
 /// The files that identify a runner: with them in an image, every clone would be the same runner.
 pub const IDENTITY_FILES: [&str; 6] =
@@ -39,6 +40,8 @@ pub const LOG_DIR: &str = "_diag";
 /// The work directory, unless `--work` sets another.
 pub const WORK_DIR: &str = "_work";
 
+/// How old a new key may be: as old as the token that it registers with.
+const NEW: Duration = Duration::from_secs(3600);
 /// The most that is read; real files have less than one kilobyte.
 const LIMIT: u64 = 64 * 1024;
 
@@ -142,6 +145,17 @@ pub fn personal_in(dir: &Path) -> Result<Vec<String>, Error> {
 #[must_use]
 pub fn has_key(dir: &Path) -> bool {
     fs_err::symlink_metadata(dir.join(KEY)).is_ok()
+}
+
+/// Whether it has done so within the last hour, and so perhaps registered just before it was cut off. Later, a runner of the
+/// name that was free then may well be another machine's.
+#[must_use]
+pub fn has_new_key(dir: &Path) -> bool {
+    let Ok(made) = fs_err::symlink_metadata(dir.join(KEY)).and_then(|meta| meta.modified()) else {
+        return false;
+    };
+    // A clock that was set back says nothing.
+    made.elapsed().map_or(true, |age| age < NEW)
 }
 
 /// The unit in `.service`, if the file exists and names one.

@@ -2,7 +2,8 @@
 //! be left is said, or taken over by the next run.
 
 use crate::rig::{Rig, finish, signal, until};
-use runup::sandbox::{Act, Fault, FaultKind};
+use runup::lifecycle::checkpoint::Checkpoint;
+use runup::sandbox::{Act, Fault, FaultKind, RunnerChange};
 use rustix::process::Signal;
 
 fn names(rig: &Rig) -> Vec<String> {
@@ -122,4 +123,64 @@ fn what_cannot_be_told_from_another_machine_s_is_said_to_be_left() {
         rig.run(&["install", "--name", "box", "--replace"]).expect(0);
         rig.assert_exactly_one_runner();
     }
+}
+
+fn set_online(rig: &Rig, online: bool) {
+    let id = rig.state().runners[0].id;
+    rig.sandbox.change_runner(id, RunnerChange { online: Some(online), ..RunnerChange::default() });
+}
+
+#[test]
+fn what_was_left_alone_once_is_left_alone_later() {
+    let rig = Rig::new();
+    rig.faults(&["register:delay=2000", "register:status=403"]);
+    let child = rig.start(&["install", "--name", "box"]);
+    rig.until_asked("register");
+    rig.add_offline_runner("box");
+    set_online(&rig, true);
+    let theirs = names(&rig);
+    finish(child).expect(79).says("not undone: the runner may remain on the server: box");
+    rig.sandbox.faults_clear();
+    // Their machine is off.
+    set_online(&rig, false);
+    rig.run(&["install", "--name", "box"]).expect(78);
+    assert_eq!(names(&rig), theirs);
+    rig.run(&["remove"]).expect(0);
+    assert_eq!(names(&rig), theirs);
+}
+
+/// A run that is killed when config.sh has its key, and has registered nothing.
+fn killed_with_a_key() -> Rig {
+    let rig = Rig::new();
+    rig.faults(&["register:status=403"]);
+    rig.die_at(Checkpoint::RegisterConfigured, &["install", "--name", "box"]);
+    rig.sandbox.faults_clear();
+    assert!(rig.dir().join(".credentials_rsaparams").exists());
+    rig
+}
+
+#[test]
+fn a_name_that_another_machine_takes_after_a_killed_run_is_that_machine_s() {
+    let rig = killed_with_a_key();
+    rig.sandbox.requests_clear();
+    rig.faults(&["runner-registration:delay=2000"]);
+    let child = rig.start(&["install", "--name", "box"]);
+    rig.until_asked("runner-registration");
+    rig.add_offline_runner("box");
+    let theirs = names(&rig);
+    finish(child).expect(78).says("not undone: the runner may remain on the server: box");
+    assert_eq!(names(&rig), theirs);
+}
+
+#[test]
+fn an_old_key_proves_nothing() {
+    let rig = killed_with_a_key();
+    rig.add_offline_runner("box");
+    let theirs = names(&rig);
+    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(2 * 3600);
+    let key = std::fs::File::options().append(true).open(rig.dir().join(".credentials_rsaparams")).unwrap();
+    key.set_modified(then).unwrap();
+    rig.run(&["install", "--name", "box"]).expect(78);
+    rig.run(&["remove"]).expect(0);
+    assert_eq!(names(&rig), theirs);
 }

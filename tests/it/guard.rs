@@ -87,6 +87,15 @@ fn a_part_of_the_runner_is_no_work_directory() {
 }
 
 #[test]
+fn an_older_server_replaces_a_runner_too() {
+    let rig = Rig::new();
+    rig.add_offline_runner("box");
+    rig.faults(&["register:unsupported=disable-update"]);
+    run(&rig, &["--name", "box", "--replace"]);
+    rig.assert_exactly_one_runner();
+}
+
+#[test]
 fn a_refused_conversion_that_is_killed_leaves_the_runner_as_it_was() {
     if !is_root() {
         return;

@@ -207,7 +207,7 @@ pub async fn look(site: &Site<'_>, journal: &Journal) -> Result<Seen, Error> {
     let kept = if journal.registered().is_some() { guard } else { Guard::Open };
     let (wanted_guard, open_because) = site.wanted_guard(account.as_ref(), kept);
     let service = service::look(site, account.as_ref(), wanted_guard, journal).await?;
-    let key = state::has_key(&dir);
+    let key = state::has_new_key(&dir);
     let platform = site.platform().to_string();
     let traces = if matches!(tree, Tree::Ours { .. }) { traces(site, journal)? } else { Vec::new() };
     let isolates = account.as_ref().map_or_else(account::is_root, |account| site.isolates(account));

@@ -56,10 +56,10 @@ pub(crate) async fn ours(
 }
 
 /// Whether a runner of the journal's name can only be this machine's: no other can generate the name; or it was free
-/// when we registered it, and config.sh had created its key, without which it registers nothing. That somebody asked to
+/// when we registered it within the last hour, and config.sh had created its key, without which it registers nothing. That somebody asked to
 /// replace whoever has the name does not make it ours. Nothing shows whether a just-in-time runner was requested: only its name can tell.
 pub(crate) fn may_be_ours(site: &Site<'_>, registered: &Registered) -> bool {
-    registered.unique || (registered.name_was_free && state::has_key(&site.dir()))
+    registered.unique || (registered.name_was_free && state::has_new_key(&site.dir()))
 }
 
 /// Ours is always stopped at this point: one that is online is not ours.

@@ -68,11 +68,19 @@ fn the_runner_of_a_lost_answer_is_not_a_ghost() {
 #[test]
 fn an_attempt_that_is_refused_does_not_hide_what_an_earlier_one_has_registered() {
     let faults = ["register:1:lost-answer", "runner-registration+1:status=404"];
-    for options in [&["--name", "box", "--replace"][..], &["--name", "box"], &[]] {
+    for options in [&["--name", "box"][..], &[]] {
         let rig = Rig::new();
         rig.faults(&faults);
         rig.refuses(77, options).says("GitHub did not find the token (404)");
     }
+    // Whoever asks to replace whatever has the name may mean another machine's.
+    let rig = Rig::new();
+    rig.faults(&faults);
+    let install = ["install", "--name", "box", "--replace"];
+    rig.run(&install).expect(77).says("not undone: the runner may remain on the server: box (id 1)");
+    rig.sandbox.faults_clear();
+    rig.run(&install).expect(0);
+    rig.assert_exactly_one_runner();
     // Nobody can look for it then.
     for options in [&["--name", "box", "--replace"][..], &[]] {
         let rig = Rig::new();

@@ -39,6 +39,11 @@ impl ConfigShError {
         matches!(self, Self::Failed { cause: Some(known), .. } if known.before_registering)
     }
 
+    /// Whether another runner of its name was in the way.
+    pub(crate) fn is_name_taken(&self) -> bool {
+        matches!(self, Self::Failed { cause: Some(known), .. } if known.is_name_taken())
+    }
+
     /// Whether it lacks a library or a program of the system's.
     pub(crate) fn is_about_libraries(&self) -> bool {
         matches!(self, Self::Failed { cause: Some(known), .. } if known.is_about_libraries())

@@ -117,8 +117,8 @@ impl RegistrationError {
                     .into()
             }
             Self::MayRemain { name, .. } => format!(
-                "Run `runup remove` again with a remove token (--remove-token-file) or a token for the API, or delete it \
-                 from another machine with `runup runners delete {name}`."
+                "If the server has it (`runup runners list`) and it is no other machine's, delete it with `runup runners \
+                 delete {name}`, or take it over with `runup install --replace`."
             ),
             Self::TokenExpired { kind, .. } => create_another(kind),
             Self::TokenRefused { kind, age, valid_until, .. } => {

@@ -85,9 +85,14 @@ pub(crate) async fn register(
         // The request may have arrived although its answer was lost.
         if state::has_key(&setting.dir) {
             match settle(site, registered, &failure, replace).await? {
-                Settled::TakenBack => tried.may_have = false,
+                Settled::TakenBack => *tried = Tried::default(),
                 Settled::LeftAlone => *tried = Tried { may_have: true, left_alone: true },
-                Settled::TakeOver => (tried.may_have, replace) = (true, true),
+                Settled::TakeOver => {
+                    // Asked to replace whoever has the name, it may be about another machine's.
+                    let left_alone = !registered.unique && !new.reclaim_name;
+                    *tried = Tried { may_have: true, left_alone };
+                    replace = true;
+                }
                 Settled::Not => return Err(failure.into()),
             }
         }
@@ -175,12 +180,12 @@ async fn configure(
         if !refused || wanted.disable_update || !options.disable_update {
             return Ok((outcome, shown, kept));
         }
-        // An older server refuses it, after it has added the runner.
+        // An older server refuses it after it has added the runner, or replaced one, which is ours by now.
         tracing::warn!("the server does not support --disable-update: the runner will update itself");
         kept = Guard::Open;
         options.disable_update = false;
-        deregister::take_back(site, registered).await?;
-        state::clean_identity(&setting.dir)?;
+        options.replace = true;
+        state::clean_all_but_key(&setting.dir)?;
     }
 }
 

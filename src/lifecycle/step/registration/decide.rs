@@ -223,11 +223,9 @@ pub(crate) fn supervised<'a>(request: &Request, seen: &'a Seen) -> Option<&'a st
 }
 
 /// Whether a runner of the journal's name can only be the journal's: the server returned its id, no other machine could
-/// have generated the name, or it was unused and `config.sh` had created its key, without which it registers nothing.
+/// have generated the name, or it was unused within the last hour and `config.sh` had created its key, without which it registers nothing.
 fn is_ours(registered: &Registered, seen: &Seen) -> bool {
-    registered.agent_id.is_some()
-        || registered.unique
-        || (seen.key && (registered.name_was_free || seen.guard == Guard::Open && !seen.isolates))
+    registered.agent_id.is_some() || registered.unique || (seen.key && registered.name_was_free)
 }
 
 fn fresh_registration(

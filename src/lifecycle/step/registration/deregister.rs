@@ -109,6 +109,9 @@ pub(crate) async fn deregister(
         Some(client) => {
             let phase = site.phase(occasion.phase());
             let gone = by_id(site, client, &registered, &limits).await;
+            if matches!(gone, Err(Error::Registration(RegistrationError::MayRemain { .. }))) {
+                no_proof(site, journal, &registered)?;
+            }
             phase.end(gone.map_err(|error| {
                 match occasion {
                     // Whatever kept it from being deleted, the operator has to know which runner may be left.
@@ -128,6 +131,17 @@ pub(crate) async fn deregister(
         None => return by_script(site, journal, &registered, &limits).await,
     }
     clean(site, journal).await
+}
+
+/// Records that the server may have a runner of this name, and that nothing here shows whose it is: the key is the last
+/// attempt's, and others may have used the name since it was free.
+///
+/// # Errors
+/// The key stays; the journal cannot be written.
+pub(crate) fn no_proof(site: &Site<'_>, journal: &mut Journal, registered: &Registered) -> Result<(), Error> {
+    state::clean_identity(&site.dir())?;
+    let registered = Registered { may_exist: true, name_was_free: false, ..registered.clone() };
+    recorded::begin(journal, Act::Register(registered), Begin::Over)
 }
 
 /// Deletes what `config.sh` has just registered and then failed to finish; the journal still records it as begun.
@@ -163,7 +177,7 @@ async fn by_id(
         found = ownership::ours(site, client, registered, limits.offline).await?;
     }
     let Some(runner) = found else {
-        let was_tried = registered.may_exist || state::has_key(&site.dir());
+        let was_tried = !registered.confirmed && (registered.may_exist || state::has_key(&site.dir()));
         if limits.in_flight.is_some()
             && was_tried
             && let Some(named) =

@@ -116,8 +116,10 @@ async fn run_script(
         Err(error) => {
             // Undoing deletes the tree, and its logs with it.
             let log = kept::keep_log(site, journal);
-            if !new.converts {
-                note(site, journal, &error, &tried, registered)?;
+            if !new.converts
+                && let Err(error) = note(site, journal, &error, &tried, registered)
+            {
+                tracing::warn!("{}", crate::error::chain(&error));
             }
             reach(Checkpoint::Refused);
             let Error::ConfigSh(error) = error else { return Err(error) };
@@ -155,17 +157,17 @@ fn note(
     tried: &Tried,
     registered: &Registered,
 ) -> Result<(), Error> {
-    let is_before = matches!(error, Error::ConfigSh(error) if error.is_before_registering());
+    let (is_before, is_taken) = match error {
+        Error::ConfigSh(error) => (error.is_before_registering(), error.is_name_taken()),
+        _ => (false, false),
+    };
     if is_before && !tried.may_have {
         // A runner of that name on the server now is not ours.
         state::clean_identity(&site.dir())?;
         return recorded::never_happened(journal, Step::Register);
     }
-    if tried.left_alone {
-        // The key is the last attempt's, which says nothing of whose runner has the name.
-        state::clean_identity(&site.dir())?;
-        let registered = Registered { may_exist: true, ..registered.clone() };
-        return recorded::begin(journal, Act::Register(registered), Begin::Over);
+    if tried.left_alone || is_taken && !registered.unique {
+        return deregister::no_proof(site, journal, registered);
     }
     Ok(())
 }
