@@ -233,6 +233,36 @@ scenario_podman_in_the_home() {
     remove_the_user_of_podman
 }
 
+# The supervisor is killed while it clears Podman; the next start does that again before it registers.
+scenario_podman_killed_while_it_clears() {
+    local first job
+    server
+    machine_with_podman 4
+    # shellcheck disable=SC2016 # Podman expands it.
+    printf '[storage]\ndriver = "vfs"\nrootless_storage_path = "/srv/containers/$USER"\n' >"$root/etc/containers/storage.conf"
+    switch_on
+    exits 0 runup install --ephemeral
+    within 30 online
+    as_root install --directory --owner=actions-runner --mode=700 /srv/containers/actions-runner
+    first=$(runner_id)
+    job=$(script "$(leave_in_podman)")
+    within 60 job_done "$job"
+    within 30 clears_podman
+    inside systemctl kill --signal=KILL $unit
+    # systemd waits for 15 s.
+    within 90 fresh_runner "$first"
+    no_containers_of_jobs
+    finished "$(script "$(look_in_podman /srv/containers/actions-runner)")"
+    job_says looked
+    job_does_not_say left
+    exits 0 runup remove
+    must no_runner
+    no_containers_of_jobs
+}
+
+# The command of runup's, not one of the job's.
+clears_podman() { inside pgrep --uid actions-runner --full '^/usr/bin/podman (pod|rm|volume|network|secret) .*(--all|--force)'; }
+
 # The disk with the storage fills up: between two jobs, what is old of it goes.
 scenario_podman_on_a_full_disk() {
     local first storage=/srv/containers/actions-runner
