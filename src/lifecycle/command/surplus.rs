@@ -56,8 +56,8 @@ pub async fn remove_surplus(site: &Site<'_>, drain: Duration, surplus: u32) -> R
     let patience = Deadline::after(drain);
     let site = &site.until(Deadline::after(site.request.deadline.saturating_add(drain)), site.stop.clone());
     let is_fast = cfg!(debug_assertions) && std::env::var_os(FAST).is_some();
-    let shortest = if is_fast { ASK / 60 } else { ASK };
-    let (mut pause, mut soonest) = (shortest, shortest);
+    let mut pause = if is_fast { ASK / 60 } else { ASK };
+    let mut soonest = pause;
     let worker = workers(&site.dir(), site.runner_uid());
     let (mut known, mut failing) = (None, None);
     // Until it is removed, nothing registers it again, whatever supervises it.
@@ -90,11 +90,10 @@ pub async fn remove_surplus(site: &Site<'_>, drain: Duration, surplus: u32) -> R
             site.pause("waiting for the end of its job", step).await?;
             watch.see(from.elapsed(), !worker.find().is_empty());
         }
+        pause = (pause * 2).min(ASK_LATER);
         if watch.has_ended {
-            // The next job has come first. A queue of short ones must not use up what GitHub allows.
-            (pause, soonest) = (shortest, (soonest * 2).min(ASK_LATER * surplus));
-        } else {
-            pause = (pause * 2).min(ASK_LATER);
+            // If the next job comes first: a queue of short ones must not use up what GitHub allows.
+            soonest = (soonest * 2).min(ASK_LATER * surplus);
         }
     };
     phase.end("it has no job, and gets none any more");
