@@ -3,7 +3,7 @@
 use crate::rig::{Ran, Rig, finish, signal, until};
 use runup::lifecycle::checkpoint::{Checkpoint, VARIABLE};
 use runup::runner::{config_sh, listener};
-use runup::sandbox::{Act, Fault, FaultKind};
+use runup::sandbox::{Fault, FaultKind};
 use rustix::process::Signal;
 use std::process::Command;
 
@@ -138,13 +138,8 @@ enum Cut {
 
 /// Dies inside `config.sh`, after the server has the runner and before the disk knows it.
 fn die_inside_config_sh(rig: &Rig, arguments: &[&str], cut: Cut) {
-    let hang = FaultKind::Script { act: Act::HangAfterRegister };
-    rig.sandbox.fault(Fault::new("runner-registration", hang).times(1));
-    let mut child = rig.on_machine(arguments).spawn().unwrap();
-    until("the server has the runner", || rig.state().runners.len() == 1);
+    rig.die_once_registered(&mut rig.on_machine(arguments));
     assert!(!rig.dir().join(".runner").exists());
-    signal(&child, Signal::KILL);
-    child.wait().unwrap();
     let left = runup::host::process::with_env(config_sh::MARKER, &rig.dir().display().to_string());
     assert!(!left.is_empty(), "config.sh outlives us, as it would");
     if cut == Cut::Power {
@@ -226,14 +221,9 @@ fn without_a_credential_the_name_is_taken_back_by_replacing_it() {
     let with_token = |command: &mut Command| {
         command.env_remove("RUNUP_TOKEN").env("RUNUP_REGISTRATION_TOKEN", token.trim());
     };
-    let hang = FaultKind::Script { act: Act::HangAfterRegister };
-    rig.sandbox.fault(Fault::new("runner-registration", hang).times(1));
     let mut command = rig.on_machine(&["install"]);
     with_token(&mut command);
-    let mut child = command.spawn().unwrap();
-    until("the server has the runner", || rig.state().runners.len() == 1);
-    signal(&child, Signal::KILL);
-    child.wait().unwrap();
+    rig.die_once_registered(&mut command);
 
     let mut command = rig.on_machine(&["install"]);
     with_token(&mut command);

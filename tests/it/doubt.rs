@@ -1,24 +1,12 @@
 //! Registrations of which nobody knows whether the server has them: nothing of another machine's is touched, and what may
 //! be left is said, or taken over by the next run.
 
-use crate::rig::{Rig, finish, signal, until};
+use crate::rig::{Rig, finish, until};
 use runup::lifecycle::checkpoint::Checkpoint;
-use runup::sandbox::{Act, Fault, FaultKind, RunnerChange};
-use rustix::process::Signal;
+use runup::sandbox::RunnerChange;
 
 fn names(rig: &Rig) -> Vec<String> {
     rig.state().runners.iter().map(|runner| format!("{} {}", runner.id, runner.name)).collect()
-}
-
-/// Kills a run while the server has the runner, and config.sh has not written more than its key.
-fn kill_once_registered(rig: &Rig, mut install: std::process::Command) {
-    let hang = FaultKind::Script { act: Act::HangAfterRegister };
-    rig.sandbox.fault(Fault::new("runner-registration", hang).times(1));
-    let mut child = install.spawn().unwrap();
-    until("the server has the runner", || rig.state().runners.len() == 1);
-    signal(&child, Signal::KILL);
-    child.wait().unwrap();
-    rig.sandbox.faults_clear();
 }
 
 /// A baked machine with nothing but a registration token, in this file.
@@ -36,7 +24,7 @@ fn the_next_run_knows_what_a_killed_one_may_have_registered() {
         let install = ["install", "--deadline", "20s", "--registration-token-file", &file];
         let mut first = rig.on_machine(&install);
         first.env_remove("RUNUP_TOKEN");
-        kill_once_registered(&rig, first);
+        rig.die_once_registered(&mut first);
         rig.faults(&[fault]);
         rig.run_without_token(&install).expect(code).says("not undone: the runner may remain on the server");
         rig.sandbox.faults_clear();
@@ -49,7 +37,7 @@ fn the_next_run_knows_what_a_killed_one_may_have_registered() {
 fn a_runner_that_the_list_does_not_show_yet_is_not_forgotten() {
     let rig = Rig::new();
     rig.run(&["bake"]).expect(0);
-    kill_once_registered(&rig, rig.on_machine(&["install"]));
+    rig.die_once_registered(&mut rig.on_machine(&["install"]));
     rig.faults(&["list-runners:1:empty-list"]);
     rig.run(&["install"]).expect(78).says("the name is taken");
     rig.sandbox.faults_clear();
@@ -75,7 +63,7 @@ fn a_replacement_outlives_an_outage() {
     let install = ["install", "--registration-token-file", &file];
     let mut first = rig.on_machine(&install);
     first.env_remove("RUNUP_TOKEN");
-    kill_once_registered(&rig, first);
+    rig.die_once_registered(&mut first);
     rig.faults(&["register:3:status=502"]);
     rig.run_without_token(&install).expect(0);
     rig.assert_exactly_one_runner();

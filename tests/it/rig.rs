@@ -1,7 +1,7 @@
 //! A machine in a directory and a GitHub on loopback: the real binary, real processes, real HTTP.
 
 use runup::lifecycle::checkpoint::{Checkpoint, VARIABLE};
-use runup::sandbox::{Background, Fault, FaultKind, Options, RunnerChange, Snapshot, spawn_in_thread};
+use runup::sandbox::{Act, Background, Fault, FaultKind, Options, RunnerChange, Snapshot, spawn_in_thread};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -181,6 +181,17 @@ impl Rig {
     pub fn die_at(&self, checkpoint: Checkpoint, arguments: &[&str]) {
         let ran = finish(self.on_machine(arguments).env(VARIABLE, checkpoint.name()).spawn().unwrap());
         assert_eq!(ran.code, -9, "{} was not reached: {ran:#?}", checkpoint.name());
+    }
+
+    /// Runs a command that registers, and kills it while the server has the runner, and the disk does not know it yet. Its
+    /// `config.sh` goes on.
+    pub fn die_once_registered(&self, command: &mut Command) {
+        let hang = FaultKind::Script { act: Act::HangAfterRegister };
+        self.sandbox.fault(Fault::new("runner-registration", hang).times(1));
+        let mut child = command.spawn().unwrap();
+        until("the server has the runner", || self.state().runners.len() == 1);
+        signal(&child, rustix::process::Signal::KILL);
+        child.wait().unwrap();
     }
 
     /// Runs a command on the machine that has no credential for the API.

@@ -109,13 +109,14 @@ pub(crate) async fn deregister(
         Some(client) => {
             let phase = site.phase(occasion.phase());
             let gone = by_id(site, client, &registered, &limits).await;
-            if matches!(gone, Err(Error::Registration(RegistrationError::MayRemain { .. }))) {
+            let may_remain = matches!(gone, Err(Error::Registration(RegistrationError::MayRemain { .. })));
+            if may_remain {
                 no_proof(site, journal, &registered)?;
             }
             phase.end(gone.map_err(|error| {
                 match occasion {
                     // Whatever kept it from being deleted, the operator has to know which runner may be left.
-                    _ if matches!(error, Error::Registration(RegistrationError::MayRemain { .. })) => error,
+                    _ if may_remain => error,
                     Occasion::Unwinding if !error.is_stop() => RegistrationError::StillOnServer {
                         name: registered.name.clone(),
                         id: registered.agent_id,
