@@ -77,7 +77,7 @@ situations! {
         "Run the same command again. If it stays, see `runup runners list` and delete what is left there.";
     MAY_REMAIN [Runner]:
         "A registration was undone on this machine only: there was no token to look for it on the server, or a runner of its name there may be another machine's.",
-        "Find it with `runup runners list`. If it is no other machine's, delete it with `runup runners delete`, or take it over with `runup install --replace`.";
+        "Find it with `runup runners list`. If it does not belong to another machine, delete it with `runup runners delete`, or take it over with `runup install --replace`.";
     LISTENER_ELSEWHERE [TempFail]:
         "Another machine has the session of this runner: a copy of this disk, or a just-in-time configuration that was used twice.",
         "Stop the other machine, or give this one a runner of its own: images are made with `runup bake`, without an identity.";

@@ -117,7 +117,7 @@ impl RegistrationError {
                     .into()
             }
             Self::MayRemain { name, .. } => format!(
-                "If the server has it (`runup runners list`) and it is no other machine's, delete it with `runup runners \
+                "If the server has it (`runup runners list`) and it does not belong to another machine, delete it with `runup runners \
                  delete {name}`, or take it over with `runup install --replace`."
             ),
             Self::TokenExpired { kind, .. } => create_another(kind),
